@@ -1,0 +1,34 @@
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware;
+
+/// <summary>What is logged. What a client causes is logged at Debug; nothing a client wrote is ever part of a line.</summary>
+sealed partial class BroadcastLog(ILogger logger)
+{
+    readonly ILogger _logger = logger;
+
+    [LoggerMessage(1, LogLevel.Debug, "Connection {ConnectionId} has connected.")]
+    public partial void Connected(string connectionId);
+
+    [LoggerMessage(2, LogLevel.Debug, "Connection {ConnectionId} has ended.")]
+    public partial void Disconnected(string connectionId);
+
+    [LoggerMessage(3, LogLevel.Debug, "Connection {ConnectionId} is cut off: {Reason}")]
+    public partial void ConnectionFailed(string connectionId, string reason);
+
+    [LoggerMessage(4, LogLevel.Debug,
+        "Connection {ConnectionId} is closed with 1013: more than MaxBacklogBytes ({MaxBacklogBytes}) of messages wait for it.")]
+    public partial void SlowConsumer(string connectionId, int maxBacklogBytes);
+
+    [LoggerMessage(5, LogLevel.Error, "A filter failed on connection {ConnectionId}, which is closed with 1011.")]
+    public partial void FilterFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(6, LogLevel.Debug, "Connection {ConnectionId} is closed with 1009: {Problem}")]
+    public partial void MessageRefused(string connectionId, string problem);
+
+    [LoggerMessage(7, LogLevel.Debug, "A handshake was refused with {StatusCode}: {Problem}")]
+    public partial void HandshakeRefused(int statusCode, string problem);
+
+    [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
+    public partial void RegistryFailed(string connectionId, Exception exception);
+}

@@ -1,0 +1,133 @@
+using System.Collections.Concurrent;
+
+namespace Broadcast.Middleware;
+
+/// <summary>The default registry: in memory, concurrent, admitting everyone.</summary>
+sealed class ConnectionRegistry : IConnectionRegistry
+{
+    readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
+    readonly Index _groups = new();
+    readonly Index _users = new();
+    int _count;
+
+    public int Count => Volatile.Read(ref _count);
+
+    public IEnumerable<IBroadcastConnection> Connections
+    {
+        get
+        {
+            foreach (var (_, entry) in _entries) yield return entry.Connection;
+        }
+    }
+
+    public bool TryAdd(IBroadcastConnection connection)
+    {
+        var entry = new Entry(connection);
+        lock (entry)
+        {
+            if (!_entries.TryAdd(connection.Id, entry)) return false;
+            Interlocked.Increment(ref _count);
+            if (connection.UserId is { } userId) _users.Add(userId, connection);
+        }
+
+        return true;
+    }
+
+    public bool Remove(IBroadcastConnection connection)
+    {
+        if (!_entries.TryRemove(connection.Id, out var entry)) return false;
+        lock (entry)
+        {
+            // Whoever joins from now on finds that the connection is gone.
+            entry.IsRemoved = true;
+            Interlocked.Decrement(ref _count);
+            if (connection.UserId is { } userId) _users.Remove(userId, connection);
+            foreach (var group in entry.Groups) _groups.Remove(group, connection);
+        }
+
+        return true;
+    }
+
+    public bool TryJoin(IBroadcastConnection connection, string group)
+    {
+        if (!_entries.TryGetValue(connection.Id, out var entry)) return false;
+        lock (entry)
+        {
+            if (entry.IsRemoved || !entry.Groups.Add(group)) return false;
+            _groups.Add(group, connection);
+        }
+
+        return true;
+    }
+
+    public bool Leave(IBroadcastConnection connection, string group)
+    {
+        if (!_entries.TryGetValue(connection.Id, out var entry)) return false;
+        lock (entry)
+        {
+            if (!entry.Groups.Remove(group)) return false;
+            _groups.Remove(group, connection);
+        }
+
+        return true;
+    }
+
+    public IBroadcastConnection? Find(string connectionId) =>
+        _entries.TryGetValue(connectionId, out var entry) ? entry.Connection : null;
+
+    public IEnumerable<IBroadcastConnection> OfUser(string userId) => _users.Members(userId);
+
+    public IEnumerable<IBroadcastConnection> InGroup(string group) => _groups.Members(group);
+
+    public int CountInGroup(string group) => _groups.Count(group);
+
+    /// <summary>A connection and its groups; its own lock makes joining, leaving and removal of one connection take turns.</summary>
+    sealed class Entry(IBroadcastConnection connection)
+    {
+        public IBroadcastConnection Connection { get; } = connection;
+        public HashSet<string> Groups { get; } = new(1, StringComparer.Ordinal);
+        public bool IsRemoved { get; set; }
+    }
+
+    /// <summary>Connections by a key; a key without connections is forgotten.</summary>
+    sealed class Index
+    {
+        readonly ConcurrentDictionary<string, HashSet<IBroadcastConnection>> _sets = new(StringComparer.Ordinal);
+
+        public void Add(string key, IBroadcastConnection connection)
+        {
+            while (true)
+            {
+                var set = _sets.GetOrAdd(key, static _ => []);
+                lock (set)
+                {
+                    // An empty set may be one that was taken out after it was found: only the one that is in counts.
+                    if (set.Count == 0 && !(_sets.TryGetValue(key, out var current) && current == set)) continue;
+                    set.Add(connection);
+                    return;
+                }
+            }
+        }
+
+        public void Remove(string key, IBroadcastConnection connection)
+        {
+            if (!_sets.TryGetValue(key, out var set)) return;
+            lock (set)
+            {
+                if (set.Remove(connection) && set.Count == 0) _sets.TryRemove(new(key, set));
+            }
+        }
+
+        public IEnumerable<IBroadcastConnection> Members(string key)
+        {
+            if (!_sets.TryGetValue(key, out var set)) return [];
+            lock (set) return [.. set];
+        }
+
+        public int Count(string key)
+        {
+            if (!_sets.TryGetValue(key, out var set)) return 0;
+            lock (set) return set.Count;
+        }
+    }
+}

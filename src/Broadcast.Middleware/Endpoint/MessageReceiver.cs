@@ -1,0 +1,115 @@
+using System.Buffers;
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware;
+
+/// <summary>Reads a connection's messages and takes each through the pipeline, until the peer says goodbye or is lost.</summary>
+/// <param name="broadcaster">The broadcast.</param>
+/// <param name="onMessage">The pipeline.</param>
+/// <param name="connection">The connection.</param>
+/// <param name="webSocket">Its socket.</param>
+/// <param name="waitsWithoutBuffer">
+/// Whether a receive into no bytes waits for the next message, as with the framework's own WebSocket: then an idle connection holds
+/// no buffer.
+/// </param>
+sealed class MessageReceiver(
+    Broadcaster broadcaster, FilterDelegate<MessageContext> onMessage, Connection connection, WebSocket webSocket, bool waitsWithoutBuffer)
+{
+    const int FirstBufferSize = 4096;
+    const int SmallFragment = 64;
+
+    readonly BroadcastOptions _options = broadcaster.Options;
+    byte[] _buffer = [];
+    int _length;
+    int _smallFragments;
+
+    /// <summary>The close code the peer sent, when it has been answered, or its answer to ours.</summary>
+    public async Task<WebSocketCloseStatus?> RunAsync()
+    {
+        var context = new MessageContext(broadcaster, connection);
+        var home = Recipients.Group(connection.HomeGroup);
+        try
+        {
+            while (true)
+            {
+                (_length, _smallFragments) = (0, 0);
+                var received = waitsWithoutBuffer
+                    ? await webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
+                    : new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false);
+                while (!received.EndOfMessage && received.MessageType != WebSocketMessageType.Close)
+                {
+                    received = await webSocket.ReceiveAsync(FreeBuffer(), CancellationToken.None);
+                    Count(received);
+                }
+
+                if (received.MessageType == WebSocketMessageType.Close) return AnswerClose();
+
+                // After goodbye was said, what still comes is dropped.
+                if (connection.ClosingStatus is null)
+                {
+                    var type = received.MessageType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
+                    context.Reset(new Message(_buffer.AsMemory(0, _length), type), home);
+                    try
+                    {
+                        await onMessage(context);
+                    }
+                    catch (Exception exception)
+                    {
+                        broadcaster.Log.FilterFailed(connection.Id, exception);
+                        connection.Close(WebSocketCloseStatus.InternalServerError, null);
+                    }
+                }
+
+                ReturnBuffer();
+            }
+        }
+        finally
+        {
+            ReturnBuffer();
+        }
+    }
+
+    Memory<byte> FreeBuffer()
+    {
+        if (_length == _buffer.Length)
+        {
+            // One byte more than may come, to see that more came.
+            var larger = ArrayPool<byte>.Shared.Rent(Math.Min(Math.Max(_length * 2, FirstBufferSize), _options.MaxMessageBytes + 1));
+            _buffer.AsSpan(0, _length).CopyTo(larger);
+            var length = _length;
+            ReturnBuffer();
+            (_buffer, _length) = (larger, length);
+        }
+
+        return _buffer.AsMemory(_length);
+    }
+
+    void ReturnBuffer()
+    {
+        if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
+        _buffer = [];
+    }
+
+    void Count(ValueWebSocketReceiveResult received)
+    {
+        _length += received.Count;
+        if (received.Count < SmallFragment && !received.EndOfMessage) _smallFragments++;
+        if (_length > _options.MaxMessageBytes) Refuse($"a message exceeds MaxMessageBytes ({_options.MaxMessageBytes}).");
+        else if (_smallFragments > _options.MaxSmallFragments) Refuse($"a message exceeds MaxSmallFragments ({_options.MaxSmallFragments}).");
+        if (connection.ClosingStatus is not null) _length = 0;
+    }
+
+    void Refuse(string problem)
+    {
+        if (connection.ClosingStatus is not null) return;
+        broadcaster.Log.MessageRefused(connection.Id, problem);
+        connection.Close(WebSocketCloseStatus.MessageTooBig, problem);
+    }
+
+    WebSocketCloseStatus? AnswerClose()
+    {
+        var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
+        connection.Close(status, status == WebSocketCloseStatus.Empty ? null : webSocket.CloseStatusDescription);
+        return status;
+    }
+}

@@ -1,0 +1,84 @@
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// A piece of a log: encoded frames that stand next to each other, and an index with one entry per message.
+/// One writer at a time (under its log's lock); any number of readers, which take none.
+/// </summary>
+/// <remarks>
+/// Readers see an entry only after <see cref="Count"/> counts it, and it never changes afterwards. Once <see cref="Next"/> is set,
+/// the count is final. Nobody counts references: a block that no cursor stands on, or before, is garbage.
+/// </remarks>
+sealed class Block
+{
+    /// <summary>Follows a block whose successors the log has dropped: a reader that arrives here has missed messages.</summary>
+    public static readonly Block Cut = new(0, 0, 0);
+
+    const int BytesPerEntryGuess = 256;
+
+    readonly byte[] _data;
+    Entry[] _entries;
+    int _count;
+    Block? _next;
+
+    public Block(int capacity, long firstOffset, long firstByte)
+    {
+        _data = capacity == 0 ? [] : GC.AllocateUninitializedArray<byte>(capacity);
+        _entries = capacity == 0 ? [] : new Entry[Math.Max(2, capacity / BytesPerEntryGuess)];
+        FirstOffset = firstOffset;
+        FirstByte = firstByte;
+    }
+
+    /// <summary>The offset of this block's first message in its log.</summary>
+    public long FirstOffset { get; }
+
+    /// <summary>How many bytes the log took before this block.</summary>
+    public long FirstByte { get; }
+
+    public int Capacity => _data.Length;
+
+    public int Count => Volatile.Read(ref _count);
+
+    public Block? Next => Volatile.Read(ref _next);
+
+    /// <summary>Whether some message in here is not for everyone; read it after <see cref="Count"/>.</summary>
+    public bool HasExclusions { get; private set; }
+
+    /// <summary>The bytes used. The writer's view; a reader asks <see cref="EndOf"/>.</summary>
+    public int Length { get; private set; }
+
+    public ref readonly Entry this[int index] => ref _entries[index];
+
+    /// <summary>Where the bytes of the first <paramref name="count"/> messages end.</summary>
+    public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
+
+    public ReadOnlyMemory<byte> Frames(int from, int to)
+    {
+        var start = EndOf(from);
+        return _data.AsMemory(start, EndOf(to) - start);
+    }
+
+    public void Append(MessageType type, ReadOnlySpan<byte> payload, long sequence, Exclusions? exclusions)
+    {
+        Frame.Write(_data.AsSpan(Length), type, payload);
+        Length += Frame.Size(payload.Length);
+        if (_count == _entries.Length)
+        {
+            // Readers hold the old array or the new one; what they may look at is the same in both.
+            var larger = new Entry[_entries.Length * 2];
+            _entries.CopyTo(larger, 0);
+            _entries = larger;
+        }
+
+        _entries[_count] = new Entry(sequence, Length, exclusions);
+        if (exclusions is not null) HasExclusions = true;
+        Volatile.Write(ref _count, _count + 1);
+    }
+
+    /// <summary>Ends this block: what follows stands in <paramref name="next"/>, or, with <see cref="Cut"/>, is gone.</summary>
+    public void Link(Block next) => Volatile.Write(ref _next, next);
+
+    /// <param name="Sequence">The message's place among all messages of the broadcast.</param>
+    /// <param name="End">Where its frame ends in the block.</param>
+    /// <param name="Exclusions">Who does not get it; null for nobody.</param>
+    public readonly record struct Entry(long Sequence, int End, Exclusions? Exclusions);
+}

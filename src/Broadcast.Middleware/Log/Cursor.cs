@@ -1,0 +1,115 @@
+namespace Broadcast.Middleware;
+
+/// <summary>Where one connection stands in one log. Its position belongs to the connection's pump and to nobody else.</summary>
+sealed class Cursor : PumpItem
+{
+    const long NotLeaving = long.MaxValue;
+
+    readonly MessageLog _log;
+    Block _block;
+    int _index;
+    long _leaveAt = NotLeaving;
+
+    /// <summary>Starts at the log's end; the caller holds the log's gate, so that the first message after the call is the first one read.</summary>
+    /// <param name="log">What it reads.</param>
+    /// <param name="writer">Where it goes.</param>
+    /// <param name="slice">The list through which the log's news wake it; null if the log wakes the writer itself.</param>
+    public Cursor(MessageLog log, ConnectionWriter writer, Slice? slice)
+    {
+        _log = log;
+        Writer = writer;
+        Slice = slice;
+        (_block, _index) = log.End;
+    }
+
+    public ConnectionWriter Writer { get; }
+
+    public Slice? Slice { get; }
+
+    /// <summary>Its place in the slice; the slice's to use.</summary>
+    public int SliceIndex { get; set; }
+
+    /// <summary>Whether its writer has ever begun to read it; the writer's to use.</summary>
+    public bool HasStarted { get; set; }
+
+    /// <summary>The log had messages for this cursor which it dropped before they were read.</summary>
+    public bool HasMissed { get; private set; }
+
+    /// <summary>Every message up to the point at which the connection left has been read.</summary>
+    public bool HasLeft => Offset >= Volatile.Read(ref _leaveAt);
+
+    /// <summary>How many bytes wait to be read, not counting the newest message.</summary>
+    public long Behind => _log.NewestByte - (_block.FirstByte + _block.EndOf(_index));
+
+    long Offset => _block.FirstOffset + _index;
+
+    /// <summary>The last message to be read is the last one published so far. The caller holds the log's gate.</summary>
+    public void LeaveHere() => Volatile.Write(ref _leaveAt, _log.NextOffset);
+
+    public override void Run(Pump pump)
+    {
+        ClearPosted();
+        Writer.Run(this);
+    }
+
+    /// <summary>Whether a message is there to be read, and its sequence number.</summary>
+    public bool TryPeek(out long sequence)
+    {
+        while (true)
+        {
+            // In this order: a block that has a successor gets no more messages, so the count that follows is final.
+            var next = _block.Next;
+            if (_index < _block.Count)
+            {
+                sequence = _block[_index].Sequence;
+                return !HasLeft;
+            }
+
+            sequence = 0;
+            if (next is null) return false;
+            if (next == Block.Cut)
+            {
+                HasMissed = !HasLeft;
+                return false;
+            }
+
+            (_block, _index) = (next, 0);
+        }
+    }
+
+    /// <summary>The log's only reader has read all there is: what it took can be freed.</summary>
+    public void Trim()
+    {
+        if (_block.Capacity == 0) return;
+        lock (_log.Gate) _log.Trim(_block, _index);
+        TryPeek(out _);
+    }
+
+    /// <summary>
+    /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
+    /// returns them; empty if the next ones are not for it. Call it after <see cref="TryPeek"/> has found a message.
+    /// </summary>
+    public ReadOnlyMemory<byte> Take(long lastSequence)
+    {
+        // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
+        var block = _block;
+        var count = block.Count;
+        var leaveAt = Volatile.Read(ref _leaveAt);
+        if (leaveAt != NotLeaving) count = (int)Math.Min(count, leaveAt - block.FirstOffset);
+
+        var from = _index;
+        var to = count;
+        if (block.HasExclusions)
+        {
+            while (from < count && IsExcluded(from)) from++;
+            to = from;
+            while (to < count && !IsExcluded(to)) to++;
+        }
+
+        while (to > from && block[to - 1].Sequence > lastSequence) to--;
+        _index = to;
+        return block.Frames(from, to);
+
+        bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
+    }
+}

@@ -1,0 +1,79 @@
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// An append-only chain of blocks that holds the last <paramref name="capacity"/> bytes for readers that are behind.
+/// It has no readers' list, holds on to nothing but its newest block, and never waits.
+/// </summary>
+/// <remarks>
+/// A reader holds the block it stands on and, through the links, all after it. That alone would let one stalled reader keep
+/// everything ever published, so when the chain grows past the capacity the log cuts the links of its oldest blocks. It finds
+/// them by weak references: where nobody lags, blocks go as soon as the last reader has passed them.
+/// </remarks>
+sealed class MessageLog(SequenceClock clock, int capacity)
+{
+    const int SmallestBlock = 512;
+    const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
+
+    readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
+    Block _tail = new(0, 1, 0);
+    long _offsetAtLastRest;
+    long _newestByte;
+
+    /// <summary>Held to append, and to take a position that no append may slip past. Never held while anything waits.</summary>
+    public Lock Gate { get; } = new();
+
+    /// <summary>The offset the next message will have; the first has 1. Read it under <see cref="Gate"/>.</summary>
+    public long NextOffset => _tail.FirstOffset + _tail.Count;
+
+    /// <summary>How many bytes had been appended when the newest message came: what a reader should have taken by now.</summary>
+    public long NewestByte => Volatile.Read(ref _newestByte);
+
+    /// <summary>The end of the log: the newest block and how many messages stand in it. Read it under <see cref="Gate"/>.</summary>
+    public (Block Block, int Index) End => (_tail, _tail.Count);
+
+    /// <summary>Appends one message and returns its offset. Call it under <see cref="Gate"/>.</summary>
+    public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions)
+    {
+        var size = Frame.Size(payload.Length);
+        if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(_tail.Capacity * 2, SmallestBlock, LargestBlock)));
+        Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.Length);
+        _tail.Append(type, payload, clock.Next(), exclusions);
+        return NextOffset - 1;
+    }
+
+    /// <summary>
+    /// Called now and then: a log that had nothing to do since the last call ends its newest block, which is freed when its readers
+    /// have moved on. True if there is such a block and readers should be told. Call it under <see cref="Gate"/>.
+    /// </summary>
+    public bool Rest()
+    {
+        var hasBeenIdle = NextOffset == _offsetAtLastRest;
+        _offsetAtLastRest = NextOffset;
+        if (!hasBeenIdle || _tail.Capacity == 0) return false;
+        Grow(0);
+        return true;
+    }
+
+    /// <summary>Ends the newest block if all of it has been read by the only reader, and it is more than a small one. Call it under <see cref="Gate"/>.</summary>
+    public void Trim(Block block, int index)
+    {
+        if (block == _tail && index == block.Count && block.Capacity > SmallestBlock) Grow(0);
+    }
+
+    void Grow(int capacityOfNext)
+    {
+        var full = _tail;
+        var lastByte = full.FirstByte + full.Length;
+        _tail = new Block(capacityOfNext, full.FirstOffset + full.Count, lastByte);
+        full.Link(_tail);
+        _behind.Enqueue((new WeakReference<Block>(full), lastByte));
+        // Nobody can stand before a block that nobody can reach, so the dead ones are the oldest.
+        while (_behind.TryPeek(out var oldest))
+        {
+            var alive = oldest.Block.TryGetTarget(out var block);
+            if (alive && lastByte - oldest.LastByte <= capacity) break;
+            if (alive) block!.Link(Block.Cut);
+            _behind.Dequeue();
+        }
+    }
+}

@@ -1,0 +1,36 @@
+namespace Broadcast.Middleware;
+
+/// <summary>A connection has sent a message. The context is used again for its next one: keep nothing of it past the filter's task.</summary>
+public sealed class MessageContext : FilterContext
+{
+    Message _received;
+
+    internal MessageContext(Broadcaster broadcaster, Connection connection) : base(broadcaster, connection) { }
+
+    /// <summary>The message; set it to publish another one instead. The bytes of the one received are gone when the filter's task ends.</summary>
+    public Message Message { get; set; }
+
+    /// <summary>The message as text. Reading decodes it, setting it makes a text message.</summary>
+    public string Text
+    {
+        get => Message.ToString();
+        set => Message = Message.FromText(value);
+    }
+
+    /// <summary>Whom it is published to: at first the connection's home group, the sender included.</summary>
+    public Recipients Recipients { get; set; }
+
+    /// <summary>What became of it, after next.</summary>
+    public PublishResult Result { get; internal set; }
+
+    /// <summary>The message is for everybody else.</summary>
+    public void ExcludeSender() => Recipients = Recipients.Except(OwnConnection.Itself);
+
+    /// <summary>The framework has checked what was received; what a filter made has yet to be.</summary>
+    internal bool IsAsReceived => Message.Type == _received.Type && Message.Payload.Equals(_received.Payload);
+
+    internal void Reset(Message received, Recipients home)
+    {
+        (_received, Message, Recipients, Result) = (received, received, home, default);
+    }
+}

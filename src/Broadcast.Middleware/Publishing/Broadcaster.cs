@@ -1,0 +1,185 @@
+using System.Net.WebSockets;
+using System.Text.Unicode;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware;
+
+/// <summary>One broadcast: its groups, its pumps and its connections.</summary>
+sealed class Broadcaster : IBroadcaster, IDisposable
+{
+    // A group that was quiet for so long, and no longer than twice that, gives its memory back.
+    static readonly TimeSpan RestInterval = TimeSpan.FromSeconds(10);
+
+    readonly Groups _groups;
+    readonly Pump[] _pumps = Pump.CreatePerProcessor();
+    readonly ITimer _restTimer;
+    readonly CancellationTokenRegistration _stopping;
+    volatile bool _isStopping;
+
+    public Broadcaster(
+        BroadcastOptions options, IConnectionRegistry connections, TimeProvider time, ILogger logger, IHostApplicationLifetime? lifetime)
+    {
+        Options = options;
+        Connections = connections;
+        Time = time;
+        Log = new BroadcastLog(logger);
+        _groups = new Groups(Clock, options.MaxBacklogBytes);
+        _restTimer = time.CreateTimer(static groups => ((Groups)groups!).Rest(), _groups, RestInterval, RestInterval);
+        _stopping = lifetime?.ApplicationStopping.Register(CloseAll) ?? default;
+    }
+
+    public BroadcastOptions Options { get; }
+    public IConnectionRegistry Connections { get; }
+    public TimeProvider Time { get; }
+    public BroadcastLog Log { get; }
+    public SequenceClock Clock { get; } = new();
+
+    /// <summary>How many groups hold memory here; the group of everyone is one of them.</summary>
+    public int GroupCount => _groups.Count;
+
+    public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        if (message.Type is not (MessageType.Text or MessageType.Binary))
+            throw new ArgumentException("The message has no type: make it with Message.FromText, or name the type.", nameof(message));
+        if (message.Payload.Length > Options.MaxBacklogBytes)
+        {
+            throw new ArgumentException(
+                $"The message has {message.Payload.Length} bytes and {nameof(BroadcastOptions.MaxBacklogBytes)} is {Options.MaxBacklogBytes}: " +
+                "raise it, or send the message in parts.", nameof(message));
+        }
+
+        // Receivers must close the connection on text that is not UTF-8 (RFC 6455, section 8.1).
+        if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
+            throw new ArgumentException("The text is not valid UTF-8: encode it so, or send it as binary.", nameof(message));
+        cancellationToken.ThrowIfCancellationRequested();
+        return new(Publish(message, recipients));
+    }
+
+    public PublishResult Publish(Message message, Recipients recipients)
+    {
+        switch (recipients.Kind)
+        {
+            case RecipientsKind.All:
+                return PublishToGroup(Groups.Everyone, message, recipients.Exclusions);
+            case RecipientsKind.Group:
+                return PublishToGroup(recipients.Name!, message, recipients.Exclusions);
+            case RecipientsKind.User:
+                return SendToEach(Connections.OfUser(recipients.Name!), message, recipients.Exclusions);
+            default:
+                return SendToEach(Connections.Find(recipients.Name!) is { } found ? [found] : [], message, recipients.Exclusions);
+        }
+    }
+
+    public ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken)
+    {
+        GroupName.ThrowIfInvalid(group);
+        return new(Find(connectionId, cancellationToken) is { } connection && Join(connection, group));
+    }
+
+    public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
+    {
+        GroupName.ThrowIfInvalid(group);
+        return new(Find(connectionId, cancellationToken) is { } connection
+            && Connections.Leave(connection, group)
+            && connection.Leave(group, _groups));
+    }
+
+    public ValueTask<bool> CloseAsync(string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
+    {
+        CloseStatus.ThrowIfNotSendable(status, reason);
+        if (Find(connectionId, cancellationToken) is not { } connection) return new(false);
+        connection.Close(status, reason);
+        return new(true);
+    }
+
+    /// <summary>A connection that the registry lets in; null if it does not, or the app is about to end.</summary>
+    public Connection? Admit(HttpContext httpContext, string homeGroup)
+    {
+        if (_isStopping) return null;
+        var pump = _pumps.MinBy(static pump => pump.Connections)!;
+        var connection = new Connection(this, pump, httpContext, homeGroup);
+        if (!Connections.TryAdd(connection)) return null;
+        pump.AddConnection();
+        return connection;
+    }
+
+    /// <summary>From now on it hears everyone, and its home group. False if the registry does not let it join that.</summary>
+    public bool Attach(Connection connection)
+    {
+        // The app may have begun to stop after the connection was admitted, and then nobody else would tell it.
+        if (_isStopping) SayGoodbye(connection);
+        return connection.Join(Groups.Everyone, _groups) && Join(connection, connection.HomeGroup);
+    }
+
+    /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
+    public void Remove(Connection connection)
+    {
+        if (!connection.LeaveAll(_groups)) return;
+        connection.Writer.Pump.RemoveConnection();
+        Connections.Remove(connection);
+    }
+
+    public void Dispose()
+    {
+        _stopping.Dispose();
+        _restTimer.Dispose();
+    }
+
+    bool Join(Connection connection, string group)
+    {
+        if (!Connections.TryJoin(connection, group)) return false;
+        if (connection.Join(group, _groups)) return true;
+        // It has gone in between.
+        Connections.Leave(connection, group);
+        return false;
+    }
+
+    PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions)
+    {
+        if (_groups.Find(name) is not { } group) return default;
+        var excludedMembers = 0;
+        if (exclusions is not null)
+        {
+            foreach (var id in exclusions.ConnectionIds)
+            {
+                if (Connections.Find(id) is { } excluded && Own(excluded).IsIn(name)) excludedMembers++;
+            }
+        }
+
+        return group.Publish(message.Type, message.Payload.Span, exclusions, excludedMembers);
+    }
+
+    static PublishResult SendToEach(IEnumerable<IBroadcastConnection> connections, Message message, Exclusions? exclusions)
+    {
+        var recipients = 0;
+        foreach (var connection in connections)
+        {
+            if (exclusions is not null && exclusions.Contains(connection.Id)) continue;
+            Own(connection).Send(message.Type, message.Payload.Span);
+            recipients++;
+        }
+
+        return new(null, recipients);
+    }
+
+    Connection? Find(string connectionId, CancellationToken cancellationToken)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(connectionId);
+        cancellationToken.ThrowIfCancellationRequested();
+        return Connections.Find(connectionId) is { } found ? Own(found) : null;
+    }
+
+    static Connection Own(IBroadcastConnection connection) => connection as Connection ?? throw new InvalidOperationException(
+        $"The {nameof(IConnectionRegistry)} returned a connection of type {connection.GetType()} that it was not given: return the objects passed to TryAdd.");
+
+    void CloseAll()
+    {
+        _isStopping = true;
+        foreach (var connection in Connections.Connections) SayGoodbye(Own(connection));
+    }
+
+    static void SayGoodbye(Connection connection) =>
+        connection.Close(WebSocketCloseStatus.EndpointUnavailable, "The server is shutting down.");
+}

@@ -1,0 +1,17 @@
+namespace Broadcast.Middleware;
+
+/// <summary>The kinds of <see cref="Recipients"/>.</summary>
+public enum RecipientsKind
+{
+    /// <summary>Every connection.</summary>
+    All,
+
+    /// <summary>The members of a group.</summary>
+    Group,
+
+    /// <summary>The connections of a user.</summary>
+    User,
+
+    /// <summary>One connection.</summary>
+    Connection,
+}

@@ -1,0 +1,315 @@
+using System.Net.WebSockets;
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// The one writer of a connection. It reads the connection's logs through its cursors, and sends what is new in the order in which
+/// it was published, as long as the connection takes it; while a write is under way, it does nothing.
+/// </summary>
+/// <remarks>Everything below <see cref="Run()"/> happens on the connection's pump, one call at a time.</remarks>
+sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock clock, long maxBacklog) : PumpItem
+{
+    readonly List<Cursor> _cursors = new(2);
+    readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource _detached = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    // Set from other threads, before they post the writer.
+    Sink? _sink;
+    FrameStream? _controlFrame;
+    CloseRequest? _close;
+    bool _detach;
+    bool _written;
+
+    Cursor? _lane;
+    ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter _write;
+    Action? _onWritten;
+    FrameStream? _writingControlFrame;
+    bool _isWriting;
+    bool _isClosing;
+    bool _closeFrameSent;
+    bool _hasGivenUp;
+    bool _failed;
+
+    public string ConnectionId => connection.Id;
+
+    public Pump Pump => pump;
+
+    /// <summary>Ends when a close frame has been sent, or when it is clear that none ever will be.</summary>
+    public Task Closed => _closed.Task;
+
+    /// <summary>Whether the peer has been told, by a close frame, that nothing more will come.</summary>
+    public bool CloseFrameSent => Volatile.Read(ref _closeFrameSent);
+
+    /// <summary>Begins to send.</summary>
+    public void Open(Sink sink)
+    {
+        Volatile.Write(ref _sink, sink);
+        pump.Post(this);
+    }
+
+    /// <summary>Sends what was published before, then the close frame. The first request counts.</summary>
+    public void Close(WebSocketCloseStatus status, string? reason)
+    {
+        if (Interlocked.CompareExchange(ref _close, new(status, reason), null) is null) pump.Post(this);
+    }
+
+    /// <summary>Stops for good. When the task ends, the sink is no longer in use; a write under way ends only if its peer lets it or is cut off.</summary>
+    public Task DetachAsync()
+    {
+        Volatile.Write(ref _detach, true);
+        pump.Post(this);
+        return _detached.Task;
+    }
+
+    public void WriteControlFrame(FrameStream frame)
+    {
+        Volatile.Write(ref _controlFrame, frame);
+        pump.Post(this);
+    }
+
+    public void OnStreamDisposed()
+    {
+        if (!CloseFrameSent) connection.Abort();
+    }
+
+    public override void Run(Pump _)
+    {
+        ClearPosted();
+        Run();
+    }
+
+    /// <summary>A cursor has come, or is about to go.</summary>
+    public void Run(Cursor cursor)
+    {
+        if (!cursor.HasStarted && !cursor.HasLeft && !_detach && !_failed && !_hasGivenUp)
+        {
+            cursor.HasStarted = true;
+            _cursors.Add(cursor);
+            if (cursor.Slice is { } slice) slice.Add(cursor);
+            else _lane = cursor;
+        }
+
+        Run();
+    }
+
+    /// <summary>There may be something to send.</summary>
+    public void Run()
+    {
+        if (_isWriting)
+        {
+            if (!Volatile.Read(ref _written))
+            {
+                if (IsTooFarBehind()) GiveUpOnSlowConsumer();
+                return;
+            }
+
+            EndWrite();
+        }
+
+        if (Volatile.Read(ref _detach)) Detach();
+        else if (_failed) FailControlFrame();
+        else Flush();
+    }
+
+    void Flush()
+    {
+        while (!_failed && Volatile.Read(ref _sink) is { } sink)
+        {
+            if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
+            {
+                _writingControlFrame = control;
+                if (!TryWrite(sink, control.Frame)) return;
+            }
+            else if (_isClosing || _closeFrameSent)
+            {
+                return;
+            }
+            else if (TryTake(out var frames))
+            {
+                if (!TryWrite(sink, frames)) return;
+            }
+            else if (Volatile.Read(ref _close) is { } close)
+            {
+                _isClosing = true;
+                _ = SendCloseAsync(sink, close);
+            }
+            else
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>
+    /// The next messages that stand in one piece. With several logs: first the newest sequence number, then their heads; whatever a
+    /// head shows beyond that number may have predecessors in a log that was looked at too early, and waits for the next round.
+    /// </summary>
+    bool TryTake(out ReadOnlyMemory<byte> frames)
+    {
+        while (true)
+        {
+            var newest = _cursors.Count > 1 ? clock.Last : long.MaxValue;
+            Cursor? first = null;
+            long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
+            for (var i = _cursors.Count - 1; i >= 0; i--)
+            {
+                var cursor = _cursors[i];
+                if (cursor.TryPeek(out var sequence))
+                {
+                    if (sequence < firstSequence) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
+                    else if (sequence < secondSequence) secondSequence = sequence;
+                }
+                else if (cursor.HasMissed)
+                {
+                    GiveUpOnSlowConsumer();
+                    frames = default;
+                    return false;
+                }
+                else if (cursor.HasLeft)
+                {
+                    Drop(cursor);
+                }
+            }
+
+            frames = default;
+            if (first is null)
+            {
+                _lane?.Trim();
+                return false;
+            }
+
+            if (firstSequence <= newest) frames = first.Take(Math.Min(newest, secondSequence - 1));
+            if (!frames.IsEmpty) return true;
+        }
+    }
+
+    /// <summary>True if the write is done; else it goes on, or has failed.</summary>
+    bool TryWrite(Sink sink, ReadOnlyMemory<byte> frames)
+    {
+        try
+        {
+#pragma warning disable CA2012 // It is kept, and its result taken once, so that waiting for a write allocates nothing.
+            _write = sink.WriteAsync(frames).ConfigureAwait(false).GetAwaiter();
+#pragma warning restore CA2012
+        }
+        catch (Exception error)
+        {
+            Fail(error);
+            return false;
+        }
+
+        _isWriting = true;
+        if (_write.IsCompleted)
+        {
+            EndWrite();
+            return true;
+        }
+
+        _written = false;
+        _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
+        return false;
+    }
+
+    void OnWritten()
+    {
+        Volatile.Write(ref _written, true);
+        pump.Post(this);
+    }
+
+    void EndWrite()
+    {
+        _isWriting = false;
+        try
+        {
+            _write.GetResult();
+        }
+        catch (Exception error)
+        {
+            Fail(error);
+            return;
+        }
+
+        if (_writingControlFrame is not { } control) return;
+        _writingControlFrame = null;
+        if (Frame.Opcode(control.Frame.Span) == Frame.Close) OnCloseFrameSent();
+        control.Complete(null);
+    }
+
+    /// <summary>Not a write of this writer: the framework's WebSocket sends the frame through <see cref="WriteControlFrame"/>.</summary>
+    async Task SendCloseAsync(Sink sink, CloseRequest close)
+    {
+        try
+        {
+            await sink.CloseAsync(close.Status, close.Reason).ConfigureAwait(false);
+            OnCloseFrameSent();
+        }
+        catch (Exception error)
+        {
+            connection.Abort(error);
+            _closed.TrySetResult();
+        }
+    }
+
+    void OnCloseFrameSent()
+    {
+        Volatile.Write(ref _closeFrameSent, true);
+        _closed.TrySetResult();
+    }
+
+    bool IsTooFarBehind()
+    {
+        foreach (var cursor in _cursors)
+        {
+            if (cursor.Behind > maxBacklog) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>The messages it has not taken are given up, so that they hold no memory, and it is told, if it still reads.</summary>
+    void GiveUpOnSlowConsumer()
+    {
+        _hasGivenUp = true;
+        DropAll();
+        connection.CloseSlowConsumer();
+    }
+
+    void Fail(Exception error)
+    {
+        _failed = true;
+        connection.Abort(error);
+        FailControlFrame();
+        DropAll();
+        _closed.TrySetResult();
+    }
+
+    void FailControlFrame()
+    {
+        var control = _writingControlFrame ?? Interlocked.Exchange(ref _controlFrame, null);
+        _writingControlFrame = null;
+        control?.Complete(new IOException("The connection has ended."));
+    }
+
+    void Detach()
+    {
+        DropAll();
+        if (_isWriting) return;
+        FailControlFrame();
+        _closed.TrySetResult();
+        _detached.TrySetResult();
+    }
+
+    void DropAll()
+    {
+        for (var i = _cursors.Count - 1; i >= 0; i--) Drop(_cursors[i]);
+    }
+
+    void Drop(Cursor cursor)
+    {
+        cursor.Slice?.Remove(cursor);
+        _cursors.Remove(cursor);
+    }
+
+    sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason);
+}

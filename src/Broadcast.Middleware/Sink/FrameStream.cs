@@ -1,0 +1,64 @@
+using System.Threading.Tasks.Sources;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// Stands between the upgraded stream and the framework's WebSocket. Reads pass through. What the WebSocket writes (pong, ping and
+/// close frames, each in one call, never two at once) goes out through the connection's one writer, between whole frames.
+/// </summary>
+/// <remarks>
+/// A write ends when the frame is on its way, so a peer that sends pings and does not read the pongs stops being read itself.
+/// </remarks>
+sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream, IValueTaskSource
+{
+    ManualResetValueTaskSourceCore<bool> _write = new() { RunContinuationsAsynchronously = true };
+
+    public ReadOnlyMemory<byte> Frame { get; private set; }
+
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        _write.Reset();
+        Frame = buffer;
+        writer.WriteControlFrame(this);
+        return new ValueTask(this, _write.Version);
+    }
+
+    /// <summary>The writer has sent the frame, or, with an error, never will.</summary>
+    public void Complete(Exception? error)
+    {
+        Frame = default;
+        if (error is null) _write.SetResult(true);
+        else _write.SetException(error);
+    }
+
+    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+        inner.ReadAsync(buffer, cancellationToken);
+
+    // WriteAsync has flushed.
+    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    // The WebSocket gives up on the peer by disposing of its stream. The upgraded stream belongs to the server and would go on.
+    protected override void Dispose(bool disposing)
+    {
+        writer.OnStreamDisposed();
+        base.Dispose(disposing);
+    }
+
+    void IValueTaskSource.GetResult(short token) => _write.GetResult(token);
+
+    ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _write.GetStatus(token);
+
+    void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        _write.OnCompleted(continuation, state, token, flags);
+
+    public override bool CanRead => true;
+    public override bool CanWrite => true;
+    public override bool CanSeek => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+    public override void Flush() { }
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}

@@ -1,0 +1,13 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware;
+
+/// <summary>Where a connection's bytes leave. Used by one writer, one call at a time.</summary>
+abstract class Sink
+{
+    /// <summary>Sends a run of whole frames as <see cref="Frame"/> encodes them. The memory stays untouched until the task ends.</summary>
+    public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
+
+    /// <summary>Sends a close frame (RFC 6455, section 5.5.1), after everything written before.</summary>
+    public abstract Task CloseAsync(WebSocketCloseStatus status, string? reason);
+}

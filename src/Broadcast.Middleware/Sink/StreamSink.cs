@@ -1,0 +1,16 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// Writes frames to the stream of an upgraded request as they stand in the log: one write for everything a connection lacks.
+/// </summary>
+/// <param name="stream">The upgraded stream.</param>
+/// <param name="webSocket">The framework's WebSocket, which sends the close frame through its <see cref="FrameStream"/>.</param>
+sealed class StreamSink(Stream stream, WebSocket webSocket) : Sink
+{
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => stream.WriteAsync(frames);
+
+    public override Task CloseAsync(WebSocketCloseStatus status, string? reason) =>
+        webSocket.CloseOutputAsync(status, reason, CancellationToken.None);
+}
