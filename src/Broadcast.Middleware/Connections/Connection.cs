@@ -3,6 +3,7 @@ using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features.Authentication;
 
 namespace Broadcast.Middleware;
 
@@ -13,13 +14,13 @@ namespace Broadcast.Middleware;
 sealed class Connection : IBroadcastConnection
 {
     readonly Broadcaster _broadcaster;
-    readonly Lock _gate = new();
-    readonly Dictionary<string, Membership> _memberships = new(1, StringComparer.Ordinal);
+    readonly List<Membership> _memberships = new(2); // Its own lock, for the fields below too.
     Exclusions? _itself;
     MessageLog? _lane;
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     bool _hasLeft;
+    bool _isBusy;
     bool _hasEnded;
 
     public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup)
@@ -28,9 +29,10 @@ sealed class Connection : IBroadcastConnection
         HttpContext = httpContext;
         HomeGroup = homeGroup;
         Id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(16));
-        UserId = httpContext.User.FindFirstValue(ClaimTypes.NameIdentifier);
+        // Not HttpContext.User, which would make an anonymous one to keep for as long as the connection lasts.
+        UserId = httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
         ConnectedAt = broadcaster.Time.GetUtcNow();
-        Writer = new ConnectionWriter(this, pump, broadcaster.Clock, broadcaster.Options.MaxBacklogBytes);
+        Writer = new ConnectionWriter(this, pump, broadcaster.Clock, broadcaster.Heartbeat, broadcaster.Options.MaxBacklogBytes);
     }
 
     public string Id { get; }
@@ -40,6 +42,16 @@ sealed class Connection : IBroadcastConnection
     public HttpContext HttpContext { get; }
     public ClaimsPrincipal User => HttpContext.User;
     public ConnectionWriter Writer { get; }
+
+    /// <summary>Whether it was let into its group when it connected.</summary>
+    public bool IsAttached { get; set; }
+
+    /// <summary>Whether a message of its own is under way, so that nothing is read from it and a silent peer proves nothing.</summary>
+    public bool IsBusy
+    {
+        get => Volatile.Read(ref _isBusy);
+        set => Volatile.Write(ref _isBusy, value);
+    }
 
     /// <summary>Says that a message is for everybody else.</summary>
     public Exclusions Itself => _itself ??= new Exclusions(Id);
@@ -51,39 +63,40 @@ sealed class Connection : IBroadcastConnection
     {
         get
         {
-            lock (_gate) return [.. _memberships.Keys.Where(group => group != Broadcast.Middleware.Groups.Everyone)];
+            lock (_memberships) return [.. _memberships.Select(membership => membership.Group.Name).Where(name => name != Middleware.Groups.Everyone)];
         }
     }
 
     /// <summary>Begins to send. Until now, and from now on, what is meant for the connection gathers in its logs.</summary>
     public void Open(WebSocket webSocket, Sink sink)
     {
-        lock (_gate) _webSocket = webSocket;
+        lock (_memberships) _webSocket = webSocket;
         Writer.Open(sink);
     }
 
     public bool IsIn(string group)
     {
-        lock (_gate) return _memberships.ContainsKey(group);
+        lock (_memberships) return IndexOf(group) >= 0;
     }
 
     /// <summary>False if it is a member already, or if it has left for good.</summary>
     public bool Join(string group, Groups groups)
     {
-        lock (_gate)
+        lock (_memberships)
         {
-            if (_hasLeft || _memberships.ContainsKey(group)) return false;
-            _memberships.Add(group, groups.Join(group, Writer));
+            if (_hasLeft || IndexOf(group) >= 0) return false;
+            _memberships.Add(groups.Join(group, Writer));
             return true;
         }
     }
 
     public bool Leave(string group, Groups groups)
     {
-        lock (_gate)
+        lock (_memberships)
         {
-            if (!_memberships.Remove(group, out var membership)) return false;
-            groups.Leave(membership);
+            if (IndexOf(group) is not (>= 0 and var index)) return false;
+            groups.Leave(_memberships[index]);
+            _memberships.RemoveAt(index);
             return true;
         }
     }
@@ -91,11 +104,11 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Leaves every group, and joins none any more. True the first time.</summary>
     public bool LeaveAll(Groups groups)
     {
-        lock (_gate)
+        lock (_memberships)
         {
             if (_hasLeft) return false;
             _hasLeft = true;
-            foreach (var (_, membership) in _memberships) groups.Leave(membership);
+            foreach (var membership in _memberships) groups.Leave(membership);
             _memberships.Clear();
             return true;
         }
@@ -111,7 +124,7 @@ sealed class Connection : IBroadcastConnection
 
     MessageLog OpenLane()
     {
-        lock (_gate)
+        lock (_memberships)
         {
             if (_lane is { } open) return open;
             var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes);
@@ -125,7 +138,7 @@ sealed class Connection : IBroadcastConnection
     /// </summary>
     public void Close(WebSocketCloseStatus status, string? reason)
     {
-        lock (_gate)
+        lock (_memberships)
         {
             if (_hasEnded || ClosingStatus is not null) return;
             ClosingStatus = status;
@@ -153,7 +166,7 @@ sealed class Connection : IBroadcastConnection
     /// <summary>The request is about to end: its context, which the server uses again, is not touched any more.</summary>
     public void End()
     {
-        lock (_gate)
+        lock (_memberships)
         {
             _hasEnded = true;
             _closeTimer?.Dispose();
@@ -163,11 +176,13 @@ sealed class Connection : IBroadcastConnection
     /// <summary>The same at once, for a caller that is no pump.</summary>
     public void AbortNow()
     {
-        lock (_gate)
+        lock (_memberships)
         {
             if (_hasEnded) return;
             _webSocket?.Abort();
             HttpContext.Abort();
         }
     }
+
+    int IndexOf(string group) => _memberships.FindIndex(membership => membership.Group.Name == group);
 }

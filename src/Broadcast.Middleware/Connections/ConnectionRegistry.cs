@@ -53,7 +53,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
         if (!_entries.TryGetValue(connection.Id, out var entry)) return false;
         lock (entry)
         {
-            if (entry.IsRemoved || !entry.Groups.Add(group)) return false;
+            if (entry.IsRemoved || entry.Groups.Contains(group)) return false;
+            entry.Groups = [.. entry.Groups, group];
             _groups.Add(group, connection);
         }
 
@@ -65,7 +66,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
         if (!_entries.TryGetValue(connection.Id, out var entry)) return false;
         lock (entry)
         {
-            if (!entry.Groups.Remove(group)) return false;
+            if (!entry.Groups.Contains(group)) return false;
+            entry.Groups = [.. entry.Groups.Where(other => other != group)];
             _groups.Remove(group, connection);
         }
 
@@ -85,7 +87,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
     sealed class Entry(IBroadcastConnection connection)
     {
         public IBroadcastConnection Connection { get; } = connection;
-        public HashSet<string> Groups { get; } = new(1, StringComparer.Ordinal);
+        public string[] Groups { get; set; } = [];
         public bool IsRemoved { get; set; }
     }
 

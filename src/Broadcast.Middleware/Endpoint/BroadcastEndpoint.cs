@@ -34,37 +34,25 @@ sealed class BroadcastEndpoint
         // A server that upgrades requests is given our own handshake, the framework's, in place of one that UseWebSockets() may have
         // prepared. Other servers, such as test servers, bring their WebSockets along.
         if (upgrade is not { IsUpgradableRequest: true } && connect is not { IsExtendedConnect: true }) return AdmitAsync(context);
-        var interposer = new FrameInterposer(upgrade, connect);
-        if (upgrade is not null) context.Features.Set<IHttpUpgradeFeature>(interposer);
-        if (connect is not null) context.Features.Set<IHttpExtendedConnectFeature>(interposer);
-        context.Features.Set<IHttpWebSocketFeature>(null);
+        FrameInterposer.Interpose(context.Features, upgrade, connect);
         return _handshake.Invoke(context);
     }
 
-    async Task AdmitAsync(HttpContext context)
+    Task AdmitAsync(HttpContext context)
     {
-        if (!context.WebSockets.IsWebSocketRequest)
-        {
-            await Refusal.NotAWebSocket(context, _broadcaster.Log);
-            return;
-        }
-
+        // Not HttpContext.WebSockets, which would keep the handshake for as long as the connection lasts.
+        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }) return Refusal.NotAWebSocket(context, _broadcaster.Log);
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
+            return Refusal.WriteAsync(context, StatusCodes.Status400BadRequest, problem, _broadcaster.Log);
+        if (_broadcaster.Admit(context, group) is not { } connection)
         {
-            await Refusal.WriteAsync(context, StatusCodes.Status400BadRequest, problem, _broadcaster.Log);
-            return;
+            return Refusal.WriteAsync(
+                context, StatusCodes.Status503ServiceUnavailable, "No more connections are taken here: try again later.", _broadcaster.Log);
         }
 
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
-        if (_broadcaster.Admit(context, group) is not { } connection)
-        {
-            await Refusal.WriteAsync(
-                context, StatusCodes.Status503ServiceUnavailable, "No more connections are taken here: try again later.", _broadcaster.Log);
-            return;
-        }
-
-        await ServeAsync(context, connection);
+        return ServeAsync(context, connection);
     }
 
     async Task ServeAsync(HttpContext context, Connection connection)
@@ -72,12 +60,11 @@ sealed class BroadcastEndpoint
         WebSocket? webSocket = null;
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
-        var connect = new ConnectContext(_broadcaster, connection);
         var upgraded = default(Stream);
         try
         {
             (webSocket, upgraded) = await AcceptAsync(context, connection);
-            await ConnectAsync(connect, connection);
+            await ConnectAsync(connection);
             var receiver = new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, webSocket, waitsWithoutBuffer: upgraded is not null);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
@@ -95,7 +82,7 @@ sealed class BroadcastEndpoint
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
             webSocket?.Dispose();
-            if (connect.IsAttached) await DisconnectAsync(new(_broadcaster, connection, connection.ClosingStatus ?? closedByPeer, failure));
+            if (connection.IsAttached) await DisconnectAsync(new(_broadcaster, connection, connection.ClosingStatus ?? closedByPeer, failure));
             connection.End();
         }
     }
@@ -104,23 +91,30 @@ sealed class BroadcastEndpoint
     {
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        interposer?.Writer = connection.Writer;
-        var webSocket = await context.WebSockets.AcceptWebSocketAsync(new WebSocketAcceptContext
+        if (interposer is not null) interposer.Writer = connection.Writer;
+        // Over our own stream the connection's writer watches the peer; other sockets have to do it themselves.
+        var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
         {
-            KeepAliveInterval = _broadcaster.Options.KeepAliveInterval,
-            KeepAliveTimeout = _broadcaster.Options.KeepAliveTimeout,
+            KeepAliveInterval = interposer is null ? _broadcaster.Options.KeepAliveInterval : Timeout.InfiniteTimeSpan,
+            KeepAliveTimeout = interposer is null ? _broadcaster.Options.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         });
-        Sink sink = interposer is null ? new WebSocketSink(webSocket) : new StreamSink(interposer.Upgraded!, webSocket);
-        connection.Open(webSocket, sink);
-        return (webSocket, interposer?.Upgraded);
+        if (interposer is null)
+        {
+            connection.Open(webSocket, new WebSocketSink(webSocket));
+            return (webSocket, null);
+        }
+
+        interposer.Release(context.Features);
+        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket));
+        return (webSocket, interposer.Upgraded);
     }
 
-    async Task ConnectAsync(ConnectContext context, Connection connection)
+    async Task ConnectAsync(Connection connection)
     {
         try
         {
-            await _pipeline.OnConnect(context);
-            if (context.IsAttached) _broadcaster.Log.Connected(connection.Id);
+            await _pipeline.OnConnect(new(_broadcaster, connection));
+            if (connection.IsAttached) _broadcaster.Log.Connected(connection.Id);
             else connection.Close(WebSocketCloseStatus.PolicyViolation, "The connection was refused.");
         }
         catch (Exception exception)

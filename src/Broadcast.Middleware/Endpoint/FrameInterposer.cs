@@ -9,11 +9,30 @@ namespace Broadcast.Middleware;
 sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature
 {
+    public static void Interpose(IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+    {
+        var interposer = new FrameInterposer(upgrade, connect);
+        if (upgrade is not null) features.Set<IHttpUpgradeFeature>(interposer);
+        if (connect is not null) features.Set<IHttpExtendedConnectFeature>(interposer);
+        features.Set<IHttpWebSocketFeature>(null);
+    }
+
+    /// <summary>Puts back what the server had there. Nothing of the handshake is kept for as long as the connection lasts.</summary>
+    public void Release(IFeatureCollection features)
+    {
+        if (upgrade is not null) features.Set(upgrade);
+        if (connect is not null) features.Set(connect);
+        features.Set<IHttpWebSocketFeature>(null);
+    }
+
     /// <summary>To be set before the request is accepted.</summary>
     public ConnectionWriter? Writer { get; set; }
 
     /// <summary>The server's stream, once the request was accepted.</summary>
     public Stream? Upgraded { get; private set; }
+
+    /// <summary>What the WebSocket sits on.</summary>
+    public FrameStream? Frames { get; private set; }
 
     public bool IsUpgradableRequest => upgrade is { IsUpgradableRequest: true };
 
@@ -28,6 +47,6 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
     FrameStream Interpose(Stream upgraded)
     {
         Upgraded = upgraded;
-        return new FrameStream(upgraded, Writer!);
+        return Frames = new FrameStream(upgraded, Writer!);
     }
 }

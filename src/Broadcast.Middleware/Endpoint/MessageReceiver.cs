@@ -26,8 +26,7 @@ sealed class MessageReceiver(
     /// <summary>The close code the peer sent, when it has been answered, or its answer to ours.</summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
-        var context = new MessageContext(broadcaster, connection);
-        var home = Recipients.Group(connection.HomeGroup);
+        MessageContext? context = null;
         try
         {
             while (true)
@@ -48,15 +47,21 @@ sealed class MessageReceiver(
                 if (connection.ClosingStatus is null)
                 {
                     var type = received.MessageType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
-                    context.Reset(new Message(_buffer.AsMemory(0, _length), type), home);
+                    context ??= new MessageContext(broadcaster, connection);
+                    context.Reset(new Message(_buffer.AsMemory(0, _length), type));
                     try
                     {
+                        connection.IsBusy = true;
                         await onMessage(context);
                     }
                     catch (Exception exception)
                     {
                         broadcaster.Log.FilterFailed(connection.Id, exception);
                         connection.Close(WebSocketCloseStatus.InternalServerError, null);
+                    }
+                    finally
+                    {
+                        connection.IsBusy = false;
                     }
                 }
 

@@ -78,6 +78,14 @@ sealed class Group(string name, SequenceClock clock, int capacity)
         foreach (var slice in slices) slice.Pump.Post(slice);
     }
 
+    /// <summary>Gives each member's writer a turn.</summary>
+    public void Wake()
+    {
+        Slice[] slices;
+        lock (_log.Gate) slices = _slices;
+        foreach (var slice in slices) slice.Pump.Post(slice);
+    }
+
     Slice SliceOf(Pump pump)
     {
         foreach (var slice in _slices)

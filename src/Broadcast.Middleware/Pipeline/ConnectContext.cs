@@ -5,6 +5,4 @@ namespace Broadcast.Middleware;
 public sealed class ConnectContext : FilterContext
 {
     internal ConnectContext(Broadcaster broadcaster, Connection connection) : base(broadcaster, connection) { }
-
-    internal bool IsAttached { get; set; }
 }

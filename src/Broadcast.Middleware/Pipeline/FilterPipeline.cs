@@ -26,7 +26,7 @@ sealed class FilterPipeline
 
     Task Attach(ConnectContext context)
     {
-        context.IsAttached = _broadcaster.Attach((Connection)context.Connection);
+        _broadcaster.Attach((Connection)context.Connection);
         return Task.CompletedTask;
     }
 

@@ -3,9 +3,11 @@ namespace Broadcast.Middleware;
 /// <summary>A connection has sent a message. The context is used again for its next one: keep nothing of it past the filter's task.</summary>
 public sealed class MessageContext : FilterContext
 {
+    readonly Recipients _home;
     Message _received;
 
-    internal MessageContext(Broadcaster broadcaster, Connection connection) : base(broadcaster, connection) { }
+    internal MessageContext(Broadcaster broadcaster, Connection connection) : base(broadcaster, connection) =>
+        _home = Recipients.Group(connection.HomeGroup);
 
     /// <summary>The message; set it to publish another one instead. The bytes of the one received are gone when the filter's task ends.</summary>
     public Message Message { get; set; }
@@ -29,8 +31,5 @@ public sealed class MessageContext : FilterContext
     /// <summary>The framework has checked what was received; what a filter made has yet to be.</summary>
     internal bool IsAsReceived => Message.Type == _received.Type && Message.Payload.Equals(_received.Payload);
 
-    internal void Reset(Message received, Recipients home)
-    {
-        (_received, Message, Recipients, Result) = (received, received, home, default);
-    }
+    internal void Reset(Message received) => (_received, Message, Recipients, Result) = (received, received, _home, default);
 }

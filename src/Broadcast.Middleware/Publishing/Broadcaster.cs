@@ -9,12 +9,8 @@ namespace Broadcast.Middleware;
 /// <summary>One broadcast: its groups, its pumps and its connections.</summary>
 sealed class Broadcaster : IBroadcaster, IDisposable
 {
-    // A group that was quiet for so long, and no longer than twice that, gives its memory back.
-    static readonly TimeSpan RestInterval = TimeSpan.FromSeconds(10);
-
     readonly Groups _groups;
     readonly Pump[] _pumps = Pump.CreatePerProcessor();
-    readonly ITimer _restTimer;
     readonly CancellationTokenRegistration _stopping;
     volatile bool _isStopping;
 
@@ -26,7 +22,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Time = time;
         Log = new BroadcastLog(logger);
         _groups = new Groups(Clock, options.MaxBacklogBytes);
-        _restTimer = time.CreateTimer(static groups => ((Groups)groups!).Rest(), _groups, RestInterval, RestInterval);
+        Heartbeat = new Heartbeat(_groups, options, time);
         _stopping = lifetime?.ApplicationStopping.Register(CloseAll) ?? default;
     }
 
@@ -34,6 +30,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public IConnectionRegistry Connections { get; }
     public TimeProvider Time { get; }
     public BroadcastLog Log { get; }
+    public Heartbeat Heartbeat { get; }
     public SequenceClock Clock { get; } = new();
 
     /// <summary>How many groups hold memory here; the group of everyone is one of them.</summary>
@@ -105,12 +102,12 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         return connection;
     }
 
-    /// <summary>From now on it hears everyone, and its home group. False if the registry does not let it join that.</summary>
-    public bool Attach(Connection connection)
+    /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
+    public void Attach(Connection connection)
     {
         // The app may have begun to stop after the connection was admitted, and then nobody else would tell it.
         if (_isStopping) SayGoodbye(connection);
-        return connection.Join(Groups.Everyone, _groups) && Join(connection, connection.HomeGroup);
+        connection.IsAttached = Join(connection, connection.HomeGroup) && connection.Join(Groups.Everyone, _groups);
     }
 
     /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
@@ -124,7 +121,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Dispose()
     {
         _stopping.Dispose();
-        _restTimer.Dispose();
+        Heartbeat.Dispose();
     }
 
     bool Join(Connection connection, string group)

@@ -8,23 +8,22 @@ namespace Broadcast.Middleware;
 /// it was published, as long as the connection takes it; while a write is under way, it does nothing.
 /// </summary>
 /// <remarks>Everything below <see cref="Run()"/> happens on the connection's pump, one call at a time.</remarks>
-sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock clock, long maxBacklog) : PumpItem
+sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock clock, Heartbeat heartbeat, long maxBacklog) : PumpItem
 {
     readonly List<Cursor> _cursors = new(2);
-    readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly TaskCompletionSource _detached = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Set from other threads, before they post the writer.
     Sink? _sink;
     FrameStream? _controlFrame;
     CloseRequest? _close;
-    bool _detach;
+    TaskCompletionSource? _detach;
     bool _written;
 
     Cursor? _lane;
     ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter _write;
     Action? _onWritten;
     FrameStream? _writingControlFrame;
+    KeepAlive _keepAlive;
     bool _isWriting;
     bool _isClosing;
     bool _closeFrameSent;
@@ -35,8 +34,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     public Pump Pump => pump;
 
-    /// <summary>Ends when a close frame has been sent, or when it is clear that none ever will be.</summary>
-    public Task Closed => _closed.Task;
+    /// <summary>After <see cref="Close"/>: ends when the close frame has been sent, or when it is clear that it never will be.</summary>
+    public Task Closed => Volatile.Read(ref _close)?.Sent.Task ?? Task.CompletedTask;
 
     /// <summary>Whether the peer has been told, by a close frame, that nothing more will come.</summary>
     public bool CloseFrameSent => Volatile.Read(ref _closeFrameSent);
@@ -57,9 +56,10 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     /// <summary>Stops for good. When the task ends, the sink is no longer in use; a write under way ends only if its peer lets it or is cut off.</summary>
     public Task DetachAsync()
     {
-        Volatile.Write(ref _detach, true);
+        var detached = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Volatile.Write(ref _detach, detached);
         pump.Post(this);
-        return _detached.Task;
+        return detached.Task;
     }
 
     public void WriteControlFrame(FrameStream frame)
@@ -82,7 +82,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     /// <summary>A cursor has come, or is about to go.</summary>
     public void Run(Cursor cursor)
     {
-        if (!cursor.HasStarted && !cursor.HasLeft && !_detach && !_failed && !_hasGivenUp)
+        if (!cursor.HasStarted && !cursor.HasLeft && _detach is null && !_failed && !_hasGivenUp)
         {
             cursor.HasStarted = true;
             _cursors.Add(cursor);
@@ -96,6 +96,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     /// <summary>There may be something to send.</summary>
     public void Run()
     {
+        if (_keepAlive.Beat != heartbeat.Beat) OnBeat();
         if (_isWriting)
         {
             if (!Volatile.Read(ref _written))
@@ -107,9 +108,15 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
             EndWrite();
         }
 
-        if (Volatile.Read(ref _detach)) Detach();
+        if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (_failed) FailControlFrame();
         else Flush();
+    }
+
+    void OnBeat()
+    {
+        if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, connection.IsBusy))
+            connection.Abort(new TimeoutException("The peer has not answered a ping in time."));
     }
 
     void Flush()
@@ -124,6 +131,10 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
             else if (_isClosing || _closeFrameSent)
             {
                 return;
+            }
+            else if (_keepAlive.TakePing() is { IsEmpty: false } ping)
+            {
+                if (!TryWrite(sink, ping)) return;
             }
             else if (TryTake(out var frames))
             {
@@ -247,15 +258,17 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         catch (Exception error)
         {
             connection.Abort(error);
-            _closed.TrySetResult();
+            close.Sent.TrySetResult();
         }
     }
 
     void OnCloseFrameSent()
     {
         Volatile.Write(ref _closeFrameSent, true);
-        _closed.TrySetResult();
+        EndClose();
     }
+
+    void EndClose() => Volatile.Read(ref _close)?.Sent.TrySetResult();
 
     bool IsTooFarBehind()
     {
@@ -281,7 +294,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         connection.Abort(error);
         FailControlFrame();
         DropAll();
-        _closed.TrySetResult();
+        EndClose();
     }
 
     void FailControlFrame()
@@ -291,13 +304,13 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         control?.Complete(new IOException("The connection has ended."));
     }
 
-    void Detach()
+    void Detach(TaskCompletionSource detached)
     {
         DropAll();
         if (_isWriting) return;
         FailControlFrame();
-        _closed.TrySetResult();
-        _detached.TrySetResult();
+        EndClose();
+        detached.TrySetResult();
     }
 
     void DropAll()
@@ -311,5 +324,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         _cursors.Remove(cursor);
     }
 
-    sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason);
+    sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason)
+    {
+        public TaskCompletionSource Sent { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
 }

@@ -3,8 +3,8 @@ using System.Threading.Tasks.Sources;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Stands between the upgraded stream and the framework's WebSocket. Reads pass through. What the WebSocket writes (pong, ping and
-/// close frames, each in one call, never two at once) goes out through the connection's one writer, between whole frames.
+/// Stands between the upgraded stream and the framework's WebSocket. Reads pass through. What the WebSocket writes (pong and close
+/// frames, each in one call, never two at once) goes out through the connection's one writer, between whole frames.
 /// </summary>
 /// <remarks>
 /// A write ends when the frame is on its way, so a peer that sends pings and does not read the pongs stops being read itself.
@@ -12,6 +12,8 @@ namespace Broadcast.Middleware;
 sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream, IValueTaskSource
 {
     ManualResetValueTaskSourceCore<bool> _write = new() { RunContinuationsAsynchronously = true };
+
+    int _reads;
 
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
@@ -31,8 +33,14 @@ sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream, IValue
         else _write.SetException(error);
     }
 
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-        inner.ReadAsync(buffer, cancellationToken);
+    /// <summary>How many reads were begun. Each but the first tells that the one before has ended, and so that the peer is there.</summary>
+    public int Reads => Volatile.Read(ref _reads);
+
+    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        Volatile.Write(ref _reads, _reads + 1);
+        return inner.ReadAsync(buffer, cancellationToken);
+    }
 
     // WriteAsync has flushed.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;

@@ -8,6 +8,11 @@ abstract class Sink
     /// <summary>Sends a run of whole frames as <see cref="Frame"/> encodes them. The memory stays untouched until the task ends.</summary>
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 
+    /// <summary>
+    /// Grows whenever the peer has sent something; null if the sink takes no ping frames, because whoever owns the socket watches the peer.
+    /// </summary>
+    public virtual int? Heard => null;
+
     /// <summary>Sends a close frame (RFC 6455, section 5.5.1), after everything written before.</summary>
     public abstract Task CloseAsync(WebSocketCloseStatus status, string? reason);
 }

@@ -6,9 +6,12 @@ namespace Broadcast.Middleware;
 /// Writes frames to the stream of an upgraded request as they stand in the log: one write for everything a connection lacks.
 /// </summary>
 /// <param name="stream">The upgraded stream.</param>
-/// <param name="webSocket">The framework's WebSocket, which sends the close frame through its <see cref="FrameStream"/>.</param>
-sealed class StreamSink(Stream stream, WebSocket webSocket) : Sink
+/// <param name="frames">What stands between the stream and the WebSocket.</param>
+/// <param name="webSocket">The framework's WebSocket, which sends the close frame through <paramref name="frames"/>.</param>
+sealed class StreamSink(Stream stream, FrameStream frames, WebSocket webSocket) : Sink
 {
+    public override int? Heard => frames.Reads;
+
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => stream.WriteAsync(frames);
 
     public override Task CloseAsync(WebSocketCloseStatus status, string? reason) =>

@@ -1,0 +1,52 @@
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// The one timer of a broadcast. At each beat every writer gets a turn, through the group of everyone, and finds the beat changed;
+/// groups in which nothing happens give memory back.
+/// </summary>
+/// <remarks>A timer per connection, as the framework's WebSocket has, costs 240 bytes each.</remarks>
+sealed class Heartbeat : IDisposable
+{
+    static readonly TimeSpan Longest = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan Shortest = TimeSpan.FromMilliseconds(250);
+
+    readonly Groups _groups;
+    readonly TimeProvider _time;
+    readonly ITimer _timer;
+    int _beat;
+
+    public Heartbeat(Groups groups, BroadcastOptions options, TimeProvider time)
+    {
+        _groups = groups;
+        _time = time;
+        KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
+        KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
+        // A fourth of the shortest time that is measured in beats is how late it may be noticed.
+        var interval = TimeSpan.FromMilliseconds(Math.Min(KeepAliveInterval, KeepAliveTimeout) / 4.0);
+        interval = interval < Shortest ? Shortest : interval > Longest ? Longest : interval;
+        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, interval, interval);
+    }
+
+    /// <summary>Changes with each beat.</summary>
+    public int Beat => Volatile.Read(ref _beat);
+
+    /// <summary>In milliseconds, as of the time provider's clock.</summary>
+    public long Now => (long)_time.GetElapsedTime(0).TotalMilliseconds;
+
+    /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
+    public int KeepAliveInterval { get; }
+
+    /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
+    public int KeepAliveTimeout { get; }
+
+    public void Dispose() => _timer.Dispose();
+
+    void OnBeat()
+    {
+        Interlocked.Increment(ref _beat);
+        _groups.Find(Groups.Everyone)?.Wake();
+        _groups.Rest();
+    }
+
+    static int Milliseconds(TimeSpan time) => time == Timeout.InfiniteTimeSpan ? int.MaxValue : (int)time.TotalMilliseconds;
+}
