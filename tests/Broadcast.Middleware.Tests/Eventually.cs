@@ -1,0 +1,19 @@
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>Waits for something that has to become true and is not announced; polls, and fails loudly when time is up.</summary>
+static class Eventually
+{
+    public static async Task True(
+        Func<bool> condition, TimeSpan? within = null, [CallerArgumentExpression(nameof(condition))] string? what = null)
+    {
+        var limit = within ?? TimeSpan.FromSeconds(10);
+        var started = TimeProvider.System.GetTimestamp();
+        while (!condition())
+        {
+            if (TimeProvider.System.GetElapsedTime(started) > limit) Assert.Fail($"Not true within {limit}: {what}");
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+    }
+}
