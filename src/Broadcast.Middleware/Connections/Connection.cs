@@ -21,6 +21,7 @@ sealed class Connection : IBroadcastConnection
     WebSocket? _webSocket;
     bool _hasLeft;
     bool _isBusy;
+    bool _isAborting;
     bool _hasEnded;
 
     public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup)
@@ -70,7 +71,7 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Begins to send. Until now, and from now on, what is meant for the connection gathers in its logs.</summary>
     public void Open(WebSocket webSocket, Sink sink)
     {
-        lock (_memberships) _webSocket = webSocket;
+        _webSocket = webSocket;
         Writer.Open(sink);
     }
 
@@ -140,7 +141,7 @@ sealed class Connection : IBroadcastConnection
     {
         lock (_memberships)
         {
-            if (_hasEnded || ClosingStatus is not null) return;
+            if (_hasLeft || ClosingStatus is not null) return;
             ClosingStatus = status;
             _closeTimer = _broadcaster.Time.CreateTimer(
                 static connection => ((Connection)connection!).Abort(), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
@@ -155,33 +156,32 @@ sealed class Connection : IBroadcastConnection
         Close(CloseStatus.TryAgainLater, "Too slow: more messages wait for this connection than the server keeps.");
     }
 
-    /// <summary>Ends the transport, which ends the reads and writes that wait for it.</summary>
+    /// <summary>Ends the transport, which ends the reads and writes that wait for it. The first call counts.</summary>
     public void Abort(Exception? error = null)
     {
+        if (Interlocked.Exchange(ref _isAborting, true)) return;
         if (error is not null) _broadcaster.Log.ConnectionFailed(Id, error.Message);
         // Elsewhere: it runs what the app has registered for the request's end.
         ThreadPool.UnsafeQueueUserWorkItem(static connection => connection.AbortNow(), this, preferLocal: false);
     }
 
-    /// <summary>The request is about to end: its context, which the server uses again, is not touched any more.</summary>
-    public void End()
-    {
-        lock (_memberships)
-        {
-            _hasEnded = true;
-            _closeTimer?.Dispose();
-        }
-    }
-
     /// <summary>The same at once, for a caller that is no pump.</summary>
     public void AbortNow()
     {
-        lock (_memberships)
+        // Not the lock that pumps take, for the same reason.
+        lock (Writer)
         {
             if (_hasEnded) return;
             _webSocket?.Abort();
             HttpContext.Abort();
         }
+    }
+
+    /// <summary>The request is about to end: its context, which the server uses again, is not touched any more.</summary>
+    public void End()
+    {
+        lock (Writer) _hasEnded = true;
+        lock (_memberships) _closeTimer?.Dispose();
     }
 
     int IndexOf(string group) => _memberships.FindIndex(membership => membership.Group.Name == group);

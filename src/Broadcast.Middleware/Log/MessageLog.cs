@@ -35,7 +35,7 @@ sealed class MessageLog(SequenceClock clock, int capacity)
     public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions)
     {
         var size = Frame.Size(payload.Length);
-        if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(_tail.Capacity * 2, SmallestBlock, LargestBlock)));
+        if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.Length);
         _tail.Append(type, payload, clock.Next(), exclusions);
         return NextOffset - 1;
