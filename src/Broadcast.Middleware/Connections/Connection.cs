@@ -145,9 +145,8 @@ sealed class Connection : IBroadcastConnection
             ClosingStatus = status;
             _closeTimer = _broadcaster.Time.CreateTimer(
                 static connection => ((Connection)connection!).Abort(), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
+            Writer.Close(status, reason);
         }
-
-        Writer.Close(status, reason);
     }
 
     public void CloseSlowConsumer()

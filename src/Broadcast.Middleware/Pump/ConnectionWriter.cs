@@ -10,7 +10,10 @@ namespace Broadcast.Middleware;
 /// <remarks>Everything below <see cref="Run()"/> happens on the connection's pump, one call at a time.</remarks>
 sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock clock, Heartbeat heartbeat, long maxBacklog) : PumpItem
 {
-    readonly List<Cursor> _cursors = new(2);
+    // A turn ends after so many writes, so that a connection whose writes all end at once does not keep the others waiting.
+    const int WritesPerTurn = 16;
+
+    readonly LogReader _reader = new(clock);
 
     // Set from other threads, before they post the writer.
     Sink? _sink;
@@ -19,7 +22,6 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     TaskCompletionSource? _detach;
     bool _written;
 
-    Cursor? _lane;
     ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter _write;
     Action? _onWritten;
     FrameStream? _writingControlFrame;
@@ -50,7 +52,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     /// <summary>Sends what was published before, then the close frame. The first request counts.</summary>
     public void Close(WebSocketCloseStatus status, string? reason)
     {
-        if (Interlocked.CompareExchange(ref _close, new(status, reason), null) is null) pump.Post(this);
+        if (Interlocked.CompareExchange(ref _close, new(status, reason, clock.Last), null) is null) pump.Post(this);
     }
 
     /// <summary>Stops for good. When the task ends, the sink is no longer in use; a write under way ends only if its peer lets it or is cut off.</summary>
@@ -85,9 +87,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         if (!cursor.HasStarted && !cursor.HasLeft && _detach is null && !_failed && !_hasGivenUp)
         {
             cursor.HasStarted = true;
-            _cursors.Add(cursor);
-            if (cursor.Slice is { } slice) slice.Add(cursor);
-            else _lane = cursor;
+            _reader.Add(cursor);
         }
 
         Run();
@@ -101,7 +101,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         {
             if (!Volatile.Read(ref _written))
             {
-                if (IsTooFarBehind()) GiveUpOnSlowConsumer();
+                if (_reader.IsBehindBy(maxBacklog)) GiveUpOnSlowConsumer();
                 return;
             }
 
@@ -121,78 +121,36 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void Flush()
     {
-        while (!_failed && Volatile.Read(ref _sink) is { } sink)
+        if (Volatile.Read(ref _sink) is not { } sink) return;
+        for (var writes = 0; writes < WritesPerTurn; writes++)
         {
-            if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
-            {
-                _writingControlFrame = control;
-                if (!TryWrite(sink, control.Frame)) return;
-            }
-            else if (_isClosing || _closeFrameSent)
-            {
-                return;
-            }
-            else if (_keepAlive.TakePing() is { IsEmpty: false } ping)
-            {
-                if (!TryWrite(sink, ping)) return;
-            }
-            else if (TryTake(out var frames))
-            {
-                if (!TryWrite(sink, frames)) return;
-            }
-            else if (Volatile.Read(ref _close) is { } close)
-            {
-                _isClosing = true;
-                _ = SendCloseAsync(sink, close);
-            }
-            else
-            {
-                return;
-            }
+            var frames = Next(sink);
+            if (frames.IsEmpty || !TryWrite(sink, frames) || _failed) return;
         }
+
+        pump.Post(this);
     }
 
-    /// <summary>
-    /// The next messages that stand in one piece. With several logs: first the newest sequence number, then their heads; whatever a
-    /// head shows beyond that number may have predecessors in a log that was looked at too early, and waits for the next round.
-    /// </summary>
-    bool TryTake(out ReadOnlyMemory<byte> frames)
+    /// <summary>What is to be written next: the framework's frames, then our ping, then messages, and at last the close frame.</summary>
+    ReadOnlyMemory<byte> Next(Sink sink)
     {
-        while (true)
+        if (Volatile.Read(ref _controlFrame) is { } control)
         {
-            var newest = _cursors.Count > 1 ? clock.Last : long.MaxValue;
-            Cursor? first = null;
-            long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
-            for (var i = _cursors.Count - 1; i >= 0; i--)
-            {
-                var cursor = _cursors[i];
-                if (cursor.TryPeek(out var sequence))
-                {
-                    if (sequence < firstSequence) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
-                    else if (sequence < secondSequence) secondSequence = sequence;
-                }
-                else if (cursor.HasMissed)
-                {
-                    GiveUpOnSlowConsumer();
-                    frames = default;
-                    return false;
-                }
-                else if (cursor.HasLeft)
-                {
-                    Drop(cursor);
-                }
-            }
-
-            frames = default;
-            if (first is null)
-            {
-                _lane?.Trim();
-                return false;
-            }
-
-            if (firstSequence <= newest) frames = first.Take(Math.Min(newest, secondSequence - 1));
-            if (!frames.IsEmpty) return true;
+            (_controlFrame, _writingControlFrame) = (null, control);
+            return control.Frame;
         }
+
+        if (_isClosing || _closeFrameSent) return default;
+        if (_keepAlive.TakePing() is { IsEmpty: false } ping) return ping;
+        if (_reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var frames)) return frames;
+        if (_reader.HasMissed) GiveUpOnSlowConsumer();
+        if (Volatile.Read(ref _close) is { } close)
+        {
+            _isClosing = true;
+            _ = SendCloseAsync(sink, close);
+        }
+
+        return default;
     }
 
     /// <summary>True if the write is done; else it goes on, or has failed.</summary>
@@ -257,8 +215,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         }
         catch (Exception error)
         {
-            connection.Abort(error);
-            close.Sent.TrySetResult();
+            // Unless the framework had a close frame of its own to send, after a violation of the protocol.
+            if (!CloseFrameSent) connection.Abort(error);
+            EndClose();
         }
     }
 
@@ -270,21 +229,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void EndClose() => Volatile.Read(ref _close)?.Sent.TrySetResult();
 
-    bool IsTooFarBehind()
-    {
-        foreach (var cursor in _cursors)
-        {
-            if (cursor.Behind > maxBacklog) return true;
-        }
-
-        return false;
-    }
-
     /// <summary>The messages it has not taken are given up, so that they hold no memory, and it is told, if it still reads.</summary>
     void GiveUpOnSlowConsumer()
     {
+        if (_hasGivenUp) return;
         _hasGivenUp = true;
-        DropAll();
+        _reader.Clear();
         connection.CloseSlowConsumer();
     }
 
@@ -293,38 +243,30 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         _failed = true;
         connection.Abort(error);
         FailControlFrame();
-        DropAll();
+        _reader.Clear();
         EndClose();
     }
 
     void FailControlFrame()
     {
-        var control = _writingControlFrame ?? Interlocked.Exchange(ref _controlFrame, null);
-        _writingControlFrame = null;
+        var control = _writingControlFrame ?? _controlFrame;
+        _writingControlFrame = _controlFrame = null;
         control?.Complete(new IOException("The connection has ended."));
     }
 
     void Detach(TaskCompletionSource detached)
     {
-        DropAll();
+        _reader.Clear();
         if (_isWriting) return;
         FailControlFrame();
         EndClose();
         detached.TrySetResult();
     }
 
-    void DropAll()
-    {
-        for (var i = _cursors.Count - 1; i >= 0; i--) Drop(_cursors[i]);
-    }
-
-    void Drop(Cursor cursor)
-    {
-        cursor.Slice?.Remove(cursor);
-        _cursors.Remove(cursor);
-    }
-
-    sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason)
+    /// <param name="Status">The close code.</param>
+    /// <param name="Reason">For the peer's developer.</param>
+    /// <param name="LastSequence">The last message that is still sent before.</param>
+    sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long LastSequence)
     {
         public TaskCompletionSource Sent { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }

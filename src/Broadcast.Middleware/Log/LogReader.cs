@@ -1,0 +1,92 @@
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// Reads the logs of one connection as if they were one, in the order in which messages were published. Used by the connection's
+/// pump alone.
+/// </summary>
+sealed class LogReader(SequenceClock clock)
+{
+    Cursor[] _cursors = new Cursor[2]; // Everyone's group and the home group: what most connections are in.
+    int _count;
+    Cursor? _lane;
+
+    /// <summary>Some log had messages which it dropped before they were read.</summary>
+    public bool HasMissed { get; private set; }
+
+    public void Add(Cursor cursor)
+    {
+        if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
+        _cursors[_count++] = cursor;
+        if (cursor.Slice is { } slice) slice.Add(cursor);
+        else _lane = cursor;
+    }
+
+    public void Clear()
+    {
+        while (_count > 0) RemoveAt(_count - 1);
+        _lane = null;
+    }
+
+    /// <summary>Whether more than so many bytes wait in some log.</summary>
+    public bool IsBehindBy(long bytes)
+    {
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.Behind > bytes) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now.</summary>
+    /// <remarks>
+    /// With several logs: first the newest sequence number, then the logs' ends. What an end shows beyond that number may have a
+    /// predecessor in a log that was looked at too early, and waits for the next round.
+    /// </remarks>
+    public bool TryTake(long lastSequence, out ReadOnlyMemory<byte> frames)
+    {
+        frames = default;
+        while (frames.IsEmpty)
+        {
+            var newest = _count > 1 ? Math.Min(clock.Last, lastSequence) : lastSequence;
+            Cursor? first = null;
+            long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
+            for (var i = _count - 1; i >= 0; i--)
+            {
+                var cursor = _cursors[i];
+                if (cursor.TryPeek(out var sequence))
+                {
+                    if (sequence < firstSequence) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
+                    else if (sequence < secondSequence) secondSequence = sequence;
+                }
+                else if (cursor.HasMissed)
+                {
+                    HasMissed = true;
+                    return false;
+                }
+                else if (cursor.HasLeft)
+                {
+                    RemoveAt(i);
+                }
+            }
+
+            if (first is null || firstSequence > lastSequence)
+            {
+                _lane?.Trim();
+                return false;
+            }
+
+            if (firstSequence <= newest) frames = first.Take(Math.Min(newest, secondSequence - 1));
+        }
+
+        return true;
+    }
+
+    void RemoveAt(int index)
+    {
+        var cursor = _cursors[index];
+        _cursors[index] = _cursors[--_count];
+        _cursors[_count] = null!;
+        cursor.Slice?.Remove(cursor);
+    }
+}
