@@ -30,13 +30,15 @@ public static class BroadcastEndpointRouteBuilderExtensions
         var shared = services.GetRequiredService<IOptionsMonitor<FilterRegistrations>>().Get(name);
         var own = new FilterRegistrations();
 
+        // Once, however often the routes are put together, and not before all filters have been added.
+        var pipeline = new Lazy<FilterPipeline>(() => new(broadcaster, [.. shared.Create(services), .. own.Create(services)]));
+
         // Any method: over HTTP/2 a WebSocket comes by CONNECT.
         var endpoint = endpoints.Map(pattern, static _ => Task.CompletedTask);
         endpoint.Finally(builder =>
         {
-            var pipeline = new FilterPipeline(broadcaster, [.. shared.Create(services), .. own.Create(services)]);
             var groupName = new GroupNameTemplate(((RouteEndpointBuilder)builder).RoutePattern);
-            builder.RequestDelegate = new BroadcastEndpoint(broadcaster, pipeline, groupName, services).InvokeAsync;
+            builder.RequestDelegate = new BroadcastEndpoint(broadcaster, pipeline.Value, groupName, services).InvokeAsync;
         });
         return new(endpoint, own);
     }

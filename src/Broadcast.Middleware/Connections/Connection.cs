@@ -14,7 +14,7 @@ namespace Broadcast.Middleware;
 sealed class Connection : IBroadcastConnection
 {
     readonly Broadcaster _broadcaster;
-    readonly List<Membership> _memberships = new(2); // Its own lock, for the fields below too.
+    readonly List<Membership> _memberships = new(2); // Its own lock.
     Exclusions? _itself;
     MessageLog? _lane;
     ITimer? _closeTimer;
@@ -57,9 +57,6 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Says that a message is for everybody else.</summary>
     public Exclusions Itself => _itself ??= new Exclusions(Id);
 
-    /// <summary>The status of the close frame that was, or will be, sent; null while the connection is to stay.</summary>
-    public WebSocketCloseStatus? ClosingStatus { get; private set; }
-
     public IReadOnlyCollection<string> Groups
     {
         get
@@ -80,36 +77,40 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships) return IndexOf(group) >= 0;
     }
 
-    /// <summary>False if it is a member already, or if it has left for good.</summary>
-    public bool Join(string group, Groups groups)
+    /// <summary>False if it is a member already, if the registry refuses, or if it has left for good.</summary>
+    public bool Join(string group)
     {
+        // The registry is asked within the lock, so that it and the logs agree on what came first, joining or leaving.
         lock (_memberships)
         {
             if (_hasLeft || IndexOf(group) >= 0) return false;
-            _memberships.Add(groups.Join(group, Writer));
+            if (group != Middleware.Groups.Everyone && !_broadcaster.Connections.TryJoin(this, group)) return false;
+            _memberships.Add(_broadcaster.Groups.Join(group, Writer));
             return true;
         }
     }
 
-    public bool Leave(string group, Groups groups)
+    /// <summary>False if it is not a member.</summary>
+    public bool Leave(string group)
     {
         lock (_memberships)
         {
             if (IndexOf(group) is not (>= 0 and var index)) return false;
-            groups.Leave(_memberships[index]);
+            _broadcaster.Groups.Leave(_memberships[index]);
             _memberships.RemoveAt(index);
+            _broadcaster.Connections.Leave(this, group);
             return true;
         }
     }
 
     /// <summary>Leaves every group, and joins none any more. True the first time.</summary>
-    public bool LeaveAll(Groups groups)
+    public bool LeaveAll()
     {
         lock (_memberships)
         {
             if (_hasLeft) return false;
             _hasLeft = true;
-            foreach (var membership in _memberships) groups.Leave(membership);
+            foreach (var membership in _memberships) _broadcaster.Groups.Leave(membership);
             _memberships.Clear();
             return true;
         }
@@ -125,13 +126,12 @@ sealed class Connection : IBroadcastConnection
 
     MessageLog OpenLane()
     {
-        lock (_memberships)
-        {
-            if (_lane is { } open) return open;
-            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes);
-            lock (lane.Gate) Writer.Pump.Post(new Cursor(lane, Writer, null));
-            return _lane = lane;
-        }
+        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes);
+        if (Interlocked.CompareExchange(ref _lane, lane, null) is { } open) return open;
+        Cursor cursor;
+        lock (lane.Gate) cursor = new Cursor(lane, Writer, null);
+        Writer.Pump.Post(cursor);
+        return lane;
     }
 
     /// <summary>
@@ -139,20 +139,25 @@ sealed class Connection : IBroadcastConnection
     /// </summary>
     public void Close(WebSocketCloseStatus status, string? reason)
     {
-        lock (_memberships)
-        {
-            if (_hasLeft || ClosingStatus is not null) return;
-            ClosingStatus = status;
-            _closeTimer = _broadcaster.Time.CreateTimer(
-                static connection => ((Connection)connection!).Abort(), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
-            Writer.Close(status, reason);
-        }
+        // No lock: pumps call this.
+        if (!Writer.TryClose(status, reason)) return;
+        _closeTimer = _broadcaster.Time.CreateTimer(
+            static connection => ((Connection)connection!).Abort(), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
     }
 
     public void CloseSlowConsumer()
     {
         _broadcaster.Log.SlowConsumer(Id, _broadcaster.Options.MaxBacklogBytes);
         Close(CloseStatus.TryAgainLater, "Too slow: more messages wait for this connection than the server keeps.");
+    }
+
+    /// <summary>A filter has thrown.</summary>
+    public void CloseFailed(Exception exception)
+    {
+        // One that gave up because its peer is gone has not failed.
+        if (exception is OperationCanceledException && HttpContext.RequestAborted.IsCancellationRequested) return;
+        _broadcaster.Log.FilterFailed(Id, exception);
+        Close(WebSocketCloseStatus.InternalServerError, "The server failed to handle this connection.");
     }
 
     /// <summary>Ends the transport, which ends the reads and writes that wait for it. The first call counts.</summary>
@@ -180,7 +185,7 @@ sealed class Connection : IBroadcastConnection
     public void End()
     {
         lock (Writer) _hasEnded = true;
-        lock (_memberships) _closeTimer?.Dispose();
+        _closeTimer?.Dispose();
     }
 
     int IndexOf(string group) => _memberships.FindIndex(membership => membership.Group.Name == group);

@@ -82,7 +82,7 @@ sealed class BroadcastEndpoint
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
             webSocket?.Dispose();
-            if (connection.IsAttached) await DisconnectAsync(new(_broadcaster, connection, connection.ClosingStatus ?? closedByPeer, failure));
+            if (connection.IsAttached) await DisconnectAsync(new(_broadcaster, connection, connection.Writer.ClosingStatus ?? closedByPeer, failure));
             connection.End();
         }
     }
@@ -119,8 +119,7 @@ sealed class BroadcastEndpoint
         }
         catch (Exception exception)
         {
-            _broadcaster.Log.FilterFailed(connection.Id, exception);
-            connection.Close(WebSocketCloseStatus.InternalServerError, null);
+            connection.CloseFailed(exception);
         }
     }
 

@@ -44,7 +44,7 @@ sealed class MessageReceiver(
                 if (received.MessageType == WebSocketMessageType.Close) return AnswerClose();
 
                 // After goodbye was said, what still comes is dropped.
-                if (connection.ClosingStatus is null)
+                if (connection.Writer.ClosingStatus is null)
                 {
                     var type = received.MessageType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
                     context ??= new MessageContext(broadcaster, connection);
@@ -56,8 +56,7 @@ sealed class MessageReceiver(
                     }
                     catch (Exception exception)
                     {
-                        broadcaster.Log.FilterFailed(connection.Id, exception);
-                        connection.Close(WebSocketCloseStatus.InternalServerError, null);
+                        connection.CloseFailed(exception);
                     }
                     finally
                     {
@@ -101,12 +100,12 @@ sealed class MessageReceiver(
         if (received.Count < SmallFragment && !received.EndOfMessage) _smallFragments++;
         if (_length > _options.MaxMessageBytes) Refuse($"a message exceeds MaxMessageBytes ({_options.MaxMessageBytes}).");
         else if (_smallFragments > _options.MaxSmallFragments) Refuse($"a message exceeds MaxSmallFragments ({_options.MaxSmallFragments}).");
-        if (connection.ClosingStatus is not null) _length = 0;
+        if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 
     void Refuse(string problem)
     {
-        if (connection.ClosingStatus is not null) return;
+        if (connection.Writer.ClosingStatus is not null) return;
         broadcaster.Log.MessageRefused(connection.Id, problem);
         connection.Close(WebSocketCloseStatus.MessageTooBig, problem);
     }

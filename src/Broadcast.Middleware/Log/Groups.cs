@@ -10,6 +10,7 @@ sealed class Groups(SequenceClock clock, int capacity)
 
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
+    /// <summary>The group of everyone is one of them.</summary>
     public int Count => _groups.Count;
 
     public Group? Find(string name) => _groups.GetValueOrDefault(name);

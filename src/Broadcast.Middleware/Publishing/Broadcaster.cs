@@ -9,7 +9,6 @@ namespace Broadcast.Middleware;
 /// <summary>One broadcast: its groups, its pumps and its connections.</summary>
 sealed class Broadcaster : IBroadcaster, IDisposable
 {
-    readonly Groups _groups;
     readonly Pump[] _pumps = Pump.CreatePerProcessor();
     readonly CancellationTokenRegistration _stopping;
     volatile bool _isStopping;
@@ -21,8 +20,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Connections = connections;
         Time = time;
         Log = new BroadcastLog(logger);
-        _groups = new Groups(Clock, options.MaxBacklogBytes);
-        Heartbeat = new Heartbeat(_groups, options, time);
+        Groups = new Groups(Clock, options.MaxBacklogBytes);
+        Heartbeat = new Heartbeat(Groups, options, time);
         _stopping = lifetime?.ApplicationStopping.Register(CloseAll) ?? default;
     }
 
@@ -31,10 +30,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public TimeProvider Time { get; }
     public BroadcastLog Log { get; }
     public Heartbeat Heartbeat { get; }
+    public Groups Groups { get; }
     public SequenceClock Clock { get; } = new();
-
-    /// <summary>How many groups hold memory here; the group of everyone is one of them.</summary>
-    public int GroupCount => _groups.Count;
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
     {
@@ -72,15 +69,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection && Join(connection, group));
+        return new(Find(connectionId, cancellationToken) is { } connection && connection.Join(group));
     }
 
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection
-            && Connections.Leave(connection, group)
-            && connection.Leave(group, _groups));
+        return new(Find(connectionId, cancellationToken) is { } connection && connection.Leave(group));
     }
 
     public ValueTask<bool> CloseAsync(string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
@@ -107,13 +102,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         // The app may have begun to stop after the connection was admitted, and then nobody else would tell it.
         if (_isStopping) SayGoodbye(connection);
-        connection.IsAttached = Join(connection, connection.HomeGroup) && connection.Join(Groups.Everyone, _groups);
+        connection.IsAttached = connection.Join(connection.HomeGroup) && connection.Join(Groups.Everyone);
     }
 
     /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
     public void Remove(Connection connection)
     {
-        if (!connection.LeaveAll(_groups)) return;
+        if (!connection.LeaveAll()) return;
         connection.Writer.Pump.RemoveConnection();
         Connections.Remove(connection);
     }
@@ -124,18 +119,9 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Heartbeat.Dispose();
     }
 
-    bool Join(Connection connection, string group)
-    {
-        if (!Connections.TryJoin(connection, group)) return false;
-        if (connection.Join(group, _groups)) return true;
-        // It has gone in between.
-        Connections.Leave(connection, group);
-        return false;
-    }
-
     PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions)
     {
-        if (_groups.Find(name) is not { } group) return default;
+        if (Groups.Find(name) is not { } group) return default;
         var excludedMembers = 0;
         if (exclusions is not null)
         {

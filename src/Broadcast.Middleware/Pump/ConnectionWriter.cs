@@ -36,7 +36,10 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     public Pump Pump => pump;
 
-    /// <summary>After <see cref="Close"/>: ends when the close frame has been sent, or when it is clear that it never will be.</summary>
+    /// <summary>The code of the close frame that was, or will be, sent; null while the connection is to stay.</summary>
+    public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
+
+    /// <summary>After <see cref="TryClose"/>: ends when the close frame has been sent, or when it is clear that it never will be.</summary>
     public Task Closed => Volatile.Read(ref _close)?.Sent.Task ?? Task.CompletedTask;
 
     /// <summary>Whether the peer has been told, by a close frame, that nothing more will come.</summary>
@@ -49,10 +52,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         pump.Post(this);
     }
 
-    /// <summary>Sends what was published before, then the close frame. The first request counts.</summary>
-    public void Close(WebSocketCloseStatus status, string? reason)
+    /// <summary>Sends what was published before, then the close frame. True for the first request, which is the one that counts.</summary>
+    public bool TryClose(WebSocketCloseStatus status, string? reason)
     {
-        if (Interlocked.CompareExchange(ref _close, new(status, reason, clock.Last), null) is null) pump.Post(this);
+        if (Interlocked.CompareExchange(ref _close, new(status, reason, clock.Last), null) is not null) return false;
+        pump.Post(this);
+        return true;
     }
 
     /// <summary>Stops for good. When the task ends, the sink is no longer in use; a write under way ends only if its peer lets it or is cut off.</summary>
