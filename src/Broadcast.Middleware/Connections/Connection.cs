@@ -127,9 +127,10 @@ sealed class Connection : IBroadcastConnection
     MessageLog OpenLane()
     {
         var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes);
-        if (Interlocked.CompareExchange(ref _lane, lane, null) is { } open) return open;
+        // The cursor first: nobody may append before it stands at the lane's start.
         Cursor cursor;
         lock (lane.Gate) cursor = new Cursor(lane, Writer, null);
+        if (Interlocked.CompareExchange(ref _lane, lane, null) is { } open) return open;
         Writer.Pump.Post(cursor);
         return lane;
     }
