@@ -16,11 +16,64 @@ public sealed class BroadcastOptions
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
-    /// How many bytes of messages are kept, for each group, for connections that have not taken them yet; a connection that falls
-    /// further behind is closed with 1013. It bounds the memory that slow readers cost, and the largest message that can be
+    /// How many messages a connection may send, per second on average; one that exceeds it is closed with 1008. Default null: any
+    /// number. Range 1 to 1,000,000.
+    /// </summary>
+    public int? MaxMessagesPerSecond { get; set; }
+
+    /// <summary>
+    /// How many messages a connection may send at once after a pause, where <see cref="MaxMessagesPerSecond"/> is set. Default null: as
+    /// many as in one second. Range 1 to 1,000,000.
+    /// </summary>
+    public int? MaxMessageBurst { get; set; }
+
+    /// <summary>
+    /// How long a connection may take to send its first message before it is closed with 1008: for protocols in which a client has to
+    /// say who it is. Default <see cref="Timeout.InfiniteTimeSpan"/>: it may only listen. Range 1 second to 1 day.
+    /// </summary>
+    public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>
+    /// How many connections there may be on this node; more are refused with 503, before the handshake is answered. Default null: any
+    /// number. Range 1 and up.
+    /// </summary>
+    public int? MaxConnections { get; set; }
+
+    /// <summary>
+    /// How many connections a user may have on this node; more are refused with 429. The anonymous are not counted. Default null: any
+    /// number. Range 1 and up.
+    /// </summary>
+    public int? MaxConnectionsPerUser { get; set; }
+
+    /// <summary>
+    /// How many connections may come from one IPv4 address, or one IPv6 network of 64 bits, to this node; more are refused with 429.
+    /// Behind a proxy, the app's forwarded headers middleware has to find out the client's address; nothing else is believed. Default
+    /// null: any number. Range 1 and up.
+    /// </summary>
+    public int? MaxConnectionsPerAddress { get; set; }
+
+    /// <summary>
+    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>. Pages of the
+    /// request's own host always may, clients that send no origin too; all others are refused with 403. <c>*</c> lets every page in.
+    /// Default empty.
+    /// </summary>
+    public IList<string> AllowedOrigins { get; } = [];
+
+    /// <summary>
+    /// How many bytes of messages are kept, for each group, for connections that have not taken them yet; what becomes of one that
+    /// falls further behind, <see cref="SlowConsumer"/> says. It bounds the memory that slow readers cost, and the largest message that can be
     /// published. Default 1,048,576 (1 MiB). Range 1,024 to 1,073,741,824 (1 GiB), and not below <see cref="MaxMessageBytes"/>.
     /// </summary>
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
+
+    /// <summary>What becomes of a connection that falls too far behind. Default <see cref="SlowConsumer.Disconnect"/>.</summary>
+    public SlowConsumer SlowConsumer { get; set; }
+
+    /// <summary>
+    /// How long a write to a connection may make no progress before the connection is cut off. Default 10 seconds. Range 1 second to
+    /// 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to wait for ever.
+    /// </summary>
+    public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
     /// How often a connection that is silent is sent a ping (RFC 6455, section 5.5.2). Default 15 seconds. Range 1 second to
@@ -39,4 +92,23 @@ public sealed class BroadcastOptions
     /// is cut off. Default 5 seconds. Range 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>
+    /// Whether a connection is closed, with 1008, when the authentication it came with expires, as cookies and bearer tokens do.
+    /// Default true.
+    /// </summary>
+    public bool CloseOnAuthenticationExpiration { get; set; } = true;
+
+    /// <summary>
+    /// How often an <see cref="IConnectionRevalidator"/>, if there is one, is asked whether a connection may stay. Default 30 minutes.
+    /// Range 1 second to 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to ask only when authentication expires.
+    /// </summary>
+    public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
+
+    /// <summary>
+    /// How long an app that is about to end takes to say goodbye, with 1001, to all connections, spread so that they do not all
+    /// connect to another node at once; what is left then is cut off. Keep it below the host's shutdown timeout (30 seconds by default).
+    /// Default 10 seconds. Range 0 to 1 hour.
+    /// </summary>
+    public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

@@ -20,6 +20,24 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
                 "keep at least one message of the largest size.");
         }
 
+        InRange(nameof(options.MaxMessagesPerSecond), options.MaxMessagesPerSecond ?? 1, 1, 1_000_000);
+        InRange(nameof(options.MaxMessageBurst), options.MaxMessageBurst ?? 1, 1, 1_000_000);
+        InRange(nameof(options.MaxConnections), options.MaxConnections ?? 1, 1, int.MaxValue);
+        InRange(nameof(options.MaxConnectionsPerUser), options.MaxConnectionsPerUser ?? 1, 1, int.MaxValue);
+        InRange(nameof(options.MaxConnectionsPerAddress), options.MaxConnectionsPerAddress ?? 1, 1, int.MaxValue);
+        if (!Enum.IsDefined(options.SlowConsumer))
+            problems.Add($"{nameof(options.SlowConsumer)} is {options.SlowConsumer}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
+        foreach (var origin in options.AllowedOrigins.Where(origin => !OriginCheck.IsOrigin(origin)))
+        {
+            problems.Add(
+                $"{nameof(options.AllowedOrigins)} holds '{origin}': write an origin as browsers do, such as https://example.com or " +
+                "http://localhost:3000, without a path; or * for all.");
+        }
+
+        Time(nameof(options.FirstMessageTimeout), options.FirstMessageTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
+        Time(nameof(options.SendTimeout), options.SendTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
+        Time(nameof(options.RevalidationInterval), options.RevalidationInterval, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
+        Time(nameof(options.DrainTimeout), options.DrainTimeout, TimeSpan.Zero, TimeSpan.FromHours(1), orInfinite: false);
         Time(nameof(options.KeepAliveInterval), options.KeepAliveInterval, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
         Time(nameof(options.KeepAliveTimeout), options.KeepAliveTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
         Time(nameof(options.CloseTimeout), options.CloseTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromHours(1), orInfinite: false);

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Broadcast.Middleware;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -40,6 +41,7 @@ public static class BroadcastServiceCollectionExtensions
         if (configure is not null) services.Configure(name, configure);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BroadcastOptions>, BroadcastOptionsValidator>());
         services.TryAddSingleton(TimeProvider.System);
+        services.AddMetrics();
         services.TryAddKeyedSingleton(name, Create);
         if (name == Options.Options.DefaultName)
         {
@@ -71,9 +73,12 @@ public static class BroadcastServiceCollectionExtensions
         var name = (string)key!;
         var isDefault = name == Options.Options.DefaultName;
         return new Broadcaster(
+            name,
             services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
             isDefault ? services.GetRequiredService<IConnectionRegistry>() : services.GetRequiredKeyedService<IConnectionRegistry>(name),
+            isDefault ? services.GetService<IConnectionRevalidator>() : services.GetKeyedService<IConnectionRevalidator>(name),
             services.GetRequiredService<TimeProvider>(),
+            services.GetRequiredService<IMeterFactory>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger(isDefault ? "Broadcast" : $"Broadcast.{name}"),
             services.GetService<IHostApplicationLifetime>());
     }

@@ -1,4 +1,5 @@
 using System.Buffers.Text;
+using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
@@ -13,8 +14,11 @@ namespace Broadcast.Middleware;
 /// </summary>
 sealed class Connection : IBroadcastConnection
 {
+    const int NotEnding = -1;
+
     readonly Broadcaster _broadcaster;
     readonly List<Membership> _memberships = new(2); // Its own lock.
+    readonly Authorization? _authorization;
     Exclusions? _itself;
     MessageLog? _lane;
     ITimer? _closeTimer;
@@ -23,6 +27,7 @@ sealed class Connection : IBroadcastConnection
     bool _isBusy;
     bool _isAborting;
     bool _hasEnded;
+    int _endReason = NotEnding;
 
     public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup)
     {
@@ -33,6 +38,7 @@ sealed class Connection : IBroadcastConnection
         // Not HttpContext.User, which would make an anonymous one to keep for as long as the connection lasts.
         UserId = httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
         ConnectedAt = broadcaster.Time.GetUtcNow();
+        _authorization = Authorization.Of(this, broadcaster);
         Writer = new ConnectionWriter(this, pump, broadcaster.Clock, broadcaster.Heartbeat, broadcaster.Options.MaxBacklogBytes);
     }
 
@@ -53,6 +59,18 @@ sealed class Connection : IBroadcastConnection
         get => Volatile.Read(ref _isBusy);
         set => Volatile.Write(ref _isBusy, value);
     }
+
+    /// <summary>Whether it has sent a message.</summary>
+    public bool HasSpoken { get; set; }
+
+    /// <summary>Why it ends; <see cref="EndReason.Lost"/> if nobody has said.</summary>
+    public EndReason EndReason => Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
+
+    /// <summary>Whether it goes on with the newest message when it is too slow.</summary>
+    public bool SkipsToLatest => _broadcaster.Options.SlowConsumer == SlowConsumer.SkipToLatest;
+
+    /// <summary>What it is counted as; null where addresses are not.</summary>
+    public IPAddress? CountedAddress { get; init; }
 
     /// <summary>Says that a message is for everybody else.</summary>
     public Exclusions Itself => _itself ??= new Exclusions(Id);
@@ -138,37 +156,59 @@ sealed class Connection : IBroadcastConnection
     /// <summary>
     /// Sends what was published before, then a close frame (RFC 6455, section 7.1.2). A peer that has not answered it in time is cut off.
     /// </summary>
-    public void Close(WebSocketCloseStatus status, string? reason)
+    public void Close(EndReason why, WebSocketCloseStatus status, string? reason)
     {
         // No lock: pumps call this.
+        EndsBecause(why);
         if (!Writer.TryClose(status, reason)) return;
         _closeTimer = _broadcaster.Time.CreateTimer(
-            static connection => ((Connection)connection!).Abort(), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
+            static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
     }
 
     public void CloseSlowConsumer()
     {
         _broadcaster.Log.SlowConsumer(Id, _broadcaster.Options.MaxBacklogBytes);
-        Close(CloseStatus.TryAgainLater, "Too slow: more messages wait for this connection than the server keeps.");
+        Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, "Too slow: more messages wait for this connection than the server keeps.");
     }
 
-    /// <summary>A filter has thrown.</summary>
+    /// <summary>A filter, or another part of the app, has thrown.</summary>
     public void CloseFailed(Exception exception)
     {
         // One that gave up because its peer is gone has not failed.
         if (exception is OperationCanceledException && HttpContext.RequestAborted.IsCancellationRequested) return;
         _broadcaster.Log.FilterFailed(Id, exception);
-        Close(WebSocketCloseStatus.InternalServerError, "The server failed to handle this connection.");
+        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, "The server failed to handle this connection.");
     }
 
     /// <summary>Ends the transport, which ends the reads and writes that wait for it. The first call counts.</summary>
-    public void Abort(Exception? error = null)
+    public void Abort(EndReason why, Exception? error = null)
     {
-        if (Interlocked.Exchange(ref _isAborting, true)) return;
-        if (error is not null) _broadcaster.Log.ConnectionFailed(Id, error.Message);
+        EndsBecause(why);
+        if (Volatile.Read(ref _hasEnded) || Interlocked.Exchange(ref _isAborting, true)) return;
+        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
         // Elsewhere: it runs what the app has registered for the request's end.
         ThreadPool.UnsafeQueueUserWorkItem(static connection => connection.AbortNow(), this, preferLocal: false);
     }
+
+    /// <summary>The first cause counts.</summary>
+    public void EndsBecause(EndReason why) => Interlocked.CompareExchange(ref _endReason, (int)why, NotEnding);
+
+    /// <summary>On the pump, now and then.</summary>
+    public void OnBeat()
+    {
+        _authorization?.OnBeat();
+        var options = _broadcaster.Options;
+        if (!HasSpoken && options.FirstMessageTimeout != Timeout.InfiniteTimeSpan && _broadcaster.Time.GetUtcNow() - ConnectedAt >= options.FirstMessageTimeout)
+            Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, "The first message did not come in time.");
+    }
+
+    public void OnDropped(long messages)
+    {
+        _broadcaster.Metrics.Dropped(messages);
+        _broadcaster.Log.Dropped(Id, messages);
+    }
+
+    public void OnDelivering(long publishedAt) => _broadcaster.Metrics.Delivering(_broadcaster.Time.GetElapsedTime(publishedAt));
 
     /// <summary>The same at once, for a caller that is no pump.</summary>
     public void AbortNow()

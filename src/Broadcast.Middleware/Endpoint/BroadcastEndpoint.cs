@@ -16,6 +16,7 @@ sealed class BroadcastEndpoint
     readonly Broadcaster _broadcaster;
     readonly FilterPipeline _pipeline;
     readonly GroupNameTemplate _groupName;
+    readonly OriginCheck _origins;
     readonly WebSocketMiddleware _handshake;
 
     public BroadcastEndpoint(Broadcaster broadcaster, FilterPipeline pipeline, GroupNameTemplate groupName, IServiceProvider services)
@@ -23,6 +24,7 @@ sealed class BroadcastEndpoint
         _broadcaster = broadcaster;
         _pipeline = pipeline;
         _groupName = groupName;
+        _origins = new OriginCheck(broadcaster.Options);
         _handshake = new WebSocketMiddleware(AdmitAsync, Options.Create(new WebSocketOptions()), services.GetRequiredService<ILoggerFactory>());
     }
 
@@ -40,16 +42,13 @@ sealed class BroadcastEndpoint
 
     Task AdmitAsync(HttpContext context)
     {
+        if (!_origins.Allows(context.Request)) return Refusal.WriteAsync(context, _broadcaster, RefusalReason.Origin);
         // Not HttpContext.WebSockets, which would keep the handshake for as long as the connection lasts.
-        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }) return Refusal.NotAWebSocket(context, _broadcaster.Log);
+        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }) return Refusal.NotAWebSocket(context, _broadcaster);
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
-            return Refusal.WriteAsync(context, StatusCodes.Status400BadRequest, problem, _broadcaster.Log);
-        if (_broadcaster.Admit(context, group) is not { } connection)
-        {
-            return Refusal.WriteAsync(
-                context, StatusCodes.Status503ServiceUnavailable, "No more connections are taken here: try again later.", _broadcaster.Log);
-        }
+            return Refusal.WriteAsync(context, _broadcaster, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
+        if (_broadcaster.Admit(context, group, out var refusal) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
 
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
         return ServeAsync(context, connection);
@@ -73,7 +72,7 @@ sealed class BroadcastEndpoint
         {
             // A peer that is gone, or one that violated the protocol, which the framework has told it.
             failure = exception;
-            _broadcaster.Log.ConnectionFailed(connection.Id, exception.Message);
+            connection.EndsBecause(connection.Writer.CloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
             if (upgraded is not null && connection.Writer.CloseFrameSent) await Linger.ReadToEndAsync(upgraded);
         }
         finally
@@ -82,7 +81,7 @@ sealed class BroadcastEndpoint
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
             webSocket?.Dispose();
-            if (connection.IsAttached) await DisconnectAsync(new(_broadcaster, connection, connection.Writer.ClosingStatus ?? closedByPeer, failure));
+            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, connection.Writer.ClosingStatus ?? closedByPeer, failure));
             connection.End();
         }
     }
@@ -115,7 +114,7 @@ sealed class BroadcastEndpoint
         {
             await _pipeline.OnConnect(new(_broadcaster, connection));
             if (connection.IsAttached) _broadcaster.Log.Connected(connection.Id);
-            else connection.Close(WebSocketCloseStatus.PolicyViolation, "The connection was refused.");
+            else connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, "The connection was refused.");
         }
         catch (Exception exception)
         {
@@ -123,16 +122,16 @@ sealed class BroadcastEndpoint
         }
     }
 
-    async Task DisconnectAsync(DisconnectContext context)
+    async Task DisconnectAsync(Connection connection, DisconnectContext context)
     {
-        _broadcaster.Log.Disconnected(context.Connection.Id);
+        _broadcaster.Log.Disconnected(connection.Id, BroadcastMetrics.Tag(connection.EndReason));
         try
         {
             await _pipeline.OnDisconnect(context);
         }
         catch (Exception exception)
         {
-            _broadcaster.Log.FilterFailed(context.Connection.Id, exception);
+            _broadcaster.Log.FilterFailed(connection.Id, exception);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Net.WebSockets;
+using System.Threading.RateLimiting;
 
 namespace Broadcast.Middleware;
 
@@ -19,6 +20,7 @@ sealed class MessageReceiver(
     const int SmallFragment = 64;
 
     readonly BroadcastOptions _options = broadcaster.Options;
+    readonly TokenBucketRateLimiter? _rateLimiter = RateLimiterFor(broadcaster.Options);
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
@@ -44,9 +46,11 @@ sealed class MessageReceiver(
                 if (received.MessageType == WebSocketMessageType.Close) return AnswerClose();
 
                 // After goodbye was said, what still comes is dropped.
-                if (connection.Writer.ClosingStatus is null)
+                if (connection.Writer.ClosingStatus is null && IsWithinRate())
                 {
                     var type = received.MessageType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
+                    connection.HasSpoken = true;
+                    broadcaster.Metrics.Received();
                     context ??= new MessageContext(broadcaster, connection);
                     context.Reset(new Message(_buffer.AsMemory(0, _length), type));
                     try
@@ -72,6 +76,27 @@ sealed class MessageReceiver(
             ReturnBuffer();
         }
     }
+
+    bool IsWithinRate()
+    {
+        if (_rateLimiter is null) return true;
+        _rateLimiter.TryReplenish();
+        using var lease = _rateLimiter.AttemptAcquire();
+        if (lease.IsAcquired) return true;
+        broadcaster.Log.RateLimited(connection.Id, _options.MaxMessagesPerSecond);
+        connection.Close(EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation, $"More than {_options.MaxMessagesPerSecond} messages a second.");
+        return false;
+    }
+
+    /// <summary>It is filled when it is asked: a timer of its own for each connection would cost more than the connection.</summary>
+    static TokenBucketRateLimiter? RateLimiterFor(BroadcastOptions options) => options.MaxMessagesPerSecond is not { } rate ? null : new(new()
+    {
+        TokenLimit = options.MaxMessageBurst ?? rate,
+        TokensPerPeriod = 1,
+        ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
+        AutoReplenishment = false,
+        QueueLimit = 0,
+    });
 
     Memory<byte> FreeBuffer()
     {
@@ -107,13 +132,13 @@ sealed class MessageReceiver(
     {
         if (connection.Writer.ClosingStatus is not null) return;
         broadcaster.Log.MessageRefused(connection.Id, problem);
-        connection.Close(WebSocketCloseStatus.MessageTooBig, problem);
+        connection.Close(EndReason.MessageTooBig, WebSocketCloseStatus.MessageTooBig, problem);
     }
 
     WebSocketCloseStatus? AnswerClose()
     {
         var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
-        connection.Close(status, status == WebSocketCloseStatus.Empty ? null : webSocket.CloseStatusDescription);
+        connection.Close(EndReason.ClosedByPeer, status, status == WebSocketCloseStatus.Empty ? null : webSocket.CloseStatusDescription);
         return status;
     }
 }

@@ -51,13 +51,14 @@ sealed class Block
     /// <summary>Where the bytes of the first <paramref name="count"/> messages end.</summary>
     public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
 
-    public ReadOnlyMemory<byte> Frames(int from, int to)
+    public Run Run(int from, int to)
     {
+        if (from == to) return default;
         var start = EndOf(from);
-        return _data.AsMemory(start, EndOf(to) - start);
+        return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
     }
 
-    public void Append(MessageType type, ReadOnlySpan<byte> payload, long sequence, Exclusions? exclusions)
+    public void Append(MessageType type, ReadOnlySpan<byte> payload, long sequence, long publishedAt, Exclusions? exclusions)
     {
         Frame.Write(_data.AsSpan(Length), type, payload);
         Length += Frame.Size(payload.Length);
@@ -69,7 +70,7 @@ sealed class Block
             _entries = larger;
         }
 
-        _entries[_count] = new Entry(sequence, Length, exclusions);
+        _entries[_count] = new Entry(sequence, publishedAt, Length, exclusions);
         if (exclusions is not null) HasExclusions = true;
         Volatile.Write(ref _count, _count + 1);
     }
@@ -78,7 +79,8 @@ sealed class Block
     public void Link(Block next) => Volatile.Write(ref _next, next);
 
     /// <param name="Sequence">The message's place among all messages of the broadcast.</param>
+    /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
     /// <param name="End">Where its frame ends in the block.</param>
     /// <param name="Exclusions">Who does not get it; null for nobody.</param>
-    public readonly record struct Entry(long Sequence, int End, Exclusions? Exclusions);
+    public readonly record struct Entry(long Sequence, long PublishedAt, int End, Exclusions? Exclusions);
 }

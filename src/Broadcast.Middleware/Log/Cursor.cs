@@ -77,6 +77,18 @@ sealed class Cursor : PumpItem
         }
     }
 
+    /// <summary>Moves to the log's end and returns how many messages are left out.</summary>
+    public long SkipToEnd()
+    {
+        lock (_log.Gate)
+        {
+            var from = Offset;
+            (_block, _index) = _log.End;
+            HasMissed = false;
+            return Math.Min(Offset, Volatile.Read(ref _leaveAt)) - from;
+        }
+    }
+
     /// <summary>The log's only reader has read all there is: what it took can be freed.</summary>
     public void Trim()
     {
@@ -89,7 +101,7 @@ sealed class Cursor : PumpItem
     /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
     /// returns them; empty if the next ones are not for it. Call it after <see cref="TryPeek"/> has found a message.
     /// </summary>
-    public ReadOnlyMemory<byte> Take(long lastSequence)
+    public Run Take(long lastSequence)
     {
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
@@ -108,7 +120,7 @@ sealed class Cursor : PumpItem
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         _index = to;
-        return block.Frames(from, to);
+        return block.Run(from, to);
 
         bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
     }

@@ -38,15 +38,28 @@ sealed class LogReader(SequenceClock clock)
         return false;
     }
 
+    /// <summary>Leaves out all that waits in the logs that are so far behind, and returns how many messages that is.</summary>
+    public long Skip(long bytes)
+    {
+        var skipped = 0L;
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.HasMissed || cursor.Behind > bytes) skipped += cursor.SkipToEnd();
+        }
+
+        HasMissed = false;
+        return skipped;
+    }
+
     /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now.</summary>
     /// <remarks>
     /// With several logs: first the newest sequence number, then the logs' ends. What an end shows beyond that number may have a
     /// predecessor in a log that was looked at too early, and waits for the next round.
     /// </remarks>
-    public bool TryTake(long lastSequence, out ReadOnlyMemory<byte> frames)
+    public bool TryTake(long lastSequence, out Run run)
     {
-        frames = default;
-        while (frames.IsEmpty)
+        run = default;
+        while (run.IsEmpty)
         {
             var newest = _count > 1 ? Math.Min(clock.Last, lastSequence) : lastSequence;
             Cursor? first = null;
@@ -76,7 +89,7 @@ sealed class LogReader(SequenceClock clock)
                 return false;
             }
 
-            if (firstSequence <= newest) frames = first.Take(Math.Min(newest, secondSequence - 1));
+            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1));
         }
 
         return true;

@@ -37,7 +37,7 @@ sealed class MessageLog(SequenceClock clock, int capacity)
         var size = Frame.Size(payload.Length);
         if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.Length);
-        _tail.Append(type, payload, clock.Next(), exclusions);
+        _tail.Append(type, payload, clock.Next(), clock.Timestamp, exclusions);
         return NextOffset - 1;
     }
 

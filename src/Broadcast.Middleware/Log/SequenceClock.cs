@@ -4,7 +4,8 @@ namespace Broadcast.Middleware;
 /// Numbers the messages of one broadcast across its logs, so that a connection in several groups can be given them in the order
 /// in which they were published.
 /// </summary>
-sealed class SequenceClock
+/// <param name="timestamp">Tells the time for each message; null where nobody wants to know.</param>
+sealed class SequenceClock(Func<long>? timestamp = null)
 {
     long _last;
 
@@ -13,6 +14,9 @@ sealed class SequenceClock
     /// before the newest one was begun.
     /// </summary>
     public long Last => Volatile.Read(ref _last);
+
+    /// <summary>Of a time provider; 0 where nobody wants to know.</summary>
+    public long Timestamp => timestamp?.Invoke() ?? 0;
 
     public long Next() => Interlocked.Increment(ref _last);
 }

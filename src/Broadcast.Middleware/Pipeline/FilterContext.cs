@@ -37,7 +37,7 @@ public abstract class FilterContext
     public void Close(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = null)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
-        _connection.Close(status, reason);
+        _connection.Close(EndReason.ClosedByApp, status, reason);
     }
 
     private protected Connection OwnConnection => _connection;

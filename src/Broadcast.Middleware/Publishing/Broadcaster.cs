@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net.WebSockets;
 using System.Text.Unicode;
 using Microsoft.AspNetCore.Http;
@@ -11,18 +12,30 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 {
     readonly Pump[] _pumps = Pump.CreatePerProcessor();
     readonly CancellationTokenRegistration _stopping;
+    readonly ConnectionLimits _limits;
     volatile bool _isStopping;
 
     public Broadcaster(
-        BroadcastOptions options, IConnectionRegistry connections, TimeProvider time, ILogger logger, IHostApplicationLifetime? lifetime)
+        string name,
+        BroadcastOptions options,
+        IConnectionRegistry connections,
+        IConnectionRevalidator? revalidator,
+        TimeProvider time,
+        IMeterFactory meters,
+        ILogger logger,
+        IHostApplicationLifetime? lifetime)
     {
         Options = options;
         Connections = connections;
+        Revalidator = revalidator;
+        Metrics = new BroadcastMetrics(meters, name, _pumps);
+        Clock = new SequenceClock(() => Metrics.MeasuresLatency ? time.GetTimestamp() : 0);
+        _limits = new ConnectionLimits(options);
         Time = time;
         Log = new BroadcastLog(logger);
         Groups = new Groups(Clock, options.MaxBacklogBytes);
         Heartbeat = new Heartbeat(Groups, options, time);
-        _stopping = lifetime?.ApplicationStopping.Register(CloseAll) ?? default;
+        _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
     }
 
     public BroadcastOptions Options { get; }
@@ -31,7 +44,9 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public BroadcastLog Log { get; }
     public Heartbeat Heartbeat { get; }
     public Groups Groups { get; }
-    public SequenceClock Clock { get; } = new();
+    public SequenceClock Clock { get; }
+    public BroadcastMetrics Metrics { get; }
+    public IConnectionRevalidator? Revalidator { get; }
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
     {
@@ -53,6 +68,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
     public PublishResult Publish(Message message, Recipients recipients)
     {
+        Metrics.Published();
         switch (recipients.Kind)
         {
             case RecipientsKind.All:
@@ -82,18 +98,34 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
         if (Find(connectionId, cancellationToken) is not { } connection) return new(false);
-        connection.Close(status, reason);
+        connection.Close(EndReason.ClosedByApp, status, reason);
         return new(true);
     }
 
-    /// <summary>A connection that the registry lets in; null if it does not, or the app is about to end.</summary>
-    public Connection? Admit(HttpContext httpContext, string homeGroup)
+    /// <summary>A connection that is let in; null, with the reason, if it is not.</summary>
+    public Connection? Admit(HttpContext httpContext, string homeGroup, out RefusalReason refusal)
     {
+        refusal = RefusalReason.ShuttingDown;
         if (_isStopping) return null;
+        var address = _limits.AddressOf(httpContext.Connection.RemoteIpAddress);
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
-        var connection = new Connection(this, pump, httpContext, homeGroup);
-        if (!Connections.TryAdd(connection)) return null;
+        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address };
+        refusal = _limits.Enter(connection.UserId, address);
+        if (refusal != RefusalReason.None) return null;
+        var isAdded = false;
+        try
+        {
+            isAdded = Connections.TryAdd(connection);
+        }
+        finally
+        {
+            if (!isAdded) _limits.Leave(connection.UserId, address);
+        }
+
+        refusal = isAdded ? RefusalReason.None : RefusalReason.Registry;
+        if (!isAdded) return null;
         pump.AddConnection();
+        Metrics.Connected();
         return connection;
     }
 
@@ -101,7 +133,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Attach(Connection connection)
     {
         // The app may have begun to stop after the connection was admitted, and then nobody else would tell it.
-        if (_isStopping) SayGoodbye(connection);
+        if (_isStopping) Drain.SayGoodbye(connection);
         connection.IsAttached = connection.Join(connection.HomeGroup) && connection.Join(Groups.Everyone);
     }
 
@@ -110,6 +142,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         if (!connection.LeaveAll()) return;
         connection.Writer.Pump.RemoveConnection();
+        _limits.Leave(connection.UserId, connection.CountedAddress);
+        Metrics.Ended(connection.EndReason);
         Connections.Remove(connection);
     }
 
@@ -157,12 +191,12 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     static Connection Own(IBroadcastConnection connection) => connection as Connection ?? throw new InvalidOperationException(
         $"The {nameof(IConnectionRegistry)} returned a connection of type {connection.GetType()} that it was not given: return the objects passed to TryAdd.");
 
-    void CloseAll()
+    void BeginDrain()
     {
         _isStopping = true;
-        foreach (var connection in Connections.Connections) SayGoodbye(Own(connection));
+        Connection[] connections = [.. Connections.Connections.Select(Own)];
+        if (connections.Length == 0) return;
+        Log.Draining(connections.Length, Options.DrainTimeout);
+        _ = Drain.RunAsync(connections, Options.DrainTimeout, Time);
     }
-
-    static void SayGoodbye(Connection connection) =>
-        connection.Close(WebSocketCloseStatus.EndpointUnavailable, "The server is shutting down.");
 }

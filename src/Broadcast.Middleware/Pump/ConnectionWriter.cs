@@ -26,6 +26,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     Action? _onWritten;
     FrameStream? _writingControlFrame;
     KeepAlive _keepAlive;
+    long _writingSince;
+    int _writingMessages;
     bool _isWriting;
     bool _isClosing;
     bool _closeFrameSent;
@@ -77,7 +79,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     public void OnStreamDisposed()
     {
-        if (!CloseFrameSent) connection.Abort();
+        if (!CloseFrameSent) connection.Abort(EndReason.Lost);
     }
 
     public override void Run(Pump _)
@@ -106,7 +108,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         {
             if (!Volatile.Read(ref _written))
             {
-                if (_reader.IsBehindBy(maxBacklog)) GiveUpOnSlowConsumer();
+                if (_reader.IsBehindBy(maxBacklog)) TryCatchUp();
                 return;
             }
 
@@ -120,8 +122,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void OnBeat()
     {
-        if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, connection.IsBusy))
-            connection.Abort(new TimeoutException("The peer has not answered a ping in time."));
+        if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, connection.IsBusy)) connection.Abort(EndReason.KeepAliveTimeout);
+        if (_isWriting && heartbeat.Now - _writingSince >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+        connection.OnBeat();
     }
 
     void Flush()
@@ -147,8 +150,18 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
         if (_isClosing || _closeFrameSent) return default;
         if (_keepAlive.TakePing() is { IsEmpty: false } ping) return ping;
-        if (_reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var frames)) return frames;
-        if (_reader.HasMissed) GiveUpOnSlowConsumer();
+        while (true)
+        {
+            if (_reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var run))
+            {
+                _writingMessages = run.Messages;
+                if (run.PublishedAt != 0) connection.OnDelivering(run.PublishedAt);
+                return run.Frames;
+            }
+
+            if (!_reader.HasMissed || !TryCatchUp()) break;
+        }
+
         if (Volatile.Read(ref _close) is { } close)
         {
             _isClosing = true;
@@ -181,6 +194,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         }
 
         _written = false;
+        _writingSince = heartbeat.Now;
         _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
         return false;
     }
@@ -204,6 +218,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
             return;
         }
 
+        pump.CountDelivered(_writingMessages);
+        _writingMessages = 0;
         if (_writingControlFrame is not { } control) return;
         _writingControlFrame = null;
         if (Frame.Opcode(control.Frame.Span) == Frame.Close) OnCloseFrameSent();
@@ -221,7 +237,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         catch (Exception error)
         {
             // Unless the framework had a close frame of its own to send, after a violation of the protocol.
-            if (!CloseFrameSent) connection.Abort(error);
+            if (!CloseFrameSent) connection.Abort(EndReason.Lost, error);
             EndClose();
         }
     }
@@ -234,19 +250,29 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void EndClose() => Volatile.Read(ref _close)?.Sent.TrySetResult();
 
-    /// <summary>The messages it has not taken are given up, so that they hold no memory, and it is told, if it still reads.</summary>
-    void GiveUpOnSlowConsumer()
+    /// <summary>
+    /// The peer is too slow. Either it goes on with the newest, or the messages it has not taken are given up, so that they hold no
+    /// memory, and it is told, if it still reads.
+    /// </summary>
+    bool TryCatchUp()
     {
-        if (_hasGivenUp) return;
+        if (_hasGivenUp) return false;
+        if (connection.SkipsToLatest)
+        {
+            connection.OnDropped(_reader.Skip(maxBacklog));
+            return true;
+        }
+
         _hasGivenUp = true;
         _reader.Clear();
         connection.CloseSlowConsumer();
+        return false;
     }
 
     void Fail(Exception error)
     {
         _failed = true;
-        connection.Abort(error);
+        connection.Abort(EndReason.Lost, error);
         FailControlFrame();
         _reader.Clear();
         EndClose();

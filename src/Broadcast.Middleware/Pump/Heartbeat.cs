@@ -21,8 +21,10 @@ sealed class Heartbeat : IDisposable
         _time = time;
         KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
         KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
+        SendTimeout = Milliseconds(options.SendTimeout);
         // A fourth of the shortest time that is measured in beats is how late it may be noticed.
-        var interval = TimeSpan.FromMilliseconds(Math.Min(KeepAliveInterval, KeepAliveTimeout) / 4.0);
+        var shortest = Math.Min(Math.Min(KeepAliveInterval, KeepAliveTimeout), Math.Min(SendTimeout, Milliseconds(options.FirstMessageTimeout)));
+        var interval = TimeSpan.FromMilliseconds(shortest / 4.0);
         interval = interval < Shortest ? Shortest : interval > Longest ? Longest : interval;
         _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, interval, interval);
     }
@@ -38,6 +40,9 @@ sealed class Heartbeat : IDisposable
 
     /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
     public int KeepAliveTimeout { get; }
+
+    /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
+    public int SendTimeout { get; }
 
     public void Dispose() => _timer.Dispose();
 

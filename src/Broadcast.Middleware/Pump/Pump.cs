@@ -17,9 +17,13 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     readonly ConcurrentQueue<PumpItem> _queue = new();
     int _state = Idle;
     int _connections;
+    long _delivered;
 
     /// <summary>How many connections it serves.</summary>
     public int Connections => Volatile.Read(ref _connections);
+
+    /// <summary>How many messages it has handed to sinks.</summary>
+    public long Delivered => Volatile.Read(ref _delivered);
 
     public static Pump[] CreatePerProcessor()
     {
@@ -31,6 +35,9 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     public void AddConnection() => Interlocked.Increment(ref _connections);
 
     public void RemoveConnection() => Interlocked.Decrement(ref _connections);
+
+    /// <summary>On the pump's thread.</summary>
+    public void CountDelivered(int messages) => Volatile.Write(ref _delivered, _delivered + messages);
 
     /// <summary>From any thread: look at this item soon.</summary>
     public void Post(PumpItem item)

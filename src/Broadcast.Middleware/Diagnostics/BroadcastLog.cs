@@ -10,11 +10,11 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(1, LogLevel.Debug, "Connection {ConnectionId} has connected.")]
     public partial void Connected(string connectionId);
 
-    [LoggerMessage(2, LogLevel.Debug, "Connection {ConnectionId} has ended.")]
-    public partial void Disconnected(string connectionId);
+    [LoggerMessage(2, LogLevel.Debug, "Connection {ConnectionId} has ended ({Reason}).")]
+    public partial void Disconnected(string connectionId, string reason);
 
-    [LoggerMessage(3, LogLevel.Debug, "Connection {ConnectionId} is cut off: {Reason}")]
-    public partial void ConnectionFailed(string connectionId, string reason);
+    [LoggerMessage(3, LogLevel.Debug, "Connection {ConnectionId} is cut off ({Reason}): {Error}")]
+    public partial void CutOff(string connectionId, string reason, string? error);
 
     [LoggerMessage(4, LogLevel.Debug,
         "Connection {ConnectionId} is closed with 1013: more than MaxBacklogBytes ({MaxBacklogBytes}) of messages wait for it.")]
@@ -28,6 +28,15 @@ sealed partial class BroadcastLog(ILogger logger)
 
     [LoggerMessage(7, LogLevel.Debug, "A handshake was refused with {StatusCode}: {Problem}")]
     public partial void HandshakeRefused(int statusCode, string problem);
+
+    [LoggerMessage(9, LogLevel.Debug, "Connection {ConnectionId} was too slow: {Count} messages for it were dropped.")]
+    public partial void Dropped(string connectionId, long count);
+
+    [LoggerMessage(10, LogLevel.Debug, "Connection {ConnectionId} is closed with 1008: it exceeds MaxMessagesPerSecond ({MaxMessagesPerSecond}).")]
+    public partial void RateLimited(string connectionId, int? maxMessagesPerSecond);
+
+    [LoggerMessage(11, LogLevel.Information, "Saying goodbye to {Count} connections within {DrainTimeout}.")]
+    public partial void Draining(int count, TimeSpan drainTimeout);
 
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
