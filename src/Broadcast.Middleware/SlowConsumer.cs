@@ -11,4 +11,11 @@ public enum SlowConsumer
     /// For data of which only the present counts.
     /// </summary>
     SkipToLatest,
+
+    /// <summary>
+    /// A connection that lags is given only the newest message of each key (<see cref="Message.Key"/>), in order, and all messages
+    /// without one; connections that keep up get everything. If what is left is more than 64 KiB when the limit is reached, it is
+    /// closed as with <see cref="Disconnect"/>. What was left out is counted by <c>broadcast.messages.dropped</c>.
+    /// </summary>
+    Conflate,
 }

@@ -66,8 +66,7 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Why it ends; <see cref="EndReason.Lost"/> if nobody has said.</summary>
     public EndReason EndReason => Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
 
-    /// <summary>Whether it goes on with the newest message when it is too slow.</summary>
-    public bool SkipsToLatest => _broadcaster.Options.SlowConsumer == SlowConsumer.SkipToLatest;
+    public SlowConsumer WhenSlow => _broadcaster.Options.SlowConsumer;
 
     /// <summary>What it is counted as; null where addresses are not.</summary>
     public IPAddress? CountedAddress { get; init; }
@@ -135,16 +134,16 @@ sealed class Connection : IBroadcastConnection
     }
 
     /// <summary>A message for this connection alone, in order with those of its groups.</summary>
-    public void Send(MessageType type, ReadOnlySpan<byte> payload)
+    public void Send(Message message)
     {
         var lane = _lane ?? OpenLane();
-        lock (lane.Gate) lane.Append(type, payload, null);
+        lock (lane.Gate) lane.Append(message.Type, message.Payload.Span, null, message.Key);
         Writer.Pump.Post(Writer);
     }
 
     MessageLog OpenLane()
     {
-        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes);
+        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes, WhenSlow == SlowConsumer.Conflate);
         // The cursor first: nobody may append before it stands at the lane's start.
         Cursor cursor;
         lock (lane.Gate) cursor = new Cursor(lane, Writer, null);

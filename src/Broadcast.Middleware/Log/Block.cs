@@ -5,7 +5,7 @@ namespace Broadcast.Middleware;
 /// One writer at a time (under its log's lock); any number of readers, which take none.
 /// </summary>
 /// <remarks>
-/// Readers see an entry only after <see cref="Count"/> counts it, and it never changes afterwards. Once <see cref="Next"/> is set,
+/// Readers see an entry only after <see cref="Count"/> counts it; what it says does not change afterwards. Once <see cref="Next"/> is set,
 /// the count is final. Nobody counts references: a block that no cursor stands on, or before, is garbage.
 /// </remarks>
 sealed class Block
@@ -43,6 +43,9 @@ sealed class Block
     /// <summary>Whether some message in here is not for everyone; read it after <see cref="Count"/>.</summary>
     public bool HasExclusions { get; private set; }
 
+    /// <summary>Whether some message in here has been replaced by a newer one with its key.</summary>
+    public bool HasSuperseded { get; private set; }
+
     /// <summary>The bytes used. The writer's view; a reader asks <see cref="EndOf"/>.</summary>
     public int Length { get; private set; }
 
@@ -50,6 +53,8 @@ sealed class Block
 
     /// <summary>Where the bytes of the first <paramref name="count"/> messages end.</summary>
     public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
+
+    public int SizeOf(int index) => EndOf(index + 1) - EndOf(index);
 
     public Run Run(int from, int to)
     {
@@ -62,6 +67,27 @@ sealed class Block
     {
         Frame.Write(_data.AsSpan(Length), type, payload);
         Length += Frame.Size(payload.Length);
+        Add(new Entry { Sequence = sequence, PublishedAt = publishedAt, End = Length, Exclusions = exclusions });
+    }
+
+    /// <summary>Appends a message of another block.</summary>
+    public void Append(Block from, int index)
+    {
+        var frame = from._data.AsSpan(from.EndOf(index), from.SizeOf(index));
+        frame.CopyTo(_data.AsSpan(Length));
+        Length += frame.Length;
+        Add(from._entries[index] with { End = Length });
+    }
+
+    /// <summary>Marks a message that a newer one with its key has replaced. By the writer; a reader may see it at once, later or never.</summary>
+    public void Supersede(int index)
+    {
+        _entries[index].IsSuperseded = true;
+        HasSuperseded = true;
+    }
+
+    void Add(Entry entry)
+    {
         if (_count == _entries.Length)
         {
             // Readers hold the old array or the new one; what they may look at is the same in both.
@@ -70,17 +96,29 @@ sealed class Block
             _entries = larger;
         }
 
-        _entries[_count] = new Entry(sequence, publishedAt, Length, exclusions);
-        if (exclusions is not null) HasExclusions = true;
+        _entries[_count] = entry;
+        if (entry.Exclusions is not null) HasExclusions = true;
         Volatile.Write(ref _count, _count + 1);
     }
 
     /// <summary>Ends this block: what follows stands in <paramref name="next"/>, or, with <see cref="Cut"/>, is gone.</summary>
     public void Link(Block next) => Volatile.Write(ref _next, next);
 
-    /// <param name="Sequence">The message's place among all messages of the broadcast.</param>
-    /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
-    /// <param name="End">Where its frame ends in the block.</param>
-    /// <param name="Exclusions">Who does not get it; null for nobody.</param>
-    public readonly record struct Entry(long Sequence, long PublishedAt, int End, Exclusions? Exclusions);
+    public struct Entry
+    {
+        /// <summary>The message's place among all messages of the broadcast.</summary>
+        public long Sequence;
+
+        /// <summary>See <see cref="SequenceClock.Timestamp"/>.</summary>
+        public long PublishedAt;
+
+        /// <summary>Where its frame ends in the block.</summary>
+        public int End;
+
+        /// <summary>A newer message has its key. The one thing about an entry that changes.</summary>
+        public bool IsSuperseded;
+
+        /// <summary>Who does not get it; null for nobody.</summary>
+        public Exclusions? Exclusions;
+    }
 }

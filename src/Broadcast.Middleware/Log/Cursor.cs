@@ -9,6 +9,7 @@ sealed class Cursor : PumpItem
     Block _block;
     int _index;
     long _leaveAt = NotLeaving;
+    long _conflateUntil;
 
     /// <summary>Starts at the log's end; the caller holds the log's gate, so that the first message after the call is the first one read.</summary>
     /// <param name="log">What it reads.</param>
@@ -89,6 +90,54 @@ sealed class Cursor : PumpItem
         }
     }
 
+    /// <summary>Of what waits at the moment, leaves out what newer messages with the same keys have replaced.</summary>
+    public void Conflate() => _conflateUntil = _log.NextOffset;
+
+    /// <summary>
+    /// Takes what waits, without what has been replaced, out of the log and into a block of its own, so that the log can go on
+    /// without this reader. False if that is more than fits a block, or the reader is about to leave.
+    /// </summary>
+    /// <param name="largest">The most bytes it may take.</param>
+    /// <param name="leftOut">How many messages had been replaced.</param>
+    public bool TryCompact(int largest, out long leftOut)
+    {
+        leftOut = 0;
+        lock (_log.Gate)
+        {
+            var size = 0;
+            var count = 0;
+            foreach (var (block, index) in Waiting())
+            {
+                size += block.SizeOf(index);
+                count++;
+            }
+
+            if (size > largest || HasMissed || Volatile.Read(ref _leaveAt) != NotLeaving) return false;
+            var next = _log.EndBlock();
+            var own = new Block(size, next.FirstOffset - count, next.FirstByte - size);
+            foreach (var (block, index) in Waiting()) own.Append(block, index);
+            own.Link(next);
+            leftOut = next.FirstOffset - Offset - count;
+            (_block, _index) = (own, 0);
+            return true;
+        }
+    }
+
+    IEnumerable<(Block Block, int Index)> Waiting()
+    {
+        var index = _index;
+        for (var block = _block; block is not null; block = block.Next)
+        {
+            if (block == Block.Cut) HasMissed = true;
+            for (; index < block.Count; index++)
+            {
+                if (!block[index].IsSuperseded) yield return (block, index);
+            }
+
+            index = 0;
+        }
+    }
+
     /// <summary>The log's only reader has read all there is: what it took can be freed.</summary>
     public void Trim()
     {
@@ -99,9 +148,9 @@ sealed class Cursor : PumpItem
 
     /// <summary>
     /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
-    /// returns them; empty if the next ones are not for it. Call it after <see cref="TryPeek"/> has found a message.
+    /// returns them; empty if the next ones are not for it. Adds to <paramref name="leftOut"/> those that have been replaced. Call it after <see cref="TryPeek"/> has found a message.
     /// </summary>
-    public Run Take(long lastSequence)
+    public Run Take(long lastSequence, ref long leftOut)
     {
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
@@ -111,16 +160,23 @@ sealed class Cursor : PumpItem
 
         var from = _index;
         var to = count;
-        if (block.HasExclusions)
+        var conflated = block.HasSuperseded ? Math.Min(count, _conflateUntil - block.FirstOffset) : 0;
+        if (block.HasExclusions || conflated > from)
         {
-            while (from < count && IsExcluded(from)) from++;
+            for (; from < count && (IsReplaced(from) || IsExcluded(from)); from++)
+            {
+                if (!IsExcluded(from)) leftOut++;
+            }
+
             to = from;
-            while (to < count && !IsExcluded(to)) to++;
+            while (to < count && !IsReplaced(to) && !IsExcluded(to)) to++;
         }
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         _index = to;
         return block.Run(from, to);
+
+        bool IsReplaced(int index) => index < conflated && block[index].IsSuperseded;
 
         bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
     }

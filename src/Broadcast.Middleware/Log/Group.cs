@@ -4,9 +4,9 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware;
 
 /// <summary>A log and those who read it: a publish appends once, and wakes each pump that has members at most once.</summary>
-sealed class Group(string name, SequenceClock clock, int capacity)
+sealed class Group(string name, SequenceClock clock, int capacity, bool conflates = false)
 {
-    readonly MessageLog _log = new(clock, capacity);
+    readonly MessageLog _log = new(clock, capacity, conflates);
     readonly ulong _epoch = NewEpoch();
     Slice[] _slices = [];
     bool _removed;
@@ -43,11 +43,10 @@ sealed class Group(string name, SequenceClock clock, int capacity)
         return _removed;
     }
 
-    /// <param name="type">The payload's type.</param>
-    /// <param name="payload">Copied.</param>
+    /// <param name="message">Copied.</param>
     /// <param name="exclusions">Who does not get it.</param>
     /// <param name="excludedMembers">How many of them are members.</param>
-    public PublishResult Publish(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions, int excludedMembers)
+    public PublishResult Publish(Message message, Exclusions? exclusions, int excludedMembers)
     {
         long offset;
         Slice[] slices;
@@ -55,7 +54,7 @@ sealed class Group(string name, SequenceClock clock, int capacity)
         lock (_log.Gate)
         {
             if (_removed) return default;
-            offset = _log.Append(type, payload, exclusions);
+            offset = _log.Append(message.Type, message.Payload.Span, exclusions, message.Key);
             slices = _slices;
             foreach (var slice in slices) members += slice.Members;
         }

@@ -38,6 +38,28 @@ sealed class LogReader(SequenceClock clock)
         return false;
     }
 
+    /// <summary>Of what waits at the moment, leaves out what newer messages with the same keys have replaced.</summary>
+    public void Conflate()
+    {
+        foreach (var cursor in _cursors.AsSpan(0, _count)) cursor.Conflate();
+    }
+
+    /// <summary>
+    /// Does so at once in the logs that are so far behind, and lets go of those logs' blocks. False if what is left is too much.
+    /// </summary>
+    public bool TryCompact(long bytes, int largest, out long leftOut)
+    {
+        leftOut = 0;
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (!cursor.HasMissed && cursor.Behind <= bytes) continue;
+            if (!cursor.TryCompact(largest, out var replaced)) return false;
+            leftOut += replaced;
+        }
+
+        return !HasMissed;
+    }
+
     /// <summary>Leaves out all that waits in the logs that are so far behind, and returns how many messages that is.</summary>
     public long Skip(long bytes)
     {
@@ -51,13 +73,14 @@ sealed class LogReader(SequenceClock clock)
         return skipped;
     }
 
-    /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now.</summary>
+    /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now. Also how many were left out.</summary>
     /// <remarks>
     /// With several logs: first the newest sequence number, then the logs' ends. What an end shows beyond that number may have a
     /// predecessor in a log that was looked at too early, and waits for the next round.
     /// </remarks>
-    public bool TryTake(long lastSequence, out Run run)
+    public bool TryTake(long lastSequence, out Run run, out long leftOut)
     {
+        leftOut = 0;
         run = default;
         while (run.IsEmpty)
         {
@@ -89,7 +112,7 @@ sealed class LogReader(SequenceClock clock)
                 return false;
             }
 
-            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1));
+            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1), ref leftOut);
         }
 
         return true;

@@ -9,21 +9,30 @@ namespace Broadcast.Middleware;
 /// everything ever published, so when the chain grows past the capacity the log cuts the links of its oldest blocks. It finds
 /// them by weak references: where nobody lags, blocks go as soon as the last reader has passed them.
 /// </remarks>
-sealed class MessageLog(SequenceClock clock, int capacity)
+sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = false)
 {
     const int SmallestBlock = 512;
     const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
 
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
+    readonly Dictionary<string, (WeakReference<Block> Block, int Index)>? _newestOfKey = conflates ? new(StringComparer.Ordinal) : null;
     Block _tail = new(0, 1, 0);
+    WeakReference<Block>? _tailReference;
     long _offsetAtLastRest;
     long _newestByte;
 
     /// <summary>Held to append, and to take a position that no append may slip past. Never held while anything waits.</summary>
     public Lock Gate { get; } = new();
 
-    /// <summary>The offset the next message will have; the first has 1. Read it under <see cref="Gate"/>.</summary>
-    public long NextOffset => _tail.FirstOffset + _tail.Count;
+    /// <summary>The offset the next message will have; the first has 1.</summary>
+    public long NextOffset
+    {
+        get
+        {
+            var tail = Volatile.Read(ref _tail);
+            return tail.FirstOffset + tail.Count;
+        }
+    }
 
     /// <summary>How many bytes had been appended when the newest message came: what a reader should have taken by now.</summary>
     public long NewestByte => Volatile.Read(ref _newestByte);
@@ -32,12 +41,13 @@ sealed class MessageLog(SequenceClock clock, int capacity)
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
     /// <summary>Appends one message and returns its offset. Call it under <see cref="Gate"/>.</summary>
-    public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions)
+    public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions, string? key = null)
     {
         var size = Frame.Size(payload.Length);
         if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.Length);
         _tail.Append(type, payload, clock.Next(), clock.Timestamp, exclusions);
+        if (key is not null && _newestOfKey is not null) SupersedeEarlier(key);
         return NextOffset - 1;
     }
 
@@ -47,6 +57,7 @@ sealed class MessageLog(SequenceClock clock, int capacity)
     /// </summary>
     public bool Rest()
     {
+        ForgetKeys();
         var hasBeenIdle = NextOffset == _offsetAtLastRest;
         _offsetAtLastRest = NextOffset;
         if (!hasBeenIdle || _tail.Capacity == 0) return false;
@@ -60,13 +71,37 @@ sealed class MessageLog(SequenceClock clock, int capacity)
         if (block == _tail && index == block.Count && block.Capacity > SmallestBlock) Grow(0);
     }
 
+    /// <summary>Ends the newest block, so that whatever comes next stands in the one returned. Call it under <see cref="Gate"/>.</summary>
+    public Block EndBlock()
+    {
+        if (_tail.Count > 0) Grow(0);
+        return _tail;
+    }
+
+    void SupersedeEarlier(string key)
+    {
+        if (_newestOfKey!.TryGetValue(key, out var earlier) && earlier.Block.TryGetTarget(out var block)) block.Supersede(earlier.Index);
+        _newestOfKey[key] = (_tailReference ??= new(_tail), _tail.Count - 1);
+    }
+
+    /// <summary>A key whose newest message nobody can read any more supersedes nothing.</summary>
+    void ForgetKeys()
+    {
+        if (_newestOfKey is null) return;
+        foreach (var (key, newest) in _newestOfKey)
+        {
+            if (!newest.Block.TryGetTarget(out _)) _newestOfKey.Remove(key);
+        }
+    }
+
     void Grow(int capacityOfNext)
     {
         var full = _tail;
         var lastByte = full.FirstByte + full.Length;
         _tail = new Block(capacityOfNext, full.FirstOffset + full.Count, lastByte);
         full.Link(_tail);
-        _behind.Enqueue((new WeakReference<Block>(full), lastByte));
+        _behind.Enqueue((_tailReference ?? new(full), lastByte));
+        _tailReference = null;
         // Nobody can stand before a block that nobody can reach, so the dead ones are the oldest.
         while (_behind.TryPeek(out var oldest))
         {

@@ -33,7 +33,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         _limits = new ConnectionLimits(options);
         Time = time;
         Log = new BroadcastLog(logger);
-        Groups = new Groups(Clock, options.MaxBacklogBytes);
+        Groups = new Groups(Clock, options.MaxBacklogBytes, options.SlowConsumer == SlowConsumer.Conflate);
         Heartbeat = new Heartbeat(Groups, options, time);
         _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
     }
@@ -165,7 +165,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
             }
         }
 
-        return group.Publish(message.Type, message.Payload.Span, exclusions, excludedMembers);
+        return group.Publish(message, exclusions, excludedMembers);
     }
 
     static PublishResult SendToEach(IEnumerable<IBroadcastConnection> connections, Message message, Exclusions? exclusions)
@@ -174,7 +174,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         foreach (var connection in connections)
         {
             if (exclusions is not null && exclusions.Contains(connection.Id)) continue;
-            Own(connection).Send(message.Type, message.Payload.Span);
+            Own(connection).Send(message);
             recipients++;
         }
 

@@ -15,6 +15,13 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>Text or binary.</summary>
     public MessageType Type { get; } = type;
 
+    /// <summary>
+    /// What the message is the latest state of, such as a stock's symbol or a player's id: with
+    /// <see cref="SlowConsumer.Conflate"/>, a connection that lags is spared messages that newer ones with the same key have replaced.
+    /// Null by default: it stands for itself.
+    /// </summary>
+    public string? Key { get; init; }
+
     /// <summary>A text message.</summary>
     /// <param name="text">Lone surrogates, which have no encoding, become U+FFFD.</param>
     public static Message FromText(string text)

@@ -13,6 +13,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     // A turn ends after so many writes, so that a connection whose writes all end at once does not keep the others waiting.
     const int WritesPerTurn = 16;
 
+    // A reader whose write took so long lags, and is spared what has been replaced in the meantime.
+    const int LagInMilliseconds = 50;
+
+    // What a slow reader may keep for itself: no more than a block, which it would hold on to anyway.
+    const int LargestCompaction = 64 * 1024;
+
     readonly LogReader _reader = new(clock);
 
     // Set from other threads, before they post the writer.
@@ -29,6 +35,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     long _writingSince;
     int _writingMessages;
     bool _isWriting;
+    bool _hasWaited;
     bool _isClosing;
     bool _closeFrameSent;
     bool _hasGivenUp;
@@ -152,7 +159,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         if (_keepAlive.TakePing() is { IsEmpty: false } ping) return ping;
         while (true)
         {
-            if (_reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var run))
+            var isThere = _reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var run, out var leftOut);
+            if (leftOut > 0) connection.OnDropped(leftOut);
+            if (isThere)
             {
                 _writingMessages = run.Messages;
                 if (run.PublishedAt != 0) connection.OnDelivering(run.PublishedAt);
@@ -194,6 +203,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         }
 
         _written = false;
+        _hasWaited = true;
         _writingSince = heartbeat.Now;
         _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
         return false;
@@ -216,6 +226,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         {
             Fail(error);
             return;
+        }
+
+        if (_hasWaited)
+        {
+            _hasWaited = false;
+            if (connection.WhenSlow == SlowConsumer.Conflate && heartbeat.Now - _writingSince >= LagInMilliseconds) _reader.Conflate();
         }
 
         pump.CountDelivered(_writingMessages);
@@ -257,9 +273,15 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     bool TryCatchUp()
     {
         if (_hasGivenUp) return false;
-        if (connection.SkipsToLatest)
+        if (connection.WhenSlow == SlowConsumer.SkipToLatest)
         {
             connection.OnDropped(_reader.Skip(maxBacklog));
+            return true;
+        }
+
+        if (connection.WhenSlow == SlowConsumer.Conflate && _reader.TryCompact(maxBacklog, LargestCompaction, out var leftOut))
+        {
+            connection.OnDropped(leftOut);
             return true;
         }
 
