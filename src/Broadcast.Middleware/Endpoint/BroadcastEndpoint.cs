@@ -81,7 +81,7 @@ sealed class BroadcastEndpoint
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
             webSocket?.Dispose();
-            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, connection.Writer.ClosingStatus ?? closedByPeer, failure));
+            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
             connection.End();
         }
     }

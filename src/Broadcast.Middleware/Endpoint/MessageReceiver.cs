@@ -137,8 +137,10 @@ sealed class MessageReceiver(
 
     WebSocketCloseStatus? AnswerClose()
     {
+        // A close frame without a code is answered with 1000: the framework would write its stand-in, 1005, which must not be sent.
         var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
-        connection.Close(EndReason.ClosedByPeer, status, status == WebSocketCloseStatus.Empty ? null : webSocket.CloseStatusDescription);
+        if (status == WebSocketCloseStatus.Empty) connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null);
+        else connection.Close(EndReason.ClosedByPeer, status, webSocket.CloseStatusDescription);
         return status;
     }
 }

@@ -12,7 +12,10 @@ public sealed class DisconnectContext : FilterContext
         Exception = exception;
     }
 
-    /// <summary>The close code of whichever side closed first; null if the connection broke without one.</summary>
+    /// <summary>
+    /// The close code the peer sent, first or in answer (1005 if its close frame had none); else the one it was sent; null if the
+    /// connection broke without any.
+    /// </summary>
     public WebSocketCloseStatus? Status { get; }
 
     /// <summary>What broke the connection: a lost peer, or frames that violate the protocol; null if it was closed.</summary>
