@@ -9,7 +9,7 @@ const [settings, name, toggle, retry, message] = ["settings", "name", "toggle", 
 const WORDS = {
   disconnected: { state: "Disconnected", prompt: "Connect to write", hint: "You can write when you are connected." },
   connecting: { state: "Connecting…", prompt: "Connecting…", hint: "You can write when you are connected." },
-  connected: { state: "Connected", prompt: "Write a message", hint: "Goes to everyone connected to this URL, you included." },
+  connected: { state: "Connected", prompt: "Write a message", hint: "Goes to everyone here, you included." },
   reconnecting: { state: "Reconnecting", prompt: "Waiting for the connection…", hint: "You can write when the connection is back." },
 };
 

@@ -74,11 +74,11 @@ function bytes(count) {
   return count === 1 ? "1 byte" : `${count} bytes`;
 }
 
-// Each name has its colour.
+// Each name has its colour; the golden angle keeps names that differ little apart.
 function hue(name) {
   let hash = 0;
-  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 360;
-  return hash;
+  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 65536;
+  return (hash * 137.508) % 360;
 }
 
 function element(tag, className, text) {
