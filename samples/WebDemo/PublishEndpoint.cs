@@ -26,11 +26,12 @@ static class PublishEndpoint
         var limit = options.Value.MaxMessageBytes;
         if (request.ContentLength > limit) return TooLarge(limit);
         var body = await request.BodyReader.ReadAtLeastAsync(limit + 1, cancellationToken);
-        if (body.Buffer.Length > limit) return TooLarge(limit);
-        if (body.Buffer.IsEmpty) return Problem(StatusCodes.Status400BadRequest, "The body is empty: send the text to publish in it, as curl -d hello does.");
+        var text = body.Buffer.ToArray();
+        request.BodyReader.AdvanceTo(body.Buffer.End);
+        if (text.Length > limit) return TooLarge(limit);
+        if (text.Length == 0) return Problem(StatusCodes.Status400BadRequest, "The body is empty: send the text to publish in it, as curl -d hello does.");
 
         // The bytes as they came: whatever the Content-Type says, curl's default for -d included, they are the text.
-        var text = body.Buffer.ToArray();
         if (!Utf8.IsValid(text)) return Problem(StatusCodes.Status400BadRequest, "The body is not valid UTF-8: encode the text so.");
         var result = await broadcaster.PublishAsync(new Message(text, MessageType.Text), recipients, cancellationToken);
         return TypedResults.Json(new PublishAnswer(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishAnswer);
