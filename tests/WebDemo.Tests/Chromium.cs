@@ -1,0 +1,39 @@
+using Microsoft.Playwright;
+
+namespace WebDemo.Tests;
+
+/// <summary>The system's Chromium. Nothing is downloaded: where there is none, the tests that need it are skipped.</summary>
+public sealed class Chromium : IAsyncLifetime
+{
+    const string ExecutablePath = "/usr/bin/chromium";
+
+    static readonly string[] Arguments =
+    [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ];
+
+    IPlaywright? _playwright;
+    IBrowser? _browser;
+
+    public async ValueTask InitializeAsync()
+    {
+        if (!File.Exists(ExecutablePath)) return;
+        _playwright = await Playwright.CreateAsync();
+        _browser = await _playwright.Chromium.LaunchAsync(new() { ExecutablePath = ExecutablePath, Args = Arguments });
+    }
+
+    /// <summary>Opens the demo's page in a window that shares nothing with others.</summary>
+    public async Task<Visitor> OpenAsync(Demo demo, string name, string hash = "/ws", BrowserNewContextOptions? window = null)
+    {
+        Assert.SkipUnless(_browser is not null, $"There is no {ExecutablePath}: on Debian, apt install chromium.");
+        var context = await _browser.NewContextAsync(window);
+        return await Visitor.OpenAsync(await context.NewPageAsync(), new Uri(demo.Url, "/#" + hash), name);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_browser is not null) await _browser.DisposeAsync();
+        _playwright?.Dispose();
+    }
+}
