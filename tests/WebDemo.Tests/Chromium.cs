@@ -2,10 +2,17 @@ using Microsoft.Playwright;
 
 namespace WebDemo.Tests;
 
-/// <summary>The system's Chromium. Nothing is downloaded: where there is none, the tests that need it are skipped.</summary>
+/// <summary>One browser for the tests of the page, which take turns.</summary>
+[CollectionDefinition]
+public sealed class PageCollection : ICollectionFixture<Chromium>;
+
+/// <summary>
+/// The system's Chromium, or the one that the environment variable CHROMIUM names. Nothing is downloaded: where there is none, the tests
+/// that need it are skipped.
+/// </summary>
 public sealed class Chromium : IAsyncLifetime
 {
-    const string ExecutablePath = "/usr/bin/chromium";
+    static readonly string ExecutablePath = Environment.GetEnvironmentVariable("CHROMIUM") ?? "/usr/bin/chromium";
 
     static readonly string[] Arguments =
     [
@@ -26,7 +33,7 @@ public sealed class Chromium : IAsyncLifetime
     /// <summary>Opens the demo's page in a window that shares nothing with others.</summary>
     public async Task<Visitor> OpenAsync(Demo demo, string name, string hash = "/ws", BrowserNewContextOptions? window = null)
     {
-        Assert.SkipUnless(_browser is not null, $"There is no {ExecutablePath}: on Debian, apt install chromium.");
+        Assert.SkipUnless(_browser is not null, $"There is no {ExecutablePath}: apt install chromium, or name one in CHROMIUM.");
         var context = await _browser.NewContextAsync(window);
         return await Visitor.OpenAsync(await context.NewPageAsync(), new Uri(demo.Url, "/#" + hash), name);
     }

@@ -1,10 +1,12 @@
+using System.Collections.Concurrent;
 using System.Net.WebSockets;
 using Microsoft.Playwright;
 using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-public sealed class PageTests(Demo demo, Chromium chromium) : IClassFixture<Demo>, IClassFixture<Chromium>
+[Collection<PageCollection>]
+public sealed class PageTests(Demo demo, Chromium chromium) : IClassFixture<Demo>
 {
     [Fact]
     public async Task Two_browsers_chat_with_each_other_and_see_how_many_they_are()
@@ -131,6 +133,21 @@ public sealed class PageTests(Demo demo, Chromium chromium) : IClassFixture<Demo
         await latest.ClickAsync();
         await Expect(ann.Messages.Last).ToBeInViewportAsync();
         await Expect(latest).ToBeHiddenAsync();
+    }
+
+    [Fact]
+    public async Task What_the_page_needs_comes_from_this_server_and_all_of_it_is_there()
+    {
+        var requests = new ConcurrentQueue<IResponse>();
+        await using var ann = await chromium.OpenAsync(demo, "Ann");
+        ann.Page.Response += (_, response) => requests.Enqueue(response);
+        await ann.Page.ReloadAsync();
+        await ann.ConnectAsync();
+        await ann.SeesCountAsync(1);
+        Assert.All(requests, response => Assert.Equal(demo.Url.Authority, new Uri(response.Url).Authority));
+        // 304 for what the browser has from before.
+        Assert.All(requests, response => Assert.True(response.Status is 200 or 304, $"{response.Status} for {response.Url}"));
+        Assert.Contains(requests, response => response.Url.EndsWith("/app.css", StringComparison.Ordinal));
     }
 
     [Theory]

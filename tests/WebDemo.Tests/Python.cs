@@ -3,10 +3,13 @@ using System.Text;
 
 namespace WebDemo.Tests;
 
-/// <summary>The system's Python; on Debian, the one that its package python3-websockets is installed for.</summary>
+/// <summary>
+/// The Python that the environment variable PYTHON names, or the system's: on Debian, the one that python3-websockets is installed for.
+/// </summary>
 static class Python
 {
-    static string Path => File.Exists("/usr/bin/python3") ? "/usr/bin/python3" : "python3";
+    static readonly string Path =
+        Environment.GetEnvironmentVariable("PYTHON") ?? (File.Exists("/usr/bin/python3") ? "/usr/bin/python3" : "python3");
 
     /// <summary>Null, or why the clients cannot run here.</summary>
     public static async Task<string?> ProblemAsync()

@@ -3,7 +3,8 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-public sealed class ReconnectTests(Chromium chromium) : IClassFixture<Chromium>
+[Collection<PageCollection>]
+public sealed class ReconnectTests(Chromium chromium)
 {
     [Fact]
     public async Task After_the_server_was_killed_and_started_again_all_are_back_by_themselves()

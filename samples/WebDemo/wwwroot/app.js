@@ -45,7 +45,7 @@ function receive(data) {
 function closed(code, reason, wasOpen) {
   const why = reason || (code === 1006 ? "the connection was lost." : "no reason was given.");
   if (wasOpen) showNote(`Closed with ${code}: ${why}`, true);
-  else if (shown === "connecting" && connection.attempts === 0) showNote("The server does not answer.", true);
+  else if (shown === "connecting" && connection.attempts === 0) showNote("No connection: the server is away, or it refused.", true);
 }
 
 function showState() {
