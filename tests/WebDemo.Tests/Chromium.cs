@@ -27,6 +27,8 @@ public sealed class Chromium : IAsyncLifetime
     {
         if (!File.Exists(ExecutablePath)) return;
         _playwright = await Playwright.CreateAsync();
+        // What is expected comes at once on a machine that has nothing else to do.
+        Assertions.SetDefaultExpectTimeout(20_000);
         _browser = await _playwright.Chromium.LaunchAsync(new() { ExecutablePath = ExecutablePath, Args = Arguments });
     }
 

@@ -8,15 +8,17 @@ static class SocketExtensions
     public static Task SendAsync(this ClientWebSocket socket, string text) =>
         socket.SendAsync(Encoding.UTF8.GetBytes(text), WebSocketMessageType.Text, true, TestContext.Current.CancellationToken);
 
-    /// <summary>The next message, whole, or the close frame.</summary>
+    /// <summary>The next message, whole, or the close frame; fails if none comes.</summary>
     public static async Task<(WebSocketMessageType Type, byte[] Bytes)> ReceiveAsync(this ClientWebSocket socket)
     {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
+        limit.CancelAfter(TimeSpan.FromSeconds(20));
         var bytes = new MemoryStream();
         var buffer = new byte[16 * 1024];
         ValueWebSocketReceiveResult received;
         do
         {
-            received = await socket.ReceiveAsync(buffer.AsMemory(), TestContext.Current.CancellationToken);
+            received = await socket.ReceiveAsync(buffer.AsMemory(), limit.Token);
             bytes.Write(buffer, 0, received.Count);
         }
         while (!received.EndOfMessage);
