@@ -7,7 +7,7 @@ namespace Broadcast.Middleware;
 
 /// <summary>
 /// Names the group of a URL: the route pattern's literals as they stand in it, whatever case and slashes the client used, and the
-/// parameters' values as the client sent them.
+/// parameters' values as routing decodes them (once, and "%2F" not at all).
 /// </summary>
 sealed class GroupNameTemplate(RoutePattern pattern)
 {

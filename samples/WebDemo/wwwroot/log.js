@@ -1,0 +1,89 @@
+const MOST = 500;
+
+const log = document.getElementById("log");
+const list = document.getElementById("messages");
+const latest = document.getElementById("latest");
+
+let pending = [];
+let lastSender = null;
+
+/** Shows what was received: text or an ArrayBuffer. */
+export function showMessage(data, own) {
+  add({ data, own });
+}
+
+/** Shows what happened to the connection. */
+export function showNote(text, isProblem = false) {
+  add({ note: text, isProblem });
+}
+
+// However fast messages come, the page is laid out once for each frame; and not at all while nobody sees it.
+function add(entry) {
+  if (pending.push(entry) === 1) requestAnimationFrame(flush);
+  if (pending.length > MOST) pending.splice(0, pending.length - MOST);
+}
+
+function flush() {
+  const follow = isAtEnd();
+  list.append(...pending.map(entry => (entry.note ? note(entry) : message(entry))));
+  const hasMessages = pending.some(entry => !entry.note);
+  pending = [];
+  while (list.children.length > MOST) list.firstElementChild.remove();
+  if (follow) log.scrollTop = log.scrollHeight;
+  else if (hasMessages) latest.hidden = false;
+}
+
+function isAtEnd() {
+  return log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+}
+
+log.addEventListener("scroll", () => {
+  if (isAtEnd()) latest.hidden = true;
+}, { passive: true });
+
+latest.addEventListener("click", () => {
+  log.scrollTop = log.scrollHeight;
+  log.focus();
+});
+
+function note({ note, isProblem }) {
+  lastSender = null;
+  return element("li", isProblem ? "note problem" : "note", note);
+}
+
+// Whatever was received is text, and stays text: it is never read as markup.
+function message({ data, own }) {
+  const isText = typeof data === "string";
+  const [, sender, text] = (isText && /^([^:\n]{1,32}): (.*)$/su.exec(data)) || [null, null, isText ? data : bytes(data.byteLength)];
+  const item = element("li", own ? "message own" : "message");
+  if (sender && sender === lastSender?.name && own === lastSender.own) item.classList.add("more");
+  lastSender = { name: sender, own };
+  item.style.setProperty("--hue", hue(sender ?? ""));
+  const bubble = element("div", isText ? "bubble" : "bubble binary");
+  bubble.dir = "auto";
+  if (sender) bubble.append(element("b", "", sender), element("span", "colon", ": "));
+  bubble.append(element("span", "text", text));
+  const now = new Date();
+  const time = element("time", "", now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  time.dateTime = now.toISOString();
+  item.append(bubble, time);
+  return item;
+}
+
+function bytes(count) {
+  return count === 1 ? "1 byte" : `${count} bytes`;
+}
+
+// Each name has its colour; the golden angle keeps names that differ little apart.
+function hue(name) {
+  let hash = 0;
+  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 65536;
+  return (hash * 137.508) % 360;
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}

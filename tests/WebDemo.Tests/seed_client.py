@@ -1,0 +1,27 @@
+"""The seed's client, without the page around it: prints what it receives. Lines on standard input are sent; their end is the end."""
+import asyncio
+import sys
+
+import websockets
+
+
+async def websocket_receive(uri):
+    async with websockets.connect(uri) as websocket:
+        print("Connected!", flush=True)
+        sending = asyncio.create_task(send_lines(websocket))
+        try:
+            while True:
+                message = await websocket.recv()
+                print(f"Received: {message}", flush=True)
+        except websockets.ConnectionClosedOK:
+            await sending
+
+
+async def send_lines(websocket):
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        await websocket.send(line.rstrip("\n"))
+    await websocket.close()
+
+
+asyncio.run(websocket_receive(sys.argv[1]))
