@@ -104,6 +104,8 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return new(header, await ReadAsync(length));
     }
 
+    public async Task<byte> ReadByteAsync() => (await ReadAsync(1))[0];
+
     /// <summary>Skips whatever comes before the close frame.</summary>
     public async Task<ServerFrame> ReadCloseAsync()
     {
@@ -168,7 +170,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
             // The body ends with the line (HTTP/1.0).
             try
             {
-                while (true) body.Append((char)(await ReadAsync(1))[0]);
+                while (true) body.Append((char)await ReadByteAsync());
             }
             catch (LineEndedException ended)
             {
@@ -182,7 +184,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
     async Task<string> ReadLineAsync()
     {
         var line = new StringBuilder();
-        while ((await ReadAsync(1))[0] is var next and not (byte)'\n') line.Append((char)next);
+        while (await ReadByteAsync() is var next and not (byte)'\n') line.Append((char)next);
         return line.ToString().TrimEnd('\r');
     }
 
