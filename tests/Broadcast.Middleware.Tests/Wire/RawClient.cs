@@ -44,11 +44,16 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
     public static async Task<RawClient> OpenAsync(BroadcastApp app, string path = "/ws", int? receiveBuffer = null)
     {
         var client = await ConnectAsync(app, receiveBuffer);
-        var before = app.Registry.CountInGroup(path);
-        var answer = await client.HandshakeAsync(path);
-        Assert.Equal(101, answer.Status);
-        await Eventually.True(() => app.Registry.CountInGroup(path) > before);
+        Assert.Equal(101, (await client.HandshakeAsync(path)).Status);
+        await client.JoinedAsync();
         return client;
+    }
+
+    /// <summary>The server begins to read when the connection has joined its group, so a pong tells that it has.</summary>
+    public async Task JoinedAsync()
+    {
+        await SendAsync(ClientFrame.Make(ClientFrame.Ping, "joined?"u8));
+        Assert.Equal(ClientFrame.Pong, (await ReadFrameAsync()).Opcode);
     }
 
     /// <summary>Sends the handshake of RFC 6455, section 4.1, with some headers changed, or, with null, left out.</summary>
