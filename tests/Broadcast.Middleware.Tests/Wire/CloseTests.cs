@@ -32,6 +32,20 @@ public sealed class CloseTests
     }
 
     [Fact]
+    public async Task A_close_frame_without_a_code_is_answered_as_a_normal_one()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        await using var client = await RawClient.OpenAsync(app);
+
+        await client.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
+
+        // The framework takes no code for 1000. 1005, which stands for "no code", must not be sent (RFC 6455, section 7.4.1).
+        Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
+        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    [Fact]
     public async Task A_close_frame_in_the_middle_of_a_fragmented_message_is_answered()
     {
         await using var app = await BroadcastApp.StartAsync();
