@@ -146,19 +146,6 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task After_the_close_frame_the_line_ends_in_order()
-    {
-        await using var app = await BroadcastApp.StartAsync();
-        await using var client = await RawClient.OpenAsync(app);
-
-        await client.SendAsync(ClientFrame.Make(3, "bad"u8), ClientFrame.OfClose(1002));
-
-        Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
-        await Eventually.True(() => app.Registry.Count == 0);
-    }
-
-    [Fact]
     public async Task A_peer_that_never_stops_sending_after_its_bad_frame_is_cut_off_after_a_second()
     {
         await using var app = await BroadcastApp.StartAsync();
