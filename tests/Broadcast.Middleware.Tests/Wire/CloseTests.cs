@@ -135,30 +135,6 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task When_both_sides_close_at_once_each_gets_one_close_frame_and_the_line_ends()
-    {
-        await using var app = await BroadcastApp.StartAsync();
-
-        for (var i = 0; i < 300; i++)
-        {
-            await using var client = await RawClient.OpenAsync(app);
-            var id = TheOnly(app).Id;
-
-            var closing = Task.Run(() => app.Broadcaster.CloseAsync(id, (WebSocketCloseStatus)4000).AsTask(), TestContext.Current.CancellationToken);
-            await client.SendAsync(ClientFrame.OfClose(1000));
-
-            var close = await client.ReadFrameAsync();
-            Assert.Equal(ClientFrame.Close, close.Opcode);
-            Assert.Contains(close.CloseCode, new int?[] { 1000, 4000 });
-            Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
-            await closing;
-            await Eventually.True(() => app.Registry.Count == 0);
-        }
-
-        LogAssert.NoErrors(app);
-    }
-
-    [Fact]
     public async Task When_a_filter_closes_and_the_peer_too_there_is_one_close_frame_and_the_line_ends()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use((context, _) =>
