@@ -34,7 +34,8 @@ public static class BroadcastBuilderExtensions
         return builder.Add(filters => filters.Add(new DelegateFilter { Disconnect = filter }));
     }
 
-    /// <summary>Adds a filter that is taken from the services, or made with its constructor's parameters taken from them, once for each endpoint.</summary>
+    /// <summary>Adds a filter that is taken from the services, or made with its constructor's parameters taken from them, once for each endpoint:
+    /// it lives as long as the app, so what it takes must too.</summary>
     /// <param name="builder">The broadcast.</param>
     public static IBroadcastBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>(
         this IBroadcastBuilder builder) where TFilter : class, IBroadcastFilter =>

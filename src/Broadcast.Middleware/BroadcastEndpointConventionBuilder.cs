@@ -39,7 +39,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
         return this;
     }
 
-    /// <summary>Adds a filter that is taken from the services, or made with its constructor's parameters taken from them, once.</summary>
+    /// <summary>Adds a filter that is taken from the services, or made with its constructor's parameters taken from them, once: it
+    /// lives as long as the app, so what it takes must too.</summary>
     public BroadcastEndpointConventionBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()
         where TFilter : class, IBroadcastFilter
     {

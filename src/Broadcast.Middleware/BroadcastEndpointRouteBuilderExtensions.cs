@@ -30,15 +30,17 @@ public static class BroadcastEndpointRouteBuilderExtensions
         var shared = services.GetRequiredService<IOptionsMonitor<FilterRegistrations>>().Get(name);
         var own = new FilterRegistrations();
 
-        // Once, however often the routes are put together, and not before all filters have been added.
-        var pipeline = new Lazy<FilterPipeline>(() => new(broadcaster, [.. shared.Create(services), .. own.Create(services)]));
+        BroadcastEndpoint? handler = null;
 
         // Any method: over HTTP/2 a WebSocket comes by CONNECT.
-        var endpoint = endpoints.Map(pattern, static _ => Task.CompletedTask);
+        var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
         endpoint.Finally(builder =>
         {
+            // When all filters have been added; once, though the routes may be put together more than once.
+            if (handler is not null) return;
+            var pipeline = new FilterPipeline(broadcaster, [.. shared.Create(services), .. own.Create(services)]);
             var groupName = new GroupNameTemplate(((RouteEndpointBuilder)builder).RoutePattern);
-            builder.RequestDelegate = new BroadcastEndpoint(broadcaster, pipeline.Value, groupName, services).InvokeAsync;
+            handler = new BroadcastEndpoint(broadcaster, pipeline, groupName, services);
         });
         return new(endpoint, own);
     }

@@ -61,7 +61,8 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// How many bytes of messages are kept, for each group, for connections that have not taken them yet; what becomes of one that
-    /// falls further behind, <see cref="SlowConsumer"/> says. It bounds the memory that slow readers cost, and the largest message that can be
+    /// falls further behind, <see cref="SlowConsumer"/> says. Each message counts with its frame and 32 bytes, for those it
+    /// excludes too. It bounds the memory that slow readers cost, and the largest message that can be
     /// published. Default 1,048,576 (1 MiB). Range 1,024 to 1,073,741,824 (1 GiB), and not below <see cref="MaxMessageBytes"/>.
     /// </summary>
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;

@@ -14,6 +14,8 @@ namespace Broadcast.Middleware;
 /// </summary>
 sealed class Connection : IBroadcastConnection
 {
+    public const string TooSlow = "Too slow: more messages wait for this connection than the server keeps.";
+
     const int NotEnding = -1;
 
     readonly Broadcaster _broadcaster;
@@ -24,7 +26,7 @@ sealed class Connection : IBroadcastConnection
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     bool _hasLeft;
-    bool _isBusy;
+    bool _isBusy = true;
     bool _isAborting;
     bool _hasEnded;
     int _endReason = NotEnding;
@@ -53,7 +55,9 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Whether it was let into its group when it connected.</summary>
     public bool IsAttached { get; set; }
 
-    /// <summary>Whether a message of its own is under way, so that nothing is read from it and a silent peer proves nothing.</summary>
+    /// <summary>
+    /// Whether its start or a message of its own is under way, so that nothing is read from it and a silent peer proves nothing.
+    /// </summary>
     public bool IsBusy
     {
         get => Volatile.Read(ref _isBusy);
@@ -143,13 +147,13 @@ sealed class Connection : IBroadcastConnection
 
     MessageLog OpenLane()
     {
-        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes, WhenSlow == SlowConsumer.Conflate);
-        // The cursor first: nobody may append before it stands at the lane's start.
-        Cursor cursor;
-        lock (lane.Gate) cursor = new Cursor(lane, Writer, null);
-        if (Interlocked.CompareExchange(ref _lane, lane, null) is { } open) return open;
-        Writer.Pump.Post(cursor);
-        return lane;
+        lock (_memberships)
+        {
+            if (_lane is { } open) return open;
+            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes, WhenSlow == SlowConsumer.Conflate);
+            lock (lane.Gate) Writer.Arrive(new Cursor(lane, Writer, null));
+            return _lane = lane;
+        }
     }
 
     /// <summary>
@@ -167,7 +171,7 @@ sealed class Connection : IBroadcastConnection
     public void CloseSlowConsumer()
     {
         _broadcaster.Log.SlowConsumer(Id, _broadcaster.Options.MaxBacklogBytes);
-        Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, "Too slow: more messages wait for this connection than the server keeps.");
+        Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, TooSlow);
     }
 
     /// <summary>A filter, or another part of the app, has thrown.</summary>

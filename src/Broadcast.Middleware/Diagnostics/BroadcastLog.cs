@@ -20,7 +20,7 @@ sealed partial class BroadcastLog(ILogger logger)
         "Connection {ConnectionId} is closed with 1013: more than MaxBacklogBytes ({MaxBacklogBytes}) of messages wait for it.")]
     public partial void SlowConsumer(string connectionId, int maxBacklogBytes);
 
-    [LoggerMessage(5, LogLevel.Error, "A filter failed on connection {ConnectionId}, which is closed with 1011.")]
+    [LoggerMessage(5, LogLevel.Error, "A filter, the registry or the revalidator failed on connection {ConnectionId}.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(6, LogLevel.Debug, "Connection {ConnectionId} is closed with 1009: {Problem}")]

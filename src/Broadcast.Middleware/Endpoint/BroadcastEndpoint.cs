@@ -44,7 +44,8 @@ sealed class BroadcastEndpoint
     {
         if (!_origins.Allows(context.Request)) return Refusal.WriteAsync(context, _broadcaster, RefusalReason.Origin);
         // Not HttpContext.WebSockets, which would keep the handshake for as long as the connection lasts.
-        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }) return Refusal.NotAWebSocket(context, _broadcaster);
+        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }
+            || HttpProtocol.IsHttp10(context.Request.Protocol)) return Refusal.NotAWebSocket(context, _broadcaster);
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return Refusal.WriteAsync(context, _broadcaster, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
@@ -68,6 +69,12 @@ sealed class BroadcastEndpoint
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
+        catch (InvalidOperationException) when (webSocket is null && !context.Response.HasStarted)
+        {
+            // The server has a limit of its own for upgraded connections.
+            context.Response.Clear();
+            await Refusal.WriteAsync(context, _broadcaster, RefusalReason.MaxConnections);
+        }
         catch (Exception exception) when (webSocket is not null)
         {
             // A peer that is gone, or one that violated the protocol, which the framework has told it.
@@ -80,9 +87,10 @@ sealed class BroadcastEndpoint
             Remove(connection);
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
-            webSocket?.Dispose();
-            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
+            // One that has failed is aborted already, and disposing of it would abort the request, which can overtake the close frame.
+            if (failure is null) webSocket?.Dispose();
             connection.End();
+            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
         }
     }
 

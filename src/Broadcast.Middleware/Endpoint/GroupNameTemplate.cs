@@ -22,15 +22,21 @@ sealed class GroupNameTemplate(RoutePattern pattern)
         {
             var start = name.Length;
             name.Append('/');
+            string? separator = null;
             foreach (var part in segment.Parts)
             {
-                name.Append(part switch
+                if (part is RoutePatternSeparatorPart { Content: var content })
                 {
-                    RoutePatternLiteralPart literal => literal.Content,
-                    RoutePatternSeparatorPart separator => separator.Content,
-                    RoutePatternParameterPart parameter => Convert.ToString(values[parameter.Name], CultureInfo.InvariantCulture),
-                    _ => null,
-                });
+                    separator = content;
+                    continue;
+                }
+
+                // A separator stands before an optional parameter, and is left out with it.
+                var text = part is RoutePatternParameterPart parameter
+                    ? Convert.ToString(values[parameter.Name], CultureInfo.InvariantCulture)
+                    : ((RoutePatternLiteralPart)part).Content;
+                if (!string.IsNullOrEmpty(text)) name.Append(separator).Append(text);
+                separator = null;
             }
 
             // An optional parameter that was left out.

@@ -19,9 +19,9 @@ static class Linger
             do silence.CancelAfter(Silence);
             while (await stream.ReadAsync(buffer, silence.Token) > 0);
         }
-        catch (Exception exception) when (exception is OperationCanceledException or IOException)
+        catch (Exception)
         {
-            // Enough, or the peer is gone.
+            // Enough, or the peer is gone: whatever it is, the connection ends here.
         }
     }
 }

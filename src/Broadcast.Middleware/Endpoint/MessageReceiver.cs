@@ -29,6 +29,7 @@ sealed class MessageReceiver(
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
         MessageContext? context = null;
+        connection.IsBusy = false;
         try
         {
             while (true)
@@ -102,15 +103,15 @@ sealed class MessageReceiver(
     {
         if (_length == _buffer.Length)
         {
-            // One byte more than may come, to see that more came.
-            var larger = ArrayPool<byte>.Shared.Rent(Math.Min(Math.Max(_length * 2, FirstBufferSize), _options.MaxMessageBytes + 1));
+            var larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(Math.Max(_length * 2L, FirstBufferSize), _options.MaxMessageBytes + 1));
             _buffer.AsSpan(0, _length).CopyTo(larger);
             var length = _length;
             ReturnBuffer();
             (_buffer, _length) = (larger, length);
         }
 
-        return _buffer.AsMemory(_length);
+        // One byte more than may come, to see at once that more came.
+        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, _options.MaxMessageBytes + 1) - _length);
     }
 
     void ReturnBuffer()

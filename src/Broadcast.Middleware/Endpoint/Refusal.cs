@@ -13,14 +13,11 @@ static class Refusal
     /// <summary>RFC 6455, section 4.4, and RFC 9110, section 15.5.22.</summary>
     public static Task NotAWebSocket(HttpContext context, Broadcaster broadcaster)
     {
-        var request = context.Request;
-        if (request.Headers.SecWebSocketVersion is { Count: > 0 } version && version != SupportedVersion)
-        {
-            context.Response.Headers.SecWebSocketVersion = SupportedVersion;
-            return BadRequest(StatusCodes.Status426UpgradeRequired, "This server speaks version 13 of the WebSocket protocol.");
-        }
-
-        if (!HttpProtocol.IsHttp11(request.Protocol) || request.Headers.Upgrade.Count > 0 || request.Headers.SecWebSocketKey.Count > 0)
+        var (request, response) = (context.Request, context.Response);
+        var isOtherVersion = request.Headers.SecWebSocketVersion is { Count: > 0 } version && version != SupportedVersion;
+        if (isOtherVersion) response.Headers.SecWebSocketVersion = SupportedVersion;
+        if (!HttpProtocol.IsHttp11(request.Protocol)
+            || (!isOtherVersion && (request.Headers.Upgrade.Count > 0 || request.Headers.SecWebSocketKey.Count > 0)))
         {
             return BadRequest(
                 StatusCodes.Status400BadRequest,
@@ -28,9 +25,13 @@ static class Refusal
                 "Connection: Upgrade, Upgrade: websocket, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes in base64.");
         }
 
-        context.Response.Headers.Upgrade = "websocket";
-        context.Response.Headers.Connection = "Upgrade";
-        return BadRequest(StatusCodes.Status426UpgradeRequired, "This URL takes WebSocket connections: open it with ws:// or wss://.");
+        response.Headers.Upgrade = "websocket";
+        response.Headers.Connection = "Upgrade";
+        return BadRequest(
+            StatusCodes.Status426UpgradeRequired,
+            isOtherVersion
+                ? "This server speaks version 13 of the WebSocket protocol."
+                : "This URL takes WebSocket connections: open it with ws:// or wss://.");
 
         Task BadRequest(int statusCode, string problem) => WriteAsync(context, broadcaster, RefusalReason.BadRequest, statusCode, problem);
     }

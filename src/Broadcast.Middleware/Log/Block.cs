@@ -13,6 +13,9 @@ sealed class Block
     /// <summary>Follows a block whose successors the log has dropped: a reader that arrives here has missed messages.</summary>
     public static readonly Block Cut = new(0, 0, 0);
 
+    /// <summary>What a message takes beside its frame.</summary>
+    public const int EntrySize = 32;
+
     const int BytesPerEntryGuess = 256;
 
     readonly byte[] _data;
@@ -31,7 +34,7 @@ sealed class Block
     /// <summary>The offset of this block's first message in its log.</summary>
     public long FirstOffset { get; }
 
-    /// <summary>How many bytes the log took before this block.</summary>
+    /// <summary>How many bytes the log took before this block, entries included.</summary>
     public long FirstByte { get; }
 
     public int Capacity => _data.Length;
@@ -46,7 +49,10 @@ sealed class Block
     /// <summary>Whether some message in here has been replaced by a newer one with its key.</summary>
     public bool HasSuperseded { get; private set; }
 
-    /// <summary>The bytes used. The writer's view; a reader asks <see cref="EndOf"/>.</summary>
+    /// <summary>How many bytes the first <paramref name="count"/> messages take, with their entries.</summary>
+    public long CostOf(int count) => EndOf(count) + ((long)count * EntrySize);
+
+    /// <summary>The bytes of frames. The writer's view; a reader asks <see cref="EndOf"/>.</summary>
     public int Length { get; private set; }
 
     public ref readonly Entry this[int index] => ref _entries[index];

@@ -1,14 +1,12 @@
 namespace Broadcast.Middleware;
 
 /// <summary>Where one connection stands in one log. Its position belongs to the connection's pump and to nobody else.</summary>
-sealed class Cursor : PumpItem
+sealed class Cursor
 {
-    const long NotLeaving = long.MaxValue;
-
     readonly MessageLog _log;
     Block _block;
     int _index;
-    long _leaveAt = NotLeaving;
+    LeaveMark? _leave;
     long _conflateUntil;
 
     /// <summary>Starts at the log's end; the caller holds the log's gate, so that the first message after the call is the first one read.</summary>
@@ -30,28 +28,24 @@ sealed class Cursor : PumpItem
     /// <summary>Its place in the slice; the slice's to use.</summary>
     public int SliceIndex { get; set; }
 
-    /// <summary>Whether its writer has ever begun to read it; the writer's to use.</summary>
-    public bool HasStarted { get; set; }
+    /// <summary>The next one in the list of those that have come; the reader's to use.</summary>
+    public Cursor? NextArrival { get; set; }
 
     /// <summary>The log had messages for this cursor which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
 
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
-    public bool HasLeft => Offset >= Volatile.Read(ref _leaveAt);
+    public bool HasLeft => Offset >= LeaveAt;
 
     /// <summary>How many bytes wait to be read, not counting the newest message.</summary>
-    public long Behind => _log.NewestByte - (_block.FirstByte + _block.EndOf(_index));
+    public long Behind => Math.Min(_log.NewestByte, Volatile.Read(ref _leave)?.Byte ?? long.MaxValue) - (_block.FirstByte + _block.CostOf(_index));
 
     long Offset => _block.FirstOffset + _index;
 
-    /// <summary>The last message to be read is the last one published so far. The caller holds the log's gate.</summary>
-    public void LeaveHere() => Volatile.Write(ref _leaveAt, _log.NextOffset);
+    long LeaveAt => Volatile.Read(ref _leave)?.Offset ?? long.MaxValue;
 
-    public override void Run(Pump pump)
-    {
-        ClearPosted();
-        Writer.Run(this);
-    }
+    /// <summary>The last message to be read is the last one published so far. The caller holds the log's gate.</summary>
+    public void LeaveHere() => Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
 
     /// <summary>Whether a message is there to be read, and its sequence number.</summary>
     public bool TryPeek(out long sequence)
@@ -86,7 +80,7 @@ sealed class Cursor : PumpItem
             var from = Offset;
             (_block, _index) = _log.End;
             HasMissed = false;
-            return Math.Min(Offset, Volatile.Read(ref _leaveAt)) - from;
+            return Math.Min(Offset, LeaveAt) - from;
         }
     }
 
@@ -112,9 +106,9 @@ sealed class Cursor : PumpItem
                 count++;
             }
 
-            if (size > largest || HasMissed || Volatile.Read(ref _leaveAt) != NotLeaving) return false;
+            if (size > largest || HasMissed || _leave is not null) return false;
             var next = _log.EndBlock();
-            var own = new Block(size, next.FirstOffset - count, next.FirstByte - size);
+            var own = new Block(size, next.FirstOffset - count, next.FirstByte - size - ((long)count * Block.EntrySize));
             foreach (var (block, index) in Waiting()) own.Append(block, index);
             own.Link(next);
             leftOut = next.FirstOffset - Offset - count;
@@ -155,8 +149,7 @@ sealed class Cursor : PumpItem
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
         var count = block.Count;
-        var leaveAt = Volatile.Read(ref _leaveAt);
-        if (leaveAt != NotLeaving) count = (int)Math.Min(count, leaveAt - block.FirstOffset);
+        count = (int)Math.Min(count, LeaveAt - block.FirstOffset);
 
         var from = _index;
         var to = count;
@@ -180,4 +173,8 @@ sealed class Cursor : PumpItem
 
         bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
     }
+
+    /// <param name="Offset">The first message that is not for the reader any more.</param>
+    /// <param name="Byte">As <see cref="MessageLog.NewestByte"/>.</param>
+    sealed record LeaveMark(long Offset, long Byte);
 }

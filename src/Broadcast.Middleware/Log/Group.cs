@@ -23,9 +23,10 @@ sealed class Group(string name, SequenceClock clock, int capacity, bool conflate
             var slice = SliceOf(writer.Pump);
             slice.Members++;
             cursor = new Cursor(_log, writer, slice);
+            writer.Arrive(cursor);
         }
 
-        writer.Pump.Post(cursor);
+        writer.Pump.Post(writer);
         return cursor;
     }
 
@@ -39,7 +40,7 @@ sealed class Group(string name, SequenceClock clock, int capacity, bool conflate
             _removed = _slices.Length == 0;
         }
 
-        cursor.Writer.Pump.Post(cursor);
+        cursor.Writer.Pump.Post(cursor.Writer);
         return _removed;
     }
 

@@ -8,12 +8,33 @@ sealed class LogReader(SequenceClock clock)
 {
     Cursor[] _cursors = new Cursor[2]; // Everyone's group and the home group: what most connections are in.
     int _count;
+    bool _isClosed;
     Cursor? _lane;
+    Cursor? _arrivals;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
 
-    public void Add(Cursor cursor)
+    /// <summary>
+    /// From any thread: reads this log too. The caller holds the log's gate, so that whatever is published to it afterwards has a
+    /// higher sequence number than the newest one at the time.
+    /// </summary>
+    public void Arrive(Cursor cursor)
+    {
+        do cursor.NextArrival = Volatile.Read(ref _arrivals);
+        while (Interlocked.CompareExchange(ref _arrivals, cursor, cursor.NextArrival) != cursor.NextArrival);
+    }
+
+    void Admit()
+    {
+        if (Volatile.Read(ref _arrivals) is null) return;
+        for (var cursor = Interlocked.Exchange(ref _arrivals, null); cursor is not null; cursor = cursor.NextArrival)
+        {
+            if (!_isClosed && !cursor.HasLeft) Add(cursor);
+        }
+    }
+
+    void Add(Cursor cursor)
     {
         if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
         _cursors[_count++] = cursor;
@@ -21,8 +42,11 @@ sealed class LogReader(SequenceClock clock)
         else _lane = cursor;
     }
 
-    public void Clear()
+    /// <summary>Lets go of all logs, and takes no more.</summary>
+    public void Close()
     {
+        _isClosed = true;
+        Admit();
         while (_count > 0) RemoveAt(_count - 1);
         _lane = null;
     }
@@ -30,6 +54,7 @@ sealed class LogReader(SequenceClock clock)
     /// <summary>Whether more than so many bytes wait in some log.</summary>
     public bool IsBehindBy(long bytes)
     {
+        Admit();
         foreach (var cursor in _cursors.AsSpan(0, _count))
         {
             if (cursor.Behind > bytes) return true;
@@ -75,8 +100,8 @@ sealed class LogReader(SequenceClock clock)
 
     /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now. Also how many were left out.</summary>
     /// <remarks>
-    /// With several logs: first the newest sequence number, then the logs' ends. What an end shows beyond that number may have a
-    /// predecessor in a log that was looked at too early, and waits for the next round.
+    /// First the newest sequence number, then the logs that have come, then the logs' ends. What an end shows beyond that number may
+    /// have a predecessor in a log that was looked at too early, and waits for the next round.
     /// </remarks>
     public bool TryTake(long lastSequence, out Run run, out long leftOut)
     {
@@ -84,7 +109,8 @@ sealed class LogReader(SequenceClock clock)
         run = default;
         while (run.IsEmpty)
         {
-            var newest = _count > 1 ? Math.Min(clock.Last, lastSequence) : lastSequence;
+            var newest = Math.Min(clock.Last, lastSequence);
+            Admit();
             Cursor? first = null;
             long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
             for (var i = _count - 1; i >= 0; i--)

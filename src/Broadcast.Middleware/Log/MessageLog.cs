@@ -14,6 +14,8 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
     const int SmallestBlock = 512;
     const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
 
+    const int MostEntries = LargestBlock / Block.EntrySize; // The index of tiny messages is no larger than the largest block.
+
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     readonly Dictionary<string, (WeakReference<Block> Block, int Index)>? _newestOfKey = conflates ? new(StringComparer.Ordinal) : null;
     Block _tail = new(0, 1, 0);
@@ -44,8 +46,8 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
     public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions, string? key = null)
     {
         var size = Frame.Size(payload.Length);
-        if (_tail.Capacity - _tail.Length < size) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
-        Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.Length);
+        if (_tail.Capacity - _tail.Length < size || _tail.Count == MostEntries) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
+        Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
         _tail.Append(type, payload, clock.Next(), clock.Timestamp, exclusions);
         if (key is not null && _newestOfKey is not null) SupersedeEarlier(key);
         return NextOffset - 1;
@@ -97,7 +99,7 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
     void Grow(int capacityOfNext)
     {
         var full = _tail;
-        var lastByte = full.FirstByte + full.Length;
+        var lastByte = full.FirstByte + full.CostOf(full.Count);
         _tail = new Block(capacityOfNext, full.FirstOffset + full.Count, lastByte);
         full.Link(_tail);
         _behind.Enqueue((_tailReference ?? new(full), lastByte));

@@ -18,6 +18,6 @@ public sealed class DisconnectContext : FilterContext
     /// </summary>
     public WebSocketCloseStatus? Status { get; }
 
-    /// <summary>What broke the connection: a lost peer, or frames that violate the protocol; null if it was closed.</summary>
+    /// <summary>What broke the connection: a lost peer, one that did not answer a close frame, or frames that violate the protocol; else null.</summary>
     public Exception? Exception { get; }
 }

@@ -24,9 +24,9 @@ sealed class FilterPipeline
     public FilterDelegate<MessageContext> OnMessage { get; }
     public FilterDelegate<DisconnectContext> OnDisconnect { get; }
 
-    Task Attach(ConnectContext context)
+    static Task Attach(ConnectContext context)
     {
-        _broadcaster.Attach((Connection)context.Connection);
+        Broadcaster.Attach((Connection)context.Connection);
         return Task.CompletedTask;
     }
 

@@ -18,7 +18,7 @@ public interface IBroadcastFilter
     Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) => next(context);
 
     /// <summary>
-    /// Around a connection's end, for each connection whose start went to its end. It has left its groups already, so that no
+    /// Around a connection's end, for each connection that was let into its group. It has left its groups already, so that no
     /// filter can keep a dead connection among the living.
     /// </summary>
     Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next) => next(context);

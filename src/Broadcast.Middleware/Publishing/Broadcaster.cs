@@ -126,15 +126,18 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         if (!isAdded) return null;
         pump.AddConnection();
         Metrics.Connected();
+        // The app may have begun to stop in between, and then nobody else would tell it.
+        if (_isStopping) Drain.SayGoodbye(connection);
         return connection;
     }
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public void Attach(Connection connection)
+    public static void Attach(Connection connection)
     {
-        // The app may have begun to stop after the connection was admitted, and then nobody else would tell it.
-        if (_isStopping) Drain.SayGoodbye(connection);
-        connection.IsAttached = connection.Join(connection.HomeGroup) && connection.Join(Groups.Everyone);
+        // A filter may have let it into its group before.
+        var isHome = connection.IsIn(connection.HomeGroup) || connection.Join(connection.HomeGroup);
+        if (isHome) connection.Join(Groups.Everyone);
+        connection.IsAttached = isHome;
     }
 
     /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
@@ -194,7 +197,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     void BeginDrain()
     {
         _isStopping = true;
-        Connection[] connections = [.. Connections.Connections.Select(Own)];
+        Connection[] connections = [.. Connections.Connections.OfType<Connection>()];
         if (connections.Length == 0) return;
         Log.Draining(connections.Length, Options.DrainTimeout);
         _ = Drain.RunAsync(connections, Options.DrainTimeout, Time);

@@ -51,10 +51,12 @@ public readonly struct Recipients : IEquatable<Recipients>
 
     /// <summary>The same recipients without some connections. Exclusions add up.</summary>
     /// <param name="connectionIds">Ids of connections, as in <see cref="IBroadcastConnection.Id"/>; ids of none are ignored.</param>
+    /// <exception cref="ArgumentException">One of them is null or empty.</exception>
     public Recipients Except(params IReadOnlyCollection<string> connectionIds)
     {
         ArgumentNullException.ThrowIfNull(connectionIds);
         if (connectionIds.Count == 0) return this;
+        if (connectionIds.Any(string.IsNullOrEmpty)) throw new ArgumentException("An id is null or empty.", nameof(connectionIds));
         var exclusions = new Exclusions(_exclusions is null ? connectionIds : [.. _exclusions.ConnectionIds, .. connectionIds]);
         return new(Kind, Name, exclusions);
     }

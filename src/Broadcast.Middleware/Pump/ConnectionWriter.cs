@@ -95,20 +95,24 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         Run();
     }
 
-    /// <summary>A cursor has come, or is about to go.</summary>
-    public void Run(Cursor cursor)
-    {
-        if (!cursor.HasStarted && !cursor.HasLeft && _detach is null && !_failed && !_hasGivenUp)
-        {
-            cursor.HasStarted = true;
-            _reader.Add(cursor);
-        }
-
-        Run();
-    }
+    /// <summary>From any thread: reads one log more. The caller holds the log's gate, and posts the writer afterwards.</summary>
+    public void Arrive(Cursor cursor) => _reader.Arrive(cursor);
 
     /// <summary>There may be something to send.</summary>
     public void Run()
+    {
+        try
+        {
+            Turn();
+        }
+        catch (Exception error)
+        {
+            // Such as a logger that throws. The others on this pump go on.
+            Fail(error);
+        }
+    }
+
+    void Turn()
     {
         if (_keepAlive.Beat != heartbeat.Beat) OnBeat();
         if (_isWriting)
@@ -129,7 +133,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void OnBeat()
     {
-        if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, connection.IsBusy)) connection.Abort(EndReason.KeepAliveTimeout);
+        // After the goodbye the time for its answer runs.
+        var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
+        if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
         if (_isWriting && heartbeat.Now - _writingSince >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
         connection.OnBeat();
     }
@@ -157,9 +163,11 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
         if (_isClosing || _closeFrameSent) return default;
         if (_keepAlive.TakePing() is { IsEmpty: false } ping) return ping;
+        // Read once, and first: what is there when it has been seen goes out before it.
+        var close = Volatile.Read(ref _close);
         while (true)
         {
-            var isThere = _reader.TryTake(Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, out var run, out var leftOut);
+            var isThere = _reader.TryTake(close?.LastSequence ?? long.MaxValue, out var run, out var leftOut);
             if (leftOut > 0) connection.OnDropped(leftOut);
             if (isThere)
             {
@@ -171,7 +179,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
             if (!_reader.HasMissed || !TryCatchUp()) break;
         }
 
-        if (Volatile.Read(ref _close) is { } close)
+        if (_hasGivenUp) close = _close;
+        if (close is not null)
         {
             _isClosing = true;
             _ = SendCloseAsync(sink, close);
@@ -286,18 +295,29 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         }
 
         _hasGivenUp = true;
-        _reader.Clear();
+        _reader.Close();
         connection.CloseSlowConsumer();
+        // A goodbye that was to come after what has just been given up must not say that all is well.
+        if (!_isClosing && _close is { Status: not CloseStatus.TryAgainLater } close)
+            _close = close with { Status = CloseStatus.TryAgainLater, Reason = Connection.TooSlow };
         return false;
     }
 
     void Fail(Exception error)
     {
+        if (_failed) return;
         _failed = true;
-        connection.Abort(EndReason.Lost, error);
+        _reader.Close();
         FailControlFrame();
-        _reader.Clear();
         EndClose();
+        try
+        {
+            connection.Abort(EndReason.Lost, error);
+        }
+        catch (Exception)
+        {
+            // A logger that throws, again.
+        }
     }
 
     void FailControlFrame()
@@ -309,7 +329,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void Detach(TaskCompletionSource detached)
     {
-        _reader.Clear();
+        _reader.Close();
         if (_isWriting) return;
         FailControlFrame();
         EndClose();
