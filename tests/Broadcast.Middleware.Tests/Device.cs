@@ -42,7 +42,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     {
         var (length, result) = await ReceiveToEndAsync();
         Assert.True(result.MessageType == WebSocketMessageType.Close, $"Heard a message in place of a close frame: {Encoding.UTF8.GetString(_buffer, 0, length)}");
-        await CloseAsync();
+        if (socket.State == WebSocketState.CloseReceived) await CloseAsync();
         return ((int)socket.CloseStatus!, socket.CloseStatusDescription);
     }
 

@@ -66,7 +66,8 @@ sealed class InMemoryApp : IAsyncDisposable
         Connection? connection = null;
         await Eventually.True(() =>
             (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { IsAttached: true });
-        return new Device(socket, connection!);
+        await PumpBarrier.PassAsync(connection!.Writer.Pump);
+        return new Device(socket, connection);
     }
 
     /// <summary>Connects, and does not wait for more than the handshake's answer.</summary>

@@ -82,6 +82,7 @@ public sealed class EndpointRegistryTests
         var served = app.Serve(socket);
         await Eventually.True(() => _added is Connection { IsAttached: true });
         var connection = (Connection)_added!;
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
         switch (ending)
         {
             case "peer closes":
@@ -182,6 +183,8 @@ public sealed class EndpointRegistryTests
         app.Serve(two);
         await Eventually.True(() => _added != first && _added is Connection { IsAttached: true });
         var second = _added!;
+        await PumpBarrier.PassAsync(((Connection)first).Writer.Pump);
+        await PumpBarrier.PassAsync(((Connection)second).Writer.Pump);
 
         _registry.OfUser("ann").Returns([first]);
         var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), Token);

@@ -69,7 +69,8 @@ sealed class MappedBroadcast : IAsyncDisposable
         var served = Serve(socket);
         Connection? connection = null;
         await Eventually.True(() => (connection = (Connection?)Registry.Connections.FirstOrDefault(other => !before.Contains(other))) is { IsAttached: true });
-        return (served, connection!);
+        await PumpBarrier.PassAsync(connection!.Writer.Pump);
+        return (served, connection);
     }
 
     public void StopApplication() => _app.Lifetime.StopApplication();
