@@ -49,6 +49,9 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     public Task CloseAsync(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = "bye") =>
         socket.CloseOutputAsync(status, reason, TestContext.Current.CancellationToken);
 
+    /// <summary>Waits until everything is begun that the connection's pump was told to do.</summary>
+    public Task SettleAsync() => PumpBarrier.PassAsync(((Connection)connection).Writer.Pump);
+
     public void Dispose() => socket.Dispose();
 
     async Task<(int Length, ValueWebSocketReceiveResult Result)> ReceiveToEndAsync()
