@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests;
@@ -60,6 +61,7 @@ public sealed class BroadcastOptionsTests
     public async Task An_app_with_invalid_options_does_not_start_and_says_all_that_is_wrong_at_once()
     {
         var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
         builder.Services.AddBroadcast("news", options =>
             (options.MaxMessageBytes, options.MaxSmallFragments, options.CloseTimeout) = (0, -1, TimeSpan.Zero));
         await using var app = builder.Build();
@@ -74,6 +76,7 @@ public sealed class BroadcastOptionsTests
     public async Task The_default_broadcast_is_validated_too()
     {
         var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
         builder.Services.AddBroadcast(options => options.MaxMessageBytes = 0);
         await using var app = builder.Build();
         var error = await Assert.ThrowsAsync<OptionsValidationException>(() => app.StartAsync(TestContext.Current.CancellationToken));
@@ -84,6 +87,7 @@ public sealed class BroadcastOptionsTests
     public void A_broadcast_with_invalid_options_cannot_be_mapped()
     {
         var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
         builder.Services.AddBroadcast(options => options.MaxMessageBytes = 0);
         var app = builder.Build();
         Assert.Throws<OptionsValidationException>(() => app.MapBroadcast("/ws"));
