@@ -28,6 +28,8 @@ public sealed class GroupNameTemplateTests
     [InlineData("/rooms/{room=lobby}", "/rooms/lobby", "/rooms/lobby")]
     [InlineData("{room?}", "/", "/")]
     [InlineData("/files/{name}.{extension}", "/files/a.b.txt", "/files/a.b.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a.txt", "/files/a.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a", "/files/a")]
     [InlineData("/from-{a}-to-{b}", "/from-x-to-y", "/from-x-to-y")]
     [InlineData("/all/{**rest}", "/all/x/y/z", "/all/x/y/z")]
     [InlineData("/all/{*rest}", "/all/x/y", "/all/x/y")]
