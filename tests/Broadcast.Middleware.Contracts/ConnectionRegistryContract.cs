@@ -1,0 +1,429 @@
+using System.Security.Claims;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Contracts;
+
+/// <summary>
+/// What a broadcast relies on in an <see cref="IConnectionRegistry"/>. To check one of your own, derive from this class in an
+/// xunit v3 test project and return a new, empty registry from <see cref="Create"/>:
+/// <code>
+/// public sealed class MyRegistryTests : ConnectionRegistryContract
+/// {
+///     protected override IConnectionRegistry Create() => new MyRegistry();
+/// }
+/// </code>
+/// The registry must admit every connection and let it join every group: test rules of your own apart. The connections are simple
+/// ones made here, with an id, a user and nothing behind them.
+/// </summary>
+public abstract class ConnectionRegistryContract
+{
+    const int Threads = 8;
+
+    /// <summary>Makes a registry with nobody in it, which admits everyone everywhere. Called once or more for each test.</summary>
+    protected abstract IConnectionRegistry Create();
+
+    [Fact]
+    public void A_new_registry_is_empty()
+    {
+        var registry = Create();
+        Assert.Equal(0, registry.Count);
+        Assert.Empty(registry.Connections);
+        Assert.Null(registry.Find("nobody"));
+        Assert.Empty(registry.OfUser("nobody"));
+        Assert.Empty(registry.InGroup("/nowhere"));
+        Assert.Equal(0, registry.CountInGroup("/nowhere"));
+    }
+
+    [Fact]
+    public void An_added_connection_is_counted_listed_and_found()
+    {
+        var registry = Create();
+        var (one, two) = (new FakeConnection("ann"), new FakeConnection("bob"));
+        Assert.True(registry.TryAdd(one));
+        Assert.True(registry.TryAdd(two));
+        Assert.Equal(2, registry.Count);
+        Same([one, two], registry.Connections);
+        Assert.Same(one, registry.Find(one.Id));
+        Assert.Same(two, registry.Find(two.Id));
+    }
+
+    [Fact]
+    public void An_added_connection_is_in_no_group()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        Assert.Empty(registry.InGroup(one.HomeGroup));
+        Assert.Equal(0, registry.CountInGroup(one.HomeGroup));
+    }
+
+    [Fact]
+    public void A_connection_is_added_once()
+    {
+        var registry = Create();
+        var one = Added(registry, "ann");
+        Assert.False(registry.TryAdd(one));
+        Assert.Equal(1, registry.Count);
+        Same([one], registry.Connections);
+        Same([one], registry.OfUser("ann"));
+    }
+
+    [Fact]
+    public void Ids_are_told_apart_by_case()
+    {
+        var registry = Create();
+        var (lower, upper) = (new FakeConnection(null, "same"), new FakeConnection(null, "SAME"));
+        Assert.True(registry.TryAdd(lower));
+        Assert.True(registry.TryAdd(upper));
+        Assert.Same(lower, registry.Find("same"));
+        Assert.Same(upper, registry.Find("SAME"));
+        Assert.Null(registry.Find("Same"));
+    }
+
+    [Fact]
+    public void A_removed_connection_is_forgotten_in_whichever_groups_it_was()
+    {
+        var registry = Create();
+        var (gone, stays) = (Added(registry, "ann"), Added(registry, "ann"));
+        string[] groups = ["/a", "/b", "/c"];
+        foreach (var group in groups)
+        {
+            Assert.True(registry.TryJoin(gone, group));
+            Assert.True(registry.TryJoin(stays, group));
+        }
+
+        Assert.True(registry.Remove(gone));
+        Assert.Equal(1, registry.Count);
+        Same([stays], registry.Connections);
+        Assert.Null(registry.Find(gone.Id));
+        Same([stays], registry.OfUser("ann"));
+        foreach (var group in groups)
+        {
+            Same([stays], registry.InGroup(group));
+            Assert.Equal(1, registry.CountInGroup(group));
+        }
+    }
+
+    [Fact]
+    public void Removing_twice_is_no_error()
+    {
+        var registry = Create();
+        var (one, other) = (Added(registry), Added(registry));
+        Assert.True(registry.Remove(one));
+        Assert.False(registry.Remove(one));
+        Assert.Equal(1, registry.Count);
+        Assert.Same(other, registry.Find(other.Id));
+    }
+
+    [Fact]
+    public void Removing_a_connection_that_was_never_added_changes_nothing()
+    {
+        var registry = Create();
+        Added(registry);
+        Assert.False(registry.Remove(new FakeConnection()));
+        Assert.Equal(1, registry.Count);
+    }
+
+    [Fact]
+    public void A_removed_connection_can_be_added_again_and_is_in_no_group()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.True(registry.Remove(one));
+        Assert.True(registry.TryAdd(one));
+        Assert.Equal(1, registry.Count);
+        Assert.Empty(registry.InGroup("/a"));
+        Assert.True(registry.TryJoin(one, "/a"));
+    }
+
+    [Fact]
+    public void Members_of_a_group_are_counted_and_listed()
+    {
+        var registry = Create();
+        var (one, two, other) = (Added(registry), Added(registry), Added(registry));
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.True(registry.TryJoin(two, "/a"));
+        Assert.True(registry.TryJoin(other, "/b"));
+        Same([one, two], registry.InGroup("/a"));
+        Same([other], registry.InGroup("/b"));
+        Assert.Equal(2, registry.CountInGroup("/a"));
+        Assert.Equal(1, registry.CountInGroup("/b"));
+        Assert.Equal(3, registry.Count);
+    }
+
+    [Fact]
+    public void Groups_are_told_apart_by_case()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.True(registry.TryJoin(one, "/A"));
+        Assert.True(registry.Leave(one, "/a"));
+        Assert.Equal(0, registry.CountInGroup("/a"));
+        Assert.Equal(1, registry.CountInGroup("/A"));
+    }
+
+    [Fact]
+    public void A_connection_joins_a_group_once()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.False(registry.TryJoin(one, "/a"));
+        Assert.Equal(1, registry.CountInGroup("/a"));
+        Same([one], registry.InGroup("/a"));
+    }
+
+    [Fact]
+    public void Who_is_not_connected_joins_nothing()
+    {
+        var registry = Create();
+        Assert.False(registry.TryJoin(new FakeConnection(), "/a"));
+        var gone = Added(registry);
+        registry.Remove(gone);
+        Assert.False(registry.TryJoin(gone, "/a"));
+        Assert.Equal(0, registry.CountInGroup("/a"));
+        Assert.Empty(registry.InGroup("/a"));
+    }
+
+    [Fact]
+    public void Leaving_ends_one_membership_and_no_other()
+    {
+        var registry = Create();
+        var (one, two) = (Added(registry), Added(registry));
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.True(registry.TryJoin(one, "/b"));
+        Assert.True(registry.TryJoin(two, "/a"));
+        Assert.True(registry.Leave(one, "/a"));
+        Same([two], registry.InGroup("/a"));
+        Same([one], registry.InGroup("/b"));
+        Assert.Equal((1, 1), (registry.CountInGroup("/a"), registry.CountInGroup("/b")));
+        Assert.Equal(2, registry.Count);
+    }
+
+    [Fact]
+    public void Leaving_without_a_membership_changes_nothing()
+    {
+        var registry = Create();
+        var (one, two) = (Added(registry), Added(registry));
+        Assert.True(registry.TryJoin(one, "/a"));
+        Assert.False(registry.Leave(two, "/a"));
+        Assert.False(registry.Leave(one, "/b"));
+        Assert.False(registry.Leave(new FakeConnection(), "/a"));
+        Assert.True(registry.Leave(one, "/a"));
+        Assert.False(registry.Leave(one, "/a"));
+        registry.Remove(one);
+        Assert.False(registry.Leave(one, "/a"));
+        Assert.Equal(0, registry.CountInGroup("/a"));
+    }
+
+    [Fact]
+    public void A_group_can_be_joined_again_after_the_last_one_has_left()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        for (var i = 0; i < 3; i++)
+        {
+            Assert.True(registry.TryJoin(one, "/a"));
+            Same([one], registry.InGroup("/a"));
+            Assert.True(registry.Leave(one, "/a"));
+            Assert.Empty(registry.InGroup("/a"));
+        }
+    }
+
+    [Fact]
+    public void A_user_is_found_on_every_device()
+    {
+        var registry = Create();
+        var (phone, laptop, other, anonymous) = (Added(registry, "ann"), Added(registry, "ann"), Added(registry, "bob"), Added(registry));
+        Same([phone, laptop], registry.OfUser("ann"));
+        Same([other], registry.OfUser("bob"));
+        Assert.Same(anonymous, registry.Find(anonymous.Id));
+        registry.Remove(phone);
+        Same([laptop], registry.OfUser("ann"));
+        registry.Remove(laptop);
+        Assert.Empty(registry.OfUser("ann"));
+        Same([other], registry.OfUser("bob"));
+    }
+
+    [Fact]
+    public void Listings_can_be_read_while_things_change()
+    {
+        var registry = Create();
+        for (var i = 0; i < 10; i++) Assert.True(registry.TryJoin(Added(registry, "ann"), "/a"));
+        Disturb(registry.Connections);
+        Disturb(registry.OfUser("ann"));
+        Disturb(registry.InGroup("/a"));
+
+        void Disturb(IEnumerable<IBroadcastConnection> listing)
+        {
+            foreach (var connection in listing)
+            {
+                registry.Remove(connection);
+                registry.TryJoin(Added(registry, "ann"), "/a");
+                if (registry.Count > 100) break;
+            }
+
+            Assert.Equal(10, registry.Count);
+        }
+    }
+
+    [Fact]
+    public async Task Of_many_threads_that_do_the_same_one_succeeds()
+    {
+        for (var round = 0; round < 50; round++)
+        {
+            var registry = Create();
+            var one = new FakeConnection("ann");
+            Assert.Equal(1, await SuccessesAsync(() => registry.TryAdd(one)));
+            Assert.Equal(1, registry.Count);
+            Assert.Equal(1, await SuccessesAsync(() => registry.TryJoin(one, "/a")));
+            Assert.Equal(1, registry.CountInGroup("/a"));
+            Assert.Equal(1, await SuccessesAsync(() => registry.Leave(one, "/a")));
+            Assert.Equal(0, registry.CountInGroup("/a"));
+            Assert.True(registry.TryJoin(one, "/a"));
+            Assert.Equal(1, await SuccessesAsync(() => registry.Remove(one)));
+            Nobody(registry, "/a");
+        }
+    }
+
+    [Fact]
+    public async Task Many_threads_that_add_join_leave_and_remove_leave_exactly_nobody()
+    {
+        var registry = Create();
+        string[] groups = ["/a", "/b", "/c"];
+        await InParallelAsync(thread =>
+        {
+            var random = new Random(thread);
+            for (var round = 0; round < 500; round++)
+            {
+                var one = new FakeConnection($"user {random.Next(3)}");
+                Assert.True(registry.TryAdd(one));
+                Assert.Same(one, registry.Find(one.Id));
+                foreach (var group in groups) Assert.True(registry.TryJoin(one, group));
+                Assert.Contains(one, registry.InGroup(groups[random.Next(3)]));
+                Assert.Contains(one, registry.OfUser(one.UserId!));
+                Assert.Contains(one, registry.Connections);
+                if (random.Next(2) == 0) Assert.True(registry.Leave(one, groups[random.Next(3)]));
+                Assert.True(registry.Remove(one));
+                Assert.False(registry.TryJoin(one, groups[0]));
+            }
+        });
+        Nobody(registry, groups);
+    }
+
+    [Fact]
+    public async Task A_connection_that_is_removed_while_others_let_it_join_is_in_no_group()
+    {
+        for (var round = 0; round < 100; round++)
+        {
+            var registry = Create();
+            var one = Added(registry, "ann");
+            await InParallelAsync(thread =>
+            {
+                if (thread == 0) Assert.True(registry.Remove(one));
+                else registry.TryJoin(one, $"/{thread}");
+            });
+            Nobody(registry, [.. Enumerable.Range(0, Threads).Select(thread => $"/{thread}")]);
+        }
+    }
+
+    [Fact]
+    public async Task Joins_and_leaves_of_one_connection_take_turns()
+    {
+        var registry = Create();
+        var one = Added(registry);
+        var members = 0;
+        await InParallelAsync(thread =>
+        {
+            for (var i = 0; i < 2000; i++)
+            {
+                if (thread % 2 == 0 ? registry.TryJoin(one, "/a") : registry.Leave(one, "/a"))
+                    Interlocked.Add(ref members, thread % 2 == 0 ? 1 : -1);
+            }
+        });
+        Assert.Equal(members, registry.CountInGroup("/a"));
+        Assert.Equal(members, registry.InGroup("/a").Count());
+    }
+
+    [Fact]
+    public void A_million_joins_and_leaves_leave_nothing_behind()
+    {
+        // An entry forgotten for each would cost more than 100 MB.
+        const long Noise = 48 * 1024 * 1024;
+        var registry = Create();
+        var one = Added(registry);
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+        for (var i = 0; i < 1_000_000; i++)
+        {
+            var group = $"/{i}";
+            if (!registry.TryJoin(one, group) || !registry.Leave(one, group)) Assert.Fail($"Round {i} failed.");
+        }
+
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, Noise);
+        registry.Remove(one);
+        Nobody(registry, "/0", "/999999");
+    }
+
+    static FakeConnection Added(IConnectionRegistry registry, string? userId = null)
+    {
+        var connection = new FakeConnection(userId);
+        Assert.True(registry.TryAdd(connection));
+        return connection;
+    }
+
+    /// <summary>The very objects, in any order.</summary>
+    static void Same(IBroadcastConnection[] expected, IEnumerable<IBroadcastConnection> actual)
+    {
+        var listed = actual.ToArray();
+        Assert.Equal(expected.Length, listed.Length);
+        foreach (var connection in expected) Assert.Contains(listed, other => ReferenceEquals(other, connection));
+    }
+
+    static void Nobody(IConnectionRegistry registry, params string[] groups)
+    {
+        Assert.Equal(0, registry.Count);
+        Assert.Empty(registry.Connections);
+        foreach (var group in groups)
+        {
+            Assert.Equal(0, registry.CountInGroup(group));
+            Assert.Empty(registry.InGroup(group));
+        }
+
+        foreach (var user in (string[])["ann", "user 0", "user 1", "user 2"]) Assert.Empty(registry.OfUser(user));
+    }
+
+    static async Task<int> SuccessesAsync(Func<bool> act)
+    {
+        var successes = 0;
+        await InParallelAsync(_ =>
+        {
+            if (act()) Interlocked.Increment(ref successes);
+        });
+        return successes;
+    }
+
+    /// <summary>Threads of their own that start together; what one of them throws is passed on.</summary>
+    static async Task InParallelAsync(Action<int> act)
+    {
+        using var start = new Barrier(Threads);
+        await Task.WhenAll(Enumerable.Range(0, Threads).Select(thread => Task.Factory.StartNew(
+            () =>
+            {
+                start.SignalAndWait();
+                act(thread);
+            },
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+    }
+
+    sealed class FakeConnection(string? userId = null, string? id = null) : IBroadcastConnection
+    {
+        public string Id { get; } = id ?? Guid.NewGuid().ToString("N");
+        public ClaimsPrincipal User { get; } = new();
+        public string? UserId => userId;
+        public string HomeGroup => "/home";
+        public IReadOnlyCollection<string> Groups => [];
+        public DateTimeOffset ConnectedAt => DateTimeOffset.UnixEpoch;
+        public HttpContext HttpContext { get; } = new DefaultHttpContext();
+    }
+}

@@ -1,0 +1,163 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Tests;
+
+public sealed class BroadcastOptionsTests
+{
+    static readonly BroadcastOptionsValidator Validator = new();
+
+    [Fact]
+    public void The_defaults_are_as_documented_and_valid()
+    {
+        var options = new BroadcastOptions();
+        Assert.Equal(65_536, options.MaxMessageBytes);
+        Assert.Equal(1024, options.MaxSmallFragments);
+        Assert.Equal(1_048_576, options.MaxBacklogBytes);
+        Assert.Equal(TimeSpan.FromSeconds(15), options.KeepAliveInterval);
+        Assert.Equal(TimeSpan.FromSeconds(20), options.KeepAliveTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(5), options.CloseTimeout);
+        Assert.True(Validator.Validate("", options).Succeeded);
+    }
+
+    [Theory]
+    [InlineData(nameof(BroadcastOptions.MaxMessageBytes), 1, 1 << 30)]
+    [InlineData(nameof(BroadcastOptions.MaxSmallFragments), 1, 1 << 20)]
+    [InlineData(nameof(BroadcastOptions.MaxBacklogBytes), 1024, 1 << 30)]
+    public void Each_number_has_a_range(string option, int least, int most)
+    {
+        Assert.Null(ProblemWith(option, least));
+        Assert.Null(ProblemWith(option, most));
+        foreach (var outside in new[] { least - 1, most + 1, int.MinValue, int.MaxValue })
+            Assert.Contains($"{option} is {outside}: set it from {least} to {most}.", ProblemWith(option, outside), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(nameof(BroadcastOptions.KeepAliveInterval), "00:00:01", "1.00:00:00", true)]
+    [InlineData(nameof(BroadcastOptions.KeepAliveTimeout), "00:00:01", "1.00:00:00", true)]
+    [InlineData(nameof(BroadcastOptions.CloseTimeout), "00:00:00.0100000", "01:00:00", false)]
+    public void Each_time_has_a_range(string option, string least, string most, bool orInfinite)
+    {
+        var (first, last) = (TimeSpan.Parse(least, null), TimeSpan.Parse(most, null));
+        Assert.Null(ProblemWith(option, first));
+        Assert.Null(ProblemWith(option, last));
+        foreach (var outside in new[] { first - TimeSpan.FromTicks(1), last + TimeSpan.FromTicks(1), TimeSpan.Zero, TimeSpan.MinValue, TimeSpan.MaxValue })
+            Assert.Contains($"{option} is {outside}: set it from {least} to {most}", ProblemWith(option, outside), StringComparison.Ordinal);
+        Assert.Equal(orInfinite, ProblemWith(option, Timeout.InfiniteTimeSpan) is null);
+    }
+
+    [Fact]
+    public void The_backlog_holds_at_least_one_message_of_the_largest_size()
+    {
+        Assert.True(Validator.Validate("", new() { MaxMessageBytes = 2000, MaxBacklogBytes = 2000 }).Succeeded);
+        var result = Validator.Validate("", new() { MaxMessageBytes = 2001, MaxBacklogBytes = 2000 });
+        Assert.Contains("MaxBacklogBytes is 2000 and MaxMessageBytes 2001", result.FailureMessage, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_app_with_invalid_options_does_not_start_and_says_all_that_is_wrong_at_once()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.Services.AddBroadcast("news", options =>
+            (options.MaxMessageBytes, options.MaxSmallFragments, options.CloseTimeout) = (0, -1, TimeSpan.Zero));
+        await using var app = builder.Build();
+        var error = await Assert.ThrowsAsync<OptionsValidationException>(() => app.StartAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(3, error.Failures.Count());
+        Assert.All(error.Failures, failure => Assert.StartsWith("BroadcastOptions of broadcast 'news': ", failure, StringComparison.Ordinal));
+        foreach (var part in new[] { "MaxMessageBytes is 0", "MaxSmallFragments is -1", "CloseTimeout is 00:00:00", "set it from" })
+            Assert.Contains(part, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_default_broadcast_is_validated_too()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.Services.AddBroadcast(options => options.MaxMessageBytes = 0);
+        await using var app = builder.Build();
+        var error = await Assert.ThrowsAsync<OptionsValidationException>(() => app.StartAsync(TestContext.Current.CancellationToken));
+        Assert.StartsWith("BroadcastOptions: MaxMessageBytes is 0", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_broadcast_with_invalid_options_cannot_be_mapped()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.Services.AddBroadcast(options => options.MaxMessageBytes = 0);
+        var app = builder.Build();
+        Assert.Throws<OptionsValidationException>(() => app.MapBroadcast("/ws"));
+    }
+
+    [Fact]
+    public void Configuration_and_code_add_up_in_the_order_of_the_calls()
+    {
+        var services = new ServiceCollection();
+        services.AddBroadcast(Section(("MaxMessageBytes", "100"), ("MaxSmallFragments", "5"), ("KeepAliveTimeout", "00:00:30")));
+        services.AddBroadcast(options => options.MaxSmallFragments++);
+        var options = Options(services, "");
+        Assert.Equal(100, options.MaxMessageBytes);
+        Assert.Equal(6, options.MaxSmallFragments);
+        Assert.Equal(TimeSpan.FromSeconds(30), options.KeepAliveTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(15), options.KeepAliveInterval);
+    }
+
+    [Fact]
+    public void Every_option_can_be_set_by_configuration()
+    {
+        var services = new ServiceCollection();
+        services.AddBroadcast(Section(
+            ("MaxMessageBytes", "2000"), ("MaxSmallFragments", "3"), ("MaxBacklogBytes", "4000"), ("KeepAliveInterval", "-00:00:00.001"),
+            ("KeepAliveTimeout", "00:00:06"), ("CloseTimeout", "00:00:07")));
+        var options = Options(services, "");
+        Assert.Equal((2000, 3, 4000), (options.MaxMessageBytes, options.MaxSmallFragments, options.MaxBacklogBytes));
+        Assert.Equal(Timeout.InfiniteTimeSpan, options.KeepAliveInterval);
+        Assert.Equal((6, 7), (options.KeepAliveTimeout.Seconds, options.CloseTimeout.Seconds));
+        Assert.Equal(6, typeof(BroadcastOptions).GetProperties().Length);
+    }
+
+    [Fact]
+    public void Named_broadcasts_have_options_of_their_own()
+    {
+        var services = new ServiceCollection();
+        services.AddBroadcast(options => options.MaxMessageBytes = 1);
+        services.AddBroadcast("code", options => options.MaxMessageBytes = 2);
+        services.AddBroadcast("section", Section(("MaxMessageBytes", "3")));
+        Assert.Equal(1, Options(services, "").MaxMessageBytes);
+        Assert.Equal(2, Options(services, "code").MaxMessageBytes);
+        Assert.Equal(3, Options(services, "section").MaxMessageBytes);
+    }
+
+    [Fact]
+    public void Missing_arguments_are_named()
+    {
+        var services = new ServiceCollection();
+        Assert.Throws<ArgumentNullException>("services", () => default(IServiceCollection)!.AddBroadcast());
+        Assert.Throws<ArgumentNullException>("name", () => services.AddBroadcast((string)null!));
+        Assert.Throws<ArgumentNullException>("configuration", () => services.AddBroadcast((IConfiguration)null!));
+    }
+
+    static string? ProblemWith(string option, object value)
+    {
+        var options = new BroadcastOptions();
+        typeof(BroadcastOptions).GetProperty(option)!.SetValue(options, value);
+        // Of the two that depend on each other, the other one gives way.
+        if (option == nameof(options.MaxMessageBytes)) options.MaxBacklogBytes = 1 << 30;
+        if (option == nameof(options.MaxBacklogBytes)) options.MaxMessageBytes = 1;
+        return Validator.Validate("", options).FailureMessage;
+    }
+
+    static IConfiguration Section(params (string Key, string Value)[] values) => new ConfigurationBuilder()
+        .AddInMemoryCollection(values.Select(pair => KeyValuePair.Create("Broadcast:" + pair.Key, (string?)pair.Value)))
+        .Build().GetSection("Broadcast");
+
+    static BroadcastOptions Options(ServiceCollection services, string name)
+    {
+        using var provider = services.BuildServiceProvider();
+        return provider.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name);
+    }
+}

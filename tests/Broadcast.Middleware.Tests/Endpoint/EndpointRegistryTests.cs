@@ -1,0 +1,245 @@
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using NSubstitute;
+using NSubstitute.ExceptionExtensions;
+
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>What the endpoint asks of a replaced <see cref="IConnectionRegistry"/>, and how it takes the answers.</summary>
+public sealed class EndpointRegistryTests
+{
+    readonly IConnectionRegistry _registry = Substitute.For<IConnectionRegistry>();
+    IBroadcastConnection? _added;
+
+    public EndpointRegistryTests()
+    {
+        _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(call =>
+        {
+            _added = call.Arg<IBroadcastConnection>();
+            return true;
+        });
+        _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Returns(true);
+        _registry.Leave(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Returns(true);
+        _registry.Remove(Arg.Any<IBroadcastConnection>()).Returns(true);
+        _registry.Find(Arg.Any<string>()).Returns(call => _added?.Id == call.Arg<string>() ? _added : null);
+    }
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_connection_that_is_not_admitted_is_refused_with_503_before_the_handshake()
+    {
+        _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(false);
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        var served = app.Serve(socket);
+        await served.Ended;
+        Assert.Equal(StatusCodes.Status503ServiceUnavailable, served.Context.Response.StatusCode);
+        Assert.Empty(socket.Socket.ReceivedCalls());
+        _registry.DidNotReceive().Remove(Arg.Any<IBroadcastConnection>());
+    }
+
+    [Fact]
+    public async Task A_connection_that_may_not_join_its_home_group_is_closed_with_1008()
+    {
+        _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "/ws").Returns(false);
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        await app.Serve(socket).Ended;
+        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.PolicyViolation, Arg.Any<string?>(), Arg.Any<CancellationToken>());
+        _registry.Received(1).Remove(_added!);
+        Assert.Empty(app.Errors);
+    }
+
+    [Fact]
+    public async Task A_connection_is_added_joined_and_removed_once_each()
+    {
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        var served = app.Serve(socket);
+        socket.ReceivesClose();
+        await served.Ended;
+        Received.InOrder(() =>
+        {
+            _registry.TryAdd(_added!);
+            _registry.TryJoin(_added!, "/ws");
+            _registry.Remove(_added!);
+        });
+        Assert.Equal(3, _registry.ReceivedCalls().Count());
+    }
+
+    public static TheoryData<string> Endings => ["peer closes", "receive fails", "send fails", "server closes", "filter throws", "aborted", "stopping"];
+
+    [Theory]
+    [MemberData(nameof(Endings))]
+    public async Task It_is_removed_exactly_once_however_it_ends(string ending)
+    {
+        _registry.Connections.Returns(_ => _added is null ? [] : [_added]);
+        await using var app = new MappedBroadcast(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
+            context.Text == "throw" ? throw new InvalidOperationException("a filter's error") : next(context)));
+        var socket = new ScriptedSocket();
+        var served = app.Serve(socket);
+        await Eventually.True(() => _added is Connection { IsAttached: true });
+        var connection = (Connection)_added!;
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        switch (ending)
+        {
+            case "peer closes":
+                socket.ReceivesClose();
+                break;
+            case "receive fails":
+                socket.ReceiveFails(new WebSocketException("gone"));
+                break;
+            case "send fails":
+                socket.Sending = () => throw new IOException("gone");
+                await app.Broadcaster.PublishAsync("x", cancellationToken: Token);
+                break;
+            case "server closes":
+                await app.Broadcaster.CloseAsync(connection.Id, cancellationToken: Token);
+                break;
+            case "filter throws":
+                socket.Receives("throw");
+                break;
+            case "aborted":
+                connection.Abort();
+                break;
+            case "stopping":
+                app.StopApplication();
+                break;
+        }
+
+        await served.Ended;
+        _registry.Received(1).Remove(connection);
+        _registry.Received(1).Remove(Arg.Any<IBroadcastConnection>());
+    }
+
+    [Fact]
+    public async Task TryAdd_that_throws_fails_the_request()
+    {
+        _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
+        await using var app = new MappedBroadcast(registry: _registry);
+        await Assert.ThrowsAsync<InvalidOperationException>(() => AdmitAsync(app));
+    }
+
+    [Fact]
+    public async Task TryJoin_that_throws_closes_its_connection_with_1011()
+    {
+        _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Throws(new InvalidOperationException("no"));
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        await app.Serve(socket).Ended;
+        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, null, Arg.Any<CancellationToken>());
+        Assert.Single(app.Errors);
+        _registry.Received(1).Remove(_added!);
+    }
+
+    [Fact]
+    public async Task Remove_that_throws_is_logged_once_and_the_connection_is_heard_no_more()
+    {
+        _registry.Remove(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("no"));
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        var served = app.Serve(socket);
+        socket.ReceivesClose();
+        await served.Ended;
+        Assert.Equal(8, Assert.Single(app.Errors).Id.Id);
+        Assert.Equal(0, app.GroupCount);
+        _registry.Received(1).Remove(Arg.Any<IBroadcastConnection>());
+    }
+
+    [Theory]
+    [InlineData("Find")]
+    [InlineData("OfUser")]
+    [InlineData("Leave")]
+    public async Task A_search_that_throws_within_a_filter_closes_that_connection_with_1011_and_no_other(string method)
+    {
+        await using var app = new MappedBroadcast(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
+        {
+            if (context.Text == "find") await context.ReplyAsync("never");
+            if (context.Text == "leave") await context.Broadcaster.LeaveAsync(context.Connection.Id, "/ws", Token);
+            if (context.Text == "user") context.Recipients = Recipients.User("someone");
+            await next(context);
+        }));
+        var (failing, other) = (new ScriptedSocket(), new ScriptedSocket());
+        var (served, _) = await app.ConnectAsync(failing);
+        await app.ConnectAsync(other);
+        failing.Receives(method switch { "Find" => "find", "OfUser" => "user", _ => "leave" });
+        await served.Ended;
+        await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, null, Arg.Any<CancellationToken>());
+        Assert.Single(app.Errors);
+        other.Receives("still here");
+        await Eventually.True(() => other.Sent.Count == 1);
+    }
+
+    [Fact]
+    public async Task The_connections_it_finds_are_those_that_are_sent_to()
+    {
+        await using var app = new MappedBroadcast(registry: _registry);
+        var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
+        app.Serve(one);
+        await Eventually.True(() => _added is Connection { IsAttached: true });
+        var first = _added!;
+        app.Serve(two);
+        await Eventually.True(() => _added != first && _added is Connection { IsAttached: true });
+        var second = _added!;
+        await PumpBarrier.PassAsync(((Connection)first).Writer.Pump);
+        await PumpBarrier.PassAsync(((Connection)second).Writer.Pump);
+
+        _registry.OfUser("ann").Returns([first]);
+        var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), Token);
+        _registry.Find("alias").Returns(second);
+        var toConnection = await app.Broadcaster.PublishAsync("connection", Recipients.Connection("alias"), Token);
+        Assert.Equal((1, 1), (toUser.LocalRecipients, toConnection.LocalRecipients));
+        await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
+        await Eventually.True(() => one.Sent.Count == 2 && two.Sent.Count == 2);
+        Assert.Equal(["user", "all"], one.SentTexts);
+        Assert.Equal(["connection", "all"], two.SentTexts);
+    }
+
+    [Fact]
+    public async Task A_connection_it_was_not_given_is_an_error_that_says_so()
+    {
+        await using var app = new MappedBroadcast(registry: _registry);
+        _registry.Find("stranger").Returns(Substitute.For<IBroadcastConnection>());
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(
+            async () => await app.Broadcaster.PublishAsync("x", Recipients.Connection("stranger"), Token));
+        Assert.Contains("TryAdd", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_group_it_does_not_let_a_connection_join_is_not_delivered()
+    {
+        _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "secret").Returns(false);
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        app.Serve(socket);
+        await Eventually.True(() => _added is Connection { IsAttached: true });
+        Assert.False(await app.Broadcaster.JoinAsync(_added!.Id, "secret", Token));
+        Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.Group("secret"), Token)).LocalRecipients);
+        await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
+        await Eventually.True(() => !socket.Sent.IsEmpty);
+        Assert.Equal(["end"], socket.SentTexts);
+    }
+
+    static async Task AdmitAsync(MappedBroadcast app) => await app.Serve(new ScriptedSocket()).Ended;
+
+    /// <summary>The default one, but for a method.</summary>
+    sealed class FailingRegistry(string method) : IConnectionRegistry
+    {
+        readonly ConnectionRegistry _inner = new();
+
+        public int Count => _inner.Count;
+        public IEnumerable<IBroadcastConnection> Connections => _inner.Connections;
+        public bool TryAdd(IBroadcastConnection connection) => _inner.TryAdd(connection);
+        public bool Remove(IBroadcastConnection connection) => _inner.Remove(connection);
+        public bool TryJoin(IBroadcastConnection connection, string group) => _inner.TryJoin(connection, group);
+        public bool Leave(IBroadcastConnection connection, string group) => Check("Leave", _inner.Leave(connection, group));
+        public IBroadcastConnection? Find(string connectionId) => Check("Find", method == "Leave" ? _inner.Find(connectionId) : null);
+        public IEnumerable<IBroadcastConnection> OfUser(string userId) => Check("OfUser", _inner.OfUser(userId));
+        public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
+        public int CountInGroup(string group) => _inner.CountInGroup(group);
+
+        T Check<T>(string called, T result) => called == method ? throw new InvalidOperationException(method) : result;
+    }
+}

@@ -1,0 +1,92 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Routing.Patterns;
+
+namespace Broadcast.Middleware.Tests;
+
+public sealed class GroupNameTemplateTests
+{
+    [Theory]
+    [InlineData("/ws", "/ws", "/ws")]
+    [InlineData("ws", "/ws", "/ws")]
+    [InlineData("/ws", "/WS", "/ws")]
+    [InlineData("/ws", "/ws/", "/ws")]
+    [InlineData("/ws/", "/ws", "/ws")]
+    [InlineData("/", "/", "/")]
+    [InlineData("", "/", "/")]
+    [InlineData("/a/b/c", "/A/b/C", "/a/b/c")]
+    [InlineData("/rooms/{room}", "/rooms/blue", "/rooms/blue")]
+    [InlineData("/rooms/{room}", "/ROOMS/Blue/", "/rooms/Blue")]
+    [InlineData("/rooms/{room:int}", "/rooms/0042", "/rooms/0042")]
+    [InlineData("/rooms/{room}", "/rooms/a%20b%C3%A4", "/rooms/a bä")]
+    [InlineData("/rooms/{room}", "/rooms/a%2Fb", "/rooms/a%2Fb")]
+    [InlineData("/rooms/{room}/chat", "/rooms/7/chat", "/rooms/7/chat")]
+    [InlineData("/rooms/{room?}", "/rooms", "/rooms")]
+    [InlineData("/rooms/{room?}", "/rooms/blue", "/rooms/blue")]
+    [InlineData("/rooms/{room=lobby}", "/rooms", "/rooms/lobby")]
+    [InlineData("/rooms/{room=lobby}", "/rooms/lobby", "/rooms/lobby")]
+    [InlineData("{room?}", "/", "/")]
+    [InlineData("/files/{name}.{extension}", "/files/a.b.txt", "/files/a.b.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a.txt", "/files/a.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a", "/files/a")]
+    [InlineData("/from-{a}-to-{b}", "/from-x-to-y", "/from-x-to-y")]
+    [InlineData("/all/{**rest}", "/all/x/y/z", "/all/x/y/z")]
+    [InlineData("/all/{*rest}", "/all/x/y", "/all/x/y")]
+    [InlineData("/all/{**rest}", "/all", "/all")]
+    public async Task A_group_has_its_urls_path_as_name_with_the_patterns_literals(string pattern, string path, string group)
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern));
+        using var device = await app.ConnectAsync(path);
+        Assert.Equal(group, device.Connection.HomeGroup);
+        Assert.Equal([group], device.Connection.Groups);
+        Assert.Equal([device.Connection], app.Registry.InGroup(group));
+    }
+
+    [Fact]
+    public async Task Each_url_has_a_group_of_its_own()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        using var blue = await app.ConnectAsync("/rooms/blue");
+        using var red = await app.ConnectAsync("/rooms/red");
+        await blue.SendAsync("for blue");
+        Assert.Equal("for blue", await blue.HearAsync());
+        await red.SendAsync("for red");
+        Assert.Equal("for red", await red.HearAsync());
+    }
+
+    [Fact]
+    public async Task A_name_that_is_too_long_is_refused_with_400()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        var longest = new string('x', 255 - "/rooms/".Length);
+        using var device = await app.ConnectAsync("/rooms/" + longest);
+        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync("/rooms/x" + longest));
+        Assert.Equal(1, app.Registry.Count);
+    }
+
+    [Theory]
+    [InlineData("/rooms/a%0Ab")]
+    [InlineData("/rooms/a%0D")]
+    [InlineData("/rooms/%7F")]
+    [InlineData("/rooms/%E2%80%A8")]
+    public async Task A_name_with_control_characters_is_refused_with_400(string path)
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));
+    }
+
+    [Fact]
+    public void A_pattern_without_parameters_has_one_name_for_all_requests()
+    {
+        var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/b"));
+        Assert.Same(template.NameFor([]), template.NameFor(new RouteValueDictionary { ["a"] = "c" }));
+    }
+
+    [Fact]
+    public void Values_that_are_no_text_are_written_the_same_everywhere()
+    {
+        var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
+        Assert.Equal("/a/1.5", template.NameFor(new RouteValueDictionary { ["x"] = 1.5 }));
+    }
+}

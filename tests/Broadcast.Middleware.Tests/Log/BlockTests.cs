@@ -1,0 +1,52 @@
+namespace Broadcast.Middleware.Tests;
+
+public sealed class BlockTests
+{
+    [Fact]
+    public void Frames_stand_next_to_each_other_and_can_be_read_in_runs()
+    {
+        var block = new Block(512, 10, 1000);
+        block.Append(MessageType.Text, "ab"u8, 5, null);
+        block.Append(MessageType.Binary, "c"u8, 7, null);
+        Assert.Equal(2, block.Count);
+        Assert.Equal([0x81, 2, (byte)'a', (byte)'b', 0x82, 1, (byte)'c'], block.Frames(0, 2).ToArray());
+        Assert.Equal([0x82, 1, (byte)'c'], block.Frames(1, 2).ToArray());
+        Assert.True(block.Frames(1, 1).IsEmpty);
+        Assert.Equal((5, 7), (block[0].Sequence, block[1].Sequence));
+        Assert.Equal((0, 4, 7), (block.EndOf(0), block.EndOf(1), block.EndOf(2)));
+        Assert.Equal(7, block.Length);
+        Assert.Equal((10, 1000), (block.FirstOffset, block.FirstByte));
+    }
+
+    [Fact]
+    public void The_index_grows_as_far_as_the_bytes_do()
+    {
+        var block = new Block(512, 1, 0);
+        for (var i = 0; i < 256; i++) block.Append(MessageType.Text, [], i, null);
+        Assert.Equal(256, block.Count);
+        Assert.Equal(512, block.Length);
+        for (var i = 0; i < 256; i++) Assert.Equal(i, block[i].Sequence);
+    }
+
+    [Fact]
+    public void It_knows_whether_some_message_is_not_for_everyone()
+    {
+        var block = new Block(512, 1, 0);
+        block.Append(MessageType.Text, [], 1, null);
+        Assert.False(block.HasExclusions);
+        block.Append(MessageType.Text, [], 2, new Exclusions("a"));
+        Assert.True(block.HasExclusions);
+        Assert.Null(block[0].Exclusions);
+        Assert.True(block[1].Exclusions!.Contains("a"));
+    }
+
+    [Fact]
+    public void An_empty_block_holds_nothing()
+    {
+        var block = new Block(0, 3, 9);
+        Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));
+        Assert.Null(block.Next);
+        block.Link(Block.Cut);
+        Assert.Same(Block.Cut, block.Next);
+    }
+}

@@ -1,0 +1,227 @@
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Tests;
+
+public sealed class MessageLogTests
+{
+    const int Capacity = 10_000;
+
+    readonly MessageLog _log = new(new SequenceClock(), Capacity);
+
+    [Fact]
+    public void A_new_log_holds_no_bytes()
+    {
+        Assert.Equal(0, _log.End.Block.Capacity);
+        Assert.Equal(1, _log.NextOffset);
+        Assert.Equal(0, _log.NewestByte);
+    }
+
+    [Fact]
+    public void Offsets_count_from_1_through_all_blocks()
+    {
+        for (var i = 1; i <= 1000; i++) Assert.Equal(i, Append(100));
+        Assert.Equal(1001, _log.NextOffset);
+    }
+
+    [Fact]
+    public void Small_logs_have_small_blocks_and_busy_ones_large_ones()
+    {
+        Append(10);
+        Assert.Equal(512, _log.End.Block.Capacity);
+        for (var i = 0; i < 2000; i++) Append(100);
+        Assert.Equal(64 * 1024, _log.End.Block.Capacity);
+        Append(500_000);
+        Assert.Equal(Frame.Size(500_000), _log.End.Block.Capacity);
+        Append(10);
+        Assert.Equal(64 * 1024, _log.End.Block.Capacity);
+    }
+
+    [Fact]
+    public void A_reader_reads_what_comes_after_it_in_order()
+    {
+        Append(5);
+        var cursor = NewCursor();
+        Assert.False(cursor.TryPeek(out _));
+        for (var i = 0; i < 90; i++) Append(i);
+        Assert.Equal(Enumerable.Range(0, 90), Read(cursor));
+        Assert.False(cursor.TryPeek(out _));
+        Append(7);
+        Assert.Equal([7], Read(cursor));
+    }
+
+    [Fact]
+    public void A_reader_within_the_capacity_misses_nothing_and_one_further_behind_is_told()
+    {
+        var cursor = NewCursor();
+        Append(1000);
+        for (var i = 0; i < 9; i++) Append(1000);
+        Assert.Equal(10, Read(cursor).Length);
+
+        var late = NewCursor();
+        for (var i = 0; i < 200; i++) Append(1000);
+        Assert.True(late.Behind > Capacity);
+        while (late.TryPeek(out _)) late.Take(long.MaxValue);
+        Assert.True(late.HasMissed);
+    }
+
+    [Fact]
+    public void Behind_does_not_count_the_newest_message()
+    {
+        var cursor = NewCursor();
+        Append(9_000);
+        Assert.Equal(0, cursor.Behind);
+        Append(10);
+        Assert.Equal(Frame.Size(9_000), cursor.Behind);
+        Read(cursor);
+        Assert.True(cursor.Behind <= 0);
+    }
+
+    [Fact]
+    public void A_message_may_be_as_large_as_the_capacity_and_more()
+    {
+        var cursor = NewCursor();
+        Append(5 * Capacity);
+        Assert.Equal([5 * Capacity], Read(cursor));
+        Assert.False(cursor.HasMissed);
+    }
+
+    [Fact]
+    public void What_every_reader_has_passed_is_garbage()
+    {
+        var cursor = NewCursor();
+        var passed = FirstBlock();
+        for (var i = 0; i < 20; i++) Append(500);
+        Read(cursor);
+        Collect();
+        Assert.False(passed.IsAlive);
+        Assert.False(cursor.HasMissed);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        WeakReference FirstBlock()
+        {
+            Append(500);
+            return new(_log.End.Block);
+        }
+    }
+
+    [Fact]
+    public void A_reader_that_stands_still_keeps_its_own_block_and_little_else()
+    {
+        var late = NewCursor();
+        var blocks = Blocks();
+        Collect();
+        Assert.True(blocks.Count(block => block.IsAlive) <= 4, $"{blocks.Count(block => block.IsAlive)} of {blocks.Length} blocks are kept");
+        Assert.False(late.TryPeek(out _));
+        Assert.True(late.HasMissed);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        WeakReference[] Blocks()
+        {
+            var seen = new List<WeakReference>();
+            for (var i = 0; i < 2000; i++)
+            {
+                Append(1000);
+                if (seen.Count == 0 || seen[^1].Target != _log.End.Block) seen.Add(new(_log.End.Block));
+            }
+
+            return [.. seen];
+        }
+    }
+
+    [Fact]
+    public void A_log_that_rests_frees_its_block_and_goes_on_counting()
+    {
+        var cursor = NewCursor();
+        Append(10);
+        Assert.False(_log.Rest());
+        Assert.True(_log.Rest());
+        Assert.Equal(0, _log.End.Block.Capacity);
+        Assert.False(_log.Rest());
+        Assert.Equal(2, Append(20));
+        Assert.False(_log.Rest());
+        Assert.Equal([10, 20], Read(cursor));
+    }
+
+    [Fact]
+    public void A_log_in_which_nothing_ever_happened_has_nothing_to_free()
+    {
+        Assert.False(_log.Rest());
+        Assert.False(_log.Rest());
+    }
+
+    [Fact]
+    public void A_lone_reader_that_has_read_all_frees_more_than_a_small_block()
+    {
+        var cursor = NewCursor();
+        Append(10);
+        Read(cursor);
+        cursor.Trim();
+        Assert.Equal(512, _log.End.Block.Capacity);
+        Append(5000);
+        cursor.Trim();
+        Assert.NotEqual(0, _log.End.Block.Capacity);
+        Read(cursor);
+        cursor.Trim();
+        Assert.Equal(0, _log.End.Block.Capacity);
+        Append(1);
+        Assert.Equal([1], Read(cursor));
+    }
+
+    [Fact]
+    public void Who_leaves_still_reads_what_came_before_and_nothing_after()
+    {
+        var cursor = NewCursor();
+        Append(1);
+        Append(2);
+        lock (_log.Gate) cursor.LeaveHere();
+        Append(3);
+        Assert.False(cursor.HasLeft);
+        Assert.Equal([1, 2], Read(cursor));
+        Assert.True(cursor.HasLeft);
+    }
+
+    [Fact]
+    public void A_reader_takes_no_more_than_up_to_a_sequence_number()
+    {
+        var cursor = NewCursor();
+        for (var i = 0; i < 5; i++) Append(1);
+        Assert.True(cursor.TryPeek(out var first));
+        Assert.Equal(1, first);
+        Assert.Equal(3 * Frame.Size(1), cursor.Take(3).Length);
+        Assert.True(cursor.TryPeek(out var next));
+        Assert.Equal(4, next);
+    }
+
+    long Append(int size)
+    {
+        lock (_log.Gate) return _log.Append(MessageType.Binary, new byte[size], null);
+    }
+
+    // It reads, and wakes nobody.
+    Cursor NewCursor()
+    {
+        lock (_log.Gate) return new Cursor(_log, null!, null);
+    }
+
+    /// <summary>The sizes of the messages that are there.</summary>
+    static int[] Read(Cursor cursor)
+    {
+        var sizes = new List<int>();
+        while (cursor.TryPeek(out _))
+        {
+            var run = cursor.Take(long.MaxValue);
+            while (!run.IsEmpty) sizes.Add(Frame.Next(ref run, out _).Length);
+        }
+
+        return [.. sizes];
+    }
+
+    static void Collect()
+    {
+        for (var i = 0; i < 3; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+    }
+}

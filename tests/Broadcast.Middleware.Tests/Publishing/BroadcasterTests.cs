@@ -1,0 +1,342 @@
+using System.Net.WebSockets;
+using System.Text.Json.Serialization;
+using Microsoft.AspNetCore.Builder;
+
+namespace Broadcast.Middleware.Tests;
+
+public sealed partial class BroadcasterTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Text_bytes_and_json_arrive_as_they_were_published()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.PublishAsync("grüße 😀", cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(new byte[] { 0, 255 }, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(new Price("ACME", 1.5m), Json.Default.Price, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("", cancellationToken: Token);
+        Assert.Equal("grüße 😀", await device.HearAsync());
+        var (bytes, type) = await device.ReceiveAsync();
+        Assert.Equal([0, 255], bytes);
+        Assert.Equal(WebSocketMessageType.Binary, type);
+        Assert.Equal("""{"symbol":"ACME","value":1.5}""", await device.HearAsync());
+        Assert.Equal("", await device.HearAsync());
+    }
+
+    [Fact]
+    public async Task The_bytes_are_copied_before_the_call_returns()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        var bytes = new byte[] { 1, 2, 3 };
+        var publishing = app.Broadcaster.PublishAsync(bytes, cancellationToken: Token);
+        bytes.AsSpan().Clear();
+        await publishing;
+        Assert.Equal([1, 2, 3], (await device.ReceiveAsync()).Bytes);
+    }
+
+    [Fact]
+    public async Task A_lone_surrogate_becomes_the_replacement_character()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.PublishAsync("a\ud800b", cancellationToken: Token);
+        Assert.Equal("a\ufffdb", await device.HearAsync());
+    }
+
+    [Fact]
+    public async Task A_target_reaches_those_it_names_and_nobody_else()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        using var phone = await app.ConnectAsync("/rooms/a", "ann");
+        using var laptop = await app.ConnectAsync("/rooms/b", "ann");
+        using var bob = await app.ConnectAsync("/rooms/b", "bob");
+        Assert.Equal(3, await CountAsync("all", Recipients.All));
+        Assert.Equal(2, await CountAsync("room b", Recipients.Group("/rooms/b")));
+        Assert.Equal(2, await CountAsync("ann", Recipients.User("ann")));
+        Assert.Equal(1, await CountAsync("phone", Recipients.Connection(phone.Id)));
+        Assert.Equal(0, await CountAsync("other case", Recipients.Group("/rooms/B")));
+        foreach (var device in new[] { phone, laptop, bob }) await device.SettleAsync();
+        Assert.Equal(3, await CountAsync("end", default));
+        Assert.Equal(["all", "ann", "end", "phone"], (await HearAsync(phone, 4)).Order(StringComparer.Ordinal));
+        Assert.Equal(["all", "ann", "end", "room b"], (await HearAsync(laptop, 4)).Order(StringComparer.Ordinal));
+        Assert.Equal(["all", "end", "room b"], (await HearAsync(bob, 3)).Order(StringComparer.Ordinal));
+
+        async Task<int> CountAsync(string text, Recipients recipients) => (await app.Broadcaster.PublishAsync(text, recipients, Token)).LocalRecipients;
+    }
+
+    [Fact]
+    public async Task Excluded_connections_hear_nothing_and_are_not_counted()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var phone = await app.ConnectAsync(user: "ann");
+        using var laptop = await app.ConnectAsync(user: "ann");
+        using var bob = await app.ConnectAsync();
+        Assert.Equal(2, await CountAsync(Recipients.All.Except(phone.Id)));
+        Assert.Equal(1, await CountAsync(Recipients.Group("/ws").Except(phone.Id, bob.Id)));
+        Assert.Equal(1, await CountAsync(Recipients.User("ann").Except(phone.Id)));
+        Assert.Equal(0, await CountAsync(Recipients.Connection(phone.Id).Except(phone.Id)));
+        Assert.Equal(1, await CountAsync(Recipients.Connection(phone.Id).Except(bob.Id)));
+        Assert.Equal(3, await CountAsync(Recipients.All.Except("nobody")));
+        Assert.Equal(2, await CountAsync(Recipients.All.Except(bob.Id).Except("nobody").Except(bob.Id, bob.Id)));
+        Assert.Equal(0, await CountAsync(Recipients.All.Except([phone.Id, laptop.Id, bob.Id])));
+        foreach (var device in new[] { phone, laptop, bob }) await device.SettleAsync();
+        await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
+        Assert.Equal(["x", "x", "x", "end"], await HearAsync(phone, 4));
+        Assert.Equal(["x", "x", "x", "x", "x", "end"], await HearAsync(laptop, 6));
+        Assert.Equal(["x", "x", "end"], await HearAsync(bob, 3));
+
+        async Task<int> CountAsync(Recipients recipients) => (await app.Broadcaster.PublishAsync("x", recipients, Token)).LocalRecipients;
+    }
+
+    [Fact]
+    public async Task Messages_through_different_targets_keep_the_order_in_which_they_were_published()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync(user: "ann");
+        await app.Broadcaster.JoinAsync(device.Id, "extra", Token);
+        Recipients[] targets =
+            [Recipients.All, Recipients.Group("/ws"), Recipients.Group("extra"), Recipients.User("ann"), Recipients.Connection(device.Id)];
+        await app.Broadcaster.PublishAsync("start", targets[4], Token);
+        await device.SettleAsync();
+        for (var i = 0; i < 500; i++) await app.Broadcaster.PublishAsync($"{i}", targets[i * 7 % 11 % 5], Token);
+        string[] expected = ["start", .. Enumerable.Range(0, 500).Select(i => $"{i}")];
+        Assert.Equal(expected, await HearAsync(device, 501));
+    }
+
+    [Fact]
+    public async Task Offsets_count_the_messages_of_one_life_of_a_group()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        using var stays = await app.ConnectAsync("/rooms/b");
+        ulong epoch;
+        using (var a = await app.ConnectAsync("/rooms/a"))
+        {
+            var first = await PositionAsync("/rooms/a");
+            Assert.Equal(1, first!.Value.Offset);
+            epoch = first.Value.Epoch;
+            for (var i = 2; i < 5; i++) Assert.Equal(new Position(epoch, i), await PositionAsync("/rooms/a"));
+            Assert.Equal(1, (await PositionAsync("/rooms/b"))!.Value.Offset);
+            await a.CloseAsync();
+            await Eventually.True(() => app.Registry.CountInGroup("/rooms/a") == 0);
+        }
+
+        Assert.Null(await PositionAsync("/rooms/a"));
+        using var again = await app.ConnectAsync("/rooms/a");
+        var reborn = await PositionAsync("/rooms/a");
+        Assert.Equal(1, reborn!.Value.Offset);
+        Assert.NotEqual(epoch, reborn.Value.Epoch);
+
+        async Task<Position?> PositionAsync(string group) => (await app.Broadcaster.PublishAsync("x", Recipients.Group(group), Token)).Position;
+    }
+
+    [Fact]
+    public async Task Everyone_has_offsets_of_its_own_and_single_connections_have_none()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync(user: "ann");
+        await app.Broadcaster.PublishAsync("x", Recipients.Group("/ws"), Token);
+        Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", cancellationToken: Token)).Position!.Value.Offset);
+        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.User("ann"), Token)).Position);
+        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.Connection(device.Id), Token)).Position);
+    }
+
+    [Fact]
+    public async Task Nobody_to_hear_is_no_error()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        foreach (var recipients in new[] { Recipients.All, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.All.Except("c") })
+            Assert.Equal(default, await app.Broadcaster.PublishAsync("x", recipients, Token));
+    }
+
+    [Fact]
+    public async Task A_message_needs_a_type()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        await RefusedAsync(app, default, "type");
+        await RefusedAsync(app, new Message(default, (MessageType)8), "type");
+    }
+
+    [Theory]
+    [InlineData(new byte[] { 0xFF })]
+    [InlineData(new byte[] { 0xC3 })]
+    [InlineData(new byte[] { 0xED, 0xA0, 0x80 })]
+    [InlineData(new byte[] { 0xC0, 0x80 })]
+    public async Task Text_must_be_utf8(byte[] payload)
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        await RefusedAsync(app, new Message(payload, MessageType.Text), "UTF-8");
+        await app.Broadcaster.PublishAsync(new Message(payload, MessageType.Binary), cancellationToken: Token);
+    }
+
+    [Fact]
+    public async Task A_message_is_not_larger_than_the_backlog()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1000, 200_000));
+        using var device = await app.ConnectAsync();
+        await RefusedAsync(app, new Message(new byte[200_001], MessageType.Binary), "MaxBacklogBytes");
+        await app.Broadcaster.PublishAsync(new byte[200_000], cancellationToken: Token);
+        Assert.Equal(200_000, (await device.ReceiveAsync()).Bytes.Length);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(null)]
+    [InlineData("a\nb")]
+    public async Task A_groups_name_is_checked_wherever_one_is_named(string? group)
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        Assert.Throws<ArgumentException>(() => Recipients.Group(group!));
+        await Assert.ThrowsAsync<ArgumentException>(nameof(group), async () => await app.Broadcaster.JoinAsync(device.Id, group!, Token));
+        await Assert.ThrowsAsync<ArgumentException>(nameof(group), async () => await app.Broadcaster.LeaveAsync(device.Id, group!, Token));
+    }
+
+    [Fact]
+    public async Task A_cancelled_token_cancels_before_anything_is_done()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        var cancelled = new CancellationToken(canceled: true);
+        await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.PublishAsync("x", cancellationToken: cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.JoinAsync(device.Id, "g", cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.LeaveAsync(device.Id, "/ws", cancelled));
+        await Assert.ThrowsAsync<OperationCanceledException>(async () => await app.Broadcaster.CloseAsync(device.Id, cancellationToken: cancelled));
+        await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
+        Assert.Equal("end", await device.HearAsync());
+        Assert.Equal(["/ws"], device.Connection.Groups);
+    }
+
+    [Fact]
+    public async Task A_member_hears_a_group_from_joining_to_leaving()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await PublishAsync("before");
+        Assert.True(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
+        Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
+        Assert.Equal(["/ws", "g"], device.Connection.Groups.Order(StringComparer.Ordinal));
+        Assert.Equal(1, app.Registry.CountInGroup("g"));
+        await PublishAsync("between");
+        Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "g", Token));
+        Assert.False(await app.Broadcaster.LeaveAsync(device.Id, "g", Token));
+        await PublishAsync("after");
+        Assert.Equal(["/ws"], device.Connection.Groups);
+        Assert.Equal(0, app.Registry.CountInGroup("g"));
+        await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
+        Assert.Equal(["between", "end"], await HearAsync(device, 2));
+
+        async Task PublishAsync(string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("g"), Token);
+    }
+
+    [Fact]
+    public async Task A_connection_can_leave_its_home_group_and_still_hears_everyone()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "/ws", Token));
+        await app.Broadcaster.PublishAsync("home", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
+        Assert.Equal("all", await device.HearAsync());
+    }
+
+    [Fact]
+    public async Task Who_is_not_there_joins_leaves_and_closes_nothing()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        Assert.False(await app.Broadcaster.JoinAsync("nobody", "g", Token));
+        Assert.False(await app.Broadcaster.LeaveAsync("nobody", "g", Token));
+        Assert.False(await app.Broadcaster.CloseAsync("nobody", cancellationToken: Token));
+        foreach (var id in new[] { "", null })
+        {
+            await Assert.ThrowsAnyAsync<ArgumentException>(async () => await app.Broadcaster.JoinAsync(id!, "g", Token));
+            await Assert.ThrowsAnyAsync<ArgumentException>(async () => await app.Broadcaster.LeaveAsync(id!, "g", Token));
+            await Assert.ThrowsAnyAsync<ArgumentException>(async () => await app.Broadcaster.CloseAsync(id!, cancellationToken: Token));
+        }
+    }
+
+    [Fact]
+    public async Task Groups_of_a_connection_that_has_gone_are_gone()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.JoinAsync(device.Id, "g", Token);
+        await device.CloseAsync();
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(0, app.Registry.CountInGroup("g"));
+        Assert.Equal(default, await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), Token));
+        Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
+    }
+
+    [Fact]
+    public async Task A_connection_is_closed_with_code_and_reason_and_the_first_call_counts()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.PublishAsync("last", cancellationToken: Token);
+        Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4000, "grüße", Token));
+        Assert.True(await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)4001, "second", Token));
+        Assert.Equal("last", await device.HearAsync());
+        Assert.Equal((4000, "grüße"), await device.HearCloseAsync());
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    [Fact]
+    public async Task A_code_or_reason_that_may_not_be_sent_closes_nothing()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        await Assert.ThrowsAsync<ArgumentException>("status", async () => await app.Broadcaster.CloseAsync(device.Id, (WebSocketCloseStatus)1005, null, Token));
+        await Assert.ThrowsAsync<ArgumentException>("reason", async () =>
+            await app.Broadcaster.CloseAsync(device.Id, WebSocketCloseStatus.NormalClosure, new string('x', 124), Token));
+        await device.SendAsync("still here");
+        Assert.Equal("still here", await device.HearAsync());
+    }
+
+    [Fact]
+    public async Task When_the_app_stops_everyone_is_told_with_1001()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        using var device = await app.ConnectAsync();
+        app.StopApplication();
+        Assert.Equal(1001, (await device.HearCloseAsync()).Status);
+    }
+
+    [Fact]
+    public async Task A_connection_describes_itself()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        using var ann = await app.ConnectAsync("/rooms/a?token=7", "ann");
+        using var anonymous = await app.ConnectAsync("/rooms/a");
+        Assert.Equal("ann", ann.Connection.UserId);
+        Assert.True(ann.Connection.User.Identity!.IsAuthenticated);
+        Assert.Equal("7", ann.Connection.HttpContext.Request.Query["token"]);
+        Assert.Null(anonymous.Connection.UserId);
+        Assert.False(anonymous.Connection.User.Identity!.IsAuthenticated);
+        Assert.Equal("/rooms/a", anonymous.Connection.HomeGroup);
+        Assert.InRange(TimeProvider.System.GetUtcNow() - ann.Connection.ConnectedAt, TimeSpan.Zero, TimeSpan.FromMinutes(1));
+        Assert.Matches("^[A-Za-z0-9_-]{22}$", ann.Id);
+        Assert.NotEqual(ann.Id, anonymous.Id);
+    }
+
+    static async Task RefusedAsync(InMemoryApp app, Message message, string named)
+    {
+        var error = await Assert.ThrowsAsync<ArgumentException>(nameof(message), async () => await app.Broadcaster.PublishAsync(message, cancellationToken: Token));
+        Assert.Contains(named, error.Message, StringComparison.Ordinal);
+    }
+
+    static async Task<string[]> HearAsync(Device device, int count)
+    {
+        var heard = new string[count];
+        for (var i = 0; i < count; i++) heard[i] = await device.HearAsync();
+        return heard;
+    }
+
+    public sealed record Price(string Symbol, decimal Value);
+
+    [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+    [JsonSerializable(typeof(Price))]
+    sealed partial class Json : JsonSerializerContext;
+}

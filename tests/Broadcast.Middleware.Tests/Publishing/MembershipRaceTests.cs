@@ -1,0 +1,43 @@
+namespace Broadcast.Middleware.Tests;
+
+public sealed class MembershipRaceTests
+{
+    [Fact]
+    public async Task A_leave_in_the_middle_of_a_join_leaves_registry_and_delivery_of_one_mind()
+    {
+        var token = TestContext.Current.CancellationToken;
+        var registry = new InterruptedRegistry();
+        await using var app = new MappedBroadcast(registry: registry);
+        var (_, connection) = await app.ConnectAsync(new ScriptedSocket());
+        registry.AfterJoining = group => group == "g" && app.Broadcaster.LeaveAsync(connection.Id, "g", token).AsTask().GetAwaiter().GetResult();
+        await app.Broadcaster.JoinAsync(connection.Id, "g", token);
+        var delivered = (await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), token)).LocalRecipients;
+        Assert.Equal(registry.CountInGroup("g"), delivered);
+        Assert.Equal(registry.CountInGroup("g") == 1, connection.Groups.Contains("g"));
+    }
+
+    /// <summary>The default one; something happens at the worst moment.</summary>
+    sealed class InterruptedRegistry : IConnectionRegistry
+    {
+        readonly ConnectionRegistry _inner = new();
+
+        public Func<string, bool>? AfterJoining { get; set; }
+
+        public int Count => _inner.Count;
+        public IEnumerable<IBroadcastConnection> Connections => _inner.Connections;
+        public bool TryAdd(IBroadcastConnection connection) => _inner.TryAdd(connection);
+        public bool Remove(IBroadcastConnection connection) => _inner.Remove(connection);
+        public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
+        public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
+        public IEnumerable<IBroadcastConnection> OfUser(string userId) => _inner.OfUser(userId);
+        public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
+        public int CountInGroup(string group) => _inner.CountInGroup(group);
+
+        public bool TryJoin(IBroadcastConnection connection, string group)
+        {
+            var joined = _inner.TryJoin(connection, group);
+            AfterJoining?.Invoke(group);
+            return joined;
+        }
+    }
+}

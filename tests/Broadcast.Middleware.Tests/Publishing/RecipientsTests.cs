@@ -1,0 +1,79 @@
+namespace Broadcast.Middleware.Tests;
+
+public sealed class RecipientsTests
+{
+    [Fact]
+    public void The_default_is_everyone()
+    {
+        Assert.Equal(Recipients.All, default);
+        Assert.Equal(RecipientsKind.All, default(Recipients).Kind);
+        Assert.Null(Recipients.All.Name);
+        Assert.Empty(Recipients.All.Excluded);
+    }
+
+    [Fact]
+    public void Each_target_knows_its_kind_and_name()
+    {
+        Assert.Equal((RecipientsKind.Group, "g"), Of(Recipients.Group("g")));
+        Assert.Equal((RecipientsKind.User, "u"), Of(Recipients.User("u")));
+        Assert.Equal((RecipientsKind.Connection, "c"), Of(Recipients.Connection("c")));
+
+        static (RecipientsKind, string?) Of(Recipients recipients) => (recipients.Kind, recipients.Name);
+    }
+
+    [Fact]
+    public void Equal_targets_are_equal_and_hash_alike()
+    {
+        Recipients[] different =
+        [
+            Recipients.All, Recipients.Group("x"), Recipients.Group("X"), Recipients.User("x"), Recipients.Connection("x"),
+            Recipients.All.Except("a"), Recipients.All.Except("b"), Recipients.All.Except("a", "b"), Recipients.Group("x").Except("a"),
+        ];
+        for (var i = 0; i < different.Length; i++)
+        {
+            for (var j = 0; j < different.Length; j++) Assert.Equal(i == j, different[i] == different[j]);
+        }
+
+        Same(Recipients.Group("x"), Recipients.Group("x"));
+        Same(Recipients.All.Except("a", "b"), Recipients.All.Except("b").Except("a"));
+        Same(Recipients.All.Except("a"), Recipients.All.Except("a", "a"));
+        Same(Recipients.All.Except("a"), Recipients.All.Except("a").Except("a"));
+        Same(Recipients.All, Recipients.All.Except([]));
+        Assert.True(Recipients.All != Recipients.Group("x"));
+        Assert.False(Recipients.All.Equals(null));
+
+        static void Same(Recipients one, Recipients other)
+        {
+            Assert.True(one == other && one.Equals((object)other));
+            Assert.Equal(one.GetHashCode(), other.GetHashCode());
+        }
+    }
+
+    [Fact]
+    public void Exclusions_add_up_and_do_not_change_the_original()
+    {
+        var original = Recipients.Group("g").Except("a");
+        var more = original.Except("b", "c");
+        Assert.Equal(["a"], original.Excluded);
+        Assert.Equal(["a", "b", "c"], more.Excluded.Order(StringComparer.Ordinal));
+        Assert.Equal("g", more.Name);
+    }
+
+    [Fact]
+    public void Missing_names_are_refused()
+    {
+        Assert.Throws<ArgumentNullException>(() => Recipients.User(null!));
+        Assert.Throws<ArgumentException>(() => Recipients.User(""));
+        Assert.Throws<ArgumentNullException>(() => Recipients.Connection(null!));
+        Assert.Throws<ArgumentException>(() => Recipients.Connection(""));
+        Assert.Throws<ArgumentNullException>(() => Recipients.All.Except((IReadOnlyCollection<string>)null!));
+    }
+
+    [Fact]
+    public void They_can_be_read_in_a_log()
+    {
+        Assert.Equal("all", $"{Recipients.All}");
+        Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");
+        Assert.Equal("user 'ann'", $"{Recipients.User("ann")}");
+    }
+}

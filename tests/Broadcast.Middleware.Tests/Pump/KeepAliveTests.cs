@@ -1,0 +1,119 @@
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests;
+
+public sealed class KeepAliveTests : IDisposable
+{
+    readonly FakeTimeProvider _time = new();
+    readonly BroadcastOptions _options = new() { KeepAliveInterval = TimeSpan.FromSeconds(10), KeepAliveTimeout = TimeSpan.FromSeconds(20) };
+    Heartbeat? _heartbeat;
+    KeepAlive _keepAlive;
+    int _heard = 1;
+
+    Heartbeat Heartbeat => _heartbeat ??= new(new Groups(new SequenceClock(), 1024), _options, _time);
+
+    public void Dispose() => _heartbeat?.Dispose();
+
+    [Fact]
+    public void A_silent_peer_is_pinged_and_lost_if_it_does_not_answer()
+    {
+        Assert.False(LostAfter(0));
+        Assert.False(LostAfter(9.9));
+        Assert.True(_keepAlive.TakePing().IsEmpty);
+        Assert.False(LostAfter(0.1));
+        Assert.Equal([0x89, 0], _keepAlive.TakePing().ToArray());
+        Assert.True(_keepAlive.TakePing().IsEmpty);
+        Assert.False(LostAfter(19.9));
+        Assert.True(LostAfter(0.1));
+    }
+
+    [Fact]
+    public void A_peer_that_is_heard_in_time_is_given_all_the_time_again()
+    {
+        LostAfter(0);
+        Assert.False(LostAfter(10));
+        _heard++;
+        Assert.False(LostAfter(19));
+        Assert.False(LostAfter(9.9));
+        Assert.False(LostAfter(0.1));
+        Assert.False(LostAfter(19.9));
+        Assert.True(LostAfter(0.1));
+    }
+
+    [Fact]
+    public void A_peer_that_talks_is_never_pinged()
+    {
+        LostAfter(0);
+        for (var i = 0; i < 50; i++)
+        {
+            _heard++;
+            Assert.False(LostAfter(100));
+            Assert.True(_keepAlive.TakePing().IsEmpty);
+        }
+    }
+
+    [Fact]
+    public void A_peer_that_nothing_is_read_from_is_not_lost()
+    {
+        LostAfter(0);
+        LostAfter(10);
+        for (var i = 0; i < 50; i++) Assert.False(LostAfter(100, isBusy: true));
+        Assert.False(LostAfter(9.9));
+        Assert.False(LostAfter(0.1));
+        Assert.True(LostAfter(20));
+    }
+
+    [Fact]
+    public void A_sink_that_takes_no_pings_is_not_watched()
+    {
+        for (var i = 0; i < 50; i++)
+        {
+            _time.Advance(TimeSpan.FromSeconds(100));
+            Assert.False(_keepAlive.IsPeerLost(Heartbeat, null, isBusy: false));
+            Assert.True(_keepAlive.TakePing().IsEmpty);
+        }
+    }
+
+    [Fact]
+    public void Without_an_interval_nobody_is_pinged()
+    {
+        _options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+        for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
+        Assert.True(_keepAlive.TakePing().IsEmpty);
+    }
+
+    [Fact]
+    public void Without_a_timeout_nobody_is_lost()
+    {
+        _options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
+        for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
+        Assert.False(_keepAlive.TakePing().IsEmpty);
+    }
+
+    [Theory]
+    [InlineData(15, 20, 3.75)]
+    [InlineData(1, 1, 0.25)]
+    [InlineData(60, 8, 2)]
+    [InlineData(-0.001, -0.001, 5)]
+    [InlineData(3600, 3600, 5)]
+    public void The_heart_beats_four_times_in_the_shortest_time_within_bounds(double interval, double timeout, double beat)
+    {
+        (_options.KeepAliveInterval, _options.KeepAliveTimeout) = (TimeSpan.FromSeconds(interval), TimeSpan.FromSeconds(timeout));
+        Assert.Equal(0, Heartbeat.Beat);
+        _time.Advance(TimeSpan.FromSeconds(beat) - TimeSpan.FromMilliseconds(1));
+        Assert.Equal(0, Heartbeat.Beat);
+        _time.Advance(TimeSpan.FromMilliseconds(1));
+        Assert.Equal(1, Heartbeat.Beat);
+        Heartbeat.Dispose();
+        _time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(1, Heartbeat.Beat);
+    }
+
+    bool LostAfter(double seconds, bool isBusy = false)
+    {
+        // The first look is at the first beat.
+        if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
+        _time.Advance(TimeSpan.FromSeconds(seconds));
+        return _keepAlive.IsPeerLost(Heartbeat, _heard, isBusy);
+    }
+}

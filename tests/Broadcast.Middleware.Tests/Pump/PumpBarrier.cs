@@ -1,0 +1,16 @@
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>An item whose turn comes after everything a pump was told before.</summary>
+sealed class PumpBarrier : PumpItem
+{
+    readonly TaskCompletionSource _passed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public static Task PassAsync(Pump pump)
+    {
+        var barrier = new PumpBarrier();
+        pump.Post(barrier);
+        return barrier._passed.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+    }
+
+    public override void Run(Pump pump) => _passed.SetResult();
+}
