@@ -112,12 +112,22 @@ public sealed class BroadcastOptionsTests
         var services = new ServiceCollection();
         services.AddBroadcast(Section(
             ("MaxMessageBytes", "2000"), ("MaxSmallFragments", "3"), ("MaxBacklogBytes", "4000"), ("KeepAliveInterval", "-00:00:00.001"),
-            ("KeepAliveTimeout", "00:00:06"), ("CloseTimeout", "00:00:07")));
+            ("KeepAliveTimeout", "00:00:06"), ("CloseTimeout", "00:00:07"), ("MaxMessagesPerSecond", "8"), ("MaxMessageBurst", "9"),
+            ("FirstMessageTimeout", "00:00:10"), ("MaxConnections", "11"), ("MaxConnectionsPerUser", "12"),
+            ("MaxConnectionsPerAddress", "13"), ("AllowedOrigins:0", "https://example.com"), ("AllowedOrigins:1", "http://localhost:3000"),
+            ("SlowConsumer", "SkipToLatest"), ("SendTimeout", "00:00:14"), ("CloseOnAuthenticationExpiration", "false"),
+            ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16")));
         var options = Options(services, "");
         Assert.Equal((2000, 3, 4000), (options.MaxMessageBytes, options.MaxSmallFragments, options.MaxBacklogBytes));
         Assert.Equal(Timeout.InfiniteTimeSpan, options.KeepAliveInterval);
         Assert.Equal((6, 7), (options.KeepAliveTimeout.Seconds, options.CloseTimeout.Seconds));
-        Assert.Equal(6, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal((8, 9), (options.MaxMessagesPerSecond, options.MaxMessageBurst));
+        Assert.Equal((11, 12, 13), (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress));
+        Assert.Equal(["https://example.com", "http://localhost:3000"], options.AllowedOrigins);
+        Assert.Equal((SlowConsumer.SkipToLatest, false), (options.SlowConsumer, options.CloseOnAuthenticationExpiration));
+        Assert.Equal((10, 14), (options.FirstMessageTimeout.Seconds, options.SendTimeout.Seconds));
+        Assert.Equal((15, 16), (options.RevalidationInterval.Seconds, options.DrainTimeout.Seconds));
+        Assert.Equal(18, typeof(BroadcastOptions).GetProperties().Length);
     }
 
     [Fact]

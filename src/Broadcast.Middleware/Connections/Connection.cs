@@ -16,6 +16,8 @@ sealed class Connection : IBroadcastConnection
 {
     public const string TooSlow = "Too slow: more messages wait for this connection than the server keeps.";
 
+    public const string FailedReason = "The server failed to handle this connection.";
+
     const int NotEnding = -1;
 
     readonly Broadcaster _broadcaster;
@@ -159,13 +161,15 @@ sealed class Connection : IBroadcastConnection
     /// <summary>
     /// Sends what was published before, then a close frame (RFC 6455, section 7.1.2). A peer that has not answered it in time is cut off.
     /// </summary>
-    public void Close(EndReason why, WebSocketCloseStatus status, string? reason)
+    /// <returns>True for the first call, which is the one that counts.</returns>
+    public bool Close(EndReason why, WebSocketCloseStatus status, string? reason)
     {
         // No lock: pumps call this.
         EndsBecause(why);
-        if (!Writer.TryClose(status, reason)) return;
+        if (!Writer.TryClose(status, reason)) return false;
         _closeTimer = _broadcaster.Time.CreateTimer(
             static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
+        return true;
     }
 
     public void CloseSlowConsumer()
@@ -180,7 +184,7 @@ sealed class Connection : IBroadcastConnection
         // One that gave up because its peer is gone has not failed.
         if (exception is OperationCanceledException && HttpContext.RequestAborted.IsCancellationRequested) return;
         _broadcaster.Log.FilterFailed(Id, exception);
-        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, "The server failed to handle this connection.");
+        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, FailedReason);
     }
 
     /// <summary>Ends the transport, which ends the reads and writes that wait for it. The first call counts.</summary>

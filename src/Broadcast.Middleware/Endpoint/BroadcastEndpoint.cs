@@ -88,7 +88,7 @@ sealed class BroadcastEndpoint
             if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
             await connection.Writer.DetachAsync();
             // One that has failed is aborted already, and disposing of it would abort the request, which can overtake the close frame.
-            if (failure is null) webSocket?.Dispose();
+            if (failure is null || upgraded is null) webSocket?.Dispose();
             connection.End();
             if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
         }

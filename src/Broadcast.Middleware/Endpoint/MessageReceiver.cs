@@ -25,7 +25,7 @@ sealed class MessageReceiver(
     int _length;
     int _smallFragments;
 
-    /// <summary>The close code the peer sent, when it has been answered, or its answer to ours.</summary>
+    /// <summary>The peer's close code, if it closed first; else null.</summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
         MessageContext? context = null;
@@ -140,8 +140,9 @@ sealed class MessageReceiver(
     {
         // A close frame without a code is answered with 1000: the framework would write its stand-in, 1005, which must not be sent.
         var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
-        if (status == WebSocketCloseStatus.Empty) connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null);
-        else connection.Close(EndReason.ClosedByPeer, status, webSocket.CloseStatusDescription);
-        return status;
+        var isFirst = status == WebSocketCloseStatus.Empty
+            ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
+            : connection.Close(EndReason.ClosedByPeer, status, webSocket.CloseStatusDescription);
+        return isFirst ? status : null;
     }
 }

@@ -12,10 +12,7 @@ public sealed class DisconnectContext : FilterContext
         Exception = exception;
     }
 
-    /// <summary>
-    /// The close code the peer sent, first or in answer (1005 if its close frame had none); else the one it was sent; null if the
-    /// connection broke without any.
-    /// </summary>
+    /// <summary>The close code of whichever side closed first, 1005 for a close frame without one; null if the connection just broke.</summary>
     public WebSocketCloseStatus? Status { get; }
 
     /// <summary>What broke the connection: a lost peer, one that did not answer a close frame, or frames that violate the protocol; else null.</summary>

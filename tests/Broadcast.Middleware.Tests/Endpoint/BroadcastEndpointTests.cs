@@ -87,14 +87,14 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_close_without_a_code_is_answered_without_one()
+    public async Task A_close_without_a_code_is_answered_with_1000()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         socket.ReceivesClose(status: null);
         await served.Ended;
-        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.Empty, null, Arg.Any<CancellationToken>());
+        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Arg.Any<CancellationToken>());
     }
 
     [Fact]
@@ -120,7 +120,7 @@ public sealed class BroadcastEndpointTests
         var (leaver, other) = (new ScriptedSocket { AnswersClose = false }, new ScriptedSocket());
         var (served, connection) = await app.ConnectAsync(leaver);
         await app.ConnectAsync(other);
-        connection.Close(WebSocketCloseStatus.NormalClosure, null);
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
         leaver.Receives("too late");
         leaver.ReceivesClose();
         await served.Ended;
@@ -135,7 +135,7 @@ public sealed class BroadcastEndpointTests
         await using var app = new MappedBroadcast(options => options.CloseTimeout = TimeSpan.FromSeconds(3));
         var socket = new ScriptedSocket { AnswersClose = false };
         var (served, connection) = await app.ConnectAsync(socket);
-        connection.Close(WebSocketCloseStatus.NormalClosure, null);
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
         await Eventually.True(() => connection.Writer.CloseFrameSent);
         app.Time.Advance(TimeSpan.FromSeconds(2.9));
         Assert.False(socket.IsAborted);
@@ -236,8 +236,8 @@ public sealed class BroadcastEndpointTests
         await PublishAsync(app, "first");
         await Eventually.True(() => stuck.Pending == 1);
         for (var i = 0; i < 10; i++) await PublishAsync(app, new string('x', 500));
-        await Eventually.True(() => connection.ClosingStatus is not null);
-        Assert.Equal(1013, (int)connection.ClosingStatus!);
+        await Eventually.True(() => connection.Writer.ClosingStatus is not null);
+        Assert.Equal(1013, (int)connection.Writer.ClosingStatus!);
         release.SetResult();
         await served.Ended;
         Assert.Equal(["first"], stuck.SentTexts);
@@ -254,7 +254,7 @@ public sealed class BroadcastEndpointTests
         await PublishAsync(app, "first");
         await Eventually.True(() => stuck.Pending == 1);
         for (var i = 0; i < 10; i++) await PublishAsync(app, new string('x', 500));
-        await Eventually.True(() => connection.ClosingStatus is not null);
+        await Eventually.True(() => connection.Writer.ClosingStatus is not null);
         app.Time.Advance(TimeSpan.FromSeconds(5));
         await served.Ended;
         Assert.True(stuck.IsAborted);

@@ -102,7 +102,7 @@ public sealed class EndpointRegistryTests
                 socket.Receives("throw");
                 break;
             case "aborted":
-                connection.Abort();
+                connection.Abort(EndReason.Lost);
                 break;
             case "stopping":
                 app.StopApplication();
@@ -129,7 +129,7 @@ public sealed class EndpointRegistryTests
         await using var app = new MappedBroadcast(registry: _registry);
         var socket = new ScriptedSocket();
         await app.Serve(socket).Ended;
-        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, null, Arg.Any<CancellationToken>());
+        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, Connection.FailedReason, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
         _registry.Received(1).Remove(_added!);
     }
@@ -166,7 +166,7 @@ public sealed class EndpointRegistryTests
         await app.ConnectAsync(other);
         failing.Receives(method switch { "Find" => "find", "OfUser" => "user", _ => "leave" });
         await served.Ended;
-        await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, null, Arg.Any<CancellationToken>());
+        await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, Connection.FailedReason, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
         other.Receives("still here");
         await Eventually.True(() => other.Sent.Count == 1);

@@ -37,7 +37,7 @@ sealed class MappedBroadcast : IAsyncDisposable
 
     public IConnectionRegistry Registry => _app.Services.GetRequiredService<IConnectionRegistry>();
 
-    public int GroupCount => _app.Services.GetRequiredKeyedService<Broadcaster>("").GroupCount;
+    public int GroupCount => _app.Services.GetRequiredKeyedService<Broadcaster>("").Groups.Count;
 
     public IReadOnlyList<FakeLogRecord> Logs => _app.Services.GetRequiredService<FakeLogCollector>().GetSnapshot();
 

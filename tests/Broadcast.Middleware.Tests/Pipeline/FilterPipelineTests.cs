@@ -311,7 +311,7 @@ public sealed class FilterPipelineTests
         using var other = await app.ConnectAsync();
         await failing.SendAsync("throw");
         await failing.SendAsync("too late");
-        Assert.Equal((1011, ""), Closed(await failing.HearCloseAsync()));
+        Assert.Equal((1011, Connection.FailedReason), Closed(await failing.HearCloseAsync()));
         await Eventually.True(() => app.Registry.Count == 1);
         await other.SendAsync("x");
         Assert.Equal("x", await other.HearAsync());

@@ -80,7 +80,7 @@ public sealed class ConnectionWriterTests
         for (var i = 0; i < 10; i++) await app.Broadcaster.PublishAsync(new string('x', 500), Recipients.Group("g"), Token);
         await app.Broadcaster.PublishAsync("last", Recipients.Connection(connection.Id), Token);
         await PumpBarrier.PassAsync(connection.Writer.Pump);
-        Assert.Null(connection.ClosingStatus);
+        Assert.Null(connection.Writer.ClosingStatus);
         release.SetResult();
         await Eventually.True(() => stuck.Sent.Count == 2);
         Assert.Equal(["first", "last"], stuck.SentTexts);

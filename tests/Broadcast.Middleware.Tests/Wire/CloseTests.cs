@@ -205,7 +205,7 @@ public sealed class CloseTests
         var answer = await client.HandshakeAsync();
 
         Assert.Equal(503, answer.Status);
-        Assert.Contains("later", answer.Body, StringComparison.Ordinal);
+        Assert.Contains("shutting down", answer.Body, StringComparison.Ordinal);
         Assert.Equal(0, app.Registry.Count);
     }
 
