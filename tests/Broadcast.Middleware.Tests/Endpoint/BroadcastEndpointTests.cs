@@ -279,7 +279,8 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Within_the_limit_a_connection_may_wait_as_long_as_it_likes_and_misses_nothing()
     {
-        await using var app = new MappedBroadcast(options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
+        await using var app = new MappedBroadcast(options =>
+            options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
         var release = new TaskCompletionSource();
         var stuck = new ScriptedSocket { Sending = () => release.Task };
         await app.ConnectAsync(stuck);
