@@ -43,7 +43,7 @@ sealed class Connection : IBroadcastConnection
         UserId = httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
         ConnectedAt = broadcaster.Time.GetUtcNow();
         _authorization = Authorization.Of(this, broadcaster);
-        Writer = new ConnectionWriter(this, pump, broadcaster.Clock, broadcaster.Heartbeat, broadcaster.Options.MaxBacklogBytes);
+        Writer = new ConnectionWriter(this, pump, broadcaster);
     }
 
     public string Id { get; }

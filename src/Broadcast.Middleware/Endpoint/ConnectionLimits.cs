@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware;
 
@@ -36,9 +37,10 @@ sealed class ConnectionLimits(BroadcastOptions options)
     /// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber has. Null where
     /// there is none, or no limit for it.
     /// </summary>
-    public IPAddress? AddressOf(IPAddress? remote)
+    public IPAddress? AddressOf(HttpContext context)
     {
-        if (remote is null || options.MaxConnectionsPerAddress is null) return null;
+        // Not asked for otherwise: the context would keep it for as long as the connection lasts.
+        if (options.MaxConnectionsPerAddress is null || context.Connection.RemoteIpAddress is not { } remote) return null;
         if (remote.IsIPv4MappedToIPv6) return remote.MapToIPv4();
         if (remote.AddressFamily != AddressFamily.InterNetworkV6) return remote;
         var bytes = remote.GetAddressBytes();

@@ -19,7 +19,6 @@ sealed class MessageReceiver(
     const int FirstBufferSize = 4096;
     const int SmallFragment = 64;
 
-    readonly BroadcastOptions _options = broadcaster.Options;
     readonly TokenBucketRateLimiter? _rateLimiter = RateLimiterFor(broadcaster.Options);
     byte[] _buffer = [];
     int _length;
@@ -84,8 +83,8 @@ sealed class MessageReceiver(
         _rateLimiter.TryReplenish();
         using var lease = _rateLimiter.AttemptAcquire();
         if (lease.IsAcquired) return true;
-        broadcaster.Log.RateLimited(connection.Id, _options.MaxMessagesPerSecond);
-        connection.Close(EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation, $"More than {_options.MaxMessagesPerSecond} messages a second.");
+        broadcaster.Log.RateLimited(connection.Id, Options.MaxMessagesPerSecond);
+        connection.Close(EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation, $"More than {Options.MaxMessagesPerSecond} messages a second.");
         return false;
     }
 
@@ -99,11 +98,13 @@ sealed class MessageReceiver(
         QueueLimit = 0,
     });
 
+    BroadcastOptions Options => broadcaster.Options;
+
     Memory<byte> FreeBuffer()
     {
         if (_length == _buffer.Length)
         {
-            var larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(Math.Max(_length * 2L, FirstBufferSize), _options.MaxMessageBytes + 1));
+            var larger = ArrayPool<byte>.Shared.Rent((int)Math.Min(Math.Max(_length * 2L, FirstBufferSize), Options.MaxMessageBytes + 1));
             _buffer.AsSpan(0, _length).CopyTo(larger);
             var length = _length;
             ReturnBuffer();
@@ -111,7 +112,7 @@ sealed class MessageReceiver(
         }
 
         // One byte more than may come, to see at once that more came.
-        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, _options.MaxMessageBytes + 1) - _length);
+        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, Options.MaxMessageBytes + 1) - _length);
     }
 
     void ReturnBuffer()
@@ -124,8 +125,8 @@ sealed class MessageReceiver(
     {
         _length += received.Count;
         if (received.Count < SmallFragment && !received.EndOfMessage) _smallFragments++;
-        if (_length > _options.MaxMessageBytes) Refuse($"a message exceeds MaxMessageBytes ({_options.MaxMessageBytes}).");
-        else if (_smallFragments > _options.MaxSmallFragments) Refuse($"a message exceeds MaxSmallFragments ({_options.MaxSmallFragments}).");
+        if (_length > Options.MaxMessageBytes) Refuse($"a message exceeds MaxMessageBytes ({Options.MaxMessageBytes}).");
+        else if (_smallFragments > Options.MaxSmallFragments) Refuse($"a message exceeds MaxSmallFragments ({Options.MaxSmallFragments}).");
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 

@@ -7,7 +7,6 @@ sealed class Cursor
     Block _block;
     int _index;
     LeaveMark? _leave;
-    long _conflateUntil;
 
     /// <summary>Starts at the log's end; the caller holds the log's gate, so that the first message after the call is the first one read.</summary>
     /// <param name="log">What it reads.</param>
@@ -27,9 +26,6 @@ sealed class Cursor
 
     /// <summary>Its place in the slice; the slice's to use.</summary>
     public int SliceIndex { get; set; }
-
-    /// <summary>The next one in the list of those that have come; the reader's to use.</summary>
-    public Cursor? NextArrival { get; set; }
 
     /// <summary>The log had messages for this cursor which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
@@ -83,9 +79,6 @@ sealed class Cursor
             return Math.Min(Offset, LeaveAt) - from;
         }
     }
-
-    /// <summary>Of what waits at the moment, leaves out what newer messages with the same keys have replaced.</summary>
-    public void Conflate() => _conflateUntil = _log.NextOffset;
 
     /// <summary>
     /// Takes what waits, without what has been replaced, out of the log and into a block of its own, so that the log can go on
@@ -142,9 +135,10 @@ sealed class Cursor
 
     /// <summary>
     /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
-    /// returns them; empty if the next ones are not for it. Adds to <paramref name="leftOut"/> those that have been replaced. Call it after <see cref="TryPeek"/> has found a message.
+    /// returns them; empty if the next ones are not for it. Up to <paramref name="conflatedSequence"/> leaves out those that have been
+    /// replaced, and adds them to <paramref name="leftOut"/>. Call it after <see cref="TryPeek"/> has found a message.
     /// </summary>
-    public Run Take(long lastSequence, ref long leftOut)
+    public Run Take(long lastSequence, long conflatedSequence, ref long leftOut)
     {
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
@@ -153,8 +147,7 @@ sealed class Cursor
 
         var from = _index;
         var to = count;
-        var conflated = block.HasSuperseded ? Math.Min(count, _conflateUntil - block.FirstOffset) : 0;
-        if (block.HasExclusions || conflated > from)
+        if (block.HasExclusions || (block.HasSuperseded && conflatedSequence > 0))
         {
             for (; from < count && (IsReplaced(from) || IsExcluded(from)); from++)
             {
@@ -169,7 +162,7 @@ sealed class Cursor
         _index = to;
         return block.Run(from, to);
 
-        bool IsReplaced(int index) => index < conflated && block[index].IsSuperseded;
+        bool IsReplaced(int index) => block[index].IsSuperseded && block[index].Sequence <= conflatedSequence;
 
         bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
     }

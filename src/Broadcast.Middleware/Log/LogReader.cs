@@ -10,7 +10,8 @@ sealed class LogReader(SequenceClock clock)
     int _count;
     bool _isClosed;
     Cursor? _lane;
-    Cursor? _arrivals;
+    Arrival? _arrivals;
+    long _conflatedSequence;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
@@ -21,16 +22,17 @@ sealed class LogReader(SequenceClock clock)
     /// </summary>
     public void Arrive(Cursor cursor)
     {
-        do cursor.NextArrival = Volatile.Read(ref _arrivals);
-        while (Interlocked.CompareExchange(ref _arrivals, cursor, cursor.NextArrival) != cursor.NextArrival);
+        Arrival arrival;
+        do arrival = new Arrival(cursor, Volatile.Read(ref _arrivals));
+        while (Interlocked.CompareExchange(ref _arrivals, arrival, arrival.Next) != arrival.Next);
     }
 
     void Admit()
     {
         if (Volatile.Read(ref _arrivals) is null) return;
-        for (var cursor = Interlocked.Exchange(ref _arrivals, null); cursor is not null; cursor = cursor.NextArrival)
+        for (var arrival = Interlocked.Exchange(ref _arrivals, null); arrival is not null; arrival = arrival.Next)
         {
-            if (!_isClosed && !cursor.HasLeft) Add(cursor);
+            if (!_isClosed && !arrival.Cursor.HasLeft) Add(arrival.Cursor);
         }
     }
 
@@ -64,10 +66,7 @@ sealed class LogReader(SequenceClock clock)
     }
 
     /// <summary>Of what waits at the moment, leaves out what newer messages with the same keys have replaced.</summary>
-    public void Conflate()
-    {
-        foreach (var cursor in _cursors.AsSpan(0, _count)) cursor.Conflate();
-    }
+    public void Conflate() => _conflatedSequence = clock.Last;
 
     /// <summary>
     /// Does so at once in the logs that are so far behind, and lets go of those logs' blocks. False if what is left is too much.
@@ -138,7 +137,7 @@ sealed class LogReader(SequenceClock clock)
                 return false;
             }
 
-            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1), ref leftOut);
+            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1), _conflatedSequence, ref leftOut);
         }
 
         return true;
@@ -151,4 +150,6 @@ sealed class LogReader(SequenceClock clock)
         _cursors[_count] = null!;
         cursor.Slice?.Remove(cursor);
     }
+
+    sealed record Arrival(Cursor Cursor, Arrival? Next);
 }

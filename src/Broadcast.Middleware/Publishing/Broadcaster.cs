@@ -107,7 +107,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         refusal = RefusalReason.ShuttingDown;
         if (_isStopping) return null;
-        var address = _limits.AddressOf(httpContext.Connection.RemoteIpAddress);
+        var address = _limits.AddressOf(httpContext);
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
         var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address };
         refusal = _limits.Enter(connection.UserId, address);

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware;
 /// it was published, as long as the connection takes it; while a write is under way, it does nothing.
 /// </summary>
 /// <remarks>Everything below <see cref="Run()"/> happens on the connection's pump, one call at a time.</remarks>
-sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock clock, Heartbeat heartbeat, long maxBacklog) : PumpItem
+sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broadcaster) : PumpItem
 {
     // A turn ends after so many writes, so that a connection whose writes all end at once does not keep the others waiting.
     const int WritesPerTurn = 16;
@@ -19,7 +19,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     // What a slow reader may keep for itself: no more than a block, which it would hold on to anyway.
     const int LargestCompaction = 64 * 1024;
 
-    readonly LogReader _reader = new(clock);
+    readonly LogReader _reader = new(broadcaster.Clock);
 
     // Set from other threads, before they post the writer.
     Sink? _sink;
@@ -45,6 +45,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     public Pump Pump => pump;
 
+    int MaxBacklog => broadcaster.Options.MaxBacklogBytes;
+
     /// <summary>The code of the close frame that was, or will be, sent; null while the connection is to stay.</summary>
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
@@ -64,7 +66,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
     /// <summary>Sends what was published before, then the close frame. True for the first request, which is the one that counts.</summary>
     public bool TryClose(WebSocketCloseStatus status, string? reason)
     {
-        if (Interlocked.CompareExchange(ref _close, new(status, reason, clock.Last), null) is not null) return false;
+        if (Interlocked.CompareExchange(ref _close, new(status, reason, broadcaster.Clock.Last), null) is not null) return false;
         pump.Post(this);
         return true;
     }
@@ -114,12 +116,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void Turn()
     {
-        if (_keepAlive.Beat != heartbeat.Beat) OnBeat();
+        if (_keepAlive.Beat != broadcaster.Heartbeat.Beat) OnBeat();
         if (_isWriting)
         {
             if (!Volatile.Read(ref _written))
             {
-                if (_reader.IsBehindBy(maxBacklog)) TryCatchUp();
+                if (_reader.IsBehindBy(MaxBacklog)) TryCatchUp();
                 return;
             }
 
@@ -133,6 +135,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
     void OnBeat()
     {
+        var heartbeat = broadcaster.Heartbeat;
         // After the goodbye the time for its answer runs.
         var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
@@ -213,7 +216,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
 
         _written = false;
         _hasWaited = true;
-        _writingSince = heartbeat.Now;
+        _writingSince = broadcaster.Heartbeat.Now;
         _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
         return false;
     }
@@ -240,7 +243,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         if (_hasWaited)
         {
             _hasWaited = false;
-            if (connection.WhenSlow == SlowConsumer.Conflate && heartbeat.Now - _writingSince >= LagInMilliseconds) _reader.Conflate();
+            if (connection.WhenSlow == SlowConsumer.Conflate && broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds) _reader.Conflate();
         }
 
         pump.CountDelivered(_writingMessages);
@@ -284,11 +287,11 @@ sealed class ConnectionWriter(Connection connection, Pump pump, SequenceClock cl
         if (_hasGivenUp) return false;
         if (connection.WhenSlow == SlowConsumer.SkipToLatest)
         {
-            connection.OnDropped(_reader.Skip(maxBacklog));
+            connection.OnDropped(_reader.Skip(MaxBacklog));
             return true;
         }
 
-        if (connection.WhenSlow == SlowConsumer.Conflate && _reader.TryCompact(maxBacklog, LargestCompaction, out var leftOut))
+        if (connection.WhenSlow == SlowConsumer.Conflate && _reader.TryCompact(MaxBacklog, LargestCompaction, out var leftOut))
         {
             connection.OnDropped(leftOut);
             return true;

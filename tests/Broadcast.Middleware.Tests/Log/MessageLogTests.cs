@@ -206,7 +206,7 @@ public sealed class MessageLogTests
     static Run Take(Cursor cursor, long lastSequence = long.MaxValue)
     {
         var leftOut = 0L;
-        return cursor.Take(lastSequence, ref leftOut);
+        return cursor.Take(lastSequence, 0, ref leftOut);
     }
 
     /// <summary>The sizes of the messages that are there.</summary>
