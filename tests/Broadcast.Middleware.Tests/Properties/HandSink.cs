@@ -37,14 +37,15 @@ sealed class HandSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IVal
         if (IsWriting) Violation ??= "Two writes at once.";
         if (Closed is not null) Violation ??= "A write after the close frame.";
         if (HasFailed) Violation ??= "A write after one that failed.";
-        if (Mode == WriteMode.Throws)
+        var mode = Mode;
+        if (mode == WriteMode.Throws)
         {
             HasFailed = true;
             throw new IOException("The peer is gone.");
         }
 
         onWrite?.Invoke(frames);
-        if (Mode == WriteMode.AtOnce) return default;
+        if (mode == WriteMode.AtOnce) return default;
         IsWriting = true;
         (_writing, _hash) = (frames, Hash(frames.Span));
         return new ValueTask(this, _write.Version);

@@ -43,7 +43,7 @@ public sealed class ScheduleTests
                 model.Run(schedule);
                 Assert.Equal(0, model.SlowConsumers);
             },
-            iter: 3_000 * Effort.Factor);
+            iter: 2_000 * Effort.Factor);
 
     [Fact]
     public void A_slow_consumer_gets_a_prefix_and_is_told()
@@ -56,7 +56,7 @@ public sealed class ScheduleTests
                 model.Run(schedule);
                 Interlocked.Add(ref slow, model.SlowConsumers);
             },
-            iter: 3_000 * Effort.Factor);
+            iter: 2_000 * Effort.Factor);
         Assert.True(slow > 0, "The schedules are too tame: nobody was slow.");
     }
 }
