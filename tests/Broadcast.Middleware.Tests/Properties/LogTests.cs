@@ -200,6 +200,80 @@ public sealed class LogTests
         await Task.WhenAll(reading).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
     }
 
+    [Fact]
+    public async Task A_reader_at_the_end_of_a_block_sees_the_message_that_came_just_before_the_next_block()
+    {
+        var count = 300_000 * Effort.Factor;
+        var log = new MessageLog(new SequenceClock(), int.MaxValue);
+        var cursor = new Cursor(log, null!, null);
+        var reading = Crowd.Start(() =>
+        {
+            for (var next = 0; next < count;)
+            {
+                if (!cursor.TryPeek(out var sequence)) continue;
+                Assert.Equal(next + 1, sequence);
+                for (var run = cursor.Take(long.MaxValue); !run.IsEmpty; next++) Frame.Next(ref run, out _);
+            }
+        });
+        for (var i = 0; i < count && !reading.IsCompleted; i++)
+        {
+            lock (log.Gate)
+            {
+                log.Append(MessageType.Binary, [], null);
+                // To rest twice in a row ends the block.
+                log.Rest();
+                log.Rest();
+            }
+        }
+
+        await reading.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task A_reader_takes_nothing_that_came_after_it_left()
+    {
+        var count = 200_000 * Effort.Factor;
+        var log = new MessageLog(new SequenceClock(), 1 << 20);
+        var current = default(Reader);
+        var ends = false;
+        var reading = Crowd.Start(() =>
+        {
+            for (var last = default(Reader); !Volatile.Read(ref ends);)
+            {
+                var reader = Volatile.Read(ref current);
+                if (reader is null || reader == last) continue;
+                while (!reader.Cursor.HasLeft)
+                {
+                    if (!reader.Cursor.TryPeek(out _)) continue;
+                    for (var run = reader.Cursor.Take(long.MaxValue); !run.IsEmpty; reader.Next++) Frame.Next(ref run, out _);
+                }
+
+                Assert.Equal(reader.End, reader.Next);
+                last = reader;
+                Volatile.Write(ref current, null);
+            }
+        });
+        var random = new Random(1);
+        for (var i = 0; i < count && !reading.IsCompleted; i++)
+        {
+            var reader = new Reader(log);
+            Volatile.Write(ref current, reader);
+            Thread.SpinWait(random.Next(20));
+            for (var before = random.Next(3); before >= 0; before--) Append();
+            reader.Leave();
+            Append();
+            while (Volatile.Read(ref current) is not null && !reading.IsCompleted) Thread.SpinWait(5);
+        }
+
+        Volatile.Write(ref ends, true);
+        await reading.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+
+        void Append()
+        {
+            lock (log.Gate) log.Append(MessageType.Binary, [], null);
+        }
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     static List<WeakReference> AppendAll(MessageLog log, int[] sizes, Reader[] readers)
     {
@@ -238,7 +312,7 @@ public sealed class LogTests
 
         public Cursor Cursor { get; }
 
-        public long Next { get; private set; }
+        public long Next { get; set; }
 
         public long End => _leftAt ?? _log.NextOffset;
 
@@ -247,8 +321,8 @@ public sealed class LogTests
             if (_leftAt is not null) return;
             lock (_log.Gate)
             {
-                Cursor.LeaveHere();
                 _leftAt = _log.NextOffset;
+                Cursor.LeaveHere();
             }
         }
 

@@ -18,6 +18,7 @@ public sealed class SliceTests
                 var peers = new List<Peer>();
                 var isChurning = false;
                 var refusals = 0;
+                var published = 0;
                 Exception? error = null;
                 var groups = _names.ToDictionary(name => name, _ => new HashSet<Peer>());
                 for (var i = 0; i < members; i++) Connect();
@@ -26,10 +27,7 @@ public sealed class SliceTests
                 for (var i = 0; i < 6; i++)
                 {
                     var name = _names[random.Next(_names.Length)];
-                    foreach (var peer in groups[name]) peer.Expected++;
-                    var payload = new byte[] { (byte)i };
-                    var result = stage.Broadcaster.Publish(new(payload, MessageType.Binary), Recipients.Group(name));
-                    Assert.Equal(groups[name].Count, result.LocalRecipients);
+                    Publish(name);
                     for (var turns = random.Next(4); turns > 0; turns--) stage.Pumps[0].RunTurn();
                 }
 
@@ -40,6 +38,14 @@ public sealed class SliceTests
                 {
                     Assert.Null(peer.Sink.Violation);
                     if (!peer.Sink.HasFailed) Assert.Equal(peer.Expected, peer.Got);
+                }
+
+                void Publish(string name)
+                {
+                    published++;
+                    foreach (var peer in groups[name]) peer.Expected++;
+                    var result = stage.Broadcaster.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
+                    Assert.Equal(groups[name].Count, result.LocalRecipients);
                 }
 
                 Peer Connect()
@@ -63,7 +69,7 @@ public sealed class SliceTests
                 {
                     var peer = peers[random.Next(peers.Count)];
                     var name = _names[random.Next(_names.Length)];
-                    switch (random.Next(4))
+                    switch (random.Next(5))
                     {
                         case 0:
                             if (groups[name].Add(peer)) refusals += Now(stage.Broadcaster.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
@@ -74,7 +80,10 @@ public sealed class SliceTests
                         case 2:
                             peer.Sink.Mode = WriteMode.Throws;
                             break;
-                        case 3 when peers.Count < 1_000:
+                        case 3 when published < 30:
+                            Publish(name);
+                            break;
+                        case 4 when peers.Count < 1_000:
                             Connect();
                             break;
                     }

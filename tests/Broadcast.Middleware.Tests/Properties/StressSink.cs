@@ -46,7 +46,7 @@ sealed class StressSink(Pace pace, int seed) : Sink, IValueTaskSource, IThreadPo
             case Pace.Soon when _random.Next(4) != 0:
                 ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
                 break;
-            case Pace.Slow when _random.Next(4) == 0:
+            case Pace.Slow when _random.Next(100) == 0:
                 _ = EndAfter(Task.Delay(_random.Next(1, 4)));
                 break;
             case Pace.Stuck when !_stuck.Task.IsCompleted:
