@@ -1,0 +1,83 @@
+using System.Net.WebSockets;
+using System.Threading.Tasks.Sources;
+
+namespace Broadcast.Middleware.Tests.Properties;
+
+/// <summary>What a delivery costs the garbage collector: nothing.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class AllocationTests
+{
+    const int Messages = 20_000;
+    const int PayloadBytes = 120;
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_publish_allocates_the_same_for_ten_connections_and_for_a_hundred(bool writesEndLater)
+    {
+        var ten = Measure(10, writesEndLater);
+        var hundred = Measure(100, writesEndLater);
+        var appended = (long)Messages * Frame.Size(PayloadBytes);
+        // The frames and their index, with room to spare in both.
+        Assert.InRange(ten, appended, appended * 2);
+        // Nine tenths of the deliveries cost less than a hundredth of a byte each.
+        Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
+    }
+
+    static long Measure(int connections, bool writesEndLater)
+    {
+        using var stage = new Stage();
+        var sinks = new CountingSink[connections];
+        for (var i = 0; i < connections; i++) stage.Connect(stage.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater));
+        stage.RunUntilIdle();
+        var message = new Message(new byte[PayloadBytes], MessageType.Binary);
+        var group = Recipients.Group("/g");
+        // The queues find their size.
+        Publish(2_000);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        Publish(Messages);
+        var allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        foreach (var sink in sinks) Assert.Equal((Messages + 2_000L) * Frame.Size(PayloadBytes), sink.Bytes);
+        return allocated;
+
+        void Publish(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                stage.Broadcaster.Publish(message, group);
+                stage.Pumps[0].RunUntilIdle();
+                if (!writesEndLater) continue;
+                foreach (var sink in sinks) sink.Complete();
+                stage.Pumps[0].RunUntilIdle();
+            }
+        }
+    }
+
+    sealed class CountingSink(bool endsLater) : Sink, IValueTaskSource
+    {
+        ManualResetValueTaskSourceCore<bool> _write;
+
+        public long Bytes { get; private set; }
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
+        {
+            Bytes += frames.Length;
+            return endsLater ? new ValueTask(this, _write.Version) : default;
+        }
+
+        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("Nobody closes it.");
+
+        public void Complete() => _write.SetResult(true);
+
+        void IValueTaskSource.GetResult(short token)
+        {
+            _write.GetResult(token);
+            _write.Reset();
+        }
+
+        ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _write.GetStatus(token);
+
+        void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+            _write.OnCompleted(continuation, state, token, flags);
+    }
+}

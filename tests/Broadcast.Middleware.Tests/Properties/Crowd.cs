@@ -1,0 +1,102 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Broadcast.Middleware.Tests.Properties;
+
+/// <summary>A broadcast with its own pumps, and publishers that note where each message went.</summary>
+sealed class Crowd : IDisposable
+{
+    readonly ConcurrentBag<Publisher> _publishers = [];
+    readonly List<(Connection Connection, StressSink Sink)> _members = [];
+    int _lastPublisher;
+    int _seed;
+
+    public Crowd(int maxBacklog)
+    {
+        var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
+        Broadcaster = new Broadcaster(options, new ConnectionRegistry(), TimeProvider.System, NullLogger.Instance, null);
+    }
+
+    public Broadcaster Broadcaster { get; }
+
+    public IReadOnlyList<(Connection Connection, StressSink Sink)> Members => _members;
+
+    public long Published => _publishers.Sum(publisher => publisher.Recipients);
+
+    public (Connection Connection, StressSink Sink) Connect(string home, Pace pace)
+    {
+        var sink = new StressSink(pace, ++_seed);
+        var connection = Broadcaster.Admit(new FakeRequest().Context, home)!;
+        connection.Writer.Open(sink);
+        Broadcaster.Attach(connection);
+        _members.Add((connection, sink));
+        return (connection, sink);
+    }
+
+    public Publisher NewPublisher()
+    {
+        var publisher = new Publisher(Broadcaster, Interlocked.Increment(ref _lastPublisher));
+        _publishers.Add(publisher);
+        return publisher;
+    }
+
+    /// <summary>Where each message stands, by its id.</summary>
+    public Dictionary<long, Entry> Ledger() => _publishers.SelectMany(publisher => publisher.Ledger).ToDictionary(entry => entry.Id);
+
+    public async Task AllIsDelivered() =>
+        await Eventually.True(() => _members.Sum(member => (long)member.Sink.Count) >= Published, TimeSpan.FromSeconds(60));
+
+    public async Task EverybodyGoes()
+    {
+        foreach (var (connection, _) in _members)
+        {
+            Broadcaster.Remove(connection);
+            await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal(0, Broadcaster.GroupCount);
+        Assert.Equal(0, Broadcaster.Connections.Count);
+        foreach (var (connection, sink) in _members)
+        {
+            Assert.Null(sink.Violation);
+            Assert.Equal(0, connection.Writer.Pump.Connections);
+        }
+    }
+
+    public void Dispose() => Broadcaster.Dispose();
+
+    public static Task Start(Action action) =>
+        Task.Factory.StartNew(action, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    public readonly record struct Entry(long Id, string? Group, ulong Epoch, long Offset, int Recipients);
+
+    /// <summary>One thread's. A message's id tells who published it, and the how-manieth it was.</summary>
+    public sealed class Publisher(Broadcaster broadcaster, int number)
+    {
+        readonly byte[] _payload = new byte[64];
+        int _last;
+
+        public List<Entry> Ledger { get; } = [];
+
+        public long Recipients { get; private set; }
+
+        public Entry Publish(string group) => Publish(Middleware.Recipients.Group(group), group);
+
+        public Entry PublishToAll() => Publish(Middleware.Recipients.All, "");
+
+        public Entry Send(string connectionId) => Publish(Middleware.Recipients.Connection(connectionId), null);
+
+        Entry Publish(Recipients recipients, string? group)
+        {
+            var id = ((long)number << 32) | (uint)++_last;
+            BitConverter.TryWriteBytes(_payload, id);
+            var length = 8 + (_last % 57);
+            var result = broadcaster.Publish(new(_payload.AsMemory(0, length), MessageType.Binary), recipients);
+            var position = result.Position.GetValueOrDefault();
+            var entry = new Entry(id, group, position.Epoch, position.Offset, result.LocalRecipients);
+            Ledger.Add(entry);
+            Recipients += result.LocalRecipients;
+            return entry;
+        }
+    }
+}

@@ -1,0 +1,50 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Properties;
+
+/// <summary>A real broadcast whose pumps and clock the test drives by hand.</summary>
+sealed class Stage : IDisposable
+{
+    readonly FakeTimeProvider _time = new();
+
+    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null)
+    {
+        Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new HandPump())];
+        var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
+        Broadcaster = new Broadcaster(options, registry ?? new ConnectionRegistry(), _time, NullLogger.Instance, null);
+    }
+
+    public HandPump[] Pumps { get; }
+
+    public Broadcaster Broadcaster { get; }
+
+    /// <summary>What <see cref="Broadcaster.Admit"/> does, but on a pump of the test's choice.</summary>
+    public Connection Admit(HandPump pump, string homeGroup, FakeRequest? request = null)
+    {
+        var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup);
+        Assert.True(Broadcaster.Connections.TryAdd(connection));
+        pump.Pump.AddConnection();
+        return connection;
+    }
+
+    public Connection Connect(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null)
+    {
+        var connection = Admit(pump, homeGroup, request);
+        connection.Writer.Open(sink);
+        Broadcaster.Attach(connection);
+        return connection;
+    }
+
+    public void Beat() => _time.Advance(TimeSpan.FromSeconds(3.75));
+
+    public void RunUntilIdle()
+    {
+        while (Array.Exists(Pumps, pump => pump.IsScheduled))
+        {
+            foreach (var pump in Pumps) pump.RunUntilIdle();
+        }
+    }
+
+    public void Dispose() => Broadcaster.Dispose();
+}
