@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
@@ -14,7 +13,7 @@ sealed class Crowd : IDisposable
     public Crowd(int maxBacklog)
     {
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
-        Broadcaster = new Broadcaster(options, new ConnectionRegistry(), TimeProvider.System, NullLogger.Instance, null);
+        Broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
     }
 
     public Broadcaster Broadcaster { get; }
@@ -26,7 +25,7 @@ sealed class Crowd : IDisposable
     public (Connection Connection, StressSink Sink) Connect(string home, Pace pace)
     {
         var sink = new StressSink(pace, ++_seed);
-        var connection = Broadcaster.Admit(new FakeRequest().Context, home)!;
+        var connection = Broadcaster.Admit(new FakeRequest().Context, home, out _)!;
         connection.Writer.Open(sink);
         Broadcaster.Attach(connection);
         _members.Add((connection, sink));
@@ -54,7 +53,7 @@ sealed class Crowd : IDisposable
             await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         }
 
-        Assert.Equal(0, Broadcaster.GroupCount);
+        Assert.Equal(0, Broadcaster.Groups.Count);
         Assert.Equal(0, Broadcaster.Connections.Count);
         foreach (var (connection, sink) in _members)
         {

@@ -106,7 +106,7 @@ public sealed class LogTests
                 {
                     while (cursor.TryPeek(out _))
                     {
-                        var run = cursor.Take(clock.Last);
+                        var run = cursor.Read(clock.Last);
                         while (!run.IsEmpty) got.Add(Frame.Next(ref run, out _).Span[0]);
                     }
                 }
@@ -183,7 +183,7 @@ public sealed class LogTests
                 }
 
                 Assert.Equal(next + 1, sequence);
-                var run = cursor.Take(index == 0 ? long.MaxValue : clock.Last);
+                var run = cursor.Read(index == 0 ? long.MaxValue : clock.Last);
                 while (!run.IsEmpty)
                 {
                     Assert.True(Payload.Is(Frame.Next(ref run, out _).Span, next, 4 + (next % 23)), $"Message {next}");
@@ -212,7 +212,7 @@ public sealed class LogTests
             {
                 if (!cursor.TryPeek(out var sequence)) continue;
                 Assert.Equal(next + 1, sequence);
-                for (var run = cursor.Take(long.MaxValue); !run.IsEmpty; next++) Frame.Next(ref run, out _);
+                for (var run = cursor.Read(long.MaxValue); !run.IsEmpty; next++) Frame.Next(ref run, out _);
             }
         });
         for (var i = 0; i < count && !reading.IsCompleted; i++)
@@ -245,7 +245,7 @@ public sealed class LogTests
                 while (!reader.Cursor.HasLeft)
                 {
                     if (!reader.Cursor.TryPeek(out _)) continue;
-                    for (var run = reader.Cursor.Take(long.MaxValue); !run.IsEmpty; reader.Next++) Frame.Next(ref run, out _);
+                    for (var run = reader.Cursor.Read(long.MaxValue); !run.IsEmpty; reader.Next++) Frame.Next(ref run, out _);
                 }
 
                 Assert.Equal(reader.End, reader.Next);
@@ -288,7 +288,7 @@ public sealed class LogTests
 
             foreach (var reader in readers)
             {
-                while (reader.Cursor.TryPeek(out _)) reader.Cursor.Take(long.MaxValue);
+                while (reader.Cursor.TryPeek(out _)) reader.Cursor.Read(long.MaxValue);
             }
         }
 
@@ -331,7 +331,7 @@ public sealed class LogTests
             while (runs-- > 0 && Cursor.TryPeek(out var sequence))
             {
                 if (sequence > lastSequence) return;
-                var run = Cursor.Take(lastSequence);
+                var run = Cursor.Read(lastSequence);
                 Assert.False(run.IsEmpty);
                 while (!run.IsEmpty)
                 {

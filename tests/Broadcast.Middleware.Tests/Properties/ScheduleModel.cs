@@ -138,7 +138,7 @@ sealed class ScheduleModel(
         peer.Lane.Members.Add(peer, new(peer, peer.Lane));
         peer.Connection = _stage.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        _stage.Broadcaster.Attach(peer.Connection);
+        Broadcaster.Attach(peer.Connection);
         Expect(peer.Connection.IsAttached, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
@@ -262,7 +262,7 @@ sealed class ScheduleModel(
         _stage.RunUntilIdle();
         foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
         CheckCounts();
-        Expect(_stage.Broadcaster.GroupCount == 0, "no group without members");
+        Expect(_stage.Broadcaster.Groups.Count == 0, "no group without members");
         Expect(_stage.Broadcaster.Connections.Count == 0, "no connection in the registry");
         Expect(_stage.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
@@ -271,7 +271,7 @@ sealed class ScheduleModel(
     {
         var registry = _stage.Broadcaster.Connections;
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
-        Expect(_stage.Broadcaster.GroupCount == _groups.Count, "the number of groups");
+        Expect(_stage.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
         foreach (var name in _names)
             Expect(registry.CountInGroup(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
@@ -327,7 +327,7 @@ sealed class ScheduleModel(
         public bool MayBeSlow { get; set; }
         public int Received { get; private set; }
         public int? ExpectedAtClose { get; set; }
-        public bool IsSlow => Connection.ClosingStatus == CloseStatus.TryAgainLater;
+        public bool IsSlow => Connection.Writer.ClosingStatus == CloseStatus.TryAgainLater;
 
         public void OnWrite(ReadOnlyMemory<byte> frames)
         {

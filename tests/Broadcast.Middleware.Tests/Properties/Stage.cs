@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Properties;
@@ -12,7 +11,7 @@ sealed class Stage : IDisposable
     {
         Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new HandPump())];
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
-        Broadcaster = new Broadcaster(options, registry ?? new ConnectionRegistry(), _time, NullLogger.Instance, null);
+        Broadcaster = Make.Broadcaster(options, registry ?? new ConnectionRegistry(), _time);
     }
 
     public HandPump[] Pumps { get; }

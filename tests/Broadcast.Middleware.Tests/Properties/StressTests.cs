@@ -148,7 +148,7 @@ public sealed class StressTests
             Assert.Equal(Range(1, sink.Ids.Count), sink.Ids.Select(id => ledger[id].Offset));
             AssertOrderOfEachPublisher(sink.Ids);
             if (sink.Count == total) continue;
-            Assert.Equal(CloseStatus.TryAgainLater, connection.ClosingStatus);
+            Assert.Equal(CloseStatus.TryAgainLater, connection.Writer.ClosingStatus);
             Assert.Equal(CloseStatus.TryAgainLater, sink.Closed);
         }
 
@@ -197,7 +197,7 @@ public sealed class StressTests
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         await crowd.AllIsDelivered();
         foreach (var name in _names) Assert.Equal(0, crowd.Broadcaster.Connections.CountInGroup(name));
-        Assert.Equal(1 + 4, crowd.Broadcaster.GroupCount);
+        Assert.Equal(1 + 4, crowd.Broadcaster.Groups.Count);
         await crowd.EverybodyGoes();
         var ledger = crowd.Ledger();
         var deliveries = new Dictionary<long, int>();

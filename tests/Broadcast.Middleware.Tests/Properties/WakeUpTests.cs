@@ -55,9 +55,9 @@ public sealed class WakeUpTests
             for (var i = 1; i <= rounds; i++)
             {
                 // The second waits for the end of the first one's write, and nothing else will wake the writer.
-                connection.Send(MessageType.Text, "a"u8);
+                connection.Send(Message.FromText("a"));
                 pump.Post(busy);
-                connection.Send(MessageType.Text, "b"u8);
+                connection.Send(Message.FromText("b"));
                 WaitFor(() => sink.Bytes, i * 6L);
             }
         });

@@ -1,0 +1,21 @@
+using System.Diagnostics.Metrics;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Broadcast.Middleware.Tests.Properties;
+
+/// <summary>Parts of the engine without an app around them.</summary>
+static class Make
+{
+    static readonly IMeterFactory _meters = new ServiceCollection().AddMetrics().BuildServiceProvider().GetRequiredService<IMeterFactory>();
+
+    public static Broadcaster Broadcaster(BroadcastOptions options, IConnectionRegistry registry, TimeProvider time) =>
+        new("", options, registry, null, time, _meters, NullLogger.Instance, null);
+
+    /// <summary>Takes frames without leaving out what has been replaced.</summary>
+    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue)
+    {
+        var leftOut = 0L;
+        return cursor.Take(lastSequence, 0, ref leftOut).Frames;
+    }
+}
