@@ -232,7 +232,7 @@ public sealed class LogTests
     [Fact]
     public async Task A_reader_takes_nothing_that_came_after_it_left()
     {
-        var count = 200_000 * Effort.Factor;
+        var count = 50_000 * Effort.Factor;
         var log = new MessageLog(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;

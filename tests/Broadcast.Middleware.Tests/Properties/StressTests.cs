@@ -166,6 +166,7 @@ public sealed class StressTests
         foreach (var (connection, _) in crowd.Members.ToArray())
         {
             var random = new Random(threads.Count);
+            var publisher = crowd.NewPublisher();
             threads.Add(Crowd.Start(() =>
             {
                 for (var n = 0; n < rounds; n++)
@@ -173,6 +174,7 @@ public sealed class StressTests
                     // Two names for four threads: mostly they make a group and remove it, and often two meet at that.
                     var name = _names[random.Next(2)];
                     Assert.True(Now(crowd.Broadcaster.JoinAsync(connection.Id, name, default)));
+                    if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);
                     Assert.True(Now(crowd.Broadcaster.LeaveAsync(connection.Id, name, default)));
                 }
 

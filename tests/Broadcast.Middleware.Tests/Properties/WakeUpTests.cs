@@ -64,6 +64,45 @@ public sealed class WakeUpTests
     }
 
     [Fact]
+    public async Task What_is_published_while_the_writer_looks_through_many_groups_arrives_in_order()
+    {
+        const int GroupCount = 300;
+        var rounds = 20_000 * Effort.Factor;
+        using var runner = new SpinningThread();
+        using var stage = new Stage();
+        var ids = new List<byte>();
+        var count = 0;
+        var sink = new HandSink(frames =>
+        {
+            Wire.Read(frames.Span, (_, payload) => ids.Add(payload[0]));
+            Volatile.Write(ref count, ids.Count);
+        });
+        var connection = new Connection(stage.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
+        var groups = new Groups(stage.Broadcaster.Clock, 1 << 20);
+        for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}", groups));
+        connection.Writer.Open(sink);
+        var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
+        Publish(other, 0);
+        WaitFor(() => Volatile.Read(ref count), 1);
+        await Crowd.Start(() =>
+        {
+            var random = new Random(1);
+            for (var i = 0; i < rounds; i++)
+            {
+                // Now it looks; and whichever end it began at, it must not see the second message and overlook the first.
+                Publish(other, 0);
+                for (var delay = random.Next(1_000); delay > 0; delay--) Volatile.Read(ref count);
+                Publish(i % 2 == 0 ? one : last, 1);
+                Publish(i % 2 == 0 ? last : one, 2);
+                WaitFor(() => Volatile.Read(ref count), 1 + ((i + 1) * 3));
+            }
+        });
+        Assert.Equal(Enumerable.Range(0, rounds).SelectMany(_ => new byte[] { 0, 1, 2 }), ids.Skip(1));
+
+        static void Publish(Group group, byte id) => group.Publish(MessageType.Binary, [id], null, 0);
+    }
+
+    [Fact]
     public async Task No_wake_up_is_lost_on_the_thread_pool()
     {
         var pump = new Pump(static work => ThreadPool.UnsafeQueueUserWorkItem(work, preferLocal: false));
