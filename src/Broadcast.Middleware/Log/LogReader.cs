@@ -32,7 +32,8 @@ sealed class LogReader(SequenceClock clock)
         if (Volatile.Read(ref _arrivals) is null) return;
         for (var arrival = Interlocked.Exchange(ref _arrivals, null); arrival is not null; arrival = arrival.Next)
         {
-            if (!_isClosed && !arrival.Cursor.HasLeft) Add(arrival.Cursor);
+            if (_isClosed || arrival.Cursor.HasLeft) arrival.Cursor.Release();
+            else Add(arrival.Cursor);
         }
     }
 
@@ -57,9 +58,10 @@ sealed class LogReader(SequenceClock clock)
     public bool IsBehindBy(long bytes)
     {
         Admit();
-        foreach (var cursor in _cursors.AsSpan(0, _count))
+        for (var i = _count - 1; i >= 0; i--)
         {
-            if (cursor.Behind > bytes) return true;
+            if (_cursors[i].HasLeft) RemoveAt(i);
+            else if (_cursors[i].Behind > bytes) return true;
         }
 
         return false;
@@ -149,6 +151,7 @@ sealed class LogReader(SequenceClock clock)
         _cursors[index] = _cursors[--_count];
         _cursors[_count] = null!;
         cursor.Slice?.Remove(cursor);
+        cursor.Release();
     }
 
     sealed record Arrival(Cursor Cursor, Arrival? Next);

@@ -16,6 +16,7 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
 
     const int MostEntries = LargestBlock / Block.EntrySize; // The index of tiny messages is no larger than the largest block.
 
+    readonly long _capacity = (long)capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     readonly Dictionary<string, (WeakReference<Block> Block, int Index)>? _newestOfKey = conflates ? new(StringComparer.Ordinal) : null;
     Block _tail = new(0, 1, 0);
@@ -108,7 +109,7 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
         while (_behind.TryPeek(out var oldest))
         {
             var alive = oldest.Block.TryGetTarget(out var block);
-            if (alive && lastByte - oldest.LastByte <= capacity) break;
+            if (alive && lastByte - oldest.LastByte <= _capacity) break;
             if (alive) block!.Link(Block.Cut);
             _behind.Dequeue();
         }

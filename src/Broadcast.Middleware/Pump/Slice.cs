@@ -35,7 +35,7 @@ sealed class Slice(Pump pump) : PumpItem
             hole = _next;
         }
 
-        Move(_cursors.Count - 1, hole);
+        if (hole < _cursors.Count - 1) Move(_cursors.Count - 1, hole);
         _cursors.RemoveAt(_cursors.Count - 1);
     }
 

@@ -1,11 +1,10 @@
 using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Each shows a fault that is still there, first at its smallest.</summary>
+/// <summary>Faults that were found once, each at its smallest.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class FaultTests
 {
@@ -19,7 +18,7 @@ public sealed class FaultTests
         var connection = stage.Connect(stage.Pumps[0], "/a", new HandSink(frames => Wire.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         stage.RunUntilIdle();
         Publish("/a", 1); // The pump is told, and has not yet looked.
-        Assert.True(connection.Join("/b", GroupsOf(stage.Broadcaster)));
+        Assert.True(connection.Join("/b"));
         Publish("/b", 2);
         Publish("/a", 3);
         stage.RunUntilIdle();
@@ -66,16 +65,6 @@ public sealed class FaultTests
         stage.RunUntilIdle();
         Assert.Equal((1, WebSocketCloseStatus.NormalClosure), (sink.Writes, sink.Closed));
     }
-
-    [Fact]
-    public void Order_holds_from_the_moment_of_a_join() =>
-        Gen.Select(Gen.Int[1, 3], ScheduleTests.Schedules).Sample(
-            (pumps, schedule) =>
-            {
-                using var model = new ScheduleModel(pumps, maxBacklog: 64 << 20);
-                model.Run(schedule);
-            },
-            iter: 1_000 * Effort.Factor);
 
     [Fact]
     public async Task A_member_that_left_and_came_back_can_leave_again_in_the_last_turn_of_a_pass()
@@ -132,7 +121,7 @@ public sealed class FaultTests
             stage.RunUntilIdle();
         }
 
-        Assert.Null(connection.ClosingStatus);
+        Assert.Null(connection.Writer.ClosingStatus);
     }
 
     [Fact]
@@ -218,7 +207,7 @@ public sealed class FaultTests
         using var stage = new Stage(maxBacklog: 200_000);
         var connection = Stalled(stage);
         var blocks = Flood(stage, connection);
-        Assert.Equal(CloseStatus.TryAgainLater, connection.ClosingStatus);
+        Assert.Equal(CloseStatus.TryAgainLater, connection.Writer.ClosingStatus);
         stage.RunUntilIdle();
         GC.Collect();
 
@@ -233,9 +222,15 @@ public sealed class FaultTests
         var registry = new InterleavingRegistry();
         using var stage = new Stage(registry: registry);
         var connection = stage.Connect(stage.Pumps[0], "/home", new HandSink());
-        // Another thread leaves between the join's two steps.
-        registry.AfterJoin = () => stage.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken).AsTask().GetAwaiter().GetResult();
+        // Another thread leaves between the join's two steps, or as soon as it can.
+        var leaving = Task.CompletedTask;
+        registry.AfterJoin = () =>
+        {
+            leaving = Task.Run(() => stage.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken).AsTask());
+            leaving.Wait(100);
+        };
         await stage.Broadcaster.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
+        await leaving;
         Assert.Equal(connection.IsIn("/g") ? 1 : 0, registry.CountInGroup("/g"));
         if (connection.IsIn("/g")) Assert.True(await stage.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken));
     }
@@ -252,7 +247,7 @@ public sealed class FaultTests
     [MethodImpl(MethodImplOptions.NoInlining)]
     static List<WeakReference> JoinAndLeave(Stage stage, Connection connection, int times)
     {
-        var groups = GroupsOf(stage.Broadcaster);
+        var groups = stage.Broadcaster.Groups;
         var cursors = new List<WeakReference>();
         for (var i = 0; i < times; i++)
         {
@@ -278,7 +273,7 @@ public sealed class FaultTests
         stage.Connect(stage.Pumps[0], "/g", watcher);
         stage.RunUntilIdle();
         stage.Broadcaster.Publish(new(new byte[100_000], MessageType.Binary), Recipients.Group("/g"));
-        Assert.True(connection.Join("/g", GroupsOf(stage.Broadcaster)));
+        Assert.True(connection.Join("/g"));
         stage.RunUntilIdle();
         for (var i = 0; i < 500; i++)
         {
@@ -288,9 +283,6 @@ public sealed class FaultTests
 
         return payloads;
     }
-
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_groups")]
-    static extern ref Groups GroupsOf(Broadcaster broadcaster);
 
     sealed class InterleavingRegistry : IConnectionRegistry
     {

@@ -29,11 +29,7 @@ readonly record struct Operation(Step Step, int A, int B, int C, int Size);
 /// </summary>
 /// <param name="pumps">How many.</param>
 /// <param name="maxBacklog">As in the options.</param>
-/// <param name="settlesJoins">Whether the pump sees each join at once.</param>
-/// <param name="leaversMayBeSlow">Whether one that has left a group may be closed for what is published there afterwards.</param>
-/// <param name="allowsGapBeforeClose">Whether one that is closed by the app, and then too slow, may miss messages without being told.</param>
-sealed class ScheduleModel(
-    int pumps, int maxBacklog, bool settlesJoins = false, bool leaversMayBeSlow = false, bool allowsGapBeforeClose = false) : IDisposable
+sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 {
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c"];
@@ -133,7 +129,7 @@ sealed class ScheduleModel(
 
     void Connect(HandPump pump, string home, bool opens, WriteMode mode)
     {
-        var peer = new Peer { Request = new FakeRequest(), Pump = pump, MaxBacklog = maxBacklog, AllowsGapBeforeClose = allowsGapBeforeClose, Faults = _faults };
+        var peer = new Peer { Request = new FakeRequest(), Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
         peer.Sink = new HandSink(peer.OnWrite) { Mode = mode };
         peer.Lane.Members.Add(peer, new(peer, peer.Lane));
         peer.Connection = _stage.Admit(pump, home, peer.Request);
@@ -206,10 +202,10 @@ sealed class ScheduleModel(
         foreach (var stay in group.Members.Values) stay.NoteBacklog();
         foreach (var stay in group.Left)
         {
-            if (leaversMayBeSlow || stay.LacksSomething) stay.NoteBacklog();
+            if (stay.LacksSomething) stay.NoteBacklog();
         }
 
-        group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10);
+        group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
         foreach (var (member, stay) in group.Members)
         {
             stay.End = group.Bytes;
@@ -233,7 +229,6 @@ sealed class ScheduleModel(
 
     void Settle(Peer peer)
     {
-        if (settlesJoins) peer.Pump.RunUntilIdle();
     }
 
     /// <summary>Lets everything end that can, then checks what must be true once nothing goes on any more.</summary>
@@ -314,7 +309,6 @@ sealed class ScheduleModel(
         public required FakeRequest Request { get; init; }
         public required HandPump Pump { get; init; }
         public required int MaxBacklog { get; init; }
-        public required bool AllowsGapBeforeClose { get; init; }
         public required List<string> Faults { get; init; }
         public Connection Connection { get; set; } = null!;
         public HandSink Sink { get; set; } = null!;
@@ -364,7 +358,7 @@ sealed class ScheduleModel(
             }
             else if (ExpectedAtClose is { } atLeast)
             {
-                if (Received < atLeast && !Sink.HasFailed && !(AllowsGapBeforeClose && MayBeSlow)) Faults.Add($"Closed after {Received} of {atLeast} messages");
+                if (Received < atLeast && !Sink.HasFailed) Faults.Add($"Closed after {Received} of {atLeast} messages");
                 if (Sink.Closed != WebSocketCloseStatus.NormalClosure && !Sink.HasFailed && !IsRemoved) Faults.Add("No close frame");
             }
             else

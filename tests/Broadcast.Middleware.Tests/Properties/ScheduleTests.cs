@@ -39,7 +39,7 @@ public sealed class ScheduleTests
         Gen.Select(Gen.Int[1, 3], Schedules).Sample(
             (pumps, schedule) =>
             {
-                using var model = new ScheduleModel(pumps, maxBacklog: 64 << 20, settlesJoins: true);
+                using var model = new ScheduleModel(pumps, maxBacklog: 64 << 20);
                 model.Run(schedule);
                 Assert.Equal(0, model.SlowConsumers);
             },
@@ -52,7 +52,7 @@ public sealed class ScheduleTests
         Gen.Select(Gen.Int[1, 3], Gen.Int[1_024, 100_000], Schedules).Sample(
             (pumps, maxBacklog, schedule) =>
             {
-                using var model = new ScheduleModel(pumps, maxBacklog, settlesJoins: true, leaversMayBeSlow: true, allowsGapBeforeClose: true);
+                using var model = new ScheduleModel(pumps, maxBacklog);
                 model.Run(schedule);
                 Interlocked.Add(ref slow, model.SlowConsumers);
             },

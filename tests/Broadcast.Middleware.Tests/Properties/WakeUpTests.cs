@@ -78,8 +78,9 @@ public sealed class WakeUpTests
             Volatile.Write(ref count, ids.Count);
         });
         var connection = new Connection(stage.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
-        var groups = new Groups(stage.Broadcaster.Clock, 1 << 20);
-        for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}", groups));
+        var groups = stage.Broadcaster.Groups;
+        Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
+        for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}"));
         connection.Writer.Open(sink);
         var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
         Publish(other, 0);
@@ -99,7 +100,7 @@ public sealed class WakeUpTests
         });
         Assert.Equal(Enumerable.Range(0, rounds).SelectMany(_ => new byte[] { 0, 1, 2 }), ids.Skip(1));
 
-        static void Publish(Group group, byte id) => group.Publish(MessageType.Binary, [id], null, 0);
+        static void Publish(Group group, byte id) => group.Publish(new Message(new[] { id }, MessageType.Binary), null, 0);
     }
 
     [Fact]
