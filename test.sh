@@ -1,17 +1,42 @@
 #!/usr/bin/env bash
 # Builds and runs every test. What the tests need beside the .NET SDK is installed from Debian's packages where it is missing.
 # A skipped test counts as a failure: here, everything can run.
+#   ./test.sh                    the tests
+#   ./test.sh --fuzz [SECONDS]   fuzzes what a client can send, for 300 seconds if not told otherwise
+#   ./test.sh --soak [MINUTES]   2,000 clients that come and go, a tenth of them slow, for 5 minutes if not told otherwise
 set -euo pipefail
 cd "$(dirname "$0")"
+
+install() {
+  [ $# -gt 0 ] || return 0
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+case ${1:-} in
+  --soak)
+    dotnet build tests/Broadcast.Soak --configuration Release
+    exec dotnet tests/Broadcast.Soak/bin/Release/net10.0/Broadcast.Soak.dll samples/WebDemo/bin/Release/net10.0/WebDemo.dll "${2:-5}"
+    ;;
+  --fuzz)
+    command -v afl-fuzz >/dev/null || install afl++
+    dotnet tool restore
+    rm -rf artifacts/fuzz artifacts/fuzz-findings
+    dotnet publish tests/Broadcast.Fuzz --configuration Release --output artifacts/fuzz
+    dotnet sharpfuzz artifacts/fuzz/Broadcast.Middleware.dll
+    export AFL_SKIP_BIN_CHECK=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_UI=1 AFL_NO_AFFINITY=1
+    afl-fuzz -i tests/Broadcast.Fuzz/corpus -o artifacts/fuzz-findings -t 5000 -m none -V "${2:-300}" -- dotnet artifacts/fuzz/Broadcast.Fuzz.dll
+    findings=$(find artifacts/fuzz-findings/default/crashes artifacts/fuzz-findings/default/hangs -name 'id:*' | wc -l)
+    echo "$(sed -n 's/^execs_done *: *//p' artifacts/fuzz-findings/default/fuzzer_stats) inputs, $findings findings"
+    exit $((findings > 0))
+    ;;
+esac
 
 missing=()
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 [ -x /usr/bin/chromium ] || missing+=(chromium)
-if [ ${#missing[@]} -gt 0 ]; then
-  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-  $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+install "${missing[@]}"
 
 dotnet build Broadcast.sln --configuration Release
 dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts

@@ -13,7 +13,7 @@ static class HeaderTarget
     {
         var (host, origin) = Split(input);
         var request = new DefaultHttpContext().Request;
-        request.Host = new HostString(host);
+        request.Headers.Host = host;
         request.Headers.Origin = origin;
         if (!OwnHostOnly.Allows(request)) return;
         // Whoever is let in named the host.
