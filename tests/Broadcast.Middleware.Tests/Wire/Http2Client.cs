@@ -1,0 +1,67 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Tests.Wire;
+
+/// <summary>One HTTP/2 connection, without TLS, and WebSockets on it (RFC 8441).</summary>
+sealed class Http2Client : IDisposable
+{
+    readonly BroadcastApp _app;
+    readonly HttpMessageInvoker _invoker;
+    Socket? _socket;
+
+    public Http2Client(BroadcastApp app)
+    {
+        _app = app;
+        _invoker = new HttpMessageInvoker(new SocketsHttpHandler { ConnectCallback = ConnectAsync });
+    }
+
+    /// <summary>By the framework's own client.</summary>
+    public async Task<ClientWebSocket> OpenAsync(string path = "/ws")
+    {
+        var webSocket = new ClientWebSocket();
+        webSocket.Options.HttpVersion = HttpVersion.Version20;
+        webSocket.Options.HttpVersionPolicy = HttpVersionPolicy.RequestVersionExact;
+        await webSocket.ConnectAsync(new Uri($"ws://127.0.0.1:{_app.Port}{path}"), _invoker, TestContext.Current.CancellationToken);
+        return webSocket;
+    }
+
+    /// <summary>With every byte of the WebSocket in one's own hands; in its group when the task ends.</summary>
+    public async Task<RawClient> OpenRawAsync(string path = "/ws")
+    {
+        var request = Request(HttpMethod.Connect, path);
+        request.Headers.Protocol = "websocket";
+        request.Headers.Add("Sec-WebSocket-Version", "13");
+        var response = await _invoker.SendAsync(request, TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        var client = new RawClient(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
+        await client.JoinedAsync();
+        return client;
+    }
+
+    public Task<HttpResponseMessage> GetAsync(string path = "/ws") =>
+        _invoker.SendAsync(Request(HttpMethod.Get, path), TestContext.Current.CancellationToken);
+
+    /// <summary>The connection vanishes, and all that is on it.</summary>
+    public void Reset()
+    {
+        _socket!.LingerState = new LingerOption(true, 0);
+        _socket.Dispose();
+    }
+
+    public void Dispose() => _invoker.Dispose();
+
+    HttpRequestMessage Request(HttpMethod method, string path) => new(method, $"http://127.0.0.1:{_app.Port}{path}")
+    {
+        Version = HttpVersion.Version20,
+        VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+    };
+
+    async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
+    {
+        _socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        await _socket.ConnectAsync(context.DnsEndPoint, cancellationToken);
+        return new NetworkStream(_socket, ownsSocket: true);
+    }
+}
