@@ -1,0 +1,104 @@
+using System.Reflection;
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Tests.Diagnostics;
+
+public sealed class LogTests
+{
+    // In hexadecimal digits only, so that it can stand anywhere.
+    const string Distinctive = "d15714c71fe";
+
+    [Fact]
+    public void Every_line_has_an_id_of_its_own()
+    {
+        var ids = typeof(BroadcastLog).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
+            .Select(method => method.GetCustomAttribute<LoggerMessageAttribute>())
+            .OfType<LoggerMessageAttribute>()
+            .Select(attribute => attribute.EventId)
+            .ToList();
+
+        Assert.True(ids.Count > 5, "The attributes were not found.");
+        Assert.Equal(ids, ids.Distinct());
+        Assert.DoesNotContain(ids, id => id <= 0);
+    }
+
+    /// <summary>The scope that the host puts around each request names its path; whether it is shown, the app decides.</summary>
+    [Fact]
+    public async Task Nothing_a_client_wrote_is_ever_in_a_line()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            TestUsers.Add,
+            map: app => app.MapBroadcast("/{room}").Use((context, next) =>
+                context.Text.StartsWith("fail", StringComparison.Ordinal) ? throw new InvalidOperationException("boom") : next(context)),
+            options: options => (options.MaxMessageBytes, options.MaxSmallFragments, options.MaxMessagesPerSecond) = (1_000, 5, 10));
+        (string, string?)[] headers =
+        [
+            ("Origin", null), ("User-Agent", Distinctive), ("X-Custom", Distinctive), ("Cookie", $"a={Distinctive}"),
+            ("Sec-WebSocket-Protocol", Distinctive), TestUsers.As(Distinctive),
+        ];
+
+        // Refused.
+        await TryAsync(403, ("Origin", $"https://{Distinctive}.example"));
+        await TryAsync(426, ("Sec-WebSocket-Version", Distinctive));
+        await TryAsync(400, ("Sec-WebSocket-Key", Distinctive));
+        await TryAsync(400, ("Upgrade", Distinctive));
+        await using (var client = await RawClient.ConnectAsync(app))
+            Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}%0D%0A{Distinctive}", headers)).Status);
+        await using (var client = await RawClient.ConnectAsync(app))
+            Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
+
+        // Let in, and ended in every way a client can bring about.
+        await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
+        await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
+        await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));
+        await EndAsync([.. Enumerable.Repeat(ClientFrame.OfText(Distinctive), 50)]);
+        await EndAsync([.. Enumerable.Range(0, 10).Select(i => ClientFrame.Make(i == 0 ? ClientFrame.Text : 0, "d15714c71fe"u8, fin: false))]);
+        await EndAsync(ClientFrame.Make(ClientFrame.Text, "d15714c71fe"u8, mask: false));
+        await EndAsync(ClientFrame.Make(ClientFrame.Text, "d15714c71fe"u8, rsv: 4));
+        await EndAsync(ClientFrame.Make(ClientFrame.Text, [.. "d15714c71fe"u8, 0xFF]));
+        await EndAsync(ClientFrame.Make(ClientFrame.Close, [0, 1, .. "d15714c71fe"u8]));
+        await EndAsync(ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, 0xFF, .. "d15714c71fe"u8]));
+        await EndAsync(ClientFrame.Make(ClientFrame.Ping, "d15714c71fe"u8, fin: false));
+        await using (var lost = await OpenAsync())
+        {
+            await lost.SendAsync(ClientFrame.OfText(Distinctive));
+            lost.Reset();
+        }
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        var lines = app.Logs.GetSnapshot().Where(record => record.Category == "Broadcast").ToList();
+        Assert.True(lines.Count > 25, $"Not much was logged: {lines.Count} lines.");
+        Assert.All(lines, record =>
+        {
+            Assert.DoesNotContain(Distinctive, record.Message, StringComparison.OrdinalIgnoreCase);
+            Assert.DoesNotContain(Distinctive, record.Exception?.ToString() ?? "", StringComparison.OrdinalIgnoreCase);
+            foreach (var (_, value) in record.StructuredState ?? []) Assert.DoesNotContain(Distinctive, value ?? "", StringComparison.OrdinalIgnoreCase);
+        });
+        // What clients do is logged at Debug; the filter's failure is the app's.
+        Assert.All(lines, record => Assert.Equal(record.Exception?.Message == "boom" ? LogLevel.Error : LogLevel.Debug, record.Level));
+        Assert.Single(lines, record => record.Level == LogLevel.Error);
+
+        async Task TryAsync(int status, params (string, string?)[] own)
+        {
+            await using var client = await RawClient.ConnectAsync(app);
+            Assert.Equal(status, (await client.HandshakeAsync($"/{Distinctive}", [.. headers, .. own])).Status);
+        }
+
+        async Task<RawClient> OpenAsync()
+        {
+            var client = await RawClient.ConnectAsync(app);
+            Assert.Equal(101, (await client.HandshakeAsync($"/{Distinctive}", headers)).Status);
+            return client;
+        }
+
+        async Task EndAsync(params ReadOnlyMemory<byte>[] frames)
+        {
+            await using var client = await OpenAsync();
+            await client.SendAsync(frames);
+            await Client.ClosedWithAsync(client);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+using System.Diagnostics.Metrics;
+using System.Text.RegularExpressions;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Diagnostics;
+
+/// <summary>docs/metrics.md says what there is, all of it and no more.</summary>
+public sealed partial class MetricsDocumentationTests
+{
+    static readonly string[] Lines = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "metrics.md"));
+
+    [Fact]
+    public async Task It_lists_every_instrument()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        var factory = app.Services.GetRequiredService<IMeterFactory>();
+        var instruments = new List<string>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, _) =>
+        {
+            if (ReferenceEquals(instrument.Meter.Scope, factory) && instrument.Meter.Name == BroadcastMetrics.MeterName) instruments.Add(instrument.Name);
+        };
+        listener.Start();
+
+        Assert.Equal(instruments.Order(), FirstColumn().Where(name => name.StartsWith("broadcast.", StringComparison.Ordinal)).Order());
+    }
+
+    [Fact]
+    public void It_lists_every_reason_for_which_a_connection_ends() => Assert.Equal(
+        Enum.GetValues<EndReason>().Select(BroadcastMetrics.Tag).Order(),
+        FirstColumn().Where(name => !name.StartsWith("broadcast.", StringComparison.Ordinal)).Order());
+
+    [Fact]
+    public void It_lists_every_reason_for_which_a_handshake_is_refused()
+    {
+        var paragraph = string.Join(' ', Lines.SkipWhile(line => !line.Contains("of a refused handshake", StringComparison.Ordinal)));
+        Assert.Equal(
+            Enum.GetValues<RefusalReason>().Where(reason => reason != RefusalReason.None).Select(BroadcastMetrics.Tag).Order(),
+            Quoted().Matches(paragraph).Select(match => match.Groups[1].Value).Where(name => name != "reason").Order());
+    }
+
+    static IEnumerable<string> FirstColumn() => Lines.Select(line => TableRow().Match(line)).Where(match => match.Success).Select(match => match.Groups[1].Value);
+
+    [GeneratedRegex(@"^\| `([a-z_.]+)` \|")]
+    private static partial Regex TableRow();
+
+    [GeneratedRegex("`([a-z_]+)`")]
+    private static partial Regex Quoted();
+}

@@ -1,0 +1,391 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Diagnostics;
+
+/// <summary>Each reason is provoked as it would happen, with another connection there that stays, and has to be counted once.</summary>
+public sealed class MetricsTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public Task Closed_by_peer() => EndsAsync("closed_by_peer", (_, client) => Client.LeaveAsync(client));
+
+    [Fact]
+    public Task Closed_by_app() => EndsAsync("closed_by_app", async (app, client) =>
+    {
+        await app.Broadcaster.CloseAsync(IdOf(app, "it"), cancellationToken: Token);
+        await Client.ClosedWithAsync(client);
+    });
+
+    [Fact]
+    public Task Closed_by_app_when_a_filter_does_it() => EndsAsync(
+        "closed_by_app",
+        (_, client) => SendAndCloseAsync(client, 4000),
+        map: app => app.MapBroadcast("/ws").Use((context, _) =>
+        {
+            context.Close((WebSocketCloseStatus)4000);
+            return Task.CompletedTask;
+        }));
+
+    [Fact]
+    public Task Closed_by_app_when_a_connect_filter_does_not_let_it_in() => EndsAsync(
+        "closed_by_app",
+        async (_, client) => Assert.Equal(1008, await Client.ClosedWithAsync(client)),
+        map: app => app.MapBroadcast("/ws").UseConnect((context, next) => context.Connection.UserId == "it" ? Task.CompletedTask : next(context)));
+
+    [Fact]
+    public Task Lost() => EndsAsync("lost", (_, client) =>
+    {
+        client.Reset();
+        return Task.CompletedTask;
+    });
+
+    [Fact]
+    public Task Protocol_error() => EndsAsync("protocol_error", async (_, client) =>
+    {
+        await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "not masked"u8, mask: false));
+        Assert.Equal(1002, await Client.ClosedWithAsync(client));
+    });
+
+    [Fact]
+    public Task Message_too_big() => EndsAsync(
+        "message_too_big",
+        async (_, client) =>
+        {
+            await client.SendAsync(ClientFrame.OfText(new string('x', 101)));
+            Assert.Equal(1009, await Client.ClosedWithAsync(client));
+        },
+        options => options.MaxMessageBytes = 100);
+
+    [Fact]
+    public Task Message_too_big_in_fragments() => EndsAsync(
+        "message_too_big",
+        async (_, client) =>
+        {
+            for (var i = 0; i <= 5; i++) await client.SendAsync(ClientFrame.Make(i == 0 ? ClientFrame.Text : ClientFrame.Continuation, "x"u8, fin: false));
+            Assert.Equal(1009, await Client.ClosedWithAsync(client));
+        },
+        options => options.MaxSmallFragments = 5);
+
+    [Fact]
+    public Task Rate_limited() => EndsAsync(
+        "rate_limited",
+        async (_, client) =>
+        {
+            await client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three"));
+            Assert.Equal(1008, await Client.ClosedWithAsync(client));
+        },
+        options => options.MaxMessagesPerSecond = 1);
+
+    [Fact]
+    public async Task First_message_timeout()
+    {
+        var time = new FakeTimeProvider();
+        await EndsAsync(
+            "first_message_timeout",
+            async (_, client) =>
+            {
+                time.Advance(TimeSpan.FromSeconds(13));
+                Assert.Equal(1008, await Client.ClosedWithAsync(client));
+            },
+            options => (options.FirstMessageTimeout, options.KeepAliveInterval) = (TimeSpan.FromSeconds(10), Timeout.InfiniteTimeSpan),
+            time: time,
+            prepare: async other =>
+            {
+                await other.SendAsync(ClientFrame.OfText("I speak"));
+                await other.ReadFrameAsync();
+            });
+    }
+
+    [Fact]
+    public Task Slow_consumer() => EndsAsync("slow_consumer", async (app, client) =>
+    {
+        for (var i = 0; i < 200; i++) await app.Broadcaster.PublishAsync(new byte[32 * 1024], Recipients.Connection(IdOf(app, "it")), Token);
+        Assert.Equal(1013, await Client.ClosedWithAsync(client));
+    });
+
+    [Fact]
+    public async Task Keep_alive_timeout()
+    {
+        var time = new FakeTimeProvider();
+        await EndsAsync(
+            "keep_alive_timeout",
+            async (app, client) =>
+            {
+                var (id, pings) = (IdOf(app, "it"), 0);
+                // What is published takes the way of the pings, so that a beat has been seen when it comes.
+                await Assert.ThrowsAsync<LineEndedException>(async () =>
+                {
+                    for (var i = 0; i < 20; i++)
+                    {
+                        time.Advance(TimeSpan.FromSeconds(3));
+                        await app.Broadcaster.PublishAsync("beat", Recipients.Connection(id), Token);
+                        while ((await client.ReadFrameAsync()).Opcode == ClientFrame.Ping) pings++;
+                    }
+                });
+                // It has been asked, and has not answered.
+                Assert.Equal(1, pings);
+            },
+            options => (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(10)),
+            time: time,
+            stays: false);
+    }
+
+    [Fact]
+    public async Task Send_timeout()
+    {
+        var time = new FakeTimeProvider();
+        await EndsAsync(
+            "send_timeout",
+            async (app, client) =>
+            {
+                using var meters = new Meters(app);
+                await Stall.FillAsync(app, meters, IdOf(app, "it"));
+                time.Advance(TimeSpan.FromSeconds(13));
+                Assert.Equal(LineEnd.Reset, await client.ReadEndAsync());
+            },
+            options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan,
+            time: time);
+    }
+
+    [Fact]
+    public Task Failed() => EndsAsync(
+        "failed",
+        (_, client) => SendAndCloseAsync(client, 1011),
+        map: app => app.MapBroadcast("/ws").Use((_, _) => throw new InvalidOperationException("boom")));
+
+    [Fact]
+    public async Task Authentication_expired()
+    {
+        var time = new FakeTimeProvider();
+        await EndsAsync(
+            "authentication_expired",
+            async (_, client) =>
+            {
+                time.Advance(TimeSpan.FromMinutes(2));
+                Assert.Equal(1008, await Client.ClosedWithAsync(client));
+            },
+            options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan,
+            time: time,
+            headers: TestUsers.Until(time.GetUtcNow() + TimeSpan.FromMinutes(1)));
+    }
+
+    [Fact]
+    public Task Shutting_down() => EndsAsync(
+        "shutting_down",
+        async (app, client) =>
+        {
+            app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+            Assert.Equal(1001, await Client.ClosedWithAsync(client));
+        },
+        stays: false);
+
+    [Fact]
+    public async Task Refused_handshakes_are_counted_by_reason()
+    {
+        var registry = new FaultyRegistry();
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddSingleton<IConnectionRegistry>(registry);
+            },
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (3, 1, 2));
+        using var meters = new Meters(app);
+        var expected = new Dictionary<string, long>();
+
+        await RefusedAsync("bad_request", 426, ("Sec-WebSocket-Version", "12"));
+        await RefusedAsync("origin", 403, ("Origin", "https://evil.example"));
+        registry.OnAdd = static _ => false;
+        await RefusedAsync("registry", 503);
+        registry.OnAdd = static _ => true;
+        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await RefusedAsync("max_connections_per_user", 429, TestUsers.As("ann"));
+        await using var two = await Client.OpenAsync(app);
+        await RefusedAsync("max_connections_per_address", 429);
+        await using var more = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
+        using var moreMeters = new Meters(more);
+        await using var full = await Client.OpenAsync(more);
+        Assert.Equal(503, (await Client.TryAsync(more)).Status);
+        Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
+        await using var late = await RawClient.ConnectAsync(app);
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        Assert.Equal(503, (await late.HandshakeAsync()).Status);
+        expected["shutting_down"] = 1;
+
+        Assert.Equal(expected, meters.ByReason(Meters.Refused));
+        Assert.Equal(
+            Enum.GetValues<RefusalReason>().Where(reason => reason != RefusalReason.None).Select(BroadcastMetrics.Tag).Order(),
+            expected.Keys.Append("max_connections").Order());
+        foreach (var client in new[] { ann, two }) await Client.ClosedWithAsync(client);
+        await Eventually.True(() => meters.Sum(Meters.Connections) == 0);
+
+        async Task RefusedAsync(string reason, int status, params (string, string?)[] headers)
+        {
+            Assert.Equal(status, (await Client.TryAsync(app, headers)).Status);
+            expected[reason] = 1;
+            Assert.Equal(expected, meters.ByReason(Meters.Refused));
+        }
+    }
+
+    [Fact]
+    public async Task Messages_are_counted_where_they_come_in_once_where_they_are_published_and_for_each_who_gets_them()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        using var meters = new Meters(app);
+        var clients = new List<RawClient>();
+        for (var i = 0; i < 3; i++) clients.Add(await Client.OpenAsync(app));
+        Assert.Equal(3, meters.Sum(Meters.Connections));
+
+        for (var i = 0; i < 5; i++) await clients[0].SendAsync(ClientFrame.OfText("from a client"));
+        foreach (var client in clients)
+        {
+            for (var i = 0; i < 5; i++) await client.ReadFrameAsync();
+        }
+
+        for (var i = 0; i < 7; i++) await app.Broadcaster.PublishAsync("from the app", cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("to nobody", Recipients.Group("/nobody"), Token);
+        foreach (var client in clients)
+        {
+            for (var i = 0; i < 7; i++) await client.ReadFrameAsync();
+            await Client.IsThereAsync(client);
+        }
+
+        Assert.Equal(5, meters.Sum(Meters.Received));
+        Assert.Equal(13, meters.Sum(Meters.Published));
+        Assert.Equal(36, meters.Delivered);
+        Assert.Equal(0, meters.Sum(Meters.Dropped));
+        foreach (var client in clients) await Client.LeaveAsync(client);
+        await Eventually.True(() => meters.Sum(Meters.Connections) == 0);
+        Assert.Equal(3, meters.Sum(Meters.Ended));
+    }
+
+    [Fact]
+    public async Task Latency_is_measured_while_somebody_listens_and_only_then()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddSingleton<TimeProvider>(time), options: options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
+        using var meters = new Meters(app);
+        await using var client = await Client.OpenAsync(app);
+        var clock = app.Services.GetRequiredKeyedService<Broadcaster>("").Clock;
+        await PublishAsync();
+        Assert.Equal(0, clock.Timestamp);
+
+        using (var latency = meters.Latency())
+        {
+            for (var i = 0; i < 3; i++) await PublishAsync();
+            await Client.IsThereAsync(client);
+            var measured = latency.GetMeasurementSnapshot();
+            Assert.Equal(3, measured.Count);
+            Assert.All(measured, measurement => Assert.Equal(0, measurement.Value));
+            Assert.NotEqual(0, clock.Timestamp);
+        }
+
+        Assert.Equal(0, clock.Timestamp);
+
+        async Task PublishAsync()
+        {
+            await app.Broadcaster.PublishAsync("hello", cancellationToken: Token);
+            await client.ReadFrameAsync();
+        }
+    }
+
+    [Fact]
+    public async Task Latency_is_the_time_a_message_has_waited()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                Stall.SmallSendBuffers(builder);
+                builder.Services.AddSingleton<TimeProvider>(time);
+            },
+            options: options => options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
+        using var meters = new Meters(app);
+        using var latency = meters.Latency();
+        await using var client = await Stall.OpenAsync(app);
+        var filled = await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
+        await app.Broadcaster.PublishAsync("waits", cancellationToken: Token);
+
+        time.Advance(TimeSpan.FromSeconds(3));
+        for (var i = 0; i < filled; i++) await client.ReadFrameAsync();
+
+        Assert.Equal("waits", (await client.ReadFrameAsync()).Text);
+        Assert.Equal(3, latency.LastMeasurement!.Value);
+    }
+
+    [Fact]
+    public async Task Each_broadcast_has_a_meter_with_its_name()
+    {
+        var names = new List<object?>();
+        using var listener = new System.Diagnostics.Metrics.MeterListener();
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddBroadcast("second"),
+            map: app =>
+            {
+                app.MapBroadcast("/ws");
+                app.MapBroadcast("/second", "second");
+            });
+        var factory = app.Services.GetRequiredService<System.Diagnostics.Metrics.IMeterFactory>();
+        listener.InstrumentPublished = (instrument, _) =>
+        {
+            if (instrument is { Name: Meters.Connections } && ReferenceEquals(instrument.Meter.Scope, factory))
+                names.Add(Assert.Single(instrument.Meter.Tags!, tag => tag.Key == "broadcast.name").Value);
+        };
+        listener.Start();
+
+        Assert.Equal(new object?[] { "", "second" }, names.Order());
+    }
+
+    static string IdOf(BroadcastApp app, string user) => Assert.Single(app.Registry.OfUser(user)).Id;
+
+    static async Task SendAndCloseAsync(RawClient client, int code)
+    {
+        await client.SendAsync(ClientFrame.OfText("hello"));
+        Assert.Equal(code, await Client.ClosedWithAsync(client));
+    }
+
+    static async Task EndsAsync(
+        string reason,
+        Func<BroadcastApp, RawClient, Task> provoke,
+        Action<BroadcastOptions>? options = null,
+        Action<WebApplication>? map = null,
+        TimeProvider? time = null,
+        Func<RawClient, Task>? prepare = null,
+        bool stays = true,
+        params (string, string?)[] headers)
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                Stall.SmallSendBuffers(builder);
+                if (time is not null) builder.Services.AddSingleton(time);
+            },
+            map,
+            options);
+        using var meters = new Meters(app);
+        await using var other = stays ? await Client.OpenAsync(app, TestUsers.As("other")) : null;
+        if (prepare is not null) await prepare(other!);
+        await using var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
+        Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
+
+        await provoke(app, client);
+
+        await Eventually.True(() => meters.Sum(Meters.Ended) > 0 && app.Registry.Count == (stays ? 1 : 0));
+        Assert.Equal(new Dictionary<string, long> { [reason] = 1 }, meters.ByReason(Meters.Ended));
+        Assert.Equal(stays ? 1 : 0, meters.Sum(Meters.Connections));
+        if (other is null) return;
+        await Client.LeaveAsync(other);
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(0, meters.Sum(Meters.Connections));
+        Assert.Equal(2, meters.Sum(Meters.Ended));
+    }
+}

@@ -1,0 +1,127 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class AllowedOriginsTests
+{
+    [Theory]
+    [InlineData("http://example.com", "example.com")]
+    [InlineData("http://example.com", "example.com:80")]
+    [InlineData("http://example.com:8080", "example.com:8080")]
+    [InlineData("http://EXAMPLE.com", "example.COM")]
+    [InlineData("http://127.0.0.1:5000", "127.0.0.1:5000")]
+    [InlineData("http://[::1]:5000", "[::1]:5000")]
+    [InlineData("http://xn--bcher-kva.example", "xn--bcher-kva.example")]
+    public async Task A_page_of_the_requests_own_host_may_connect(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+
+    /// <summary>The proxy speaks https to the browser and http to the app.</summary>
+    [Theory]
+    [InlineData("https://example.com", "example.com")]
+    [InlineData("https://example.com", "example.com:443")]
+    [InlineData("https://example.com:8443", "example.com:8443")]
+    public async Task A_page_behind_a_proxy_that_ends_TLS_may_connect(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+
+    [Theory]
+    [InlineData("http://evil.example", "example.com")]
+    [InlineData("http://sub.example.com", "example.com")]
+    [InlineData("http://example.com.evil.example", "example.com")]
+    [InlineData("http://example.com:8080", "example.com")]
+    [InlineData("http://example.com", "example.com:8080")]
+    [InlineData("https://example.com", "example.com:80")]
+    [InlineData("null", "null")]
+    [InlineData("", "example.com")]
+    [InlineData("example.com", "example.com")]
+    [InlineData("//example.com", "example.com")]
+    [InlineData("ftp://example.com", "example.com")]
+    [InlineData("file://example.com", "example.com")]
+    [InlineData("http://example.com@evil.example", "example.com")]
+    [InlineData("http://example.com, http://evil.example", "example.com")]
+    [InlineData("%%%", "example.com")]
+    [InlineData("http://example.com\r\nOrigin: http://example.com", "example.com")]
+    [InlineData("http://example.com\r\nOrigin: http://evil.example", "example.com")]
+    [InlineData("http://evil.example\r\nOrigin: http://example.com", "example.com")]
+    public async Task Other_pages_and_what_is_no_origin_get_403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
+
+    [Theory]
+    [InlineData("https://friend.example", 101)]
+    [InlineData("https://FRIEND.example", 101)]
+    [InlineData("http://friend.example", 403)]
+    [InlineData("https://friend.example:444", 403)]
+    [InlineData("https://sub.friend.example", 403)]
+    [InlineData("http://localhost:3000", 101)]
+    [InlineData("http://localhost:3001", 403)]
+    [InlineData("http://localhost", 101)] // The handshake's host.
+    [InlineData("null", 403)]
+    public async Task Listed_origins_may_connect_and_no_others(string origin, int status) =>
+        Assert.Equal(status, await TryAsync(origin, "localhost", "https://friend.example", "http://localhost:3000"));
+
+    [Theory]
+    [InlineData("https://anyone.example")]
+    [InlineData("null")]
+    [InlineData("gibberish")]
+    public async Task A_star_lets_every_page_in(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
+
+    [Fact]
+    public async Task Null_may_connect_where_it_is_listed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
+
+    [Fact]
+    public async Task A_client_that_sends_no_origin_may_connect() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
+
+    [Fact]
+    public async Task A_refusal_is_logged_at_Debug_with_the_option_that_mends_it_and_without_the_origin()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+
+        var answer = await Client.TryAsync(app, ("Origin", "https://evil.example"));
+
+        Assert.Equal(403, answer.Status);
+        Assert.Null(answer["Retry-After"]);
+        Assert.Contains("AllowedOrigins", answer.Body, StringComparison.Ordinal);
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
+        Assert.Equal((LogLevel.Debug, "Broadcast"), (line.Level, line.Category));
+        Assert.Contains("403", line.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("evil.example", line.Message, StringComparison.Ordinal);
+        Assert.Equal(0, app.Registry.Count);
+    }
+
+    [Fact]
+    public async Task Origins_that_no_browser_sends_are_reported_when_the_app_starts()
+    {
+        var exception = await Assert.ThrowsAsync<OptionsValidationException>(() => BroadcastApp.StartAsync(options: options =>
+        {
+            options.AllowedOrigins.Add("https://example.com/");
+            options.AllowedOrigins.Add("https://fine.example");
+            options.AllowedOrigins.Add("example.com");
+        }));
+
+        Assert.Contains("'https://example.com/'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("'example.com'", exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("fine.example", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("*", true)]
+    [InlineData("null", true)]
+    [InlineData("https://example.com", true)]
+    [InlineData("http://localhost:3000", true)]
+    [InlineData("http://[::1]:3000", true)]
+    [InlineData("chrome-extension://abcdefghijklmnop", true)]
+    [InlineData("", false)]
+    [InlineData(" https://example.com", false)]
+    [InlineData("https://example.com/app", false)]
+    [InlineData("https://example.com:443", false)] // Browsers leave the default port out, so it would never match.
+    [InlineData("https://example.com?x", false)]
+    [InlineData("//example.com", false)]
+    [InlineData("https://", false)]
+    public void An_origin_is_a_scheme_a_host_and_perhaps_a_port(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.IsOrigin(text));
+
+    static async Task<int> TryAsync(string? origin, string host, params string[] allowed)
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options =>
+        {
+            foreach (var one in allowed) options.AllowedOrigins.Add(one);
+        });
+        return (await Client.TryAsync(app, ("Origin", origin), ("Host", host))).Status;
+    }
+}

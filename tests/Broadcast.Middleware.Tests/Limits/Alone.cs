@@ -1,0 +1,5 @@
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>For tests that need the machine for themselves.</summary>
+[CollectionDefinition(nameof(Alone), DisableParallelization = true)]
+public sealed class Alone;

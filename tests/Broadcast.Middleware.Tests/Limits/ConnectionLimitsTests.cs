@@ -1,0 +1,93 @@
+using System.Net;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class ConnectionLimitsTests
+{
+    [Theory]
+    [InlineData("192.0.2.1", "192.0.2.1", true)]
+    [InlineData("192.0.2.1", "192.0.2.2", false)]
+    [InlineData("192.0.2.1", "::ffff:192.0.2.1", true)]
+    [InlineData("::ffff:192.0.2.1", "::ffff:192.0.2.2", false)]
+    [InlineData("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true)]
+    [InlineData("2001:db8:0:1::1", "2001:db8:0:2::1", false)]
+    [InlineData("fe80::1%1", "fe80::2%2", true)]
+    [InlineData("::1", "127.0.0.1", false)]
+    public void One_IPv4_address_or_one_IPv6_network_of_64_bits_counts_as_one(string one, string other, bool same)
+    {
+        var limits = new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 });
+        var (first, second) = (limits.AddressOf(IPAddress.Parse(one)), limits.AddressOf(IPAddress.Parse(other)));
+
+        Assert.Equal(same, first!.Equals(second));
+        Assert.Equal(RefusalReason.None, limits.Enter(null, first));
+        Assert.Equal(same ? RefusalReason.MaxConnectionsPerAddress : RefusalReason.None, limits.Enter(null, second));
+    }
+
+    [Fact]
+    public void An_address_that_is_unknown_or_not_limited_is_not_counted()
+    {
+        Assert.Null(new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 }).AddressOf(null));
+        Assert.Null(new ConnectionLimits(new()).AddressOf(IPAddress.Loopback));
+    }
+
+    [Fact]
+    public void A_refused_one_is_not_counted_anywhere()
+    {
+        var limits = new ConnectionLimits(new() { MaxConnections = 3, MaxConnectionsPerUser = 1, MaxConnectionsPerAddress = 2 });
+        var (here, there) = (IPAddress.Parse("192.0.2.1"), IPAddress.Parse("192.0.2.2"));
+        Assert.Equal(RefusalReason.None, limits.Enter("ann", here));
+
+        for (var i = 0; i < 10; i++) Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("ann", here));
+
+        Assert.Equal(RefusalReason.None, limits.Enter("bob", here));
+        for (var i = 0; i < 10; i++) Assert.Equal(RefusalReason.MaxConnectionsPerAddress, limits.Enter("cy", here));
+        Assert.Equal(RefusalReason.None, limits.Enter("cy", there));
+        Assert.Equal(RefusalReason.MaxConnections, limits.Enter("dan", there));
+        limits.Leave("ann", here);
+        Assert.Equal(RefusalReason.None, limits.Enter("ann", here));
+    }
+
+    [Fact]
+    public void User_ids_are_told_apart_by_case()
+    {
+        var limits = new ConnectionLimits(new() { MaxConnectionsPerUser = 1 });
+        Assert.Equal(RefusalReason.None, limits.Enter("ann", null));
+        Assert.Equal(RefusalReason.None, limits.Enter("Ann", null));
+        Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("ann", null));
+    }
+
+    [Fact]
+    public void Counts_are_exact_whoever_comes_and_goes_at_the_same_time()
+    {
+        var limits = new ConnectionLimits(new() { MaxConnections = 6, MaxConnectionsPerUser = 3, MaxConnectionsPerAddress = 4 });
+        var addresses = Enumerable.Range(1, 3).Select(last => IPAddress.Parse($"192.0.2.{last}")).ToArray();
+        int inside = 0, most = 0;
+
+        Parallel.For(0, 50_000, i =>
+        {
+            var (user, address) = (i % 4 == 0 ? null : $"user{i % 4}", addresses[i % 3]);
+            if (limits.Enter(user, address) != RefusalReason.None) return;
+            var now = Interlocked.Increment(ref inside);
+            InterlockedMax(ref most, now);
+            Interlocked.Decrement(ref inside);
+            limits.Leave(user, address);
+        });
+
+        Assert.InRange(most, 1, 6);
+        // All places are free again, and no more than all.
+        for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter("user1", addresses[i]));
+        Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("user1", addresses[0]));
+        for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter(null, addresses[0]));
+        Assert.Equal(RefusalReason.MaxConnections, limits.Enter(null, addresses[1]));
+    }
+
+    static void InterlockedMax(ref int most, int value)
+    {
+        for (var seen = Volatile.Read(ref most); value > seen;)
+        {
+            var before = Interlocked.CompareExchange(ref most, value, seen);
+            if (before == seen) return;
+            seen = before;
+        }
+    }
+}

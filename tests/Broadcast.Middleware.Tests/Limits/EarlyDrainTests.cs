@@ -1,0 +1,33 @@
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class EarlyDrainTests
+{
+    /// <summary>It is admitted, and so one of those that are told; it is not in its group yet.</summary>
+    [Fact]
+    public async Task A_connection_that_a_connect_filter_keeps_waiting_is_told_too()
+    {
+        var release = new TaskCompletionSource();
+        await using var app = await BroadcastApp.StartAsync(
+            map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+            {
+                await release.Task;
+                await next(context);
+            }),
+            options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+        await using var client = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync()).Status);
+
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+
+        Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
+        release.SetResult();
+        await client.SendAsync(ClientFrame.OfClose(1001));
+        await client.ReadEndAsync();
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+}

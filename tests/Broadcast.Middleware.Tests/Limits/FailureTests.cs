@@ -1,0 +1,141 @@
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>What the app's own code throws ends the connection it was called for, is logged once, and harms nobody else.</summary>
+public sealed class FailureTests
+{
+    const string Boom = "boom";
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_connect_filter_that_throws(bool beforeNext)
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+        {
+            if (!beforeNext) await next(context);
+            if (context.Connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            if (beforeNext) await next(context);
+        }));
+        await EndsWith1011Async(app, _ => Task.CompletedTask);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_message_filter_that_throws(bool atOnce)
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        {
+            if (!atOnce) await Task.Yield();
+            if (context.Connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            await next(context);
+        }));
+        await EndsWith1011Async(app, client => client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three")));
+    }
+
+    [Fact]
+    public async Task A_disconnect_filter_that_throws_is_logged_when_the_close_frames_have_been_exchanged()
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseDisconnect((context, next) =>
+            context.Connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : next(context)));
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+
+        await Client.LeaveAsync(bad);
+
+        await Eventually.True(() => app.Registry.Count == 1);
+        await AssertOneLineAsync(app);
+        await Client.IsThereAsync(good);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
+    }
+
+    [Fact]
+    public async Task A_registry_that_throws_when_a_connection_joins_its_group()
+    {
+        var registry = new FaultyRegistry
+        {
+            OnJoin = static (connection, _) => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true,
+        };
+        await using var app = await StartAsync(registry);
+        await EndsWith1011Async(app, _ => Task.CompletedTask);
+    }
+
+    [Fact]
+    public async Task A_registry_that_throws_when_a_connection_is_removed()
+    {
+        var registry = new FaultyRegistry
+        {
+            OnRemove = static connection =>
+            {
+                if (connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            },
+        };
+        await using var app = await StartAsync(registry);
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+
+        await Client.LeaveAsync(bad);
+
+        await AssertOneLineAsync(app);
+        await Client.IsThereAsync(good);
+        Assert.Equal(1, meters.Sum(Meters.Connections));
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
+    }
+
+    [Fact]
+    public async Task A_registry_that_throws_when_a_connection_is_added_ends_that_request()
+    {
+        var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
+        await using var app = await StartAsync(registry);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+
+        Assert.Equal(500, (await Client.TryAsync(app, TestUsers.As("bad"))).Status);
+
+        // The server's own line: there is no connection yet.
+        await AssertOneLineAsync(app);
+        await Client.IsThereAsync(good);
+        Assert.Equal(1, app.Registry.Count);
+    }
+
+    static async Task EndsWith1011Async(BroadcastApp app, Func<RawClient, Task> provoke)
+    {
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await bad.HandshakeAsync("/ws", TestUsers.As("bad"))).Status);
+
+        await provoke(bad);
+
+        Assert.Equal(1011, await Client.ClosedWithAsync(bad));
+        await Eventually.True(() => app.Registry.Count == 1);
+        await AssertOneLineAsync(app);
+        Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Ended));
+        await good.SendAsync(ClientFrame.OfText("still here"));
+        Assert.Equal("still here", (await good.ReadFrameAsync()).Text);
+    }
+
+    static async Task AssertOneLineAsync(BroadcastApp app)
+    {
+        await Eventually.True(() => Errors().Any());
+        Assert.Equal(Boom, Assert.Single(Errors()).Exception?.Message);
+
+        IEnumerable<FakeLogRecord> Errors() => app.Logs.GetSnapshot().Where(record => record.Level >= LogLevel.Error);
+    }
+
+    static Task<BroadcastApp> StartAsync(FaultyRegistry? registry = null, Action<WebApplication>? map = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            if (registry is not null) builder.Services.AddSingleton<IConnectionRegistry>(registry);
+        },
+        map);
+}

@@ -1,0 +1,30 @@
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>The default registry, behind calls that can be made to refuse or to throw.</summary>
+sealed class FaultyRegistry : IConnectionRegistry
+{
+    readonly ConnectionRegistry _inner = new();
+
+    public Func<IBroadcastConnection, bool> OnAdd { get; set; } = static _ => true;
+    public Action<IBroadcastConnection> OnRemove { get; set; } = static _ => { };
+    public Func<IBroadcastConnection, string, bool> OnJoin { get; set; } = static (_, _) => true;
+
+    public int Count => _inner.Count;
+    public IEnumerable<IBroadcastConnection> Connections => _inner.Connections;
+
+    public bool TryAdd(IBroadcastConnection connection) => OnAdd(connection) && _inner.TryAdd(connection);
+
+    public bool Remove(IBroadcastConnection connection)
+    {
+        var removed = _inner.Remove(connection);
+        OnRemove(connection);
+        return removed;
+    }
+
+    public bool TryJoin(IBroadcastConnection connection, string group) => OnJoin(connection, group) && _inner.TryJoin(connection, group);
+    public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
+    public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
+    public IEnumerable<IBroadcastConnection> OfUser(string userId) => _inner.OfUser(userId);
+    public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
+    public int CountInGroup(string group) => _inner.CountInGroup(group);
+}

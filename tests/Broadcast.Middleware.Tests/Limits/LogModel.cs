@@ -1,0 +1,105 @@
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Broadcast.Middleware.Tests.Wire;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>Logs with one reader, what was published to them, and what the reader got or was told that it was spared.</summary>
+sealed class LogModel
+{
+    // Only its id matters here.
+    static readonly Connection Reading = new(
+        new ServiceCollection().AddLogging().AddBroadcast().Services.BuildServiceProvider().GetRequiredKeyedService<Broadcaster>(""),
+        new Pump(static _ => { }), new DefaultHttpContext(), "/ws");
+
+    readonly List<(int Number, int Log, string? Key, int Size)> _published = [];
+    readonly SequenceClock _clock = new();
+    readonly MessageLog[] _logs;
+    readonly Cursor[] _cursors;
+    readonly bool[] _hasLeft;
+
+    public LogModel(int logs, int capacity)
+    {
+        Reader = new(_clock);
+        _logs = [.. Enumerable.Range(0, logs).Select(_ => new MessageLog(_clock, capacity, conflates: true))];
+        _cursors = [.. _logs.Select(log =>
+        {
+            lock (log.Gate) return new Cursor(log, Reading.Writer, new Slice(Reading.Writer.Pump));
+        })];
+        _hasLeft = new bool[logs];
+        foreach (var cursor in _cursors) Reader.Add(cursor);
+    }
+
+    public LogReader Reader { get; }
+
+    public List<int> Got { get; } = [];
+
+    public long LeftOut { get; set; }
+
+    public void Publish(int log, string? key, int size, bool isForReader = true)
+    {
+        var number = _published.Count;
+        var payload = Numbered.Make(number, size);
+        lock (_logs[log].Gate) _logs[log].Append(MessageType.Binary, payload, isForReader ? null : new Exclusions(Reading.Id), key);
+        _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
+    }
+
+    /// <summary>False if there was nothing.</summary>
+    public bool Take(long lastSequence = long.MaxValue)
+    {
+        var isThere = Reader.TryTake(lastSequence, out var run, out var leftOut);
+        LeftOut += leftOut;
+        for (var frames = run.Frames; !frames.IsEmpty;) Got.Add(Numbered.Read(Frame.Next(ref frames, out _).ToArray()));
+        return isThere;
+    }
+
+    public void TakeAll()
+    {
+        while (Take()) { }
+    }
+
+    public void Leave(int log)
+    {
+        lock (_logs[log].Gate) _cursors[log].LeaveHere();
+        _hasLeft[log] = true;
+    }
+
+    /// <summary>What a stalled reader's writer does when it finds it so far behind.</summary>
+    public bool TryCompact(long bytes, int largest)
+    {
+        if (!Reader.TryCompact(bytes, largest, out var leftOut)) return false;
+        LeftOut += leftOut;
+        return true;
+    }
+
+    /// <summary>The bytes of a log that wait and have not been replaced.</summary>
+    public int Waiting(int log)
+    {
+        var waiting = _published.Where(message => message.Log == log && (Got is [] || message.Number > Got[^1])).ToList();
+        return waiting.Where(message => message.Key is null || waiting.Last(other => other.Key == message.Key) == message).Sum(message => message.Size);
+    }
+
+    /// <summary>In order, nothing twice, and what is missing was counted.</summary>
+    public void AssertCounted()
+    {
+        Assert.Equal(Got, Got.Order().Distinct());
+        Assert.Empty(Got.Except(ForReader().Select(message => message.Number)));
+        Assert.Equal(ForReader().Count() - Got.Count, LeftOut);
+    }
+
+    /// <summary>And what is missing was replaced.</summary>
+    public void AssertConflated()
+    {
+        AssertCounted();
+        var got = Got.ToHashSet();
+        foreach (var key in ForReader().GroupBy(message => (message.Log, message.Key)))
+        {
+            if (key.Key.Key is null) Assert.All(key, message => Assert.Contains(message.Number, got));
+            else Assert.Contains(key.Last().Number, got);
+        }
+    }
+
+    public void AssertGotAll() => Assert.Equal(ForReader().Select(message => message.Number), Got);
+
+    IEnumerable<(int Number, int Log, string? Key, int Size)> ForReader() => _published.Where(message => message.Log >= 0);
+}

@@ -1,0 +1,201 @@
+using System.Net;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class MaxConnectionsTests
+{
+    [Fact]
+    public async Task More_than_MaxConnections_are_refused_with_503_until_one_leaves()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
+        await using var one = await Client.OpenAsync(app);
+        await using var two = await Client.OpenAsync(app);
+
+        var answer = await Client.TryAsync(app);
+
+        Assert.Equal(503, answer.Status);
+        Assert.True(int.Parse(answer["Retry-After"]!, System.Globalization.CultureInfo.InvariantCulture) > 0);
+        Assert.Null(answer["Sec-WebSocket-Accept"]);
+        Assert.NotEmpty(answer.Body);
+        Assert.Equal(2, app.Registry.Count);
+
+        await Client.LeaveAsync(one);
+        await Eventually.True(() => app.Registry.Count == 1);
+        await using var three = await Client.OpenAsync(app);
+        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        await Client.IsThereAsync(two);
+    }
+
+    [Fact]
+    public async Task A_client_that_vanishes_frees_its_place_too()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
+        for (var i = 0; i < 20; i++)
+        {
+            var client = await Client.OpenAsync(app);
+            Assert.Equal(503, (await Client.TryAsync(app)).Status);
+            client.Reset();
+            await Eventually.True(() => app.Registry.Count == 0);
+        }
+    }
+
+    [Fact]
+    public async Task A_user_with_MaxConnectionsPerUser_gets_429_and_others_and_the_anonymous_are_not_counted()
+    {
+        await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
+        await using var one = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var two = await Client.OpenAsync(app, TestUsers.As("ann"));
+
+        var answer = await Client.TryAsync(app, TestUsers.As("ann"));
+
+        Assert.Equal(429, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("MaxConnectionsPerUser", answer.Body, StringComparison.Ordinal);
+        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        for (var i = 0; i < 5; i++) Assert.Equal(101, (await Client.TryAsync(app)).Status);
+
+        await Client.LeaveAsync(one);
+        await Eventually.True(() => !app.Registry.OfUser("ann").Skip(1).Any());
+        await using var three = await Client.OpenAsync(app, TestUsers.As("ann"));
+    }
+
+    [Fact]
+    public async Task A_forwarded_address_is_not_believed_without_the_middleware_for_it()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnectionsPerAddress = 1);
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        var answer = await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+
+        Assert.Equal(429, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("MaxConnectionsPerAddress", answer.Body, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_address_that_a_known_proxy_forwards_counts()
+    {
+        await using var app = await StartBehindAsync(IPAddress.Loopback);
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
+        // The last one is the proxy's word; what stands before it is the client's.
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
+        await using var other = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+        await using var six = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8::1"));
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "2001:db8::2"))).Status);
+        await using var network = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8:0:1::1"));
+
+        await Client.LeaveAsync(client);
+        await Eventually.True(() => app.Registry.Count == 3);
+        await using var again = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+    }
+
+    [Fact]
+    public async Task The_address_that_an_unknown_proxy_forwards_does_not_count()
+    {
+        await using var app = await StartBehindAsync(IPAddress.Parse("10.1.2.3"));
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"))).Status);
+    }
+
+    [Fact]
+    public async Task Counts_are_exact_after_hundreds_have_come_and_gone_at_the_same_time()
+    {
+        const int Workers = 24, Rounds = 15, Most = 16, MostOfUser = 6;
+        await using var app = await BroadcastApp.StartAsync(
+            TestUsers.Add,
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (Most, MostOfUser, Most));
+        int opened = 0, full = 0, tooMany = 0, held = 0, mostHeld = 0;
+        var gate = new Lock();
+
+        await Task.WhenAll(Enumerable.Range(0, Workers).Select(ChurnAsync));
+
+        Assert.Equal(Workers * Rounds, opened + full + tooMany);
+        Assert.True(opened > Rounds, $"Hardly any was let in: {opened}.");
+        Assert.True(full + tooMany > 0, "No limit was ever reached.");
+        Assert.InRange(mostHeld, 1, Most);
+        await Eventually.True(() => app.Registry.Count == 0);
+
+        // As many places as at the beginning, for each user and for all.
+        var clients = new List<RawClient>();
+        foreach (var user in new[] { "user0", "user1" })
+        {
+            for (var i = 0; i < MostOfUser; i++) clients.Add(await Client.OpenAsync(app, TestUsers.As(user)));
+            Assert.Equal(429, (await Client.TryAsync(app, TestUsers.As(user))).Status);
+        }
+
+        while (clients.Count < Most) clients.Add(await Client.OpenAsync(app));
+        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        foreach (var client in clients) await client.DisposeAsync();
+
+        async Task ChurnAsync(int worker)
+        {
+            for (var round = 0; round < Rounds; round++)
+            {
+                await using var client = await RawClient.ConnectAsync(app);
+                switch ((await client.HandshakeAsync("/ws", TestUsers.As($"user{worker % 3}"))).Status)
+                {
+                    case 503:
+                        Interlocked.Increment(ref full);
+                        continue;
+                    case 429:
+                        Interlocked.Increment(ref tooMany);
+                        continue;
+                }
+
+                Interlocked.Increment(ref opened);
+                lock (gate) mostHeld = Math.Max(mostHeld, ++held);
+                if (round % 3 == 0) await client.JoinedAsync();
+                lock (gate) held--;
+                if (round % 2 == 0) client.Reset();
+                else await Client.LeaveAsync(client);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task A_registry_that_refuses_or_throws_gives_the_place_back()
+    {
+        var registry = new FaultyRegistry();
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddSingleton<IConnectionRegistry>(registry);
+            },
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (1, 1, 1));
+
+        registry.OnAdd = _ => throw new InvalidOperationException("The registry is broken.");
+        for (var i = 0; i < 3; i++) Assert.Equal(500, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        registry.OnAdd = _ => false;
+        for (var i = 0; i < 3; i++) Assert.Equal(503, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        registry.OnAdd = _ => true;
+        registry.OnRemove = _ => throw new InvalidOperationException("The registry is broken.");
+
+        for (var i = 0; i < 3; i++)
+        {
+            await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+            await Client.LeaveAsync(client);
+            await Eventually.True(() => app.Registry.Count == 0);
+        }
+    }
+
+    static Task<BroadcastApp> StartBehindAsync(IPAddress proxy) => BroadcastApp.StartAsync(
+        map: app =>
+        {
+            var options = new ForwardedHeadersOptions { ForwardedHeaders = ForwardedHeaders.XForwardedFor };
+            options.KnownIPNetworks.Clear();
+            options.KnownProxies.Clear();
+            options.KnownProxies.Add(proxy);
+            app.UseForwardedHeaders(options);
+            app.MapBroadcast("/ws");
+        },
+        options: options => options.MaxConnectionsPerAddress = 1);
+}

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class RateLimitTests
+{
+    [Fact]
+    public async Task A_burst_is_taken_and_what_exceeds_it_ends_the_connection_with_1008_and_no_other()
+    {
+        const int Rate = 2, Burst = 10;
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
+        using var meters = new Meters(app);
+        await using var greedy = await Client.OpenAsync(app);
+        await using var other = await Client.OpenAsync(app);
+        var started = Stopwatch.GetTimestamp();
+
+        await SendAsync(greedy, Burst);
+        for (var i = 0; i < Burst; i++) Assert.Equal(ClientFrame.Text, (await greedy.ReadFrameAsync()).Opcode);
+        await SendAsync(greedy, 100);
+
+        Assert.Equal(1008, await Client.ClosedWithAsync(greedy));
+        await Eventually.True(() => app.Registry.Count == 1);
+        var most = Burst + (Rate * Stopwatch.GetElapsedTime(started).TotalSeconds) + 1;
+        Assert.InRange(meters.Sum(Meters.Received), Burst, most);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["rate_limited"]);
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("MaxMessagesPerSecond", StringComparison.Ordinal));
+        Assert.Equal(LogLevel.Debug, line.Level);
+
+        // The other one has heard what was let through, and has a burst of its own.
+        for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
+        await SendAsync(other, Burst);
+        for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
+        await Client.IsThereAsync(other);
+    }
+
+    [Fact]
+    public async Task A_pause_earns_one_burst_and_no_more()
+    {
+        const int Rate = 4, Burst = 4;
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
+        using var meters = new Meters(app);
+        await using var client = await Client.OpenAsync(app);
+        // The pause itself, longer than it takes to earn two bursts.
+        await Task.Delay(TimeSpan.FromSeconds(2.2), TestContext.Current.CancellationToken);
+        var started = Stopwatch.GetTimestamp();
+
+        await SendAsync(client, 20);
+
+        Assert.Equal(1008, await Client.ClosedWithAsync(client));
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.InRange(meters.Sum(Meters.Received), Burst, Burst + (Rate * Stopwatch.GetElapsedTime(started).TotalSeconds) + 1);
+    }
+
+    [Fact]
+    public async Task At_the_allowed_rate_nothing_happens_however_long_it_goes_on()
+    {
+        const int Rate = 20;
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, 1));
+        await using var client = await Client.OpenAsync(app);
+
+        for (var i = 0; i < 30; i++)
+        {
+            await SendAsync(client, 1);
+            Assert.Equal("x", (await client.ReadFrameAsync()).Text);
+            await Task.Delay(TimeSpan.FromSeconds(1.3 / Rate), TestContext.Current.CancellationToken);
+        }
+
+        await Client.IsThereAsync(client);
+    }
+
+    [Fact]
+    public async Task Without_a_burst_of_its_own_the_limit_is_one_second_of_messages()
+    {
+        const int Rate = 25;
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessagesPerSecond = Rate);
+        await using var client = await Client.OpenAsync(app);
+
+        await SendAsync(client, Rate);
+
+        for (var i = 0; i < Rate; i++) Assert.Equal("x", (await client.ReadFrameAsync()).Text);
+        await Client.IsThereAsync(client);
+    }
+
+    /// <summary>In one write.</summary>
+    static Task SendAsync(RawClient client, int messages) =>
+        client.SendAsync(Enumerable.Repeat(ClientFrame.OfText("x"), messages).SelectMany(frame => frame).ToArray());
+}

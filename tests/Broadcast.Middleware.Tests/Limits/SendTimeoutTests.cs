@@ -1,0 +1,80 @@
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class SendTimeoutTests
+{
+    [Fact]
+    public async Task A_client_that_takes_nothing_is_cut_off_after_SendTimeout_though_its_backlog_is_small_and_no_ping_is_sent()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxConnections = 2);
+        using var meters = new Meters(app);
+        await using var stalled = await Stall.OpenAsync(app);
+        var id = Assert.Single(app.Registry.Connections).Id;
+        await using var healthy = await Client.OpenAsync(app);
+        await Stall.FillAsync(app, meters, id);
+
+        time.Advance(TimeSpan.FromSeconds(5));
+        await Client.IsThereAsync(healthy);
+        Assert.Equal(2, app.Registry.Count);
+        time.Advance(TimeSpan.FromSeconds(10));
+
+        await Eventually.True(() => app.Registry.Count == 1);
+        Assert.Equal(LineEnd.Reset, await stalled.ReadEndAsync());
+        await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
+        await Client.IsThereAsync(healthy);
+        await using var next = await Client.OpenAsync(app);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task A_client_that_reads_again_in_time_stays_and_has_missed_nothing()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        var id = Assert.Single(app.Registry.Connections).Id;
+
+        for (var round = 0; round < 3; round++)
+        {
+            var sent = await Stall.FillAsync(app, meters, id);
+            time.Advance(TimeSpan.FromSeconds(7));
+            for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
+        }
+
+        await Client.IsThereAsync(slow);
+    }
+
+    [Fact]
+    public async Task Without_SendTimeout_it_is_waited_for()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.SendTimeout = Timeout.InfiniteTimeSpan);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        var sent = await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
+
+        time.Advance(TimeSpan.FromHours(1));
+
+        for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
+        await Client.IsThereAsync(slow);
+    }
+
+    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, Action<BroadcastOptions> configure) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            Stall.SmallSendBuffers(builder);
+            builder.Services.AddSingleton<TimeProvider>(time);
+        },
+        options: options =>
+        {
+            options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            configure(options);
+        });
+}

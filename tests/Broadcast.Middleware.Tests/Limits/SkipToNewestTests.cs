@@ -1,0 +1,36 @@
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+public sealed class SkipToNewestTests
+{
+    /// <summary>Where only the present counts, the newest message is the one that must not be skipped: it may be the last for a while.</summary>
+    [Fact]
+    public async Task A_slow_client_gets_the_newest_message_even_if_nothing_follows_it()
+    {
+        const int Size = 1_000, Backlog = 64 * 1024;
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
+            (options.SlowConsumer, options.MaxBacklogBytes, options.MaxMessageBytes) = (SlowConsumer.SkipToLatest, Backlog, Size));
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
+
+        // One more than may wait, not counting the newest.
+        const int Last = (Backlog / (Size + 4)) + 1;
+        for (var i = 0; i <= Last; i++) await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: token);
+        await Eventually.True(() => meters.Sum(Meters.Dropped) > 0);
+        await app.Broadcaster.PublishAsync("some time later", cancellationToken: token);
+
+        var newest = -1;
+        ServerFrame frame;
+        while ((frame = await slow.ReadFrameAsync()).Opcode == ClientFrame.Binary)
+        {
+            if (!Stall.IsFiller(frame)) newest = Numbered.Read(frame.Payload);
+        }
+
+        Assert.Equal("some time later", frame.Text);
+        Assert.Equal(Last, newest);
+    }
+}

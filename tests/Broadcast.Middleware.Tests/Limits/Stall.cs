@@ -1,0 +1,50 @@
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>Clients that do not read, on lines that are soon full.</summary>
+static class Stall
+{
+    public const int SmallWindow = 4096;
+
+    /// <summary>More than a line with small buffers and the server's own buffer take.</summary>
+    public const int FillBytes = 512 * 1024;
+
+    const int FillMessage = 16 * 1024;
+
+    /// <summary>Makes the server's send buffers small, so that a client that does not read is noticed early.</summary>
+    public static void SmallSendBuffers(WebApplicationBuilder builder) => builder.Services.Configure<SocketTransportOptions>(sockets =>
+        sockets.CreateBoundListenSocket = endpoint =>
+        {
+            // What is accepted inherits it.
+            var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
+            socket.SendBufferSize = SmallWindow;
+            return socket;
+        });
+
+    public static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, receiveBuffer: SmallWindow);
+
+    /// <summary>Sends the connection alone so much that a write to it waits, and returns how many messages that took.</summary>
+    public static async Task<int> FillAsync(BroadcastApp app, Meters meters, string connectionId)
+    {
+        var before = meters.Delivered;
+        for (var sent = 1; ; sent++)
+        {
+            await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), TestContext.Current.CancellationToken);
+            var started = TimeProvider.System.GetTimestamp();
+            while (meters.Delivered < before + sent)
+            {
+                // Nothing tells that a write waits, other than that it takes so long.
+                if (TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromMilliseconds(300)) return sent;
+                await Task.Delay(5, TestContext.Current.CancellationToken);
+            }
+        }
+    }
+
+    /// <summary>Whether it is one of those messages.</summary>
+    public static bool IsFiller(ServerFrame frame) => frame.Payload.Length == FillMessage;
+}
