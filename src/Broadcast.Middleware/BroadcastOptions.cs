@@ -71,7 +71,8 @@ public sealed class BroadcastOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// How long a write to a connection may make no progress before the connection is cut off. Default 10 seconds. Range 1 second to
+    /// How long one write to a connection may take before the connection is cut off. A write has 64 KiB at most, or is one larger message;
+    /// it ends when the server has room for more. Default 10 seconds. Range 1 second to
     /// 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to wait for ever.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);

@@ -143,7 +143,7 @@ sealed class Connection : IBroadcastConnection
     public void Send(Message message)
     {
         var lane = _lane ?? OpenLane();
-        lock (lane.Gate) lane.Append(message.Type, message.Payload.Span, null, message.Key);
+        lock (lane.Gate) lane.Append(message, null);
         Writer.Pump.Post(Writer);
     }
 
@@ -152,7 +152,7 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships)
         {
             if (_lane is { } open) return open;
-            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Options.MaxBacklogBytes, WhenSlow == SlowConsumer.Conflate);
+            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.LogCapacity);
             lock (lane.Gate) Writer.Arrive(new Cursor(lane, Writer, null));
             return _lane = lane;
         }
@@ -233,6 +233,7 @@ sealed class Connection : IBroadcastConnection
     public void End()
     {
         lock (Writer) _hasEnded = true;
+        _authorization?.Dispose();
         _closeTimer?.Dispose();
     }
 

@@ -38,6 +38,9 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(11, LogLevel.Information, "Saying goodbye to {Count} connections within {DrainTimeout}.")]
     public partial void Draining(int count, TimeSpan drainTimeout);
 
+    [LoggerMessage(12, LogLevel.Error, "The connection registry failed to list the connections: nobody is told that the app ends.")]
+    public partial void DrainFailed(Exception exception);
+
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
 }

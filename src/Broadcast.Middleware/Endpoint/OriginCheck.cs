@@ -27,7 +27,7 @@ sealed class OriginCheck
     {
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
-        return origin.Count == 1 && (_allowed.Contains(origin[0]!) || IsOwn(origin[0]!, request.Host));
+        return origin.Count == 1 && (_allowed.Contains(origin[0]!) || IsOwn(origin[0]!, new HostString(request.Headers.Host.ToString())));
     }
 
     /// <summary>
@@ -37,8 +37,8 @@ sealed class OriginCheck
     static bool IsOwn(string origin, HostString host)
     {
         if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")) return false;
-        var own = HostString.FromUriComponent(uri);
-        return string.Equals(own.Host, host.Host, StringComparison.OrdinalIgnoreCase) && uri.Port == (host.Port ?? PortOf(uri.Scheme));
+        // Both as they were sent, in ASCII: HttpRequest.Host would decode internationalized names, and throws at what is none.
+        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase) && uri.Port == (host.Port ?? PortOf(uri.Scheme));
     }
 
     static int PortOf(string scheme) => scheme == "https" ? 443 : 80;

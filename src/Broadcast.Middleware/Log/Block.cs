@@ -5,7 +5,7 @@ namespace Broadcast.Middleware;
 /// One writer at a time (under its log's lock); any number of readers, which take none.
 /// </summary>
 /// <remarks>
-/// Readers see an entry only after <see cref="Count"/> counts it; what it says does not change afterwards. Once <see cref="Next"/> is set,
+/// Readers see an entry only after <see cref="Count"/> counts it, and it never changes afterwards. Once <see cref="Next"/> is set,
 /// the count is final. Nobody counts references: a block that no cursor stands on, or before, is garbage.
 /// </remarks>
 sealed class Block
@@ -20,6 +20,7 @@ sealed class Block
 
     readonly byte[] _data;
     Entry[] _entries;
+    string?[]? _keys; // Few broadcasts have keys.
     int _count;
     Block? _next;
 
@@ -43,11 +44,11 @@ sealed class Block
 
     public Block? Next => Volatile.Read(ref _next);
 
+    /// <summary>Where in the next block a reader goes on: at its start, but after a block that was made for one reader.</summary>
+    public int NextIndex { get; private set; }
+
     /// <summary>Whether some message in here is not for everyone; read it after <see cref="Count"/>.</summary>
     public bool HasExclusions { get; private set; }
-
-    /// <summary>Whether some message in here has been replaced by a newer one with its key.</summary>
-    public bool HasSuperseded { get; private set; }
 
     /// <summary>How many bytes the first <paramref name="count"/> messages take, with their entries.</summary>
     public long CostOf(int count) => EndOf(count) + ((long)count * EntrySize);
@@ -60,6 +61,9 @@ sealed class Block
     /// <summary>Where the bytes of the first <paramref name="count"/> messages end.</summary>
     public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
 
+    /// <summary>See <see cref="Message.Key"/>.</summary>
+    public string? KeyOf(int index) => _keys?[index];
+
     public int SizeOf(int index) => EndOf(index + 1) - EndOf(index);
 
     public Run Run(int from, int to)
@@ -69,11 +73,12 @@ sealed class Block
         return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
     }
 
-    public void Append(MessageType type, ReadOnlySpan<byte> payload, long sequence, long publishedAt, Exclusions? exclusions)
+    public void Append(Message message, long sequence, long publishedAt, Exclusions? exclusions)
     {
-        Frame.Write(_data.AsSpan(Length), type, payload);
+        var payload = message.Payload.Span;
+        Frame.Write(_data.AsSpan(Length), message.Type, payload);
         Length += Frame.Size(payload.Length);
-        Add(new Entry { Sequence = sequence, PublishedAt = publishedAt, End = Length, Exclusions = exclusions });
+        Add(new Entry(sequence, publishedAt, Length, exclusions), message.Key);
     }
 
     /// <summary>Appends a message of another block.</summary>
@@ -82,17 +87,10 @@ sealed class Block
         var frame = from._data.AsSpan(from.EndOf(index), from.SizeOf(index));
         frame.CopyTo(_data.AsSpan(Length));
         Length += frame.Length;
-        Add(from._entries[index] with { End = Length });
+        Add(from._entries[index] with { End = Length }, from.KeyOf(index));
     }
 
-    /// <summary>Marks a message that a newer one with its key has replaced. By the writer; a reader may see it at once, later or never.</summary>
-    public void Supersede(int index)
-    {
-        _entries[index].IsSuperseded = true;
-        HasSuperseded = true;
-    }
-
-    void Add(Entry entry)
+    void Add(Entry entry, string? key)
     {
         if (_count == _entries.Length)
         {
@@ -100,7 +98,10 @@ sealed class Block
             var larger = new Entry[_entries.Length * 2];
             _entries.CopyTo(larger, 0);
             _entries = larger;
+            if (_keys is not null) _keys = [.. _keys, .. new string?[_keys.Length]];
         }
+
+        if (key is not null) (_keys ??= new string?[_entries.Length])[_count] = key;
 
         _entries[_count] = entry;
         if (entry.Exclusions is not null) HasExclusions = true;
@@ -108,23 +109,15 @@ sealed class Block
     }
 
     /// <summary>Ends this block: what follows stands in <paramref name="next"/>, or, with <see cref="Cut"/>, is gone.</summary>
-    public void Link(Block next) => Volatile.Write(ref _next, next);
-
-    public struct Entry
+    public void Link(Block next, int index = 0)
     {
-        /// <summary>The message's place among all messages of the broadcast.</summary>
-        public long Sequence;
-
-        /// <summary>See <see cref="SequenceClock.Timestamp"/>.</summary>
-        public long PublishedAt;
-
-        /// <summary>Where its frame ends in the block.</summary>
-        public int End;
-
-        /// <summary>A newer message has its key. The one thing about an entry that changes.</summary>
-        public bool IsSuperseded;
-
-        /// <summary>Who does not get it; null for nobody.</summary>
-        public Exclusions? Exclusions;
+        NextIndex = index;
+        Volatile.Write(ref _next, next);
     }
+
+    /// <param name="Sequence">The message's place among all messages of the broadcast.</param>
+    /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
+    /// <param name="End">Where its frame ends in the block.</param>
+    /// <param name="Exclusions">Who does not get it; null for nobody.</param>
+    public readonly record struct Entry(long Sequence, long PublishedAt, int End, Exclusions? Exclusions);
 }

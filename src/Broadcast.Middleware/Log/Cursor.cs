@@ -64,68 +64,102 @@ sealed class Cursor
                 return false;
             }
 
-            (_block, _index) = (next, 0);
+            (_block, _index) = (next, _block.NextIndex);
+        }
+    }
+
+    /// <summary>
+    /// Takes what waits out of the log and into a block of its own, without what newer messages with the same keys replace for this
+    /// reader. False if something is gone already.
+    /// </summary>
+    /// <param name="lastSequence">The last message that is to be read.</param>
+    /// <param name="largest">The most bytes it may take out; the rest stays in the log.</param>
+    /// <param name="leftOut">How many messages are replaced.</param>
+    /// <param name="isAll">Whether nothing stays, so that the log can go on without this reader.</param>
+    public bool TryCompact(long lastSequence, int largest, out long leftOut, out bool isAll)
+    {
+        (leftOut, isAll) = (0, false);
+        if (Waiting(lastSequence) is not { } waiting) return false;
+        var newestOfKey = new Dictionary<string, int>(StringComparer.Ordinal);
+        for (var i = 0; i < waiting.Count - 1; i++)
+        {
+            if (waiting[i].Block.KeyOf(waiting[i].Index) is { } key) newestOfKey[key] = i;
+        }
+
+        var (size, count) = (0, 0);
+        var kept = new List<(Block Block, int Index)>();
+        for (; count < waiting.Count - 1; count++)
+        {
+            var (block, index) = waiting[count];
+            if (block.KeyOf(index) is { } key && newestOfKey[key] != count)
+            {
+                leftOut++;
+                continue;
+            }
+
+            if (size + block.SizeOf(index) > largest) break;
+            size += block.SizeOf(index);
+            kept.Add((block, index));
+        }
+
+        var (next, nextIndex) = waiting[count];
+        isAll = count == waiting.Count - 1;
+        var cost = size + ((long)kept.Count * Block.EntrySize);
+        // Before the mark of a reader that leaves, so that it takes what it has kept.
+        var offset = Math.Min(next.FirstOffset + nextIndex, LeaveAt) - kept.Count;
+        var own = new Block(size, offset, next.FirstByte + next.CostOf(nextIndex) - cost);
+        foreach (var (block, index) in kept) own.Append(block, index);
+        own.Link(next, nextIndex);
+        (_block, _index) = (own, 0);
+        return true;
+    }
+
+    /// <summary>The messages that are for this reader and wait, and then the log's end; null if some are gone.</summary>
+    List<(Block Block, int Index)>? Waiting(long lastSequence)
+    {
+        Block end;
+        int endIndex;
+        lock (_log.Gate) (end, endIndex) = _log.End;
+        var waiting = new List<(Block, int)>();
+        for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
+        {
+            if (block == Block.Cut) return null;
+            var count = block == end ? endIndex : block.Count;
+            for (; index < count; index++)
+            {
+                if (block.FirstOffset + index < LeaveAt && block[index].Sequence <= lastSequence && !IsExcluded(block, index)) waiting.Add((block, index));
+            }
+
+            if (block != end) continue;
+            waiting.Add((end, endIndex));
+            return waiting;
         }
     }
 
     /// <summary>Nobody reads by it any more, and it holds no memory, however long its membership lasts.</summary>
     public void Release() => (_block, _index) = (Block.Cut, 0);
 
-    /// <summary>Moves to the log's end and returns how many messages are left out.</summary>
-    public long SkipToEnd()
+    /// <summary>Moves to the newest message and returns how many before it are left out that were for this reader.</summary>
+    public long SkipToNewest()
     {
-        lock (_log.Gate)
+        Block tail;
+        int count;
+        lock (_log.Gate) (tail, count) = _log.End;
+        var (block, index) = (tail, Math.Max(0, count - 1));
+        var to = Math.Min(block.FirstOffset + index, LeaveAt);
+        var leftOut = Math.Max(0, to - Offset);
+        for (var passed = _block; passed != Block.Cut && passed is not null && passed.FirstOffset < to; passed = passed.Next)
         {
-            var from = Offset;
-            (_block, _index) = _log.End;
-            HasMissed = false;
-            return Math.Min(Offset, LeaveAt) - from;
-        }
-    }
-
-    /// <summary>
-    /// Takes what waits, without what has been replaced, out of the log and into a block of its own, so that the log can go on
-    /// without this reader. False if that is more than fits a block, or the reader is about to leave.
-    /// </summary>
-    /// <param name="largest">The most bytes it may take.</param>
-    /// <param name="leftOut">How many messages had been replaced.</param>
-    public bool TryCompact(int largest, out long leftOut)
-    {
-        leftOut = 0;
-        lock (_log.Gate)
-        {
-            var size = 0;
-            var count = 0;
-            foreach (var (block, index) in Waiting())
+            if (!passed.HasExclusions) continue;
+            for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < to; i++)
             {
-                size += block.SizeOf(index);
-                count++;
+                if (IsExcluded(passed, i)) leftOut--;
             }
-
-            if (size > largest || HasMissed || _leave is not null) return false;
-            var next = _log.EndBlock();
-            var own = new Block(size, next.FirstOffset - count, next.FirstByte - size - ((long)count * Block.EntrySize));
-            foreach (var (block, index) in Waiting()) own.Append(block, index);
-            own.Link(next);
-            leftOut = next.FirstOffset - Offset - count;
-            (_block, _index) = (own, 0);
-            return true;
         }
-    }
 
-    IEnumerable<(Block Block, int Index)> Waiting()
-    {
-        var index = _index;
-        for (var block = _block; block is not null; block = block.Next)
-        {
-            if (block == Block.Cut) HasMissed = true;
-            for (; index < block.Count; index++)
-            {
-                if (!block[index].IsSuperseded) yield return (block, index);
-            }
-
-            index = 0;
-        }
+        if (block.FirstOffset + index > Offset) (_block, _index) = (block, index);
+        HasMissed = false;
+        return leftOut;
     }
 
     /// <summary>The log's only reader has read all there is: what it took can be freed.</summary>
@@ -138,10 +172,9 @@ sealed class Cursor
 
     /// <summary>
     /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
-    /// returns them; empty if the next ones are not for it. Up to <paramref name="conflatedSequence"/> leaves out those that have been
-    /// replaced, and adds them to <paramref name="leftOut"/>. Call it after <see cref="TryPeek"/> has found a message.
+    /// returns them; empty if the next ones are not for it. Call it after <see cref="TryPeek"/> has found a message.
     /// </summary>
-    public Run Take(long lastSequence, long conflatedSequence, ref long leftOut)
+    public Run Take(long lastSequence)
     {
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
@@ -150,25 +183,19 @@ sealed class Cursor
 
         var from = _index;
         var to = count;
-        if (block.HasExclusions || (block.HasSuperseded && conflatedSequence > 0))
+        if (block.HasExclusions)
         {
-            for (; from < count && (IsReplaced(from) || IsExcluded(from)); from++)
-            {
-                if (!IsExcluded(from)) leftOut++;
-            }
-
+            while (from < count && IsExcluded(block, from)) from++;
             to = from;
-            while (to < count && !IsReplaced(to) && !IsExcluded(to)) to++;
+            while (to < count && !IsExcluded(block, to)) to++;
         }
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         _index = to;
         return block.Run(from, to);
-
-        bool IsReplaced(int index) => block[index].IsSuperseded && block[index].Sequence <= conflatedSequence;
-
-        bool IsExcluded(int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
     }
+
+    bool IsExcluded(Block block, int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
 
     /// <param name="Offset">The first message that is not for the reader any more.</param>
     /// <param name="Byte">As <see cref="MessageLog.NewestByte"/>.</param>

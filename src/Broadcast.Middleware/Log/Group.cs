@@ -4,9 +4,9 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware;
 
 /// <summary>A log and those who read it: a publish appends once, and wakes each pump that has members at most once.</summary>
-sealed class Group(string name, SequenceClock clock, int capacity, bool conflates = false)
+sealed class Group(string name, SequenceClock clock, int capacity)
 {
-    readonly MessageLog _log = new(clock, capacity, conflates);
+    readonly MessageLog _log = new(clock, capacity);
     readonly ulong _epoch = NewEpoch();
     Slice[] _slices = [];
     bool _removed;
@@ -55,7 +55,7 @@ sealed class Group(string name, SequenceClock clock, int capacity, bool conflate
         lock (_log.Gate)
         {
             if (_removed) return default;
-            offset = _log.Append(message.Type, message.Payload.Span, exclusions, message.Key);
+            offset = _log.Append(message, exclusions);
             slices = _slices;
             foreach (var slice in slices) members += slice.Members;
         }

@@ -3,7 +3,7 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware;
 
 /// <summary>The groups that have members. A group is made when the first one joins and gone when the last one has left.</summary>
-sealed class Groups(SequenceClock clock, int capacity, bool conflates = false)
+sealed class Groups(SequenceClock clock, int capacity)
 {
     /// <summary>The group of all connections; no name that a user can give.</summary>
     public const string Everyone = "";
@@ -35,7 +35,7 @@ sealed class Groups(SequenceClock clock, int capacity, bool conflates = false)
         foreach (var (_, group) in _groups) group.Rest();
     }
 
-    Group Create(string name) => new(name, clock, capacity, conflates);
+    Group Create(string name) => new(name, clock, capacity);
 
     void Remove(Group group) => _groups.TryRemove(new(group.Name, group));
 }

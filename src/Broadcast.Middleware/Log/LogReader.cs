@@ -11,7 +11,6 @@ sealed class LogReader(SequenceClock clock)
     bool _isClosed;
     Cursor? _lane;
     Arrival? _arrivals;
-    long _conflatedSequence;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
@@ -67,46 +66,46 @@ sealed class LogReader(SequenceClock clock)
         return false;
     }
 
-    /// <summary>Of what waits at the moment, leaves out what newer messages with the same keys have replaced.</summary>
-    public void Conflate() => _conflatedSequence = clock.Last;
-
     /// <summary>
-    /// Does so at once in the logs that are so far behind, and lets go of those logs' blocks. False if what is left is too much.
+    /// Leaves out what newer messages with the same keys replace, in the logs that are behind by more than so many bytes. False if
+    /// these logs cannot go on without this reader even so, because too much is left, or something is gone already.
     /// </summary>
-    public bool TryCompact(long bytes, int largest, out long leftOut)
+    public bool TryCompact(long bytes, long lastSequence, int largest, out long leftOut)
     {
+        Admit();
         leftOut = 0;
+        var isCompact = true;
         foreach (var cursor in _cursors.AsSpan(0, _count))
         {
             if (!cursor.HasMissed && cursor.Behind <= bytes) continue;
-            if (!cursor.TryCompact(largest, out var replaced)) return false;
+            isCompact &= cursor.TryCompact(lastSequence, largest, out var replaced, out var isAll) && isAll;
             leftOut += replaced;
         }
 
-        return !HasMissed;
+        return isCompact && !HasMissed;
     }
 
-    /// <summary>Leaves out all that waits in the logs that are so far behind, and returns how many messages that is.</summary>
+    /// <summary>Goes on with the newest message in the logs that are so far behind, and returns how many are left out.</summary>
     public long Skip(long bytes)
     {
+        Admit();
         var skipped = 0L;
         foreach (var cursor in _cursors.AsSpan(0, _count))
         {
-            if (cursor.HasMissed || cursor.Behind > bytes) skipped += cursor.SkipToEnd();
+            if (cursor.HasMissed || cursor.Behind > bytes) skipped += cursor.SkipToNewest();
         }
 
         HasMissed = false;
         return skipped;
     }
 
-    /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now. Also how many were left out.</summary>
+    /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now.</summary>
     /// <remarks>
     /// First the newest sequence number, then the logs that have come, then the logs' ends. What an end shows beyond that number may
     /// have a predecessor in a log that was looked at too early, and waits for the next round.
     /// </remarks>
-    public bool TryTake(long lastSequence, out Run run, out long leftOut)
+    public bool TryTake(long lastSequence, out Run run)
     {
-        leftOut = 0;
         run = default;
         while (run.IsEmpty)
         {
@@ -139,7 +138,7 @@ sealed class LogReader(SequenceClock clock)
                 return false;
             }
 
-            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1), _conflatedSequence, ref leftOut);
+            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1));
         }
 
         return true;

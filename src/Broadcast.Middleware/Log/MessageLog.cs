@@ -9,7 +9,7 @@ namespace Broadcast.Middleware;
 /// everything ever published, so when the chain grows past the capacity the log cuts the links of its oldest blocks. It finds
 /// them by weak references: where nobody lags, blocks go as soon as the last reader has passed them.
 /// </remarks>
-sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = false)
+sealed class MessageLog(SequenceClock clock, int capacity)
 {
     const int SmallestBlock = 512;
     const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
@@ -18,9 +18,7 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
 
     readonly long _capacity = (long)capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
-    readonly Dictionary<string, (WeakReference<Block> Block, int Index)>? _newestOfKey = conflates ? new(StringComparer.Ordinal) : null;
     Block _tail = new(0, 1, 0);
-    WeakReference<Block>? _tailReference;
     long _offsetAtLastRest;
     long _newestByte;
 
@@ -44,13 +42,12 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
     /// <summary>Appends one message and returns its offset. Call it under <see cref="Gate"/>.</summary>
-    public long Append(MessageType type, ReadOnlySpan<byte> payload, Exclusions? exclusions, string? key = null)
+    public long Append(Message message, Exclusions? exclusions)
     {
-        var size = Frame.Size(payload.Length);
+        var size = Frame.Size(message.Payload.Length);
         if (_tail.Capacity - _tail.Length < size || _tail.Count == MostEntries) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
-        _tail.Append(type, payload, clock.Next(), clock.Timestamp, exclusions);
-        if (key is not null && _newestOfKey is not null) SupersedeEarlier(key);
+        _tail.Append(message, clock.Next(), clock.Timestamp, exclusions);
         return NextOffset - 1;
     }
 
@@ -60,7 +57,6 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
     /// </summary>
     public bool Rest()
     {
-        ForgetKeys();
         var hasBeenIdle = NextOffset == _offsetAtLastRest;
         _offsetAtLastRest = NextOffset;
         if (!hasBeenIdle || _tail.Capacity == 0) return false;
@@ -74,37 +70,13 @@ sealed class MessageLog(SequenceClock clock, int capacity, bool conflates = fals
         if (block == _tail && index == block.Count && block.Capacity > SmallestBlock) Grow(0);
     }
 
-    /// <summary>Ends the newest block, so that whatever comes next stands in the one returned. Call it under <see cref="Gate"/>.</summary>
-    public Block EndBlock()
-    {
-        if (_tail.Count > 0) Grow(0);
-        return _tail;
-    }
-
-    void SupersedeEarlier(string key)
-    {
-        if (_newestOfKey!.TryGetValue(key, out var earlier) && earlier.Block.TryGetTarget(out var block)) block.Supersede(earlier.Index);
-        _newestOfKey[key] = (_tailReference ??= new(_tail), _tail.Count - 1);
-    }
-
-    /// <summary>A key whose newest message nobody can read any more supersedes nothing.</summary>
-    void ForgetKeys()
-    {
-        if (_newestOfKey is null) return;
-        foreach (var (key, newest) in _newestOfKey)
-        {
-            if (!newest.Block.TryGetTarget(out _)) _newestOfKey.Remove(key);
-        }
-    }
-
     void Grow(int capacityOfNext)
     {
         var full = _tail;
         var lastByte = full.FirstByte + full.CostOf(full.Count);
         _tail = new Block(capacityOfNext, full.FirstOffset + full.Count, lastByte);
         full.Link(_tail);
-        _behind.Enqueue((_tailReference ?? new(full), lastByte));
-        _tailReference = null;
+        _behind.Enqueue((new(full), lastByte));
         // Nobody can stand before a block that nobody can reach, so the dead ones are the oldest.
         while (_behind.TryPeek(out var oldest))
         {

@@ -33,12 +33,16 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         _limits = new ConnectionLimits(options);
         Time = time;
         Log = new BroadcastLog(logger);
-        Groups = new Groups(Clock, options.MaxBacklogBytes, options.SlowConsumer == SlowConsumer.Conflate);
+        Groups = new Groups(Clock, LogCapacity);
         Heartbeat = new Heartbeat(Groups, options, time);
         _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
     }
 
     public BroadcastOptions Options { get; }
+
+    /// <summary>Where readers that lag are compacted, the log keeps their messages until their pump has done it.</summary>
+    public int LogCapacity => Options.SlowConsumer == SlowConsumer.Conflate ? Math.Min(Options.MaxBacklogBytes, int.MaxValue / 2) * 2 : Options.MaxBacklogBytes;
+
     public IConnectionRegistry Connections { get; }
     public TimeProvider Time { get; }
     public BroadcastLog Log { get; }
@@ -145,9 +149,15 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         if (!connection.LeaveAll()) return;
         connection.Writer.Pump.RemoveConnection();
-        _limits.Leave(connection.UserId, connection.CountedAddress);
         Metrics.Ended(connection.EndReason);
-        Connections.Remove(connection);
+        try
+        {
+            Connections.Remove(connection);
+        }
+        finally
+        {
+            _limits.Leave(connection.UserId, connection.CountedAddress);
+        }
     }
 
     public void Dispose()
@@ -197,9 +207,17 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     void BeginDrain()
     {
         _isStopping = true;
-        Connection[] connections = [.. Connections.Connections.OfType<Connection>()];
-        if (connections.Length == 0) return;
-        Log.Draining(connections.Length, Options.DrainTimeout);
-        _ = Drain.RunAsync(connections, Options.DrainTimeout, Time);
+        try
+        {
+            Connection[] connections = [.. Connections.Connections.OfType<Connection>()];
+            if (connections.Length == 0) return;
+            Log.Draining(connections.Length, Options.DrainTimeout);
+            _ = Drain.RunAsync(connections, Options.DrainTimeout, Time);
+        }
+        catch (Exception exception)
+        {
+            // The app ends all the same; the server cuts off whom nobody has told.
+            Log.DrainFailed(exception);
+        }
     }
 }

@@ -139,7 +139,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         // After the goodbye the time for its answer runs.
         var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
-        if (_isWriting && heartbeat.Now - _writingSince >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+        if (_isWriting && !Volatile.Read(ref _written) && heartbeat.Now - _writingSince >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
         connection.OnBeat();
     }
 
@@ -170,9 +170,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         var close = Volatile.Read(ref _close);
         while (true)
         {
-            var isThere = _reader.TryTake(close?.LastSequence ?? long.MaxValue, out var run, out var leftOut);
-            if (leftOut > 0) connection.OnDropped(leftOut);
-            if (isThere)
+            if (_reader.TryTake(close?.LastSequence ?? long.MaxValue, out var run))
             {
                 _writingMessages = run.Messages;
                 if (run.PublishedAt != 0) connection.OnDelivering(run.PublishedAt);
@@ -243,7 +241,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         if (_hasWaited)
         {
             _hasWaited = false;
-            if (connection.WhenSlow == SlowConsumer.Conflate && broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds) _reader.Conflate();
+            if (connection.WhenSlow == SlowConsumer.Conflate && broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds) TryCompact(0);
         }
 
         pump.CountDelivered(_writingMessages);
@@ -291,11 +289,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
             return true;
         }
 
-        if (connection.WhenSlow == SlowConsumer.Conflate && _reader.TryCompact(MaxBacklog, LargestCompaction, out var leftOut))
-        {
-            connection.OnDropped(leftOut);
-            return true;
-        }
+        if (connection.WhenSlow == SlowConsumer.Conflate && TryCompact(MaxBacklog)) return true;
 
         _hasGivenUp = true;
         _reader.Close();
@@ -304,6 +298,13 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         if (!_isClosing && _close is { Status: not CloseStatus.TryAgainLater } close)
             _close = close with { Status = CloseStatus.TryAgainLater, Reason = Connection.TooSlow };
         return false;
+    }
+
+    bool TryCompact(long bytes)
+    {
+        var isCompact = _reader.TryCompact(bytes, _close?.LastSequence ?? long.MaxValue, LargestCompaction, out var leftOut);
+        if (leftOut > 0) connection.OnDropped(leftOut);
+        return isCompact;
     }
 
     void Fail(Exception error)

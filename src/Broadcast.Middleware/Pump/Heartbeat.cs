@@ -24,6 +24,7 @@ sealed class Heartbeat : IDisposable
         SendTimeout = Milliseconds(options.SendTimeout);
         // A fourth of the shortest time that is measured in beats is how late it may be noticed.
         var shortest = Math.Min(Math.Min(KeepAliveInterval, KeepAliveTimeout), Math.Min(SendTimeout, Milliseconds(options.FirstMessageTimeout)));
+        shortest = Math.Min(shortest, Milliseconds(options.RevalidationInterval));
         var interval = TimeSpan.FromMilliseconds(shortest / 4.0);
         interval = interval < Shortest ? Shortest : interval > Longest ? Longest : interval;
         _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, interval, interval);

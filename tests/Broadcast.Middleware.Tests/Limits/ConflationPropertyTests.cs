@@ -27,25 +27,8 @@ public sealed class ConflationPropertyTests
         iter: 300);
 
     [Fact]
-    public void A_reader_that_lags_gets_what_has_no_key_and_the_newest_of_each_key() =>
-        Steps.Sample(steps => Run(steps, static model => model.Reader.Conflate()).AssertConflated(), iter: 1_000);
-
-    [Fact]
     public void A_reader_that_is_given_a_block_of_its_own_gets_what_has_no_key_and_the_newest_of_each_key() =>
         Steps.Sample(steps => Run(steps, static model => Assert.True(model.TryCompact(-1, Plenty))).AssertConflated(), iter: 1_000);
-
-    [Fact]
-    public void Lagging_and_blocks_of_its_own_go_together() => Steps.Sample(
-        steps =>
-        {
-            var times = 0;
-            Run(steps, model =>
-            {
-                if (times++ % 2 == 0) model.Reader.Conflate();
-                else Assert.True(model.TryCompact(-1, Plenty));
-            }).AssertConflated();
-        },
-        iter: 1_000);
 
     [Fact]
     public void What_a_reader_skips_is_counted_and_the_rest_comes_in_order() => Steps.Sample(

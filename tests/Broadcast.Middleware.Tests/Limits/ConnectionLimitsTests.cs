@@ -1,4 +1,5 @@
 using System.Net;
+using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
@@ -16,7 +17,7 @@ public sealed class ConnectionLimitsTests
     public void One_IPv4_address_or_one_IPv6_network_of_64_bits_counts_as_one(string one, string other, bool same)
     {
         var limits = new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 });
-        var (first, second) = (limits.AddressOf(IPAddress.Parse(one)), limits.AddressOf(IPAddress.Parse(other)));
+        var (first, second) = (limits.AddressOf(From(IPAddress.Parse(one))), limits.AddressOf(From(IPAddress.Parse(other))));
 
         Assert.Equal(same, first!.Equals(second));
         Assert.Equal(RefusalReason.None, limits.Enter(null, first));
@@ -26,9 +27,11 @@ public sealed class ConnectionLimitsTests
     [Fact]
     public void An_address_that_is_unknown_or_not_limited_is_not_counted()
     {
-        Assert.Null(new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 }).AddressOf(null));
-        Assert.Null(new ConnectionLimits(new()).AddressOf(IPAddress.Loopback));
+        Assert.Null(new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 }).AddressOf(From(null)));
+        Assert.Null(new ConnectionLimits(new()).AddressOf(From(IPAddress.Loopback)));
     }
+
+    static DefaultHttpContext From(IPAddress? address) => new() { Connection = { RemoteIpAddress = address } };
 
     [Fact]
     public void A_refused_one_is_not_counted_anywhere()

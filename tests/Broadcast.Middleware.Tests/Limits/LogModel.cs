@@ -21,13 +21,17 @@ sealed class LogModel
     public LogModel(int logs, int capacity)
     {
         Reader = new(_clock);
-        _logs = [.. Enumerable.Range(0, logs).Select(_ => new MessageLog(_clock, capacity, conflates: true))];
+        _logs = [.. Enumerable.Range(0, logs).Select(_ => new MessageLog(_clock, capacity))];
         _cursors = [.. _logs.Select(log =>
         {
-            lock (log.Gate) return new Cursor(log, Reading.Writer, new Slice(Reading.Writer.Pump));
+            lock (log.Gate)
+            {
+                var cursor = new Cursor(log, Reading.Writer, new Slice(Reading.Writer.Pump));
+                Reader.Arrive(cursor);
+                return cursor;
+            }
         })];
         _hasLeft = new bool[logs];
-        foreach (var cursor in _cursors) Reader.Add(cursor);
     }
 
     public LogReader Reader { get; }
@@ -40,15 +44,14 @@ sealed class LogModel
     {
         var number = _published.Count;
         var payload = Numbered.Make(number, size);
-        lock (_logs[log].Gate) _logs[log].Append(MessageType.Binary, payload, isForReader ? null : new Exclusions(Reading.Id), key);
+        lock (_logs[log].Gate) _logs[log].Append(new(payload, MessageType.Binary) { Key = key }, isForReader ? null : new Exclusions(Reading.Id));
         _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
     }
 
     /// <summary>False if there was nothing.</summary>
     public bool Take(long lastSequence = long.MaxValue)
     {
-        var isThere = Reader.TryTake(lastSequence, out var run, out var leftOut);
-        LeftOut += leftOut;
+        var isThere = Reader.TryTake(lastSequence, out var run);
         for (var frames = run.Frames; !frames.IsEmpty;) Got.Add(Numbered.Read(Frame.Next(ref frames, out _).ToArray()));
         return isThere;
     }
@@ -65,9 +68,9 @@ sealed class LogModel
     }
 
     /// <summary>What a stalled reader's writer does when it finds it so far behind.</summary>
-    public bool TryCompact(long bytes, int largest)
+    public bool TryCompact(long bytes, int largest, long lastSequence = long.MaxValue)
     {
-        if (!Reader.TryCompact(bytes, largest, out var leftOut)) return false;
+        if (!Reader.TryCompact(bytes, lastSequence, largest, out var leftOut)) return false;
         LeftOut += leftOut;
         return true;
     }

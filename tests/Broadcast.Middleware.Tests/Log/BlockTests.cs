@@ -6,8 +6,8 @@ public sealed class BlockTests
     public void Frames_stand_next_to_each_other_and_can_be_read_in_runs()
     {
         var block = new Block(512, 10, 1000);
-        block.Append(MessageType.Text, "ab"u8, 5, 50, null);
-        block.Append(MessageType.Binary, "c"u8, 7, 70, null);
+        block.Append(new("ab"u8.ToArray(), MessageType.Text), 5, 50, null);
+        block.Append(new("c"u8.ToArray(), MessageType.Binary), 7, 70, null);
         Assert.Equal(2, block.Count);
         Assert.Equal([0x81, 2, (byte)'a', (byte)'b', 0x82, 1, (byte)'c'], block.Run(0, 2).Frames.ToArray());
         Assert.Equal([0x82, 1, (byte)'c'], block.Run(1, 2).Frames.ToArray());
@@ -23,7 +23,7 @@ public sealed class BlockTests
     public void The_index_grows_as_far_as_the_bytes_do()
     {
         var block = new Block(512, 1, 0);
-        for (var i = 0; i < 256; i++) block.Append(MessageType.Text, [], i, 0, null);
+        for (var i = 0; i < 256; i++) block.Append(new(default, MessageType.Text), i, 0, null);
         Assert.Equal(256, block.Count);
         Assert.Equal(512, block.Length);
         for (var i = 0; i < 256; i++) Assert.Equal(i, block[i].Sequence);
@@ -33,9 +33,9 @@ public sealed class BlockTests
     public void It_knows_whether_some_message_is_not_for_everyone()
     {
         var block = new Block(512, 1, 0);
-        block.Append(MessageType.Text, [], 1, 0, null);
+        block.Append(new(default, MessageType.Text), 1, 0, null);
         Assert.False(block.HasExclusions);
-        block.Append(MessageType.Text, [], 2, 0, new Exclusions("a"));
+        block.Append(new(default, MessageType.Text), 2, 0, new Exclusions("a"));
         Assert.True(block.HasExclusions);
         Assert.Null(block[0].Exclusions);
         Assert.True(block[1].Exclusions!.Contains("a"));

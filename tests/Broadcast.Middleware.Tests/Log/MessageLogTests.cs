@@ -194,7 +194,7 @@ public sealed class MessageLogTests
 
     long Append(int size)
     {
-        lock (_log.Gate) return _log.Append(MessageType.Binary, new byte[size], null);
+        lock (_log.Gate) return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
     // It reads, and wakes nobody.
@@ -205,8 +205,7 @@ public sealed class MessageLogTests
 
     static Run Take(Cursor cursor, long lastSequence = long.MaxValue)
     {
-        var leftOut = 0L;
-        return cursor.Take(lastSequence, 0, ref leftOut);
+        return cursor.Take(lastSequence);
     }
 
     /// <summary>The sizes of the messages that are there.</summary>

@@ -43,7 +43,7 @@ public sealed class LogTests
                         case LogStep.Append:
                             // A sequence number that another log takes.
                             if (which == 0) clock.Next();
-                            lock (log.Gate) Assert.Equal(sizesByOffset.Count, log.Append(MessageType.Text, Payload.Make(sizesByOffset.Count, size), null));
+                            lock (log.Gate) Assert.Equal(sizesByOffset.Count, log.Append(new(Payload.Make(sizesByOffset.Count, size), MessageType.Text), null));
                             sizesByOffset.Add(size);
                             break;
                         case LogStep.Read:
@@ -95,7 +95,7 @@ public sealed class LogTests
                 var got = new List<int>();
                 for (var i = 0; i < excluded.Length; i++)
                 {
-                    lock (log.Gate) log.Append(MessageType.Text, [(byte)i], excluded[i] ? connection.Itself : i % 3 == 0 ? other : null);
+                    lock (log.Gate) log.Append(new(new[] { (byte)i }, MessageType.Text), excluded[i] ? connection.Itself : i % 3 == 0 ? other : null);
                     if (i % chunks[i % chunks.Length] == 0) ReadAll();
                 }
 
@@ -194,7 +194,7 @@ public sealed class LogTests
         for (var i = 0; i < count; i++)
         {
             var payload = Payload.Make(i, 4 + (i % 23));
-            lock (log.Gate) log.Append(MessageType.Binary, payload, null);
+            lock (log.Gate) log.Append(new(payload, MessageType.Binary), null);
         }
 
         await Task.WhenAll(reading).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
@@ -219,7 +219,7 @@ public sealed class LogTests
         {
             lock (log.Gate)
             {
-                log.Append(MessageType.Binary, [], null);
+                log.Append(new(default, MessageType.Binary), null);
                 // To rest twice in a row ends the block.
                 log.Rest();
                 log.Rest();
@@ -270,7 +270,7 @@ public sealed class LogTests
 
         void Append()
         {
-            lock (log.Gate) log.Append(MessageType.Binary, [], null);
+            lock (log.Gate) log.Append(new(default, MessageType.Binary), null);
         }
     }
 
@@ -282,7 +282,7 @@ public sealed class LogTests
         {
             lock (log.Gate)
             {
-                log.Append(MessageType.Text, new byte[size], null);
+                log.Append(new(new byte[size], MessageType.Text), null);
                 if (blocks.Count == 0 || blocks[^1].Target != log.End.Block) blocks.Add(new WeakReference(log.End.Block));
             }
 

@@ -12,10 +12,5 @@ static class Make
     public static Broadcaster Broadcaster(BroadcastOptions options, IConnectionRegistry registry, TimeProvider time) =>
         new("", options, registry, null, time, _meters, NullLogger.Instance, null);
 
-    /// <summary>Takes frames without leaving out what has been replaced.</summary>
-    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue)
-    {
-        var leftOut = 0L;
-        return cursor.Take(lastSequence, 0, ref leftOut).Frames;
-    }
+    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue) => cursor.Take(lastSequence).Frames;
 }
