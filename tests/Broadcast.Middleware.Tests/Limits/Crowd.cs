@@ -41,6 +41,16 @@ sealed class Crowd : IAsyncDisposable
     public async Task<IReadOnlyCollection<Goodbye>> AnswerGoodbyesAsync(int count) =>
         await Task.WhenAll(_sockets.Take(count).Select(AnswerGoodbyeAsync));
 
+    /// <summary>All vanish at once, without a goodbye.</summary>
+    public void Reset()
+    {
+        foreach (var socket in _sockets)
+        {
+            socket.LingerState = new LingerOption(true, 0);
+            socket.Dispose();
+        }
+    }
+
     public ValueTask DisposeAsync()
     {
         foreach (var socket in _sockets) socket.Dispose();

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Hosting;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>What is not yet as it should be. Each test belongs, once it passes, to the class of its subject.</summary>
-public sealed class OpenBugTests
+/// <summary>Faults that were found once, each at its smallest.</summary>
+public sealed class WireFaultTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
 

@@ -1,0 +1,98 @@
+using System.Text;
+using Broadcast.Middleware.Tests.Wire;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>Much of the same at once.</summary>
+[Collection(nameof(Alone))]
+public sealed class MassTests
+{
+    [Fact]
+    public async Task A_client_that_sends_pings_and_never_reads_is_held_back_and_then_cut_off()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.SendTimeout = TimeSpan.FromSeconds(1));
+        await using var other = await RawClient.OpenAsync(app);
+        await using var flood = await RawClient.OpenAsync(app, receiveBuffer: 4096);
+        var ping = ClientFrame.Make(ClientFrame.Ping, new byte[125]);
+        var thousand = Enumerable.Repeat(ping, 1000).SelectMany(frame => frame).ToArray();
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+
+        var end = await Record.ExceptionAsync(async () =>
+        {
+            for (var i = 0; i < 100; i++) await flood.SendAsync(thousand);
+        });
+
+        Assert.IsType<IOException>(end, exactMatch: false);
+        await Eventually.True(() => app.Registry.Count == 1);
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 16 * 1024 * 1024);
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: TestContext.Current.CancellationToken);
+        Assert.Equal("still here", Encoding.UTF8.GetString((await other.ReadFrameAsync()).Payload));
+        LogAssert.NoErrors(app);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task A_hundred_thousand_tiny_fragments_end_their_own_connection_with_1009(int size)
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        await using var other = await RawClient.OpenAsync(app);
+        await using var flood = await RawClient.OpenAsync(app);
+        var fragments = Enumerable.Repeat(ClientFrame.Make(ClientFrame.Continuation, new byte[size], fin: false), 100_000).SelectMany(frame => frame).ToArray();
+
+        // The server stops reading at some point, and nobody knows how much had gone by then.
+        var sending = Record.ExceptionAsync(() => flood.SendAsync(ClientFrame.Make(ClientFrame.Text, [], fin: false), fragments));
+
+        Assert.Equal(1009, (await flood.ReadCloseAsync()).CloseCode);
+        await flood.SendAsync(ClientFrame.OfClose(1009));
+        await sending;
+        await Eventually.True(() => app.Registry.Count == 1);
+        await other.JoinedAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Five_thousand_connections_that_are_reset_in_the_middle_of_a_broadcast_leave_nothing_behind()
+    {
+        var unobserved = new List<string>();
+        EventHandler<UnobservedTaskExceptionEventArgs> observe = (_, args) =>
+        {
+            lock (unobserved) unobserved.Add(args.Exception.ToString());
+        };
+        TaskScheduler.UnobservedTaskException += observe;
+        try
+        {
+            await using var app = await BroadcastApp.StartAsync();
+            await using var crowd = await Crowd.OpenAsync(app, 5_000);
+            using var stop = new CancellationTokenSource();
+            var publishing = Task.Run(async () =>
+            {
+                for (var i = 0; !stop.IsCancellationRequested; i++)
+                {
+                    await app.Broadcaster.PublishAsync(Numbered.Make(i, 100), cancellationToken: TestContext.Current.CancellationToken);
+                    await Task.Yield();
+                }
+            }, TestContext.Current.CancellationToken);
+
+            crowd.Reset();
+
+            await Eventually.True(() => app.Registry.Count == 0, TimeSpan.FromSeconds(5));
+            await stop.CancelAsync();
+            await publishing;
+            Assert.Equal(0, app.Registry.CountInGroup("/ws"));
+            LogAssert.NoErrors(app);
+        }
+        finally
+        {
+            for (var i = 0; i < 3; i++)
+            {
+                GC.Collect();
+                GC.WaitForPendingFinalizers();
+            }
+
+            TaskScheduler.UnobservedTaskException -= observe;
+        }
+
+        lock (unobserved) Assert.DoesNotContain(unobserved, exception => exception.Contains("at Broadcast.Middleware.", StringComparison.Ordinal));
+    }
+}
