@@ -10,13 +10,11 @@ public sealed class VanishTests
     public async Task Clients_that_vanish_in_the_middle_of_a_broadcast_disturb_nobody(string how)
     {
         const int Messages = 3_000;
-        var unobserved = new List<string>();
-        EventHandler<UnobservedTaskExceptionEventArgs> observe = (_, args) =>
-        {
-            lock (unobserved) unobserved.Add(args.Exception.ToString());
-        };
-        TaskScheduler.UnobservedTaskException += observe;
-        try
+        using var unobserved = new UnobservedExceptions();
+        await RunAsync();
+        unobserved.AssertNoneOfOurs();
+
+        async Task RunAsync()
         {
             await using var app = await BroadcastApp.StartAsync();
             await using var one = await RawClient.OpenAsync(app);
@@ -49,19 +47,6 @@ public sealed class VanishTests
                 }
             }
         }
-        finally
-        {
-            for (var i = 0; i < 3; i++)
-            {
-                GC.Collect();
-                GC.WaitForPendingFinalizers();
-            }
-
-            TaskScheduler.UnobservedTaskException -= observe;
-        }
-
-        // Whatever other tests may leave behind at the same time has passed through this library if it is a matter of this test.
-        lock (unobserved) Assert.DoesNotContain(unobserved, exception => exception.Contains("at Broadcast.Middleware.", StringComparison.Ordinal));
     }
 
     [Fact]
