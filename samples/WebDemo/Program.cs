@@ -4,6 +4,7 @@ using WebDemo;
 
 // The settings and pages stand beside the program, wherever it is started from.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
+builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
 builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
 
 var app = builder.Build();

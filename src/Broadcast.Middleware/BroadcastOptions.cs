@@ -71,9 +71,10 @@ public sealed class BroadcastOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// How long one write to a connection may take before the connection is cut off. A write has 64 KiB at most, or is one larger message;
-    /// it ends when the server has room for more. Default 10 seconds. Range 1 second to
-    /// 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to wait for ever.
+    /// How long a write to a connection may wait without progress before the connection is cut off. Progress is whatever the peer's system
+    /// takes, so a reader may be as slow as it likes. That is known on Linux, over HTTP/1.1; elsewhere progress is the end of a write, of
+    /// 64 KiB at most or one larger message. Default 10 seconds; it may be noticed half as long again later. Range 1 second to 1 day;
+    /// <see cref="Timeout.InfiniteTimeSpan"/> to wait for ever.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 

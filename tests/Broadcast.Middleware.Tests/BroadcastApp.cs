@@ -14,6 +14,9 @@ namespace Broadcast.Middleware.Tests;
 /// <summary>A real Kestrel on a free loopback port. By default it maps /ws on the default broadcast.</summary>
 sealed class BroadcastApp : IAsyncDisposable
 {
+    // The same tests hold for both ways in which a server can send.
+    static readonly bool InlineSends = Environment.GetEnvironmentVariable("BROADCAST_TEST_INLINE_SENDS") == "1";
+
     readonly WebApplication _app;
 
     BroadcastApp(WebApplication app) => _app = app;
@@ -40,6 +43,7 @@ sealed class BroadcastApp : IAsyncDisposable
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, endpoint =>
         {
             endpoint.Protocols = protocols;
+            if (InlineSends) endpoint.UseInlineSends();
             listen?.Invoke(endpoint);
         }));
         builder.Services.AddBroadcast(options);

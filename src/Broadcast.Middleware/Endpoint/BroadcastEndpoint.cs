@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Timeouts;
@@ -112,7 +113,9 @@ sealed class BroadcastEndpoint
         }
 
         interposer.Release(context.Features);
-        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket));
+        // Over HTTP/2 others share the socket.
+        var socket = interposer.IsExtendedConnect ? null : context.Features.Get<IConnectionSocketFeature>()?.Socket;
+        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket, socket));
         return (webSocket, interposer.Upgraded);
     }
 

@@ -33,6 +33,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     FrameStream? _writingControlFrame;
     KeepAlive _keepAlive;
     long _writingSince;
+    long _progressedAt;
+    long _acknowledged;
     int _writingMessages;
     bool _isWriting;
     bool _hasWaited;
@@ -139,8 +141,15 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         // After the goodbye the time for its answer runs.
         var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
-        if (_isWriting && !Volatile.Read(ref _written) && heartbeat.Now - _writingSince >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+        if (_isWriting && !Volatile.Read(ref _written)) WatchWrite(heartbeat);
         connection.OnBeat();
+    }
+
+    void WatchWrite(Heartbeat heartbeat)
+    {
+        if (_sink!.Acknowledged is { } acknowledged && acknowledged != _acknowledged)
+            (_acknowledged, _progressedAt) = (acknowledged, heartbeat.Now);
+        else if (heartbeat.Now - _progressedAt >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
     }
 
     void Flush()
@@ -214,7 +223,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
 
         _written = false;
         _hasWaited = true;
-        _writingSince = broadcaster.Heartbeat.Now;
+        _writingSince = _progressedAt = broadcaster.Heartbeat.Now;
         _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
         return false;
     }

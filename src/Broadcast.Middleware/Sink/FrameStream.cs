@@ -1,5 +1,3 @@
-using System.Threading.Tasks.Sources;
-
 namespace Broadcast.Middleware;
 
 /// <summary>
@@ -9,28 +7,29 @@ namespace Broadcast.Middleware;
 /// <remarks>
 /// A write ends when the frame is on its way, so a peer that sends pings and does not read the pongs stops being read itself.
 /// </remarks>
-sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream, IValueTaskSource
+sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream
 {
-    ManualResetValueTaskSourceCore<bool> _write = new() { RunContinuationsAsynchronously = true };
-
+    TaskCompletionSource? _write;
     int _reads;
 
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        _write.Reset();
+        var write = _write = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Frame = buffer;
         writer.WriteControlFrame(this);
-        return new ValueTask(this, _write.Version);
+        return new ValueTask(write.Task);
     }
 
     /// <summary>The writer has sent the frame, or, with an error, never will.</summary>
     public void Complete(Exception? error)
     {
+        var write = _write!;
         Frame = default;
-        if (error is null) _write.SetResult(true);
-        else _write.SetException(error);
+        _write = null;
+        if (error is null) write.SetResult();
+        else write.SetException(error);
     }
 
     /// <summary>How many reads were begun. Each but the first tells that the one before has ended, and so that the peer is there.</summary>
@@ -51,13 +50,6 @@ sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream, IValue
         writer.OnStreamDisposed();
         base.Dispose(disposing);
     }
-
-    void IValueTaskSource.GetResult(short token) => _write.GetResult(token);
-
-    ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _write.GetStatus(token);
-
-    void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-        _write.OnCompleted(continuation, state, token, flags);
 
     public override bool CanRead => true;
     public override bool CanWrite => true;

@@ -13,6 +13,9 @@ abstract class Sink
     /// </summary>
     public virtual int? Heard => null;
 
+    /// <summary>How many bytes the peer's system has taken so far; null if that cannot be known.</summary>
+    public virtual long? Acknowledged => null;
+
     /// <summary>Sends a close frame (RFC 6455, section 5.5.1), after everything written before.</summary>
     public abstract Task CloseAsync(WebSocketCloseStatus status, string? reason);
 }

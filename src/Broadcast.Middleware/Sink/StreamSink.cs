@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Net.WebSockets;
 
 namespace Broadcast.Middleware;
@@ -8,9 +9,12 @@ namespace Broadcast.Middleware;
 /// <param name="stream">The upgraded stream.</param>
 /// <param name="frames">What stands between the stream and the WebSocket.</param>
 /// <param name="webSocket">The framework's WebSocket, which sends the close frame through <paramref name="frames"/>.</param>
-sealed class StreamSink(Stream stream, FrameStream frames, WebSocket webSocket) : Sink
+/// <param name="socket">The connection's own, if it has one and shares it with nobody.</param>
+sealed class StreamSink(Stream stream, FrameStream frames, WebSocket webSocket, Socket? socket) : Sink
 {
     public override int? Heard => frames.Reads;
+
+    public override long? Acknowledged => socket is null ? null : TcpInfo.BytesAcknowledged(socket);
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => stream.WriteAsync(frames);
 

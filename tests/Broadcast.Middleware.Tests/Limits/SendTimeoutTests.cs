@@ -52,6 +52,31 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
+    public async Task A_client_that_goes_on_reading_stays_however_long_one_write_takes()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Only Linux tells how much the peer has taken.");
+        const int Length = 4 * 1024 * 1024, Steps = 64;
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxMessageBytes = options.MaxBacklogBytes = Length);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+
+        await app.Broadcaster.PublishAsync(new byte[Length], Recipients.All, TestContext.Current.CancellationToken);
+        await slow.ReadAsync(10);
+        for (var step = 1; step <= Steps; step++)
+        {
+            await slow.ReadAsync(Length / Steps);
+            if (step > Steps / 2) continue;
+            // Each is less than SendTimeout; together they are many times as much, and the write is one and the same all the while.
+            Assert.Equal(0, meters.Delivered);
+            time.Advance(TimeSpan.FromSeconds(5));
+        }
+
+        await Client.IsThereAsync(slow);
+        Assert.Equal(0, meters.Sum(Meters.Ended));
+    }
+
+    [Fact]
     public async Task Without_SendTimeout_it_is_waited_for()
     {
         var time = new FakeTimeProvider();

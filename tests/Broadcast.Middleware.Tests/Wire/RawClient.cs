@@ -193,7 +193,8 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return line.ToString().TrimEnd('\r');
     }
 
-    async ValueTask<byte[]> ReadAsync(int count)
+    /// <summary>So many bytes, whatever they mean.</summary>
+    public async ValueTask<byte[]> ReadAsync(int count)
     {
         var bytes = new byte[count];
         for (var filled = 0; filled < count;)
