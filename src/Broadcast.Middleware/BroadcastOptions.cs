@@ -71,6 +71,24 @@ public sealed class BroadcastOptions
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
+    /// Settings of single groups: the key is a group's name, or the beginning of names followed by <c>*</c>, as in <c>/rooms/*</c>. Of
+    /// those that fit a group, the longest counts, a name before a beginning. Default empty: no history anywhere.
+    /// </summary>
+    public IDictionary<string, GroupOptions> Groups { get; } = new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
+
+    /// <summary>How many groups a connection may be in, its home group included. Default 128. Range 1 to 65,536.</summary>
+    public int MaxGroupsPerConnection { get; set; } = 128;
+
+    /// <summary>
+    /// How many groups without members may keep their history; of more, those lose it that have been without members for the longest.
+    /// With <see cref="GroupOptions.HistoryBytes"/> it bounds the memory of rooms that clients can make up. Default 1,000. Range 0 to 1,000,000.
+    /// </summary>
+    public int MaxGroupsWithoutMembers { get; set; } = 1000;
+
+    /// <summary>The largest presence state a connection may have in a group, in bytes. Default 1,024. Range 0 to 65,536.</summary>
+    public int MaxPresenceStateBytes { get; set; } = 1024;
+
+    /// <summary>
     /// How long a write to a connection may wait without progress before the connection is cut off. Progress is whatever the peer's system
     /// takes, so a reader may be as slow as it likes. That is known on Linux, over HTTP/1.1; elsewhere progress is the end of a write, of
     /// 64 KiB at most or one larger message. Default 10 seconds; it may be noticed half as long again later. Range 1 second to 1 day;

@@ -27,6 +27,10 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         InRange(nameof(options.MaxConnectionsPerAddress), options.MaxConnectionsPerAddress ?? 1, 1, int.MaxValue);
         if (!Enum.IsDefined(options.SlowConsumer))
             problems.Add($"{nameof(options.SlowConsumer)} is {options.SlowConsumer}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
+        InRange(nameof(options.MaxGroupsPerConnection), options.MaxGroupsPerConnection, 1, 1 << 16);
+        InRange(nameof(options.MaxGroupsWithoutMembers), options.MaxGroupsWithoutMembers, 0, 1_000_000);
+        InRange(nameof(options.MaxPresenceStateBytes), options.MaxPresenceStateBytes, 0, 1 << 16);
+        foreach (var (pattern, group) in options.Groups) CheckGroup(pattern, group);
         foreach (var origin in options.AllowedOrigins.Where(origin => !OriginCheck.IsOrigin(origin)))
         {
             problems.Add(
@@ -44,6 +48,19 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         if (problems.Count == 0) return ValidateOptionsResult.Success;
         var broadcast = string.IsNullOrEmpty(name) ? "" : $" of broadcast '{name}'";
         return ValidateOptionsResult.Fail(problems.Select(problem => $"{nameof(BroadcastOptions)}{broadcast}: {problem}"));
+
+        void CheckGroup(string pattern, GroupOptions group)
+        {
+            var name = $"{nameof(options.Groups)}['{pattern}'].";
+            if (pattern != "*" && GroupName.Problem(pattern.EndsWith('*') ? pattern[..^1] : pattern) is { } problem)
+                problems.Add($"{nameof(options.Groups)} has a key that fits no group: {problem} Write a group's name, or the beginning of names and *.");
+            InRange(name + nameof(group.HistoryMessages), group.HistoryMessages, 0, 10_000_000);
+            InRange(name + nameof(group.HistoryBytes), group.HistoryBytes, 1024, MaxBytes);
+            Time(name + nameof(group.HistoryAge), group.HistoryAge, TimeSpan.FromSeconds(1), TimeSpan.FromDays(30), orInfinite: true);
+            InRange(name + nameof(group.ReplayOnJoin), group.ReplayOnJoin, 0, 10_000_000);
+            if (group.SlowConsumer is { } slow && !Enum.IsDefined(slow))
+                problems.Add($"{name}{nameof(group.SlowConsumer)} is {slow}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
+        }
 
         void InRange(string option, int value, int least, int most)
         {

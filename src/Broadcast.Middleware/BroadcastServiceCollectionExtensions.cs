@@ -47,11 +47,13 @@ public static class BroadcastServiceCollectionExtensions
         {
             services.TryAddSingleton<IConnectionRegistry, ConnectionRegistry>();
             services.TryAddSingleton<IBroadcaster>(provider => provider.GetRequiredKeyedService<Broadcaster>(name));
+            services.TryAddSingleton<IPresence>(provider => provider.GetRequiredKeyedService<Broadcaster>(name).Presence);
         }
         else
         {
             services.TryAddKeyedSingleton<IConnectionRegistry, ConnectionRegistry>(name);
             services.TryAddKeyedSingleton<IBroadcaster>(name, static (provider, key) => provider.GetRequiredKeyedService<Broadcaster>(key));
+            services.TryAddKeyedSingleton<IPresence>(name, static (provider, key) => provider.GetRequiredKeyedService<Broadcaster>(key).Presence);
         }
 
         return new BroadcastBuilder(name, services);
@@ -77,6 +79,7 @@ public static class BroadcastServiceCollectionExtensions
             services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
             isDefault ? services.GetRequiredService<IConnectionRegistry>() : services.GetRequiredKeyedService<IConnectionRegistry>(name),
             isDefault ? services.GetService<IConnectionRevalidator>() : services.GetKeyedService<IConnectionRevalidator>(name),
+            isDefault ? services.GetService<IUserIdProvider>() : services.GetKeyedService<IUserIdProvider>(name),
             services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<IMeterFactory>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger(isDefault ? "Broadcast" : $"Broadcast.{name}"),

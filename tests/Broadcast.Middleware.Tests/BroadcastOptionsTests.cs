@@ -116,7 +116,10 @@ public sealed class BroadcastOptionsTests
             ("FirstMessageTimeout", "00:00:10"), ("MaxConnections", "11"), ("MaxConnectionsPerUser", "12"),
             ("MaxConnectionsPerAddress", "13"), ("AllowedOrigins:0", "https://example.com"), ("AllowedOrigins:1", "http://localhost:3000"),
             ("SlowConsumer", "SkipToLatest"), ("SendTimeout", "00:00:14"), ("CloseOnAuthenticationExpiration", "false"),
-            ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16")));
+            ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16"),
+            ("MaxGroupsPerConnection", "17"), ("MaxGroupsWithoutMembers", "18"), ("MaxPresenceStateBytes", "19"),
+            ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
+            ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
         var options = Options(services, "");
         Assert.Equal((2000, 3, 4000), (options.MaxMessageBytes, options.MaxSmallFragments, options.MaxBacklogBytes));
         Assert.Equal(Timeout.InfiniteTimeSpan, options.KeepAliveInterval);
@@ -127,7 +130,13 @@ public sealed class BroadcastOptionsTests
         Assert.Equal((SlowConsumer.SkipToLatest, false), (options.SlowConsumer, options.CloseOnAuthenticationExpiration));
         Assert.Equal((10, 14), (options.FirstMessageTimeout.Seconds, options.SendTimeout.Seconds));
         Assert.Equal((15, 16), (options.RevalidationInterval.Seconds, options.DrainTimeout.Seconds));
-        Assert.Equal(18, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal((17, 18, 19), (options.MaxGroupsPerConnection, options.MaxGroupsWithoutMembers, options.MaxPresenceStateBytes));
+        Assert.Equal(22, typeof(BroadcastOptions).GetProperties().Length);
+        var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
+        Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
+        Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));
+        Assert.Equal((0, SlowConsumer.Conflate), (prices.HistoryMessages, prices.SlowConsumer));
+        Assert.Equal(5, typeof(GroupOptions).GetProperties().Length);
     }
 
     [Fact]

@@ -40,7 +40,9 @@ sealed class Connection : IBroadcastConnection
         HomeGroup = homeGroup;
         Id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(16));
         // Not HttpContext.User, which would make an anonymous one to keep for as long as the connection lasts.
-        UserId = httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
+        UserId = broadcaster.UserIds is { } userIds
+            ? userIds.GetUserId(httpContext)
+            : httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
         ConnectedAt = broadcaster.Time.GetUtcNow();
         _authorization = Authorization.Of(this, broadcaster);
         Writer = new ConnectionWriter(this, pump, broadcaster);
@@ -72,7 +74,8 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Why it ends; <see cref="EndReason.Lost"/> if nobody has said.</summary>
     public EndReason EndReason => Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
 
-    public SlowConsumer WhenSlow => _broadcaster.Options.SlowConsumer;
+    /// <summary>Whether it takes server-sent events, and no WebSocket frames.</summary>
+    public bool IsEventStream { get; init; }
 
     /// <summary>What it is counted as; null where addresses are not.</summary>
     public IPAddress? CountedAddress { get; init; }
@@ -88,30 +91,60 @@ sealed class Connection : IBroadcastConnection
         }
     }
 
+    /// <summary>True, with the state of a member told to whoever watches; false if it is none.</summary>
+    public bool SetState(string group, byte[] state)
+    {
+        lock (_memberships)
+        {
+            if (IndexOf(group) < 0) return false;
+            _broadcaster.Presence.SetState(this, group, state);
+            return true;
+        }
+    }
+
     /// <summary>Begins to send. Until now, and from now on, what is meant for the connection gathers in its logs.</summary>
-    public void Open(WebSocket webSocket, Sink sink)
+    public void Open(WebSocket? webSocket, Sink sink)
     {
         _webSocket = webSocket;
         Writer.Open(sink);
     }
+
+    /// <summary>How it is sent what is published to a group, or, with null, to it alone; null for WebSocket frames as they stand.</summary>
+    public WireFormat? FormatFor(string? group) =>
+        !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
 
     public bool IsIn(string group)
     {
         lock (_memberships) return IndexOf(group) >= 0;
     }
 
-    /// <summary>False if it is a member already, if the registry refuses, or if it has left for good.</summary>
-    public bool Join(string group)
+    /// <summary>Not joined if it is a member already, if the registry refuses, or if it has left for good.</summary>
+    public JoinResult Join(string group, Replay replay = default)
     {
         // The registry is asked within the lock, so that it and the logs agree on what came first, joining or leaving.
         lock (_memberships)
         {
-            if (_hasLeft || IndexOf(group) >= 0) return false;
-            if (group != Middleware.Groups.Everyone && !_broadcaster.Connections.TryJoin(this, group)) return false;
-            _memberships.Add(_broadcaster.Groups.Join(group, Writer));
-            return true;
+            if (_hasLeft || IndexOf(group) >= 0) return default;
+            if (group != Middleware.Groups.Everyone)
+            {
+                if (CountGroups() >= _broadcaster.Options.MaxGroupsPerConnection)
+                {
+                    throw new InvalidOperationException(
+                        $"The connection is in {CountGroups()} groups and {nameof(BroadcastOptions.MaxGroupsPerConnection)} allows no more: " +
+                        "let it leave one, or raise the option.");
+                }
+
+                if (!_broadcaster.Connections.TryJoin(this, group)) return default;
+            }
+
+            var (membership, recovered, position) = _broadcaster.Groups.Join(group, Writer, replay);
+            _memberships.Add(membership);
+            _broadcaster.Presence.OnJoined(this, group);
+            return new(true, recovered, position);
         }
     }
+
+    int CountGroups() => _memberships.Count(static membership => membership.Group.Name != Middleware.Groups.Everyone);
 
     /// <summary>False if it is not a member.</summary>
     public bool Leave(string group)
@@ -122,6 +155,7 @@ sealed class Connection : IBroadcastConnection
             _broadcaster.Groups.Leave(_memberships[index]);
             _memberships.RemoveAt(index);
             _broadcaster.Connections.Leave(this, group);
+            _broadcaster.Presence.OnLeft(this, group);
             return true;
         }
     }
@@ -133,7 +167,12 @@ sealed class Connection : IBroadcastConnection
         {
             if (_hasLeft) return false;
             _hasLeft = true;
-            foreach (var membership in _memberships) _broadcaster.Groups.Leave(membership);
+            foreach (var membership in _memberships)
+            {
+                _broadcaster.Groups.Leave(membership);
+                _broadcaster.Presence.OnLeft(this, membership.Group.Name);
+            }
+
             _memberships.Clear();
             return true;
         }
@@ -152,8 +191,9 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships)
         {
             if (_lane is { } open) return open;
-            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.LogCapacity);
-            lock (lane.Gate) Writer.Arrive(new Cursor(lane, Writer, null));
+            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
+            var format = FormatFor(null);
+            lock (lane.Gate) Writer.Arrive(new Cursor(lane, Writer, null, format is null ? null : new() { Format = format }));
             return _lane = lane;
         }
     }

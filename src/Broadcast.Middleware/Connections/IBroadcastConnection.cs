@@ -12,7 +12,7 @@ public interface IBroadcastConnection
     /// <summary>Who connected, as the app's authentication found; anonymous without one.</summary>
     ClaimsPrincipal User { get; }
 
-    /// <summary>The user's id: the claim <see cref="ClaimTypes.NameIdentifier"/>; null if anonymous.</summary>
+    /// <summary>The user's id: the claim <see cref="ClaimTypes.NameIdentifier"/>, or what an <see cref="IUserIdProvider"/> says; null if anonymous.</summary>
     string? UserId { get; }
 
     /// <summary>The group of the URL it connected to, whose members hear what it sends.</summary>

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections.Features;
@@ -14,6 +15,8 @@ namespace Broadcast.Middleware;
 /// <summary>A request's way: checked, admitted, upgraded, served until it ends, and removed, whatever happened.</summary>
 sealed class BroadcastEndpoint
 {
+    const int MostUnsent = 16 * 1024;
+
     readonly Broadcaster _broadcaster;
     readonly FilterPipeline _pipeline;
     readonly GroupNameTemplate _groupName;
@@ -45,15 +48,15 @@ sealed class BroadcastEndpoint
     {
         if (!_origins.Allows(context.Request)) return Refusal.WriteAsync(context, _broadcaster, RefusalReason.Origin);
         // Not HttpContext.WebSockets, which would keep the handshake for as long as the connection lasts.
-        if (context.Features.Get<IHttpWebSocketFeature>() is not { IsWebSocketRequest: true }
-            || HttpProtocol.IsHttp10(context.Request.Protocol)) return Refusal.NotAWebSocket(context, _broadcaster);
+        var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true } && !HttpProtocol.IsHttp10(context.Request.Protocol);
+        if (!isWebSocket && !EventStream.IsRequested(context.Request)) return Refusal.NotAWebSocket(context, _broadcaster);
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return Refusal.WriteAsync(context, _broadcaster, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
-        if (_broadcaster.Admit(context, group, out var refusal) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
+        if (_broadcaster.Admit(context, group, out var refusal, isEventStream: !isWebSocket) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
 
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
-        return ServeAsync(context, connection);
+        return isWebSocket ? ServeAsync(context, connection) : ServeEventsAsync(context, connection);
     }
 
     async Task ServeAsync(HttpContext context, Connection connection)
@@ -65,7 +68,7 @@ sealed class BroadcastEndpoint
         try
         {
             (webSocket, upgraded) = await AcceptAsync(context, connection);
-            await ConnectAsync(connection);
+            await ConnectAsync(connection, default);
             var receiver = new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, webSocket, waitsWithoutBuffer: upgraded is not null);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
@@ -113,17 +116,38 @@ sealed class BroadcastEndpoint
         }
 
         interposer.Release(context.Features);
-        // Over HTTP/2 others share the socket.
-        var socket = interposer.IsExtendedConnect ? null : context.Features.Get<IConnectionSocketFeature>()?.Socket;
-        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket, socket));
+        Freshen(connection, context);
+        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket, OwnSocket(context)));
         return (webSocket, interposer.Upgraded);
     }
 
-    async Task ConnectAsync(Connection connection)
+    async Task ServeEventsAsync(HttpContext context, Connection connection)
     {
         try
         {
-            await _pipeline.OnConnect(new(_broadcaster, connection));
+            var sink = await EventStream.BeginAsync(context);
+            Freshen(connection, context);
+            connection.Open(null, sink);
+            await ConnectAsync(connection, EventStream.ReplayFor(context.Request));
+            (connection.IsBusy, connection.HasSpoken) = (false, true);
+            await using var aborted = context.RequestAborted.UnsafeRegister(static sink => ((EventStreamSink)sink!).OnAborted(), sink);
+            await sink.Ended;
+            connection.EndsBecause(EndReason.ClosedByPeer);
+        }
+        finally
+        {
+            Remove(connection);
+            await connection.Writer.DetachAsync();
+            connection.End();
+            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, connection.Writer.ClosingStatus, null));
+        }
+    }
+
+    async Task ConnectAsync(Connection connection, Replay replay)
+    {
+        try
+        {
+            await _pipeline.OnConnect(new(_broadcaster, connection, replay));
             if (connection.IsAttached) _broadcaster.Log.Connected(connection.Id);
             else connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, "The connection was refused.");
         }
@@ -145,6 +169,17 @@ sealed class BroadcastEndpoint
             _broadcaster.Log.FilterFailed(connection.Id, exception);
         }
     }
+
+    /// <summary>Where a slow reader is to have the newest, little waits in the system.</summary>
+    void Freshen(Connection connection, HttpContext context)
+    {
+        if (_broadcaster.Groups.SettingsOf(connection.HomeGroup).WhenSlow != SlowConsumer.Disconnect && OwnSocket(context) is { } socket)
+            Tcp.LimitUnsent(socket, MostUnsent);
+    }
+
+    /// <summary>Over HTTP/2 others share the socket.</summary>
+    public static Socket? OwnSocket(HttpContext context) =>
+        HttpProtocol.IsHttp11(context.Request.Protocol) ? context.Features.Get<IConnectionSocketFeature>()?.Socket : null;
 
     void Remove(Connection connection)
     {

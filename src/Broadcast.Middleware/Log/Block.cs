@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace Broadcast.Middleware;
 
 /// <summary>
@@ -21,6 +23,8 @@ sealed class Block
     readonly byte[] _data;
     Entry[] _entries;
     string?[]? _keys; // Few broadcasts have keys.
+    long[]? _offsets; // A block that was made for one reader has gaps.
+    Encoding? _encodings;
     int _count;
     Block? _next;
 
@@ -66,11 +70,40 @@ sealed class Block
 
     public int SizeOf(int index) => EndOf(index + 1) - EndOf(index);
 
+    /// <summary>The offset of a message in its log.</summary>
+    public long OffsetOf(int index) => _offsets is null ? FirstOffset + index : _offsets[index];
+
+    /// <summary>A message's bytes, which are not to be kept longer than the block.</summary>
+    public ReadOnlyMemory<byte> PayloadOf(int index, out MessageType type)
+    {
+        ReadOnlyMemory<byte> frame = _data.AsMemory(EndOf(index), SizeOf(index));
+        return Frame.Next(ref frame, out type);
+    }
+
     public Run Run(int from, int to)
     {
         if (from == to) return default;
         var start = EndOf(from);
         return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
+    }
+
+    /// <summary>The same in another format; encoded once, whoever many read it.</summary>
+    public Run Run(int from, int to, WireFormat format, MessageLog log) =>
+        from == to ? default : new(EncodingIn(format).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
+
+    Encoding EncodingIn(WireFormat format)
+    {
+        while (true)
+        {
+            var first = Volatile.Read(ref _encodings);
+            for (var encoding = first; encoding is not null; encoding = encoding.Next)
+            {
+                if (encoding.Format == format) return encoding;
+            }
+
+            var added = new Encoding(format, first);
+            if (Interlocked.CompareExchange(ref _encodings, added, first) == first) return added;
+        }
     }
 
     public void Append(Message message, long sequence, long publishedAt, Exclusions? exclusions)
@@ -87,6 +120,9 @@ sealed class Block
         var frame = from._data.AsSpan(from.EndOf(index), from.SizeOf(index));
         frame.CopyTo(_data.AsSpan(Length));
         Length += frame.Length;
+        _offsets ??= new long[_entries.Length];
+        if (_count == _offsets.Length) Array.Resize(ref _offsets, _count * 2);
+        _offsets[_count] = from.OffsetOf(index);
         Add(from._entries[index] with { End = Length }, from.KeyOf(index));
     }
 
@@ -113,6 +149,33 @@ sealed class Block
     {
         NextIndex = index;
         Volatile.Write(ref _next, next);
+    }
+
+    /// <summary>The block's messages in one format, as far as somebody has asked for them.</summary>
+    sealed class Encoding(WireFormat format, Encoding? next)
+    {
+        readonly ArrayBufferWriter<byte> _bytes = new();
+        readonly List<int> _ends = [];
+
+        public WireFormat Format => format;
+
+        public Encoding? Next => next;
+
+        public ReadOnlyMemory<byte> Run(Block block, MessageLog log, int from, int to)
+        {
+            // Two pumps may ask at the same time. What has been handed out stays where it is when the buffer grows.
+            lock (_ends)
+            {
+                while (_ends.Count < to)
+                {
+                    format.Write(_bytes, log, block, _ends.Count);
+                    _ends.Add(_bytes.WrittenCount);
+                }
+
+                var start = from == 0 ? 0 : _ends[from - 1];
+                return _bytes.WrittenMemory[start.._ends[to - 1]];
+            }
+        }
     }
 
     /// <param name="Sequence">The message's place among all messages of the broadcast.</param>

@@ -4,6 +4,7 @@ namespace Broadcast.Middleware;
 sealed class Cursor
 {
     readonly MessageLog _log;
+    readonly CursorOptions? _options;
     Block _block;
     int _index;
     LeaveMark? _leave;
@@ -12,12 +13,14 @@ sealed class Cursor
     /// <param name="log">What it reads.</param>
     /// <param name="writer">Where it goes.</param>
     /// <param name="slice">The list through which the log's news wake it; null if the log wakes the writer itself.</param>
-    public Cursor(MessageLog log, ConnectionWriter writer, Slice? slice)
+    /// <param name="options">How it differs from most; null if it does not.</param>
+    public Cursor(MessageLog log, ConnectionWriter writer, Slice? slice, CursorOptions? options = null)
     {
         _log = log;
+        _options = options;
         Writer = writer;
         Slice = slice;
-        (_block, _index) = log.End;
+        (_block, _index) = options?.Start ?? log.End;
     }
 
     public ConnectionWriter Writer { get; }
@@ -30,11 +33,17 @@ sealed class Cursor
     /// <summary>The log had messages for this cursor which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
 
+    public SlowConsumer WhenSlow => _log.WhenSlow;
+
+    /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
+    public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
+
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
     public bool HasLeft => Offset >= LeaveAt;
 
     /// <summary>How many bytes wait to be read, not counting the newest message.</summary>
-    public long Behind => Math.Min(_log.NewestByte, Volatile.Read(ref _leave)?.Byte ?? long.MaxValue) - (_block.FirstByte + _block.CostOf(_index));
+    public long Behind => Math.Min(_log.NewestByte, Volatile.Read(ref _leave)?.Byte ?? long.MaxValue)
+        - Math.Max(_block.FirstByte + _block.CostOf(_index), _options?.LiveByte ?? 0);
 
     long Offset => _block.FirstOffset + _index;
 
@@ -52,8 +61,9 @@ sealed class Cursor
             var next = _block.Next;
             if (_index < _block.Count)
             {
-                sequence = _block[_index].Sequence;
-                return !HasLeft;
+                ref readonly var entry = ref _block[_index];
+                sequence = entry.Sequence;
+                return !HasLeft && entry.Exclusions is not { IsSettled: false };
             }
 
             sequence = 0;
@@ -139,6 +149,12 @@ sealed class Cursor
     /// <summary>Nobody reads by it any more, and it holds no memory, however long its membership lasts.</summary>
     public void Release() => (_block, _index) = (Block.Cut, 0);
 
+    /// <summary>Moves past what <see cref="TryPeek"/> has found.</summary>
+    public void Pass() => _index++;
+
+    /// <summary>What is to be sent before any message, once.</summary>
+    public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
+
     /// <summary>Moves to the newest message and returns how many before it are left out that were for this reader.</summary>
     public long SkipToNewest()
     {
@@ -187,13 +203,19 @@ sealed class Cursor
         {
             while (from < count && IsExcluded(block, from)) from++;
             to = from;
-            while (to < count && !IsExcluded(block, to)) to++;
+            // One that stands in several logs has to be looked at on its own.
+            while (to < count && !IsExcluded(block, to) && (to == _index || !IsShared(block, to))) to++;
         }
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         _index = to;
-        return block.Run(from, to);
+        if (_options is null) return block.Run(from, to);
+        var run = _options.Format is { } format ? block.Run(from, to, format, _log) : block.Run(from, to);
+        // What comes from the history says nothing about the time from publish to write.
+        return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
+
+    static bool IsShared(Block block, int index) => block[index].Exclusions is { IsShared: true };
 
     bool IsExcluded(Block block, int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
 

@@ -2,19 +2,37 @@ using System.Collections.Frozen;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The connections a message is not for; at least one.</summary>
+/// <summary>The connections a message is not for, and whether it stands in several logs.</summary>
 sealed class Exclusions
 {
-    readonly string _first;
+    readonly string? _first;
     readonly FrozenSet<string>? _all;
+    bool _isSettled = true;
 
     public Exclusions(params IReadOnlyCollection<string> connectionIds)
     {
-        _first = connectionIds.First();
+        _first = connectionIds.FirstOrDefault();
         if (connectionIds.Count > 1) _all = connectionIds.ToFrozenSet(StringComparer.Ordinal);
     }
 
-    public IReadOnlyCollection<string> ConnectionIds => _all is null ? [_first] : _all;
+    Exclusions(Exclusions? connections)
+    {
+        (_first, _all) = (connections?._first, connections?._all);
+        (IsShared, _isSettled) = (true, false);
+    }
+
+    public IReadOnlyCollection<string> ConnectionIds => _all is not null ? _all : _first is null ? [] : [_first];
+
+    /// <summary>The message stands in several logs with one number, and who reads more than one of them takes it once.</summary>
+    public bool IsShared { get; }
+
+    /// <summary>Whether it stands in all of them by now. Until then nobody takes it.</summary>
+    public bool IsSettled => Volatile.Read(ref _isSettled);
+
+    /// <summary>The same connections, for one message in several logs. Whoever appends it calls <see cref="Settle"/> when it stands in all.</summary>
+    public static Exclusions Sharing(Exclusions? connections) => new(connections);
+
+    public void Settle() => Volatile.Write(ref _isSettled, true);
 
     public bool Contains(string connectionId) =>
         ReferenceEquals(_first, connectionId) || (_all is null ? _first == connectionId : _all.Contains(connectionId));

@@ -4,25 +4,43 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware;
 
 /// <summary>A log and those who read it: a publish appends once, and wakes each pump that has members at most once.</summary>
-sealed class Group(string name, SequenceClock clock, int capacity)
+sealed class Group
 {
-    readonly MessageLog _log = new(clock, capacity);
-    readonly ulong _epoch = NewEpoch();
+    readonly MessageLog _log;
     Slice[] _slices = [];
-    bool _removed;
+    bool _isRemoved;
 
-    public string Name => name;
+    public Group(string name, SequenceClock clock, LogSettings settings, TimeProvider time)
+    {
+        Name = name;
+        HasHistory = settings.History is not null;
+        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Epoch = NewEpoch() };
+    }
+
+    public string Name { get; }
+
+    public bool HasHistory { get; }
+
+    public bool HasMembers => Volatile.Read(ref _slices).Length > 0;
+
+    public bool IsRemoved => Volatile.Read(ref _isRemoved);
+
+    /// <summary>Its place among the groups that keep a history though they have no members; used by those.</summary>
+    public LinkedListNode<Group>? Deserted { get; set; }
 
     /// <summary>Null if the group was removed in the meantime: look it up again.</summary>
-    public Cursor? Join(ConnectionWriter writer)
+    public Cursor? Join(ConnectionWriter writer, Replay replay, out bool? recovered, out Position position)
     {
         Cursor cursor;
         lock (_log.Gate)
         {
-            if (_removed) return null;
+            (recovered, position) = (null, default);
+            if (_isRemoved) return null;
             var slice = SliceOf(writer.Pump);
             slice.Members++;
-            cursor = new Cursor(_log, writer, slice);
+            var (block, index) = _log.Find(replay, out recovered);
+            position = new(_log.Epoch, block.FirstOffset + index - 1);
+            cursor = new Cursor(_log, writer, slice, OptionsFor(writer, (block, index), position, recovered));
             writer.Arrive(cursor);
         }
 
@@ -30,52 +48,101 @@ sealed class Group(string name, SequenceClock clock, int capacity)
         return cursor;
     }
 
-    /// <summary>The member still gets what was published before. True if it was the last one, and the group is now removed.</summary>
+    /// <summary>The member still gets what was published before. True if it was the last one.</summary>
     public bool Leave(Cursor cursor)
     {
+        bool isLast;
         lock (_log.Gate)
         {
             cursor.LeaveHere();
             if (--cursor.Slice!.Members == 0) _slices = [.. _slices.Where(slice => slice != cursor.Slice)];
-            _removed = _slices.Length == 0;
+            isLast = _slices.Length == 0;
+            _isRemoved |= isLast && !HasHistory;
         }
 
         cursor.Writer.Pump.Post(cursor.Writer);
-        return _removed;
+        return isLast;
     }
 
     /// <param name="message">Copied.</param>
     /// <param name="exclusions">Who does not get it.</param>
     /// <param name="excludedMembers">How many of them are members.</param>
-    public PublishResult Publish(Message message, Exclusions? exclusions, int excludedMembers)
+    /// <returns>Null if the group was removed in the meantime.</returns>
+    public PublishResult? Publish(Message message, Exclusions? exclusions, int excludedMembers)
     {
         long offset;
         Slice[] slices;
-        var members = -excludedMembers;
+        int members;
         lock (_log.Gate)
         {
-            if (_removed) return default;
+            if (_isRemoved) return null;
             offset = _log.Append(message, exclusions);
             slices = _slices;
-            foreach (var slice in slices) members += slice.Members;
+            members = Members(slices);
         }
 
         foreach (var slice in slices) slice.Pump.Post(slice);
-        return new(new(_epoch, offset), Math.Max(0, members));
+        return new(new(_log.Epoch, offset), Math.Max(0, members - excludedMembers));
     }
 
-    /// <summary>Called now and then, to free the memory of a group in which nothing happens.</summary>
-    public void Rest()
+    /// <summary>Appends one message to several groups, under one number, so that a member of more than one of them gets it once.</summary>
+    /// <param name="groups">In an order that is the same for all calls.</param>
+    /// <param name="message">Copied.</param>
+    /// <param name="exclusions">Who does not get it.</param>
+    /// <param name="clock">Numbers it.</param>
+    /// <returns>How many memberships it reaches; null if one that keeps a history was removed in the meantime.</returns>
+    public static int? Publish(IReadOnlyList<Group> groups, Message message, Exclusions? exclusions, SequenceClock clock)
+    {
+        var shared = Exclusions.Sharing(exclusions);
+        var slices = new Slice[groups.Count][];
+        var (entered, members) = (0, 0);
+        try
+        {
+            for (; entered < groups.Count; entered++) groups[entered]._log.Gate.Enter();
+            if (groups.Any(static group => group is { HasHistory: true, _isRemoved: true })) return null;
+            // With all gates held, every log has its numbers in order, and every member is in or out for all of them.
+            var sequence = clock.Next();
+            for (var i = 0; i < groups.Count; i++)
+            {
+                var group = groups[i];
+                slices[i] = group._slices;
+                members += Members(slices[i]);
+                if (!group._isRemoved) group._log.Append(message, shared, sequence);
+            }
+
+        }
+        finally
+        {
+            shared.Settle();
+            while (entered > 0) groups[--entered]._log.Gate.Exit();
+        }
+
+        foreach (var slice in slices.SelectMany(slices => slices)) slice.Pump.Post(slice);
+        return members;
+    }
+
+    /// <summary>Called now and then, to free the memory of a group in which nothing happens. True if the group itself has gone with it.</summary>
+    public bool Rest()
     {
         Slice[] slices;
         lock (_log.Gate)
         {
-            if (!_log.Rest()) return;
+            var isEmpty = _log.Expire();
+            _isRemoved |= isEmpty && _slices.Length == 0;
+            if (_isRemoved) return true;
+            if (!_log.Rest()) return false;
             slices = _slices;
         }
 
         // They move on to the new block, and the old one is garbage.
         foreach (var slice in slices) slice.Pump.Post(slice);
+        return false;
+    }
+
+    /// <summary>Forgets the history of a group without members. False if it has members again.</summary>
+    public bool TryRemove()
+    {
+        lock (_log.Gate) return _isRemoved |= _slices.Length == 0;
     }
 
     /// <summary>Gives each member's writer a turn.</summary>
@@ -84,6 +151,26 @@ sealed class Group(string name, SequenceClock clock, int capacity)
         Slice[] slices;
         lock (_log.Gate) slices = _slices;
         foreach (var slice in slices) slice.Pump.Post(slice);
+    }
+
+    static int Members(Slice[] slices)
+    {
+        var members = 0;
+        foreach (var slice in slices) members += slice.Members;
+        return members;
+    }
+
+    CursorOptions? OptionsFor(ConnectionWriter writer, (Block, int) start, Position position, bool? recovered)
+    {
+        var format = writer.FormatFor(Name);
+        return format is null && start == _log.End ? null : new CursorOptions
+        {
+            Format = format,
+            Start = start,
+            LiveOffset = _log.NextOffset,
+            LiveByte = _log.EndByte,
+            Opening = format?.Opening(position, recovered) ?? default,
+        };
     }
 
     Slice SliceOf(Pump pump)

@@ -2,42 +2,124 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The groups that have members. A group is made when the first one joins and gone when the last one has left.</summary>
-sealed class Groups(SequenceClock clock, int capacity)
+/// <summary>
+/// The groups that have members, or a history. A group is made when the first one joins, or publishes what is to be kept, and gone
+/// when the last one has left and nothing is kept any more.
+/// </summary>
+sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers, TimeProvider time)
 {
     /// <summary>The group of all connections; no name that a user can give.</summary>
     public const string Everyone = "";
 
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
+    readonly LinkedList<Group> _deserted = []; // Those without members, the longest first; its own lock.
 
     /// <summary>The group of everyone is one of them.</summary>
     public int Count => _groups.Count;
 
+    public LogSettings Default => rules.Default;
+
+    public LogSettings SettingsOf(string name) => rules.For(name);
+
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
 
-    public Membership Join(string name, ConnectionWriter writer)
+    public (Membership Membership, bool? Recovered, Position Position) Join(string name, ConnectionWriter writer, Replay replay = default)
     {
         while (true)
         {
-            var group = _groups.GetOrAdd(name, static (name, groups) => groups.Create(name), this);
-            if (group.Join(writer) is { } cursor) return new(group, cursor);
+            var group = FindOrCreate(name);
+            if (group.Join(writer, replay, out var recovered, out var position) is { } cursor)
+            {
+                if (group.HasHistory) SetDeserted(group, false);
+                return (new(group, cursor), recovered, position);
+            }
+
             Remove(group);
         }
     }
 
     public void Leave(Membership membership)
     {
-        if (membership.Group.Leave(membership.Cursor)) Remove(membership.Group);
+        var group = membership.Group;
+        if (!group.Leave(membership.Cursor)) return;
+        if (group.HasHistory) SetDeserted(group, true);
+        else Remove(group);
+    }
+
+    /// <summary>Nothing, where nobody hears it and nothing is kept.</summary>
+    public PublishResult Publish(string name, Message message, Exclusions? exclusions, int excludedMembers)
+    {
+        while (FindToPublish(name) is { } group)
+        {
+            if (group.Publish(message, exclusions, excludedMembers) is { } result) return result;
+            Remove(group);
+        }
+
+        return default;
+    }
+
+    /// <summary>To each of them, and once to who is in more than one.</summary>
+    public PublishResult Publish(IReadOnlyCollection<string> names, Message message, Exclusions? exclusions)
+    {
+        while (true)
+        {
+            var groups = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(FindToPublish).OfType<Group>().ToArray();
+            if (groups.Length == 0) return default;
+            if (Group.Publish(groups, message, exclusions, clock) is { } members) return new(null, members);
+            foreach (var group in groups.Where(static group => group.IsRemoved)) Remove(group);
+        }
     }
 
     public void Rest()
     {
-        foreach (var (_, group) in _groups) group.Rest();
+        foreach (var (_, group) in _groups)
+        {
+            if (group.Rest()) Remove(group);
+            else if (group is { HasHistory: true, HasMembers: false, Deserted: null }) SetDeserted(group, true);
+        }
     }
 
-    Group Create(string name) => new(name, clock, capacity);
+    Group? FindToPublish(string name)
+    {
+        if (Find(name) is { } group) return group;
+        if (rules.For(name).History is null) return null;
+        group = FindOrCreate(name);
+        SetDeserted(group, true);
+        return group;
+    }
 
-    void Remove(Group group) => _groups.TryRemove(new(group.Name, group));
+    Group FindOrCreate(string name) =>
+        _groups.GetOrAdd(name, static (name, groups) => groups.Create(name), this);
+
+    Group Create(string name) => new(name, clock, rules.For(name), time);
+
+    void Remove(Group group)
+    {
+        _groups.TryRemove(new(group.Name, group));
+        if (group.HasHistory) SetDeserted(group, false);
+    }
+
+    /// <summary>A hint, which may be late: whether a group has members, it decides itself.</summary>
+    void SetDeserted(Group group, bool isDeserted)
+    {
+        Group? oldest = null;
+        lock (_deserted)
+        {
+            if (group.Deserted is { } node)
+            {
+                _deserted.Remove(node);
+                group.Deserted = null;
+            }
+
+            if (!isDeserted || group.IsRemoved) return;
+            group.Deserted = _deserted.AddLast(group);
+            if (_deserted.Count > maxWithoutMembers) oldest = _deserted.First!.Value;
+        }
+
+        if (oldest is null) return;
+        if (oldest.TryRemove()) Remove(oldest);
+        else SetDeserted(oldest, false);
+    }
 }
 
 /// <summary>That a connection is in a group.</summary>

@@ -67,36 +67,53 @@ sealed class LogReader(SequenceClock clock)
     }
 
     /// <summary>
-    /// Leaves out what newer messages with the same keys replace, in the logs that are behind by more than so many bytes. False if
-    /// these logs cannot go on without this reader even so, because too much is left, or something is gone already.
+    /// Leaves out what newer messages with the same keys replace, where a log is set to that and this reader is behind.
     /// </summary>
-    public bool TryCompact(long bytes, long lastSequence, int largest, out long leftOut)
+    public void Conflate(long lastSequence, int largest, out long leftOut)
     {
         Admit();
         leftOut = 0;
-        var isCompact = true;
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.WhenSlow != SlowConsumer.Conflate || cursor.HasMissed || cursor.Behind <= 0) continue;
+            cursor.TryCompact(lastSequence, largest, out var replaced, out _);
+            leftOut += replaced;
+        }
+    }
+
+    /// <summary>
+    /// In each log in which more than so many bytes wait, goes on as the log is set to. False if one of them cannot go on with this
+    /// reader: it is not to lose anything, or, conflated, too much is left, or something is gone already.
+    /// </summary>
+    /// <param name="bytes">How many bytes may wait.</param>
+    /// <param name="lastSequence">The last message that is to be read.</param>
+    /// <param name="largest">The most bytes a reader may keep for itself.</param>
+    /// <param name="skipped">How many messages are left out for the newest one.</param>
+    /// <param name="replaced">How many are left out for newer ones with the same keys.</param>
+    public bool TryCatchUp(long bytes, long lastSequence, int largest, out long skipped, out long replaced)
+    {
+        Admit();
+        (skipped, replaced) = (0, 0);
         foreach (var cursor in _cursors.AsSpan(0, _count))
         {
             if (!cursor.HasMissed && cursor.Behind <= bytes) continue;
-            isCompact &= cursor.TryCompact(lastSequence, largest, out var replaced, out var isAll) && isAll;
-            leftOut += replaced;
-        }
-
-        return isCompact && !HasMissed;
-    }
-
-    /// <summary>Goes on with the newest message in the logs that are so far behind, and returns how many are left out.</summary>
-    public long Skip(long bytes)
-    {
-        Admit();
-        var skipped = 0L;
-        foreach (var cursor in _cursors.AsSpan(0, _count))
-        {
-            if (cursor.HasMissed || cursor.Behind > bytes) skipped += cursor.SkipToNewest();
+            switch (cursor.WhenSlow)
+            {
+                case SlowConsumer.SkipToLatest:
+                    skipped += cursor.SkipToNewest();
+                    break;
+                case SlowConsumer.Conflate when !cursor.HasMissed:
+                    var canGoOn = cursor.TryCompact(lastSequence, largest, out var leftOut, out var isAll) && isAll;
+                    replaced += leftOut;
+                    if (!canGoOn) return false;
+                    break;
+                default:
+                    return false;
+            }
         }
 
         HasMissed = false;
-        return skipped;
+        return true;
     }
 
     /// <summary>The next messages, up to the sequence number given, that stand in one piece; false if there are none now.</summary>
@@ -116,6 +133,12 @@ sealed class LogReader(SequenceClock clock)
             for (var i = _count - 1; i >= 0; i--)
             {
                 var cursor = _cursors[i];
+                if (cursor.TakeOpening() is { IsEmpty: false } opening)
+                {
+                    run = new Run(opening, 0, 0);
+                    return true;
+                }
+
                 if (cursor.TryPeek(out var sequence))
                 {
                     if (sequence < firstSequence) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
@@ -138,7 +161,25 @@ sealed class LogReader(SequenceClock clock)
                 return false;
             }
 
-            if (firstSequence <= newest) run = first.Take(Math.Min(newest, secondSequence - 1));
+            if (firstSequence > newest) continue;
+            if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1));
+            else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence);
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Passes over the same message in the other logs. It stands in all of them, so wherever this reader is to have it, it is the next
+    /// one, or something older has come to light there in the meantime: then false, and that goes first.
+    /// </summary>
+    bool TryPassCopies(Cursor first, long sequence)
+    {
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor == first || !cursor.TryPeek(out var other)) continue;
+            if (other < sequence) return false;
+            if (other == sequence) cursor.Pass();
         }
 
         return true;

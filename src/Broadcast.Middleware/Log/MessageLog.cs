@@ -1,22 +1,25 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// An append-only chain of blocks that holds the last <paramref name="capacity"/> bytes for readers that are behind.
-/// It has no readers' list, holds on to nothing but its newest block, and never waits.
+/// An append-only chain of blocks that holds the last bytes, as many as its settings say, for readers that are behind.
+/// It has no readers' list, holds on to nothing but its newest block and its history, and never waits.
 /// </summary>
 /// <remarks>
 /// A reader holds the block it stands on and, through the links, all after it. That alone would let one stalled reader keep
 /// everything ever published, so when the chain grows past the capacity the log cuts the links of its oldest blocks. It finds
 /// them by weak references: where nobody lags, blocks go as soon as the last reader has passed them.
 /// </remarks>
-sealed class MessageLog(SequenceClock clock, int capacity)
+/// <param name="clock">Numbers the messages.</param>
+/// <param name="settings">Its limits.</param>
+/// <param name="history">What is kept for those who join later.</param>
+sealed class MessageLog(SequenceClock clock, LogSettings settings, History? history = null)
 {
     const int SmallestBlock = 512;
     const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
 
     const int MostEntries = LargestBlock / Block.EntrySize; // The index of tiny messages is no larger than the largest block.
 
-    readonly long _capacity = (long)capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
+    readonly long _capacity = (long)settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     Block _tail = new(0, 1, 0);
     long _offsetAtLastRest;
@@ -38,16 +41,49 @@ sealed class MessageLog(SequenceClock clock, int capacity)
     /// <summary>How many bytes had been appended when the newest message came: what a reader should have taken by now.</summary>
     public long NewestByte => Volatile.Read(ref _newestByte);
 
+    /// <summary>How many bytes have been appended. Read it under <see cref="Gate"/>.</summary>
+    public long EndByte => _tail.FirstByte + _tail.CostOf(_tail.Count);
+
     /// <summary>The end of the log: the newest block and how many messages stand in it. Read it under <see cref="Gate"/>.</summary>
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
+    public SlowConsumer WhenSlow => settings.WhenSlow;
+
+    /// <summary>Names one life of the log; 0 where nobody can come back to it.</summary>
+    public ulong Epoch { get; init; }
+
+    /// <summary>
+    /// Where a reader starts that is to be given what <paramref name="replay"/> says; <paramref name="recovered"/> tells whether it
+    /// has everything after the position it asked for. Call it under <see cref="Gate"/>.
+    /// </summary>
+    public (Block Block, int Index) Find(Replay replay, out bool? recovered)
+    {
+        recovered = null;
+        if (replay.AfterPosition is { } after)
+        {
+            var (block, index) = history?.Find(_tail, 0) ?? End;
+            recovered = after.Epoch == Epoch && after.Offset < NextOffset && after.Offset >= block.FirstOffset + index - 1;
+            if (recovered is true) return history?.Find(_tail, after.Offset + 1) ?? End;
+        }
+
+        var messages = replay.MessagesOr(history?.ReplayOnJoin ?? 0);
+        return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages) : End;
+    }
+
+    /// <summary>Lets the history go that is too old. True if none is left. Call it under <see cref="Gate"/>.</summary>
+    public bool Expire() => history?.Expire(_tail) ?? true;
+
     /// <summary>Appends one message and returns its offset. Call it under <see cref="Gate"/>.</summary>
-    public long Append(Message message, Exclusions? exclusions)
+    public long Append(Message message, Exclusions? exclusions) => Append(message, exclusions, clock.Next());
+
+    /// <summary>The same with a number that several logs share, whose gates the caller holds.</summary>
+    public long Append(Message message, Exclusions? exclusions, long sequence)
     {
         var size = Frame.Size(message.Payload.Length);
         if (_tail.Capacity - _tail.Length < size || _tail.Count == MostEntries) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
-        _tail.Append(message, clock.Next(), clock.Timestamp, exclusions);
+        _tail.Append(message, sequence, history?.Now ?? clock.Timestamp, exclusions);
+        history?.OnAppended(_tail);
         return NextOffset - 1;
     }
 

@@ -6,5 +6,5 @@ namespace Broadcast.Middleware;
 /// <param name="PublishedAt">When the first of them was published, as <see cref="SequenceClock.Timestamp"/>; 0 if nobody wanted to know.</param>
 readonly record struct Run(ReadOnlyMemory<byte> Frames, int Messages, long PublishedAt)
 {
-    public bool IsEmpty => Messages == 0;
+    public bool IsEmpty => Frames.IsEmpty;
 }

@@ -26,7 +26,7 @@ sealed class FilterPipeline
 
     static Task Attach(ConnectContext context)
     {
-        Broadcaster.Attach((Connection)context.Connection);
+        context.Result = Broadcaster.Attach((Connection)context.Connection, context.Replay);
         return Task.CompletedTask;
     }
 

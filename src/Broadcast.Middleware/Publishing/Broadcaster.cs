@@ -20,6 +20,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         BroadcastOptions options,
         IConnectionRegistry connections,
         IConnectionRevalidator? revalidator,
+        IUserIdProvider? userIds,
         TimeProvider time,
         IMeterFactory meters,
         ILogger logger,
@@ -28,29 +29,30 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Options = options;
         Connections = connections;
         Revalidator = revalidator;
+        UserIds = userIds;
         Metrics = new BroadcastMetrics(meters, name, _pumps);
         Clock = new SequenceClock(() => Metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         _limits = new ConnectionLimits(options);
         Time = time;
         Log = new BroadcastLog(logger);
-        Groups = new Groups(Clock, LogCapacity);
+        Groups = new Groups(Clock, new GroupRules(options), options.MaxGroupsWithoutMembers, time);
+        Presence = new Presence(this);
         Heartbeat = new Heartbeat(Groups, options, time);
         _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
     }
 
     public BroadcastOptions Options { get; }
 
-    /// <summary>Where readers that lag are compacted, the log keeps their messages until their pump has done it.</summary>
-    public int LogCapacity => Options.SlowConsumer == SlowConsumer.Conflate ? Math.Min(Options.MaxBacklogBytes, int.MaxValue / 2) * 2 : Options.MaxBacklogBytes;
-
     public IConnectionRegistry Connections { get; }
     public TimeProvider Time { get; }
     public BroadcastLog Log { get; }
     public Heartbeat Heartbeat { get; }
     public Groups Groups { get; }
+    public Presence Presence { get; }
     public SequenceClock Clock { get; }
     public BroadcastMetrics Metrics { get; }
     public IConnectionRevalidator? Revalidator { get; }
+    public IUserIdProvider? UserIds { get; }
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
     {
@@ -79,6 +81,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
                 return PublishToGroup(Groups.Everyone, message, recipients.Exclusions);
             case RecipientsKind.Group:
                 return PublishToGroup(recipients.Name!, message, recipients.Exclusions);
+            case RecipientsKind.Groups:
+                return Groups.Publish(recipients.Names, message, recipients.Exclusions);
             case RecipientsKind.User:
                 return SendToEach(Connections.OfUser(recipients.Name!), message, recipients.Exclusions);
             default:
@@ -89,7 +93,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection && connection.Join(group));
+        return new(Find(connectionId, cancellationToken) is { } connection && connection.Join(group).Joined);
+    }
+
+    public ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+    {
+        GroupName.ThrowIfInvalid(group);
+        return new(Find(connectionId, cancellationToken)?.Join(group, replay) ?? default);
     }
 
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
@@ -107,13 +117,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     }
 
     /// <summary>A connection that is let in; null, with the reason, if it is not.</summary>
-    public Connection? Admit(HttpContext httpContext, string homeGroup, out RefusalReason refusal)
+    public Connection? Admit(HttpContext httpContext, string homeGroup, out RefusalReason refusal, bool isEventStream = false)
     {
         refusal = RefusalReason.ShuttingDown;
         if (_isStopping) return null;
         var address = _limits.AddressOf(httpContext);
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
-        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address };
+        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address, IsEventStream = isEventStream };
         refusal = _limits.Enter(connection.UserId, address);
         if (refusal != RefusalReason.None) return null;
         var isAdded = false;
@@ -136,12 +146,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     }
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public static void Attach(Connection connection)
+    public static JoinResult Attach(Connection connection, Replay replay = default)
     {
         // A filter may have let it into its group before.
-        var isHome = connection.IsIn(connection.HomeGroup) || connection.Join(connection.HomeGroup);
-        if (isHome) connection.Join(Groups.Everyone);
-        connection.IsAttached = isHome;
+        var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : connection.Join(connection.HomeGroup, replay);
+        if (joined.Joined) connection.Join(Groups.Everyone);
+        connection.IsAttached = joined.Joined;
+        return joined;
     }
 
     /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
@@ -168,7 +179,6 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
     PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions)
     {
-        if (Groups.Find(name) is not { } group) return default;
         var excludedMembers = 0;
         if (exclusions is not null)
         {
@@ -178,7 +188,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
             }
         }
 
-        return group.Publish(message, exclusions, excludedMembers);
+        return Groups.Publish(name, message, exclusions, excludedMembers);
     }
 
     static PublishResult SendToEach(IEnumerable<IBroadcastConnection> connections, Message message, Exclusions? exclusions)
@@ -194,7 +204,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         return new(null, recipients);
     }
 
-    Connection? Find(string connectionId, CancellationToken cancellationToken)
+    public Connection? Find(string connectionId, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(connectionId);
         cancellationToken.ThrowIfCancellationRequested();

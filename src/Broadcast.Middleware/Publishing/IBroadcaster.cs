@@ -31,7 +31,18 @@ public interface IBroadcaster
     /// <param name="cancellationToken">Gives up before the connection joins.</param>
     /// <returns>False if there is no such connection, it is a member already, or the registry refuses it.</returns>
     /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
+    /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
+
+    /// <summary>Makes a connection a member of a group, and gives it some of the group's history first.</summary>
+    /// <param name="connectionId">The connection's id.</param>
+    /// <param name="group">The group's name: 1 to 255 characters, none of them a control character.</param>
+    /// <param name="replay">What of the history.</param>
+    /// <param name="cancellationToken">Gives up before the connection joins.</param>
+    /// <returns>Whether it has joined, where, and whether it has missed nothing.</returns>
+    /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
+    /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
+    ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
     /// <summary>Ends a membership: the connection still gets what was published before.</summary>
     /// <param name="connectionId">The connection's id.</param>

@@ -4,9 +4,10 @@ namespace Broadcast.Middleware;
 /// <remarks>The default value is <see cref="All"/>.</remarks>
 public readonly struct Recipients : IEquatable<Recipients>
 {
+    readonly object? _name; // A name, or several.
     readonly Exclusions? _exclusions;
 
-    Recipients(RecipientsKind kind, string? name, Exclusions? exclusions) => (Kind, Name, _exclusions) = (kind, name, exclusions);
+    Recipients(RecipientsKind kind, object? name, Exclusions? exclusions) => (Kind, _name, _exclusions) = (kind, name, exclusions);
 
     /// <summary>Every connection of the broadcast, whichever URL it came through.</summary>
     public static Recipients All => default;
@@ -14,8 +15,11 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>What kind of target this is.</summary>
     public RecipientsKind Kind { get; }
 
-    /// <summary>The group's name, the user's id or the connection's id; null for all.</summary>
-    public string? Name { get; }
+    /// <summary>The group's name, the user's id or the connection's id; null for all, and for several groups.</summary>
+    public string? Name => _name as string;
+
+    /// <summary>The groups' names, or the one name; empty for all.</summary>
+    public IReadOnlyCollection<string> Names => _name switch { string name => [name], string[] names => names, _ => [] };
 
     /// <summary>The ids of connections that do not get the message though they are among the recipients; empty by default.</summary>
     public IReadOnlyCollection<string> Excluded => _exclusions?.ConnectionIds ?? [];
@@ -29,6 +33,16 @@ public readonly struct Recipients : IEquatable<Recipients>
     {
         GroupName.ThrowIfInvalid(name);
         return new(RecipientsKind.Group, name, null);
+    }
+
+    /// <summary>The members of several groups. Who is in more than one of them gets the message once.</summary>
+    /// <param name="names">As for <see cref="Group"/>; empty for nobody.</param>
+    /// <exception cref="ArgumentException">One of them is not a group's name.</exception>
+    public static Recipients Groups(params IReadOnlyCollection<string> names)
+    {
+        ArgumentNullException.ThrowIfNull(names);
+        foreach (var name in names) GroupName.ThrowIfInvalid(name, nameof(names));
+        return new(RecipientsKind.Groups, names.ToArray(), null);
     }
 
     /// <summary>A user, on every device from which they are connected.</summary>
@@ -58,21 +72,21 @@ public readonly struct Recipients : IEquatable<Recipients>
         if (connectionIds.Count == 0) return this;
         if (connectionIds.Any(string.IsNullOrEmpty)) throw new ArgumentException("An id is null or empty.", nameof(connectionIds));
         var exclusions = new Exclusions(_exclusions is null ? connectionIds : [.. _exclusions.ConnectionIds, .. connectionIds]);
-        return new(Kind, Name, exclusions);
+        return new(Kind, _name, exclusions);
     }
 
     internal Recipients Except(Exclusions exclusions) =>
-        _exclusions is null ? new(Kind, Name, exclusions) : Except(exclusions.ConnectionIds);
+        _exclusions is null ? new(Kind, _name, exclusions) : Except(exclusions.ConnectionIds);
 
     /// <inheritdoc />
     public bool Equals(Recipients other) =>
-        Kind == other.Kind && Name == other.Name && Excluded.Count == other.Excluded.Count && Excluded.All(other.Excluded.Contains);
+        Kind == other.Kind && Names.SequenceEqual(other.Names) && Excluded.Count == other.Excluded.Count && Excluded.All(other.Excluded.Contains);
 
     /// <inheritdoc />
     public override bool Equals(object? obj) => obj is Recipients other && Equals(other);
 
     /// <inheritdoc />
-    public override int GetHashCode() => HashCode.Combine(Kind, Name, Excluded.Count);
+    public override int GetHashCode() => HashCode.Combine(Kind, Name, Names.Count, Excluded.Count);
 
     /// <summary>Whether both mean the same connections.</summary>
     public static bool operator ==(Recipients left, Recipients right) => left.Equals(right);
@@ -81,5 +95,5 @@ public readonly struct Recipients : IEquatable<Recipients>
     public static bool operator !=(Recipients left, Recipients right) => !left.Equals(right);
 
     /// <summary>For logs and debuggers.</summary>
-    public override string ToString() => Kind == RecipientsKind.All ? "all" : $"{Kind.ToString().ToLowerInvariant()} '{Name}'";
+    public override string ToString() => Kind == RecipientsKind.All ? "all" : $"{Kind.ToString().ToLowerInvariant()} '{string.Join("', '", Names)}'";
 }

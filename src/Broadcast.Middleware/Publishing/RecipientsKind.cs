@@ -9,6 +9,9 @@ public enum RecipientsKind
     /// <summary>The members of a group.</summary>
     Group,
 
+    /// <summary>The members of several groups.</summary>
+    Groups,
+
     /// <summary>The connections of a user.</summary>
     User,
 

@@ -99,6 +99,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         Run();
     }
 
+    /// <summary>How the connection is sent what is published to a group; null for frames as they stand.</summary>
+    public WireFormat? FormatFor(string group) => connection.FormatFor(group);
+
     /// <summary>From any thread: reads one log more. The caller holds the log's gate, and posts the writer afterwards.</summary>
     public void Arrive(Cursor cursor) => _reader.Arrive(cursor);
 
@@ -174,7 +177,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         }
 
         if (_isClosing || _closeFrameSent) return default;
-        if (_keepAlive.TakePing() is { IsEmpty: false } ping) return ping;
+        if (_keepAlive.TakePing()) return sink.Ping;
+        if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
         // Read once, and first: what is there when it has been seen goes out before it.
         var close = Volatile.Read(ref _close);
         while (true)
@@ -250,7 +254,11 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         if (_hasWaited)
         {
             _hasWaited = false;
-            if (connection.WhenSlow == SlowConsumer.Conflate && broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds) TryCompact(0);
+            if (broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds)
+            {
+                _reader.Conflate(LastSequence, LargestCompaction, out var leftOut);
+                if (leftOut > 0) connection.OnDropped(leftOut);
+            }
         }
 
         pump.CountDelivered(_writingMessages);
@@ -292,13 +300,13 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     bool TryCatchUp()
     {
         if (_hasGivenUp) return false;
-        if (connection.WhenSlow == SlowConsumer.SkipToLatest)
+        var goesOn = _reader.TryCatchUp(MaxBacklog, LastSequence, LargestCompaction, out var skipped, out var replaced);
+        if (skipped + replaced > 0) connection.OnDropped(skipped + replaced);
+        if (goesOn)
         {
-            connection.OnDropped(_reader.Skip(MaxBacklog));
+            if (skipped > 0) _sink!.OnSkipped(skipped);
             return true;
         }
-
-        if (connection.WhenSlow == SlowConsumer.Conflate && TryCompact(MaxBacklog)) return true;
 
         _hasGivenUp = true;
         _reader.Close();
@@ -309,12 +317,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         return false;
     }
 
-    bool TryCompact(long bytes)
-    {
-        var isCompact = _reader.TryCompact(bytes, _close?.LastSequence ?? long.MaxValue, LargestCompaction, out var leftOut);
-        if (leftOut > 0) connection.OnDropped(leftOut);
-        return isCompact;
-    }
+    long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
 
     void Fail(Exception error)
     {

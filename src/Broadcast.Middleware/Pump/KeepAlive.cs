@@ -4,8 +4,6 @@ namespace Broadcast.Middleware;
 /// <remarks>The time runs from when the ping is due, so that a peer that does not take it is lost too.</remarks>
 struct KeepAlive
 {
-    static readonly byte[] PingFrame = [0x89, 0];
-
     int _heard;
     long _since;
     bool _isPinging;
@@ -35,11 +33,11 @@ struct KeepAlive
         return false;
     }
 
-    /// <summary>The ping frame, once, if it is due.</summary>
-    public ReadOnlyMemory<byte> TakePing()
+    /// <summary>Whether a ping is due; once.</summary>
+    public bool TakePing()
     {
-        if (!_pingIsDue) return default;
+        var isDue = _pingIsDue;
         _pingIsDue = false;
-        return PingFrame;
+        return isDue;
     }
 }

@@ -14,7 +14,7 @@ sealed class StreamSink(Stream stream, FrameStream frames, WebSocket webSocket, 
 {
     public override int? Heard => frames.Reads;
 
-    public override long? Acknowledged => socket is null ? null : TcpInfo.BytesAcknowledged(socket);
+    public override long? Acknowledged => socket is null ? null : Tcp.BytesAcknowledged(socket);
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => stream.WriteAsync(frames);
 

@@ -1,3 +1,4 @@
+using Broadcast.Middleware.Tests.Properties;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 using Broadcast.Middleware.Tests.Wire;
@@ -18,10 +19,10 @@ sealed class LogModel
     readonly Cursor[] _cursors;
     readonly bool[] _hasLeft;
 
-    public LogModel(int logs, int capacity)
+    public LogModel(int logs, int capacity, SlowConsumer whenSlow = SlowConsumer.Conflate)
     {
         Reader = new(_clock);
-        _logs = [.. Enumerable.Range(0, logs).Select(_ => new MessageLog(_clock, capacity))];
+        _logs = [.. Enumerable.Range(0, logs).Select(_ => Make.Log(_clock, capacity, whenSlow))];
         _cursors = [.. _logs.Select(log =>
         {
             lock (log.Gate)
@@ -70,9 +71,15 @@ sealed class LogModel
     /// <summary>What a stalled reader's writer does when it finds it so far behind.</summary>
     public bool TryCompact(long bytes, int largest, long lastSequence = long.MaxValue)
     {
-        if (!Reader.TryCompact(bytes, lastSequence, largest, out var leftOut)) return false;
+        if (!Reader.TryCatchUp(bytes, lastSequence, largest, out _, out var leftOut)) return false;
         LeftOut += leftOut;
         return true;
+    }
+
+    public void Skip(long bytes)
+    {
+        Assert.True(Reader.TryCatchUp(bytes, long.MaxValue, 0, out var leftOut, out _));
+        LeftOut += leftOut;
     }
 
     /// <summary>The bytes of a log that wait and have not been replaced.</summary>

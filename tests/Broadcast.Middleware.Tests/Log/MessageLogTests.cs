@@ -6,7 +6,7 @@ public sealed class MessageLogTests
 {
     const int Capacity = 10_000;
 
-    readonly MessageLog _log = new(new SequenceClock(), Capacity);
+    readonly MessageLog _log = new(new SequenceClock(), new LogSettings(Capacity, SlowConsumer.Disconnect));
 
     [Fact]
     public void A_new_log_holds_no_bytes()

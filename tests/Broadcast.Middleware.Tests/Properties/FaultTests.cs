@@ -18,7 +18,7 @@ public sealed class FaultTests
         var connection = stage.Connect(stage.Pumps[0], "/a", new HandSink(frames => Wire.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         stage.RunUntilIdle();
         Publish("/a", 1); // The pump is told, and has not yet looked.
-        Assert.True(connection.Join("/b"));
+        Assert.True(connection.Join("/b").Joined);
         Publish("/b", 2);
         Publish("/a", 3);
         stage.RunUntilIdle();
@@ -251,7 +251,7 @@ public sealed class FaultTests
         var cursors = new List<WeakReference>();
         for (var i = 0; i < times; i++)
         {
-            var membership = groups.Join("/x", connection.Writer);
+            var (membership, _, _) = groups.Join("/x", connection.Writer);
             cursors.Add(new(membership.Cursor));
             stage.RunUntilIdle();
             groups.Leave(membership);
@@ -273,7 +273,7 @@ public sealed class FaultTests
         stage.Connect(stage.Pumps[0], "/g", watcher);
         stage.RunUntilIdle();
         stage.Broadcaster.Publish(new(new byte[100_000], MessageType.Binary), Recipients.Group("/g"));
-        Assert.True(connection.Join("/g"));
+        Assert.True(connection.Join("/g").Joined);
         stage.RunUntilIdle();
         for (var i = 0; i < 500; i++)
         {

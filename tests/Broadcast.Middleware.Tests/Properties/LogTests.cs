@@ -32,7 +32,7 @@ public sealed class LogTests
             (capacity, program) =>
             {
                 var clock = new SequenceClock();
-                var log = new MessageLog(clock, capacity);
+                var log = Make.Log(clock, capacity);
                 var readers = new List<Reader> { new(log) };
                 var sizesByOffset = new List<int> { 0 };
                 foreach (var (step, which, size) in program)
@@ -89,7 +89,7 @@ public sealed class LogTests
                 var connection = stage.Admit(stage.Pumps[0], "/a");
                 var other = new Exclusions("somebody else", "and another");
                 var clock = new SequenceClock();
-                var log = new MessageLog(clock, 1 << 20);
+                var log = Make.Log(clock, 1 << 20);
                 Cursor cursor;
                 lock (log.Gate) cursor = new Cursor(log, connection.Writer, null);
                 var got = new List<int>();
@@ -118,7 +118,7 @@ public sealed class LogTests
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {
-                var log = new MessageLog(new SequenceClock(), capacity);
+                var log = Make.Log(new SequenceClock(), capacity);
                 var readers = Enumerable.Range(0, 3).Select(_ => new Reader(log)).ToArray();
                 var blocks = AppendAll(log, sizes, readers);
                 Assert.True(blocks.Count > 1);
@@ -144,7 +144,7 @@ public sealed class LogTests
         Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4]).Sample(
             (capacity, sizes, stalled) =>
             {
-                var log = new MessageLog(new SequenceClock(), capacity);
+                var log = Make.Log(new SequenceClock(), capacity);
                 var readers = new List<Reader>();
                 var blocks = new List<WeakReference>();
                 for (var i = 0; i <= stalled; i++)
@@ -168,7 +168,7 @@ public sealed class LogTests
         const int Messages = 1_000_000;
         var count = Messages * Effort.Factor;
         var clock = new SequenceClock();
-        var log = new MessageLog(clock, int.MaxValue);
+        var log = Make.Log(clock, int.MaxValue);
         var readers = Enumerable.Range(0, 2).Select(_ => new Cursor(log, null!, null)).ToArray();
         var reading = readers.Select((cursor, index) => Task.Run(() =>
         {
@@ -204,7 +204,7 @@ public sealed class LogTests
     public async Task A_reader_at_the_end_of_a_block_sees_the_message_that_came_just_before_the_next_block()
     {
         var count = 300_000 * Effort.Factor;
-        var log = new MessageLog(new SequenceClock(), int.MaxValue);
+        var log = Make.Log(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
         var reading = Crowd.Start(() =>
         {
@@ -233,7 +233,7 @@ public sealed class LogTests
     public async Task A_reader_takes_nothing_that_came_after_it_left()
     {
         var count = 50_000 * Effort.Factor;
-        var log = new MessageLog(new SequenceClock(), 1 << 20);
+        var log = Make.Log(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;
         var reading = Crowd.Start(() =>

@@ -66,7 +66,7 @@ public sealed class WakeUpTests
     [Fact]
     public async Task What_is_published_while_the_writer_looks_through_many_groups_arrives_in_order()
     {
-        const int GroupCount = 300;
+        const int GroupCount = 128;
         var rounds = 20_000 * Effort.Factor;
         using var runner = new SpinningThread();
         using var stage = new Stage();
@@ -80,7 +80,7 @@ public sealed class WakeUpTests
         var connection = new Connection(stage.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
         var groups = stage.Broadcaster.Groups;
         Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
-        for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}"));
+        for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}").Joined);
         connection.Writer.Open(sink);
         var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
         Publish(other, 0);

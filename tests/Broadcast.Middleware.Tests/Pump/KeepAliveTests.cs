@@ -10,7 +10,7 @@ public sealed class KeepAliveTests : IDisposable
     KeepAlive _keepAlive;
     int _heard = 1;
 
-    Heartbeat Heartbeat => _heartbeat ??= new(new Groups(new SequenceClock(), 1024), _options, _time);
+    Heartbeat Heartbeat => _heartbeat ??= new(new Groups(new SequenceClock(), new GroupRules(_options), 0, _time), _options, _time);
 
     public void Dispose() => _heartbeat?.Dispose();
 
@@ -19,10 +19,10 @@ public sealed class KeepAliveTests : IDisposable
     {
         Assert.False(LostAfter(0));
         Assert.False(LostAfter(9.9));
-        Assert.True(_keepAlive.TakePing().IsEmpty);
+        Assert.False(_keepAlive.TakePing());
         Assert.False(LostAfter(0.1));
-        Assert.Equal([0x89, 0], _keepAlive.TakePing().ToArray());
-        Assert.True(_keepAlive.TakePing().IsEmpty);
+        Assert.True(_keepAlive.TakePing());
+        Assert.False(_keepAlive.TakePing());
         Assert.False(LostAfter(19.9));
         Assert.True(LostAfter(0.1));
     }
@@ -48,7 +48,7 @@ public sealed class KeepAliveTests : IDisposable
         {
             _heard++;
             Assert.False(LostAfter(100));
-            Assert.True(_keepAlive.TakePing().IsEmpty);
+            Assert.False(_keepAlive.TakePing());
         }
     }
 
@@ -70,7 +70,7 @@ public sealed class KeepAliveTests : IDisposable
         {
             _time.Advance(TimeSpan.FromSeconds(100));
             Assert.False(_keepAlive.IsPeerLost(Heartbeat, null, isBusy: false));
-            Assert.True(_keepAlive.TakePing().IsEmpty);
+            Assert.False(_keepAlive.TakePing());
         }
     }
 
@@ -79,7 +79,7 @@ public sealed class KeepAliveTests : IDisposable
     {
         _options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
-        Assert.True(_keepAlive.TakePing().IsEmpty);
+        Assert.False(_keepAlive.TakePing());
     }
 
     [Fact]
@@ -87,7 +87,7 @@ public sealed class KeepAliveTests : IDisposable
     {
         _options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
-        Assert.False(_keepAlive.TakePing().IsEmpty);
+        Assert.True(_keepAlive.TakePing());
     }
 
     [Theory]

@@ -1,0 +1,29 @@
+namespace Broadcast.Middleware;
+
+/// <summary>How a cursor differs from one that starts at its log's end and takes frames as they stand.</summary>
+sealed class CursorOptions
+{
+    /// <summary>Null for frames as they stand.</summary>
+    public WireFormat? Format { get; init; }
+
+    /// <summary>Where it starts; null for the log's end.</summary>
+    public (Block Block, int Index)? Start { get; init; }
+
+    /// <summary>The first message that is published after the start. What lies before is history.</summary>
+    public long LiveOffset { get; init; }
+
+    /// <summary>From where on a reader can be behind, as <see cref="MessageLog.NewestByte"/>.</summary>
+    public long LiveByte { get; init; }
+
+    /// <summary>What is to be sent before any message.</summary>
+    public ReadOnlyMemory<byte> Opening { get; init; }
+
+    bool _isOpened;
+
+    public ReadOnlyMemory<byte> TakeOpening()
+    {
+        if (_isOpened) return default;
+        _isOpened = true;
+        return Opening;
+    }
+}

@@ -1,0 +1,15 @@
+using System.Buffers;
+
+namespace Broadcast.Middleware;
+
+/// <summary>How messages look to connections that do not take WebSocket frames as they stand in the log.</summary>
+abstract class WireFormat
+{
+    /// <summary>Writes one message of a block.</summary>
+    public abstract void Write(IBufferWriter<byte> to, MessageLog log, Block block, int index);
+
+    /// <summary>What a connection is sent when it has joined, before any message; nothing by default.</summary>
+    /// <param name="position">The message after which it hears everything.</param>
+    /// <param name="recovered">Whether that is the one it asked for; null if it asked for none.</param>
+    public virtual ReadOnlyMemory<byte> Opening(Position position, bool? recovered) => default;
+}
