@@ -1,0 +1,4 @@
+using BenchmarkDotNet.Running;
+
+// dotnet run --configuration Release --project benchmarks/Broadcast.Benchmarks -- --filter '*'
+BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
