@@ -15,7 +15,7 @@ namespace Broadcast.Middleware;
 /// <summary>A request's way: checked, admitted, upgraded, served until it ends, and removed, whatever happened.</summary>
 sealed class BroadcastEndpoint
 {
-    const int MostUnsent = 16 * 1024;
+    const int MostUnsent = 4096;
 
     readonly Broadcaster _broadcaster;
     readonly FilterPipeline _pipeline;

@@ -1,0 +1,115 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using Broadcast.Middleware.Tests.Properties;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Hosting;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>
+/// The state of 50 things, updated 100 times a second, for 200 connections of which a quarter reads 1 KB a second, for a minute: at four
+/// times that pace for some seconds, unless more effort is asked for.
+/// </summary>
+[CollectionDefinition(nameof(LatestValueTests), DisableParallelization = true)]
+[Collection(nameof(LatestValueTests))]
+public sealed class LatestValueTests
+{
+    const int Keys = 50, Size = 100, Connections = 200, Slow = 50;
+
+    static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
+    static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(12) : TimeSpan.FromMinutes(1);
+
+    // What a slow reader can have before it that was the newest when it was taken for it: its own window, what waits in the system, and one
+    // message of each key. Twice that, for what the system counts otherwise than we do.
+    static readonly TimeSpan Oldest = TimeSpan.FromSeconds(2 * (4096 + 4096 + (Keys * (Size + 2))) / (1024.0 * Pace));
+
+    readonly ConcurrentDictionary<int, long> _publishedAt = new();
+    volatile int _published;
+
+    [Fact]
+    public async Task Slow_readers_are_given_the_newest_of_each_key_and_cost_no_memory_while_fast_ones_get_everything()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate },
+            listen: endpoint => endpoint.UseInlineSends());
+        var clients = new List<RawClient>();
+        for (var i = 0; i < Connections; i++) clients.Add(i < Slow ? await Stall.OpenAsync(app) : await RawClient.OpenAsync(app));
+        using var stop = new CancellationTokenSource();
+        var slow = clients.Take(Slow).Select(client => Task.Run(() => ReadSlowlyAsync(client, stop.Token))).ToArray();
+        var fast = clients.Skip(Slow).Select(client => Task.Run(() => ReadAllAsync(client))).ToArray();
+
+        var started = Stopwatch.GetTimestamp();
+        var memory = new List<long>();
+        while (Stopwatch.GetElapsedTime(started) is var elapsed && elapsed < Duration)
+        {
+            while (_published < elapsed.TotalSeconds * 100 * Pace) await PublishAsync(app);
+            if (elapsed > Duration * (memory.Count + 1) / 6) memory.Add(GC.GetTotalMemory(forceFullCollection: true));
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+
+        var last = _published;
+        await app.Broadcaster.PublishAsync(Make(-1), Recipients.Group("/ws"), TestContext.Current.CancellationToken);
+        Assert.All(await Task.WhenAll(fast), got => Assert.Equal(last, got));
+        await stop.CancelAsync();
+        var oldest = (await Task.WhenAll(slow)).Max();
+        TestContext.Current.SendDiagnosticMessage($"{last} updates; slow readers' oldest value was replaced {oldest.TotalSeconds:F1} s before; memory {string.Join(", ", memory.Select(bytes => bytes / 1024))} KB");
+        Assert.InRange(oldest, TimeSpan.Zero, Oldest);
+        Assert.InRange(memory[^1] - memory[1], long.MinValue, 4 * 1024 * 1024);
+        Assert.Equal(Connections, app.Registry.Count);
+        foreach (var client in clients) await client.DisposeAsync();
+    }
+
+    async Task PublishAsync(BroadcastApp app)
+    {
+        var number = _published;
+        _publishedAt[number] = Stopwatch.GetTimestamp();
+        var message = new Message(Make(number), MessageType.Binary) { Key = $"{number % Keys}" };
+        await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), TestContext.Current.CancellationToken);
+        _published = number + 1;
+    }
+
+    static byte[] Make(int number)
+    {
+        var payload = new byte[Size];
+        BinaryPrimitives.WriteInt32BigEndian(payload, number);
+        return payload;
+    }
+
+    static async Task<int> ReadNumberAsync(RawClient client)
+    {
+        while (true)
+        {
+            var frame = await client.ReadFrameAsync();
+            if (frame.Opcode == ClientFrame.Binary) return BinaryPrimitives.ReadInt32BigEndian(frame.Payload);
+        }
+    }
+
+    /// <summary>How many came, without a gap.</summary>
+    static async Task<int> ReadAllAsync(RawClient client)
+    {
+        for (var expected = 0; ; expected++)
+        {
+            var number = await ReadNumberAsync(client);
+            if (number < 0) return expected;
+            Assert.Equal(expected, number);
+        }
+    }
+
+    /// <summary>How long ago, at most, a value had been replaced when it came.</summary>
+    async Task<TimeSpan> ReadSlowlyAsync(RawClient client, CancellationToken stop)
+    {
+        var (oldest, last) = (TimeSpan.Zero, -1);
+        while (!stop.IsCancellationRequested)
+        {
+            var number = await ReadNumberAsync(client);
+            if (number < 0) break;
+            Assert.InRange(number, last + 1, int.MaxValue);
+            last = number;
+            if (_publishedAt.TryGetValue(number + Keys, out var replacedAt) && Stopwatch.GetElapsedTime(replacedAt) is var age && age > oldest) oldest = age;
+            await Task.Delay(TimeSpan.FromSeconds((Size + 2) / (1024.0 * Pace)), CancellationToken.None);
+        }
+
+        return oldest;
+    }
+}
