@@ -116,18 +116,24 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address };
         refusal = _limits.Enter(connection.UserId, address);
         if (refusal != RefusalReason.None) return null;
+        refusal = RefusalReason.Registry;
         var isAdded = false;
         try
         {
             isAdded = Connections.TryAdd(connection);
+        }
+        catch (Exception exception)
+        {
+            refusal = RefusalReason.Failed;
+            Log.AddFailed(connection.Id, exception);
         }
         finally
         {
             if (!isAdded) _limits.Leave(connection.UserId, address);
         }
 
-        refusal = isAdded ? RefusalReason.None : RefusalReason.Registry;
         if (!isAdded) return null;
+        refusal = RefusalReason.None;
         pump.AddConnection();
         Metrics.Connected();
         // The app may have begun to stop in between, and then nobody else would tell it.
