@@ -27,11 +27,11 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         InRange(nameof(options.MaxConnectionsPerAddress), options.MaxConnectionsPerAddress ?? 1, 1, int.MaxValue);
         if (!Enum.IsDefined(options.SlowConsumer))
             problems.Add($"{nameof(options.SlowConsumer)} is {options.SlowConsumer}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
-        foreach (var origin in options.AllowedOrigins.Where(origin => !OriginCheck.IsOrigin(origin)))
+        foreach (var origin in options.AllowedOrigins.Where(origin => OriginCheck.AsSent(origin) is null))
         {
             problems.Add(
                 $"{nameof(options.AllowedOrigins)} holds '{origin}': write an origin as browsers do, such as https://example.com or " +
-                "http://localhost:3000, without a path; or * for all.");
+                "http://localhost:3000, without a user, path or query; or * for all.");
         }
 
         Time(nameof(options.FirstMessageTimeout), options.FirstMessageTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
