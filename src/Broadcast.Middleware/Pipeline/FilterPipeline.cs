@@ -24,9 +24,9 @@ sealed class FilterPipeline
     public FilterDelegate<MessageContext> OnMessage { get; }
     public FilterDelegate<DisconnectContext> OnDisconnect { get; }
 
-    static Task Attach(ConnectContext context)
+    Task Attach(ConnectContext context)
     {
-        Broadcaster.Attach((Connection)context.Connection);
+        _broadcaster.Attach((Connection)context.Connection);
         return Task.CompletedTask;
     }
 

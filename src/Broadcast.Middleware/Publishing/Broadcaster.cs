@@ -136,17 +136,18 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         refusal = RefusalReason.None;
         pump.AddConnection();
         Metrics.Connected();
+        Heartbeat.Begin(connection.Writer);
         // The app may have begun to stop in between, and then nobody else would tell it.
         if (_isStopping) Drain.SayGoodbye(connection);
         return connection;
     }
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public static void Attach(Connection connection)
+    public void Attach(Connection connection)
     {
         // A filter may have let it into its group before.
         var isHome = connection.IsIn(connection.HomeGroup) || connection.Join(connection.HomeGroup);
-        if (isHome) connection.Join(Groups.Everyone);
+        if (isHome && connection.Join(Groups.Everyone)) Heartbeat.End(connection.Writer);
         connection.IsAttached = isHome;
     }
 
@@ -154,6 +155,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (!connection.LeaveAll()) return;
+        Heartbeat.End(connection.Writer);
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try
