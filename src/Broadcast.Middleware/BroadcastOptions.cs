@@ -53,9 +53,9 @@ public sealed class BroadcastOptions
     public int? MaxConnectionsPerAddress { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>. Pages of the
-    /// request's own host always may, clients that send no origin too; all others are refused with 403. <c>*</c> lets every page in.
-    /// Default empty.
+    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>. An international
+    /// host may be written either way, <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Pages of the request's own host always may,
+    /// clients that send no origin too; all others are refused with 403. <c>*</c> lets every page in. Default empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 

@@ -31,11 +31,11 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         InRange(nameof(options.MaxGroupsWithoutMembers), options.MaxGroupsWithoutMembers, 0, 1_000_000);
         InRange(nameof(options.MaxPresenceStateBytes), options.MaxPresenceStateBytes, 0, 1 << 16);
         foreach (var (pattern, group) in options.Groups) CheckGroup(pattern, group);
-        foreach (var origin in options.AllowedOrigins.Where(origin => !OriginCheck.IsOrigin(origin)))
+        foreach (var origin in options.AllowedOrigins.Where(origin => OriginCheck.AsSent(origin) is null))
         {
             problems.Add(
                 $"{nameof(options.AllowedOrigins)} holds '{origin}': write an origin as browsers do, such as https://example.com or " +
-                "http://localhost:3000, without a path; or * for all.");
+                "http://localhost:3000, without a user, path or query; or * for all.");
         }
 
         Time(nameof(options.FirstMessageTimeout), options.FirstMessageTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);

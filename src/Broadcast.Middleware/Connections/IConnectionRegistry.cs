@@ -7,7 +7,7 @@ namespace Broadcast.Middleware;
 /// <remarks>
 /// Every path asks it: a connection it does not admit is refused with 503, a group it does not let a connection join is not
 /// delivered to it, and users and connections are found through it. Calls come from many threads at once and must neither block
-/// nor fail; one that throws ends the connection it was for. What it returns must be the objects it was given. It never learns of
+/// nor fail; one that throws ends the connection it was for, or refuses it with 500. What it returns must be the objects it was given. It never learns of
 /// other nodes.
 /// </remarks>
 public interface IConnectionRegistry

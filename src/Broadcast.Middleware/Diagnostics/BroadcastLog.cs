@@ -43,4 +43,7 @@ sealed partial class BroadcastLog(ILogger logger)
 
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(13, LogLevel.Error, "The connection registry failed to add connection {ConnectionId}: its handshake is refused with 500.")]
+    public partial void AddFailed(string connectionId, Exception exception);
 }

@@ -83,6 +83,7 @@ sealed class BroadcastMetrics
         RefusalReason.MaxConnectionsPerUser => "max_connections_per_user",
         RefusalReason.MaxConnectionsPerAddress => "max_connections_per_address",
         RefusalReason.Registry => "registry",
+        RefusalReason.Failed => "failed",
         RefusalReason.ShuttingDown => "shutting_down",
         _ => throw new ArgumentOutOfRangeException(nameof(reason)),
     };

@@ -1,3 +1,4 @@
+using System.Text;
 using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware;
@@ -14,13 +15,28 @@ sealed class OriginCheck
     public OriginCheck(BroadcastOptions options)
     {
         _allowsAny = options.AllowedOrigins.Contains("*");
-        _allowed = new(options.AllowedOrigins, StringComparer.OrdinalIgnoreCase);
+        _allowed = new(options.AllowedOrigins.Select(AsSent).OfType<string>(), StringComparer.OrdinalIgnoreCase);
     }
 
-    /// <summary>Whether the text is what an Origin header holds, or the star.</summary>
-    public static bool IsOrigin(string text) =>
-        text is "*" or "null"
-        || (Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.GetLeftPart(UriPartial.Authority).Equals(text, StringComparison.OrdinalIgnoreCase));
+    /// <summary>The origin as an Origin header holds it, in ASCII (RFC 6454, section 6.2), or the star; null if the text is neither.</summary>
+    public static string? AsSent(string text)
+    {
+        if (text is "*" or "null") return text;
+        // A URL's authority may name a user; an origin does not.
+        if (text.Contains('@') || !Uri.TryCreate(text, UriKind.Absolute, out var uri)
+            || !uri.GetLeftPart(UriPartial.Authority).Equals(text, StringComparison.OrdinalIgnoreCase)) return null;
+        if (Ascii.IsValid(text)) return text;
+        try
+        {
+            var origin = $"{uri.Scheme}://{uri.IdnHost}{(uri.IsDefaultPort ? "" : $":{uri.Port}")}";
+            return Ascii.IsValid(origin) ? origin : null;
+        }
+        catch (UriFormatException)
+        {
+            // A host that has no form in ASCII.
+            return null;
+        }
+    }
 
     /// <summary>Clients that are no browsers send no origin, and pass.</summary>
     public bool Allows(HttpRequest request)

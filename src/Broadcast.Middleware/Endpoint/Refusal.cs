@@ -46,10 +46,11 @@ static class Refusal
                 "You have as many connections open as one user may: close one (option MaxConnectionsPerUser)."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
                 "As many connections are open from your address as may be: close one (option MaxConnectionsPerAddress)."),
+            RefusalReason.Failed => (StatusCodes.Status500InternalServerError, Connection.FailedReason),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable, "The server is shutting down: try again."),
             _ => (StatusCodes.Status503ServiceUnavailable, "No more connections are taken here: try again later."),
         };
-        if (statusCode != StatusCodes.Status403Forbidden) context.Response.Headers.RetryAfter = RetryAfter;
+        if (statusCode is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable) context.Response.Headers.RetryAfter = RetryAfter;
         return WriteAsync(context, broadcaster, reason, statusCode, problem);
     }
 

@@ -23,6 +23,9 @@ enum RefusalReason
     /// <summary>The registry does not let it in.</summary>
     Registry,
 
+    /// <summary>The registry threw.</summary>
+    Failed,
+
     /// <summary>The app ends.</summary>
     ShuttingDown,
 }

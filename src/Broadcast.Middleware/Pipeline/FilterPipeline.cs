@@ -24,9 +24,9 @@ sealed class FilterPipeline
     public FilterDelegate<MessageContext> OnMessage { get; }
     public FilterDelegate<DisconnectContext> OnDisconnect { get; }
 
-    static Task Attach(ConnectContext context)
+    Task Attach(ConnectContext context)
     {
-        context.Result = Broadcaster.Attach((Connection)context.Connection, context.Replay);
+        context.Result = _broadcaster.Attach((Connection)context.Connection, context.Replay);
         return Task.CompletedTask;
     }
 

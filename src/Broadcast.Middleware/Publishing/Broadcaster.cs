@@ -126,31 +126,38 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address, IsEventStream = isEventStream };
         refusal = _limits.Enter(connection.UserId, address);
         if (refusal != RefusalReason.None) return null;
+        refusal = RefusalReason.Registry;
         var isAdded = false;
         try
         {
             isAdded = Connections.TryAdd(connection);
+        }
+        catch (Exception exception)
+        {
+            refusal = RefusalReason.Failed;
+            Log.AddFailed(connection.Id, exception);
         }
         finally
         {
             if (!isAdded) _limits.Leave(connection.UserId, address);
         }
 
-        refusal = isAdded ? RefusalReason.None : RefusalReason.Registry;
         if (!isAdded) return null;
+        refusal = RefusalReason.None;
         pump.AddConnection();
         Metrics.Connected();
+        Heartbeat.Begin(connection.Writer);
         // The app may have begun to stop in between, and then nobody else would tell it.
         if (_isStopping) Drain.SayGoodbye(connection);
         return connection;
     }
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public static JoinResult Attach(Connection connection, Replay replay = default)
+    public JoinResult Attach(Connection connection, Replay replay = default)
     {
         // A filter may have let it into its group before.
         var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : connection.Join(connection.HomeGroup, replay);
-        if (joined.Joined) connection.Join(Groups.Everyone);
+        if (joined.Joined && connection.Join(Groups.Everyone).Joined) Heartbeat.End(connection.Writer);
         connection.IsAttached = joined.Joined;
         return joined;
     }
@@ -159,6 +166,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (!connection.LeaveAll()) return;
+        Heartbeat.End(connection.Writer);
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try

@@ -1,8 +1,10 @@
+using System.Collections.Concurrent;
+
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The one timer of a broadcast. At each beat every writer gets a turn, through the group of everyone, and finds the beat changed;
-/// groups in which nothing happens give memory back.
+/// The one timer of a broadcast. At each beat every writer gets a turn, through the group of everyone or until it is in that by
+/// itself, and finds the beat changed; groups in which nothing happens give memory back.
 /// </summary>
 /// <remarks>A timer per connection, as the framework's WebSocket has, costs 240 bytes each.</remarks>
 sealed class Heartbeat : IDisposable
@@ -13,6 +15,7 @@ sealed class Heartbeat : IDisposable
     readonly Groups _groups;
     readonly TimeProvider _time;
     readonly ITimer _timer;
+    readonly ConcurrentDictionary<ConnectionWriter, byte> _outside = [];
     int _beat;
 
     public Heartbeat(Groups groups, BroadcastOptions options, TimeProvider time)
@@ -45,12 +48,22 @@ sealed class Heartbeat : IDisposable
     /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
     public int SendTimeout { get; }
 
+    /// <summary>How many writers get their turns by themselves.</summary>
+    public int Outside => _outside.Count;
+
+    /// <summary>Gives the writer its turns until it is in the group of everyone.</summary>
+    public void Begin(ConnectionWriter writer) => _outside.TryAdd(writer, 0);
+
+    /// <summary>It is in that group now, or has ended.</summary>
+    public void End(ConnectionWriter writer) => _outside.TryRemove(writer, out _);
+
     public void Dispose() => _timer.Dispose();
 
     void OnBeat()
     {
         Interlocked.Increment(ref _beat);
         _groups.Find(Groups.Everyone)?.Wake();
+        foreach (var (writer, _) in _outside) writer.Pump.Post(writer);
         _groups.Rest();
     }
 

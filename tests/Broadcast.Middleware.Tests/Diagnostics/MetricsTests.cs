@@ -208,6 +208,8 @@ public sealed class MetricsTests
         await RefusedAsync("origin", 403, ("Origin", "https://evil.example"));
         registry.OnAdd = static _ => false;
         await RefusedAsync("registry", 503);
+        registry.OnAdd = static _ => throw new InvalidOperationException("boom");
+        await RefusedAsync("failed", 500);
         registry.OnAdd = static _ => true;
         await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
         await RefusedAsync("max_connections_per_user", 429, TestUsers.As("ann"));

@@ -115,11 +115,18 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryAdd_that_throws_fails_the_request()
+    public async Task TryAdd_that_throws_refuses_the_request_with_500_before_the_handshake_and_is_logged_once()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
         await using var app = new MappedBroadcast(registry: _registry);
-        await Assert.ThrowsAsync<InvalidOperationException>(() => AdmitAsync(app));
+        var socket = new ScriptedSocket();
+        var served = app.Serve(socket);
+        await served.Ended;
+        Assert.Equal(StatusCodes.Status500InternalServerError, served.Context.Response.StatusCode);
+        Assert.DoesNotContain("full disk", served.Body, StringComparison.Ordinal);
+        Assert.Equal((13, "full disk"), (Assert.Single(app.Errors).Id.Id, Assert.Single(app.Errors).Exception!.Message));
+        Assert.Empty(socket.Socket.ReceivedCalls());
+        _registry.DidNotReceive().Remove(Arg.Any<IBroadcastConnection>());
     }
 
     [Fact]
@@ -221,8 +228,6 @@ public sealed class EndpointRegistryTests
         await Eventually.True(() => !socket.Sent.IsEmpty);
         Assert.Equal(["end"], socket.SentTexts);
     }
-
-    static async Task AdmitAsync(MappedBroadcast app) => await app.Serve(new ScriptedSocket()).Ended;
 
     /// <summary>The default one, but for a method.</summary>
     sealed class FailingRegistry(string method) : IConnectionRegistry

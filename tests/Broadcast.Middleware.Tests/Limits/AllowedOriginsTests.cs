@@ -56,6 +56,21 @@ public sealed class AllowedOriginsTests
     public async Task Listed_origins_may_connect_and_no_others(string origin, int status) =>
         Assert.Equal(status, await TryAsync(origin, "localhost", "https://friend.example", "http://localhost:3000"));
 
+    /// <summary>Browsers send the host in ASCII, in small letters and without the default port.</summary>
+    [Theory]
+    [InlineData("https://bücher.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("https://BÜCHER.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("https://bücher.example:8443", "https://xn--bcher-kva.example:8443", 101)]
+    [InlineData("https://日本語.example", "https://xn--wgv71a119e.example", 101)]
+    [InlineData("https://xn--bcher-kva.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("http://[::1]:3000", "http://[::1]:3000", 101)]
+    [InlineData("https://bücher.example", "http://xn--bcher-kva.example", 403)]
+    [InlineData("https://bücher.example", "https://xn--bcher-kva.example:8443", 403)]
+    [InlineData("https://bücher.example:8443", "https://xn--bcher-kva.example", 403)]
+    [InlineData("https://bücher.example", "https://bucher.example", 403)]
+    public async Task An_international_host_may_be_listed_either_way(string listed, string origin, int status) =>
+        Assert.Equal(status, await TryAsync(origin, "localhost", listed));
+
     [Theory]
     [InlineData("https://anyone.example")]
     [InlineData("null")]
@@ -93,11 +108,17 @@ public sealed class AllowedOriginsTests
             options.AllowedOrigins.Add("https://example.com/");
             options.AllowedOrigins.Add("https://fine.example");
             options.AllowedOrigins.Add("example.com");
+            options.AllowedOrigins.Add("https://user@example.com");
+            options.AllowedOrigins.Add("https://bücher.example");
         }));
 
         Assert.Contains("'https://example.com/'", exception.Message, StringComparison.Ordinal);
         Assert.Contains("'example.com'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("'https://user@example.com'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("without a user, path or query", exception.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("fine.example", exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("bücher.example", exception.Message, StringComparison.Ordinal);
+        Assert.Equal(3, exception.Failures.Count());
     }
 
     [Theory]
@@ -113,8 +134,18 @@ public sealed class AllowedOriginsTests
     [InlineData("https://example.com:443", false)] // Browsers leave the default port out, so it would never match.
     [InlineData("https://example.com?x", false)]
     [InlineData("//example.com", false)]
+    [InlineData("https://example.com#x", false)]
     [InlineData("https://", false)]
-    public void An_origin_is_a_scheme_a_host_and_perhaps_a_port(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.IsOrigin(text));
+    [InlineData("https://user@example.com", false)]
+    [InlineData("https://user:password@example.com", false)]
+    [InlineData("https://@example.com", false)]
+    [InlineData("https://bücher.example", true)]
+    [InlineData("https://bücher.example/", false)]
+    [InlineData("https://bücher.example:443", false)]
+    [InlineData("https://user@bücher.example", false)]
+    [InlineData("https://-bücher.example", false)] // No host name, so that it has no form in ASCII.
+    [InlineData("https://xn--bücher.example", false)]
+    public void An_origin_is_a_scheme_a_host_and_perhaps_a_port(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.AsSent(text) is not null);
 
     static async Task<int> TryAsync(string? origin, string host, params string[] allowed)
     {

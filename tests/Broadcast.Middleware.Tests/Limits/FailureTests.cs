@@ -92,18 +92,21 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_registry_that_throws_when_a_connection_is_added_ends_that_request()
+    public async Task A_registry_that_throws_when_a_connection_is_added_refuses_that_request_with_500()
     {
         var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
         await using var app = await StartAsync(registry);
+        using var meters = new Meters(app);
         await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
 
-        Assert.Equal(500, (await Client.TryAsync(app, TestUsers.As("bad"))).Status);
+        var answer = await Client.TryAsync(app, TestUsers.As("bad"));
 
-        // The server's own line: there is no connection yet.
+        Assert.Equal((500, null), (answer.Status, answer["Retry-After"]));
+        Assert.DoesNotContain(Boom, answer.Body, StringComparison.Ordinal);
         await AssertOneLineAsync(app);
+        Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Refused));
         await Client.IsThereAsync(good);
-        Assert.Equal(1, app.Registry.Count);
+        Assert.Equal((1, 1), (app.Registry.Count, meters.Sum(Meters.Connections)));
     }
 
     static async Task EndsWith1011Async(BroadcastApp app, Func<RawClient, Task> provoke)

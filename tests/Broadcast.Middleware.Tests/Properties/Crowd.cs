@@ -43,7 +43,7 @@ sealed class Crowd : IDisposable
     public Dictionary<long, Entry> Ledger() => _publishers.SelectMany(publisher => publisher.Ledger).ToDictionary(entry => entry.Id);
 
     public async Task AllIsDelivered() =>
-        await Eventually.True(() => _members.Sum(member => (long)member.Sink.Count) >= Published, TimeSpan.FromSeconds(60));
+        await Eventually.True(() => _members.Sum(member => (long)member.Sink.Count) >= Published, TimeSpan.FromSeconds(60) * Effort.Factor);
 
     public async Task EverybodyGoes()
     {

@@ -10,7 +10,7 @@ public sealed class StressTests
     [Fact]
     public async Task Every_member_gets_each_message_once_and_in_order_while_others_come_and_go()
     {
-        var messages = 20_000 * Effort.Factor;
+        var messages = 100_000 * Effort.Factor;
         var unobserved = 0;
         void OnUnobserved(object? sender, UnobservedTaskExceptionEventArgs arguments) => Interlocked.Increment(ref unobserved);
         TaskScheduler.UnobservedTaskException += OnUnobserved;
@@ -76,7 +76,7 @@ public sealed class StressTests
             }));
         }
 
-        await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
+        await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(120) * Effort.Factor, TestContext.Current.CancellationToken);
         await crowd.AllIsDelivered();
         await crowd.EverybodyGoes();
         Assert.Equal(crowd.Published, crowd.Members.Sum(member => (long)member.Sink.Ids.Count));

@@ -58,6 +58,7 @@ public sealed class ProtocolErrorTests
         ["a message too long by its fragments"] =
             ([.. ClientFrame.Make(ClientFrame.Binary, new byte[65_536], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [1])], 1009),
         ["a terabyte, begun"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 40), 1009),
+        ["four exabytes, begun"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 62), 1009),
         ["empty fragments"] =
             ([.. ClientFrame.Make(ClientFrame.Text, [], fin: false), .. Repeat(ClientFrame.Make(ClientFrame.Continuation, [], fin: false), 1100)], 1009),
         ["fragments of one byte"] =

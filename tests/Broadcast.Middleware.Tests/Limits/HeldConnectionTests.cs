@@ -1,0 +1,139 @@
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Limits;
+
+/// <summary>What depends on time holds for a connection that a connect filter has yet to let in, too.</summary>
+public sealed class HeldConnectionTests
+{
+    readonly FakeTimeProvider _time = new();
+
+    [Fact]
+    public async Task It_is_closed_with_1008_when_its_authentication_expires()
+    {
+        using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
+        await using var app = await StartAsync(filter);
+        using var meters = new Meters(app);
+        await using var it = await HeldAsync(app, filter, TestUsers.Until(_time.GetUtcNow() + TimeSpan.FromMinutes(1)));
+
+        _time.Advance(TimeSpan.FromMinutes(2));
+
+        await EndsAsync(app, meters, filter, it, "authentication_expired");
+    }
+
+    [Fact]
+    public async Task It_is_closed_with_1008_when_its_first_message_does_not_come_in_time()
+    {
+        using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
+        await using var app = await StartAsync(filter, options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
+        using var meters = new Meters(app);
+        await using var it = await HeldAsync(app, filter);
+
+        _time.Advance(TimeSpan.FromSeconds(13));
+
+        await EndsAsync(app, meters, filter, it, "first_message_timeout");
+    }
+
+    [Fact]
+    public async Task It_is_cut_off_when_it_does_not_take_what_the_filter_sends_it()
+    {
+        using var filter = new BlockingFilter(Stage.Connect, Blocking.UntilAborted);
+        await using var app = await StartAsync(filter);
+        using var meters = new Meters(app);
+        await using var it = await HeldAsync(app, filter);
+        var connection = (Connection)Assert.Single(app.Registry.Connections);
+        await Stall.FillAsync(app, meters, connection.Id);
+
+        _time.Advance(TimeSpan.FromSeconds(5));
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        Assert.Equal(0, meters.Sum(Meters.Ended));
+        _time.Advance(TimeSpan.FromSeconds(10));
+
+        // The filter is told by the request's token.
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(new Dictionary<string, long> { ["send_timeout"] = 1 }, meters.ByReason(Meters.Ended));
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task It_is_not_asked_whether_it_is_there_as_long_as_nothing_is_read_from_it()
+    {
+        using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
+        await using var app = await StartAsync(
+            filter, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(10));
+        await using var it = await HeldAsync(app, filter);
+
+        for (var i = 0; i < 20; i++) _time.Advance(TimeSpan.FromSeconds(3));
+        filter.Release();
+
+        // The pong would come after a ping.
+        await Client.IsThereAsync(it);
+    }
+
+    [Theory]
+    [InlineData("let in")]
+    [InlineData("refused")]
+    [InlineData("failed")]
+    [InlineData("lost")]
+    public async Task The_heartbeat_forgets_it_when_it_is_in_its_group_or_has_ended(string what)
+    {
+        using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddSingleton(filter);
+            },
+            app => app.MapBroadcast("/ws").Use<BlockingFilter>().UseConnect((context, next) => what switch
+            {
+                "refused" => Task.CompletedTask,
+                "failed" => throw new InvalidOperationException("boom"),
+                _ => next(context),
+            }));
+        var heartbeat = app.Services.GetRequiredKeyedService<Broadcaster>("").Heartbeat;
+        await using var it = await HeldAsync(app, filter);
+        Assert.Equal(1, heartbeat.Outside);
+
+        if (what == "lost") it.Reset();
+        filter.Release();
+        if (what is "refused" or "failed") await Client.ClosedWithAsync(it);
+
+        await Eventually.True(() => app.Registry.Count == (what == "let in" ? 1 : 0) && heartbeat.Outside == 0);
+    }
+
+    static async Task<RawClient> HeldAsync(BroadcastApp app, BlockingFilter filter, params (string, string?)[] headers)
+    {
+        var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
+        Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
+        await filter.Entered;
+        return client;
+    }
+
+    static async Task EndsAsync(BroadcastApp app, Meters meters, BlockingFilter filter, RawClient it, string reason)
+    {
+        Assert.Equal(1008, (await it.ReadCloseAsync()).CloseCode);
+        await it.SendAsync(ClientFrame.OfClose(1008));
+        filter.Release();
+        await it.ReadEndAsync();
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(new Dictionary<string, long> { [reason] = 1 }, meters.ByReason(Meters.Ended));
+        LogAssert.NoErrors(app);
+    }
+
+    Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            Stall.SmallSendBuffers(builder);
+            builder.Services.AddSingleton<TimeProvider>(_time).AddSingleton(filter);
+        },
+        app => app.MapBroadcast("/ws").Use<BlockingFilter>(),
+        all =>
+        {
+            all.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            options?.Invoke(all);
+        });
+}
