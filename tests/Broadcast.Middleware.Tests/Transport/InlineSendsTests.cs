@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Buffers.Binary;
 using System.IO.Pipelines;
 using System.Net;
 using System.Net.Security;
@@ -284,6 +286,90 @@ public sealed class InlineSendsTests
         Assert.Equal(body, await client.ReadAsync(body.Length));
         Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
         LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task What_a_handler_leaves_unflushed_arrives()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => Configure(builder),
+            listen: endpoint => endpoint.UseInlineSends().Run(connection =>
+            {
+                connection.Transport.Output.Write("left"u8);
+                return Task.CompletedTask;
+            }));
+        await using var client = await RawClient.ConnectAsync(app);
+
+        Assert.Equal("left"u8.ToArray(), await client.ReadAsync(4));
+        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+    }
+
+    [Fact]
+    public async Task The_line_ends_when_the_output_is_completed_though_the_handler_reads_on()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => Configure(builder),
+            listen: endpoint => endpoint.UseInlineSends().Run(async connection =>
+            {
+                await connection.Transport.Output.WriteAsync("bye"u8.ToArray(), Token);
+                await connection.Transport.Output.CompleteAsync();
+                while (await connection.Transport.Input.ReadAsync(Token) is { IsCompleted: false, IsCanceled: false } read)
+                    connection.Transport.Input.AdvanceTo(read.Buffer.End);
+            }));
+        await using var client = await RawClient.ConnectAsync(app);
+
+        Assert.Equal("bye"u8.ToArray(), await client.ReadAsync(3));
+        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+    }
+
+    [Fact]
+    public async Task A_connection_that_has_been_aborted_before_is_no_error()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => Configure(builder),
+            listen: endpoint =>
+            {
+                endpoint.Use(next => connection =>
+                {
+                    connection.Abort();
+                    return next(connection);
+                });
+                endpoint.UseInlineSends();
+            });
+        await using var client = await RawClient.ConnectAsync(app);
+
+        await client.ReadEndAsync();
+
+        await app.StopAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Nothing_is_sent_in_the_clear_when_it_is_called_after_UseHttps()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => Configure(builder),
+            Map,
+            listen: endpoint =>
+            {
+                endpoint.UseHttps(SelfSigned());
+                endpoint.UseInlineSends();
+            });
+        using var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, app.Port, Token);
+        var line = client.GetStream();
+        await using var tls = new SslStream(line, leaveInnerStreamOpen: true, (_, certificate, _, _) => certificate?.Subject == "CN=localhost");
+        await tls.AuthenticateAsClientAsync("localhost");
+
+        await tls.WriteAsync("GET /file HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"u8.ToArray(), Token);
+
+        // What comes, if anything, are records with encrypted content.
+        var header = new byte[5];
+        while (await line.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, Token) > 0)
+        {
+            Assert.Equal([23, 3, 3], header[..3]);
+            await line.ReadExactlyAsync(new byte[BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(3))], Token);
+        }
     }
 
     [Fact]

@@ -317,6 +317,27 @@ public sealed class InlineWriterTests : IDisposable
         foreach (var other in others) ArrayPool<byte>.Shared.Return(other);
     }
 
+    [Fact]
+    public async Task There_is_room_though_what_was_given_up_filled_the_buffer_and_has_gone()
+    {
+        // Nothing tells that the last of it has gone; mostly it has.
+        for (var round = 0; round < 100; round++)
+        {
+            // More than half of the buffer has to wait, so that it stays where it is, and fills it.
+            _line.Write(Writer.GetMemory().Length);
+            var flush = Writer.FlushAsync(Token);
+            Writer.CancelPendingFlush();
+            Assert.Equal((true, false), await ResultAsync(flush));
+            await _line.ReadRestAsync();
+            await Task.Yield();
+
+            Assert.False(Writer.GetMemory().IsEmpty, "There is no room.");
+
+            Assert.Equal((false, false), await ResultAsync(Writer.WriteAsync(_line.Next(100), Token)));
+            await _line.ReadRestAsync();
+        }
+    }
+
     [Theory]
     [InlineData(1, 4 * 1024)]
     [InlineData(2, 16 * 1024)]
