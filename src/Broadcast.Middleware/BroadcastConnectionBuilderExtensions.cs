@@ -14,7 +14,7 @@ public static class BroadcastConnectionBuilderExtensions
     /// sent when it does. Nothing else changes, for whatever the server serves: HTTP/1.1, HTTP/2, TLS. Transports without sockets stay as
     /// they are.
     /// </summary>
-    /// <param name="builder">The endpoint to listen on; the call comes before <c>UseHttps</c>.</param>
+    /// <param name="builder">The endpoint to listen on; the call comes before <c>UseHttps</c> and everything else that changes what is sent.</param>
     /// <remarks>
     /// For all endpoints: <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()))</c>.
     /// </remarks>
@@ -29,7 +29,21 @@ public static class BroadcastConnectionBuilderExtensions
 
     static Task SendInline(ConnectionContext connection, Socket socket, ConnectionDelegate next)
     {
-        socket.Blocking = false;
+        if (connection.Features.Get<ITlsHandshakeFeature>() is not null)
+        {
+            throw new InvalidOperationException(
+                "UseInlineSends() was called after UseHttps(), and would send in the clear what is to be encrypted: call it before.");
+        }
+
+        try
+        {
+            socket.Blocking = false;
+        }
+        catch (ObjectDisposedException)
+        {
+            // The connection has been aborted already, which the writer will notice.
+        }
+
         var writer = new InlineWriter(connection, connection.Transport, socket);
         connection.Transport = writer;
         return ServeAsync(next(connection), writer);

@@ -48,7 +48,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (_isCompleted) throw new InvalidOperationException("The writer has been completed: nothing can be written after that.");
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         if (_buffer is null) _buffer = ArrayPool<byte>.Shared.Rent(Math.Max(BufferSize, sizeHint));
-        else if (_buffer.Length - _end < Math.Max(sizeHint, 1)) Move(Math.Max(2 * (_end - _sent), _end - _sent + sizeHint));
+        else if (_buffer.Length - _end < Math.Max(sizeHint, 1)) Move(Math.Max(BufferSize, Math.Max(2 * (_end - _sent), _end - _sent + sizeHint)));
         return _buffer.AsMemory(_end);
     }
 
@@ -111,17 +111,28 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         _pending.Result.SetResult(new FlushResult(isCanceled: true, isCompleted: false));
     }
 
-    /// <summary>As in the server's pipe, what was written goes out, flushed or not.</summary>
+    /// <summary>As with the server's pipe, what was written goes out, flushed or not, and then the line ends.</summary>
     public override void Complete(Exception? exception = null)
     {
         if (_isCompleted) return;
-        if (_end > _flushed) _ = FlushAsync(CancellationToken.None).AsTask();
-        _isCompleted = true;
+        if (_end > _flushed && exception is null) _ = FlushAsync(CancellationToken.None).AsTask();
+        lock (this)
+        {
+            _isCompleted = true;
+            if (_isSending)
+            {
+                _pending!.Error = exception;
+                return;
+            }
+        }
+
+        transport.Output.Complete(exception);
     }
 
     /// <summary>After the last use: ends when everything has been sent, or never can be.</summary>
     public Task FinishAsync()
     {
+        Complete();
         lock (this)
         {
             if (_isSending) return (_pending!.Finished = new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
@@ -190,7 +201,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     /// <summary>True if there is more to send.</summary>
     bool EndSend(int sent, Exception? failure)
     {
-        bool isAwaited;
+        bool isAwaited, isCompleted;
         lock (this)
         {
             _sent += sent;
@@ -200,11 +211,13 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             isAwaited = _pending!.IsAwaited;
             if (isAwaited || _pending.Finished is not null) Release();
             _pending.IsAwaited = false;
+            isCompleted = _isCompleted;
             Volatile.Write(ref _isSending, false);
             _pending.Finished?.TrySetResult();
         }
 
         if (failure is not null) Abort(failure);
+        if (isCompleted) transport.Output.Complete(_pending.Error);
         if (!isAwaited) return false;
         _pending.Cancellation.Dispose();
         _pending.Result.SetResult(new FlushResult(isCanceled: false, isCompleted: _hasFailed || _isCompleted));
@@ -281,6 +294,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         public ConfiguredValueTaskAwaitable<int>.ConfiguredValueTaskAwaiter Send;
         public CancellationTokenRegistration Cancellation;
         public TaskCompletionSource? Finished;
+        public Exception? Error;
         public bool IsAwaited;
 
         public Action OnSent { get; } = writer.OnSent;
