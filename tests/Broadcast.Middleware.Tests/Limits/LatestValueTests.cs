@@ -31,7 +31,12 @@ public sealed class LatestValueTests
     public async Task Slow_readers_are_given_the_newest_of_each_key_and_cost_no_memory_while_fast_ones_get_everything()
     {
         await using var app = await BroadcastApp.StartAsync(
-            options: options => options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate },
+            options: options =>
+            {
+                options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate };
+                // These clients answer no pings.
+                options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            },
             listen: endpoint => endpoint.UseInlineSends());
         var clients = new List<RawClient>();
         for (var i = 0; i < Connections; i++) clients.Add(i < Slow ? await Stall.OpenAsync(app) : await RawClient.OpenAsync(app));

@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Readme;
@@ -22,6 +23,16 @@ static class Snippets
         builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
     }
 
+    public static void History(WebApplicationBuilder builder)
+    {
+        builder.Services.AddBroadcast(options => options.Groups["/rooms/*"] = new() { HistoryMessages = 50, ReplayOnJoin = 50 });
+    }
+
+    public static void InlineSends(WebApplicationBuilder builder)
+    {
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
+    }
+
     public static void Map(WebApplication app)
     {
         app.MapBroadcast("/rooms/{room}").RequireAuthorization();
@@ -30,6 +41,7 @@ static class Snippets
         {
             await broadcaster.PublishAsync(headline);                                                 // to everyone
             await broadcaster.PublishAsync(headline, Recipients.Group("/rooms/blue"));                // to the members of a group
+            await broadcaster.PublishAsync(headline, Recipients.Groups("/rooms/blue", "/rooms/red")); // of several, to each once
             await broadcaster.PublishAsync(headline, Recipients.User("ann"));                         // to all devices of a user
             var result = await broadcaster.PublishAsync(new byte[] { 1, 2, 3 }, Recipients.All);      // bytes, as a binary message
             return $"sent to {result.LocalRecipients}";
