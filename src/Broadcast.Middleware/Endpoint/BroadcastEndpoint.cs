@@ -9,6 +9,7 @@ using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Microsoft.Net.Http.Headers;
 
 namespace Broadcast.Middleware;
 
@@ -69,8 +70,7 @@ sealed class BroadcastEndpoint
         {
             (webSocket, upgraded) = await AcceptAsync(context, connection);
             await ConnectAsync(connection, default);
-            var receiver = new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, webSocket, waitsWithoutBuffer: upgraded is not null);
-            closedByPeer = await receiver.RunAsync();
+            closedByPeer = await new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, webSocket, waitsWithoutBuffer: upgraded is not null).RunAsync();
             await connection.Writer.Closed;
         }
         catch (InvalidOperationException) when (webSocket is null && !context.Response.HasStarted)
@@ -116,6 +116,11 @@ sealed class BroadcastEndpoint
         }
 
         interposer.Release(context.Features);
+        // What was for the handshake alone need not stay for as long as the connection: 0.2 KB.
+        var headers = context.Request.Headers;
+        headers.Remove(HeaderNames.SecWebSocketKey);
+        headers.Remove(HeaderNames.SecWebSocketVersion);
+        headers.Remove(HeaderNames.SecWebSocketExtensions);
         Freshen(connection, context);
         connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket, OwnSocket(context)));
         return (webSocket, interposer.Upgraded);
@@ -147,13 +152,29 @@ sealed class BroadcastEndpoint
     {
         try
         {
-            await _pipeline.OnConnect(new(_broadcaster, connection, replay));
+            var connecting = _pipeline.OnConnect(new(_broadcaster, connection, replay));
+            if (!connecting.IsCompleted) await HoldAsync(connection, connecting);
+            else await connecting;
             if (connection.IsAttached) _broadcaster.Log.Connected(connection.Id);
             else connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, "The connection was refused.");
         }
         catch (Exception exception)
         {
             connection.CloseFailed(exception);
+        }
+    }
+
+    /// <summary>A filter keeps it waiting, outside the group of everyone, in which the others get their heartbeats.</summary>
+    async Task HoldAsync(Connection connection, Task connecting)
+    {
+        _broadcaster.Heartbeat.Begin(connection.Writer);
+        try
+        {
+            await connecting;
+        }
+        finally
+        {
+            _broadcaster.Heartbeat.End(connection.Writer);
         }
     }
 

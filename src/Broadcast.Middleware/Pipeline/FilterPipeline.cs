@@ -24,9 +24,9 @@ sealed class FilterPipeline
     public FilterDelegate<MessageContext> OnMessage { get; }
     public FilterDelegate<DisconnectContext> OnDisconnect { get; }
 
-    Task Attach(ConnectContext context)
+    static Task Attach(ConnectContext context)
     {
-        context.Result = _broadcaster.Attach((Connection)context.Connection, context.Replay);
+        context.Result = Broadcaster.Attach((Connection)context.Connection, context.Replay);
         return Task.CompletedTask;
     }
 

@@ -146,18 +146,17 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         refusal = RefusalReason.None;
         pump.AddConnection();
         Metrics.Connected();
-        Heartbeat.Begin(connection.Writer);
         // The app may have begun to stop in between, and then nobody else would tell it.
         if (_isStopping) Drain.SayGoodbye(connection);
         return connection;
     }
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public JoinResult Attach(Connection connection, Replay replay = default)
+    public static JoinResult Attach(Connection connection, Replay replay = default)
     {
         // A filter may have let it into its group before.
         var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : connection.Join(connection.HomeGroup, replay);
-        if (joined.Joined && connection.Join(Groups.Everyone).Joined) Heartbeat.End(connection.Writer);
+        if (joined.Joined) connection.Join(Groups.Everyone);
         connection.IsAttached = joined.Joined;
         return joined;
     }
@@ -166,7 +165,6 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (!connection.LeaveAll()) return;
-        Heartbeat.End(connection.Writer);
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try

@@ -26,18 +26,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     FrameStream? _controlFrame;
     CloseRequest? _close;
     TaskCompletionSource? _detach;
-    bool _written;
 
-    ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter _write;
-    Action? _onWritten;
     FrameStream? _writingControlFrame;
+    PendingWrite? _pending; // From the first write that has to wait.
     KeepAlive _keepAlive;
-    long _writingSince;
-    long _progressedAt;
-    long _acknowledged;
     int _writingMessages;
     bool _isWriting;
-    bool _hasWaited;
     bool _isClosing;
     bool _closeFrameSent;
     bool _hasGivenUp;
@@ -124,13 +118,13 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         if (_keepAlive.Beat != broadcaster.Heartbeat.Beat) OnBeat();
         if (_isWriting)
         {
-            if (!Volatile.Read(ref _written))
+            if (!Volatile.Read(ref _pending!.HasEnded))
             {
                 if (_reader.IsBehindBy(MaxBacklog)) TryCatchUp();
                 return;
             }
 
-            EndWrite();
+            EndWait(_pending);
         }
 
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
@@ -144,15 +138,15 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         // After the goodbye the time for its answer runs.
         var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
-        if (_isWriting && !Volatile.Read(ref _written)) WatchWrite(heartbeat);
+        if (_isWriting && !Volatile.Read(ref _pending!.HasEnded)) Watch(_pending, heartbeat);
         connection.OnBeat();
     }
 
-    void WatchWrite(Heartbeat heartbeat)
+    void Watch(PendingWrite write, Heartbeat heartbeat)
     {
-        if (_sink!.Acknowledged is { } acknowledged && acknowledged != _acknowledged)
-            (_acknowledged, _progressedAt) = (acknowledged, heartbeat.Now);
-        else if (heartbeat.Now - _progressedAt >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+        if (_sink!.Acknowledged is { } acknowledged && acknowledged != write.Acknowledged)
+            (write.Acknowledged, write.ProgressedAt) = (acknowledged, heartbeat.Now);
+        else if (heartbeat.Now - write.ProgressedAt >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
     }
 
     void Flush()
@@ -206,10 +200,11 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     /// <summary>True if the write is done; else it goes on, or has failed.</summary>
     bool TryWrite(Sink sink, ReadOnlyMemory<byte> frames)
     {
+        ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write;
         try
         {
 #pragma warning disable CA2012 // It is kept, and its result taken once, so that waiting for a write allocates nothing.
-            _write = sink.WriteAsync(frames).ConfigureAwait(false).GetAwaiter();
+            write = sink.WriteAsync(frames).ConfigureAwait(false).GetAwaiter();
 #pragma warning restore CA2012
         }
         catch (Exception error)
@@ -218,55 +213,46 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
             return false;
         }
 
-        _isWriting = true;
-        if (_write.IsCompleted)
+        if (write.IsCompleted)
         {
-            EndWrite();
+            EndWrite(write);
             return true;
         }
 
-        _written = false;
-        _hasWaited = true;
-        _writingSince = _progressedAt = broadcaster.Heartbeat.Now;
-        _write.UnsafeOnCompleted(_onWritten ??= OnWritten);
+        _isWriting = true;
+        _pending ??= new PendingWrite(this);
+        _pending.Begin(write, broadcaster.Heartbeat.Now);
         return false;
     }
 
-    void OnWritten()
-    {
-        Volatile.Write(ref _written, true);
-        pump.Post(this);
-    }
-
-    void EndWrite()
+    void EndWait(PendingWrite pending)
     {
         _isWriting = false;
+        if (!EndWrite(pending.Write) || broadcaster.Heartbeat.Now - pending.Since < LagInMilliseconds) return;
+        _reader.Conflate(LastSequence, LargestCompaction, out var leftOut);
+        if (leftOut > 0) connection.OnDropped(leftOut);
+    }
+
+    /// <summary>False if it has failed.</summary>
+    bool EndWrite(ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write)
+    {
         try
         {
-            _write.GetResult();
+            write.GetResult();
         }
         catch (Exception error)
         {
             Fail(error);
-            return;
-        }
-
-        if (_hasWaited)
-        {
-            _hasWaited = false;
-            if (broadcaster.Heartbeat.Now - _writingSince >= LagInMilliseconds)
-            {
-                _reader.Conflate(LastSequence, LargestCompaction, out var leftOut);
-                if (leftOut > 0) connection.OnDropped(leftOut);
-            }
+            return false;
         }
 
         pump.CountDelivered(_writingMessages);
         _writingMessages = 0;
-        if (_writingControlFrame is not { } control) return;
+        if (_writingControlFrame is not { } control) return true;
         _writingControlFrame = null;
         if (Frame.Opcode(control.Frame.Span) == Frame.Close) OnCloseFrameSent();
         control.Complete(null);
+        return true;
     }
 
     /// <summary>Not a write of this writer: the framework's WebSocket sends the frame through <see cref="WriteControlFrame"/>.</summary>
@@ -350,6 +336,36 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         FailControlFrame();
         EndClose();
         detached.TrySetResult();
+    }
+
+    /// <summary>A write that has to wait.</summary>
+    sealed class PendingWrite
+    {
+        readonly Action _onEnded;
+
+        // Set from other threads, before they post the writer.
+        public bool HasEnded;
+
+        public PendingWrite(ConnectionWriter writer) => _onEnded = () =>
+        {
+            Volatile.Write(ref HasEnded, true);
+            writer.Pump.Post(writer);
+        };
+
+        public ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter Write { get; private set; }
+
+        /// <summary>As <see cref="Heartbeat.Now"/>.</summary>
+        public long Since { get; private set; }
+
+        public long ProgressedAt { get; set; }
+
+        public long Acknowledged { get; set; }
+
+        public void Begin(ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write, long now)
+        {
+            (Write, Since, ProgressedAt, HasEnded) = (write, now, now, false);
+            write.UnsafeOnCompleted(_onEnded);
+        }
     }
 
     /// <param name="Status">The close code.</param>

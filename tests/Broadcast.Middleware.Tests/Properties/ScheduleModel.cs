@@ -134,7 +134,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.Lane.Members.Add(peer, new(peer, peer.Lane));
         peer.Connection = _stage.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        _stage.Broadcaster.Attach(peer.Connection);
+        Broadcaster.Attach(peer.Connection);
         Expect(peer.Connection.IsAttached, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
