@@ -19,7 +19,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
 
     const int MostEntries = LargestBlock / Block.EntrySize; // The index of tiny messages is no larger than the largest block.
 
-    readonly long _capacity = (long)settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
+    readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     Block _tail = new(0, 1, 0);
     long _offsetAtLastRest;
