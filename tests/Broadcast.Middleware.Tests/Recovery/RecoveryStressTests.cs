@@ -18,7 +18,7 @@ public sealed class RecoveryStressTests
     [InlineData(20)]
     public async Task Clients_that_come_back_all_the_time_miss_nothing_or_are_told_so(int kept)
     {
-        var messages = 5_000 * Effort.Factor;
+        var messages = 3_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
         Act.History(Name, kept, bytes: 1 << 29)(options);
         using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);

@@ -53,7 +53,7 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref future, model.OfTheFuture);
                 Interlocked.Add(ref otherEpochs, model.OfAnotherEpoch);
             },
-            iter: 1_000 * Effort.Factor);
+            iter: 700 * Effort.Factor);
         Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The schedules are too tame: {(recovered, lost, future, otherEpochs)}.");
     }
 
