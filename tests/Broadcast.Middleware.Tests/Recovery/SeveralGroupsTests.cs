@@ -60,9 +60,13 @@ public sealed class SeveralGroupsTests
         }
 
         Message message = new(Payload.Make(1, 4), MessageType.Binary);
+        one.Append(message, null);
         var shared = Exclusions.Sharing(null);
         var sequence = clock.Next();
         one.Append(message, shared, sequence);
+        // Nor as the end of a run that begins before it.
+        Assert.True(reader.TryTake(long.MaxValue, out var before));
+        Assert.Equal(1, before.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));
         other.Append(message, shared, sequence);
         Assert.False(reader.TryTake(long.MaxValue, out _));
