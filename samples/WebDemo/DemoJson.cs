@@ -31,7 +31,8 @@ sealed record PriceUpdate(string Symbol, double Price, double Change, long Time)
 sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null, int? X = null, int? Y = null);
 
 /// <summary>Written without reflection, which a trimmed or natively compiled app has to do without.</summary>
-[JsonSourceGenerationOptions(JsonSerializerDefaults.Web, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSourceGenerationOptions(
+    JsonSerializerDefaults.Web, NumberHandling = JsonNumberHandling.Strict, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(string))]
 [JsonSerializable(typeof(Presence))]
 [JsonSerializable(typeof(PriceUpdate))]

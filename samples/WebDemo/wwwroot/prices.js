@@ -112,12 +112,13 @@ const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 
 const chart = new uPlot({
   width: 300,
   height: 200,
+  padding: [8, 4, 0, 0],
   legend: { show: false },
   cursor: { show: false },
   scales: { x: { range: () => [latest / 1000 - SHOWN_SECONDS, latest / 1000] } },
   axes: [
-    { ...axis, space: 90, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], { timeStyle: "medium", hour12: false })) },
-    { ...axis, size: 62, values: (_, prices) => prices.map(price => price.toFixed(2)) },
+    { ...axis, size: 32, space: 90, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], { timeStyle: "medium", hour12: false })) },
+    { ...axis, size: 58, values: (_, prices) => prices.map(price => price.toFixed(2)) },
   ],
   series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],
 }, [[], []], $("chart"));
