@@ -89,7 +89,11 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
             while (true)
             {
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
-                foreach (var change in watcher.Take()) yield return change;
+                foreach (var change in watcher.Take())
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    yield return change;
+                }
             }
         }
         finally
