@@ -85,7 +85,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
         try
         {
-            foreach (var member in MembersOf(group)) watcher.TellIfUnknown(member);
+            watcher.TellOfUnknown(MembersOf(group));
             while (true)
             {
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
