@@ -18,6 +18,7 @@ sealed class EventClient : IAsyncDisposable
     readonly Socket? _socket;
     readonly byte[] _buffer = new byte[64 * 1024];
     readonly EventParser _parser = new();
+    string _lastEventId = "";
     int _start;
     int _end;
     bool _isChunked;
@@ -32,7 +33,8 @@ sealed class EventClient : IAsyncDisposable
 
     public Dictionary<string, string> Headers { get; } = new(StringComparer.OrdinalIgnoreCase);
 
-    public string LastEventId => _parser.LastEventId;
+    /// <summary>What a browser that has had the events taken so far would come back with.</summary>
+    public string LastEventId => _parser.HasEvents ? _lastEventId : _parser.LastEventId;
 
     public int Comments => _parser.Comments;
 
@@ -96,7 +98,8 @@ sealed class EventClient : IAsyncDisposable
     {
         ServerEvent? next;
         while (!_parser.TryTake(out next)) await FeedAsync();
-        return next!;
+        _lastEventId = next!.Id;
+        return next;
     }
 
     /// <summary>The next events, which have to be messages with text.</summary>
@@ -113,11 +116,11 @@ sealed class EventClient : IAsyncDisposable
         return heard;
     }
 
-    /// <summary>Reads on until an id has come without an event.</summary>
+    /// <summary>The id that comes first, which need not come with an event; ask before taking any.</summary>
     public async Task<string> ReadIdAsync()
     {
-        while (LastEventId.Length == 0) await FeedAsync();
-        return LastEventId;
+        while (_parser.FirstId is null) await FeedAsync();
+        return _parser.FirstId;
     }
 
     public async Task ReadCommentAsync()

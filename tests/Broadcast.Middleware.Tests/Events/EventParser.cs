@@ -21,6 +21,11 @@ sealed class EventParser
     /// <summary>What a browser would send as Last-Event-ID.</summary>
     public string LastEventId { get; private set; } = "";
 
+    /// <summary>The first of them.</summary>
+    public string? FirstId { get; private set; }
+
+    public bool HasEvents => _events.Count > 0;
+
     public int Comments { get; private set; }
 
     /// <summary>Whether the stream could end here without something being lost that has begun.</summary>
@@ -90,6 +95,7 @@ sealed class EventParser
     void Dispatch()
     {
         LastEventId = _id;
+        if (_hasId) FirstId ??= _id;
         if (_data.Length > 0)
             _events.Enqueue(new(_type.Length == 0 ? "message" : _type, _data.ToString(0, _data.Length - 1), LastEventId, _hasId));
         else Assert.True(_type.Length == 0, $"An event that no browser dispatches: {_type}");
