@@ -36,8 +36,11 @@ public sealed class EventSourceTests(Chromium chromium)
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         var publishing = Task.Run(async () =>
         {
+            // No faster than a line that sends a few bytes at a time takes it.
+            using var pace = new PeriodicTimer(TimeSpan.FromMilliseconds(5));
             for (; !stop.IsCancellationRequested; published++)
             {
+                await pace.WaitForNextTickAsync(token);
                 using var text = new StringContent($"{published}\n{new string('x', published % 300)}");
                 (await demo.Http.PostAsync("/publish?group=/ws", text, token)).EnsureSuccessStatusCode();
             }
@@ -45,7 +48,7 @@ public sealed class EventSourceTests(Chromium chromium)
         var random = new Random(1);
         for (var cut = 1; cut <= Cuts; cut++)
         {
-            var until = await HeardAsync() + random.Next(1, 200);
+            var until = await HeardAsync() + random.Next(1, 100);
             await visitor.Page.WaitForFunctionAsync("until => heard.length >= until", until);
             Assert.True(line.Cut() > 0);
             await demo.WaitForCountAsync("/ws", 0);

@@ -65,7 +65,7 @@ sealed class UnsteadyLine(int to) : IDisposable
     /// <summary>In small pieces, so that a cut falls into the middle of what is sent.</summary>
     async Task PumpAsync(Socket from, Socket to)
     {
-        var buffer = new byte[7];
+        var buffer = new byte[41];
         try
         {
             while (await from.ReceiveAsync(buffer) is > 0 and var count)
