@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Broadcast.Middleware.Tests.Limits;
@@ -131,11 +132,14 @@ public sealed class EventRequestTests
                 if (compressesEvents) options.MimeTypes = [.. ResponseCompressionDefaults.MimeTypes, Events];
             }),
             map => ((WebApplication)map.UseResponseCompression()).MapBroadcast("/ws"));
-        using var http = new HttpClient(new SocketsHttpHandler { AutomaticDecompression = System.Net.DecompressionMethods.All });
+        using var http = new HttpClient();
         using var request = new HttpRequestMessage(HttpMethod.Get, $"http://127.0.0.1:{app.Port}/ws");
         request.Headers.Accept.ParseAdd(Events);
+        request.Headers.AcceptEncoding.ParseAdd("gzip");
         using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, Token);
-        await using var client = new EventClient(await response.Content.ReadAsStreamAsync(Token));
+        Assert.Equal(compressesEvents ? ["gzip"] : [], response.Content.Headers.ContentEncoding);
+        var body = await response.Content.ReadAsStreamAsync(Token);
+        await using var client = new EventClient(compressesEvents ? new GZipStream(body, CompressionMode.Decompress) : body);
         await EventStreamTests.Attached(app, 1);
         for (var i = 0; i < 100; i++)
         {
