@@ -112,7 +112,7 @@ const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 
 const chart = new uPlot({
   width: 300,
   height: 200,
-  padding: [8, 4, 0, 0],
+  padding: [8, 30, 0, 0],
   legend: { show: false },
   cursor: { show: false },
   scales: { x: { range: () => [latest / 1000 - SHOWN_SECONDS, latest / 1000] } },
