@@ -14,7 +14,7 @@ sealed class Group
     {
         Name = name;
         HasHistory = settings.History is not null;
-        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Epoch = NewEpoch() };
+        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Name = name.Length == 0 ? null : name, Epoch = NewEpoch() };
     }
 
     public string Name { get; }
@@ -162,14 +162,16 @@ sealed class Group
 
     CursorOptions? OptionsFor(ConnectionWriter writer, (Block, int) start, Position position, bool? recovered)
     {
-        var format = writer.FormatFor(Name);
+        var connection = writer.Connection;
+        var format = connection.FormatFor(Name);
         return format is null && start == _log.End ? null : new CursorOptions
         {
             Format = format,
             Start = start,
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
-            Opening = format?.Opening(position, recovered) ?? default,
+            // A client hears of itself when it is let into its home group.
+            Opening = Name == connection.HomeGroup ? format?.Opening(connection, position, recovered) ?? default : default,
         };
     }
 
