@@ -49,8 +49,14 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         var broadcast = string.IsNullOrEmpty(name) ? "" : $" of broadcast '{name}'";
         return ValidateOptionsResult.Fail(problems.Select(problem => $"{nameof(BroadcastOptions)}{broadcast}: {problem}"));
 
-        void CheckGroup(string pattern, GroupOptions group)
+        void CheckGroup(string pattern, GroupOptions? group)
         {
+            if (group is null)
+            {
+                problems.Add($"{nameof(options.Groups)}['{pattern}'] is null: give it settings, or leave it out.");
+                return;
+            }
+
             var name = $"{nameof(options.Groups)}['{pattern}'].";
             if (pattern != "*" && GroupName.Problem(pattern.EndsWith('*') ? pattern[..^1] : pattern) is { } problem)
                 problems.Add($"{nameof(options.Groups)} has a key that fits no group: {problem} Write a group's name, or the beginning of names and *.");

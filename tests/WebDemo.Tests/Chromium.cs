@@ -32,12 +32,31 @@ public sealed class Chromium : IAsyncLifetime
         _browser = await _playwright.Chromium.LaunchAsync(new() { ExecutablePath = ExecutablePath, Args = Arguments });
     }
 
-    /// <summary>Opens the demo's page in a window that shares nothing with others.</summary>
-    public async Task<Visitor> OpenAsync(Demo demo, string name, string hash = "/ws", BrowserNewContextOptions? window = null)
+    /// <summary>Opens the chat in a window that shares nothing with others.</summary>
+    public Task<Visitor> OpenAsync(Demo demo, string name, string hash = "/ws", BrowserNewContextOptions? window = null) =>
+        OpenPageAsync(new(demo.Url, "/chat.html#" + hash), name, window);
+
+    /// <summary>Opens a page in a window that shares nothing with others; with a name, if it asks for one.</summary>
+    public async Task<Visitor> OpenPageAsync(Uri url, string? name = null, BrowserNewContextOptions? window = null) =>
+        await OpenAsync(Existing(_browser), url, name, window);
+
+    /// <summary>Opens the chat in a browser of its own, which the caller may kill.</summary>
+    public async Task<(IBrowser Browser, Visitor Visitor)> OpenElsewhereAsync(Demo demo, string name, string hash)
     {
-        Assert.SkipUnless(_browser is not null, $"There is no {ExecutablePath}: apt install chromium, or name one in CHROMIUM.");
-        var context = await _browser.NewContextAsync(window);
-        return await Visitor.OpenAsync(await context.NewPageAsync(), new Uri(demo.Url, "/#" + hash), name);
+        var browser = await Existing(_playwright).Chromium.LaunchAsync(new() { ExecutablePath = ExecutablePath, Args = Arguments });
+        return (browser, await OpenAsync(browser, new(demo.Url, "/chat.html#" + hash), name, null));
+    }
+
+    static async Task<Visitor> OpenAsync(IBrowser browser, Uri url, string? name, BrowserNewContextOptions? window)
+    {
+        var context = await browser.NewContextAsync(window);
+        return await Visitor.OpenAsync(await context.NewPageAsync(), url, name);
+    }
+
+    static T Existing<T>(T? needed) where T : class
+    {
+        Assert.SkipUnless(needed is not null, $"There is no {ExecutablePath}: apt install chromium, or name one in CHROMIUM.");
+        return needed;
     }
 
     public async ValueTask DisposeAsync()

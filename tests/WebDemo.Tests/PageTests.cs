@@ -109,7 +109,7 @@ public sealed class PageTests(Demo demo, Chromium chromium) : IClassFixture<Demo
         await other.SendAsync("<i>x</i>: " + Markup);
         await ann.SeesLastAsync("<i>x</i>: " + Markup);
         await Expect(ann.Messages.Locator("img, i")).ToHaveCountAsync(0);
-        await Expect(ann.Page).ToHaveTitleAsync("Broadcast");
+        await Expect(ann.Page).ToHaveTitleAsync("Chat · Broadcast");
         await other.SendAsync(new byte[3], WebSocketMessageType.Binary, true, TestContext.Current.CancellationToken);
         await ann.SeesLastAsync("3 bytes");
     }

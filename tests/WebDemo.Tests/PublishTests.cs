@@ -42,7 +42,15 @@ public sealed class PublishTests(Demo demo) : IClassFixture<Demo>
 
     [Fact]
     public async Task Nobody_to_hear_it_is_no_error() =>
-        Assert.Equal("""{"localRecipients":0,"offset":null}""", await PublishedAsync("/publish?group=/rooms/empty", "hello"));
+        Assert.Equal("""{"localRecipients":0,"offset":null}""", await PublishedAsync("/publish?group=/nowhere", "hello"));
+
+    [Fact]
+    public async Task A_room_keeps_what_is_posted_to_it_while_nobody_is_there()
+    {
+        Assert.Equal("""{"localRecipients":0,"offset":1}""", await PublishedAsync("/publish?group=/rooms/empty", "for later"));
+        using var later = await demo.ConnectAsync("/rooms/empty");
+        Assert.Equal("for later", await later.ReceiveTextAsync());
+    }
 
     [Fact]
     public async Task A_body_of_the_largest_size_is_taken()

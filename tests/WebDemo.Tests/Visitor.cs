@@ -33,13 +33,17 @@ public sealed class Visitor : IAsyncDisposable
     public ILocator Disconnect => Page.GetByRole(AriaRole.Button, new() { Name = "Disconnect", Exact = true });
     public ILocator Log => Page.GetByRole(AriaRole.Log, new() { Name = "Messages" });
     public ILocator Messages => Log.Locator(".message");
+    public ILocator People => Page.GetByRole(AriaRole.List, new() { Name = "Who is here" }).GetByRole(AriaRole.Listitem);
+    public ILocator Bubbles => Messages.Locator(".bubble");
     public ILocator Notes => Log.Locator(".note");
 
-    public static async Task<Visitor> OpenAsync(IPage page, Uri url, string name)
+    public static async Task<Visitor> OpenAsync(IPage page, Uri url, string? name)
     {
         var visitor = new Visitor(page);
         await page.GotoAsync(url.AbsoluteUri);
+        if (name is null) return visitor;
         await visitor.Name.FillAsync(name);
+        await visitor.Name.PressAsync("Tab");
         return visitor;
     }
 
@@ -58,6 +62,13 @@ public sealed class Visitor : IAsyncDisposable
     }
 
     public Task SeesLastAsync(string text) => Expect(Messages.Last.Locator(".bubble")).ToHaveTextAsync(text);
+
+    /// <summary>In whichever order.</summary>
+    public async Task SeesPeopleAsync(params string[] names)
+    {
+        await Expect(People).ToHaveCountAsync(names.Length);
+        foreach (var name in names) await Expect(People.GetByText(name, new() { Exact = true })).ToBeVisibleAsync();
+    }
 
     public Task SeesCountAsync(int count) => Expect(Count).ToHaveTextAsync($"{count} connected");
 

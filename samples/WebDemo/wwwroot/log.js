@@ -1,3 +1,5 @@
+import { hueOf } from "./names.js";
+
 const MOST = 500;
 
 const log = document.getElementById("log");
@@ -7,9 +9,9 @@ const latest = document.getElementById("latest");
 let pending = [];
 let lastSender = null;
 
-/** Shows what was received: text or an ArrayBuffer. */
-export function showMessage(data, own) {
-  add({ data, own });
+/** Shows what was received: text or an ArrayBuffer. When it was said is known only of what is said now. */
+export function showMessage(data, own, isLive) {
+  add({ data, own, time: isLive ? new Date() : null });
 }
 
 /** Shows what happened to the connection. */
@@ -52,33 +54,29 @@ function note({ note, isProblem }) {
 }
 
 // Whatever was received is text, and stays text: it is never read as markup.
-function message({ data, own }) {
+function message({ data, own, time }) {
   const isText = typeof data === "string";
   const [, sender, text] = (isText && /^([^:\n]{1,32}): (.*)$/su.exec(data)) || [null, null, isText ? data : bytes(data.byteLength)];
   const item = element("li", own ? "message own" : "message");
   if (sender && sender === lastSender?.name && own === lastSender.own) item.classList.add("more");
   lastSender = { name: sender, own };
-  item.style.setProperty("--hue", hue(sender ?? ""));
+  item.style.setProperty("--hue", hueOf(sender ?? ""));
   const bubble = element("div", isText ? "bubble" : "bubble binary");
   bubble.dir = "auto";
   if (sender) bubble.append(element("b", "", sender), element("span", "colon", ": "));
   bubble.append(element("span", "text", text));
-  const now = new Date();
-  const time = element("time", "", now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
-  time.dateTime = now.toISOString();
-  item.append(bubble, time);
+  item.append(bubble);
+  if (time) {
+    const shown = element("time", "", time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+    shown.dateTime = time.toISOString();
+    item.append(shown);
+  }
+
   return item;
 }
 
 function bytes(count) {
   return count === 1 ? "1 byte" : `${count} bytes`;
-}
-
-// Each name has its colour; the golden angle keeps names that differ little apart.
-function hue(name) {
-  let hash = 0;
-  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 65536;
-  return (hash * 137.508) % 360;
 }
 
 function element(tag, className, text) {

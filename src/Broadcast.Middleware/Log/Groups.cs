@@ -51,7 +51,12 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
     {
         while (FindToPublish(name) is { } group)
         {
-            if (group.Publish(message, exclusions, excludedMembers) is { } result) return result;
+            if (group.Publish(message, exclusions, excludedMembers) is { } result)
+            {
+                DesertIfEmpty(group);
+                return result;
+            }
+
             Remove(group);
         }
 
@@ -65,7 +70,12 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
         {
             var groups = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(FindToPublish).OfType<Group>().ToArray();
             if (groups.Length == 0) return default;
-            if (Group.Publish(groups, message, exclusions, clock) is { } members) return new(null, members);
+            if (Group.Publish(groups, message, exclusions, clock) is { } members)
+            {
+                foreach (var group in groups) DesertIfEmpty(group);
+                return new(null, members);
+            }
+
             foreach (var group in groups.Where(static group => group.IsRemoved)) Remove(group);
         }
     }
@@ -75,17 +85,16 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
         foreach (var (_, group) in _groups)
         {
             if (group.Rest()) Remove(group);
-            else if (group is { HasHistory: true, HasMembers: false, Deserted: null }) SetDeserted(group, true);
+            else DesertIfEmpty(group);
         }
     }
 
-    Group? FindToPublish(string name)
+    Group? FindToPublish(string name) => Find(name) ?? (rules.For(name).History is null ? null : FindOrCreate(name));
+
+    /// <summary>After the publish that has made it, which must not find it evicted already.</summary>
+    void DesertIfEmpty(Group group)
     {
-        if (Find(name) is { } group) return group;
-        if (rules.For(name).History is null) return null;
-        group = FindOrCreate(name);
-        SetDeserted(group, true);
-        return group;
+        if (group is { HasHistory: true, HasMembers: false, Deserted: null }) SetDeserted(group, true);
     }
 
     Group FindOrCreate(string name) =>
@@ -113,12 +122,16 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
 
             if (!isDeserted || group.IsRemoved) return;
             group.Deserted = _deserted.AddLast(group);
-            if (_deserted.Count > maxWithoutMembers) oldest = _deserted.First!.Value;
+            if (_deserted.Count > maxWithoutMembers)
+            {
+                // At once, so that each who adds one takes out another.
+                oldest = _deserted.First!.Value;
+                _deserted.RemoveFirst();
+                oldest.Deserted = null;
+            }
         }
 
-        if (oldest is null) return;
-        if (oldest.TryRemove()) Remove(oldest);
-        else SetDeserted(oldest, false);
+        if (oldest?.TryRemove() is true) Remove(oldest);
     }
 }
 

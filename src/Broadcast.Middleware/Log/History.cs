@@ -14,7 +14,8 @@ sealed class History(GroupOptions limits, TimeProvider time)
     /// <summary>The time with which a message is kept.</summary>
     public long Now => time.GetTimestamp();
 
-    long Oldest => _age == 0 ? long.MinValue : Now - _age;
+    /// <summary>The time of the oldest message that is not too old.</summary>
+    public long Oldest => _age == 0 ? long.MinValue : Now - _age;
 
     /// <summary>After a message has been appended.</summary>
     public void OnAppended(Block tail)
@@ -34,10 +35,12 @@ sealed class History(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>The first message that is kept and has this offset or a later one; the log's end if there is none.</summary>
-    public (Block Block, int Index) Find(Block tail, long offset)
+    /// <param name="tail">The newest block.</param>
+    /// <param name="offset">The offset.</param>
+    /// <param name="oldest">As <see cref="Oldest"/>, the same for all looks that are to agree.</param>
+    public (Block Block, int Index) Find(Block tail, long offset, long oldest)
     {
         if (_first is null) return (tail, tail.Count);
-        var oldest = Oldest;
         var block = _first;
         while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset)) block = block.Next!;
         // Older messages fail each of the conditions before newer ones do.

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware;
 /// <param name="Capacity">How many bytes are kept for readers that are behind.</param>
 /// <param name="WhenSlow">What becomes of a reader that is further behind.</param>
 /// <param name="History">What is kept for those who join later; null for nothing.</param>
-sealed record LogSettings(int Capacity, SlowConsumer WhenSlow, GroupOptions? History = null)
+sealed record LogSettings(long Capacity, SlowConsumer WhenSlow, GroupOptions? History = null)
 {
     public static LogSettings For(BroadcastOptions options, GroupOptions? group = null)
     {
@@ -13,6 +13,6 @@ sealed record LogSettings(int Capacity, SlowConsumer WhenSlow, GroupOptions? His
         // Where readers that lag are compacted, the log keeps their messages until their pump has done it. A reader that is given the
         // history may fall as far behind on its way as any other.
         var capacity = ((long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1)) + (history?.HistoryBytes ?? 0);
-        return new((int)Math.Min(capacity, int.MaxValue / 2), whenSlow, history);
+        return new(capacity, whenSlow, history);
     }
 }

@@ -19,7 +19,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
 
     const int MostEntries = LargestBlock / Block.EntrySize; // The index of tiny messages is no larger than the largest block.
 
-    readonly long _capacity = (long)settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
+    readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     Block _tail = new(0, 1, 0);
     long _offsetAtLastRest;
@@ -62,15 +62,16 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
     public (Block Block, int Index) Find(Replay replay, out bool? recovered)
     {
         recovered = null;
+        var oldest = history?.Oldest ?? 0;
         if (replay.AfterPosition is { } after)
         {
-            var (block, index) = history?.Find(_tail, 0) ?? End;
+            var (block, index) = history?.Find(_tail, 0, oldest) ?? End;
             recovered = after.Epoch == Epoch && after.Offset < NextOffset && after.Offset >= block.FirstOffset + index - 1;
-            if (recovered is true) return history?.Find(_tail, after.Offset + 1) ?? End;
+            if (recovered is true) return history?.Find(_tail, after.Offset + 1, oldest) ?? End;
         }
 
         var messages = replay.MessagesOr(history?.ReplayOnJoin ?? 0);
-        return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages) : End;
+        return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages, oldest) : End;
     }
 
     /// <summary>Lets the history go that is too old. True if none is left. Call it under <see cref="Gate"/>.</summary>

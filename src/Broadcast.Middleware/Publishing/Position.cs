@@ -21,7 +21,10 @@ public readonly record struct Position(ulong Epoch, long Offset)
         if (text is not { Length: > EpochDigits + 1 } || text[EpochDigits] != '-') return false;
         if (!ulong.TryParse(text.AsSpan(0, EpochDigits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var epoch)
             || !long.TryParse(text.AsSpan(EpochDigits + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var offset)) return false;
-        position = new(epoch, offset);
+        // Numbers may be written in more than one way, and some of them are parsed.
+        var read = new Position(epoch, offset);
+        if (read.ToString() != text) return false;
+        position = read;
         return true;
     }
 

@@ -18,7 +18,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>The group's name, the user's id or the connection's id; null for all, and for several groups.</summary>
     public string? Name => _name as string;
 
-    /// <summary>The groups' names, or the one name; empty for all.</summary>
+    /// <summary>The groups' names, each once and in ordinal order, or the one name; empty for all.</summary>
     public IReadOnlyCollection<string> Names => _name switch { string name => [name], string[] names => names, _ => [] };
 
     /// <summary>The ids of connections that do not get the message though they are among the recipients; empty by default.</summary>
@@ -41,8 +41,9 @@ public readonly struct Recipients : IEquatable<Recipients>
     public static Recipients Groups(params IReadOnlyCollection<string> names)
     {
         ArgumentNullException.ThrowIfNull(names);
-        foreach (var name in names) GroupName.ThrowIfInvalid(name, nameof(names));
-        return new(RecipientsKind.Groups, names.ToArray(), null);
+        var each = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
+        foreach (var name in each) GroupName.ThrowIfInvalid(name, nameof(names));
+        return new(RecipientsKind.Groups, each, null);
     }
 
     /// <summary>A user, on every device from which they are connected.</summary>

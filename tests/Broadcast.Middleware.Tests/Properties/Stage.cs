@@ -7,14 +7,17 @@ sealed class Stage : IDisposable
 {
     readonly FakeTimeProvider _time = new();
 
-    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null)
+    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null)
     {
         Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new HandPump())];
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
+        configure?.Invoke(options);
         Broadcaster = Make.Broadcaster(options, registry ?? new ConnectionRegistry(), _time);
     }
 
     public HandPump[] Pumps { get; }
+
+    public FakeTimeProvider Time => _time;
 
     public Broadcaster Broadcaster { get; }
 

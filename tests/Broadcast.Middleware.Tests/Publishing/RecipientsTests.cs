@@ -76,4 +76,70 @@ public sealed class RecipientsTests
         Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");
         Assert.Equal("user 'ann'", $"{Recipients.User("ann")}");
     }
+
+    [Fact]
+    public void Several_groups_are_the_same_in_any_order_and_however_often_they_are_named()
+    {
+        Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a"));
+        Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a", "b"));
+        Same(Recipients.Groups("a", "b").Except("x"), Recipients.Groups(new List<string> { "a", "b" }).Except("x", "x"));
+        Same(Recipients.Groups(), Recipients.Groups([]));
+        Recipients[] different =
+        [
+            Recipients.Groups(), Recipients.Groups("a"), Recipients.Group("a"), Recipients.Groups("A"), Recipients.Groups("a", "b"), Recipients.Groups("ab"),
+            Recipients.Groups("a", "b").Except("x"), Recipients.All, Recipients.User("a"),
+        ];
+        for (var i = 0; i < different.Length; i++)
+        {
+            for (var j = 0; j < different.Length; j++) Assert.Equal(i == j, different[i] == different[j]);
+        }
+
+        static void Same(Recipients one, Recipients other)
+        {
+            Assert.True(one == other && one.Equals((object)other));
+            Assert.Equal(one.GetHashCode(), other.GetHashCode());
+        }
+    }
+
+    [Fact]
+    public void Several_groups_are_copied_and_listed()
+    {
+        string[] names = ["a", "b"];
+        var recipients = Recipients.Groups(names);
+        names[0] = "c";
+        Assert.Equal((RecipientsKind.Groups, null), (recipients.Kind, recipients.Name));
+        Assert.Equal(["a", "b"], recipients.Names);
+        Assert.Equal(["a", "b"], recipients.Except("x").Names);
+        Assert.Equal(["a"], Recipients.Group("a").Names);
+        Assert.Empty(Recipients.All.Names);
+        Assert.Equal("groups 'a', 'b'", $"{recipients}");
+        Assert.Equal("groups 'a'", $"{Recipients.Groups("a")}");
+    }
+
+    [Fact]
+    public void Several_groups_have_names_that_groups_may_have()
+    {
+        Assert.Throws<ArgumentNullException>("names", () => Recipients.Groups(null!));
+        Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", ""));
+        Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", null!));
+        Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", "b\n"));
+        Assert.Throws<ArgumentException>("names", () => Recipients.Groups(new string('a', 256), "b"));
+        // One that says something else the second time.
+        Assert.Equal(["a"], Recipients.Groups(new Fickle()).Names);
+    }
+
+    sealed class Fickle : IReadOnlyCollection<string>
+    {
+        bool _hasBeenRead;
+
+        public int Count => 1;
+
+        public IEnumerator<string> GetEnumerator()
+        {
+            yield return _hasBeenRead ? "" : "a";
+            _hasBeenRead = true;
+        }
+
+        System.Collections.IEnumerator System.Collections.IEnumerable.GetEnumerator() => GetEnumerator();
+    }
 }

@@ -1,28 +1,43 @@
 import { followLink, groupQuery, readPath } from "./choice.js";
 import { Connection } from "./connection.js";
 import { showMessage, showNote } from "./log.js";
+import { nameIn, useName } from "./names.js";
+import { People } from "./people.js";
+import { reasonOf, retryEarly, showStatus, socketUrl } from "./status.js";
 
 const $ = id => document.getElementById(id);
-const [settings, name, toggle, retry, message] = ["settings", "name", "toggle", "retry", "message"].map($);
+const [settings, name, toggle, message] = ["settings", "name", "toggle", "message"].map($);
 
-// What the page says in each state.
+// As many messages as a room keeps.
+const KEPT = 50;
+
+// What the page says to whoever wants to write, in each state.
 const WORDS = {
-  disconnected: { state: "Disconnected", prompt: "Connect to write", hint: "You can write when you are connected." },
-  connecting: { state: "Connecting…", prompt: "Connecting…", hint: "You can write when you are connected." },
-  connected: { state: "Connected", prompt: "Write a message", hint: "Goes to everyone here, you included." },
-  reconnecting: { state: "Reconnecting", prompt: "Waiting for the connection…", hint: "You can write when the connection is back." },
+  disconnected: { prompt: "Connect to write", hint: "You can write when you are connected." },
+  connecting: { prompt: "Connecting…", hint: "You can write when you are connected." },
+  connected: { prompt: "Write a message", hint: "Goes to everyone here, you included." },
+  reconnecting: { prompt: "Waiting for the connection…", hint: "You can write when the connection is back." },
 };
 
 const connection = new Connection({ state: showState, message: receive, closed });
+const people = new People($("people"), showCount);
 let path;
 let sent = [];
+let seen = [];
+let history = null;
+let mark;
 let shown;
 let wantsFocus = false;
 let questions = 0;
 
 function connect() {
-  sent = [];
-  connection.connect(location.origin.replace(/^http/, "ws") + path);
+  mark = `mark ${Math.random()}`;
+  const query = isRoom() ? "?" + new URLSearchParams({ name: nameIn(name), mark }) : "";
+  connection.connect(socketUrl(path + query));
+}
+
+function isRoom() {
+  return path.startsWith("/rooms/");
 }
 
 function choose() {
@@ -31,51 +46,84 @@ function choose() {
   $("path").textContent = decodeURIComponent(path);
   $("curl").textContent = `curl -d hello '${location.origin}/publish?${groupQuery(path)}'`;
   if (path === before) return;
+  [sent, seen] = [[], []];
+  if (isRoom()) people.follow(path);
+  else people.stop();
   if (connection.state === "disconnected") showCount();
   else connect();
 }
 
 function receive(data) {
+  if (history === null) return show(data, true);
+  if (data !== mark) return history.push(data);
+  showHistory();
+}
+
+// A room's history comes with every connection; after a loss, the page has seen most of it.
+function showHistory() {
+  const missed = unseen(seen, history);
+  if (seen.length > 0 && missed.length > 0 && missed.length === history.length) showNote("Something may be missing here.");
+  for (const data of missed) show(data, false);
+  history = null;
+  noteConnected();
+}
+
+function unseen(before, replayed) {
+  const texts = replayed.map(textOf);
+  let known = Math.min(before.length, texts.length);
+  while (!before.slice(before.length - known).every((text, index) => text === texts[index])) known--;
+  return replayed.slice(known);
+}
+
+function textOf(data) {
+  return typeof data === "string" ? data : `${data.byteLength} bytes`;
+}
+
+function show(data, isLive) {
+  seen = [...seen, textOf(data)].slice(-KEPT);
   // What we sent comes back to us too; the seed's server puts a word before it.
   const index = sent.findIndex(text => data === text || data === "Message: " + text);
   if (index >= 0) sent.splice(index, 1);
-  showMessage(data, index >= 0);
+  showMessage(data, index >= 0, isLive);
 }
 
 function closed(code, reason, wasOpen) {
-  const why = reason || (code === 1006 ? "the connection was lost." : "no reason was given.");
-  if (wasOpen) showNote(`Closed with ${code}: ${why}`, true);
+  if (wasOpen) showNote(reasonOf(code, reason), true);
   else if (shown === "connecting" && connection.attempts === 0) showNote("No connection: the server is away, or it refused.", true);
+}
+
+function noteConnected() {
+  showNote(`Connected to ${$("path").textContent}`);
 }
 
 function showState() {
   const state = connection.state;
   const isConnected = state === "connected";
-  if (isConnected) showNote(`Connected to ${$("path").textContent}`);
+  if (isConnected) {
+    history = isRoom() ? [] : null;
+    if (!history) noteConnected();
+    people.retryNow();
+  }
+
   if (state === "disconnected" && shown) showNote("Disconnected");
   if (document.activeElement === message) wantsFocus = true;
-  shown = document.body.dataset.state = state;
-  $("state").textContent = WORDS[state].state;
+  shown = state;
+  showStatus(connection);
   $("hint").textContent = WORDS[state].hint;
   message.placeholder = WORDS[state].prompt;
   message.disabled = $("send").disabled = !isConnected;
   toggle.textContent = state === "disconnected" ? "Connect" : "Disconnect";
-  retry.hidden = state !== "reconnecting";
   if (isConnected && wantsFocus && [document.body, toggle].includes(document.activeElement)) message.focus();
   if (isConnected || state === "disconnected") wantsFocus = false;
-  showCountdown();
   showCount();
-}
-
-function showCountdown() {
-  const seconds = Math.max(1, Math.ceil((connection.retryAt - Date.now()) / 1000));
-  $("countdown").textContent = connection.state === "reconnecting" ? `in ${seconds} s` : "";
 }
 
 async function showCount() {
   const question = ++questions;
   let text = "";
-  if (connection.state === "connected" || connection.state === "disconnected") {
+  if (isRoom()) {
+    if (people.isKnown) text = `${people.members.size} connected`;
+  } else if (connection.state === "connected" || connection.state === "disconnected") {
     try {
       const answer = await fetch("count?" + groupQuery(path));
       if (answer.ok) text = `${(await answer.json()).connections} connected`;
@@ -96,6 +144,10 @@ toggle.addEventListener("click", () => {
 });
 
 settings.addEventListener("change", choose);
+name.addEventListener("change", () => {
+  // In a room, a name belongs to the connection.
+  if (isRoom() && connection.state !== "disconnected") connect();
+});
 settings.addEventListener("keydown", event => {
   if (event.key !== "Enter" || event.target.tagName !== "INPUT" || event.isComposing) return;
   event.preventDefault();
@@ -106,21 +158,18 @@ settings.addEventListener("keydown", event => {
 $("composer").addEventListener("submit", event => {
   event.preventDefault();
   if (message.value === "" || connection.state !== "connected") return;
-  const line = `${name.value.trim() || name.placeholder}: ${message.value}`;
+  const line = `${nameIn(name)}: ${message.value}`;
   sent = [...sent, line].slice(-50);
   connection.send(line);
   message.value = "";
   message.focus();
 });
 
-retry.addEventListener("click", () => connection.retryNow());
-addEventListener("online", () => connection.retryNow());
 addEventListener("hashchange", () => { followLink(); choose(); });
-document.addEventListener("visibilitychange", () => document.hidden || connection.retryNow());
-setInterval(showCountdown, 250);
 setInterval(() => document.hidden || showCount(), 2000);
 
-name.value = name.placeholder = `Guest ${Math.floor(Math.random() * 900) + 100}`;
+useName(name);
+retryEarly(connection);
 followLink();
 choose();
 showState();

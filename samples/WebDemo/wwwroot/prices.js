@@ -1,0 +1,136 @@
+import { Connection } from "./connection.js";
+import { reasonOf, retryEarly, showStatus, socketUrl } from "./status.js";
+
+const SHOWN_SECONDS = 60;
+
+const $ = id => document.getElementById(id);
+const table = $("table");
+const connection = new Connection({ state: () => showStatus(connection), message: receive, closed });
+
+// Of each symbol, what is known and where it is shown.
+const symbols = new Map();
+let chosen = null;
+let news = new Map();
+let updates = 0;
+let latest = 0;
+
+function receive(data) {
+  const update = read(data);
+  if (!update) return;
+  $("problem").hidden = true;
+  updates++;
+  latest = Math.max(latest, update.time);
+  const symbol = symbols.get(update.symbol) ?? add(update.symbol);
+  symbol.times.push(update.time / 1000);
+  symbol.prices.push(update.price);
+  // The page is laid out once for each frame, with the latest of each.
+  if (news.size === 0) requestAnimationFrame(flush);
+  news.set(symbol, update);
+}
+
+// What is published to everyone arrives here too, and need not be a price.
+function read(data) {
+  try {
+    const update = JSON.parse(data);
+    return typeof update.symbol === "string" && Number.isFinite(update.price) && Number.isFinite(update.time) ? update : null;
+  } catch {
+    return null;
+  }
+}
+
+function add(name) {
+  const tile = element("label", "tile");
+  const choice = element("input");
+  choice.type = "radio";
+  choice.name = "symbol";
+  choice.value = name;
+  choice.addEventListener("change", () => choose(symbol));
+  const [mark, price] = [element("i"), element("span")];
+  tile.append(choice, element("b", "", name), mark, price);
+  const symbol = { name, tile, choice, mark, price, times: [], prices: [], update: null };
+  symbols.set(name, symbol);
+  const next = [...table.querySelectorAll(".tile")].find(other => other.control.value > name);
+  table.insertBefore(tile, next ?? null);
+  if (!chosen) choose(symbol);
+  return symbol;
+}
+
+function choose(symbol) {
+  chosen = symbol;
+  symbol.choice.checked = true;
+  $("chosen").textContent = symbol.name;
+  if (symbol.update) showChosen();
+}
+
+function flush() {
+  for (const [symbol, update] of news) {
+    if (symbol.update && update.price !== symbol.update.price) {
+      const isUp = update.price > symbol.update.price;
+      symbol.tile.classList.toggle("up", isUp);
+      symbol.tile.classList.toggle("down", !isUp);
+      symbol.mark.textContent = isUp ? "▲" : "▼";
+    }
+
+    symbol.update = update;
+    symbol.price.textContent = update.price.toFixed(2);
+    symbol.tile.dataset.time = update.time;
+    const old = symbol.times.findIndex(time => time >= latest / 1000 - SHOWN_SECONDS - 5);
+    if (old > 100) for (const list of [symbol.times, symbol.prices]) list.splice(0, old);
+  }
+
+  news = new Map();
+  $("symbols").textContent = symbols.size;
+  showChosen();
+}
+
+function showChosen() {
+  const { price, change } = chosen.update ?? {};
+  if (price === undefined) return;
+  $("price").textContent = price.toFixed(2);
+  $("change").textContent = `${change < 0 ? "▼ −" : "▲ +"}${Math.abs(change).toFixed(2)} %`;
+  $("change").className = change < 0 ? "down" : "up";
+  chart.setData([chosen.times, chosen.prices], true);
+}
+
+function closed(code, reason, wasOpen) {
+  $("problem").textContent = wasOpen ? reasonOf(code, reason) : "No connection: the server is away, or it refused.";
+  $("problem").hidden = false;
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// The chart.
+
+const color = name => () => getComputedStyle(document.documentElement).getPropertyValue(name);
+const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+
+const chart = new uPlot({
+  width: 300,
+  height: 200,
+  padding: [8, 4, 0, 0],
+  legend: { show: false },
+  cursor: { show: false },
+  scales: { x: { range: () => [latest / 1000 - SHOWN_SECONDS, latest / 1000] } },
+  axes: [
+    { ...axis, size: 32, space: 90, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], { timeStyle: "medium", hour12: false })) },
+    { ...axis, size: 58, values: (_, prices) => prices.map(price => price.toFixed(2)) },
+  ],
+  series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],
+}, [[], []], $("chart"));
+
+new ResizeObserver(([{ contentRect }]) => chart.setSize({ width: contentRect.width, height: contentRect.height })).observe($("chart"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());
+
+setInterval(() => {
+  $("rate").textContent = connection.state === "connected" ? `${updates} / s` : "–";
+  updates = 0;
+}, 1000);
+
+$("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/prices`;
+retryEarly(connection);
+connection.connect(socketUrl("/prices"));

@@ -1,0 +1,206 @@
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+/// <summary>Settings of single groups: which count, and what they may be.</summary>
+public sealed class GroupRulesTests
+{
+    [Theory]
+    [InlineData("/rooms/blue", 3)]
+    [InlineData("/rooms/blue2", 2)]
+    [InlineData("/rooms/green", 2)]
+    [InlineData("/rooms/", 2)]
+    [InlineData("/rooms", 1)]
+    [InlineData("/Rooms/blue", 1)]
+    [InlineData("other", 1)]
+    [InlineData("/rooms/private/a", 4)]
+    [InlineData("/rooms/private/", 4)]
+    [InlineData("/rooms/private", 2)]
+    [InlineData("/rooms/private/\u00e9", 4)]
+    public void The_name_counts_before_a_beginning_and_the_longest_beginning_before_a_shorter_one(string group, int messages)
+    {
+        var options = Options("*", "/rooms/*", "/rooms/blue", "/rooms/private/*");
+        Assert.Equal(messages, new GroupRules(options).For(group).History!.HistoryMessages);
+        // In whatever order they are given.
+        var reversed = new BroadcastOptions();
+        foreach (var (pattern, settings) in options.Groups.Reverse()) reversed.Groups[pattern] = settings;
+        Assert.Equal(messages, new GroupRules(reversed).For(group).History!.HistoryMessages);
+    }
+
+    [Fact]
+    public void What_fits_nothing_is_as_the_broadcast_is_and_so_is_everyone()
+    {
+        var options = Options("/a", "/b*");
+        options.SlowConsumer = SlowConsumer.SkipToLatest;
+        var rules = new GroupRules(options);
+        Assert.Null(rules.For("/c").History);
+        Assert.Equal(SlowConsumer.SkipToLatest, rules.For("/c").WhenSlow);
+        Assert.Equal(SlowConsumer.SkipToLatest, rules.For("/a").WhenSlow);
+        Assert.Null(new GroupRules(Options("*")).For(Groups.Everyone).History);
+        Assert.Null(new GroupRules(Options("*")).Default.History);
+    }
+
+    [Fact]
+    public void A_group_is_slow_in_its_own_way_with_or_without_a_history()
+    {
+        var options = new BroadcastOptions { SlowConsumer = SlowConsumer.SkipToLatest };
+        options.Groups["/d"] = new() { SlowConsumer = SlowConsumer.Disconnect };
+        options.Groups["/c"] = new() { SlowConsumer = SlowConsumer.Conflate, HistoryMessages = 1 };
+        var rules = new GroupRules(options);
+        Assert.Equal(SlowConsumer.Disconnect, rules.For("/d").WhenSlow);
+        Assert.Null(rules.For("/d").History);
+        Assert.Equal(SlowConsumer.Conflate, rules.For("/c").WhenSlow);
+        Assert.Equal(2L * options.MaxBacklogBytes + options.Groups["/c"].HistoryBytes, rules.For("/c").Capacity);
+    }
+
+    [Theory]
+    [InlineData(nameof(GroupOptions.HistoryMessages), -1, 0, 10_000_000)]
+    [InlineData(nameof(GroupOptions.HistoryMessages), 10_000_001, 0, 10_000_000)]
+    [InlineData(nameof(GroupOptions.HistoryBytes), 1_023, 1_024, 1 << 30)]
+    [InlineData(nameof(GroupOptions.HistoryBytes), (1 << 30) + 1, 1_024, 1 << 30)]
+    [InlineData(nameof(GroupOptions.ReplayOnJoin), -1, 0, 10_000_000)]
+    [InlineData(nameof(GroupOptions.ReplayOnJoin), 10_000_001, 0, 10_000_000)]
+    public void Each_number_of_a_group_has_a_range(string option, int value, int least, int most)
+    {
+        Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}: set it from {least} to {most}.", ProblemWith(option, value));
+        Assert.Null(ProblemWith(option, least));
+        Assert.Null(ProblemWith(option, most));
+    }
+
+    [Theory]
+    [InlineData("00:00:00.9999999")]
+    [InlineData("30.00:00:00.0000001")]
+    [InlineData("00:00:00")]
+    [InlineData("-00:00:00.0020000")]
+    public void An_age_has_a_range(string age)
+    {
+        Assert.Equal(
+            $"BroadcastOptions: Groups['/rooms/*'].HistoryAge is {age}: set it from 00:00:01 to 30.00:00:00, or -00:00:00.001 for never.",
+            ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.Parse(age, null)));
+        Assert.Null(ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.FromSeconds(1)));
+        Assert.Null(ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.FromDays(30)));
+        Assert.Null(ProblemWith(nameof(GroupOptions.HistoryAge), Timeout.InfiniteTimeSpan));
+    }
+
+    [Fact]
+    public void What_becomes_of_slow_members_has_a_name()
+    {
+        Assert.Equal(
+            "BroadcastOptions: Groups['/rooms/*'].SlowConsumer is 7: set it to Disconnect or SkipToLatest or Conflate.",
+            ProblemWith(nameof(GroupOptions.SlowConsumer), (SlowConsumer)7));
+        Assert.Null(ProblemWith(nameof(GroupOptions.SlowConsumer), SlowConsumer.Conflate));
+    }
+
+    [Theory]
+    [InlineData("", "must not be empty")]
+    [InlineData("a\nb", "U+000A")]
+    [InlineData("a\u2028*", "U+2028")]
+    public void A_key_has_to_fit_some_group(string pattern, string problem)
+    {
+        var message = Validate(Options(pattern));
+        Assert.Contains("Groups has a key that fits no group: ", message, StringComparison.Ordinal);
+        Assert.Contains(problem, message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_key_is_as_long_as_a_name_and_an_asterisk_at_most()
+    {
+        Assert.Null(Validate(Options("*", new string('a', 255), new string('a', 255) + "*", "a*b", "**")));
+        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
+        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256) + "*")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_key_without_settings_is_told()
+    {
+        var options = new BroadcastOptions();
+        options.Groups["/rooms/*"] = null!;
+        Assert.Contains("Groups['/rooms/*'] is null", Validate(options), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void All_problems_are_told_at_once()
+    {
+        var options = Options("/a", "/b*");
+        (options.Groups["/a"].HistoryMessages, options.Groups["/a"].HistoryBytes) = (-1, 0);
+        (options.Groups["/b*"].HistoryAge, options.Groups["/b*"].ReplayOnJoin) = (TimeSpan.Zero, -1);
+        (options.MaxGroupsPerConnection, options.MaxGroupsWithoutMembers) = (0, -1);
+        Assert.Equal(6, new BroadcastOptionsValidator().Validate("", options).Failures!.Count());
+    }
+
+    [Theory]
+    [InlineData(0, "MaxGroupsPerConnection is 0: set it from 1 to 65536.")]
+    [InlineData(65_537, "MaxGroupsPerConnection is 65537: set it from 1 to 65536.")]
+    [InlineData(65_536, null)]
+    [InlineData(1, null)]
+    public void The_number_of_a_connections_groups_has_a_range(int value, string? problem) =>
+        Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsPerConnection = value }));
+
+    [Theory]
+    [InlineData(-1, "MaxGroupsWithoutMembers is -1: set it from 0 to 1000000.")]
+    [InlineData(1_000_001, "MaxGroupsWithoutMembers is 1000001: set it from 0 to 1000000.")]
+    [InlineData(0, null)]
+    [InlineData(1_000_000, null)]
+    public void The_number_of_groups_without_members_has_a_range(int value, string? problem) =>
+        Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsWithoutMembers = value }));
+
+    [Fact]
+    public void One_connection_is_slow_in_each_group_as_that_group_says()
+    {
+        using var stage = new Stage(maxBacklog: 4_096, configure: options =>
+        {
+            Act.History("/unused")(options);
+            options.Groups["/prices"] = new() { SlowConsumer = SlowConsumer.Conflate };
+            options.Groups["/news"] = new() { SlowConsumer = SlowConsumer.SkipToLatest };
+        });
+        var hearer = new Hearer(stage) { Sink = { Mode = WriteMode.Later } };
+        foreach (var group in new[] { "/prices", "/news", "/chat" }) hearer.Join(group);
+        var published = new List<int>();
+        Publish("/chat", 1, null);
+
+        // The write of that one does not end. Prices replace each other, news are left out, and a chat waits.
+        foreach (var id in Act.Range(100, 199)) Publish("/prices", id, "a");
+        Publish("/chat", 2, null);
+        foreach (var id in Act.Range(200, 299)) Publish("/news", id, null);
+        Publish("/chat", 3, null);
+        Assert.Null(hearer.Connection.Writer.ClosingStatus);
+        hearer.Sink.Mode = WriteMode.AtOnce;
+        hearer.Sink.CompleteWrite();
+        stage.RunUntilIdle();
+        Assert.Equal(published.Where(hearer.Got.Contains), hearer.Got);
+        Assert.Equal([1, 2, 3], hearer.Got.Where(id => id < 100));
+        Assert.Equal(199, hearer.Got.Last(id => id is >= 100 and < 200));
+        Assert.Equal(299, hearer.Got.Last(id => id >= 200));
+        Assert.InRange(hearer.Got.Count(id => id is >= 100 and < 200), 1, 20);
+        Assert.InRange(hearer.Got.Count(id => id >= 200), 1, 20);
+
+        // A chat is not to be left out.
+        hearer.Sink.Mode = WriteMode.Later;
+        foreach (var id in Act.Range(300, 399)) Publish("/chat", id, "a");
+        Assert.Equal(CloseStatus.TryAgainLater, hearer.Connection.Writer.ClosingStatus);
+        hearer.AssertSound();
+
+        void Publish(string group, int id, string? key)
+        {
+            published.Add(id);
+            stage.Broadcaster.Publish(new(Payload.Make(id, 200), MessageType.Binary) { Key = key }, Recipients.Group(group));
+            stage.RunUntilIdle();
+        }
+    }
+
+    static BroadcastOptions Options(params string[] patterns)
+    {
+        var options = new BroadcastOptions();
+        for (var i = 0; i < patterns.Length; i++) options.Groups[patterns[i]] = new() { HistoryMessages = i + 1 };
+        return options;
+    }
+
+    static string? ProblemWith(string option, object value)
+    {
+        var options = Options("/rooms/*");
+        typeof(GroupOptions).GetProperty(option)!.SetValue(options.Groups["/rooms/*"], value);
+        return Validate(options);
+    }
+
+    static string? Validate(BroadcastOptions options) => new BroadcastOptionsValidator().Validate("", options).FailureMessage;
+}

@@ -1,0 +1,199 @@
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+/// <summary>Groups that keep a history though nobody is in them.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class GroupsWithoutMembersTests
+{
+    [Fact]
+    public void What_is_published_to_nobody_waits_for_who_comes()
+    {
+        using var stage = new Stage(configure: Act.History("/rooms/*"));
+        Assert.Equal(1, stage.Publish("/rooms/a", 1).Position?.Offset);
+        var position = stage.Publish("/rooms/a", 2).Position!.Value;
+        Assert.Equal(2, position.Offset);
+        Assert.Equal(default, stage.Publish("/others/a", 3));
+        Assert.Equal(1, stage.Broadcaster.Groups.Count);
+
+        var hearer = new Hearer(stage);
+        Assert.Equal(new JoinResult(true, true, position with { Offset = 1 }), hearer.Join("/rooms/a", Replay.After(position with { Offset = 1 })));
+        Assert.Equal(position with { Offset = 3 }, stage.Publish("/rooms/a", 4).Position);
+        stage.RunUntilIdle();
+        Assert.Equal([2, 4], hearer.Got);
+    }
+
+    [Fact]
+    public void When_all_of_its_history_is_too_old_the_group_goes_and_the_next_one_has_another_epoch()
+    {
+        using var stage = new Stage(configure: Act.History("/g", age: TimeSpan.FromMinutes(1)));
+        var old = stage.Publish("/g", 1).Position!.Value;
+        stage.Time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(1, stage.Broadcaster.Groups.Count);
+        stage.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(0, stage.Broadcaster.Groups.Count);
+
+        var young = stage.Publish("/g", 2).Position!.Value;
+        Assert.Equal(1, young.Offset);
+        Assert.NotEqual(old.Epoch, young.Epoch);
+        var hearer = new Hearer(stage);
+        Assert.False(hearer.Join("/g", Replay.After(old)).Recovered);
+
+        // As long as somebody is in it, it stays.
+        stage.Time.Advance(TimeSpan.FromMinutes(10));
+        Assert.Equal(young with { Offset = 2 }, stage.Publish("/g", 3).Position);
+        hearer.Leave("/g");
+        stage.Time.Advance(TimeSpan.FromMinutes(10));
+        Assert.Null(stage.Broadcaster.Groups.Find("/g"));
+    }
+
+    [Fact]
+    public void A_group_that_has_only_been_visited_is_gone_with_the_next_beat()
+    {
+        using var stage = new Stage(configure: Act.History("/*"));
+        var hearer = new Hearer(stage, "/home");
+        hearer.Join("/g");
+        hearer.Go();
+        stage.RunUntilIdle();
+        stage.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(0, stage.Broadcaster.Groups.Count);
+    }
+
+    [Fact]
+    public void Those_without_members_for_the_longest_lose_their_history_first()
+    {
+        using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 3));
+        var hearer = new Hearer(stage);
+        var epochs = new Dictionary<int, ulong>();
+        foreach (var i in Act.Range(1, 4))
+        {
+            hearer.Join($"/g{i}");
+            epochs[i] = stage.Publish($"/g{i}", i).Position!.Value.Epoch;
+        }
+
+        // Deserted in another order than they were made.
+        foreach (var i in new[] { 3, 1, 4 }) hearer.Leave($"/g{i}");
+        Assert.Equal([1, 2, 3, 4], Alive());
+        hearer.Leave("/g2");
+        Assert.Equal([1, 2, 4], Alive());
+        // Who comes back, and leaves again, is the youngest.
+        hearer.Join("/g1");
+        hearer.Leave("/g1");
+        stage.Publish("/g5", 5);
+        Assert.Equal([1, 2], Alive());
+        Assert.NotNull(stage.Broadcaster.Groups.Find("/g5"));
+
+        int[] Alive() => [.. epochs.Keys.Where(i => stage.Broadcaster.Groups.Find($"/g{i}") is not null)];
+    }
+
+    [Fact]
+    public void One_with_members_is_never_evicted()
+    {
+        using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 2));
+        var hearer = new Hearer(stage);
+        hearer.Join("/g-live");
+        var position = stage.Publish("/g-live", 1).Position!.Value;
+        foreach (var i in Act.Range(1, 100)) stage.Publish($"/g{i}", i);
+        Assert.Equal(position with { Offset = 2 }, stage.Publish("/g-live", 2).Position);
+        Assert.Equal(3 + 2, stage.Broadcaster.Groups.Count);
+        stage.RunUntilIdle();
+        Assert.Equal([1, 2], hearer.Got);
+    }
+
+    [Fact]
+    public void A_group_whose_member_comes_and_goes_takes_no_place_but_its_own()
+    {
+        using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 3));
+        var epochs = Act.Range(1, 3).Select(i => stage.Publish($"/g{i}", i).Position!.Value).ToArray();
+        var hearer = new Hearer(stage);
+        foreach (var id in Act.Range(4, 1_000))
+        {
+            hearer.Join("/g2");
+            if (id % 2 == 0) stage.Publish("/g2", id);
+            hearer.Leave("/g2");
+            if (id % 3 == 0) stage.Publish("/g2", id);
+            stage.RunUntilIdle();
+        }
+
+        Assert.Equal(epochs[0] with { Offset = 2 }, stage.Publish("/g1", 1).Position);
+        Assert.Equal(epochs[2] with { Offset = 2 }, stage.Publish("/g3", 1).Position);
+    }
+
+    [Fact(Timeout = 30_000)]
+    public async Task Where_none_may_stay_a_publish_to_nobody_ends_and_keeps_nothing()
+    {
+        await Crowd.Start(() =>
+        {
+            using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 0));
+            Assert.Equal(1, stage.Publish("/g", 1).Position?.Offset);
+            stage.Publish(Recipients.Groups("/g1", "/g2"), 2);
+            Assert.Equal(0, stage.Broadcaster.Groups.Count);
+            var hearer = new Hearer(stage);
+            hearer.Join("/g", Replay.Last(10));
+            stage.RunUntilIdle();
+            Assert.Empty(hearer.Got);
+        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+    }
+
+    [Fact(Timeout = 30_000)]
+    public async Task A_publish_to_more_groups_than_may_stay_ends()
+    {
+        await Crowd.Start(() =>
+        {
+            using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 2));
+            stage.Publish("/g0", 1);
+            stage.Publish(Recipients.Groups([.. Act.Range(1, 10).Select(i => $"/g{i}")]), 2);
+            Assert.Equal(2, stage.Broadcaster.Groups.Count);
+        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task Their_number_is_bounded_whoever_many_make_them_at_the_same_time()
+    {
+        using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 10));
+        var rounds = 20_000 * Effort.Factor;
+        var threads = Enumerable.Range(0, 4).Select(thread => Crowd.Start(() =>
+        {
+            for (var i = 0; i < rounds; i++) stage.Publish($"/g{thread}-{i}", i);
+        }));
+        await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+        stage.Publish("/g", 1);
+        Assert.Equal(10, stage.Broadcaster.Groups.Count);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_million_joins_and_leaves_leave_nothing_behind(bool hasHistory)
+    {
+        using var stage = new Stage(configure: options =>
+        {
+            if (hasHistory) Act.History("/g*", withoutMembers: 100)(options);
+        });
+        var hearers = Enumerable.Range(0, 8).Select(_ => new Hearer(stage)).ToArray();
+        Churn(20_000);
+        var before = Memory();
+        Churn(480_000);
+        Assert.InRange(Memory() - before, long.MinValue, 2 << 20);
+        foreach (var hearer in hearers) Assert.Equal(["/home"], hearer.Connection.Groups);
+        Assert.Equal(2, stage.Broadcaster.Groups.Count);
+        foreach (var hearer in hearers) hearer.Go();
+        stage.RunUntilIdle();
+        Assert.Equal((0, 0), (stage.Broadcaster.Groups.Count, stage.Broadcaster.Connections.Count));
+
+        void Churn(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                var (hearer, name) = (hearers[i % 8].Connection, $"/g{i % 5_000}");
+                if (!hearer.Join(name).Joined || !hearer.Leave(name)) Assert.Fail("Not joined, or not left.");
+                if (i % 1_000 == 0) stage.RunUntilIdle();
+            }
+
+            stage.RunUntilIdle();
+            stage.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        static long Memory() => GC.GetTotalMemory(forceFullCollection: true);
+    }
+}

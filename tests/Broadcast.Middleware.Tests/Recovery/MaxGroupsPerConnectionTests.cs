@@ -1,0 +1,77 @@
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+public sealed class MaxGroupsPerConnectionTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task One_more_is_refused_with_a_clear_word_and_changes_nothing()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 3);
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.JoinAsync(device.Id, "a", Token);
+        await app.Broadcaster.JoinAsync(device.Id, "b", Token);
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Token));
+        Assert.Equal("The connection is in 3 groups and MaxGroupsPerConnection allows no more: let it leave one, or raise the option.", error.Message);
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Replay.Last(1), Token));
+        Assert.Equal(["/ws", "a", "b"], device.Connection.Groups.Order(StringComparer.Ordinal));
+        Assert.Equal(0, app.Registry.CountInGroup("c"));
+        Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), Token));
+
+        // One that it is in already is no error, and there is room again when it has left one.
+        Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
+        Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
+        Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
+        await app.Broadcaster.PublishAsync("there", Recipients.Group("c"), Token);
+        Assert.Equal("there", await device.HearAsync());
+        Assert.Empty(app.Errors);
+    }
+
+    [Fact]
+    public async Task From_a_message_filter_it_ends_that_connection_only()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 2, broadcast: broadcast =>
+            broadcast.Use(async (context, _) => await context.Broadcaster.JoinAsync(context.Connection.Id, context.Text)));
+        using var greedy = await app.ConnectAsync();
+        using var other = await app.ConnectAsync();
+        await greedy.SendAsync("a");
+        await greedy.SendAsync("b");
+        Assert.Equal((1011, Connection.FailedReason), await greedy.HearCloseAsync());
+        await Eventually.True(() => app.Registry.CountInGroup("/ws") == 1);
+        await Eventually.True(() => app.Registry.CountInGroup("a") == 0);
+        Assert.Equal(0, app.Registry.CountInGroup("b"));
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
+        Assert.Equal("still here", await other.HearAsync());
+        Assert.Contains("MaxGroupsPerConnection", Assert.Single(app.Errors).Exception!.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task From_a_connect_filter_that_leaves_no_room_for_the_home_group_too()
+    {
+        await using var app = await InMemoryApp.StartAsync(
+            map: map => map.MapBroadcast("/{group}"),
+            options: options => options.MaxGroupsPerConnection = 2,
+            broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
+            {
+                if (context.Connection.HomeGroup == "/greedy")
+                {
+                    await context.Broadcaster.JoinAsync(context.Connection.Id, "a");
+                    await context.Broadcaster.JoinAsync(context.Connection.Id, "b");
+                }
+
+                await next(context);
+            }));
+        using var other = await app.ConnectAsync("/modest");
+        using var greedy = await app.OpenAsync("/greedy");
+        var end = await greedy.ReceiveAsync(new byte[64].AsMemory(), Token);
+        Assert.Equal((WebSocketMessageType.Close, WebSocketCloseStatus.InternalServerError), (end.MessageType, greedy.CloseStatus));
+        await greedy.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Token);
+        foreach (var group in new[] { "a", "b", "/greedy" }) await Eventually.True(() => app.Registry.CountInGroup(group) == 0);
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
+        Assert.Equal("still here", await other.HearAsync());
+    }
+}

@@ -1,0 +1,294 @@
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+enum RecoveryStep
+{
+    Publish,
+    PublishToAll,
+    Send,
+    Come,
+    Go,
+    Leave,
+    CompleteWrite,
+    SetMode,
+    RunTurn,
+    Wait,
+}
+
+/// <summary>One step of a schedule; what the numbers select depends on the step and on what there is.</summary>
+readonly record struct RecoveryOperation(RecoveryStep Step, int A, int B, int Size);
+
+/// <summary>
+/// Clients of one group with a history, which lose their connections and come back with the last position they have. Beside the real
+/// broadcast stands a list of all messages of the group, of which the limits say how much is kept.
+/// </summary>
+sealed class RecoveryModel : IDisposable
+{
+    const string Name = "/g";
+
+    readonly GroupOptions _limits;
+    readonly Stage _stage;
+    readonly Client[] _clients = [new(), new(), new(), new()];
+    readonly Dictionary<int, Position> _positions = [];
+    readonly HashSet<ulong> _epochs = [];
+    List<Entry>? _log;
+    ulong? _epoch;
+    int _lastId;
+
+    public RecoveryModel(GroupOptions limits)
+    {
+        _limits = limits;
+        _stage = new(pumps: 2, maxBacklog: 64 << 20, configure: options =>
+        {
+            Act.History(Name)(options);
+            options.Groups[Name] = limits;
+        });
+    }
+
+    public int Recovered { get; private set; }
+
+    public int Trimmed { get; private set; }
+
+    public int OfTheFuture { get; private set; }
+
+    public int OfAnotherEpoch { get; private set; }
+
+    bool HasHistory => _limits.HistoryMessages > 0;
+
+    long Last => _log?.Count ?? 0;
+
+    IEnumerable<Client> Members => _clients.Where(client => client.Stay is not null);
+
+    public void Run(IEnumerable<RecoveryOperation> operations)
+    {
+        foreach (var operation in operations) Run(operation);
+        foreach (var client in _clients.Where(client => client.Hearer is not null)) client.Hearer!.Sink.Mode = WriteMode.AtOnce;
+        do
+        {
+            _stage.RunUntilIdle();
+            foreach (var client in _clients) client.Hearer?.Sink.CompleteWrite();
+        }
+        while (_stage.Pumps.Any(pump => pump.IsScheduled));
+        foreach (var client in _clients) Go(client, hasAll: true);
+        _stage.RunUntilIdle();
+        _stage.Time.Advance(TimeSpan.FromDays(1));
+        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _stage.Broadcaster.Groups.Count);
+    }
+
+    public void Dispose() => _stage.Dispose();
+
+    void Run(RecoveryOperation operation)
+    {
+        var (step, a, b, size) = operation;
+        var client = _clients[a % _clients.Length];
+        switch (step)
+        {
+            case RecoveryStep.Publish:
+                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Hearer is not null && (index + b) % 3 == 0)] : [], size);
+                break;
+            case RecoveryStep.PublishToAll:
+                _stage.Publish(Recipients.All, ++_lastId);
+                foreach (var other in _clients.Where(other => other.Hearer is not null)) other.Others.Add(_lastId);
+                break;
+            case RecoveryStep.Send when client.Hearer is { } hearer:
+                _stage.Publish(Recipients.Connection(hearer.Connection.Id), ++_lastId);
+                client.Others.Add(_lastId);
+                break;
+            case RecoveryStep.Come when client.Hearer is null:
+                client.Hearer = new(_stage, pump: _stage.Pumps[a % 2]);
+                if (b % 3 == 0) client.Hearer.Sink.Mode = WriteMode.Later;
+                Join(client, b, size);
+                break;
+            case RecoveryStep.Come when client.Stay is null:
+                // What it was still to get from its last stay comes first.
+                Drain(client);
+                Join(client, b, size);
+                break;
+            case RecoveryStep.Go:
+                Go(client, hasAll: false);
+                break;
+            case RecoveryStep.Leave when client.Stay is not null:
+                client.Hearer!.Leave(Name);
+                End(client);
+                break;
+            case RecoveryStep.CompleteWrite:
+                client.Hearer?.Sink.CompleteWrite();
+                break;
+            case RecoveryStep.SetMode when client.Hearer is { } hearer:
+                hearer.Sink.Mode = (WriteMode)(b % 2);
+                break;
+            case RecoveryStep.RunTurn:
+                _stage.Pumps[a % 2].RunTurn();
+                break;
+            case RecoveryStep.Wait:
+                var beat = _stage.Broadcaster.Heartbeat.Beat;
+                _stage.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
+                if (_stage.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                break;
+        }
+    }
+
+    void Publish(Client[] excluded, int size)
+    {
+        var result = _stage.Publish(Recipients.Group(Name).Except([.. excluded.Select(client => client.Hearer!.Connection.Id)]), ++_lastId, size);
+        if (!HasHistory && !Members.Any())
+        {
+            Assert.Equal(default, result);
+            return;
+        }
+
+        Remember(result.Position!.Value.Epoch);
+        var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _stage.Time.GetTimestamp(),
+            [.. excluded.Select(client => client.Hearer!.Connection.Id)]);
+        _log!.Add(entry);
+        Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
+        _positions.Add(_lastId, result.Position.Value);
+        foreach (var member in Members) member.Stay!.Add(entry);
+    }
+
+    void Join(Client client, int how, int number)
+    {
+        var first = Last + 1 - Kept().Count();
+        var after = Wish(client, how / 16);
+        var replay = (how % 16) switch
+        {
+            0 => default,
+            1 => Replay.None,
+            2 => Replay.Last(number % 20),
+            3 => Replay.Last(number),
+            _ => Replay.After(after),
+        };
+        var result = client.Hearer!.Join(Name, replay);
+        Assert.True(result.Joined);
+        Remember(result.Position!.Value.Epoch);
+
+        bool? recovered = how % 16 < 4 ? null : after.Epoch == _epoch && after.Offset <= Last && after.Offset >= first - 1;
+        Assert.Equal(recovered, result.Recovered);
+        var start = (recovered, how % 16) switch
+        {
+            (true, _) => after.Offset + 1,
+            (_, 1) => Last + 1,
+            (_, 2) => Math.Max(first, Last + 1 - (number % 20)),
+            (_, 3) => Math.Max(first, Last + 1 - number),
+            _ => Math.Max(first, Last + 1 - _limits.ReplayOnJoin),
+        };
+        Assert.Equal(new Position(_epoch!.Value, start - 1), result.Position);
+        client.Stay = new(start - 1, _log!.Skip((int)start - 1), client.Hearer.Connection.Id);
+        if (recovered is true) Recovered++;
+        else if (recovered is false && after.Epoch != _epoch) OfAnotherEpoch++;
+        else if (recovered is false && after.Offset > Last) OfTheFuture++;
+        else if (recovered is false) Trimmed++;
+        client.Position = result.Position.Value;
+    }
+
+    /// <summary>Mostly the last one it has; now and then one that it has made up.</summary>
+    Position Wish(Client client, int how) => (how % 8) switch
+    {
+        0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
+        1 => client.Position with { Offset = client.Position.Offset - (how / 8) },
+        2 => client.Position with { Epoch = client.Position.Epoch + 1 },
+        _ => client.Position,
+    };
+
+    void Drain(Client client)
+    {
+        client.Hearer!.Sink.Mode = WriteMode.AtOnce;
+        client.Hearer.Sink.CompleteWrite();
+        _stage.RunUntilIdle();
+    }
+
+    void Go(Client client, bool hasAll)
+    {
+        if (client.Hearer is not { } hearer) return;
+        if (client.Stay is not null) End(client);
+        hearer.AssertSound();
+        var ofGroup = hearer.Got.Where(_positions.ContainsKey).ToList();
+        var others = hearer.Got.Where(id => !_positions.ContainsKey(id)).ToList();
+        Assert.Equal(client.Expected.Take(hasAll ? int.MaxValue : ofGroup.Count), ofGroup);
+        Assert.Equal(client.Others.Take(hasAll ? int.MaxValue : others.Count), others);
+        // Only what is replayed may be older than what came before.
+        var live = hearer.Got.Where(id => !client.Replayed.Contains(id)).ToList();
+        Assert.Equal(live.Order(), live);
+        if (ofGroup.Count > 0) client.Position = _positions[ofGroup[^1]];
+        hearer.Go();
+        Assert.Null(hearer.Sink.Closed);
+        client.Forget();
+        if (hasAll) _stage.RunUntilIdle();
+    }
+
+    void End(Client client)
+    {
+        client.Expected.AddRange(client.Stay!.Expected);
+        client.Replayed.UnionWith(client.Stay.Replayed);
+        client.Stay = null;
+        if (!HasHistory && !Members.Any()) Forget();
+    }
+
+    void Remember(ulong epoch)
+    {
+        if (_log is null) Assert.True(_epochs.Add(epoch), "A new life of the group has an old epoch.");
+        else Assert.Equal(_epoch, epoch);
+        _log ??= [];
+        _epoch = epoch;
+    }
+
+    void Forget() => (_log, _epoch) = (null, null);
+
+    /// <summary>Message by message, from the newest back.</summary>
+    IEnumerable<Entry> Kept()
+    {
+        var (count, bytes) = (0, 0L);
+        for (var i = (int)Last - 1; i >= 0; i--)
+        {
+            var entry = _log![i];
+            (count, bytes) = (count + 1, bytes + entry.Cost);
+            var isYoung = _limits.HistoryAge == Timeout.InfiniteTimeSpan || _stage.Time.GetElapsedTime(entry.At) <= _limits.HistoryAge;
+            if (count > _limits.HistoryMessages || bytes > _limits.HistoryBytes || !isYoung) yield break;
+            yield return entry;
+        }
+    }
+
+    sealed record Entry(int Id, int Cost, long At, string[] Excluded);
+
+    /// <summary>A client, through all its connections.</summary>
+    sealed class Client
+    {
+        public Hearer? Hearer { get; set; }
+        public Stay? Stay { get; set; }
+        public Position Position { get; set; }
+        public List<int> Expected { get; } = [];
+        public List<int> Others { get; } = [];
+        public HashSet<int> Replayed { get; } = [];
+
+        public void Forget()
+        {
+            Hearer = null;
+            Expected.Clear();
+            Others.Clear();
+            Replayed.Clear();
+        }
+    }
+
+    /// <summary>From a join to a leave.</summary>
+    sealed class Stay
+    {
+        readonly string _connectionId;
+
+        public Stay(long after, IEnumerable<Entry> replayed, string connectionId)
+        {
+            (After, _connectionId) = (after, connectionId);
+            foreach (var entry in replayed) Add(entry);
+            Replayed.AddRange(Expected);
+        }
+
+        public long After { get; }
+        public List<int> Expected { get; } = [];
+        public List<int> Replayed { get; } = [];
+
+        public void Add(Entry entry)
+        {
+            if (!entry.Excluded.Contains(_connectionId)) Expected.Add(entry.Id);
+        }
+    }
+}

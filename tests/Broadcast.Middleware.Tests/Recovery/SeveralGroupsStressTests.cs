@@ -1,0 +1,183 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+/// <summary>Publishing to several groups at once, on real threads; afterwards every message is accounted for.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class SeveralGroupsStressTests
+{
+    const int Publishers = 4;
+
+    static readonly string[] _names = ["/h1", "/a", "/h2", "/b", "/h3", "/c"];
+
+    [Fact]
+    public async Task Each_member_gets_each_message_once_in_the_order_of_its_groups_and_of_its_publisher()
+    {
+        var messages = 5_000 * Effort.Factor;
+        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
+        Act.History("/h*", 10_000_000, 1 << 29)(options);
+        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        var published = new ConcurrentDictionary<long, Sent>();
+
+        // These stay, each in some of the groups; those that churn join and leave others.
+        var staying = Enumerable.Range(1, 12).Select(i => Connect(i, [.. _names.Where((_, index) => ((i * 5) & (1 << index)) != 0)])).ToArray();
+        var churning = Enumerable.Range(20, 3).Select(i => Connect(i, [])).ToArray();
+        var ends = 0;
+        var publishing = Enumerable.Range(1, Publishers).Select(publisher => Crowd.Start(() =>
+        {
+            var random = new Random(publisher);
+            var payload = new byte[8];
+            for (var i = 1; i <= messages; i++)
+            {
+                var id = ((long)publisher << 32) | (uint)i;
+                BitConverter.TryWriteBytes(payload, id);
+                // In every order, so that whoever locks in the order given would soon wait for ever.
+                var names = _names.Where(_ => random.Next(2) == 0).ToArray();
+                random.Shuffle(names);
+                var excluded = random.Next(8) == 0 ? staying[random.Next(staying.Length)].Connection.Id : null;
+                var recipients = random.Next(8) switch
+                {
+                    0 => Recipients.All,
+                    1 => Recipients.Group((names = [_names[random.Next(_names.Length)]])[0]),
+                    _ => Recipients.Groups(names),
+                };
+                if (recipients.Kind == RecipientsKind.All) names = [""];
+                published[id] = new(names, excluded);
+                broadcaster.Publish(new(payload, MessageType.Binary), excluded is null ? recipients : recipients.Except(excluded));
+            }
+
+            Interlocked.Increment(ref ends);
+        }));
+        var coming = churning.Select(peer => Crowd.Start(() =>
+        {
+            var random = new Random(peer.Number);
+            while (Volatile.Read(ref ends) < Publishers)
+            {
+                var name = _names[random.Next(_names.Length)];
+                if (!peer.Connection.Join(name, Replay.None).Joined) peer.Connection.Leave(name);
+                Thread.SpinWait(random.Next(2_000));
+            }
+        }));
+        await Task.WhenAll([.. publishing, .. coming]).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+
+        // In the logs of those that keep a history stands what was published to them, and it is their order.
+        var orders = new Dictionary<string, List<long>>();
+        foreach (var name in _names.Where(name => name.StartsWith("/h", StringComparison.Ordinal)))
+        {
+            var late = Connect(30, []);
+            Assert.True(late.Connection.Join(name, Replay.Last(10_000_000)).Joined);
+            var expected = published.Where(message => message.Value.Names.Contains(name)).Select(message => message.Key).ToHashSet();
+            await Eventually.True(() => late.Sink.Count >= expected.Count);
+            await GoAsync(late);
+            Assert.Equal(expected.Count, late.Sink.Ids.Count);
+            Assert.True(expected.SetEquals(late.Sink.Ids));
+            orders.Add(name, late.Sink.Ids);
+        }
+
+        foreach (var peer in staying)
+        {
+            var expected = published.Where(message => message.Value.IsFor(peer)).Select(message => message.Key).ToHashSet();
+            await Eventually.True(() => peer.Sink.Count >= expected.Count);
+            await GoAsync(peer);
+            Assert.Equal(expected.Count, peer.Sink.Ids.Count);
+            Assert.True(expected.SetEquals(peer.Sink.Ids));
+            foreach (var name in peer.Groups)
+            {
+                var ids = peer.Sink.Ids.Where(id => published[id].Names.Contains(name)).ToList();
+                // Where nothing is kept, the first member sets the order.
+                if (orders.TryAdd(name, ids)) continue;
+                var order = orders[name].Select((id, index) => (id, index)).ToDictionary();
+                var places = ids.Where(order.ContainsKey).Select(id => order[id]).ToList();
+                Assert.Equal(places.Order(), places);
+            }
+        }
+
+        foreach (var peer in churning) await GoAsync(peer);
+        foreach (var peer in staying.Concat(churning))
+        {
+            Assert.Equal(peer.Sink.Ids.Count, peer.Sink.Ids.Distinct().Count());
+            var last = new long[Publishers + 1];
+            foreach (var id in peer.Sink.Ids)
+            {
+                Assert.True(last[id >> 32] < id, "What one thread published arrived in another order.");
+                last[id >> 32] = id;
+            }
+        }
+
+        Assert.Equal(0, broadcaster.Connections.Count);
+
+        Peer Connect(int number, string[] groups)
+        {
+            var sink = new StressSink((Pace)(number % 3), number);
+            var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
+            connection.Writer.Open(sink);
+            Broadcaster.Attach(connection);
+            foreach (var group in groups) Assert.True(connection.Join(group).Joined);
+            return new(number, connection, sink, [.. groups, ""]);
+        }
+
+        async Task GoAsync(Peer peer)
+        {
+            broadcaster.Remove(peer.Connection);
+            await peer.Connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+            Assert.Null(peer.Sink.Violation);
+        }
+    }
+
+    [Fact]
+    public async Task Groups_that_come_and_go_in_the_middle_of_it_lose_nothing()
+    {
+        var rounds = 3_000 * Effort.Factor;
+        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxGroupsWithoutMembers = 1 };
+        Act.History("/h*", withoutMembers: 1)(options);
+        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        var members = Enumerable.Range(1, 3).Select(number =>
+        {
+            var sink = new StressSink(Pace.AtOnce, number);
+            var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
+            connection.Writer.Open(sink);
+            Broadcaster.Attach(connection);
+            return (Number: number, Connection: connection, Sink: sink, Due: new List<long>());
+        }).ToArray();
+        await Task.WhenAll(members.Select(member => Crowd.Start(() =>
+        {
+            var random = new Random(member.Number);
+            var payload = new byte[8];
+            for (var i = 1; i <= rounds; i++)
+            {
+                var id = ((long)member.Number << 32) | (uint)i;
+                BitConverter.TryWriteBytes(payload, id);
+                // Now it is in one of them, then in both, and its own messages are for it whatever the others do.
+                var (first, second) = random.Next(2) == 0 ? ("/a", "/h1") : ("/h1", "/a");
+                member.Connection.Join(first, Replay.None);
+                if (i % 2 == 0) member.Connection.Join(second, Replay.None);
+                broadcaster.Publish(new(payload, MessageType.Binary), Recipients.Groups(second, "/h2", first, "/h3"));
+                member.Due.Add(id);
+                member.Connection.Leave(first);
+                member.Connection.Leave(second);
+            }
+        }))).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+
+        foreach (var member in members)
+        {
+            long[] Own() => [.. member.Sink.Ids.Where(id => id >> 32 == member.Number)];
+            broadcaster.Publish(new(new byte[8], MessageType.Binary), Recipients.Connection(member.Connection.Id));
+            await Eventually.True(() => member.Sink.Count > 0 && member.Sink.Ids[member.Sink.Count - 1] == 0);
+            broadcaster.Remove(member.Connection);
+            await member.Connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+            Assert.Null(member.Sink.Violation);
+            Assert.Equal(member.Due, Own());
+            Assert.Equal(member.Sink.Ids.Count, member.Sink.Ids.Distinct().Count());
+        }
+
+        Assert.InRange(broadcaster.Groups.Count, 0, 1);
+    }
+
+    sealed record Sent(string[] Names, string? Excluded)
+    {
+        public bool IsFor(Peer peer) => Excluded != peer.Connection.Id && Names.Any(peer.Groups.Contains);
+    }
+
+    sealed record Peer(int Number, Connection Connection, StressSink Sink, HashSet<string> Groups);
+}

@@ -1,0 +1,45 @@
+using Microsoft.Playwright;
+using static Microsoft.Playwright.Assertions;
+
+namespace WebDemo.Tests;
+
+[Collection<PageCollection>]
+public sealed class SiteTests(Demo demo, Chromium chromium) : IClassFixture<Demo>
+{
+    [Theory]
+    [InlineData("Chat", "Disconnected")]
+    [InlineData("Prices", "Connected")]
+    [InlineData("Board", "Connected")]
+    public async Task From_the_start_a_card_leads_to_each_page_and_from_each_page_a_link_to_all(string name, string state)
+    {
+        await using var ann = await chromium.OpenPageAsync(demo.Url);
+        await ann.Page.GetByRole(AriaRole.Main).GetByRole(AriaRole.Heading, new() { Name = name, Exact = true }).ClickAsync();
+        await Expect(ann.Page).ToHaveTitleAsync($"{name} · Broadcast");
+        await Expect(ann.State).ToHaveTextAsync(state);
+        var pages = ann.Page.GetByRole(AriaRole.Navigation, new() { Name = "Pages" });
+        await Expect(pages.GetByRole(AriaRole.Link)).ToHaveTextAsync(["Chat", "Prices", "Board"]);
+        await Expect(pages.Locator("[aria-current=page]")).ToHaveTextAsync(name);
+        await ann.Page.GetByRole(AriaRole.Link, new() { Name = "Broadcast" }).ClickAsync();
+        await Expect(ann.Page).ToHaveTitleAsync("Broadcast");
+    }
+
+    [Theory]
+    [InlineData("/", 390)]
+    [InlineData("/", 320)]
+    [InlineData("/prices.html", 390)]
+    [InlineData("/prices.html", 320)]
+    [InlineData("/board.html", 390)]
+    [InlineData("/board.html", 320)]
+    public async Task On_a_phone_everything_fits_the_width(string path, int width)
+    {
+        await using var ann = await chromium.OpenPageAsync(
+            new(demo.Url, path), window: new() { ViewportSize = new() { Width = width, Height = 700 }, IsMobile = true, HasTouch = true });
+        if (path == "/prices.html") await Expect(ann.Page.Locator(".tile")).ToHaveCountAsync(50);
+        if (path == "/board.html") await Expect(ann.People).ToHaveCountAsync(1);
+        var widest = await ann.Page.EvaluateAsync<double>("""
+            () => Math.max(document.documentElement.scrollWidth,
+              ...[...document.querySelectorAll("a, input:not([type=radio]), button, header, .card, .tile, .tile *, canvas, #paper")].map(element => element.getBoundingClientRect().right))
+            """);
+        Assert.InRange(widest, 1, width);
+    }
+}
