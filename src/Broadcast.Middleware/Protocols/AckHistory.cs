@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The last requests of a client that were answered, so that one it repeats takes effect once.</summary>
+/// <summary>The last requests of a client that took effect, so that one it repeats does so once. One that failed may be repeated.</summary>
 sealed class AckHistory
 {
     const int Most = 1024;
@@ -8,12 +8,12 @@ sealed class AckHistory
     readonly HashSet<ulong> _ids = [];
     readonly Queue<ulong> _inOrder = new();
 
-    /// <summary>False if it is one of them.</summary>
-    public bool TryAdd(ulong id)
+    public bool Contains(ulong id) => _ids.Contains(id);
+
+    public void Add(ulong id)
     {
-        if (!_ids.Add(id)) return false;
+        _ids.Add(id);
         _inOrder.Enqueue(id);
         if (_inOrder.Count > Most) _ids.Remove(_inOrder.Dequeue());
-        return true;
     }
 }

@@ -98,9 +98,9 @@ sealed class JsonProtocol : IBroadcastProtocol
     static async Task AnswerAsync(ProtocolContext context, JsonRequest request)
     {
         var acknowledged = (AckHistory)(context.State ??= new AckHistory());
-        if (request.AckId is { } id && !acknowledged.TryAdd(id))
+        if (request.AckId is { } id && acknowledged.Contains(id))
         {
-            Acknowledge(context, id, "Duplicate", "A request with this ackId has been answered before.");
+            Acknowledge(context, id, "Duplicate", "A request with this ackId has taken effect before.");
             return;
         }
 
@@ -137,7 +137,9 @@ sealed class JsonProtocol : IBroadcastProtocol
             throw;
         }
 
-        if (request.AckId is { } ackId) Acknowledge(context, ackId, error, explanation);
+        if (request.AckId is not { } ackId) return;
+        if (error is null) acknowledged.Add(ackId);
+        Acknowledge(context, ackId, error, explanation);
     }
 
     /// <summary>Who asks for no answer, or cannot be given one, is told by the end of the connection.</summary>
