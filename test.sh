@@ -36,6 +36,8 @@ esac
 missing=()
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 [ -x /usr/bin/chromium ] || missing+=(chromium)
+command -v curl >/dev/null || missing+=(curl)
+[ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 install "${missing[@]}"
 
 dotnet build Broadcast.sln --configuration Release

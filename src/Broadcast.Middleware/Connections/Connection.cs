@@ -163,21 +163,17 @@ sealed class Connection : IBroadcastConnection
         }
     }
 
-    /// <summary>Leaves every group, and joins none any more. True the first time.</summary>
-    public bool LeaveAll()
+    /// <summary>Leaves every group, and joins none any more. The groups, the first time; then null.</summary>
+    public IReadOnlyList<string>? LeaveAll()
     {
         lock (_memberships)
         {
-            if (_hasLeft) return false;
+            if (_hasLeft) return null;
             _hasLeft = true;
-            foreach (var membership in _memberships)
-            {
-                _broadcaster.Groups.Leave(membership);
-                _broadcaster.Presence.OnLeft(this, membership.Group.Name);
-            }
-
+            foreach (var membership in _memberships) _broadcaster.Groups.Leave(membership);
+            string[] left = [.. _memberships.Select(static membership => membership.Group.Name)];
             _memberships.Clear();
-            return true;
+            return left;
         }
     }
 

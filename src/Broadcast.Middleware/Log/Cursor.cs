@@ -35,6 +35,9 @@ sealed class Cursor
 
     public SlowConsumer WhenSlow => _log.WhenSlow;
 
+    /// <summary>See <see cref="WireFormat.TellsPosition"/>.</summary>
+    public bool TellsPosition => _options?.Format?.TellsPosition ?? false;
+
     /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
     public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
 

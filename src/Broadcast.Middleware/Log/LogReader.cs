@@ -141,7 +141,8 @@ sealed class LogReader(SequenceClock clock)
 
                 if (cursor.TryPeek(out var sequence))
                 {
-                    if (sequence < firstSequence) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
+                    // Of the copies of one message, the one that tells the client where it is: else it would ask for it again.
+                    if (sequence < firstSequence || (sequence == firstSequence && cursor.TellsPosition)) (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
                     else if (sequence < secondSequence) secondSequence = sequence;
                 }
                 else if (cursor.HasMissed)

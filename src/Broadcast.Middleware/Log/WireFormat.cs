@@ -6,6 +6,9 @@ namespace Broadcast.Middleware;
 /// <summary>How messages look to connections that do not take WebSocket frames as they stand in the log.</summary>
 abstract class WireFormat
 {
+    /// <summary>Whether the reader learns from a message where it stands in the group.</summary>
+    public virtual bool TellsPosition => false;
+
     /// <summary>Writes one message of a block.</summary>
     public abstract void Write(IBufferWriter<byte> to, MessageLog log, Block block, int index);
 

@@ -85,11 +85,15 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
         try
         {
-            foreach (var member in MembersOf(group)) watcher.TellIfUnknown(member);
+            watcher.TellOfUnknown(MembersOf(group));
             while (true)
             {
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
-                foreach (var change in watcher.Take()) yield return change;
+                foreach (var change in watcher.Take())
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    yield return change;
+                }
             }
         }
         finally

@@ -6,23 +6,30 @@ sealed class PresenceWatcher
     readonly Lock _gate = new();
     readonly Dictionary<string, PresenceMember> _told = new(StringComparer.Ordinal);
     readonly OrderedDictionary<string, PresenceMember?> _news = new(StringComparer.Ordinal);
+    bool _isListed;
     TaskCompletionSource _hasNews = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public void Tell(string connectionId, PresenceMember? member)
     {
         lock (_gate)
         {
-            _news[connectionId] = member;
+            // Nothing is to be said of one who came and went unseen. Until the list has come, who left may still be on it.
+            if (member is null && _isListed && !_told.ContainsKey(connectionId)) _news.Remove(connectionId);
+            else _news[connectionId] = member;
             _hasNews.TrySetResult();
         }
     }
 
-    /// <summary>From the list of those who were there at first: whatever else is known of somebody is newer.</summary>
-    public void TellIfUnknown(PresenceMember member)
+    /// <summary>The list of those who were there at first: whatever else is known of somebody is newer.</summary>
+    public void TellOfUnknown(IEnumerable<PresenceMember> members)
     {
         lock (_gate)
         {
-            if (_news.TryAdd(member.ConnectionId, member)) _hasNews.TrySetResult();
+            foreach (var member in members) _news.TryAdd(member.ConnectionId, member);
+            string[] gone = [.. _news.Where(static news => news.Value is null).Select(static news => news.Key)];
+            foreach (var id in gone) _news.Remove(id);
+            _isListed = true;
+            if (_news.Count > 0) _hasNews.TrySetResult();
         }
     }
 

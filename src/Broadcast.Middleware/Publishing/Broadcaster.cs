@@ -174,7 +174,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     /// <summary>Undoes <see cref="Admit"/>, and all joins since, once.</summary>
     public void Remove(Connection connection)
     {
-        if (!connection.LeaveAll()) return;
+        if (connection.LeaveAll() is not { } left) return;
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try
@@ -184,6 +184,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         finally
         {
             _limits.Leave(connection.UserId, connection.CountedAddress);
+            // When the registry does not list it any more: a watch that begins before is told that it leaves.
+            foreach (var group in left) Presence.OnLeft(connection, group);
         }
     }
 

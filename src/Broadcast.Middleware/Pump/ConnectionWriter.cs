@@ -184,6 +184,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
             }
 
             if (!_reader.HasMissed || !TryCatchUp()) break;
+            if (sink.TakeNotice() is { IsEmpty: false } late) return late;
         }
 
         if (_hasGivenUp) close = _close;

@@ -19,6 +19,8 @@ sealed class EventStreamFormat : WireFormat
 
     public static EventStreamFormat OfOthers { get; } = new(hasIds: false);
 
+    public override bool TellsPosition => _hasIds;
+
     /// <summary>A comment, which clients ignore.</summary>
     public static ReadOnlyMemory<byte> Comment { get; } = ":\n\n"u8.ToArray();
 

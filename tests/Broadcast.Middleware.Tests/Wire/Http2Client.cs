@@ -40,8 +40,12 @@ sealed class Http2Client : IDisposable
         return client;
     }
 
-    public Task<HttpResponseMessage> GetAsync(string path = "/ws") =>
-        _invoker.SendAsync(Request(HttpMethod.Get, path), TestContext.Current.CancellationToken);
+    public Task<HttpResponseMessage> GetAsync(string path = "/ws", params (string Name, string Value)[] headers)
+    {
+        var request = Request(HttpMethod.Get, path);
+        foreach (var (name, value) in headers) request.Headers.Add(name, value);
+        return _invoker.SendAsync(request, TestContext.Current.CancellationToken);
+    }
 
     /// <summary>The connection vanishes, and all that is on it.</summary>
     public void Reset()

@@ -1,0 +1,38 @@
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>Nothing else runs meanwhile: these tests measure memory.</summary>
+[Collection(nameof(Alone))]
+public sealed class PresenceMemoryTests
+{
+    const string Group = "/rooms/blue";
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_watcher_that_does_not_look_costs_no_memory_for_those_who_came_and_went()
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        var stays = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
+        Assert.True(await watch.MoveNextAsync());
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+
+        for (var i = 0; i < 50_000; i++)
+        {
+            // As a connection does that comes and goes.
+            presence.OnJoined(stays, Group);
+            var other = new Connection(stage.Broadcaster, stage.Pumps[0].Pump, new FakeRequest().Context, Group);
+            presence.OnJoined(other, Group);
+            presence.OnLeft(other, Group);
+        }
+
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 2_000_000);
+        stage.Broadcaster.Remove(stays);
+        Assert.True(await watch.MoveNextAsync());
+        Assert.Equal((PresenceChangeKind.Left, stays.Id), (watch.Current.Kind, watch.Current.Member.ConnectionId));
+    }
+}

@@ -1,0 +1,470 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Text;
+using Broadcast.Middleware.Tests.Properties;
+using CsCheck;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>Who is in a group, what is said of them, and what watchers are told.</summary>
+public sealed class PresenceTests
+{
+    const string Group = "/rooms/blue";
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Members_are_counted_and_listed_with_their_users_and_states()
+    {
+        await using var app = await InMemoryApp.StartAsync();
+        var presence = app.Services.GetRequiredService<IPresence>();
+        using var ann = await app.ConnectAsync(user: "ann");
+        using var annToo = await app.ConnectAsync(user: "ann");
+        using var nobody = await app.ConnectAsync();
+
+        Assert.True(await presence.SetStateAsync(ann.Id, "/ws", "away"u8.ToArray(), Token));
+
+        Assert.Equal(3, await presence.CountAsync("/ws", Token));
+        var members = (await presence.GetMembersAsync("/ws", Token)).ToDictionary(member => member.ConnectionId, member => (member.UserId, Text(member)));
+        Assert.Equal(new() { [ann.Id] = ("ann", "away"), [annToo.Id] = ("ann", ""), [nobody.Id] = (null, "") }, members);
+        Assert.Equal(0, await presence.CountAsync("nowhere", Token));
+        Assert.Empty(await presence.GetMembersAsync("nowhere", Token));
+        await ann.CloseAsync();
+        await Eventually.True(() => app.Registry.Count == 2);
+        Assert.Equal(2, await presence.CountAsync("/ws", Token));
+        Assert.All(await presence.GetMembersAsync("/ws", Token), member => Assert.Equal(0, member.State.Length));
+    }
+
+    [Fact]
+    public async Task A_state_is_copied_replaced_taken_back_limited_and_each_groups_own()
+    {
+        using var stage = new Stage();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        Assert.True(connection.Join("other").Joined);
+        var state = "one"u8.ToArray();
+
+        Assert.True(await presence.SetStateAsync(connection.Id, Group, state, Token));
+        state[0] = (byte)'X';
+        Assert.Equal("one", await StateAsync(Group));
+        Assert.Equal("", await StateAsync("other"));
+        Assert.True(await presence.SetStateAsync(connection.Id, Group, new byte[stage.Broadcaster.Options.MaxPresenceStateBytes], Token));
+        var error = await Assert.ThrowsAsync<ArgumentException>(async () =>
+            await presence.SetStateAsync(connection.Id, Group, new byte[stage.Broadcaster.Options.MaxPresenceStateBytes + 1], Token));
+        Assert.Contains(nameof(BroadcastOptions.MaxPresenceStateBytes), error.Message, StringComparison.Ordinal);
+        Assert.Equal(stage.Broadcaster.Options.MaxPresenceStateBytes, (await StateAsync(Group)).Length);
+        Assert.True(await presence.SetStateAsync(connection.Id, Group, default, Token));
+        Assert.Equal("", await StateAsync(Group));
+
+        Assert.False(await presence.SetStateAsync(connection.Id, "elsewhere", state, Token));
+        Assert.False(await presence.SetStateAsync("no such connection", Group, state, Token));
+        Assert.Empty(await presence.GetMembersAsync("elsewhere", Token));
+
+        async Task<string> StateAsync(string group) => Text(Assert.Single(await presence.GetMembersAsync(group, Token)));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_state_is_forgotten_with_the_membership(bool isRemoved)
+    {
+        using var stage = new Stage();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        Assert.True(await presence.SetStateAsync(connection.Id, Group, "one"u8.ToArray(), Token));
+
+        if (isRemoved) stage.Broadcaster.Remove(connection);
+        else Assert.True(connection.Leave(Group));
+
+        Assert.False(await presence.SetStateAsync(connection.Id, Group, "two"u8.ToArray(), Token));
+        if (isRemoved) return;
+        Assert.True(connection.Join(Group).Joined);
+        Assert.Equal("", Text(Assert.Single(await presence.GetMembersAsync(Group, Token))));
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("")]
+    [InlineData("a\nb")]
+    [InlineData("a\u2028b")]
+    public async Task What_is_no_groups_name_is_refused_at_once(string? name)
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.CountAsync(name!, Token));
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.GetMembersAsync(name!, Token));
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.SetStateAsync("x", name!, default, Token));
+        Assert.ThrowsAny<ArgumentException>(() => presence.WatchAsync(name!, Token));
+        await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.SetStateAsync("", Group, default, Token));
+    }
+
+    [Fact]
+    public async Task A_call_that_was_given_up_does_nothing()
+    {
+        using var stage = new Stage();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        var cancelled = new CancellationToken(canceled: true);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.CountAsync(Group, cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.GetMembersAsync(Group, cancelled));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.SetStateAsync(connection.Id, Group, "x"u8.ToArray(), cancelled));
+        Assert.Equal(0, Assert.Single(await presence.GetMembersAsync(Group, Token)).State.Length);
+    }
+
+    [Fact]
+    public async Task A_watcher_is_told_who_is_there_then_who_comes_changes_and_goes()
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        var one = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        await presence.SetStateAsync(one.Id, Group, "1"u8.ToArray(), Token);
+        await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
+
+        Assert.Equal((PresenceChangeKind.Joined, one.Id, "1"), await NextAsync());
+        var two = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        Assert.Equal((PresenceChangeKind.Joined, two.Id, ""), await NextAsync());
+        await presence.SetStateAsync(two.Id, Group, "2"u8.ToArray(), Token);
+        Assert.Equal((PresenceChangeKind.StateChanged, two.Id, "2"), await NextAsync());
+        await presence.SetStateAsync(two.Id, Group, "2"u8.ToArray(), Token);
+        one.Leave(Group);
+        Assert.Equal((PresenceChangeKind.Left, one.Id, "1"), await NextAsync());
+        stage.Broadcaster.Remove(two);
+        Assert.Equal((PresenceChangeKind.Left, two.Id, "2"), await NextAsync());
+        Assert.True(one.Join(Group).Joined);
+        Assert.Equal((PresenceChangeKind.Joined, one.Id, ""), await NextAsync());
+
+        async Task<(PresenceChangeKind, string, string)> NextAsync()
+        {
+            Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(10), Token));
+            return (watch.Current.Kind, watch.Current.Member.ConnectionId, Text(watch.Current.Member));
+        }
+    }
+
+    [Fact]
+    public void A_slow_watcher_is_told_the_latest_of_each_and_no_joining_that_was_undone()
+    {
+        var (first, watcher) = (new PresenceMember("first", null, "0"u8.ToArray()), new PresenceWatcher());
+        watcher.Tell("first", first);
+        Assert.Equal(PresenceChangeKind.Joined, Assert.Single(watcher.Take()).Kind);
+
+        for (var i = 1; i <= 1_000; i++) watcher.Tell("first", first with { State = Encoding.UTF8.GetBytes($"{i}") });
+        watcher.Tell("second", new("second", null, default));
+        watcher.Tell("second", null);
+        var change = Assert.Single(watcher.Take());
+        Assert.Equal((PresenceChangeKind.StateChanged, "1000"), (change.Kind, Text(change.Member)));
+
+        watcher.Tell("first", null);
+        watcher.Tell("first", first with { State = "1000"u8.ToArray() });
+        Assert.Empty(watcher.Take());
+    }
+
+    [Fact]
+    public async Task Cancelling_ends_a_watch_and_nothing_is_left_of_it()
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        using var cancel = new CancellationTokenSource();
+        var watches = Enumerable.Range(0, 50).Select(_ => Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (var _ in presence.WatchAsync(Group, cancel.Token))
+            {
+            }
+        })).ToArray();
+
+        await cancel.CancelAsync();
+
+        await Task.WhenAll(watches);
+        Assert.Equal(0, Followed(presence));
+        await using (var unused = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token)) { }
+        Assert.Equal(0, Followed(presence));
+        var connection = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        await foreach (var _ in presence.WatchAsync(Group, Token)) break;
+        await presence.SetStateAsync(connection.Id, Group, "x"u8.ToArray(), Token);
+        Assert.Equal(1, Followed(presence));
+        stage.Broadcaster.Remove(connection);
+        Assert.Equal(0, Followed(presence));
+    }
+
+    [Fact]
+    public async Task A_watch_that_is_cancelled_ends_though_there_is_always_news()
+    {
+        using var stage = new Stage();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var cancel = new CancellationTokenSource();
+        var told = 0;
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (var _ in presence.WatchAsync(Group, cancel.Token))
+            {
+                if (++told == 3) await cancel.CancelAsync();
+                Assert.True(told < 10, "It goes on.");
+                await presence.SetStateAsync(connection.Id, Group, Encoding.UTF8.GetBytes($"{told}"), Token);
+            }
+        });
+    }
+
+    [Fact]
+    public async Task Who_is_removed_while_a_watch_begins_is_not_there_for_ever()
+    {
+        // The registry forgets a connection that goes after the connection has left its groups: a watch may begin in between.
+        using var registry = new SlowToForget();
+        using var stage = new Stage(registry: registry);
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        var removing = Task.Run(() => stage.Broadcaster.Remove(connection), Token);
+        await registry.Forgetting.Task;
+        await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
+        var next = watch.MoveNextAsync().AsTask();
+        registry.Go();
+        await removing;
+
+        var picture = new Picture();
+        var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        while (true)
+        {
+            Assert.True(await next.WaitAsync(TimeSpan.FromSeconds(10), Token));
+            picture.Apply(watch.Current);
+            if (picture.Has(last.Id)) break;
+            next = watch.MoveNextAsync().AsTask();
+        }
+
+        Assert.Equal([(last.Id, "")], picture.Members);
+    }
+
+    [Fact]
+    public void Whatever_happens_in_whatever_order_a_watchers_picture_is_the_registrys() =>
+        Gen.Select(Gen.Int[0, 4], Gen.Int[0, 3], Gen.Int[0, 99]).Array[1, 120].Sample(
+            steps =>
+            {
+                using var stage = new Stage();
+                var presence = stage.Broadcaster.Presence;
+                var connections = new Connection?[4];
+                var (watcher, picture) = (presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token), new Picture());
+                ValueTask<bool> next = default;
+                var isWaiting = false;
+                foreach (var (step, who, state) in steps)
+                {
+                    switch (step)
+                    {
+                        case 0:
+                            connections[who] ??= stage.Connect(stage.Pumps[0], "elsewhere", new HandSink());
+                            connections[who]!.Join(Group);
+                            break;
+                        case 1:
+                            connections[who]?.Leave(Group);
+                            break;
+                        case 2:
+                            if (connections[who] is { } connection) stage.Broadcaster.Remove(connection);
+                            connections[who] = null;
+                            break;
+                        case 3:
+                            connections[who]?.SetState(Group, Encoding.UTF8.GetBytes(state < 30 ? "" : $"{state % 3}"));
+                            break;
+                        default:
+                            Look();
+                            break;
+                    }
+                }
+
+                // Each look takes one change: at the end, all there are.
+                var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+                var started = TimeProvider.System.GetTimestamp();
+                while (!picture.Has(last.Id))
+                {
+                    Look();
+                    if (TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(10)) Assert.Fail("The last one does not come.");
+                    Thread.Yield();
+                }
+
+                // The first look lists who is there in any order.
+                do Look();
+                while (!isWaiting);
+                AssertSame(MembersOf(presence), picture);
+
+                void Look()
+                {
+                    if (!isWaiting) next = watcher.MoveNextAsync();
+                    isWaiting = !next.IsCompleted;
+                    if (isWaiting) return;
+                    Assert.True(next.Result);
+                    picture.Apply(watcher.Current);
+                }
+            },
+            iter: 200 * Effort.Factor, threads: 1);
+
+    [Fact]
+    public async Task Many_watchers_of_joins_leaves_states_and_removals_at_once_all_end_with_the_same_picture()
+    {
+        const int Workers = 4, Rounds = 1_500, Watchers = 12;
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        var token = Token;
+        var pictures = new ConcurrentQueue<Picture>();
+        var watching = new List<Task>();
+        var working = Enumerable.Range(0, Workers).Select(worker => Task.Run(() =>
+        {
+            var random = new Random(worker);
+            Connection? connection = null;
+            for (var i = 0; i < Rounds * Effort.Factor; i++)
+            {
+                connection ??= stage.Connect(stage.Pumps[0], random.Next(2) == 0 ? Group : "elsewhere", new HandSink());
+                switch (random.Next(8))
+                {
+                    case 0 or 1:
+                        connection.Join(Group);
+                        break;
+                    case 2:
+                        connection.Leave(Group);
+                        break;
+                    case 3 or 4:
+                        stage.Broadcaster.Remove(connection);
+                        connection = null;
+                        break;
+                    default:
+                        connection.SetState(Group, Encoding.UTF8.GetBytes($"{random.Next(5)}"));
+                        break;
+                }
+            }
+        }, token)).ToArray();
+        for (var i = 0; i < Watchers; i++)
+        {
+            watching.Add(WatchAsync(i));
+            await Task.Yield();
+        }
+
+        while (!Array.TrueForAll(working, worker => worker.IsCompleted))
+        {
+            watching.Add(WatchAsync(watching.Count));
+            await Task.Delay(5, token);
+        }
+
+        await Task.WhenAll(working);
+        var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        last.SetState(Group, "last"u8.ToArray());
+        await Task.WhenAll(watching);
+
+        var members = await presence.GetMembersAsync(Group, token);
+        Assert.Equal(stage.Broadcaster.Connections.CountInGroup(Group), members.Count);
+        Assert.Equal(watching.Count, pictures.Count);
+        Assert.All(pictures, picture => AssertSame(members, picture));
+
+        // Ends when it has seen the last state; some are slow. Changes that were taken together with it may still follow.
+        async Task WatchAsync(int number)
+        {
+            var picture = new Picture();
+            using var cancel = CancellationTokenSource.CreateLinkedTokenSource(token);
+            await using var watch = presence.WatchAsync(Group, cancel.Token).GetAsyncEnumerator(token);
+            while (!picture.HasState("last"))
+            {
+                Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(20), token));
+                picture.Apply(watch.Current);
+                if (number % 3 == 0) await Task.Yield();
+            }
+
+            var next = watch.MoveNextAsync().AsTask();
+            for (; next.IsCompleted; next = watch.MoveNextAsync().AsTask()) picture.Apply(watch.Current);
+            await cancel.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => next);
+            pictures.Enqueue(picture);
+        }
+    }
+
+    [Fact]
+    public async Task A_broadcast_with_a_name_has_its_own()
+    {
+        await using var app = await InMemoryApp.StartAsync(
+            builder => builder.Services.AddBroadcast("chat"),
+            map =>
+            {
+                map.MapBroadcast("/ws");
+                map.MapBroadcast("/chat", "chat");
+            });
+        using var device = await app.ConnectAsync("/chat", registry: app.Services.GetRequiredKeyedService<IConnectionRegistry>("chat"));
+        var (own, other) = (app.Services.GetRequiredKeyedService<IPresence>("chat"), app.Services.GetRequiredService<IPresence>());
+
+        Assert.Equal(1, await own.CountAsync("/chat", Token));
+        Assert.True(await own.SetStateAsync(device.Id, "/chat", "x"u8.ToArray(), Token));
+        Assert.Equal(0, await other.CountAsync("/chat", Token));
+        Assert.False(await other.SetStateAsync(device.Id, "/chat", "x"u8.ToArray(), Token));
+        Assert.Same(own, app.Services.GetRequiredKeyedService<IPresence>("chat"));
+    }
+
+    static IReadOnlyList<PresenceMember> MembersOf(Presence presence) => presence.GetMembersAsync(Group, Token).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>How many groups have states or watchers.</summary>
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_count")]
+    static extern ref int Followed(Presence presence);
+
+    static string Text(PresenceMember member) => Encoding.UTF8.GetString(member.State.Span);
+
+    static void AssertSame(IEnumerable<PresenceMember> members, Picture picture) =>
+        Assert.Equal(members.Select(member => (member.ConnectionId, Text(member))).Order(), picture.Members.Order());
+
+    /// <summary>What a watcher knows from what it was told; who is told what cannot be fails.</summary>
+    sealed class Picture
+    {
+        readonly Dictionary<string, string> _states = [];
+
+        public IEnumerable<(string, string)> Members => _states.Select(member => (member.Key, member.Value));
+
+        public bool Has(string id) => _states.ContainsKey(id);
+
+        public bool HasState(string state) => _states.ContainsValue(state);
+
+        public void Apply(PresenceChange change)
+        {
+            var (id, state) = (change.Member.ConnectionId, Text(change.Member));
+            switch (change.Kind)
+            {
+                case PresenceChangeKind.Joined:
+                    Assert.True(_states.TryAdd(id, state), "Joined twice.");
+                    break;
+                case PresenceChangeKind.StateChanged:
+                    Assert.True(_states.ContainsKey(id), "Changed, and is not there.");
+                    Assert.NotEqual(_states[id], state);
+                    _states[id] = state;
+                    break;
+                default:
+                    Assert.Equal(_states[id], state);
+                    Assert.True(_states.Remove(id), "Left, and was not there.");
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The real registry, whose Remove waits.</summary>
+    sealed class SlowToForget : IConnectionRegistry, IDisposable
+    {
+        readonly ConnectionRegistry _registry = new();
+        readonly ManualResetEventSlim _go = new();
+
+        public TaskCompletionSource Forgetting { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public int Count => _registry.Count;
+
+        public IEnumerable<IBroadcastConnection> Connections => _registry.Connections;
+
+        public bool TryAdd(IBroadcastConnection connection) => _registry.TryAdd(connection);
+
+        public bool Remove(IBroadcastConnection connection)
+        {
+            Forgetting.TrySetResult();
+            _go.Wait(TimeSpan.FromSeconds(10), Token);
+            return _registry.Remove(connection);
+        }
+
+        public bool TryJoin(IBroadcastConnection connection, string group) => _registry.TryJoin(connection, group);
+
+        public bool Leave(IBroadcastConnection connection, string group) => _registry.Leave(connection, group);
+
+        public IBroadcastConnection? Find(string connectionId) => _registry.Find(connectionId);
+
+        public IEnumerable<IBroadcastConnection> OfUser(string userId) => _registry.OfUser(userId);
+
+        public IEnumerable<IBroadcastConnection> InGroup(string group) => _registry.InGroup(group);
+
+        public int CountInGroup(string group) => _registry.CountInGroup(group);
+
+        public void Go() => _go.Set();
+
+        public void Dispose() => _go.Dispose();
+    }
+}
