@@ -16,7 +16,7 @@ public sealed class EventSourceTests(Chromium chromium)
         using var line = new UnsteadyLine(demo.Url.Port);
         line.Open();
         await using var visitor = await chromium.OpenAsync(demo, "Ann");
-        await visitor.Page.GotoAsync($"http://127.0.0.1:{line.Port}/#/ws");
+        await visitor.Page.GotoAsync($"http://127.0.0.1:{line.Port}/chat.html#/ws");
         await visitor.Page.EvaluateAsync("""
             () => {
                 window.heard = [];

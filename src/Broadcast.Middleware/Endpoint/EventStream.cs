@@ -11,6 +11,7 @@ static class EventStream
 
     public static bool IsRequested(HttpRequest request) =>
         HttpMethods.IsGet(request.Method)
+        && request.Headers.SecWebSocketKey.Count == 0
         && request.GetTypedHeaders().Accept.Any(static accepted => accepted.MediaType.Equals(MediaType, StringComparison.OrdinalIgnoreCase) && accepted.Quality is not 0);
 
     /// <summary>

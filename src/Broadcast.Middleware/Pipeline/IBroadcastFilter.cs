@@ -7,7 +7,8 @@ namespace Broadcast.Middleware;
 /// <remarks>
 /// A filter is made once for each endpoint and serves all its connections at the same time. The calls for one connection come one
 /// after the other; while one is under way, no more is read from that connection, and nobody else waits. An exception ends the
-/// connection it was thrown for, with close code 1011, and no other.
+/// connection it was thrown for, with close code 1011, and no other. What may wait for long should watch
+/// <c>Connection.HttpContext.RequestAborted</c>: the host does not stop before a filter has ended.
 /// </remarks>
 public interface IBroadcastFilter
 {

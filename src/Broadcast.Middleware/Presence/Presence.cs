@@ -109,7 +109,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
     List<PresenceMember> MembersOf(string group)
     {
-        var connections = broadcaster.Connections.InGroup(group);
+        var connections = broadcaster.Connections.InGroup(group).ToArray();
         lock (_gate)
         {
             var states = _followed.GetValueOrDefault(group)?.States;

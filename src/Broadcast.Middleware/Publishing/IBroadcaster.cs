@@ -25,7 +25,8 @@ public interface IBroadcaster
     /// </exception>
     ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
 
-    /// <summary>Makes a connection a member of a group: it hears what is published to it from now on.</summary>
+    /// <summary>Makes a connection a member of a group: it hears what is published to it from now on, and first
+    /// what the group gives to those who join: <see cref="GroupOptions.ReplayOnJoin"/>.</summary>
     /// <param name="connectionId">The connection's id.</param>
     /// <param name="group">The group's name: 1 to 255 characters, none of them a control character.</param>
     /// <param name="cancellationToken">Gives up before the connection joins.</param>

@@ -134,18 +134,23 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     void OnBeat()
     {
         var heartbeat = broadcaster.Heartbeat;
-        // After the goodbye the time for its answer runs.
-        var isNotAsked = connection.IsBusy || _isClosing || CloseFrameSent;
+        var progresses = _isWriting && !Volatile.Read(ref _pending!.HasEnded) && Progresses(_pending, heartbeat);
+        // A peer that takes what is being written is there, and no ping can reach it now. After the goodbye the time for its answer runs.
+        var isNotAsked = progresses || connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
-        if (_isWriting && !Volatile.Read(ref _pending!.HasEnded)) Watch(_pending, heartbeat);
         connection.OnBeat();
     }
 
-    void Watch(PendingWrite write, Heartbeat heartbeat)
+    bool Progresses(PendingWrite write, Heartbeat heartbeat)
     {
         if (_sink!.Acknowledged is { } acknowledged && acknowledged != write.Acknowledged)
+        {
             (write.Acknowledged, write.ProgressedAt) = (acknowledged, heartbeat.Now);
-        else if (heartbeat.Now - write.ProgressedAt >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+            return true;
+        }
+
+        if (heartbeat.Now - write.ProgressedAt >= heartbeat.SendTimeout) connection.Abort(EndReason.SendTimeout);
+        return false;
     }
 
     void Flush()

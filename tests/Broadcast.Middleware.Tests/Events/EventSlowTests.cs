@@ -80,7 +80,9 @@ public sealed class EventSlowTests
             if (i == 0) Assert.Equal(Text(0), (await slow.NextAsync()).Data);
         }
 
-        await Eventually.True(() => app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
+        // Or it has gone already, where its last events fit into the system's buffers.
+        await Eventually.True(() =>
+            app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
         Assert.Equal(LineEnd.Finished, end);
         Assert.Equal(("close", $"1013 {Connection.TooSlow}"), (events[^1].Type, events[^1].Data));

@@ -109,7 +109,8 @@ public sealed class EventStreamTests
             if (homeFirst) await context.Broadcaster.JoinAsync(context.Connection.Id, "other", Token);
         }));
         await using var client = await EventClient.OpenAsync(app);
-        await Eventually.True(() => app.Registry.CountInGroup("other") == 1);
+        var groups = app.Services.GetRequiredKeyedService<Broadcaster>("").Groups;
+        await Eventually.True(() => groups.Find("other") is { HasMembers: true } && groups.Find("/ws") is { HasMembers: true });
 
         for (var i = 0; i < 10; i++)
         {

@@ -14,7 +14,7 @@ public sealed class PresenceMemoryTests
     [Fact]
     public async Task A_watcher_that_does_not_look_costs_no_memory_for_those_who_came_and_went()
     {
-        using var stage = new Stage();
+        using var stage = new Properties.Stage();
         var presence = stage.Broadcaster.Presence;
         var stays = stage.Connect(stage.Pumps[0], Group, new HandSink());
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
