@@ -70,7 +70,9 @@ struct JsonRequest
             }
             else
             {
-                problem ??= ReadProperty(ref reader);
+                // All are read: the ackId may come later.
+                var found = ReadProperty(ref reader);
+                problem ??= found;
             }
         }
 
