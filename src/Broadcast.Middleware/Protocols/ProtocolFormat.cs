@@ -30,6 +30,8 @@ sealed class ProtocolFormat(IBroadcastProtocol protocol) : WireFormat
 
     public override ReadOnlyMemory<byte> Opening(Connection connection, Position position, bool? recovered)
     {
+        // It may leave its home group and come back.
+        if (connection.IsAttached) return default;
         var connected = protocol.Connected(connection);
         return connected.IsEmpty ? default : ToFrame(connected.Span);
     }
