@@ -36,11 +36,13 @@ sealed class Group
         {
             (recovered, position) = (null, default);
             if (_isRemoved) return null;
-            var slice = SliceOf(writer.Pump);
-            slice.Members++;
             var (block, index) = _log.Find(replay, out recovered);
             position = new(_log.Epoch, block.FirstOffset + index - 1);
-            cursor = new Cursor(_log, writer, slice, OptionsFor(writer, (block, index), position, recovered));
+            // First: it asks the connection's protocol, which may throw.
+            var options = OptionsFor(writer, (block, index), position, recovered);
+            var slice = SliceOf(writer.Pump);
+            slice.Members++;
+            cursor = new Cursor(_log, writer, slice, options);
             writer.Arrive(cursor);
         }
 
