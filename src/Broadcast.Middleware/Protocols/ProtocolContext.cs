@@ -31,12 +31,20 @@ public sealed class ProtocolContext
     /// <param name="message">The message.</param>
     /// <param name="excludesSender">Whether the client itself does not get it.</param>
     /// <returns>What became of it; no position if a filter kept it.</returns>
-    /// <exception cref="ArgumentException">The name is not a group's name.</exception>
+    /// <exception cref="ArgumentException">The name is not a group's name, or the message cannot be published.</exception>
     /// <exception cref="UnauthorizedAccessException">The client may not publish to the group.</exception>
     public async Task<PublishResult> PublishAsync(string group, Message message, bool excludesSender = false)
     {
+        GroupName.ThrowIfInvalid(group);
+        _broadcaster.ThrowIfInvalid(message);
+        if (!await IsAllowedAsync(group, GroupOperation.Publish)) throw new UnauthorizedAccessException("This client may not publish to the group.");
+        return await PublishAllowedAsync(group, message, excludesSender);
+    }
+
+    /// <summary>The same for what has been allowed and checked.</summary>
+    internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
+    {
         var recipients = Recipients.Group(group);
-        await AuthorizeAsync(group, GroupOperation.Publish);
         _context.Reset(message with { Sender = _sender });
         _context.Recipients = excludesSender ? recipients.Except(_connection.Itself) : recipients;
         await _onMessage(_context);
@@ -65,9 +73,13 @@ public sealed class ProtocolContext
     public async Task<bool> JoinAsync(string group)
     {
         GroupName.ThrowIfInvalid(group);
-        await AuthorizeAsync(group, GroupOperation.Join);
-        return _connection.IsIn(group) || _connection.Join(group).Joined;
+        if (!await IsAllowedAsync(group, GroupOperation.Join)) throw new UnauthorizedAccessException("This client may not join the group.");
+        return JoinAllowed(group);
     }
+
+    internal bool JoinAllowed(string group) => _connection.IsIn(group) || _connection.Join(group).Joined;
+
+    internal bool HasMaxGroups => _connection.Groups.Count >= _broadcaster.Options.MaxGroupsPerConnection;
 
     /// <summary>Ends the client's membership in a group, if there is one.</summary>
     /// <param name="group">The group's name.</param>
@@ -92,11 +104,7 @@ public sealed class ProtocolContext
         _connection.Close(EndReason.ClosedByApp, status, reason);
     }
 
-    async ValueTask AuthorizeAsync(string group, GroupOperation operation)
-    {
-        var isAllowed = _broadcaster.Authorizer is { } authorizer
-            ? await authorizer.AuthorizeAsync(_connection, group, operation)
-            : operation == GroupOperation.Publish && group == _connection.HomeGroup;
-        if (!isAllowed) throw new UnauthorizedAccessException($"This client may not {(operation == GroupOperation.Join ? "join" : "publish to")} the group.");
-    }
+    internal async ValueTask<bool> IsAllowedAsync(string group, GroupOperation operation) => _broadcaster.Authorizer is { } authorizer
+        ? await authorizer.AuthorizeAsync(_connection, group, operation)
+        : operation == GroupOperation.Publish && group == _connection.HomeGroup;
 }

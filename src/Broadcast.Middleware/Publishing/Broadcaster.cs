@@ -63,6 +63,14 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
     {
+        ThrowIfInvalid(message);
+        cancellationToken.ThrowIfCancellationRequested();
+        return new(Publish(message, recipients));
+    }
+
+    /// <summary>Not for what a client has sent and the framework has checked.</summary>
+    public void ThrowIfInvalid(Message message)
+    {
         if (message.Type is not (MessageType.Text or MessageType.Binary))
             throw new ArgumentException("The message has no type: make it with Message.FromText, or name the type.", nameof(message));
         if (message.Payload.Length > Options.MaxBacklogBytes)
@@ -77,8 +85,6 @@ sealed class Broadcaster : IBroadcaster, IDisposable
             throw new ArgumentException("The text is not valid UTF-8: encode it so, or send it as binary.", nameof(message));
         if (message.IsJson && !IsJson(message))
             throw new ArgumentException("The message says that it is JSON, and is not: mend it, or leave out IsJson.", nameof(message));
-        cancellationToken.ThrowIfCancellationRequested();
-        return new(Publish(message, recipients));
     }
 
     public PublishResult Publish(Message message, Recipients recipients)
