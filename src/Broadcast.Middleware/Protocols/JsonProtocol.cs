@@ -14,6 +14,8 @@ sealed class JsonProtocol : IBroadcastProtocol
     // No escapes that JSON does not ask for: what is sent is no HTML.
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
 
+    static readonly (string?, string) MayNotJoin = ("Forbidden", "This client may not join the group.");
+
     public string Subprotocol => "json.webpubsub.azure.v1";
 
     public void Write(IBufferWriter<byte> output, in OutgoingMessage message)
@@ -110,26 +112,19 @@ sealed class JsonProtocol : IBroadcastProtocol
             switch (request.Kind)
             {
                 case JsonRequestKind.Join:
-                    if (!await context.JoinAsync(request.Group!)) (error, explanation) = ("Forbidden", "This client may not join the group.");
+                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? Join(context, request.Group!) : MayNotJoin;
                     break;
                 case JsonRequestKind.Leave:
                     context.Leave(request.Group!);
                     break;
                 case JsonRequestKind.Send:
-                    await context.PublishAsync(request.Group!, request.Data, request.NoEcho);
+                    if (await context.IsAllowedAsync(request.Group!, GroupOperation.Publish)) await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
+                    else (error, explanation) = ("Forbidden", "This client may not publish to the group.");
                     break;
                 default:
                     if (!await context.RaiseAsync(request.Event!, request.Data)) (error, explanation) = ("BadRequest", "Nothing in this app takes the event.");
                     break;
             }
-        }
-        catch (UnauthorizedAccessException exception)
-        {
-            (error, explanation) = ("Forbidden", exception.Message);
-        }
-        catch (Exception exception) when (exception is ArgumentException or InvalidOperationException && request.Kind is JsonRequestKind.Join or JsonRequestKind.Leave)
-        {
-            (error, explanation) = ("BadRequest", exception.Message);
         }
         catch (Exception) when (request.AckId is not null)
         {
@@ -140,6 +135,18 @@ sealed class JsonProtocol : IBroadcastProtocol
         if (request.AckId is not { } ackId) return;
         if (error is null) acknowledged.Add(ackId);
         Acknowledge(context, ackId, error, explanation);
+    }
+
+    static (string?, string) Join(ProtocolContext context, string group)
+    {
+        try
+        {
+            return context.JoinAllowed(group) ? (null, "") : MayNotJoin;
+        }
+        catch (InvalidOperationException exception) when (context.HasMaxGroups)
+        {
+            return ("BadRequest", exception.Message);
+        }
     }
 
     /// <summary>Who asks for no answer, or cannot be given one, is told by the end of the connection.</summary>
