@@ -41,6 +41,7 @@ public static class BroadcastServiceCollectionExtensions
         if (configure is not null) services.Configure(name, configure);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BroadcastOptions>, BroadcastOptionsValidator>());
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, JsonProtocol>());
         services.AddMetrics();
         services.TryAddKeyedSingleton(name, Create);
         if (name == Options.Options.DefaultName)
@@ -80,6 +81,8 @@ public static class BroadcastServiceCollectionExtensions
             isDefault ? services.GetRequiredService<IConnectionRegistry>() : services.GetRequiredKeyedService<IConnectionRegistry>(name),
             isDefault ? services.GetService<IConnectionRevalidator>() : services.GetKeyedService<IConnectionRevalidator>(name),
             isDefault ? services.GetService<IUserIdProvider>() : services.GetKeyedService<IUserIdProvider>(name),
+            isDefault ? services.GetService<IGroupAuthorizer>() : services.GetKeyedService<IGroupAuthorizer>(name),
+            services.GetServices<IBroadcastProtocol>(),
             services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<IMeterFactory>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger(isDefault ? "Broadcast" : $"Broadcast.{name}"),

@@ -77,6 +77,9 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Whether it takes server-sent events, and no WebSocket frames.</summary>
     public bool IsEventStream { get; init; }
 
+    /// <summary>What it speaks; null for raw.</summary>
+    public KnownProtocol? Protocol { get; init; }
+
     /// <summary>What it is counted as; null where addresses are not.</summary>
     public IPAddress? CountedAddress { get; init; }
 
@@ -111,7 +114,7 @@ sealed class Connection : IBroadcastConnection
 
     /// <summary>How it is sent what is published to a group, or, with null, to it alone; null for WebSocket frames as they stand.</summary>
     public WireFormat? FormatFor(string? group) =>
-        !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
+        Protocol is not null ? Protocol.Format : !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
 
     public bool IsIn(string group)
     {
@@ -175,10 +178,12 @@ sealed class Connection : IBroadcastConnection
     }
 
     /// <summary>A message for this connection alone, in order with those of its groups.</summary>
-    public void Send(Message message)
+    /// <param name="message">The message.</param>
+    /// <param name="facts">What is to be known of it; that others are excluded does not matter here.</param>
+    public void Send(Message message, Exclusions? facts)
     {
         var lane = _lane ?? OpenLane();
-        lock (lane.Gate) lane.Append(message, null);
+        lock (lane.Gate) lane.Append(message, facts);
         Writer.Pump.Post(Writer);
     }
 

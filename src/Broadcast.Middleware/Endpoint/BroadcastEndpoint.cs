@@ -54,7 +54,8 @@ sealed class BroadcastEndpoint
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return Refusal.WriteAsync(context, _broadcaster, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
-        if (_broadcaster.Admit(context, group, out var refusal, isEventStream: !isWebSocket) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
+        var protocol = isWebSocket ? KnownProtocol.Choose(_broadcaster.Protocols, context.Request) : null;
+        if (_broadcaster.Admit(context, group, out var refusal, isEventStream: !isWebSocket, protocol) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
 
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
         return isWebSocket ? ServeAsync(context, connection) : ServeEventsAsync(context, connection);
@@ -106,6 +107,7 @@ sealed class BroadcastEndpoint
         // Over our own stream the connection's writer watches the peer; other sockets have to do it themselves.
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
         {
+            SubProtocol = connection.Protocol?.Protocol.Subprotocol,
             KeepAliveInterval = interposer is null ? _broadcaster.Options.KeepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? _broadcaster.Options.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         });

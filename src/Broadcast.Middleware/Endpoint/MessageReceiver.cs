@@ -28,6 +28,7 @@ sealed class MessageReceiver(
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
         MessageContext? context = null;
+        ProtocolContext? protocolContext = null;
         connection.IsBusy = false;
         try
         {
@@ -51,12 +52,21 @@ sealed class MessageReceiver(
                     var type = received.MessageType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
                     connection.HasSpoken = true;
                     broadcaster.Metrics.Received();
-                    context ??= new MessageContext(broadcaster, connection);
-                    context.Reset(new Message(_buffer.AsMemory(0, _length), type));
+                    var message = new Message(_buffer.AsMemory(0, _length), type);
                     try
                     {
                         connection.IsBusy = true;
-                        await onMessage(context);
+                        if (connection.Protocol is { } protocol)
+                        {
+                            protocolContext ??= new ProtocolContext(broadcaster, connection, onMessage);
+                            await protocol.Protocol.ReceiveAsync(protocolContext, message);
+                        }
+                        else
+                        {
+                            context ??= new MessageContext(broadcaster, connection);
+                            context.Reset(message);
+                            await onMessage(context);
+                        }
                     }
                     catch (Exception exception)
                     {

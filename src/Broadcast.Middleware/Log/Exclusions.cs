@@ -15,13 +15,29 @@ sealed class Exclusions
         if (connectionIds.Count > 1) _all = connectionIds.ToFrozenSet(StringComparer.Ordinal);
     }
 
-    Exclusions(Exclusions? connections)
+    Exclusions(Exclusions? other)
     {
-        (_first, _all) = (connections?._first, connections?._all);
+        if (other is not null) (_first, _all, Sender, IsJson, IsVerbatim) = (other._first, other._all, other.Sender, other.IsJson, other.IsVerbatim);
         (IsShared, _isSettled) = (true, false);
     }
 
     public IReadOnlyCollection<string> ConnectionIds => _all is not null ? _all : _first is null ? [] : [_first];
+
+    /// <summary>Who has sent it, in a protocol that says so; null for nobody in particular.</summary>
+    public MessageSender? Sender { get; private init; }
+
+    public bool IsJson { get; private init; }
+
+    /// <summary>It is for one connection, and stands as that connection's protocol has it.</summary>
+    public bool IsVerbatim { get; private init; }
+
+    /// <summary>What is to be known of a message beside its bytes; null for nothing.</summary>
+    public static Exclusions? Of(Message message, Exclusions? connections) =>
+        message is { IsJson: false, Sender: null, IsVerbatim: false }
+            ? connections
+            : new(connections?._first, connections?._all) { Sender = message.Sender, IsJson = message.IsJson, IsVerbatim = message.IsVerbatim };
+
+    Exclusions(string? first, FrozenSet<string>? all) => (_first, _all) = (first, all);
 
     /// <summary>The message stands in several logs with one number, and who reads more than one of them takes it once.</summary>
     public bool IsShared { get; }

@@ -14,7 +14,7 @@ sealed class Group
     {
         Name = name;
         HasHistory = settings.History is not null;
-        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Epoch = NewEpoch() };
+        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Name = name.Length == 0 ? null : name, Epoch = NewEpoch() };
     }
 
     public string Name { get; }
@@ -36,11 +36,13 @@ sealed class Group
         {
             (recovered, position) = (null, default);
             if (_isRemoved) return null;
-            var slice = SliceOf(writer.Pump);
-            slice.Members++;
             var (block, index) = _log.Find(replay, out recovered);
             position = new(_log.Epoch, block.FirstOffset + index - 1);
-            cursor = new Cursor(_log, writer, slice, OptionsFor(writer, (block, index), position, recovered));
+            // First: it asks the connection's protocol, which may throw.
+            var options = OptionsFor(writer, (block, index), position, recovered);
+            var slice = SliceOf(writer.Pump);
+            slice.Members++;
+            cursor = new Cursor(_log, writer, slice, options);
             writer.Arrive(cursor);
         }
 
@@ -162,14 +164,16 @@ sealed class Group
 
     CursorOptions? OptionsFor(ConnectionWriter writer, (Block, int) start, Position position, bool? recovered)
     {
-        var format = writer.FormatFor(Name);
+        var connection = writer.Connection;
+        var format = connection.FormatFor(Name);
         return format is null && start == _log.End ? null : new CursorOptions
         {
             Format = format,
             Start = start,
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
-            Opening = format?.Opening(position, recovered) ?? default,
+            // A client hears of itself when it is let into its home group.
+            Opening = Name == connection.HomeGroup ? format?.Opening(connection, position, recovered) ?? default : default,
         };
     }
 

@@ -28,7 +28,21 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
         while (true)
         {
             var group = FindOrCreate(name);
-            if (group.Join(writer, replay, out var recovered, out var position) is { } cursor)
+            bool? recovered;
+            Position position;
+            Cursor? cursor;
+            try
+            {
+                cursor = group.Join(writer, replay, out recovered, out position);
+            }
+            catch
+            {
+                if (group.HasHistory) DesertIfEmpty(group);
+                else if (group.TryRemove()) Remove(group);
+                throw;
+            }
+
+            if (cursor is not null)
             {
                 if (group.HasHistory) SetDeserted(group, false);
                 return (new(group, cursor), recovered, position);

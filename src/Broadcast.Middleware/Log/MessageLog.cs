@@ -49,6 +49,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
 
     public SlowConsumer WhenSlow => settings.WhenSlow;
 
+    /// <summary>The group's name; null for everyone's and for a private lane.</summary>
+    public string? Name { get; init; }
+
     /// <summary>Names one life of the log; 0 where nobody can come back to it.</summary>
     public ulong Epoch { get; init; }
 

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Net.WebSockets;
 
 namespace Broadcast.Middleware;
 
@@ -12,7 +13,11 @@ abstract class WireFormat
     public abstract void Write(IBufferWriter<byte> to, MessageLog log, Block block, int index);
 
     /// <summary>What a connection is sent when it has joined, before any message; nothing by default.</summary>
+    /// <param name="connection">The connection.</param>
     /// <param name="position">The message after which it hears everything.</param>
     /// <param name="recovered">Whether that is the one it asked for; null if it asked for none.</param>
-    public virtual ReadOnlyMemory<byte> Opening(Position position, bool? recovered) => default;
+    public virtual ReadOnlyMemory<byte> Opening(Connection connection, Position position, bool? recovered) => default;
+
+    /// <summary>What a connection is sent before its close frame; nothing by default.</summary>
+    public virtual ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason) => default;
 }

@@ -32,13 +32,19 @@ sealed class FilterPipeline
 
     Task Publish(MessageContext context)
     {
-        if (context.IsAsReceived)
+        if (context.Event is not null)
         {
-            context.Result = _broadcaster.Publish(context.Message, context.Recipients);
+            context.IsUnhandled = true;
             return Task.CompletedTask;
         }
 
-        var publishing = _broadcaster.PublishAsync(context.Message, context.Recipients, CancellationToken.None);
+        if (context.IsAsReceived)
+        {
+            context.Result = _broadcaster.Publish(context.Outcome, context.Recipients);
+            return Task.CompletedTask;
+        }
+
+        var publishing = _broadcaster.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
         if (!publishing.IsCompletedSuccessfully) return Await(context, publishing);
         context.Result = publishing.Result;
         return Task.CompletedTask;

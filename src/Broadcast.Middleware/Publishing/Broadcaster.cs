@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using System.Net.WebSockets;
+using System.Text.Json;
 using System.Text.Unicode;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Hosting;
@@ -21,6 +22,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         IConnectionRegistry connections,
         IConnectionRevalidator? revalidator,
         IUserIdProvider? userIds,
+        IGroupAuthorizer? authorizer,
+        IEnumerable<IBroadcastProtocol> protocols,
         TimeProvider time,
         IMeterFactory meters,
         ILogger logger,
@@ -30,6 +33,8 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Connections = connections;
         Revalidator = revalidator;
         UserIds = userIds;
+        Authorizer = authorizer;
+        Protocols = [.. protocols.Select(static protocol => new KnownProtocol(protocol))];
         Metrics = new BroadcastMetrics(meters, name, _pumps);
         Clock = new SequenceClock(() => Metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         _limits = new ConnectionLimits(options);
@@ -53,8 +58,18 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public BroadcastMetrics Metrics { get; }
     public IConnectionRevalidator? Revalidator { get; }
     public IUserIdProvider? UserIds { get; }
+    public IGroupAuthorizer? Authorizer { get; }
+    public KnownProtocol[] Protocols { get; }
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        ThrowIfInvalid(message);
+        cancellationToken.ThrowIfCancellationRequested();
+        return new(Publish(message, recipients));
+    }
+
+    /// <summary>Not for what a client has sent and the framework has checked.</summary>
+    public void ThrowIfInvalid(Message message)
     {
         if (message.Type is not (MessageType.Text or MessageType.Binary))
             throw new ArgumentException("The message has no type: make it with Message.FromText, or name the type.", nameof(message));
@@ -68,25 +83,26 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         // Receivers must close the connection on text that is not UTF-8 (RFC 6455, section 8.1).
         if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
             throw new ArgumentException("The text is not valid UTF-8: encode it so, or send it as binary.", nameof(message));
-        cancellationToken.ThrowIfCancellationRequested();
-        return new(Publish(message, recipients));
+        if (message.IsJson && !IsJson(message))
+            throw new ArgumentException("The message says that it is JSON, and is not: mend it, or leave out IsJson.", nameof(message));
     }
 
     public PublishResult Publish(Message message, Recipients recipients)
     {
         Metrics.Published();
+        var exclusions = Exclusions.Of(message, recipients.Exclusions);
         switch (recipients.Kind)
         {
             case RecipientsKind.All:
-                return PublishToGroup(Groups.Everyone, message, recipients.Exclusions);
+                return PublishToGroup(Groups.Everyone, message, exclusions);
             case RecipientsKind.Group:
-                return PublishToGroup(recipients.Name!, message, recipients.Exclusions);
+                return PublishToGroup(recipients.Name!, message, exclusions);
             case RecipientsKind.Groups:
-                return Groups.Publish(recipients.Names, message, recipients.Exclusions);
+                return Groups.Publish(recipients.Names, message, exclusions);
             case RecipientsKind.User:
-                return SendToEach(Connections.OfUser(recipients.Name!), message, recipients.Exclusions);
+                return SendToEach(Connections.OfUser(recipients.Name!), message, exclusions);
             default:
-                return SendToEach(Connections.Find(recipients.Name!) is { } found ? [found] : [], message, recipients.Exclusions);
+                return SendToEach(Connections.Find(recipients.Name!) is { } found ? [found] : [], message, exclusions);
         }
     }
 
@@ -117,13 +133,13 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     }
 
     /// <summary>A connection that is let in; null, with the reason, if it is not.</summary>
-    public Connection? Admit(HttpContext httpContext, string homeGroup, out RefusalReason refusal, bool isEventStream = false)
+    public Connection? Admit(HttpContext httpContext, string homeGroup, out RefusalReason refusal, bool isEventStream = false, KnownProtocol? protocol = null)
     {
         refusal = RefusalReason.ShuttingDown;
         if (_isStopping) return null;
         var address = _limits.AddressOf(httpContext);
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
-        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address, IsEventStream = isEventStream };
+        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address, IsEventStream = isEventStream, Protocol = protocol };
         refusal = _limits.Enter(connection.UserId, address);
         if (refusal != RefusalReason.None) return null;
         refusal = RefusalReason.Registry;
@@ -185,6 +201,20 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Heartbeat.Dispose();
     }
 
+    static bool IsJson(Message message)
+    {
+        var reader = new Utf8JsonReader(message.Payload.Span);
+        try
+        {
+            while (reader.Read()) { }
+            return message.Type == MessageType.Text;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
     PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions)
     {
         var excludedMembers = 0;
@@ -205,7 +235,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         foreach (var connection in connections)
         {
             if (exclusions is not null && exclusions.Contains(connection.Id)) continue;
-            Own(connection).Send(message);
+            Own(connection).Send(message, exclusions);
             recipients++;
         }
 

@@ -22,6 +22,16 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// </summary>
     public string? Key { get; init; }
 
+    /// <summary>
+    /// Whether a text message holds JSON (RFC 8259), so that clients whose protocol knows JSON get a value and no string. Checked when it is
+    /// published.
+    /// </summary>
+    public bool IsJson { get; init; }
+
+    internal MessageSender? Sender { get; init; }
+
+    internal bool IsVerbatim { get; init; }
+
     /// <summary>A text message.</summary>
     /// <param name="text">Lone surrogates, which have no encoding, become U+FFFD.</param>
     public static Message FromText(string text)
@@ -35,7 +45,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <param name="typeInfo">From a <c>JsonSerializerContext</c>.</param>
     /// <exception cref="NotSupportedException">The value cannot be written as JSON.</exception>
     public static Message FromJson<T>(T value, JsonTypeInfo<T> typeInfo) =>
-        new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text);
+        new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text) { IsJson = true };
 
     /// <summary>The payload as text, if it is UTF-8; bytes that are not become U+FFFD. Decoded at each call.</summary>
     public override string ToString() => Encoding.UTF8.GetString(Payload.Span);

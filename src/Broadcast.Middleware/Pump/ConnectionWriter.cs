@@ -37,6 +37,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     bool _hasGivenUp;
     bool _failed;
 
+    public Connection Connection => connection;
+
     public string ConnectionId => connection.Id;
 
     public Pump Pump => pump;
@@ -92,9 +94,6 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         ClearPosted();
         Run();
     }
-
-    /// <summary>How the connection is sent what is published to a group; null for frames as they stand.</summary>
-    public WireFormat? FormatFor(string group) => connection.FormatFor(group);
 
     /// <summary>From any thread: reads one log more. The caller holds the log's gate, and posts the writer afterwards.</summary>
     public void Arrive(Cursor cursor) => _reader.Arrive(cursor);
@@ -196,6 +195,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         if (_hasGivenUp) close = _close;
         if (close is not null)
         {
+            if (!close.HasSaidGoodbye)
+            {
+                close.HasSaidGoodbye = true;
+                if (connection.FormatFor(connection.HomeGroup)?.Closing(close.Status, close.Reason) is { IsEmpty: false } goodbye) return goodbye;
+            }
+
             _isClosing = true;
             _ = SendCloseAsync(sink, close);
         }
@@ -379,6 +384,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     /// <param name="LastSequence">The last message that is still sent before.</param>
     sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long LastSequence)
     {
+        public bool HasSaidGoodbye { get; set; }
+
         public TaskCompletionSource Sent { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

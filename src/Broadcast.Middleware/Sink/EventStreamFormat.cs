@@ -32,7 +32,7 @@ sealed class EventStreamFormat : WireFormat
     public static ReadOnlyMemory<byte> Close(int status, string? reason) => Encoding.UTF8.GetBytes(
         $"event: close\ndata: {string.Create(CultureInfo.InvariantCulture, $"{status}")} {reason?.ReplaceLineEndings(" ")}\n\n");
 
-    public override ReadOnlyMemory<byte> Opening(Position position, bool? recovered)
+    public override ReadOnlyMemory<byte> Opening(Connection connection, Position position, bool? recovered)
     {
         if (!_hasIds) return default;
         // An id alone is no event, but is remembered: from here a client can come back before it has had a message.

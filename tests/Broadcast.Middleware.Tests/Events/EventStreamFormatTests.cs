@@ -103,10 +103,10 @@ public sealed partial class EventStreamFormatTests
     public void What_the_server_has_to_say_itself_are_events_too()
     {
         var position = new Position(Epoch, 42);
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(position, null)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(position, true)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(position, false)));
-        Assert.Equal("", Text(EventStreamFormat.OfOthers.Opening(position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, true)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, false)));
+        Assert.Equal("", Text(EventStreamFormat.OfOthers.Opening(null!, position, null)));
         Assert.Equal("event: missed\ndata: 1234567\n\n", Text(EventStreamFormat.Missed(1_234_567)));
         Assert.Equal("event: close\ndata: 1001 bye\n\n", Text(EventStreamFormat.Close(1001, "bye")));
         Assert.Equal("event: close\ndata: 4000 \n\n", Text(EventStreamFormat.Close(4000, null)));

@@ -55,9 +55,9 @@ public sealed class WakeUpTests
             for (var i = 1; i <= rounds; i++)
             {
                 // The second waits for the end of the first one's write, and nothing else will wake the writer.
-                connection.Send(Message.FromText("a"));
+                connection.Send(Message.FromText("a"), null);
                 pump.Post(busy);
-                connection.Send(Message.FromText("b"));
+                connection.Send(Message.FromText("b"), null);
                 WaitFor(() => sink.Bytes, i * 6L);
             }
         });

@@ -1,0 +1,184 @@
+using System.Buffers.Text;
+using System.Text;
+using System.Text.Json;
+
+namespace Broadcast.Middleware;
+
+/// <summary>What a client of <see cref="JsonProtocol"/> can ask for.</summary>
+enum JsonRequestKind
+{
+    Unknown,
+    Join,
+    Leave,
+    Send,
+    Event,
+    Ping,
+    SequenceAck,
+}
+
+/// <summary>One message of a client of <see cref="JsonProtocol"/>.</summary>
+struct JsonRequest
+{
+    public JsonRequestKind Kind { get; private set; }
+
+    public ulong? AckId { get; private set; }
+
+    public string? Group { get; private set; }
+
+    public string? Event { get; private set; }
+
+    public bool NoEcho { get; private set; }
+
+    public Message Data { get; private set; }
+
+    string? DataType { get; set; }
+
+    /// <summary>Reads a message of any origin.</summary>
+    /// <param name="json">Valid UTF-8. The result refers to it.</param>
+    /// <param name="problem">Null, or what is wrong and how to mend it; of the result, the ackId may count then.</param>
+    public static JsonRequest Parse(ReadOnlyMemory<byte> json, out string? problem)
+    {
+        var request = default(JsonRequest);
+        try
+        {
+            problem = request.Read(json);
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // Not JSON; or a string that no text can hold.
+            request.AckId = null;
+            problem = "This is not JSON (RFC 8259): send one object for each message.";
+        }
+
+        return request;
+    }
+
+    string? Read(ReadOnlyMemory<byte> json)
+    {
+        var reader = new Utf8JsonReader(json.Span);
+        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return "A message is a JSON object.";
+        var (data, dataKind, problem) = (default(ReadOnlyMemory<byte>), JsonTokenType.None, default(string));
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            if (reader.ValueTextEquals("data"u8))
+            {
+                reader.Read();
+                var start = (int)reader.TokenStartIndex;
+                dataKind = reader.TokenType;
+                reader.Skip();
+                data = json[start..(int)reader.BytesConsumed];
+            }
+            else
+            {
+                // All are read: the ackId may come later.
+                var found = ReadProperty(ref reader);
+                problem ??= found;
+            }
+        }
+
+        if (reader.Read()) return "A message is one JSON object.";
+        return problem ?? CheckNames() ?? ReadData(data, dataKind);
+    }
+
+    string? ReadProperty(ref Utf8JsonReader reader)
+    {
+        if (reader.ValueTextEquals("ackId"u8))
+        {
+            reader.Read();
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var ackId)) return Skip(ref reader, "ackId is a whole number.");
+            AckId = ackId;
+        }
+        else if (reader.ValueTextEquals("noEcho"u8))
+        {
+            reader.Read();
+            if (reader.TokenType is not (JsonTokenType.True or JsonTokenType.False)) return Skip(ref reader, "noEcho is true or false.");
+            NoEcho = reader.GetBoolean();
+        }
+        else if (reader.ValueTextEquals("type"u8))
+        {
+            if (ReadString(ref reader) is not { } type) return Skip(ref reader, "type is a string.");
+            Kind = type switch
+            {
+                "joinGroup" => JsonRequestKind.Join,
+                "leaveGroup" => JsonRequestKind.Leave,
+                "sendToGroup" => JsonRequestKind.Send,
+                "event" => JsonRequestKind.Event,
+                "ping" => JsonRequestKind.Ping,
+                "sequenceAck" => JsonRequestKind.SequenceAck,
+                _ => JsonRequestKind.Unknown,
+            };
+        }
+        else if (reader.ValueTextEquals("group"u8))
+        {
+            if ((Group = ReadString(ref reader)) is null) return Skip(ref reader, "group is a string.");
+        }
+        else if (reader.ValueTextEquals("event"u8))
+        {
+            if ((Event = ReadString(ref reader)) is null) return Skip(ref reader, "event is a string.");
+        }
+        else if (reader.ValueTextEquals("dataType"u8))
+        {
+            if ((DataType = ReadString(ref reader)) is null) return Skip(ref reader, "dataType is a string.");
+        }
+        else
+        {
+            reader.Skip();
+        }
+
+        return null;
+    }
+
+    static string? ReadString(ref Utf8JsonReader reader)
+    {
+        reader.Read();
+        return reader.TokenType == JsonTokenType.String ? reader.GetString() : null;
+    }
+
+    static string Skip(ref Utf8JsonReader reader, string problem)
+    {
+        reader.Skip();
+        return problem;
+    }
+
+    readonly string? CheckNames() => Kind switch
+    {
+        JsonRequestKind.Unknown => "type is one of joinGroup, leaveGroup, sendToGroup, event, sequenceAck and ping.",
+        JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send => GroupName.Problem(Group),
+        JsonRequestKind.Event when GroupName.Problem(Event) is not null => "event is a name of 1 to 255 characters, none of them a control character.",
+        _ => null,
+    };
+
+    string? ReadData(ReadOnlyMemory<byte> data, JsonTokenType kind)
+    {
+        if (Kind is not (JsonRequestKind.Send or JsonRequestKind.Event)) return null;
+        if (kind == JsonTokenType.None) return "data is missing.";
+        // Published clients differ in upper and lower case.
+        switch (DataType?.ToLowerInvariant() ?? "json")
+        {
+            case "json":
+                Data = new Message(data, MessageType.Text) { IsJson = true };
+                return null;
+            case "text" when kind == JsonTokenType.String:
+                Data = new Message(Unescape(data), MessageType.Text);
+                return null;
+            case "binary" when kind == JsonTokenType.String && Base64.IsValid(Unescape(data).Span):
+                Data = new Message(Convert.FromBase64String(Encoding.UTF8.GetString(Unescape(data).Span)), MessageType.Binary);
+                return null;
+            case "text":
+                return "data is a string, where dataType is text.";
+            case "binary":
+                return "data is a string in base64, where dataType is binary.";
+            default:
+                return "dataType is text, json or binary.";
+        }
+    }
+
+    /// <summary>The text of a JSON string with its quotes.</summary>
+    static ReadOnlyMemory<byte> Unescape(ReadOnlyMemory<byte> quoted)
+    {
+        if (!quoted.Span.Contains((byte)'\\')) return quoted[1..^1];
+        var reader = new Utf8JsonReader(quoted.Span);
+        reader.Read();
+        return Encoding.UTF8.GetBytes(reader.GetString()!);
+    }
+}

@@ -1,0 +1,368 @@
+using System.Text;
+using System.Text.Json;
+using Broadcast.Middleware.Tests.Properties;
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>What clients of the JSON protocol may send, and what becomes of all else.</summary>
+public sealed class JsonRequestTests
+{
+    static readonly string[] _valid =
+    [
+        """{"type":"joinGroup","group":"g","ackId":1}""",
+        """{"type":"leaveGroup","group":"g","ackId":2}""",
+        """{"type":"sendToGroup","group":"g","ackId":3,"noEcho":true,"dataType":"text","data":"h\ud83d\ude00\n"}""",
+        """{"type":"sendToGroup","group":"g","dataType":"json","data":{"a":[1,2.50,"\u0041",null,true]}}""",
+        """{"type":"sendToGroup","group":"g","dataType":"binary","data":"AQID"}""",
+        """{"type":"event","event":"name","ackId":5,"dataType":"json","data":{}}""",
+        """{"type":"sequenceAck","sequenceId":3}""",
+        """{"type":"ping"}""",
+    ];
+
+    [Fact]
+    public void Join_and_leave()
+    {
+        var join = Read("""{"type":"joinGroup","group":"g","ackId":1}""");
+        Assert.Equal((JsonRequestKind.Join, "g", 1UL), (join.Kind, join.Group, join.AckId));
+        var leave = Read("""{"ackId":18446744073709551615,"group":"a b","type":"leaveGroup"}""");
+        Assert.Equal((JsonRequestKind.Leave, "a b", ulong.MaxValue), (leave.Kind, leave.Group, leave.AckId));
+        Assert.Null(Read("""{"type":"joinGroup","group":"g"}""").AckId);
+    }
+
+    [Fact]
+    public void Ping_and_sequence_acknowledgement()
+    {
+        Assert.Equal(JsonRequestKind.Ping, Read("""{"type":"ping"}""").Kind);
+        Assert.Equal(JsonRequestKind.SequenceAck, Read("""{"type":"sequenceAck","sequenceId":3}""").Kind);
+    }
+
+    [Fact]
+    public void Event()
+    {
+        var request = Read("""{"type":"event","event":"name","ackId":5,"dataType":"json","data":{ "a":1 }}""");
+        Assert.Equal((JsonRequestKind.Event, "name", 5UL), (request.Kind, request.Event, request.AckId));
+        Assert.Equal(("""{ "a":1 }""", true), (request.Data.ToString(), request.Data.IsJson));
+    }
+
+    [Fact]
+    public void Send_in_any_order_of_properties()
+    {
+        foreach (var properties in Permutations("\"type\":\"sendToGroup\"", "\"group\":\"g\"", "\"dataType\":\"text\"", "\"data\":\"hi\"", "\"noEcho\":true", "\"ackId\":7"))
+        {
+            var request = Read("{" + string.Join(',', properties) + "}");
+            Assert.Equal((JsonRequestKind.Send, "g", true, 7UL), (request.Kind, request.Group, request.NoEcho, request.AckId));
+            Assert.Equal(("hi", MessageType.Text, false), (request.Data.ToString(), request.Data.Type, request.Data.IsJson));
+        }
+    }
+
+    [Fact]
+    public void Properties_that_are_not_known_are_ignored()
+    {
+        var request = Read("""{"x":{"data":1,"ackId":"no","y":[[]]},"type":"sendToGroup","Group":5,"group":"g","data":1,"z":null,"ackId":2,"w":"\ud800"}""");
+        Assert.Equal((JsonRequestKind.Send, "g", "1", 2UL), (request.Kind, request.Group, request.Data.ToString(), request.AckId));
+    }
+
+    [Fact]
+    public void Of_properties_that_come_twice_the_last_counts()
+    {
+        var request = Read("""{"type":"ping","type":"sendToGroup","group":"a","group":"b","data":1,"data":2,"ackId":1,"ackId":2,"noEcho":true,"noEcho":false}""");
+        Assert.Equal((JsonRequestKind.Send, "b", "2", 2UL, false), (request.Kind, request.Group, request.Data.ToString(), request.AckId, request.NoEcho));
+    }
+
+    [Fact]
+    public void Names_may_be_escaped()
+    {
+        var request = Read("""{"t\u0079pe":"join\u0047roup","gr\u006fup":"\"\u00e9\ud83d\ude00","ack\u0049d":1}""");
+        Assert.Equal((JsonRequestKind.Join, "\"é😀", 1UL), (request.Kind, request.Group, request.AckId));
+    }
+
+    [Theory]
+    [InlineData("text")]
+    [InlineData("Text")]
+    [InlineData("TEXT")]
+    public void Text_in_any_case(string dataType) => Assert.Equal("hi", Read(Send($"\"{dataType}\"", "\"hi\"")).Data.ToString());
+
+    [Theory]
+    [InlineData("binary")]
+    [InlineData("Binary")]
+    public void Binary_in_any_case(string dataType)
+    {
+        var data = Read(Send($"\"{dataType}\"", "\"AQID\"")).Data;
+        Assert.Equal(MessageType.Binary, data.Type);
+        Assert.Equal([1, 2, 3], data.Payload.ToArray());
+    }
+
+    [Theory]
+    [InlineData("""{"a":{"b":[1,{"c":null}]},"d":"\u0041\/"}""")]
+    [InlineData("[ 1 ,2 , [] ]")]
+    [InlineData("\"text\"")]
+    [InlineData("\"\"")]
+    [InlineData("-1.50E+400")]
+    [InlineData("123456789012345678901234567890.1234567890123456789")]
+    [InlineData("0")]
+    [InlineData("true")]
+    [InlineData("false")]
+    [InlineData("null")]
+    [InlineData("{}")]
+    public void Json_is_kept_as_it_came(string data)
+    {
+        foreach (var dataType in new[] { "\"json\"", "\"Json\"", null })
+        {
+            foreach (var json in new[] { Send(dataType, data), $$"""{"data": {{data}} ,"type":"sendToGroup","group":"g"}""" })
+            {
+                var message = Read(json).Data;
+                Assert.Equal((data, MessageType.Text, true), (message.ToString(), message.Type, message.IsJson));
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("""\u0048i""", "Hi")]
+    [InlineData("""\"\\\/\b\f\n\r\t""", "\"\\/\b\f\n\r\t")]
+    [InlineData("""\ud83d\ude00""", "😀")]
+    [InlineData("""😀é\u0000""", "😀é\0")]
+    [InlineData("", "")]
+    public void Text_is_without_its_escapes(string escaped, string text) => Assert.Equal(text, Read(Send("\"text\"", $"\"{escaped}\"")).Data.ToString());
+
+    [Theory]
+    [InlineData("""\ud83d""")]
+    [InlineData("""\ude00""")]
+    [InlineData("""\ude00\ud83d""")]
+    [InlineData("""\ud83dx""")]
+    [InlineData("""\ud83d\u0041""")]
+    public void Half_of_a_surrogate_pair_is_no_text(string escaped)
+    {
+        Refuses(Send("\"text\"", $"\"{escaped}\""));
+        Refuses(Send("\"binary\"", $"\"{escaped}\""));
+        Refuses($$"""{"type":"joinGroup","group":"{{escaped}}"}""");
+        Refuses($$"""{"type":"{{escaped}}"}""");
+    }
+
+    [Theory]
+    [InlineData("", 0)]
+    [InlineData("AA==", 1)]
+    [InlineData("AAA=", 2)]
+    [InlineData("AAAA", 3)]
+    [InlineData("A A\\tA\\r\\nA", 3)]
+    [InlineData("AQ\\u0049D", 3)]
+    [InlineData("+\\/+\\/", 3)]
+    public void Base64(string data, int length) => Assert.Equal(length, Read(Send("\"binary\"", $"\"{data}\"")).Data.Payload.Length);
+
+    [Theory]
+    [InlineData("A")]
+    [InlineData("AA")]
+    [InlineData("AAA")]
+    [InlineData("A===")]
+    [InlineData("AA=")]
+    [InlineData("AAAA=")]
+    [InlineData("AA==AA==")]
+    [InlineData("=")]
+    [InlineData("-_-_")]
+    [InlineData("A\\u00a0AAA")]
+    [InlineData("AAé=")]
+    public void No_base64(string data) => Refuses(Send("\"binary\"", $"\"{data}\""));
+
+    [Fact]
+    public void Base64_with_bits_to_spare_is_no_failure()
+    {
+        // Decoders differ; what must not be is a request that passes the check and fails then.
+        var request = JsonRequest.Parse(Bytes(Send("\"binary\"", "\"AB==\"")), out var problem);
+        Assert.True(problem is not null || request.Data.Payload.Length == 1);
+    }
+
+    [Theory]
+    [InlineData("\"text\"", "1")]
+    [InlineData("\"text\"", "null")]
+    [InlineData("\"text\"", "{}")]
+    [InlineData("\"text\"", "[\"a\"]")]
+    [InlineData("\"binary\"", "1")]
+    [InlineData("\"binary\"", "null")]
+    [InlineData("\"binary\"", "{\"AAAA\":1}")]
+    [InlineData("\"protobuf\"", "\"AAAA\"")]
+    [InlineData("\"\"", "1")]
+    public void Data_that_is_not_of_its_type(string dataType, string data) => Refuses(Send(dataType, data));
+
+    [Theory]
+    [InlineData("""{"type":"sendToGroup","group":"g"}""")]
+    [InlineData("""{"type":"event","event":"e"}""")]
+    [InlineData("""{"type":"event","data":1}""")]
+    [InlineData("""{"type":"event","event":"","data":1}""")]
+    [InlineData("""{"type":"event","event":"a\u0007","data":1}""")]
+    [InlineData("""{"type":"joinGroup"}""")]
+    [InlineData("""{"type":"joinGroup","group":""}""")]
+    [InlineData("""{"type":"joinGroup","group":"a\nb"}""")]
+    [InlineData("""{"type":"joinGroup","group":"a\u0085b"}""")]
+    [InlineData("""{"type":"leaveGroup","group":"a\u2028b"}""")]
+    [InlineData("""{"type":"invoke"}""")]
+    [InlineData("""{"type":"JOINGROUP","group":"g"}""")]
+    [InlineData("""{"group":"g"}""")]
+    [InlineData("{}")]
+    public void Something_is_missing_or_no_name(string json) => Refuses(json);
+
+    [Fact]
+    public void Names_have_255_characters_at_most()
+    {
+        var (longest, tooLong) = (new string('x', 255), new string('x', 256));
+        Assert.Equal(longest, Read($$"""{"type":"joinGroup","group":"{{longest}}"}""").Group);
+        Assert.Equal(longest, Read($$"""{"type":"event","event":"{{longest}}","data":1}""").Event);
+        Refuses($$"""{"type":"joinGroup","group":"{{tooLong}}"}""");
+        Refuses($$"""{"type":"sendToGroup","group":"{{tooLong}}","data":1}""");
+        Refuses($$"""{"type":"event","event":"{{tooLong}}","data":1}""");
+    }
+
+    [Theory]
+    [InlineData("type")]
+    [InlineData("group")]
+    [InlineData("event")]
+    [InlineData("dataType")]
+    [InlineData("noEcho")]
+    public void A_property_of_another_type_is_refused_and_the_ackId_is_read_wherever_it_stands(string property)
+    {
+        string[] wrong = ["1", "null", "[1,{\"ackId\":8}]", "{\"ackId\":8,\"type\":\"ping\"}", property == "noEcho" ? "\"true\"" : "true"];
+        foreach (var value in wrong)
+        {
+            string[] rest = ["\"type\":\"sendToGroup\"", "\"group\":\"g\"", "\"data\":1", "\"ackId\":7"];
+            string[] others = [.. rest.Where(other => !other.StartsWith($"\"{property}\"", StringComparison.Ordinal))];
+            for (var place = 0; place <= others.Length; place++)
+            {
+                string[] all = [.. others[..place], $"\"{property}\":{value}", .. others[place..]];
+                var json = "{" + string.Join(',', all) + "}";
+                var request = JsonRequest.Parse(Bytes(json), out var problem);
+                Assert.True(problem?.StartsWith(property, StringComparison.Ordinal), $"{json}: {problem}");
+                Assert.True(request.AckId == 7, json);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("-1")]
+    [InlineData("-0")]
+    [InlineData("1.5")]
+    [InlineData("1.0")]
+    [InlineData("1e2")]
+    [InlineData("18446744073709551616")]
+    [InlineData("\"1\"")]
+    [InlineData("null")]
+    [InlineData("{\"ackId\":1}")]
+    public void An_ackId_is_a_whole_number(string ackId) =>
+        Assert.Null(Refuses($$"""{"type":"joinGroup","ackId":{{ackId}},"group":"g"}""").AckId);
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(" ")]
+    [InlineData("null")]
+    [InlineData("1")]
+    [InlineData("\"ping\"")]
+    [InlineData("[]")]
+    [InlineData("[{\"type\":\"ping\"}]")]
+    [InlineData("{")]
+    [InlineData("{\"type\"")]
+    [InlineData("{\"type\":")]
+    [InlineData("{\"type\":\"ping\"")]
+    [InlineData("{\"type\":\"ping\",}")]
+    [InlineData("{\"type\":\"ping\"}}")]
+    [InlineData("{\"type\":\"ping\"} {\"type\":\"ping\"}")]
+    [InlineData("{\"type\":\"ping\"}x")]
+    [InlineData("{'type':'ping'}")]
+    [InlineData("{type:\"ping\"}")]
+    [InlineData("{\"type\":\"ping\"/**/}")]
+    [InlineData("\ufeff{\"type\":\"ping\"}")]
+    [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"g\",\"data\":[}")]
+    [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"a\nb\"}")]
+    [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"\\x\"}")]
+    [InlineData("{\"ackId\":01}")]
+    public void What_is_not_one_object_is_refused_without_an_ackId(string json) => Assert.Null(Refuses(json).AckId);
+
+    [Fact]
+    public void Depth_is_limited()
+    {
+        foreach (var depth in new[] { 100, 10_000 })
+        {
+            Refuses(Send(null, new string('[', depth) + new string(']', depth)));
+            Refuses(Send(null, new string('[', depth)));
+            Refuses(string.Concat(Enumerable.Repeat("{\"data\":", depth)));
+            Refuses(string.Concat(Enumerable.Repeat("{\"group\":", depth)));
+        }
+
+        Assert.True(Read(Send(null, new string('[', 50) + new string(']', 50))).Data.IsJson);
+    }
+
+    [Fact]
+    public void A_problem_fits_a_close_frame()
+    {
+        string[] all =
+        [
+            "", "{", "[]", "{}", """{"type":1}""", """{"type":"joinGroup"}""", """{"type":"event","data":1}""", """{"noEcho":1}""", """{"ackId":-1}""",
+            $$"""{"type":"joinGroup","group":"{{new string('x', 10_000)}}"}""", """{"type":"joinGroup","group":"\u0001"}""",
+            Send("\"text\"", "1"), Send("\"binary\"", "1"), Send("\"x\"", "1"), """{"type":"sendToGroup","group":"g"}""",
+        ];
+        foreach (var json in all)
+        {
+            JsonRequest.Parse(Bytes(json), out var problem);
+            Assert.InRange(Encoding.UTF8.GetByteCount(problem!), 1, 123);
+        }
+    }
+
+    [Fact]
+    public void Whatever_comes_is_read_or_refused() =>
+        Gen.OneOf(Gen.String, Gen.String["{}[]\",:\\u0dD8e1.-typeackIdsonlgruvba \n"]).Sample(
+            text => Check(Bytes(text)), iter: 20_000 * Effort.Factor);
+
+    [Fact]
+    public void Whatever_becomes_of_a_request_on_its_way_is_read_or_refused() =>
+        Gen.Select(Gen.Int[0, _valid.Length - 1], Gen.Select(Gen.Int[0, 200], Gen.Int[0, 3], Gen.String["{}[]\",:\\u0dD8e1.-\0é😀 "]).Array[1, 4]).Sample(
+            (which, changes) =>
+            {
+                var text = _valid[which];
+                foreach (var (at, length, inserted) in changes)
+                {
+                    var start = Math.Min(at, text.Length);
+                    text = text[..start] + inserted[..Math.Min(inserted.Length, 6)] + text[Math.Min(text.Length, start + length)..];
+                }
+
+                Check(Bytes(text));
+            }, iter: 20_000 * Effort.Factor);
+
+    /// <summary>What is taken is what the other parts rely on.</summary>
+    static void Check(byte[] json)
+    {
+        var request = JsonRequest.Parse(json, out var problem);
+        if (problem is not null)
+        {
+            Assert.NotEmpty(problem);
+            return;
+        }
+
+        Assert.NotEqual(JsonRequestKind.Unknown, request.Kind);
+        using var document = JsonDocument.Parse(json);
+        if (request.Kind is JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send) Assert.Null(GroupName.Problem(request.Group));
+        if (request.Kind is not (JsonRequestKind.Send or JsonRequestKind.Event)) return;
+        if (request.Data.IsJson) JsonDocument.Parse(request.Data.Payload).Dispose();
+        if (request.Data.Type == MessageType.Text) Assert.True(System.Text.Unicode.Utf8.IsValid(request.Data.Payload.Span));
+        else Assert.Equal(MessageType.Binary, request.Data.Type);
+    }
+
+    static JsonRequest Read(string json)
+    {
+        var request = JsonRequest.Parse(Bytes(json), out var problem);
+        Assert.True(problem is null, $"{json}: {problem}");
+        return request;
+    }
+
+    static JsonRequest Refuses(string json)
+    {
+        var request = JsonRequest.Parse(Bytes(json), out var problem);
+        Assert.True(problem is not null, json);
+        return request;
+    }
+
+    static string Send(string? dataType, string data) =>
+        $$"""{"type":"sendToGroup","group":"g",{{(dataType is null ? "" : $"\"dataType\":{dataType},")}}"data":{{data}}}""";
+
+    static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
+
+    static IEnumerable<string[]> Permutations(params string[] items) => items.Length <= 1
+        ? [items]
+        : items.SelectMany((item, index) => Permutations([.. items[..index], .. items[(index + 1)..]]).Select(rest => (string[])[item, .. rest]));
+}

@@ -1,0 +1,13 @@
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>Who may do what, as a test has it.</summary>
+sealed class Rules(Func<string, GroupOperation, bool> allows) : IGroupAuthorizer
+{
+    public static Rules AllowAll { get; } = new((_, _) => true);
+
+    public async ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
+    {
+        await Task.Yield();
+        return allows(group, operation);
+    }
+}
