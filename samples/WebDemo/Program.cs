@@ -8,6 +8,7 @@ builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(li
 builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
 builder.Services.AddBroadcast(PresenceFilter.Broadcast);
 builder.Services.AddHostedService<PriceFeed>();
+builder.Services.AddSingleton<IGroupAuthorizer, OpenGroups>();
 
 var app = builder.Build();
 app.UseFileServer();
