@@ -186,10 +186,11 @@ public sealed class EventStreamTests
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // A beat of 2.5 seconds sees the silence, and the one after the comment begins to count again.
+            // A beat of 2.5 seconds sees the silence, and the one after the comment begins to count again. The first beat may come before
+            // the connection's start has quite ended.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++) time.Advance(beat);
-            Assert.InRange(beat * beats, TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(20));
+            Assert.InRange(beat * beats, TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(20) + (comments == 1 ? beat : TimeSpan.Zero));
         }
 
         await app.Broadcaster.PublishAsync("still here", Recipients.All, Token);
