@@ -89,6 +89,31 @@ public sealed class BroadcastOptions
     public int MaxPresenceStateBytes { get; set; } = 1024;
 
     /// <summary>
+    /// How long a connection whose line was lost waits for its client to come back, in protocols that can: until then it stays a member of its
+    /// groups. Default 30 seconds, which is how long published clients try. Range 0 to 1 hour; 0 for not at all.
+    /// </summary>
+    public TimeSpan RecoveryTimeout { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>How many connections may wait so at once; of more, those lost last end at once. Default 10,000. Range 0 to 10,000,000.</summary>
+    public int MaxLostConnections { get; set; } = 10_000;
+
+    /// <summary>
+    /// How many bytes of messages may wait for the acknowledgement of one client, in protocols that have them. They are positions in the groups'
+    /// logs and no copies, so that clients of one group share the memory. A client for which more waits goes on, but cannot come back if its line
+    /// is lost, until it has acknowledged what it was sent. Default 4,194,304 (4 MiB). Range 1,024 to 1,073,741,824 (1 GiB).
+    /// </summary>
+    public int MaxUnacknowledgedBytes { get; set; } = 4 * 1024 * 1024;
+
+    /// <summary>The same in messages. Default 100,000. Range 1 to 10,000,000.</summary>
+    public int MaxUnacknowledgedMessages { get; set; } = 100_000;
+
+    /// <summary>
+    /// The same in bytes for all clients together, as far as they do not share them. It is looked at where something is published: with more,
+    /// a group that grows lets the oldest go. Default 268,435,456 (256 MiB). Range 1,024 to 1,099,511,627,776 (1 TiB).
+    /// </summary>
+    public long MaxUnacknowledgedBytesInAll { get; set; } = 256 * 1024 * 1024;
+
+    /// <summary>
     /// How long a write to a connection may wait without progress before the connection is cut off. Progress is whatever the peer's system
     /// takes, so a reader may be as slow as it likes. That is known on Linux, over HTTP/1.1; elsewhere progress is the end of a write, of
     /// 64 KiB at most or one larger message. Default 10 seconds; it may be noticed half as long again later. Range 1 second to 1 day;

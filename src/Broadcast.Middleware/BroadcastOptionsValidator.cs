@@ -30,6 +30,11 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         InRange(nameof(options.MaxGroupsPerConnection), options.MaxGroupsPerConnection, 1, 1 << 16);
         InRange(nameof(options.MaxGroupsWithoutMembers), options.MaxGroupsWithoutMembers, 0, 1_000_000);
         InRange(nameof(options.MaxPresenceStateBytes), options.MaxPresenceStateBytes, 0, 1 << 16);
+        InRange(nameof(options.MaxLostConnections), options.MaxLostConnections, 0, 10_000_000);
+        InRange(nameof(options.MaxUnacknowledgedBytes), options.MaxUnacknowledgedBytes, 1024, MaxBytes);
+        InRange(nameof(options.MaxUnacknowledgedMessages), options.MaxUnacknowledgedMessages, 1, 10_000_000);
+        InRange(nameof(options.MaxUnacknowledgedBytesInAll), options.MaxUnacknowledgedBytesInAll, 1024, 1L << 40);
+        Time(nameof(options.RecoveryTimeout), options.RecoveryTimeout, TimeSpan.Zero, TimeSpan.FromHours(1), orInfinite: false);
         foreach (var (pattern, group) in options.Groups) CheckGroup(pattern, group);
         foreach (var origin in options.AllowedOrigins.Where(origin => OriginCheck.AsSent(origin) is null))
         {
@@ -68,7 +73,7 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
                 problems.Add($"{name}{nameof(group.SlowConsumer)} is {slow}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
         }
 
-        void InRange(string option, int value, int least, int most)
+        void InRange(string option, long value, long least, long most)
         {
             if (value < least || value > most) problems.Add($"{option} is {value}: set it from {least} to {most}.");
         }

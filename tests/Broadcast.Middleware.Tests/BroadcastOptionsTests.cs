@@ -118,6 +118,8 @@ public sealed class BroadcastOptionsTests
             ("SlowConsumer", "SkipToLatest"), ("SendTimeout", "00:00:14"), ("CloseOnAuthenticationExpiration", "false"),
             ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16"),
             ("MaxGroupsPerConnection", "17"), ("MaxGroupsWithoutMembers", "18"), ("MaxPresenceStateBytes", "19"),
+            ("RecoveryTimeout", "00:00:20"), ("MaxLostConnections", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
+            ("MaxUnacknowledgedBytesInAll", "2400"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
             ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
         var options = Options(services, "");
@@ -131,7 +133,9 @@ public sealed class BroadcastOptionsTests
         Assert.Equal((10, 14), (options.FirstMessageTimeout.Seconds, options.SendTimeout.Seconds));
         Assert.Equal((15, 16), (options.RevalidationInterval.Seconds, options.DrainTimeout.Seconds));
         Assert.Equal((17, 18, 19), (options.MaxGroupsPerConnection, options.MaxGroupsWithoutMembers, options.MaxPresenceStateBytes));
-        Assert.Equal(22, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal((20, 21, 2200), (options.RecoveryTimeout.Seconds, options.MaxLostConnections, options.MaxUnacknowledgedBytes));
+        Assert.Equal((23, 2400), (options.MaxUnacknowledgedMessages, options.MaxUnacknowledgedBytesInAll));
+        Assert.Equal(27, typeof(BroadcastOptions).GetProperties().Length);
         var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
         Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));

@@ -4,7 +4,6 @@ using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
 using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features.Authentication;
 
 namespace Broadcast.Middleware;
 
@@ -22,28 +21,29 @@ sealed class Connection : IBroadcastConnection
 
     readonly Broadcaster _broadcaster;
     readonly List<Membership> _memberships = new(2); // Its own lock.
-    readonly Authorization? _authorization;
+    Authorization? _authorization;
     Exclusions? _itself;
     MessageLog? _lane;
     ITimer? _closeTimer;
     WebSocket? _webSocket;
+    int _line;
+    string? _token;
     bool _hasLeft;
     bool _isBusy = true;
     bool _isAborting;
     bool _hasEnded;
     int _endReason = NotEnding;
 
-    public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup)
+    public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup, KnownProtocol? protocol = null)
     {
         _broadcaster = broadcaster;
         HttpContext = httpContext;
         HomeGroup = homeGroup;
+        Protocol = protocol ?? KnownProtocol.Raw;
         Id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(16));
-        // Not HttpContext.User, which would make an anonymous one to keep for as long as the connection lasts.
-        UserId = broadcaster.UserIds is { } userIds
-            ? userIds.GetUserId(httpContext)
-            : httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
+        UserId = broadcaster.UserIdOf(httpContext);
         ConnectedAt = broadcaster.Time.GetUtcNow();
+        if (Protocol.IsReliable && broadcaster.Options.RecoveryTimeout > TimeSpan.Zero) Session = new Session(this, broadcaster);
         _authorization = Authorization.Of(this, broadcaster);
         Writer = new ConnectionWriter(this, pump, broadcaster);
     }
@@ -52,7 +52,7 @@ sealed class Connection : IBroadcastConnection
     public string? UserId { get; }
     public string HomeGroup { get; }
     public DateTimeOffset ConnectedAt { get; }
-    public HttpContext HttpContext { get; }
+    public HttpContext HttpContext { get; private set; }
     public ClaimsPrincipal User => HttpContext.User;
     public ConnectionWriter Writer { get; }
 
@@ -77,8 +77,14 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Whether it takes server-sent events, and no WebSocket frames.</summary>
     public bool IsEventStream { get; init; }
 
-    /// <summary>What it speaks; null for raw.</summary>
-    public KnownProtocol? Protocol { get; init; }
+    /// <summary>What it speaks.</summary>
+    public KnownProtocol Protocol { get; }
+
+    /// <summary>By which its client can come back; null if it cannot.</summary>
+    public Session? Session { get; }
+
+    /// <summary>What its protocol works with, from the client's first message on.</summary>
+    public ProtocolContext? ProtocolContext { get; set; }
 
     /// <summary>What it is counted as; null where addresses are not.</summary>
     public IPAddress? CountedAddress { get; init; }
@@ -114,7 +120,7 @@ sealed class Connection : IBroadcastConnection
 
     /// <summary>How it is sent what is published to a group, or, with null, to it alone; null for WebSocket frames as they stand.</summary>
     public WireFormat? FormatFor(string? group) =>
-        Protocol is not null ? Protocol.Format : !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
+        Protocol.Format is { } format ? format : !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
 
     public bool IsIn(string group)
     {
@@ -194,10 +200,17 @@ sealed class Connection : IBroadcastConnection
             if (_lane is { } open) return open;
             var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
             var format = FormatFor(null);
-            lock (lane.Gate) Writer.Arrive(new Cursor(lane, Writer, null, format is null ? null : new() { Format = format }));
+            lock (lane.Gate)
+            {
+                Writer.Arrive(new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) }));
+            }
+
             return _lane = lane;
         }
     }
+
+    /// <summary>From where it may have to be sent a log's messages again; null if never. The caller holds the log's gate.</summary>
+    public Bookmark? BookmarkAt(MessageLog log, (Block Block, int Index) start) => Session is null ? null : new(log, start.Block, start.Index);
 
     /// <summary>
     /// Sends what was published before, then a close frame (RFC 6455, section 7.1.2). A peer that has not answered it in time is cut off.
@@ -210,6 +223,7 @@ sealed class Connection : IBroadcastConnection
         if (!Writer.TryClose(status, reason)) return false;
         _closeTimer = _broadcaster.Time.CreateTimer(
             static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
+        Session?.GiveUp();
         return true;
     }
 
@@ -218,6 +232,9 @@ sealed class Connection : IBroadcastConnection
         _broadcaster.Log.SlowConsumer(Id, _broadcaster.Options.MaxBacklogBytes);
         Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, TooSlow);
     }
+
+    public void CloseBadAcknowledgement(long sequence) => Close(
+        EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, $"There is no message {sequence} to acknowledge: send the highest sequenceId you have.");
 
     /// <summary>A filter, or another part of the app, has thrown.</summary>
     public void CloseFailed(Exception exception)
@@ -235,7 +252,7 @@ sealed class Connection : IBroadcastConnection
         if (Volatile.Read(ref _hasEnded) || Interlocked.Exchange(ref _isAborting, true)) return;
         _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
         // Elsewhere: it runs what the app has registered for the request's end.
-        ThreadPool.UnsafeQueueUserWorkItem(static connection => connection.AbortNow(), this, preferLocal: false);
+        ThreadPool.UnsafeQueueUserWorkItem(static abort => abort.Connection.AbortNow(abort.Line), (Connection: this, Line: Volatile.Read(ref _line)), preferLocal: false);
     }
 
     /// <summary>The first cause counts.</summary>
@@ -259,21 +276,49 @@ sealed class Connection : IBroadcastConnection
     public void OnDelivering(long publishedAt) => _broadcaster.Metrics.Delivering(_broadcaster.Time.GetElapsedTime(publishedAt));
 
     /// <summary>The same at once, for a caller that is no pump.</summary>
-    public void AbortNow()
+    public void AbortNow() => AbortNow(Volatile.Read(ref _line));
+
+    void AbortNow(int line)
     {
         // Not the lock that pumps take, for the same reason.
         lock (Writer)
         {
-            if (_hasEnded) return;
+            if (_hasEnded || line != _line) return;
             _webSocket?.Abort();
             HttpContext.Abort();
         }
+    }
+
+    /// <summary>Its client has come back, on another line. Whatever was still to cut off the one before comes too late.</summary>
+    /// <returns>False if there is something that it cannot be sent any more.</returns>
+    public Task<bool> ResumeAsync(HttpContext httpContext, WebSocket webSocket, Sink sink, string token)
+    {
+        lock (Writer)
+        {
+            _line++;
+            (HttpContext, _webSocket, _token) = (httpContext, webSocket, token);
+        }
+
+        _authorization?.Dispose();
+        _authorization = Authorization.Of(this, _broadcaster);
+        Volatile.Write(ref _endReason, NotEnding);
+        Volatile.Write(ref _isAborting, false);
+        // Somebody who came after it may have cut off the line before.
+        if (Session!.IsClaimed) Abort(EndReason.Lost);
+        return Writer.ResumeAsync(sink, ProtocolFormat.ToFrame(ReliableJsonProtocol.Reconnected(this, token).Span));
+    }
+
+    /// <summary>Its client has acknowledged something that it was sent on its present line, and so has the token that went before.</summary>
+    public void OnConfirmed()
+    {
+        if (_token is { } token) Session!.Confirm(token);
     }
 
     /// <summary>The request is about to end: its context, which the server uses again, is not touched any more.</summary>
     public void End()
     {
         lock (Writer) _hasEnded = true;
+        Session?.End();
         _authorization?.Dispose();
         _closeTimer?.Dispose();
     }

@@ -44,6 +44,9 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
 
+    [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
+    public partial void Recovered(string connectionId);
+
     [LoggerMessage(13, LogLevel.Error, "The connection registry failed to add connection {ConnectionId}: its handshake is refused with 500.")]
     public partial void AddFailed(string connectionId, Exception exception);
 }

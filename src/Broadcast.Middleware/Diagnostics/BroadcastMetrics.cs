@@ -13,6 +13,7 @@ sealed class BroadcastMetrics
     readonly UpDownCounter<long> _connections;
     readonly Counter<long> _ended;
     readonly Counter<long> _refused;
+    readonly Counter<long> _recovered;
     readonly Counter<long> _received;
     readonly Counter<long> _published;
     readonly Counter<long> _dropped;
@@ -25,6 +26,7 @@ sealed class BroadcastMetrics
         _connections = meter.CreateUpDownCounter<long>("broadcast.connections", "{connection}", "Connections that are open.");
         _ended = meter.CreateCounter<long>("broadcast.connections.ended", "{connection}", "Connections that have ended, by reason.");
         _refused = meter.CreateCounter<long>("broadcast.handshakes.refused", "{request}", "Requests that did not become connections, by reason.");
+        _recovered = meter.CreateCounter<long>("broadcast.connections.recovered", "{connection}", "Connections whose clients lost them, and came back in time.");
         _received = meter.CreateCounter<long>("broadcast.messages.received", "{message}", "Messages that connections have sent.");
         _published = meter.CreateCounter<long>("broadcast.messages.published", "{message}", "Messages that were published, to however many.");
         _dropped = meter.CreateCounter<long>("broadcast.messages.dropped", "{message}", "Deliveries left out because a connection was too slow.");
@@ -48,6 +50,8 @@ sealed class BroadcastMetrics
     }
 
     public void Refused(RefusalReason reason) => _refused.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
+
+    public void Recovered() => _recovered.Add(1);
 
     public void Received() => _received.Add(1);
 
@@ -84,6 +88,7 @@ sealed class BroadcastMetrics
         RefusalReason.MaxConnectionsPerAddress => "max_connections_per_address",
         RefusalReason.Registry => "registry",
         RefusalReason.Failed => "failed",
+        RefusalReason.Recovery => "recovery",
         RefusalReason.ShuttingDown => "shutting_down",
         _ => throw new ArgumentOutOfRangeException(nameof(reason)),
     };

@@ -9,7 +9,6 @@ using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
-using Microsoft.Net.Http.Headers;
 
 namespace Broadcast.Middleware;
 
@@ -54,78 +53,110 @@ sealed class BroadcastEndpoint
         var group = _groupName.NameFor(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return Refusal.WriteAsync(context, _broadcaster, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
-        var protocol = isWebSocket ? KnownProtocol.Choose(_broadcaster.Protocols, context.Request) : null;
+        var protocol = isWebSocket ? KnownProtocol.Choose(_broadcaster.Protocols, context.Request) : KnownProtocol.Raw;
+        if (isWebSocket && !_broadcaster.IsStopping && Recovery.IsRequested(context.Request, protocol))
+        {
+            context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
+            return RecoverAsync(context, group, protocol);
+        }
+
         if (_broadcaster.Admit(context, group, out var refusal, isEventStream: !isWebSocket, protocol) is not { } connection) return Refusal.WriteAsync(context, _broadcaster, refusal);
 
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
         return isWebSocket ? ServeAsync(context, connection) : ServeEventsAsync(context, connection);
     }
 
-    async Task ServeAsync(HttpContext context, Connection connection)
+    /// <summary>Serves a connection on a line: the request's own, or the one that is given.</summary>
+    async Task ServeAsync(HttpContext context, Connection connection, WebSocketLine? line = null)
     {
-        WebSocket? webSocket = null;
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
-        var upgraded = default(Stream);
         try
         {
-            (webSocket, upgraded) = await AcceptAsync(context, connection);
-            await ConnectAsync(connection, default);
-            closedByPeer = await new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, webSocket, waitsWithoutBuffer: upgraded is not null).RunAsync();
+            if (line is null)
+            {
+                line = await WebSocketLine.AcceptAsync(context, _broadcaster.Options, connection.Protocol);
+                Freshen(connection, context);
+                connection.Open(line.WebSocket, line.SinkFor(connection.Writer));
+                await ConnectAsync(connection, default);
+            }
+
+            closedByPeer = await new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, line).RunAsync();
             await connection.Writer.Closed;
         }
-        catch (InvalidOperationException) when (webSocket is null && !context.Response.HasStarted)
+        catch (InvalidOperationException) when (line is null && !context.Response.HasStarted)
         {
-            // The server has a limit of its own for upgraded connections.
-            context.Response.Clear();
-            await Refusal.WriteAsync(context, _broadcaster, RefusalReason.MaxConnections);
+            await RefuseUpgradeAsync(context);
         }
-        catch (Exception exception) when (webSocket is not null)
+        catch (Exception exception) when (line is not null)
         {
             // A peer that is gone, or one that violated the protocol, which the framework has told it.
             failure = exception;
             connection.EndsBecause(connection.Writer.CloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
-            if (upgraded is not null && connection.Writer.CloseFrameSent) await Linger.ReadToEndAsync(upgraded);
+            if (line.Upgraded is not null && connection.Writer.CloseFrameSent) await Linger.ReadToEndAsync(line.Upgraded);
         }
         finally
         {
-            Remove(connection);
-            if (webSocket is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
-            await connection.Writer.DetachAsync();
-            // One that has failed is aborted already, and disposing of it would abort the request, which can overtake the close frame.
-            if (failure is null || upgraded is null) webSocket?.Dispose();
-            connection.End();
-            if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
+            // Else it goes on, and belongs to another request.
+            if (line is null || !Recovery.MayWait(connection, closedByPeer, failure) || !await Recovery.WaitAsync(connection, line))
+                await EndAsync(connection, line, closedByPeer, failure);
         }
     }
 
-    async Task<(WebSocket, Stream?)> AcceptAsync(HttpContext context, Connection connection)
+    async Task EndAsync(Connection connection, WebSocketLine? line, WebSocketCloseStatus? closedByPeer, Exception? failure)
     {
-        var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
-            ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        if (interposer is not null) interposer.Writer = connection.Writer;
-        // Over our own stream the connection's writer watches the peer; other sockets have to do it themselves.
-        var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
+        Remove(connection);
+        if (line is not null && !connection.Writer.CloseFrameSent) connection.AbortNow();
+        await connection.Writer.DetachAsync();
+        // One that has failed is aborted already, and disposing of it would abort the request, which can overtake the close frame.
+        if (failure is null || line?.Upgraded is null) line?.WebSocket.Dispose();
+        connection.End();
+        if (connection.IsAttached) await DisconnectAsync(connection, new(_broadcaster, connection, closedByPeer ?? connection.Writer.ClosingStatus, failure));
+    }
+
+    /// <summary>
+    /// A client that has lost its line wants to go on. If it cannot, it is told by the close code: what comes before the handshake's answer it
+    /// takes for bad luck, and tries again.
+    /// </summary>
+    async Task RecoverAsync(HttpContext context, string group, KnownProtocol protocol)
+    {
+        WebSocketLine line;
+        try
         {
-            SubProtocol = connection.Protocol?.Protocol.Subprotocol,
-            KeepAliveInterval = interposer is null ? _broadcaster.Options.KeepAliveInterval : Timeout.InfiniteTimeSpan,
-            KeepAliveTimeout = interposer is null ? _broadcaster.Options.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
-        });
-        if (interposer is null)
+            line = await WebSocketLine.AcceptAsync(context, _broadcaster.Options, protocol);
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
         {
-            connection.Open(webSocket, new WebSocketSink(webSocket));
-            return (webSocket, null);
+            await RefuseUpgradeAsync(context);
+            return;
         }
 
-        interposer.Release(context.Features);
-        // What was for the handshake alone need not stay for as long as the connection: 0.2 KB.
-        var headers = context.Request.Headers;
-        headers.Remove(HeaderNames.SecWebSocketKey);
-        headers.Remove(HeaderNames.SecWebSocketVersion);
-        headers.Remove(HeaderNames.SecWebSocketExtensions);
-        Freshen(connection, context);
-        connection.Open(webSocket, new StreamSink(interposer.Upgraded!, interposer.Frames!, webSocket, OwnSocket(context)));
-        return (webSocket, interposer.Upgraded);
+        var (connection, token) = await Recovery.ClaimAsync(_broadcaster, context, group);
+        if (connection is not null)
+        {
+            Freshen(connection, context);
+            if (await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token!))
+            {
+                _broadcaster.Log.Recovered(connection.Id);
+                _broadcaster.Metrics.Recovered();
+                await ServeAsync(context, connection, line);
+                return;
+            }
+
+            // Something that it lacks is gone.
+            line.Release();
+            await EndAsync(connection, null, null, null);
+        }
+
+        _broadcaster.Metrics.Refused(RefusalReason.Recovery);
+        await line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time);
+    }
+
+    /// <summary>The server has a limit of its own for upgraded connections.</summary>
+    Task RefuseUpgradeAsync(HttpContext context)
+    {
+        context.Response.Clear();
+        return Refusal.WriteAsync(context, _broadcaster, RefusalReason.MaxConnections);
     }
 
     async Task ServeEventsAsync(HttpContext context, Connection connection)

@@ -25,9 +25,6 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
         features.Set<IHttpWebSocketFeature>(null);
     }
 
-    /// <summary>To be set before the request is accepted.</summary>
-    public ConnectionWriter? Writer { get; set; }
-
     /// <summary>The server's stream, once the request was accepted.</summary>
     public Stream? Upgraded { get; private set; }
 
@@ -47,6 +44,6 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
     FrameStream Interpose(Stream upgraded)
     {
         Upgraded = upgraded;
-        return Frames = new FrameStream(upgraded, Writer!);
+        return Frames = new FrameStream(upgraded);
     }
 }

@@ -8,18 +8,14 @@ namespace Broadcast.Middleware;
 /// <param name="broadcaster">The broadcast.</param>
 /// <param name="onMessage">The pipeline.</param>
 /// <param name="connection">The connection.</param>
-/// <param name="webSocket">Its socket.</param>
-/// <param name="waitsWithoutBuffer">
-/// Whether a receive into no bytes waits for the next message, as with the framework's own WebSocket: then an idle connection holds
-/// no buffer.
-/// </param>
-sealed class MessageReceiver(
-    Broadcaster broadcaster, FilterDelegate<MessageContext> onMessage, Connection connection, WebSocket webSocket, bool waitsWithoutBuffer)
+/// <param name="line">What it reads from.</param>
+sealed class MessageReceiver(Broadcaster broadcaster, FilterDelegate<MessageContext> onMessage, Connection connection, WebSocketLine line)
 {
     const int FirstBufferSize = 4096;
     const int SmallFragment = 64;
 
     readonly TokenBucketRateLimiter? _rateLimiter = RateLimiterFor(broadcaster.Options);
+    readonly WebSocket _webSocket = line.WebSocket;
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
@@ -27,24 +23,23 @@ sealed class MessageReceiver(
     /// <summary>The peer's close code, if it closed first; else null.</summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
-        MessageContext? context = null;
-        ProtocolContext? protocolContext = null;
         connection.IsBusy = false;
         try
         {
             while (true)
             {
                 (_length, _smallFragments) = (0, 0);
-                var received = waitsWithoutBuffer
-                    ? await webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
+                // With the framework's own WebSocket, a receive into no bytes waits for the next message: an idle connection holds no buffer.
+                var received = line.Upgraded is not null
+                    ? await _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
                     : new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false);
                 while (!received.EndOfMessage && received.MessageType != WebSocketMessageType.Close)
                 {
-                    received = await webSocket.ReceiveAsync(FreeBuffer(), CancellationToken.None);
+                    received = await _webSocket.ReceiveAsync(FreeBuffer(), CancellationToken.None);
                     Count(received);
                 }
 
-                if (received.MessageType == WebSocketMessageType.Close) return AnswerClose();
+                if (received.MessageType == WebSocketMessageType.Close) return await AnswerCloseAsync();
 
                 // After goodbye was said, what still comes is dropped.
                 if (connection.Writer.ClosingStatus is null && IsWithinRate())
@@ -56,17 +51,8 @@ sealed class MessageReceiver(
                     try
                     {
                         connection.IsBusy = true;
-                        if (connection.Protocol is { } protocol)
-                        {
-                            protocolContext ??= new ProtocolContext(broadcaster, connection, onMessage);
-                            await protocol.Protocol.ReceiveAsync(protocolContext, message);
-                        }
-                        else
-                        {
-                            context ??= new MessageContext(broadcaster, connection);
-                            context.Reset(message);
-                            await onMessage(context);
-                        }
+                        var context = connection.ProtocolContext ??= new ProtocolContext(broadcaster, connection, onMessage);
+                        await connection.Protocol.Protocol.ReceiveAsync(context, message);
                     }
                     catch (Exception exception)
                     {
@@ -147,13 +133,20 @@ sealed class MessageReceiver(
         connection.Close(EndReason.MessageTooBig, WebSocketCloseStatus.MessageTooBig, problem);
     }
 
-    WebSocketCloseStatus? AnswerClose()
+    async ValueTask<WebSocketCloseStatus?> AnswerCloseAsync()
     {
         // A close frame without a code is answered with 1000: the framework would write its stand-in, 1005, which must not be sent.
-        var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
+        var status = _webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
+        if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
+        {
+            // Its line ends. Published clients say no more than this when they find it dead, and then they come back.
+            await _webSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
+            return status;
+        }
+
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
-            : connection.Close(EndReason.ClosedByPeer, status, webSocket.CloseStatusDescription);
+            : connection.Close(EndReason.ClosedByPeer, status, _webSocket.CloseStatusDescription);
         return isFirst ? status : null;
     }
 }

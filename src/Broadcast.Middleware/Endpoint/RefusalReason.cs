@@ -26,6 +26,9 @@ enum RefusalReason
     /// <summary>The registry threw.</summary>
     Failed,
 
+    /// <summary>There is no connection to come back to; it was told after the handshake.</summary>
+    Recovery,
+
     /// <summary>The app ends.</summary>
     ShuttingDown,
 }

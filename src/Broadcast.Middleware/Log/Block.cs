@@ -36,6 +36,12 @@ sealed class Block
         FirstByte = firstByte;
     }
 
+    /// <summary>That bookmarks lie here; see <see cref="Retention"/>.</summary>
+    public Retention.Pin? Pin { get; set; }
+
+    /// <summary>Whether it was made for one reader, and belongs to no log.</summary>
+    public bool IsOwn => _offsets is not null;
+
     /// <summary>The offset of this block's first message in its log.</summary>
     public long FirstOffset { get; }
 

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware;
 
 /// <summary>Where one connection stands in one log. Its position belongs to the connection's pump and to nobody else.</summary>
-sealed class Cursor
+sealed partial class Cursor
 {
     readonly MessageLog _log;
     readonly CursorOptions? _options;
@@ -150,7 +150,11 @@ sealed class Cursor
     }
 
     /// <summary>Nobody reads by it any more, and it holds no memory, however long its membership lasts.</summary>
-    public void Release() => (_block, _index) = (Block.Cut, 0);
+    public void Release()
+    {
+        Forget();
+        (_block, _index) = (Block.Cut, 0);
+    }
 
     /// <summary>Moves past what <see cref="TryPeek"/> has found.</summary>
     public void Pass() => _index++;
@@ -193,7 +197,9 @@ sealed class Cursor
     /// Moves past the messages up to <paramref name="lastSequence"/> that stand in one piece and are for this connection, and
     /// returns them; empty if the next ones are not for it. Call it after <see cref="TryPeek"/> has found a message.
     /// </summary>
-    public Run Take(long lastSequence)
+    /// <param name="lastSequence">The last message that is to be read.</param>
+    /// <param name="acknowledgements">What the client has had before; null if nobody asks.</param>
+    public Run Take(long lastSequence, Acknowledgements? acknowledgements = null)
     {
         // The count before the leave mark: whoever published after leaving comes after the mark in this order too.
         var block = _block;
@@ -211,16 +217,32 @@ sealed class Cursor
         }
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
+        var format = _options?.Format;
+        if (acknowledgements is not null && to > from)
+        {
+            if (block[from].Sequence <= acknowledgements.LastSent)
+            {
+                while (block[to - 1].Sequence > acknowledgements.LastSent) to--;
+                format = format?.Unsequenced;
+                acknowledgements.OnSentLate();
+            }
+            else
+            {
+                acknowledgements.OnSent(block[to - 1].Sequence, to - from, block.CostOf(to) - block.CostOf(from));
+            }
+        }
+
         _index = to;
         if (_options is null) return block.Run(from, to);
-        var run = _options.Format is { } format ? block.Run(from, to, format, _log) : block.Run(from, to);
+        var run = format is not null ? block.Run(from, to, format, _log) : block.Run(from, to);
         // What comes from the history says nothing about the time from publish to write.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
     static bool IsShared(Block block, int index) => block[index].Exclusions is { IsShared: true };
 
-    bool IsExcluded(Block block, int index) => block[index].Exclusions is { } exclusions && exclusions.Contains(Writer.ConnectionId);
+    bool IsExcluded(Block block, int index) => block[index].Exclusions is { } exclusions
+        && (exclusions.Contains(Writer.ConnectionId) || (exclusions.IsVerbatim && block.FirstOffset + index < (_options?.ResentBefore ?? 0)));
 
     /// <param name="Offset">The first message that is not for the reader any more.</param>
     /// <param name="Byte">As <see cref="MessageLog.NewestByte"/>.</param>

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>How a cursor differs from one that starts at its log's end and takes frames as they stand.</summary>
+/// <summary>How a cursor differs from one that starts at its log's end and takes frames as they stand. Each has its own.</summary>
 sealed class CursorOptions
 {
     /// <summary>Null for frames as they stand.</summary>
@@ -13,7 +13,13 @@ sealed class CursorOptions
     public long LiveOffset { get; init; }
 
     /// <summary>From where on a reader can be behind, as <see cref="MessageLog.NewestByte"/>.</summary>
-    public long LiveByte { get; init; }
+    public long LiveByte { get; set; }
+
+    /// <summary>From where on messages may have to be sent again; null if that is never done.</summary>
+    public Bookmark? Bookmark { get; set; }
+
+    /// <summary>Of what was published before this offset, only what has a sequence number is sent again.</summary>
+    public long ResentBefore { get; set; }
 
     /// <summary>What is to be sent before any message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }

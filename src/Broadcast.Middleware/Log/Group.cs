@@ -162,7 +162,7 @@ sealed class Group
         return members;
     }
 
-    CursorOptions? OptionsFor(ConnectionWriter writer, (Block, int) start, Position position, bool? recovered)
+    CursorOptions? OptionsFor(ConnectionWriter writer, (Block Block, int Index) start, Position position, bool? recovered)
     {
         var connection = writer.Connection;
         var format = connection.FormatFor(Name);
@@ -170,6 +170,7 @@ sealed class Group
         {
             Format = format,
             Start = start,
+            Bookmark = connection.BookmarkAt(_log, start),
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
             // A client hears of itself when it is let into its home group.

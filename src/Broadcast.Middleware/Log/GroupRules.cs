@@ -8,16 +8,17 @@ sealed class GroupRules
 
     public GroupRules(BroadcastOptions options)
     {
-        Default = LogSettings.For(options);
+        var budget = new RetentionBudget(options.MaxUnacknowledgedBytesInAll);
+        Default = LogSettings.For(options, budget);
         foreach (var (pattern, group) in options.Groups)
         {
-            if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.For(options, group);
+            if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.For(options, budget, group);
         }
 
         _byBeginning = [.. options.Groups
             .Where(rule => rule.Key.EndsWith('*'))
             .OrderByDescending(rule => rule.Key.Length)
-            .Select(rule => (rule.Key[..^1], LogSettings.For(options, rule.Value)))];
+            .Select(rule => (rule.Key[..^1], LogSettings.For(options, budget, rule.Value)))];
     }
 
     /// <summary>Of everything that is no group of its own.</summary>

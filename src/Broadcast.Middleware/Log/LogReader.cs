@@ -4,13 +4,18 @@ namespace Broadcast.Middleware;
 /// Reads the logs of one connection as if they were one, in the order in which messages were published. Used by the connection's
 /// pump alone.
 /// </summary>
-sealed class LogReader(SequenceClock clock)
+/// <param name="clock">Numbers the messages.</param>
+/// <param name="acknowledgements">Of a client that acknowledges what it has; else null.</param>
+sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledgements = null)
 {
     Cursor[] _cursors = new Cursor[2]; // Everyone's group and the home group: what most connections are in.
     int _count;
     bool _isClosed;
     Cursor? _lane;
     Arrival? _arrivals;
+
+    /// <summary>Of a client that acknowledges what it has; else null.</summary>
+    public Acknowledgements? Acknowledgements => acknowledgements;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
@@ -38,6 +43,8 @@ sealed class LogReader(SequenceClock clock)
 
     void Add(Cursor cursor)
     {
+        if (acknowledgements is { IsKept: true } && _count >= acknowledgements.MaxLogs) Lose();
+        if (acknowledgements is { IsKept: false }) cursor.Forget();
         if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
         _cursors[_count++] = cursor;
         if (cursor.Slice is { } slice) slice.Add(cursor);
@@ -59,7 +66,7 @@ sealed class LogReader(SequenceClock clock)
         Admit();
         for (var i = _count - 1; i >= 0; i--)
         {
-            if (_cursors[i].HasLeft) RemoveAt(i);
+            if (_cursors[i].HasLeft) RemoveUnlessAwaited(i);
             else if (_cursors[i].Behind > bytes) return true;
         }
 
@@ -152,21 +159,22 @@ sealed class LogReader(SequenceClock clock)
                 }
                 else if (cursor.HasLeft)
                 {
-                    RemoveAt(i);
+                    RemoveUnlessAwaited(i);
                 }
             }
 
             if (first is null || firstSequence > lastSequence)
             {
-                _lane?.Trim();
+                TrimLane();
                 return false;
             }
 
             if (firstSequence > newest) continue;
-            if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1));
-            else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence);
+            if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1), acknowledgements);
+            else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence, acknowledgements);
         }
 
+        if (acknowledgements is { IsKept: true, IsTooMuch: true }) Lose();
         return true;
     }
 

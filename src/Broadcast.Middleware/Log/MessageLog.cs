@@ -2,7 +2,7 @@ namespace Broadcast.Middleware;
 
 /// <summary>
 /// An append-only chain of blocks that holds the last bytes, as many as its settings say, for readers that are behind.
-/// It has no readers' list, holds on to nothing but its newest block and its history, and never waits.
+/// It has no readers' list, holds on to nothing but its newest block, its history and what readers have marked, and never waits.
 /// </summary>
 /// <remarks>
 /// A reader holds the block it stands on and, through the links, all after it. That alone would let one stalled reader keep
@@ -22,6 +22,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
     readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
     Block _tail = new(0, 1, 0);
+    Retention? _retention;
     long _offsetAtLastRest;
     long _newestByte;
 
@@ -110,6 +111,13 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
         if (block == _tail && index == block.Count && block.Capacity > SmallestBlock) Grow(0);
     }
 
+    /// <summary>Keeps what stands from this block on, for a reader that may have to be sent it again. Call it under <see cref="Gate"/>.</summary>
+    public Retention.Pin Pin(Block block) =>
+        (_retention ??= new(settings.MaxRetained, settings.Budget ?? new(settings.MaxRetained))).Add(block, EndByte);
+
+    /// <summary>Undoes <see cref="Pin"/>. Call it under <see cref="Gate"/>.</summary>
+    public void Unpin(Retention.Pin pin) => _retention!.Remove(pin, EndByte);
+
     void Grow(int capacityOfNext)
     {
         var full = _tail;
@@ -117,11 +125,12 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
         _tail = new Block(capacityOfNext, full.FirstOffset + full.Count, lastByte);
         full.Link(_tail);
         _behind.Enqueue((new(full), lastByte));
+        _retention?.OnGrown(lastByte);
         // Nobody can stand before a block that nobody can reach, so the dead ones are the oldest.
         while (_behind.TryPeek(out var oldest))
         {
             var alive = oldest.Block.TryGetTarget(out var block);
-            if (alive && lastByte - oldest.LastByte <= _capacity) break;
+            if (alive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(oldest.LastByte) is true)) break;
             if (alive) block!.Link(Block.Cut);
             _behind.Dequeue();
         }

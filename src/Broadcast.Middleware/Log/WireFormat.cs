@@ -9,6 +9,9 @@ abstract class WireFormat
     /// <summary>Whether the reader learns from a message where it stands in the group.</summary>
     public virtual bool TellsPosition => false;
 
+    /// <summary>The same without sequence numbers, if it has any.</summary>
+    public virtual WireFormat Unsequenced => this;
+
     /// <summary>Writes one message of a block.</summary>
     public abstract void Write(IBufferWriter<byte> to, MessageLog log, Block block, int index);
 

@@ -9,14 +9,14 @@ namespace Broadcast.Middleware;
 /// The subprotocol <c>json.webpubsub.azure.v1</c>, as its published clients speak it: groups, events and acknowledgements in JSON objects. No
 /// affiliation with the authors of those clients.
 /// </summary>
-sealed class JsonProtocol : IBroadcastProtocol
+class JsonProtocol : IBroadcastProtocol
 {
     // No escapes that JSON does not ask for: what is sent is no HTML.
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
 
     static readonly (string?, string) MayNotJoin = ("Forbidden", "This client may not join the group.");
 
-    public string Subprotocol => "json.webpubsub.azure.v1";
+    public virtual string Subprotocol => "json.webpubsub.azure.v1";
 
     public void Write(IBufferWriter<byte> output, in OutgoingMessage message)
     {
@@ -52,15 +52,19 @@ sealed class JsonProtocol : IBroadcastProtocol
             writer.WriteString("data"u8, payload);
         }
 
+        if (message.SequenceId is { } sequenceId) writer.WriteNumber("sequenceId"u8, sequenceId);
         writer.WriteEndObject();
     }
 
-    public ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => Write(connection, static (writer, connection) =>
+    public virtual ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => Connected(connection, null);
+
+    protected static ReadOnlyMemory<byte> Connected(IBroadcastConnection connection, string? reconnectionToken) => Write((connection, reconnectionToken), static (writer, facts) =>
     {
         writer.WriteString("type"u8, "system"u8);
         writer.WriteString("event"u8, "connected"u8);
-        if (connection.UserId is { } userId) writer.WriteString("userId"u8, userId);
-        writer.WriteString("connectionId"u8, connection.Id);
+        if (facts.connection.UserId is { } userId) writer.WriteString("userId"u8, userId);
+        writer.WriteString("connectionId"u8, facts.connection.Id);
+        if (facts.reconnectionToken is { } token) writer.WriteString("reconnectionToken"u8, token);
     });
 
     public ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason) => Write(reason, static (writer, reason) =>
@@ -91,11 +95,15 @@ sealed class JsonProtocol : IBroadcastProtocol
                 context.Send("""{"type":"pong"}"""u8.ToArray());
                 return Task.CompletedTask;
             case JsonRequestKind.SequenceAck:
+                Acknowledge(context, request.SequenceId!.Value);
                 return Task.CompletedTask;
             default:
                 return AnswerAsync(context, request);
         }
     }
+
+    /// <summary>The client has every message up to this one. Here, messages have no ids.</summary>
+    protected virtual void Acknowledge(ProtocolContext context, ulong sequenceId) { }
 
     static async Task AnswerAsync(ProtocolContext context, JsonRequest request)
     {

@@ -23,6 +23,8 @@ struct JsonRequest
 
     public ulong? AckId { get; private set; }
 
+    public ulong? SequenceId { get; private set; }
+
     public string? Group { get; private set; }
 
     public string? Event { get; private set; }
@@ -88,6 +90,12 @@ struct JsonRequest
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var ackId)) return Skip(ref reader, "ackId is a whole number.");
             AckId = ackId;
         }
+        else if (reader.ValueTextEquals("sequenceId"u8))
+        {
+            reader.Read();
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var sequenceId)) return Skip(ref reader, "sequenceId is a whole number.");
+            SequenceId = sequenceId;
+        }
         else if (reader.ValueTextEquals("noEcho"u8))
         {
             reader.Read();
@@ -144,6 +152,7 @@ struct JsonRequest
     {
         JsonRequestKind.Unknown => "type is one of joinGroup, leaveGroup, sendToGroup, event, sequenceAck and ping.",
         JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send => GroupName.Problem(Group),
+        JsonRequestKind.SequenceAck when SequenceId is null => "sequenceId is missing.",
         JsonRequestKind.Event when GroupName.Problem(Event) is not null => "event is a name of 1 to 255 characters, none of them a control character.",
         _ => null,
     };

@@ -3,7 +3,8 @@ namespace Broadcast.Middleware;
 /// <summary>A message on its way to the clients of an <see cref="IBroadcastProtocol"/>.</summary>
 public readonly ref struct OutgoingMessage
 {
-    internal OutgoingMessage(Message message, string? group, MessageSender? sender) => (Message, Group, Sender) = (message, group, sender);
+    internal OutgoingMessage(Message message, string? group, MessageSender? sender, long? sequenceId) =>
+        (Message, Group, Sender, SequenceId) = (message, group, sender, sequenceId);
 
     /// <summary>What was published. Its key is not known here.</summary>
     public Message Message { get; }
@@ -13,6 +14,9 @@ public readonly ref struct OutgoingMessage
 
     /// <summary>The client that sent it in this protocol or one like it; null for the app, and for clients that speak raw.</summary>
     public MessageSender? Sender { get; }
+
+    /// <summary>What the client acknowledges it by; null in protocols that have no such thing.</summary>
+    internal long? SequenceId { get; }
 }
 
 /// <summary>A client that has sent a message.</summary>

@@ -9,7 +9,7 @@ public sealed class ProtocolContext
     readonly Connection _connection;
     readonly FilterDelegate<MessageContext> _onMessage;
     readonly MessageContext _context;
-    readonly MessageSender _sender;
+    MessageSender? _sender;
 
     internal ProtocolContext(Broadcaster broadcaster, Connection connection, FilterDelegate<MessageContext> onMessage)
     {
@@ -17,7 +17,6 @@ public sealed class ProtocolContext
         _connection = connection;
         _onMessage = onMessage;
         _context = new MessageContext(broadcaster, connection);
-        _sender = new MessageSender(connection.Id, connection.UserId);
     }
 
     /// <summary>The client's connection.</summary>
@@ -25,6 +24,8 @@ public sealed class ProtocolContext
 
     /// <summary>Whatever the protocol has to remember of this client.</summary>
     public object? State { get; set; }
+
+    MessageSender Sender => _sender ??= new(_connection.Id, _connection.UserId);
 
     /// <summary>Publishes a message to a group, through the filters.</summary>
     /// <param name="group">The group's name.</param>
@@ -41,11 +42,21 @@ public sealed class ProtocolContext
         return await PublishAllowedAsync(group, message, excludesSender);
     }
 
+    /// <summary>To the client's home group, as it was received.</summary>
+    internal Task PublishAsReceivedAsync(Message message)
+    {
+        _context.Reset(message);
+        return _onMessage(_context);
+    }
+
+    /// <summary>The client has every message up to this one.</summary>
+    internal void Acknowledge(ulong sequenceId) => _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
+
     /// <summary>The same for what has been allowed and checked.</summary>
     internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
     {
         var recipients = Recipients.Group(group);
-        _context.Reset(message with { Sender = _sender });
+        _context.Reset(message with { Sender = Sender });
         _context.Recipients = excludesSender ? recipients.Except(_connection.Itself) : recipients;
         await _onMessage(_context);
         return _context.Result;
@@ -58,7 +69,7 @@ public sealed class ProtocolContext
     public async Task<bool> RaiseAsync(string name, Message message)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        _context.Reset(message with { Sender = _sender });
+        _context.Reset(message with { Sender = Sender });
         _context.Event = name;
         await _onMessage(_context);
         return !_context.IsUnhandled;

@@ -4,12 +4,16 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware;
 
 /// <summary>A protocol's messages as WebSocket frames.</summary>
-sealed class ProtocolFormat(IBroadcastProtocol protocol) : WireFormat
+/// <param name="protocol">The protocol.</param>
+/// <param name="unsequenced">The same without sequence numbers; null if it has none.</param>
+sealed class ProtocolFormat(IBroadcastProtocol protocol, ProtocolFormat? unsequenced = null) : WireFormat
 {
     const int MaxKept = 1 << 20;
 
     [ThreadStatic]
     static ArrayBufferWriter<byte>? _payload;
+
+    public override WireFormat Unsequenced => unsequenced ?? this;
 
     public override void Write(IBufferWriter<byte> to, MessageLog log, Block block, int index)
     {
@@ -23,7 +27,8 @@ sealed class ProtocolFormat(IBroadcastProtocol protocol) : WireFormat
 
         var payload = _payload ??= new();
         payload.ResetWrittenCount();
-        protocol.Write(payload, new OutgoingMessage(new Message(bytes, type) { IsJson = facts is { IsJson: true } }, log.Name, facts?.Sender));
+        var message = new Message(bytes, type) { IsJson = facts is { IsJson: true } };
+        protocol.Write(payload, new OutgoingMessage(message, log.Name, facts?.Sender, unsequenced is null ? null : block[index].Sequence));
         WriteFrame(to, payload.WrittenSpan);
         if (payload.Capacity > MaxKept) _payload = null;
     }
@@ -42,7 +47,7 @@ sealed class ProtocolFormat(IBroadcastProtocol protocol) : WireFormat
         return closing.IsEmpty ? default : ToFrame(closing.Span);
     }
 
-    static byte[] ToFrame(ReadOnlySpan<byte> text)
+    public static byte[] ToFrame(ReadOnlySpan<byte> text)
     {
         var frame = new byte[Frame.Size(text.Length)];
         Frame.Write(frame, MessageType.Text, text);

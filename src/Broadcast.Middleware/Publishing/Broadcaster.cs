@@ -1,8 +1,10 @@
 using System.Diagnostics.Metrics;
 using System.Net.WebSockets;
+using System.Security.Claims;
 using System.Text.Json;
 using System.Text.Unicode;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features.Authentication;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
@@ -15,6 +17,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     readonly CancellationTokenRegistration _stopping;
     readonly ConnectionLimits _limits;
     volatile bool _isStopping;
+    int _waiting;
 
     public Broadcaster(
         string name,
@@ -60,6 +63,12 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public IUserIdProvider? UserIds { get; }
     public IGroupAuthorizer? Authorizer { get; }
     public KnownProtocol[] Protocols { get; }
+
+    /// <summary>Who sends a request; null if anonymous.</summary>
+    public string? UserIdOf(HttpContext httpContext) => UserIds is not null
+        ? UserIds.GetUserId(httpContext)
+        // Not HttpContext.User, which would make an anonymous one to keep for as long as the connection lasts.
+        : httpContext.Features.Get<IHttpAuthenticationFeature>()?.User?.FindFirst(ClaimTypes.NameIdentifier)?.Value;
 
     public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
     {
@@ -139,7 +148,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         if (_isStopping) return null;
         var address = _limits.AddressOf(httpContext);
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
-        var connection = new Connection(this, pump, httpContext, homeGroup) { CountedAddress = address, IsEventStream = isEventStream, Protocol = protocol };
+        var connection = new Connection(this, pump, httpContext, homeGroup, protocol) { CountedAddress = address, IsEventStream = isEventStream };
         refusal = _limits.Enter(connection.UserId, address);
         if (refusal != RefusalReason.None) return null;
         refusal = RefusalReason.Registry;
@@ -166,6 +175,19 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         if (_isStopping) Drain.SayGoodbye(connection);
         return connection;
     }
+
+    public bool IsStopping => _isStopping;
+
+    /// <summary>Counts in a connection whose client may come back; false if there are as many as may be.</summary>
+    public bool TryEnterWait()
+    {
+        if (_isStopping) return false;
+        if (Interlocked.Increment(ref _waiting) <= Options.MaxLostConnections) return true;
+        LeaveWait();
+        return false;
+    }
+
+    public void LeaveWait() => Interlocked.Decrement(ref _waiting);
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
     public static JoinResult Attach(Connection connection, Replay replay = default)

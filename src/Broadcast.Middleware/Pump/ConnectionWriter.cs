@@ -8,7 +8,7 @@ namespace Broadcast.Middleware;
 /// it was published, as long as the connection takes it; while a write is under way, it does nothing.
 /// </summary>
 /// <remarks>Everything below <see cref="Run()"/> happens on the connection's pump, one call at a time.</remarks>
-sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broadcaster) : PumpItem
+sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcaster broadcaster) : PumpItem
 {
     // A turn ends after so many writes, so that a connection whose writes all end at once does not keep the others waiting.
     const int WritesPerTurn = 16;
@@ -19,10 +19,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     // What a slow reader may keep for itself: no more than a block, which it would hold on to anyway.
     const int LargestCompaction = 64 * 1024;
 
-    readonly LogReader _reader = new(broadcaster.Clock);
+    readonly LogReader _reader = new(broadcaster.Clock, Acknowledgements.Of(connection, broadcaster.Options));
 
     // Set from other threads, before they post the writer.
     Sink? _sink;
+    LineChange? _lineChange;
+    long _acknowledged;
     FrameStream? _controlFrame;
     CloseRequest? _close;
     TaskCompletionSource? _detach;
@@ -36,6 +38,9 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     bool _closeFrameSent;
     bool _hasGivenUp;
     bool _failed;
+    bool _hasNoLine;
+    long _acknowledgedBefore;
+    ReadOnlyMemory<byte> _opening;
 
     public Connection Connection => connection;
 
@@ -115,11 +120,12 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     void Turn()
     {
         if (_keepAlive.Beat != broadcaster.Heartbeat.Beat) OnBeat();
+        if (_reader.Acknowledgements is { } acknowledgements) Acknowledge(acknowledgements);
         if (_isWriting)
         {
             if (!Volatile.Read(ref _pending!.HasEnded))
             {
-                if (_reader.IsBehindBy(MaxBacklog)) TryCatchUp();
+                if (_reader.IsBehindBy(MaxBacklog) && _lineChange is null) TryCatchUp();
                 return;
             }
 
@@ -127,6 +133,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         }
 
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
+        else if (Interlocked.Exchange(ref _lineChange, null) is { } change) Change(change);
+        else if (_hasNoLine) Watch();
         else if (_failed) FailControlFrame();
         else Flush();
     }
@@ -139,6 +147,7 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         var isNotAsked = progresses || connection.IsBusy || _isClosing || CloseFrameSent;
         if (_keepAlive.IsPeerLost(heartbeat, Volatile.Read(ref _sink)?.Heard, isNotAsked)) connection.Abort(EndReason.KeepAliveTimeout);
         connection.OnBeat();
+        _reader.MoveBookmarks();
     }
 
     bool Progresses(PendingWrite write, Heartbeat heartbeat)
@@ -175,6 +184,13 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
         }
 
         if (_isClosing || _closeFrameSent) return default;
+        if (!_opening.IsEmpty)
+        {
+            var opening = _opening;
+            _opening = default;
+            return opening;
+        }
+
         if (_keepAlive.TakePing()) return sink.Ping;
         if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
         // Read once, and first: what is there when it has been seen goes out before it.
@@ -320,7 +336,8 @@ sealed class ConnectionWriter(Connection connection, Pump pump, Broadcaster broa
     {
         if (_failed) return;
         _failed = true;
-        _reader.Close();
+        // One that can come back goes on to read.
+        if (connection.Session is null) _reader.Close();
         FailControlFrame();
         EndClose();
         try

@@ -7,18 +7,22 @@ namespace Broadcast.Middleware;
 /// <remarks>
 /// A write ends when the frame is on its way, so a peer that sends pings and does not read the pongs stops being read itself.
 /// </remarks>
-sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream
+sealed class FrameStream(Stream inner) : Stream
 {
     TaskCompletionSource? _write;
     int _reads;
+
+    /// <summary>Whom the stream belongs to; until it belongs to one, frames go out by themselves.</summary>
+    public ConnectionWriter? Writer { get; set; }
 
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        if (Writer is null) return inner.WriteAsync(buffer, cancellationToken);
         var write = _write = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Frame = buffer;
-        writer.WriteControlFrame(this);
+        Writer.WriteControlFrame(this);
         return new ValueTask(write.Task);
     }
 
@@ -47,7 +51,7 @@ sealed class FrameStream(Stream inner, ConnectionWriter writer) : Stream
     // The WebSocket gives up on the peer by disposing of its stream. The upgraded stream belongs to the server and would go on.
     protected override void Dispose(bool disposing)
     {
-        writer.OnStreamDisposed();
+        Writer?.OnStreamDisposed();
         base.Dispose(disposing);
     }
 

@@ -220,6 +220,10 @@ public sealed class MetricsTests
         await using var full = await Client.OpenAsync(more);
         Assert.Equal(503, (await Client.TryAsync(more)).Status);
         Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
+        await using var returning = await RawClient.ConnectAsync(app);
+        await returning.HandshakeAsync("/ws?awps_connection_id=none&awps_reconnection_token=none", Protocols.JsonClient.Offers("json.reliable.webpubsub.azure.v1"));
+        Assert.Equal(1008, (await returning.ReadCloseAsync()).CloseCode);
+        expected["recovery"] = 1;
         await using var late = await RawClient.ConnectAsync(app);
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
         Assert.Equal(503, (await late.HandshakeAsync()).Status);

@@ -32,7 +32,7 @@ public sealed class JsonProtocolTests
     [Theory]
     [InlineData("chat", null)]
     [InlineData("JSON.webpubsub.azure.v1", null)]
-    [InlineData("json.reliable.webpubsub.azure.v1", null)]
+    [InlineData("json.reliable.webpubsub.azure.v1", "json.reliable.webpubsub.azure.v1")]
     [InlineData("chat, json.webpubsub.azure.v1, other", JsonClient.Subprotocol)]
     [InlineData("json.webpubsub.azure.v1,chat", JsonClient.Subprotocol)]
     public async Task Of_several_the_known_one_is_taken_and_who_offers_none_speaks_raw(string offered, string? taken)
