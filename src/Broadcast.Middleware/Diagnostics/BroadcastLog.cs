@@ -44,6 +44,15 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
 
+    [LoggerMessage(15, LogLevel.Warning, "The cluster has lost messages of a group: its members on this node are closed with 1013, to connect again.")]
+    public partial void ClusterGroupLost();
+
+    [LoggerMessage(16, LogLevel.Error, "A message of the cluster cannot be read.")]
+    public partial void ClusterMessageUnreadable(Exception exception);
+
+    [LoggerMessage(17, LogLevel.Warning, "Connection {ConnectionId} is closed with 1013, for the cluster cannot be reached: {Problem}")]
+    public partial void ClusterUnreachable(string connectionId, string problem);
+
     [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
     public partial void Recovered(string connectionId);
 

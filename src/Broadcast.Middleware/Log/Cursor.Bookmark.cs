@@ -41,7 +41,7 @@ sealed partial class Cursor
                 while (index < end && block[index].Exclusions is { } facts && (facts.IsVerbatim || facts.Contains(Writer.ConnectionId))) index++;
             }
 
-            if (index < count || next is null || next == Block.Cut || Offset < next.FirstOffset) break;
+            if (index < count || next is null || next == Block.Cut || next == Block.Lost || Offset < next.FirstOffset) break;
             (block, index) = (next, 0);
         }
 
@@ -65,7 +65,7 @@ sealed partial class Cursor
     {
         if (_options is null) return false;
         TryPeek(out _);
-        if (_block.IsOwn || _block == Block.Cut) return false;
+        if (_block.IsOwn || HasMissed) return false;
         lock (_log.Gate) _options.Bookmark = new Bookmark(_log, _block, _index);
         return true;
     }

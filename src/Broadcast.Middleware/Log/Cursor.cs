@@ -41,6 +41,12 @@ sealed partial class Cursor
     /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
     public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
 
+    /// <summary>If so, and they come one by one, what they have in common; else 0.</summary>
+    public long SharedId => _block[_index].Exclusions!.SharedId;
+
+    /// <summary>The log has broken off: something is missing for good.</summary>
+    public bool IsLost { get; private set; }
+
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
     public bool HasLeft => Offset >= LeaveAt;
 
@@ -71,9 +77,10 @@ sealed partial class Cursor
 
             sequence = 0;
             if (next is null) return false;
-            if (next == Block.Cut)
+            if (next == Block.Cut || next == Block.Lost)
             {
                 HasMissed = !HasLeft;
+                IsLost = HasMissed && next == Block.Lost;
                 return false;
             }
 
@@ -136,7 +143,7 @@ sealed partial class Cursor
         var waiting = new List<(Block, int)>();
         for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
         {
-            if (block == Block.Cut) return null;
+            if (block == Block.Cut || block == Block.Lost) return null;
             var count = block == end ? endIndex : block.Count;
             for (; index < count; index++)
             {
@@ -171,7 +178,7 @@ sealed partial class Cursor
         var (block, index) = (tail, Math.Max(0, count - 1));
         var to = Math.Min(block.FirstOffset + index, LeaveAt);
         var leftOut = Math.Max(0, to - Offset);
-        for (var passed = _block; passed != Block.Cut && passed is not null && passed.FirstOffset < to; passed = passed.Next)
+        for (var passed = _block; passed is not null && passed != Block.Cut && passed != Block.Lost && passed.FirstOffset < to; passed = passed.Next)
         {
             if (!passed.HasExclusions) continue;
             for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < to; i++)

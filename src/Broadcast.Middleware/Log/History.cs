@@ -11,8 +11,10 @@ sealed class History(GroupOptions limits, TimeProvider time)
 
     public int ReplayOnJoin => limits.ReplayOnJoin;
 
-    /// <summary>The time with which a message is kept.</summary>
     public long Now => time.GetTimestamp();
+
+    /// <summary>The time with which a message is kept that was published so long ago, by another node's clock.</summary>
+    public long At(TimeSpan age) => age <= TimeSpan.Zero ? Now : Now - (long)(age.TotalSeconds * time.TimestampFrequency);
 
     /// <summary>The time of the oldest message that is not too old.</summary>
     public long Oldest => _age == 0 ? long.MinValue : Now - _age;

@@ -13,12 +13,17 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
     bool _isClosed;
     Cursor? _lane;
     Arrival? _arrivals;
+    (long Id, long Sequence)[]? _copies;
+    int _nextCopy;
 
     /// <summary>Of a client that acknowledges what it has; else null.</summary>
     public Acknowledgements? Acknowledgements => acknowledgements;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
+
+    /// <summary>Because the cluster has lost them.</summary>
+    public bool HasLost { get; private set; }
 
     /// <summary>
     /// From any thread: reads this log too. The caller holds the log's gate, so that whatever is published to it afterwards has a
@@ -106,7 +111,7 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             if (!cursor.HasMissed && cursor.Behind <= bytes) continue;
             switch (cursor.WhenSlow)
             {
-                case SlowConsumer.SkipToLatest:
+                case SlowConsumer.SkipToLatest when !cursor.IsLost:
                     skipped += cursor.SkipToNewest();
                     break;
                 case SlowConsumer.Conflate when !cursor.HasMissed:
@@ -155,6 +160,7 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
                 else if (cursor.HasMissed)
                 {
                     HasMissed = true;
+                    HasLost |= cursor.IsLost;
                     return false;
                 }
                 else if (cursor.HasLeft)
@@ -170,11 +176,30 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             }
 
             if (firstSequence > newest) continue;
-            if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1), acknowledgements);
+            if (first.IsAtShared && first.SharedId is var sharedId and not 0)
+            {
+                if (IsFirstCopy(sharedId, firstSequence)) run = first.Take(firstSequence, acknowledgements);
+                else first.Pass();
+            }
+            else if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1), acknowledgements);
             else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence, acknowledgements);
         }
 
         if (acknowledgements is { IsKept: true, IsTooMuch: true }) Lose();
+        return true;
+    }
+
+    /// <summary>Of copies that come one by one, at most so many others lie between.</summary>
+    bool IsFirstCopy(long sharedId, long sequence)
+    {
+        _copies ??= new (long, long)[64];
+        foreach (var (id, taken) in _copies)
+        {
+            // One that is sent again is no other copy.
+            if (id == sharedId) return taken == sequence;
+        }
+
+        _copies[_nextCopy++ % _copies.Length] = (sharedId, sequence);
         return true;
     }
 

@@ -120,7 +120,7 @@ class JsonProtocol : IBroadcastProtocol
             switch (request.Kind)
             {
                 case JsonRequestKind.Join:
-                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? Join(context, request.Group!) : MayNotJoin;
+                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? await JoinAsync(context, request.Group!) : MayNotJoin;
                     break;
                 case JsonRequestKind.Leave:
                     context.Leave(request.Group!);
@@ -145,11 +145,11 @@ class JsonProtocol : IBroadcastProtocol
         Acknowledge(context, ackId, error, explanation);
     }
 
-    static (string?, string) Join(ProtocolContext context, string group)
+    static async ValueTask<(string?, string)> JoinAsync(ProtocolContext context, string group)
     {
         try
         {
-            return context.JoinAllowed(group) ? (null, "") : MayNotJoin;
+            return await context.JoinAllowedAsync(group) ? (null, "") : MayNotJoin;
         }
         catch (InvalidOperationException exception) when (context.HasMaxGroups)
         {

@@ -323,10 +323,11 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
 
         _hasGivenUp = true;
         _reader.Close();
-        connection.CloseSlowConsumer();
+        if (_reader.HasLost) connection.CloseLost();
+        else connection.CloseSlowConsumer();
         // A goodbye that was to come after what has just been given up must not say that all is well.
         if (!_isClosing && _close is { Status: not CloseStatus.TryAgainLater } close)
-            _close = close with { Status = CloseStatus.TryAgainLater, Reason = Connection.TooSlow };
+            _close = close with { Status = CloseStatus.TryAgainLater, Reason = _reader.HasLost ? Connection.MessagesLost : Connection.TooSlow };
         return false;
     }
 

@@ -34,7 +34,7 @@ sealed class Stage : IDisposable
     {
         var connection = Admit(pump, homeGroup, request);
         connection.Writer.Open(sink);
-        Broadcaster.Attach(connection);
+        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         return connection;
     }
 

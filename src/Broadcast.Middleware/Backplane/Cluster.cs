@@ -1,0 +1,127 @@
+using System.Collections.Concurrent;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// What a broadcast has to do with other nodes. A message is published by handing it to the backplane; it is appended to this node's log when it
+/// comes back, numbered, as it is on every other node that has members of its group.
+/// </summary>
+sealed class Cluster : IBackplaneReceiver
+{
+    readonly IBackplane _backplane;
+    readonly Broadcaster _broadcaster;
+    readonly ConcurrentDictionary<string, ClusterGroup> _groups = new(StringComparer.Ordinal);
+    readonly Lock _gate = new();
+
+    public Cluster(IBackplane backplane, Broadcaster broadcaster)
+    {
+        (_backplane, _broadcaster) = (backplane, broadcaster);
+        backplane.Start(this);
+    }
+
+    /// <summary>From now on the group is on this node, with everything that is published to it, until it was released as often as held.</summary>
+    /// <exception cref="BackplaneException">The cluster cannot be reached.</exception>
+    public async ValueTask<ClusterGroup> HoldAsync(string name)
+    {
+        ClusterGroup group;
+        lock (_gate)
+        {
+            group = _groups.GetOrAdd(name, static name => new ClusterGroup(name));
+            group.Holds++;
+            group.Ready ??= SubscribeAsync(group);
+        }
+
+        try
+        {
+            await group.Ready;
+            return group;
+        }
+        catch
+        {
+            Release(group);
+            throw;
+        }
+    }
+
+    public void Release(ClusterGroup group)
+    {
+        lock (_gate)
+        {
+            // One that is still being subscribed to is looked at again when that has come to something.
+            if (--group.Holds > 0 || !group.Ready!.IsCompleted) return;
+            End(group);
+        }
+    }
+
+    /// <summary>The caller holds the gate.</summary>
+    void End(ClusterGroup group)
+    {
+        if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
+        if (!_groups.TryRemove(new(group.Name, group))) return;
+        if (group.Group is not null) _backplane.Unsubscribe(group.Name);
+    }
+
+    async Task SubscribeAsync(ClusterGroup group)
+    {
+        // Not under the gate, whatever the backplane does at first.
+        await Task.Yield();
+        try
+        {
+            var history = _broadcaster.Groups.SettingsOf(group.Name).History;
+            var subscription = await _backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
+            lock (_gate)
+            {
+                var first = subscription.Position with { Offset = subscription.Position.Offset - subscription.History.Count };
+                if (group.Begin(_broadcaster.Groups.Create(group.Name, first, group), subscription, _broadcaster)) _broadcaster.Groups.Add(group.Group!);
+                if (group.Holds == 0) End(group);
+            }
+        }
+        catch
+        {
+            // Whoever comes next tries again.
+            lock (_gate) _groups.TryRemove(new(group.Name, group));
+            throw;
+        }
+    }
+
+    public async ValueTask<PublishResult> PublishAsync(string name, Message message, Exclusions? exclusions, CancellationToken cancellationToken)
+    {
+        var position = await _backplane.PublishAsync(name, Encode(message, exclusions, 0), _broadcaster.Groups.SettingsOf(name).History, cancellationToken);
+        return new(position, _broadcaster.CountMembers(name, exclusions));
+    }
+
+    /// <summary>To each of them, and once to who is in more than one.</summary>
+    public async ValueTask<PublishResult> PublishAsync(IReadOnlyCollection<string> names, Message message, Exclusions? exclusions, CancellationToken cancellationToken)
+    {
+        var bytes = Encode(message, exclusions, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
+        var publishing = names.Select(name => _backplane.PublishAsync(name, bytes, _broadcaster.Groups.SettingsOf(name).History, cancellationToken).AsTask());
+        await Task.WhenAll(publishing.ToArray());
+        return new(null, names.Sum(name => _broadcaster.CountMembers(name, exclusions)));
+    }
+
+    byte[] Encode(Message message, Exclusions? exclusions, long sharedId) =>
+        new ClusterMessage(message, exclusions?.ConnectionIds ?? [], _broadcaster.Time.GetUtcNow().ToUnixTimeMilliseconds(), sharedId).Encode();
+
+    public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        if (!_groups.TryGetValue(group, out var known)) return;
+        try
+        {
+            known.OnMessage(position, message, _broadcaster);
+        }
+        catch (InvalidDataException exception)
+        {
+            _broadcaster.Log.ClusterMessageUnreadable(exception);
+            OnLost(group);
+        }
+    }
+
+    public void OnLost(string group)
+    {
+        // No gate: the backplane may call this within one of its own.
+        if (!_groups.TryRemove(group, out var lost)) return;
+        _broadcaster.Log.ClusterGroupLost();
+        if (lost.Group is not null) _broadcaster.Groups.Remove(lost.Group);
+        lost.Break();
+    }
+}
