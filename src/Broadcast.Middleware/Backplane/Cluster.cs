@@ -16,7 +16,16 @@ sealed class Cluster : IBackplaneReceiver
     public Cluster(IBackplane backplane, Broadcaster broadcaster)
     {
         (_backplane, _broadcaster) = (backplane, broadcaster);
-        backplane.Start(this);
+        Neighbours = new Neighbours(backplane, broadcaster);
+    }
+
+    public Neighbours Neighbours { get; }
+
+    /// <summary>When the broadcast is ready for what comes.</summary>
+    public void Begin()
+    {
+        _backplane.Start(this);
+        _ = Neighbours.BeginAsync();
     }
 
     /// <summary>From now on the group is on this node, with everything that is published to it, until it was released as often as held.</summary>
@@ -99,15 +108,25 @@ sealed class Cluster : IBackplaneReceiver
         return new(null, names.Sum(name => _broadcaster.CountMembers(name, exclusions)));
     }
 
-    byte[] Encode(Message message, Exclusions? exclusions, long sharedId) =>
+    /// <summary>To a connection, or to a user: on this node at once, and on the others that have them.</summary>
+    public async ValueTask<PublishResult> SendAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var result = _broadcaster.PublishHere(message, recipients);
+        // Nobody else has a connection that is here.
+        if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
+            await Neighbours.SendAsync(recipients, Encode(message, recipients.Exclusions, 0), cancellationToken);
+        return result;
+    }
+
+    ReadOnlyMemory<byte> Encode(Message message, Exclusions? exclusions, long sharedId) =>
         new ClusterMessage(message, exclusions?.ConnectionIds ?? [], _broadcaster.Time.GetUtcNow().ToUnixTimeMilliseconds(), sharedId).Encode();
 
     public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
-        if (!_groups.TryGetValue(group, out var known)) return;
         try
         {
-            known.OnMessage(position, message, _broadcaster);
+            if (group == Neighbours.Inbox) Neighbours.OnMessage(message);
+            else if (_groups.TryGetValue(group, out var known)) known.OnMessage(position, message, _broadcaster);
         }
         catch (InvalidDataException exception)
         {
@@ -118,10 +137,28 @@ sealed class Cluster : IBackplaneReceiver
 
     public void OnLost(string group)
     {
+        if (group == Neighbours.Inbox)
+        {
+            OnInboxLost();
+            return;
+        }
+
         // No gate: the backplane may call this within one of its own.
         if (!_groups.TryRemove(group, out var lost)) return;
         _broadcaster.Log.ClusterGroupLost();
         if (lost.Group is not null) _broadcaster.Groups.Remove(lost.Group);
         lost.Break();
+    }
+
+    /// <summary>Messages for single connections may be missing, and nobody knows whose.</summary>
+    void OnInboxLost()
+    {
+        _broadcaster.Log.ClusterGroupLost();
+        _ = Neighbours.BeginAsync();
+        // Elsewhere: the registry is the app's.
+        _ = Task.Run(() =>
+        {
+            foreach (var connection in _broadcaster.Connections.Connections.OfType<Connection>()) connection.CloseLost();
+        });
     }
 }

@@ -53,6 +53,12 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(17, LogLevel.Warning, "Connection {ConnectionId} is closed with 1013, for the cluster cannot be reached: {Problem}")]
     public partial void ClusterUnreachable(string connectionId, string problem);
 
+    [LoggerMessage(18, LogLevel.Warning, "Other nodes cannot reach this one yet: {Problem}")]
+    public partial void InboxUnreachable(string problem);
+
+    [LoggerMessage(19, LogLevel.Warning, "What another node asked was done, but it could not be told: {Problem}")]
+    public partial void AnswerLost(string problem);
+
     [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
     public partial void Recovered(string connectionId);
 

@@ -49,6 +49,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Heartbeat = new Heartbeat(Groups, options, time);
         if (backplane is not null) Cluster = new Cluster(backplane, this);
         _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
+        Cluster?.Begin();
     }
 
     public BroadcastOptions Options { get; }
@@ -92,7 +93,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
             RecipientsKind.All => Cluster.PublishAsync(Groups.Everyone, message, recipients.Exclusions, cancellationToken),
             RecipientsKind.Group => Cluster.PublishAsync(recipients.Name!, message, recipients.Exclusions, cancellationToken),
             RecipientsKind.Groups => Cluster.PublishAsync(recipients.Names, message, recipients.Exclusions, cancellationToken),
-            _ => new(PublishToConnections(message, recipients)),
+            _ => Cluster.SendAsync(message, recipients, cancellationToken),
         };
     }
 
@@ -128,11 +129,12 @@ sealed class Broadcaster : IBroadcaster, IDisposable
             case RecipientsKind.Groups:
                 return Groups.Publish(recipients.Names, message, exclusions);
             default:
-                return PublishToConnections(message, recipients);
+                return PublishHere(message, recipients);
         }
     }
 
-    PublishResult PublishToConnections(Message message, Recipients recipients)
+    /// <summary>To a connection, or to a user's connections, of this node.</summary>
+    public PublishResult PublishHere(Message message, Recipients recipients)
     {
         var connections = recipients.Kind == RecipientsKind.User ? Connections.OfUser(recipients.Name!)
             : Connections.Find(recipients.Name!) is { } found ? [found] : [];
@@ -148,19 +150,21 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return Find(connectionId, cancellationToken)?.JoinAsync(group, replay) ?? default;
+        if (Find(connectionId, cancellationToken) is { } connection) return connection.JoinAsync(group, replay);
+        return Cluster?.Neighbours.JoinAsync(connectionId, group, replay, cancellationToken) ?? default;
     }
 
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection && connection.Leave(group));
+        if (Find(connectionId, cancellationToken) is { } connection) return new(connection.Leave(group));
+        return Cluster?.Neighbours.LeaveAsync(connectionId, group, cancellationToken) ?? default;
     }
 
     public ValueTask<bool> CloseAsync(string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
-        if (Find(connectionId, cancellationToken) is not { } connection) return new(false);
+        if (Find(connectionId, cancellationToken) is not { } connection) return Cluster?.Neighbours.CloseAsync(connectionId, status, reason, cancellationToken) ?? default;
         connection.Close(EndReason.ClosedByApp, status, reason);
         return new(true);
     }
@@ -193,6 +197,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
         if (!isAdded) return null;
         refusal = RefusalReason.None;
+        Cluster?.Neighbours.Add(connection);
         pump.AddConnection();
         Metrics.Connected();
         // The app may have begun to stop in between, and then nobody else would tell it.
@@ -227,6 +232,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (connection.LeaveAll() is not { } left) return;
+        Cluster?.Neighbours.Remove(connection);
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try

@@ -1,3 +1,4 @@
+using Broadcast.Middleware.Tests.Limits;
 using Broadcast.Middleware.Tests.Wire;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -66,18 +67,70 @@ public sealed class TwoNodesTests
         await using var ann = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("before", cancellationToken: TestContext.Current.CancellationToken);
 
+        await HearAsync("before", ann);
         _cluster.Forget();
 
-        await HearAsync("before", ann);
         Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
         await using var bob = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);
         await HearAsync("after", bob);
     }
 
-    Task<BroadcastApp> StartAsync() => BroadcastApp.StartAsync(
-        builder => builder.Services.AddBroadcast().AddInMemoryCluster(_cluster),
-        options: options => options.Groups["/ws"] = new() { HistoryMessages = 100 });
+    [Fact]
+    public async Task A_user_is_reached_on_every_node_and_a_connection_on_its_own()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        await using var ann = await Client.OpenAsync(one, TestUsers.As("ann"));
+        await using var annToo = await Client.OpenAsync(two, TestUsers.As("ann"));
+        await using var bob = await Client.OpenAsync(two, TestUsers.As("bob"));
+        var token = TestContext.Current.CancellationToken;
+        var ofBob = two.Registry.OfUser("bob").Single().Id;
+
+        Assert.Equal(1, (await one.Broadcaster.PublishAsync("to ann", Recipients.User("ann"), token)).LocalRecipients);
+        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to bob", Recipients.Connection(ofBob), token)).LocalRecipients);
+        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to nobody", Recipients.Connection("none"), token)).LocalRecipients);
+        await one.Broadcaster.PublishAsync("not to bob", Recipients.User("bob").Except(ofBob), token);
+        await one.Broadcaster.PublishAsync("end", cancellationToken: token);
+
+        await HearAsync("to ann", ann, annToo);
+        await HearAsync("to bob", bob);
+        await HearAsync("end", ann, annToo, bob);
+    }
+
+    [Fact]
+    public async Task A_connection_of_another_node_can_be_let_into_groups_and_closed()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
+        await using var ann = await RawClient.OpenAsync(two);
+        var id = two.Registry.Connections.Single().Id;
+        var token = TestContext.Current.CancellationToken;
+
+        Assert.True(await one.Broadcaster.JoinAsync(id, "blue", token));
+        Assert.False(await one.Broadcaster.JoinAsync(id, "blue", token));
+        Assert.Contains("MaxGroupsPerConnection", (await Assert.ThrowsAsync<InvalidOperationException>(() => one.Broadcaster.JoinAsync(id, "red", token).AsTask())).Message, StringComparison.Ordinal);
+        await one.Broadcaster.PublishAsync("blue", Recipients.Group("blue"), token);
+        await HearAsync("blue", ann);
+        Assert.True(await one.Broadcaster.LeaveAsync(id, "blue", token));
+        Assert.False(await one.Broadcaster.LeaveAsync(id, "blue", token));
+        Assert.False(await one.Broadcaster.CloseAsync("none", cancellationToken: token));
+        Assert.True(await one.Broadcaster.CloseAsync(id, System.Net.WebSockets.WebSocketCloseStatus.PolicyViolation, "enough", token));
+        var close = await ann.ReadCloseAsync();
+        Assert.Equal((1008, "enough"), (close.CloseCode, close.CloseReason));
+    }
+
+    Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? more = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
+        },
+        options: options =>
+        {
+            options.Groups["/ws"] = new() { HistoryMessages = 100 };
+            more?.Invoke(options);
+        });
 
     static async Task HearAsync(string text, params RawClient[] clients)
     {
