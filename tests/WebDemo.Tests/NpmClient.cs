@@ -14,6 +14,7 @@ namespace WebDemo.Tests;
 sealed class NpmClient : IAsyncDisposable
 {
     public const string Plain = "plain";
+    public const string Reliable = "reliable";
 
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
     static readonly string Node = Environment.GetEnvironmentVariable("NODE") ?? "node";

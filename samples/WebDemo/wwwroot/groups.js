@@ -1,4 +1,4 @@
-import { WebPubSubClient, WebPubSubJsonProtocol } from "./lib/web-pubsub-client/web-pubsub-client.min.js";
+import { WebPubSubClient } from "./lib/web-pubsub-client/web-pubsub-client.min.js";
 import { add, replaceAll } from "./log.js";
 import { nameIn, useName } from "./names.js";
 import { showStatus, socketUrl } from "./status.js";
@@ -12,7 +12,7 @@ const $ = id => document.getElementById(id);
 const [name, group, join, message] = ["name", "group", "join", "message"].map($);
 
 // Its default protocol: of a connection that is lost and comes back within half a minute, nothing is missed and nothing comes twice.
-const client = new WebPubSubClient(socketUrl(HOME), { protocol: WebPubSubJsonProtocol() });
+const client = new WebPubSubClient(socketUrl(HOME));
 
 // Of each group we are in: what was said there, what of it nobody has looked at, and where the page offers it.
 const groups = new Map();
