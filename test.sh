@@ -38,7 +38,14 @@ missing=()
 [ -x /usr/bin/chromium ] || missing+=(chromium)
 command -v curl >/dev/null || missing+=(curl)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
 install "${missing[@]}"
+
+# The published client that the tests run, exactly as package-lock.json names it.
+npm=tests/WebDemo.Tests/npm
+[ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] ||
+  npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 dotnet build Broadcast.sln --configuration Release
 dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts

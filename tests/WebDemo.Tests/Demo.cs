@@ -66,9 +66,10 @@ public sealed class Demo : IAsyncLifetime
         await _process.WaitForExitAsync(TestContext.Current.CancellationToken);
     }
 
-    public async Task<ClientWebSocket> ConnectAsync(string path)
+    public async Task<ClientWebSocket> ConnectAsync(string path, string? subprotocol = null)
     {
         var socket = new ClientWebSocket();
+        if (subprotocol is not null) socket.Options.AddSubProtocol(subprotocol);
         await socket.ConnectAsync(new UriBuilder(Url) { Scheme = "ws", Path = path }.Uri, TestContext.Current.CancellationToken);
         return socket;
     }

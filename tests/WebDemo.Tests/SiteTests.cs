@@ -10,6 +10,7 @@ public sealed class SiteTests(Demo demo, Chromium chromium) : IClassFixture<Demo
     [InlineData("Chat", "Disconnected")]
     [InlineData("Prices", "Connected")]
     [InlineData("Board", "Connected")]
+    [InlineData("Groups", "Connected")]
     public async Task From_the_start_a_card_leads_to_each_page_and_from_each_page_a_link_to_all(string name, string state)
     {
         await using var ann = await chromium.OpenPageAsync(demo.Url);
@@ -17,7 +18,7 @@ public sealed class SiteTests(Demo demo, Chromium chromium) : IClassFixture<Demo
         await Expect(ann.Page).ToHaveTitleAsync($"{name} · Broadcast");
         await Expect(ann.State).ToHaveTextAsync(state);
         var pages = ann.Page.GetByRole(AriaRole.Navigation, new() { Name = "Pages" });
-        await Expect(pages.GetByRole(AriaRole.Link)).ToHaveTextAsync(["Chat", "Prices", "Board"]);
+        await Expect(pages.GetByRole(AriaRole.Link)).ToHaveTextAsync(["Chat", "Prices", "Board", "Groups"]);
         await Expect(pages.Locator("[aria-current=page]")).ToHaveTextAsync(name);
         await ann.Page.GetByRole(AriaRole.Link, new() { Name = "Broadcast" }).ClickAsync();
         await Expect(ann.Page).ToHaveTitleAsync("Broadcast");
@@ -30,12 +31,15 @@ public sealed class SiteTests(Demo demo, Chromium chromium) : IClassFixture<Demo
     [InlineData("/prices.html", 320)]
     [InlineData("/board.html", 390)]
     [InlineData("/board.html", 320)]
+    [InlineData("/groups.html", 390)]
+    [InlineData("/groups.html", 320)]
     public async Task On_a_phone_everything_fits_the_width(string path, int width)
     {
         await using var ann = await chromium.OpenPageAsync(
             new(demo.Url, path), window: new() { ViewportSize = new() { Width = width, Height = 700 }, IsMobile = true, HasTouch = true });
         if (path == "/prices.html") await Expect(ann.Page.Locator(".tile")).ToHaveCountAsync(50);
         if (path == "/board.html") await Expect(ann.People).ToHaveCountAsync(1);
+        if (path == "/groups.html") await Expect(ann.Page.Locator(".group")).ToHaveCountAsync(1);
         var widest = await ann.Page.EvaluateAsync<double>("""
             () => Math.max(document.documentElement.scrollWidth,
               ...[...document.querySelectorAll("a, input:not([type=radio]), button, header, .card, .tile, .tile *, canvas, #paper")].map(element => element.getBoundingClientRect().right))

@@ -19,14 +19,23 @@ export function showNote(text, isProblem = false) {
   add({ note: text, isProblem });
 }
 
-// However fast messages come, the page is laid out once for each frame; and not at all while nobody sees it.
-function add(entry) {
+/** Shows these in place of all that is shown. */
+export function replaceAll(entries) {
+  list.replaceChildren();
+  [pending, lastSender, latest.hidden] = [[], null, true];
+  entries.forEach(add);
+}
+
+/** Shows a message, { data, own, time }, or what happened, { note, isProblem }. */
+export function add(entry) {
+  // However fast messages come, the page is laid out once for each frame; and not at all while nobody sees it.
   if (pending.push(entry) === 1) requestAnimationFrame(flush);
   if (pending.length > MOST) pending.splice(0, pending.length - MOST);
 }
 
 function flush() {
-  const follow = isAtEnd();
+  // What stands there while nothing has been said may be higher than a small window.
+  const follow = isAtEnd() || !list.querySelector(".message");
   list.append(...pending.map(entry => (entry.note ? note(entry) : message(entry))));
   const hasMessages = pending.some(entry => !entry.note);
   pending = [];

@@ -11,17 +11,17 @@ export function retryEarly(connection) {
   setInterval(() => showCountdown(connection), 250);
 }
 
-/** Shows in the header how a connection is. */
+/** Shows in the header how a connection is: its state; when it is tried again and how to do so at once, if that is known. */
 export function showStatus(connection) {
   document.body.dataset.state = connection.state;
   document.getElementById("state").textContent = WORDS[connection.state];
-  retry.hidden = connection.state !== "reconnecting";
+  retry.hidden = connection.state !== "reconnecting" || !connection.retryNow;
   showCountdown(connection);
 }
 
 function showCountdown({ state, retryAt }) {
   const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
-  countdown.textContent = state === "reconnecting" ? `in ${seconds} s` : "";
+  countdown.textContent = state === "reconnecting" && retryAt ? `in ${seconds} s` : "";
 }
 
 /** Why a connection ended, as a person would say it. */
