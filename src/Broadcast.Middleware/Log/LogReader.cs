@@ -154,6 +154,10 @@ sealed class LogReader(SequenceClock clock)
                 {
                     RemoveAt(i);
                 }
+                else if (cursor == _lane)
+                {
+                    cursor.Writer.Connection.OnLaneRead();
+                }
             }
 
             if (first is null || firstSequence > lastSequence)
