@@ -1,7 +1,9 @@
 namespace Broadcast.Middleware;
 
 /// <summary>That one client is told the states of one group, and how far it has been told.</summary>
-sealed class GroupStateSubscription(GroupStates owner, string group)
+/// <param name="group">The group.</param>
+/// <param name="onNews">Called from any thread, within the feed's lock, when there is something to tell.</param>
+sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onNews)
 {
     public const long Nothing = -1;
 
@@ -15,11 +17,11 @@ sealed class GroupStateSubscription(GroupStates owner, string group)
     /// <summary>The last it was told of those that were cleared: as of a snapshot, all before it. The feed's to use.</summary>
     public long ToldCleared { get; set; } = Nothing;
 
-    /// <summary>Whether there is something to tell. Its owner's to use.</summary>
+    /// <summary>Whether there is something to tell. To be used by whoever tells.</summary>
     public bool IsDue { get; set; }
 
-    /// <summary>Its owner's to use.</summary>
+    /// <summary>The same.</summary>
     public bool HasEnded { get; set; }
 
-    public void OnNews() => owner.OnNews(this);
+    public void OnNews() => onNews(this);
 }

@@ -23,8 +23,8 @@ sealed class GroupStates(Broadcaster broadcaster, Connection connection, Protoco
     bool _isBusy; // From the first news until everything has been sent and taken.
     bool _isUnread;
 
-    /// <summary>Half of what a client may be behind: other messages have to fit in too.</summary>
-    int Most => Math.Max(1, broadcaster.Options.MaxBacklogBytes / 2);
+    /// <summary>A fourth of what a client may be behind: where the last batch seems taken a moment too early, two wait, and other messages fit in too.</summary>
+    int Most => broadcaster.Options.MaxBacklogBytes / 4;
 
     /// <summary>Whether it is a JSON object of strings, which can be told.</summary>
     public static bool IsState(ReadOnlyMemory<byte> state)
@@ -74,7 +74,7 @@ sealed class GroupStates(Broadcaster broadcaster, Connection connection, Protoco
         lock (_sending)
         {
             if (_hasEnded || _subscriptions.ContainsKey(group)) return;
-            var subscription = new GroupStateSubscription(this, group);
+            var subscription = new GroupStateSubscription(group, OnNews);
             _subscriptions.Add(group, subscription);
             broadcaster.Presence.Subscribe(subscription);
         }
@@ -111,8 +111,7 @@ sealed class GroupStates(Broadcaster broadcaster, Connection connection, Protoco
         }
     }
 
-    /// <summary>From any thread, within the feed's lock.</summary>
-    public void OnNews(GroupStateSubscription subscription)
+    void OnNews(GroupStateSubscription subscription)
     {
         lock (_gate)
         {
