@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text;
 using Broadcast.Middleware.Tests.Properties;
 
@@ -56,6 +57,31 @@ public sealed class GroupStateEndTests
         Assert.Equal(0, Presences.Followed(presence));
         stage.RunUntilIdle();
     }
+
+    [Fact]
+    public async Task Restarting_does_not_wait_for_what_may_never_be_taken()
+    {
+        using var stage = new Stage();
+        var connection = Connect(stage, "/ws");
+        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await Eventually.True(() => Sent(connection) == 1);
+
+        // The pump does not run: nobody takes the first one.
+        connection.GroupStates!.Restart();
+        await Eventually.True(() => Sent(connection) == 2);
+        connection.SetState("/ws", "{}"u8.ToArray());
+        stage.RunUntilIdle();
+        await Eventually.True(() =>
+        {
+            stage.RunUntilIdle();
+            return Sent(connection) == 3;
+        });
+    }
+
+    static long Sent(Connection connection) => LaneOf(connection) is { } lane ? lane.NextOffset - 1 : 0;
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_lane")]
+    static extern ref MessageLog? LaneOf(Connection connection);
 
     static Connection Connect(Stage stage, string group) => stage.Connect(stage.Pumps[0], group, new HandSink());
 
