@@ -203,6 +203,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (connection.LeaveAll() is not { } left) return;
+        connection.GroupStates?.End();
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try
