@@ -4,7 +4,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What subscriptions leave behind.</summary>
+/// <summary>What subscriptions leave behind, and that they go on, with connections whose pumps the test drives.</summary>
 public sealed class GroupStateEndTests
 {
     static readonly JsonProtocol _protocol = new();
@@ -76,6 +76,22 @@ public sealed class GroupStateEndTests
             stage.RunUntilIdle();
             return Sent(connection) == 3;
         });
+    }
+
+    [Fact]
+    public async Task A_client_that_has_taken_a_message_before_its_sender_asks_is_sent_the_next()
+    {
+        using var stage = new Stage();
+        var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");
+        Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
+        connection.Writer.Open(new HandSink());
+        Broadcaster.Attach(connection);
+        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        for (var i = 1; i <= 3; i++)
+        {
+            await Eventually.True(() => Sent(connection) == i);
+            connection.SetState("/ws", "{}"u8.ToArray());
+        }
     }
 
     static long Sent(Connection connection) => LaneOf(connection) is { } lane ? lane.NextOffset - 1 : 0;

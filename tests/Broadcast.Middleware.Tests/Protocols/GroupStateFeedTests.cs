@@ -81,16 +81,16 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Parts_of_a_snapshot_come_to_an_end_though_many_were_forgotten_before()
+    public void Parts_of_a_snapshot_come_to_an_end_though_many_were_forgotten_meanwhile()
     {
         var (feed, subscription) = Subscribe();
+        for (var i = 0; i < 50; i++) feed.Set($"{i}", null, State(i), At(i));
         for (var i = 0; i < 1_000; i++)
         {
             feed.Set($"gone {i}", null, State(i), At(i));
             feed.Set($"gone {i}", null, default, At(i));
         }
 
-        for (var i = 0; i < 50; i++) feed.Set($"{i}", null, State(i), At(i));
         var picture = new StatePicture(Group);
         for (var i = 0; i < 50; i++)
         {
