@@ -76,7 +76,10 @@ public sealed class BroadcastOptions
     /// </summary>
     public IDictionary<string, GroupOptions> Groups { get; } = new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
 
-    /// <summary>How many groups a connection may be in, its home group included. Default 128. Range 1 to 65,536.</summary>
+    /// <summary>
+    /// How many groups a connection may be in, its home group included, and to the states of how many it may subscribe, where its protocol has
+    /// that. Default 128. Range 1 to 65,536.
+    /// </summary>
     public int MaxGroupsPerConnection { get; set; } = 128;
 
     /// <summary>

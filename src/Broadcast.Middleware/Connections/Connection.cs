@@ -28,6 +28,7 @@ sealed class Connection : IBroadcastConnection
     Authorization? _authorization;
     Exclusions? _itself;
     MessageLog? _lane;
+    GroupStates? _groupStates;
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     int _line;
@@ -103,6 +104,18 @@ sealed class Connection : IBroadcastConnection
             lock (_memberships) return [.. _memberships.Select(membership => membership.Group.Name).Where(name => name != Middleware.Groups.Everyone)];
         }
     }
+
+    /// <summary>What it is told of the states of groups' members; null if it has not asked.</summary>
+    public GroupStates? GroupStates => Volatile.Read(ref _groupStates);
+
+    /// <summary>The same, made when first needed; null if it has left for good.</summary>
+    public GroupStates? OpenGroupStates(ProtocolContext context)
+    {
+        lock (_memberships) return _hasLeft ? null : _groupStates ??= new GroupStates(_broadcaster, this, context);
+    }
+
+    /// <summary>On the pump: all it was sent alone has been taken.</summary>
+    public void OnLaneRead() => GroupStates?.OnRead();
 
     /// <summary>True, with the state of a member told to whoever watches; false if it is none.</summary>
     public bool SetState(string group, byte[] state)

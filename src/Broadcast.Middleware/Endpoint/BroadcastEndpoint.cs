@@ -137,6 +137,8 @@ sealed class BroadcastEndpoint
             Freshen(connection, context);
             if (await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token!))
             {
+                // Answers are not sent again, and news of states are no more than that.
+                connection.GroupStates?.Restart();
                 _broadcaster.Log.Recovered(connection.Id);
                 _broadcaster.Metrics.Recovered();
                 await ServeAsync(context, connection, line);

@@ -167,6 +167,10 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
                 {
                     RemoveUnlessAwaited(i);
                 }
+                else if (cursor == _lane)
+                {
+                    cursor.Writer.Connection.OnLaneRead();
+                }
             }
 
             if (first is null || firstSequence > lastSequence)

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware;
 
 /// <summary>The presence of one node: members are the registry's, states and watchers are kept here.</summary>
-/// <remarks>One gate for all: it is taken only while some group has states or watchers, and held for moments.</remarks>
+/// <remarks>One gate for all: it is taken only while some group has states, watchers or subscriptions, and held for moments.</remarks>
 sealed class Presence(Broadcaster broadcaster) : IPresence
 {
     readonly Lock _gate = new();
@@ -27,13 +27,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     public ValueTask<bool> SetStateAsync(string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        var largest = broadcaster.Options.MaxPresenceStateBytes;
-        if (state.Length > largest)
-        {
-            throw new ArgumentException(
-                $"The state has {state.Length} bytes and {nameof(BroadcastOptions.MaxPresenceStateBytes)} is {largest}: say less, or raise it.", nameof(state));
-        }
-
+        if (ProblemOf(state) is { } problem) throw new ArgumentException(problem, nameof(state));
         return new(broadcaster.Find(connectionId, cancellationToken)?.SetState(group, state.ToArray()) ?? false);
     }
 
@@ -41,6 +35,38 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     {
         GroupName.ThrowIfInvalid(group);
         return ReadAsync(group, cancellationToken);
+    }
+
+    /// <summary>Null, or what is wrong with the state and how to mend it.</summary>
+    public string? ProblemOf(ReadOnlyMemory<byte> state) => broadcaster.Options.MaxPresenceStateBytes is var largest && state.Length <= largest
+        ? null
+        : $"The state has {state.Length} bytes and {nameof(BroadcastOptions.MaxPresenceStateBytes)} is {largest}: say less, or raise it.";
+
+    /// <summary>Begins to tell a client of the states in a group, which it is told of as of now.</summary>
+    public void Subscribe(GroupStateSubscription subscription)
+    {
+        lock (_gate)
+        {
+            var followed = Follow(subscription.Group);
+            if (followed.Feed is null)
+            {
+                followed.Feed = new GroupStateFeed(subscription.Group);
+                foreach (var (id, state) in followed.States) followed.Feed.Set(id, state.UserId, state.Bytes, state.SetAt);
+            }
+
+            subscription.Feed = followed.Feed;
+            followed.Feed.Add(subscription);
+        }
+    }
+
+    public void Unsubscribe(GroupStateSubscription subscription)
+    {
+        lock (_gate)
+        {
+            var followed = _followed[subscription.Group];
+            followed.Feed!.Remove(subscription);
+            Forget(subscription.Group, followed);
+        }
     }
 
     /// <summary>After it has joined; the calls about one connection take turns.</summary>
@@ -54,10 +80,11 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     {
         lock (_gate)
         {
-            var followed = Follow(group);
-            if (state.Length > 0) followed.States[connection.Id] = state;
+            var (followed, now) = (Follow(group), broadcaster.Time.GetUtcNow());
+            if (state.Length > 0) followed.States[connection.Id] = new(connection.UserId, state, now);
             else followed.States.Remove(connection.Id);
             followed.Tell(connection.Id, new(connection.Id, connection.UserId, state));
+            followed.Feed?.Set(connection.Id, connection.UserId, state, now);
             Forget(group, followed);
         }
     }
@@ -68,7 +95,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
         lock (_gate)
         {
             if (!_followed.TryGetValue(group, out var followed)) return;
-            if (!isMember) followed.States.Remove(connection.Id);
+            if (!isMember && followed.States.Remove(connection.Id)) followed.Feed?.Set(connection.Id, connection.UserId, default, broadcaster.Time.GetUtcNow());
             followed.Tell(connection.Id, isMember ? new(connection.Id, connection.UserId, default) : null);
             Forget(group, followed);
         }
@@ -113,7 +140,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
         lock (_gate)
         {
             var states = _followed.GetValueOrDefault(group)?.States;
-            return [.. connections.Select(connection => new PresenceMember(connection.Id, connection.UserId, states?.GetValueOrDefault(connection.Id)))];
+            return [.. connections.Select(connection => new PresenceMember(connection.Id, connection.UserId, states?.GetValueOrDefault(connection.Id).Bytes))];
         }
     }
 
@@ -128,20 +155,26 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
     void Forget(string group, Followed followed)
     {
-        if (followed.Watchers.Count > 0 || followed.States.Count > 0) return;
+        // A feed without subscriptions goes no sooner: who subscribes and unsubscribes in turn would have it made again each time.
+        if (followed.Watchers.Count > 0 || followed.States.Count > 0 || followed.Feed is { HasSubscriptions: true }) return;
         _followed.Remove(group);
         Volatile.Write(ref _count, _followed.Count);
     }
 
     sealed class Followed
     {
-        public Dictionary<string, byte[]> States { get; } = new(StringComparer.Ordinal);
+        public Dictionary<string, MemberState> States { get; } = new(StringComparer.Ordinal);
 
         public List<PresenceWatcher> Watchers { get; } = [];
+
+        /// <summary>Null until a client subscribes.</summary>
+        public GroupStateFeed? Feed { get; set; }
 
         public void Tell(string connectionId, PresenceMember? member)
         {
             foreach (var watcher in Watchers) watcher.Tell(connectionId, member);
         }
     }
+
+    readonly record struct MemberState(string? UserId, byte[] Bytes, DateTimeOffset SetAt);
 }

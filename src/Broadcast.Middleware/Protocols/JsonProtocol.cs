@@ -129,6 +129,15 @@ class JsonProtocol : IBroadcastProtocol
                     if (await context.IsAllowedAsync(request.Group!, GroupOperation.Publish)) await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
                     else (error, explanation) = ("Forbidden", "This client may not publish to the group.");
                     break;
+                case JsonRequestKind.SetState:
+                    (error, explanation) = context.SetState(request.Group!, request.State);
+                    break;
+                case JsonRequestKind.SubscribeStates:
+                    (error, explanation) = await context.CheckSubscriptionAsync(request.Group!);
+                    break;
+                case JsonRequestKind.UnsubscribeStates:
+                    context.UnsubscribeFromStates(request.Group!);
+                    break;
                 default:
                     if (!await context.RaiseAsync(request.Event!, request.Data)) (error, explanation) = ("BadRequest", "Nothing in this app takes the event.");
                     break;
@@ -140,9 +149,14 @@ class JsonProtocol : IBroadcastProtocol
             throw;
         }
 
-        if (request.AckId is not { } ackId) return;
-        if (error is null) acknowledged.Add(ackId);
-        Acknowledge(context, ackId, error, explanation);
+        if (request.AckId is { } ackId)
+        {
+            if (error is null) acknowledged.Add(ackId);
+            Acknowledge(context, ackId, error, explanation);
+        }
+
+        // The answer goes first.
+        if (error is null && request.Kind == JsonRequestKind.SubscribeStates) context.SubscribeToStates(request.Group!);
     }
 
     static async ValueTask<(string?, string)> JoinAsync(ProtocolContext context, string group)
@@ -177,7 +191,8 @@ class JsonProtocol : IBroadcastProtocol
             writer.WriteEndObject();
         }));
 
-    static ReadOnlyMemory<byte> Write<T>(T what, Action<Utf8JsonWriter, T> write)
+    /// <summary>A JSON object.</summary>
+    public static ReadOnlyMemory<byte> Write<T>(T what, Action<Utf8JsonWriter, T> write)
     {
         var output = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(output, WriterOptions))

@@ -14,6 +14,9 @@ enum JsonRequestKind
     Event,
     Ping,
     SequenceAck,
+    SetState,
+    SubscribeStates,
+    UnsubscribeStates,
 }
 
 /// <summary>One message of a client of <see cref="JsonProtocol"/>.</summary>
@@ -32,6 +35,9 @@ struct JsonRequest
     public bool NoEcho { get; private set; }
 
     public Message Data { get; private set; }
+
+    /// <summary>A JSON object of strings; empty for none.</summary>
+    public ReadOnlyMemory<byte> State { get; private set; }
 
     string? DataType { get; set; }
 
@@ -60,15 +66,17 @@ struct JsonRequest
         var reader = new Utf8JsonReader(json.Span);
         if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return "A message is a JSON object.";
         var (data, dataKind, problem) = (default(ReadOnlyMemory<byte>), JsonTokenType.None, default(string));
+        var state = default(ReadOnlyMemory<byte>);
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             if (reader.ValueTextEquals("data"u8))
             {
-                reader.Read();
-                var start = (int)reader.TokenStartIndex;
-                dataKind = reader.TokenType;
-                reader.Skip();
-                data = json[start..(int)reader.BytesConsumed];
+                data = ReadValue(ref reader, json, out dataKind);
+            }
+            else if (reader.ValueTextEquals("state"u8))
+            {
+                state = ReadValue(ref reader, json, out var kind);
+                if (kind == JsonTokenType.Null) state = default;
             }
             else
             {
@@ -79,7 +87,16 @@ struct JsonRequest
         }
 
         if (reader.Read()) return "A message is one JSON object.";
-        return problem ?? CheckNames() ?? ReadData(data, dataKind);
+        return problem ?? CheckNames() ?? ReadData(data, dataKind) ?? ReadState(state);
+    }
+
+    static ReadOnlyMemory<byte> ReadValue(ref Utf8JsonReader reader, ReadOnlyMemory<byte> json, out JsonTokenType kind)
+    {
+        reader.Read();
+        var start = (int)reader.TokenStartIndex;
+        kind = reader.TokenType;
+        reader.Skip();
+        return json[start..(int)reader.BytesConsumed];
     }
 
     string? ReadProperty(ref Utf8JsonReader reader)
@@ -113,6 +130,9 @@ struct JsonRequest
                 "event" => JsonRequestKind.Event,
                 "ping" => JsonRequestKind.Ping,
                 "sequenceAck" => JsonRequestKind.SequenceAck,
+                "setGroupState" => JsonRequestKind.SetState,
+                "subscribeGroupState" => JsonRequestKind.SubscribeStates,
+                "unsubscribeGroupState" => JsonRequestKind.UnsubscribeStates,
                 _ => JsonRequestKind.Unknown,
             };
         }
@@ -150,12 +170,20 @@ struct JsonRequest
 
     readonly string? CheckNames() => Kind switch
     {
-        JsonRequestKind.Unknown => "type is one of joinGroup, leaveGroup, sendToGroup, event, sequenceAck and ping.",
-        JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send => GroupName.Problem(Group),
+        JsonRequestKind.Unknown => "type is joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState or (un)subscribeGroupState.",
+        JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send
+            or JsonRequestKind.SetState or JsonRequestKind.SubscribeStates or JsonRequestKind.UnsubscribeStates => GroupName.Problem(Group),
         JsonRequestKind.SequenceAck when SequenceId is null => "sequenceId is missing.",
         JsonRequestKind.Event when GroupName.Problem(Event) is not null => "event is a name of 1 to 255 characters, none of them a control character.",
         _ => null,
     };
+
+    string? ReadState(ReadOnlyMemory<byte> state)
+    {
+        if (Kind != JsonRequestKind.SetState) return null;
+        State = state;
+        return state.IsEmpty || GroupStates.IsState(state) ? null : "state is a JSON object whose values are all strings.";
+    }
 
     string? ReadData(ReadOnlyMemory<byte> data, JsonTokenType kind)
     {

@@ -106,6 +106,21 @@ public sealed class ProtocolContext
     public void Send(ReadOnlyMemory<byte> text) =>
         _broadcaster.Publish(new Message(text, MessageType.Text) { IsVerbatim = true }, Recipients.Connection(_connection.Id));
 
+    /// <summary>What is wrong, if a client's state in a group cannot be set.</summary>
+    internal (string?, string) SetState(string group, ReadOnlyMemory<byte> state) => GroupStates.Set(_broadcaster, _connection, group, state);
+
+    /// <summary>What is wrong, if the client cannot be told of a group's states.</summary>
+    internal async ValueTask<(string?, string)> CheckSubscriptionAsync(string group)
+    {
+        if (!_connection.IsIn(group) && !await IsAllowedAsync(group, GroupOperation.Join)) return GroupStates.NotSubscribable;
+        return _connection.OpenGroupStates(this)?.Check(group) ?? GroupStates.NotSubscribable;
+    }
+
+    /// <summary>After <see cref="CheckSubscriptionAsync"/>.</summary>
+    internal void SubscribeToStates(string group) => _connection.GroupStates?.Subscribe(group);
+
+    internal void UnsubscribeFromStates(string group) => _connection.GroupStates?.Unsubscribe(group);
+
     /// <summary>Ends the connection: the client gets what was published before, then a close frame.</summary>
     /// <inheritdoc cref="FilterContext.Close" path="/param"/>
     /// <exception cref="ArgumentException">The code may not be sent, or the reason is too long.</exception>

@@ -233,6 +233,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         if (connection.LeaveAll() is not { } left) return;
         Cluster?.Neighbours.Remove(connection);
+        connection.GroupStates?.End();
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
         try

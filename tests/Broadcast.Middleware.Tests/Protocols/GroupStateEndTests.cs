@@ -1,0 +1,108 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>What subscriptions leave behind, and that they go on, with connections whose pumps the test drives.</summary>
+public sealed class GroupStateEndTests
+{
+    static readonly JsonProtocol _protocol = new();
+
+    [Fact]
+    public async Task After_10_000_connections_that_subscribed_and_vanished_nothing_is_followed()
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        for (var i = 0; i < 10_000; i++)
+        {
+            var connection = Connect(stage, "/ws");
+            await SayAsync(stage, connection, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
+            await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+            Assert.True(Presences.Followed(presence) > 0);
+            stage.Broadcaster.Remove(connection);
+            // Nobody subscribes any more who has gone.
+            await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+            connection.GroupStates!.Subscribe("/ws");
+        }
+
+        Assert.Equal(0, Presences.Followed(presence));
+        stage.RunUntilIdle();
+    }
+
+    [Fact]
+    public void Who_left_before_it_first_subscribed_never_does()
+    {
+        using var stage = new Stage();
+        var connection = Connect(stage, "/ws");
+        var context = ContextOf(stage, connection);
+        stage.Broadcaster.Remove(connection);
+        Assert.Null(connection.OpenGroupStates(context));
+        Assert.Null(connection.GroupStates);
+        Assert.Equal(0, Presences.Followed(stage.Broadcaster.Presence));
+    }
+
+    [Fact]
+    public async Task A_group_whose_states_are_gone_is_followed_for_its_subscribers_alone()
+    {
+        using var stage = new Stage();
+        var presence = stage.Broadcaster.Presence;
+        var one = Connect(stage, "/ws");
+        var two = Connect(stage, "/ws");
+        await SayAsync(stage, two, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await SayAsync(stage, one, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
+        stage.Broadcaster.Remove(one);
+        Assert.Equal(1, Presences.Followed(presence));
+        await SayAsync(stage, two, """{"type":"unsubscribeGroupState","group":"/ws"}""");
+        Assert.Equal(0, Presences.Followed(presence));
+        stage.RunUntilIdle();
+    }
+
+    [Fact]
+    public async Task Restarting_does_not_wait_for_what_may_never_be_taken()
+    {
+        using var stage = new Stage();
+        var connection = Connect(stage, "/ws");
+        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        await Eventually.True(() => Sent(connection) == 1);
+
+        // The pump does not run: nobody takes the first one.
+        connection.GroupStates!.Restart();
+        await Eventually.True(() => Sent(connection) == 2);
+        connection.SetState("/ws", "{}"u8.ToArray());
+        stage.RunUntilIdle();
+        await Eventually.True(() =>
+        {
+            stage.RunUntilIdle();
+            return Sent(connection) == 3;
+        });
+    }
+
+    [Fact]
+    public async Task A_client_that_has_taken_a_message_before_its_sender_asks_is_sent_the_next()
+    {
+        using var stage = new Stage();
+        var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");
+        Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
+        connection.Writer.Open(new HandSink());
+        Broadcaster.Attach(connection);
+        await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
+        for (var i = 1; i <= 3; i++)
+        {
+            await Eventually.True(() => Sent(connection) == i);
+            connection.SetState("/ws", "{}"u8.ToArray());
+        }
+    }
+
+    static long Sent(Connection connection) => LaneOf(connection) is { } lane ? lane.NextOffset - 1 : 0;
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_lane")]
+    static extern ref MessageLog? LaneOf(Connection connection);
+
+    static Connection Connect(Stage stage, string group) => stage.Connect(stage.Pumps[0], group, new HandSink());
+
+    static ProtocolContext ContextOf(Stage stage, Connection connection) => new(stage.Broadcaster, connection, static _ => Task.CompletedTask);
+
+    static Task SayAsync(Stage stage, Connection connection, string message) =>
+        _protocol.ReceiveAsync(ContextOf(stage, connection), new Message(Encoding.UTF8.GetBytes(message), MessageType.Text));
+}

@@ -1,0 +1,210 @@
+using System.Text;
+using Broadcast.Middleware.Tests.Properties;
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>What subscribers are told of a group's states, however slow they are.</summary>
+public sealed class GroupStateFeedTests
+{
+    const string Group = "g";
+
+    [Fact]
+    public void Each_member_is_told_once_with_its_latest_and_what_was_set_and_cleared_unseen_is_not()
+    {
+        var (feed, subscription) = Subscribe();
+        Assert.Equal(StatePicture.Snapshot(Group), Take(feed, subscription));
+        Assert.Equal("", Take(feed, subscription));
+
+        for (var i = 1; i <= 1_000; i++) feed.Set("a", null, State(i), At(i));
+        feed.Set("b", "ann", State(1), At(1));
+        feed.Set("b", "ann", default, At(2));
+        Assert.Equal(StatePicture.Update(Group, StatePicture.Of("a", null, "{\"k\":\"1000\"}", At(1_000))), Take(feed, subscription));
+        feed.Set("b", "ann", State(2), At(3));
+        feed.Set("a", null, default, At(1_001));
+        Assert.Equal(
+            StatePicture.Update(Group, StatePicture.Of("b", "ann", "{\"k\":\"2\"}", At(3)), StatePicture.Of("a", null, null, At(1_001))),
+            Take(feed, subscription));
+        feed.Set("a", null, default, At(1_002));
+        feed.Set("c", null, default, At(1_002));
+        Assert.Equal("", Take(feed, subscription));
+    }
+
+    [Fact]
+    public void Who_has_news_to_tell_is_told_so_until_it_is_removed()
+    {
+        var feed = new GroupStateFeed(Group);
+        var news = 0;
+        var subscription = new GroupStateSubscription(Group, _ => news++);
+        feed.Add(subscription);
+        Assert.Equal((1, true), (news, feed.HasSubscriptions));
+        feed.Set("a", null, State(1), At(1));
+        Assert.Equal(2, news);
+        feed.Restart(subscription);
+        Assert.Equal(3, news);
+        feed.Remove(subscription);
+        feed.Set("a", null, State(2), At(2));
+        Assert.Equal((3, false), (news, feed.HasSubscriptions));
+    }
+
+    [Fact]
+    public void Who_is_far_behind_those_that_were_cleared_gets_a_snapshot_and_the_others_do_not()
+    {
+        const int Members = 2_000;
+        var (feed, slow) = Subscribe();
+        var quick = new GroupStateSubscription(Group, static _ => { });
+        feed.Add(quick);
+        var (told, seen) = (new StatePicture(Group), new StatePicture(Group));
+        for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
+        told.Apply(Take(feed, slow));
+        seen.Apply(Take(feed, quick));
+        Assert.Equal((Members, Members), (told.States.Count(), seen.States.Count()));
+        for (var round = 0; round < 20; round++)
+        {
+            for (var i = 0; i < Members; i++)
+            {
+                feed.Set($"{round} {i}", null, State(i), At(i));
+                feed.Set($"{round} {i}", null, default, At(i));
+                feed.Set(round == 0 ? $"{i}" : $"{round - 1} {i}", null, default, At(i));
+                if (i % 100 == 99 && Take(feed, quick) is { Length: > 0 } update) seen.Apply(update);
+            }
+        }
+
+        feed.Set("last", null, State(7), At(7));
+        told.Apply(Take(feed, slow));
+        seen.Apply(Take(feed, quick));
+        Assert.Equal([("last", "{\"k\":\"7\"}")], told.States);
+        Assert.Equal([("last", "{\"k\":\"7\"}")], seen.States);
+        Assert.Equal((2, 1), (told.Snapshots, seen.Snapshots));
+        Assert.Equal("", Take(feed, slow));
+        Assert.Equal("", Take(feed, quick));
+    }
+
+    [Fact]
+    public void Parts_of_a_snapshot_come_to_an_end_though_many_were_forgotten_meanwhile()
+    {
+        var (feed, subscription) = Subscribe();
+        for (var i = 0; i < 50; i++) feed.Set($"{i}", null, State(i), At(i));
+        for (var i = 0; i < 1_000; i++)
+        {
+            feed.Set($"gone {i}", null, State(i), At(i));
+            feed.Set($"gone {i}", null, default, At(i));
+        }
+
+        var picture = new StatePicture(Group);
+        for (var i = 0; i < 50; i++)
+        {
+            picture.Apply(feed.Take(subscription, 1, out var hasMore));
+            Assert.Equal(i < 49, hasMore);
+        }
+
+        Assert.Equal((1, 49, 50), (picture.Snapshots, picture.Updates, picture.States.Count()));
+        Assert.Equal("", Take(feed, subscription));
+    }
+
+    [Fact]
+    public void Whatever_is_set_and_cleared_in_whatever_order_and_parts_the_picture_is_what_is_set() =>
+        Gen.Select(Gen.Int[0, 9], Gen.Int[0, 5], Gen.Int[0, 400]).Array[1, 150].Sample(
+            steps =>
+            {
+                var (feed, subscription) = Subscribe();
+                var (picture, states, at) = (new StatePicture(Group), new SortedDictionary<string, (string, long)>(StringComparer.Ordinal), 0);
+                foreach (var (step, who, number) in steps)
+                {
+                    at++;
+                    switch (step)
+                    {
+                        case <= 3:
+                            feed.Set($"{who}", null, State(number), At(at));
+                            states[$"{who}"] = ($"{{\"k\":\"{number}\"}}", at);
+                            break;
+                        case <= 5:
+                            feed.Set($"{who}", null, number < 200 ? default : "away"u8.ToArray(), At(at));
+                            states.Remove($"{who}");
+                            break;
+                        case 6 when number < 40:
+                            // So many that some are forgotten.
+                            for (var i = 0; i < 300; i++)
+                            {
+                                feed.Set($"{at} {i}", null, State(i), At(at));
+                                if (i == 150 && number < 20) Look(number);
+                                feed.Set($"{at} {i}", null, default, At(at));
+                            }
+
+                            break;
+                        case 7 when number < 20:
+                            feed.Restart(subscription);
+                            break;
+                        default:
+                            Look(number);
+                            break;
+                    }
+                }
+
+                while (Look(10_000)) { }
+                Assert.Equal(states.Select(state => (state.Key, state.Value.Item1, (long)state.Value.Item2)), picture.Members.Select(member => (member.Id, member.State, member.At)));
+
+                bool Look(int most)
+                {
+                    var message = feed.Take(subscription, most, out var hasMore);
+                    if (!message.IsEmpty) picture.Apply(message);
+                    else Assert.False(hasMore);
+                    return hasMore;
+                }
+            },
+            iter: 2_000 * Effort.Factor);
+
+    [Theory]
+    [InlineData("{}", true)]
+    [InlineData("""{"a":"b","c":"","a":"d"}""", true)]
+    [InlineData(" { \"a\" : \"\\ud83d\\ude00\" } ", true)]
+    [InlineData("", false)]
+    [InlineData(" ", false)]
+    [InlineData("null", false)]
+    [InlineData("\"a\"", false)]
+    [InlineData("[\"a\"]", false)]
+    [InlineData("{", false)]
+    [InlineData("""{"a"}""", false)]
+    [InlineData("""{"a":}""", false)]
+    [InlineData("""{"a":"b",}""", false)]
+    [InlineData("""{"a":"b"}}""", false)]
+    [InlineData("""{"a":"b"} {}""", false)]
+    [InlineData("""{"a":1}""", false)]
+    [InlineData("""{"a":{}}""", false)]
+    [InlineData("""{"a":"\ud83d"}""", false)]
+    [InlineData("""{"\ude00":"b"}""", false)]
+    public void What_can_be_told_is_an_object_of_strings(string json, bool isState) =>
+        Assert.Equal(isState, GroupStates.IsState(Encoding.UTF8.GetBytes(json)));
+
+    [Fact]
+    public void Whatever_is_set_what_is_told_is_JSON() =>
+        Gen.OneOf(Gen.Byte.Array[0, 40], Gen.String["{}[]\",:\\u0dD8e1.k \n"].Select(Encoding.UTF8.GetBytes)).Sample(
+            bytes =>
+            {
+                var (feed, subscription) = Subscribe();
+                feed.Set("a", null, (byte[])[.. "{\"k\":\""u8, .. bytes, .. "\"}"u8], At(1));
+                feed.Set("b", null, bytes, At(1));
+                var message = feed.Take(subscription, 1_000, out _);
+                Assert.True(System.Text.Unicode.Utf8.IsValid(message.Span));
+                new StatePicture(Group).Apply(message);
+            },
+            iter: 10_000 * Effort.Factor);
+
+    static (GroupStateFeed, GroupStateSubscription) Subscribe()
+    {
+        var (feed, subscription) = (new GroupStateFeed(Group), new GroupStateSubscription(Group, static _ => { }));
+        feed.Add(subscription);
+        return (feed, subscription);
+    }
+
+    static string Take(GroupStateFeed feed, GroupStateSubscription subscription)
+    {
+        var message = feed.Take(subscription, int.MaxValue, out var hasMore);
+        Assert.False(hasMore);
+        return Encoding.UTF8.GetString(message.Span);
+    }
+
+    static byte[] State(int number) => Encoding.UTF8.GetBytes($"{{\"k\":\"{number}\"}}");
+
+    static DateTimeOffset At(int milliseconds) => DateTimeOffset.FromUnixTimeMilliseconds(milliseconds);
+}

@@ -1,0 +1,606 @@
+using System.Net.WebSockets;
+using System.Text;
+using Broadcast.Middleware.Tests.Diagnostics;
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>Clients that set their states in groups and subscribe to those of others, on a real server.</summary>
+public sealed class GroupStateTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_subscriber_is_told_the_states_there_are_and_then_what_changes()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<TimeProvider>(time));
+        var (ann, annId) = await OpenAsync(app, "ann");
+        var (bob, bobId) = await OpenAsync(app);
+        var (eve, eveId) = await OpenAsync(app);
+        await using var _ = ann;
+        await using var __ = bob;
+        await using var ___ = eve;
+        await DoAsync(ann, Join("g"), Set("g", """{"k":"v"}"""));
+        await DoAsync(bob, Join("g"));
+        var annAt = time.GetUtcNow();
+        time.Advance(TimeSpan.FromMilliseconds(1234));
+
+        // The answer first; who has no state is not there.
+        await JsonClient.SayAsync(eve, """{"type":"subscribeGroupState","group":"g","ackId":1}""");
+        await JsonClient.HearsAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.Of(annId, "ann", """{"k":"v"}""", annAt)));
+
+        await DoAsync(bob, Set("g", """{ "a": "\u0041\"", "é😀": "" }"""));
+        var bobAt = time.GetUtcNow();
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{ "a": "\u0041\"", "é😀": "" }""", bobAt)));
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        await DoAsync(bob, Set("g", "{}"));
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        await DoAsync(bob, Set("g", "{}"));
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
+
+        // Taken back by leaving it out, by null, by leaving the group, by vanishing.
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await DoAsync(ann, Set("g", "null"));
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+        await DoAsync(bob, Set("g", """{"b":"1"}"""));
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, """{"b":"1"}""", time.GetUtcNow())));
+        time.Advance(TimeSpan.FromMilliseconds(1));
+        await DoAsync(bob, """{"type":"leaveGroup","group":"g","ackId":0}""");
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
+        await DoAsync(ann, Set("g", """{"a":"1"}"""));
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", """{"a":"1"}""", time.GetUtcNow())));
+        ann.Reset();
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
+
+        // Its own counts too, and is gone when it comes back.
+        await DoAsync(eve, Join("g"));
+        await JsonClient.SayAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
+        await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
+        await JsonClient.SayAsync(eve, """{"type":"leaveGroup","group":"g"}""", Join("g"));
+        string[] told = [await JsonClient.ReadAsync(eve), await JsonClient.ReadAsync(eve)];
+        Assert.Equal([JsonClient.Success(0), StatePicture.Update("g", StatePicture.Of(eveId, null, null, time.GetUtcNow()))], told.Order(StringComparer.Ordinal));
+        await JsonClient.HearsNothingElseAsync(eve);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task A_state_is_presence_as_the_app_sees_it()
+    {
+        await using var app = await StartAsync();
+        var (client, id) = await OpenAsync(app, "ann");
+        await using var _ = client;
+        var presence = app.Services.GetRequiredService<IPresence>();
+        await DoAsync(client, Join("g"), Set("g", """{"k":"v"}"""));
+        var member = Assert.Single(await presence.GetMembersAsync("g", Token));
+        Assert.Equal((id, "ann", """{"k":"v"}"""), (member.ConnectionId, member.UserId, Encoding.UTF8.GetString(member.State.Span)));
+        await DoAsync(client, Set("g", "null"));
+        Assert.Equal(0, Assert.Single(await presence.GetMembersAsync("g", Token)).State.Length);
+    }
+
+    [Fact]
+    public async Task Only_members_have_states_and_of_a_limited_size()
+    {
+        await using var app = await StartAsync(options: options => options.MaxPresenceStateBytes = 20);
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, Set("g", """{"k":"v"}""", 1), Set("g", "null", 2), Join("g"));
+        await JsonClient.FailsAsync(client, 1, "Forbidden");
+        await JsonClient.FailsAsync(client, 2, "Forbidden");
+        await JsonClient.SucceedsAsync(client, 0);
+
+        await JsonClient.SayAsync(client, Set("g", """{"k":"12345678901234"}""", 3), Set("g", """{"k":"123456789012"}""", 4), Subscribe("g", 5));
+        await JsonClient.HearsAsync(
+            client,
+            """{"type":"ack","ackId":3,"success":false,"error":{"name":"BadRequest","message":"The state has 22 bytes and MaxPresenceStateBytes is 20: say less, or raise it."}}""",
+            JsonClient.Success(4), JsonClient.Success(5));
+        var picture = new StatePicture("g");
+        picture.Apply(await JsonClient.ReadAsync(client));
+        Assert.Equal("""{"k":"123456789012"}""", Assert.Single(picture.Members).State);
+
+        // What was refused, without an ackId too, has changed nothing.
+        await JsonClient.SayAsync(client, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{new string('x', 60_000)}}}"}}""");
+        await JsonClient.HearsNothingElseAsync(client);
+        Assert.Equal(20, Assert.Single(await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token)).State.Length);
+    }
+
+    [Theory]
+    [InlineData("1")]
+    [InlineData("\"text\"")]
+    [InlineData("true")]
+    [InlineData("[]")]
+    [InlineData("""["a"]""")]
+    [InlineData("""{"k":1}""")]
+    [InlineData("""{"k":null}""")]
+    [InlineData("""{"k":"v","l":true}""")]
+    [InlineData("""{"k":{"l":"v"}}""")]
+    [InlineData("""{"k":["v"]}""")]
+    [InlineData("""{"k":"\ud800"}""")]
+    [InlineData("""{"\udc00":"v"}""")]
+    public async Task A_state_is_an_object_of_strings(string state)
+    {
+        await using var app = await StartAsync();
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await DoAsync(client, Join("g"), Set("g", """{"k":"v"}"""));
+        await JsonClient.SayAsync(client, Set("g", state, 1));
+        await JsonClient.HearsAsync(
+            client,
+            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"state is a JSON object whose values are all strings."}}""");
+        Assert.Equal("""{"k":"v"}""", await StateAsync(app));
+        await JsonClient.SayAsync(client, $$"""{"type":"setGroupState","group":"g","state":{{state}}}""");
+        Assert.Equal("state is a JSON object whose values are all strings.", await JsonClient.EndsAsync(client, 1008));
+    }
+
+    [Fact]
+    public async Task A_deep_one_is_none()
+    {
+        await using var app = await StartAsync();
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, Set("g", Deep(60), 1));
+        await JsonClient.FailsAsync(client, 1, "BadRequest");
+        // What is deeper than any message may be is not read to its end.
+        await JsonClient.SayAsync(client, Set("g", Deep(5_000), 2));
+        await JsonClient.EndsAsync(client, 1008);
+
+        static string Deep(int depth) => string.Concat(Enumerable.Repeat("{\"k\":", depth)) + "\"v\"" + new string('}', depth);
+    }
+
+    [Theory]
+    [InlineData("setGroupState")]
+    [InlineData("subscribeGroupState")]
+    [InlineData("unsubscribeGroupState")]
+    public async Task A_group_has_a_name(string type)
+    {
+        await using var app = await StartAsync();
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        string[] groups = ["", "\"group\":\"\",", "\"group\":7,", "\"group\":null,", "\"group\":\"a\\nb\",", $"\"group\":\"{new string('x', 256)}\","];
+        foreach (var group in groups)
+        {
+            await JsonClient.SayAsync(client, $$"""{"type":"{{type}}",{{group}}"ackId":1}""");
+            await JsonClient.FailsAsync(client, 1, "BadRequest");
+        }
+
+        await JsonClient.HearsNothingElseAsync(client);
+        Assert.Equal(0, Followed(app));
+    }
+
+    [Fact]
+    public async Task By_default_members_may_subscribe_and_nobody_else()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        var (client, id) = await OpenAsync(app);
+        await using var _ = client;
+        await JsonClient.SayAsync(client, Subscribe("other", 1), Subscribe("other", 2), Subscribe("/ws", 3), """{"type":"subscribeGroupState","group":"other"}""");
+        await JsonClient.FailsAsync(client, 1, "Forbidden");
+        await JsonClient.FailsAsync(client, 2, "Forbidden");
+        await JsonClient.HearsAsync(client, JsonClient.Success(3), StatePicture.Snapshot("/ws"));
+        await JsonClient.HearsNothingElseAsync(client);
+        Assert.Equal(1, Followed(app));
+
+        Assert.True(await app.Broadcaster.JoinAsync(id, "other", Token));
+        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"other"}""");
+        await JsonClient.HearsAsync(client, StatePicture.Snapshot("other"));
+    }
+
+    [Fact]
+    public async Task Who_may_join_may_subscribe_without_being_a_member()
+    {
+        await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : operation == GroupOperation.Publish));
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, Subscribe("in", 1));
+        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("in"));
+        await JsonClient.SayAsync(client, Subscribe("out", 2));
+        await JsonClient.FailsAsync(client, 2, "Forbidden");
+        Assert.Equal(0, app.Registry.CountInGroup("in"));
+    }
+
+    [Fact]
+    public async Task An_authorizer_that_throws_leaves_no_subscription()
+    {
+        await using var app = await StartAsync(new Rules((_, _) => throw new InvalidOperationException("secret")));
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, Subscribe("g", 1));
+        await JsonClient.FailsAsync(client, 1, "InternalServerError");
+        await JsonClient.EndsAsync(client, 1011);
+        Assert.Equal(0, Followed(app));
+    }
+
+    [Fact]
+    public async Task Subscribing_twice_and_unsubscribing_what_is_not_subscribed_change_nothing()
+    {
+        await using var app = await StartAsync();
+        var (client, id) = await OpenAsync(app);
+        await using var _ = client;
+        await DoAsync(client, Join("g"), """{"type":"unsubscribeGroupState","group":"g","ackId":0}""");
+        await JsonClient.SayAsync(client, Subscribe("g", 1));
+        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("g"));
+        await JsonClient.SayAsync(client, Subscribe("g", 2));
+        await JsonClient.SucceedsAsync(client, 2);
+        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"1"}}""");
+        var picture = new StatePicture("g");
+        picture.Apply(StatePicture.Snapshot("g"));
+        await picture.ReadUntilAsync(client, () => picture[id] is not null);
+        await JsonClient.HearsNothingElseAsync(client);
+        Assert.Equal((1, 1), (picture.Snapshots, picture.Updates));
+    }
+
+    [Fact]
+    public async Task A_request_that_is_repeated_takes_effect_once_and_one_that_failed_may_be()
+    {
+        await using var app = await StartAsync();
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, Set("g", """{"k":"0"}""", 1), Join("g"), Set("g", """{"k":"1"}""", 1), Set("g", """{"k":"2"}""", 1));
+        await JsonClient.FailsAsync(client, 1, "Forbidden");
+        await JsonClient.SucceedsAsync(client, 0);
+        await JsonClient.SucceedsAsync(client, 1);
+        await JsonClient.FailsAsync(client, 1, "Duplicate");
+        Assert.Equal("""{"k":"1"}""", await StateAsync(app));
+
+        await JsonClient.SayAsync(client, Subscribe("g", 2));
+        await JsonClient.SucceedsAsync(client, 2);
+        await JsonClient.ReadAsync(client);
+        await JsonClient.SayAsync(client, """{"type":"unsubscribeGroupState","group":"g","ackId":3}""", Subscribe("g", 2));
+        await JsonClient.SucceedsAsync(client, 3);
+        await JsonClient.FailsAsync(client, 2, "Duplicate");
+        await JsonClient.HearsNothingElseAsync(client);
+    }
+
+    [Fact]
+    public async Task Subscriptions_are_limited_as_groups_are()
+    {
+        await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 3);
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        foreach (var group in new[] { "a", "b", "c" })
+        {
+            await JsonClient.SayAsync(client, Subscribe(group, group[0]));
+            await JsonClient.HearsAsync(client, JsonClient.Success(group[0]), StatePicture.Snapshot(group));
+        }
+
+        await JsonClient.SayAsync(client, Subscribe("d", 1), Subscribe("a", 2), """{"type":"subscribeGroupState","group":"d"}""");
+        await JsonClient.HearsAsync(
+            client,
+            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"The connection is subscribed to the states of 3 groups and MaxGroupsPerConnection allows no more: unsubscribe from one, or raise the option."}}""",
+            JsonClient.Success(2));
+        await JsonClient.HearsNothingElseAsync(client);
+        Assert.Equal(3, Followed(app));
+        await JsonClient.SayAsync(client, """{"type":"unsubscribeGroupState","group":"b"}""", Subscribe("d", 1));
+        await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("d"));
+    }
+
+    [Fact]
+    public async Task After_the_end_of_a_subscription_nothing_comes()
+    {
+        await using var app = await StartAsync();
+        var (teller, tellerId) = await OpenAsync(app);
+        var (client, _) = await OpenAsync(app);
+        var (witness, _) = await OpenAsync(app);
+        await using var __ = teller;
+        await using var ___ = client;
+        await using var ____ = witness;
+        await DoAsync(teller, Join("g"));
+        var seen = new StatePicture("g");
+        await JsonClient.SayAsync(witness, """{"type":"subscribeGroupState","group":"g"}""");
+        for (var round = 0; round < 20; round++)
+        {
+            await JsonClient.SayAsync(client, Subscribe("g", 2 * round));
+            await JsonClient.SucceedsAsync(client, 2 * round);
+            for (var i = 0; i < 10; i++) await JsonClient.SayAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{round}}} {{{i}}}"}}""");
+            await JsonClient.SayAsync(client, $$"""{"type":"unsubscribeGroupState","group":"g","ackId":{{(2 * round) + 1}}}""");
+            string message;
+            var told = new StatePicture("g");
+            while ((message = await JsonClient.ReadAsync(client)) != JsonClient.Success((2 * round) + 1)) told.Apply(message);
+            await seen.ReadUntilAsync(witness, () => seen[tellerId] == $$"""{"k":"{{round}} 9"}""");
+            await JsonClient.HearsNothingElseAsync(client);
+        }
+    }
+
+    [Fact]
+    public async Task A_state_of_the_apps_own_that_is_no_object_of_strings_counts_as_none()
+    {
+        await using var app = await StartAsync();
+        var presence = app.Services.GetRequiredService<IPresence>();
+        var (one, oneId) = await OpenAsync(app);
+        var (two, twoId) = await OpenAsync(app);
+        await using var _ = one;
+        await using var __ = two;
+        byte[][] others = [[.. "away"u8], [.. "{\"k\":1}"u8], [.. "{\"k\":\"v\"} "u8, 1], [.. "{\"k\":\""u8, 0xff, .. "\"}"u8], [.. "{\"k\":\"v\"}{}"u8], [0, 1, 2]];
+        foreach (var state in others)
+        {
+            Assert.True(await presence.SetStateAsync(oneId, "/ws", state, Token));
+            await JsonClient.SayAsync(two, Subscribe("/ws", 0));
+            await JsonClient.HearsAsync(two, JsonClient.Success(0), StatePicture.Snapshot("/ws"));
+            await JsonClient.SayAsync(two, """{"type":"unsubscribeGroupState","group":"/ws"}""", """{"type":"leaveGroup","group":"nowhere","ackId":1}""");
+            await JsonClient.ReadAsync(two);
+            await two.DisposeAsync();
+            (two, twoId) = await OpenAsync(app);
+        }
+
+        await using var last = two;
+        var picture = new StatePicture("/ws");
+        await JsonClient.SayAsync(two, """{"type":"subscribeGroupState","group":"/ws"}""");
+        picture.Apply(await JsonClient.ReadAsync(two));
+        foreach (var state in others)
+        {
+            await presence.SetStateAsync(oneId, "/ws", state, Token);
+            await presence.SetStateAsync(oneId, "/ws", " { \"k\" : \"v\" } "u8.ToArray(), Token);
+            await picture.ReadUntilAsync(two, () => picture[oneId] == """{ "k" : "v" }""");
+            await presence.SetStateAsync(oneId, "/ws", state, Token);
+            await picture.ReadUntilAsync(two, () => picture[oneId] is null);
+        }
+
+        Assert.Equal((1, 2 * others.Length), (picture.Snapshots, picture.Updates));
+        await presence.SetStateAsync(twoId, "/ws", "{\"me\":\"\"}"u8.ToArray(), Token);
+        await picture.ReadUntilAsync(two, () => picture[twoId] is not null);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Restarting_sends_every_snapshot_again()
+    {
+        await using var app = await StartAsync();
+        var (client, id) = await OpenAsync(app);
+        await using var _ = client;
+        var states = await SubscribeAsync(app, client, id, "g", "h");
+        await DoAsync(client, Join("g"));
+        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g","state":{"k":"v"}}""");
+        var (g, h) = (new StatePicture("g"), new StatePicture("h"));
+        g.Apply(StatePicture.Snapshot("g"));
+        await g.ReadUntilAsync(client, () => g[id] is not null);
+
+        for (var i = 1; i <= 5; i++)
+        {
+            states.Restart();
+            for (var j = 0; j < 2; j++)
+            {
+                var message = await JsonClient.ReadAsync(client);
+                (message.Contains("\"group\":\"g\"", StringComparison.Ordinal) ? g : h).Apply(message);
+            }
+
+            Assert.Equal((1 + i, i), (g.Snapshots, h.Snapshots));
+            Assert.Equal([(id, """{"k":"v"}""")], g.States);
+            Assert.Empty(h.States);
+        }
+
+        await JsonClient.HearsNothingElseAsync(client);
+        await JsonClient.SayAsync(client, """{"type":"setGroupState","group":"g"}""");
+        await g.ReadUntilAsync(client, () => g[id] is null);
+        Assert.Equal(6, g.Snapshots);
+    }
+
+    [Fact]
+    public async Task A_large_group_comes_in_parts_that_are_within_what_a_client_may_be_behind()
+    {
+        const int Members = 60, Backlog = 16 * 1024;
+        await using var app = await StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (4096, Backlog));
+        var members = new List<(RawClient Client, string Id)>();
+        for (var i = 0; i < Members; i++)
+        {
+            members.Add(await OpenAsync(app));
+            await DoAsync(members[i].Client, Join("g"), Set("g", $$"""{"k":"{{new string('x', 900)}}{{i}}"}"""));
+        }
+
+        var (client, _) = await OpenAsync(app);
+        await using var __ = client;
+        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"g"}""");
+        var (picture, items) = (new StatePicture("g"), 0);
+        while (picture.Members.Count() < Members)
+        {
+            var message = await JsonClient.ReadAsync(client);
+            Assert.InRange(message.Length, 1, Backlog / 2);
+            items += message.Split("connectionId").Length - 1;
+            picture.Apply(message);
+        }
+
+        Assert.Equal((1, Members), (picture.Snapshots, items));
+        await JsonClient.HearsNothingElseAsync(client);
+        foreach (var member in members) await member.Client.DisposeAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task A_slow_subscriber_is_told_the_latest_and_nobody_waits_for_it()
+    {
+        const int States = 4_000;
+        await using var app = await StartAsync(configure: Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 256 * 1024);
+        using var meters = new Meters(app);
+        var slow = await JsonClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
+        await using var _ = slow;
+        var slowId = app.Registry.Connections.Single().Id;
+        var (teller, tellerId) = await OpenAsync(app);
+        var (quick, quickId) = await OpenAsync(app);
+        await using var __ = teller;
+        await using var ___ = quick;
+        await DoAsync(teller, Join("g"));
+        await SubscribeAsync(app, slow, slowId, "g");
+        await SubscribeAsync(app, quick, quickId, "g");
+        var fillers = await Stall.FillAsync(app, meters, slowId);
+
+        var (seen, padding) = (new StatePicture("g"), new string('x', 900));
+        seen.Apply(StatePicture.Snapshot("g"));
+        var reading = seen.ReadUntilAsync(quick, () => seen[tellerId]?.EndsWith($" {States}\"}}", StringComparison.Ordinal) == true);
+        for (var i = 1; i <= States; i++)
+            await JsonClient.SayAsync(teller, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{padding}}} {{{i}}}"}}""");
+        await reading;
+
+        Assert.Equal(3, app.Registry.Count);
+        var told = new StatePicture("g");
+        told.Apply(StatePicture.Snapshot("g"));
+        for (var i = 0; i < fillers; i++) Assert.StartsWith("""{"type":"message","from":"server","dataType":"binary",""", await JsonClient.ReadAsync(slow), StringComparison.Ordinal);
+        await told.ReadUntilAsync(slow, () => told[tellerId] == seen[tellerId]);
+        Assert.InRange(told.Updates, 1, 5);
+        await JsonClient.HearsNothingElseAsync(slow);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Whoever_sets_leaves_and_subscribes_at_once_all_end_with_the_same_picture()
+    {
+        const int Tellers = 6, Rounds = 150, Subscribers = 8;
+        await using var app = await StartAsync();
+        var (marker, markerId) = await OpenAsync(app);
+        await using var _ = marker;
+        await DoAsync(marker, Join("g"));
+        var tellers = new List<(RawClient Client, string Id)>();
+        for (var i = 0; i < Tellers; i++) tellers.Add(await OpenAsync(app, i % 2 == 0 ? $"user {i}" : null));
+        var working = tellers.Select((teller, number) => Task.Run(() => TellAsync(teller.Client, number), Token)).ToArray();
+        var reading = new List<Task<StatePicture>>();
+        var subscribers = new List<RawClient>();
+        for (var i = 0; i < Subscribers; i++)
+        {
+            var (subscriber, _) = await OpenAsync(app);
+            subscribers.Add(subscriber);
+            await JsonClient.SayAsync(subscriber, """{"type":"subscribeGroupState","group":"g"}""");
+            reading.Add(ReadAsync(subscriber));
+        }
+
+        await Task.WhenAll(working);
+        await DoAsync(marker, Set("g", """{"k":"last"}"""));
+
+        var (fresh, _) = await OpenAsync(app);
+        await JsonClient.SayAsync(fresh, """{"type":"subscribeGroupState","group":"g"}""");
+        var expected = await ReadAsync(fresh);
+        Assert.Equal(0, expected.Updates);
+        var members = await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token);
+        Assert.Equal(
+            members.Where(member => member.State.Length > 0).Select(member => (member.ConnectionId, Encoding.UTF8.GetString(member.State.Span)))
+                .OrderBy(member => member.ConnectionId, StringComparer.Ordinal),
+            expected.States);
+        foreach (var picture in await Task.WhenAll(reading))
+        {
+            Assert.Equal(1, picture.Snapshots);
+            Assert.Equal(expected.Members, picture.Members);
+        }
+
+        foreach (var client in tellers.Select(teller => teller.Client).Concat(subscribers).Append(fresh)) await client.DisposeAsync();
+        LogAssert.NoErrors(app);
+
+        async Task TellAsync(RawClient client, int number)
+        {
+            var random = new Random(number);
+            for (var i = 0; i < Rounds; i++)
+            {
+                string[] requests = random.Next(4) == 0
+                    ? ["""{"type":"leaveGroup","group":"g"}"""]
+                    : ["""{"type":"joinGroup","group":"g"}""", $$$"""{"type":"setGroupState","group":"g","state":{{{(random.Next(5) == 0 ? "null" : $$"""{"k":"{{i}}"}""")}}}}"""];
+                await JsonClient.SayAsync(client, requests);
+                if (random.Next(8) == 0) await JsonClient.HearsNothingElseAsync(client);
+            }
+
+            await JsonClient.HearsNothingElseAsync(client);
+        }
+
+        async Task<StatePicture> ReadAsync(RawClient client)
+        {
+            var picture = new StatePicture("g");
+            await picture.ReadUntilAsync(client, () => picture[markerId] is not null);
+            return picture;
+        }
+    }
+
+    [Fact]
+    public async Task Who_vanishes_is_not_told_any_more_and_leaves_nothing_behind()
+    {
+        await using var app = await StartAsync();
+        for (var i = 0; i < 60; i++)
+        {
+            var (client, _) = await OpenAsync(app);
+            await DoAsync(client, Join("g"), Set("g", """{"k":"v"}"""));
+            await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"g"}""", $$"""{"type":"subscribeGroupState","group":"own {{i}}"}""");
+            if (i % 3 == 0) await JsonClient.ReadAsync(client);
+            switch (i % 4)
+            {
+                case 0:
+                    client.Reset();
+                    break;
+                case 1:
+                    client.Finish();
+                    await client.ReadEndAsync();
+                    break;
+                case 2:
+                    await client.SendAsync(ClientFrame.OfClose(WebSocketCloseStatus.NormalClosure));
+                    await client.ReadEndAsync();
+                    break;
+                default:
+                    await client.SendAsync(ClientFrame.Make(ClientFrame.Text, [0xff]));
+                    await client.ReadEndAsync();
+                    break;
+            }
+
+            await client.DisposeAsync();
+        }
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        await Eventually.True(() => Followed(app) == 0);
+        LogAssert.NoErrors(app);
+    }
+
+    static int Followed(BroadcastApp app) => Presences.Followed(((Broadcaster)app.Broadcaster).Presence);
+
+    static async Task<string> StateAsync(BroadcastApp app) =>
+        Encoding.UTF8.GetString(Assert.Single(await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token)).State.Span);
+
+    static string Join(string group) => $$"""{"type":"joinGroup","group":"{{group}}","ackId":0}""";
+
+    static string Set(string group, string state, int ackId = 0) => $$"""{"type":"setGroupState","group":"{{group}}","ackId":{{ackId}},"state":{{state}}}""";
+
+    static string Subscribe(string group, int ackId) => $$"""{"type":"subscribeGroupState","group":"{{group}}","ackId":{{ackId}}}""";
+
+    /// <summary>Says things with the ackId 0, each as if it were another one's, and hears that they took effect.</summary>
+    static async Task DoAsync(RawClient client, params string[] requests)
+    {
+        foreach (var request in requests)
+        {
+            var id = Interlocked.Increment(ref _ackId);
+            await JsonClient.SayAsync(client, request.Replace("\"ackId\":0", $"\"ackId\":{id}", StringComparison.Ordinal));
+            await JsonClient.SucceedsAsync(client, id);
+        }
+    }
+
+    static int _ackId = 1_000;
+
+    /// <summary>Subscribes to groups in which nobody has a state yet.</summary>
+    static async Task<GroupStates> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
+    {
+        foreach (var group in groups)
+        {
+            await JsonClient.SayAsync(client, $$"""{"type":"subscribeGroupState","group":"{{group}}"}""");
+            await JsonClient.HearsAsync(client, StatePicture.Snapshot(group));
+        }
+
+        return ((Connection)app.Registry.Find(id)!).GroupStates!;
+    }
+
+    static async Task<(RawClient Client, string Id)> OpenAsync(BroadcastApp app, string? user = null)
+    {
+        var client = await RawClient.ConnectAsync(app);
+        await client.HandshakeAsync("/ws", user is null ? [JsonClient.Offers()] : [JsonClient.Offers(), TestUsers.As(user)]);
+        var id = await JsonClient.IdAsync(client);
+        await client.JoinedAsync();
+        return (client, id);
+    }
+
+    static Task<BroadcastApp> StartAsync(
+        IGroupAuthorizer? rules = null, Action<BroadcastOptions>? options = null, Action<WebApplicationBuilder>? configure = null) =>
+        BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddSingleton(rules ?? Rules.AllowAll);
+                configure?.Invoke(builder);
+            },
+            options: options);
+}
