@@ -17,9 +17,12 @@ sealed class Cluster : IBackplaneReceiver
     {
         (_backplane, _broadcaster) = (backplane, broadcaster);
         Neighbours = new Neighbours(backplane, broadcaster);
+        Members = new ClusterMembers(backplane, Neighbours.Node);
     }
 
     public Neighbours Neighbours { get; }
+
+    public ClusterMembers Members { get; }
 
     /// <summary>When the broadcast is ready for what comes.</summary>
     public void Begin()

@@ -18,6 +18,8 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     readonly string _node = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
     long _lastId;
 
+    public string Node => _node;
+
     /// <summary>The group through which others reach this node.</summary>
     public string Inbox => InboxOf(_node);
 

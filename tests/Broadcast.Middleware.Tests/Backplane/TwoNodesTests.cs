@@ -120,6 +120,40 @@ public sealed class TwoNodesTests
         Assert.Equal((1008, "enough"), (close.CloseCode, close.CloseReason));
     }
 
+    [Fact]
+    public async Task Presence_knows_the_members_of_all_nodes()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        var (here, there) = (one.Services.GetRequiredService<IPresence>(), two.Services.GetRequiredService<IPresence>());
+        var token = TestContext.Current.CancellationToken;
+        await using var ann = await Client.OpenAsync(one, TestUsers.As("ann"));
+        await using var changes = there.WatchAsync("/ws", token).GetAsyncEnumerator(token);
+        await NextAsync(PresenceChangeKind.Joined, "ann", "");
+
+        await using (var bob = await Client.OpenAsync(one, TestUsers.As("bob")))
+        {
+            await NextAsync(PresenceChangeKind.Joined, "bob", "");
+            Assert.Equal(2, await there.CountAsync("/ws", token));
+            Assert.Equal(["ann", "bob"], (await there.GetMembersAsync("/ws", token)).Select(member => member.UserId).Order());
+            Assert.True(await there.SetStateAsync(one.Registry.OfUser("bob").Single().Id, "/ws", "away"u8.ToArray(), token));
+            await NextAsync(PresenceChangeKind.StateChanged, "bob", "away");
+            Assert.Equal("away"u8.ToArray(), (await there.GetMembersAsync("/ws", token)).Single(member => member.UserId == "bob").State.ToArray());
+        }
+
+        await NextAsync(PresenceChangeKind.Left, "bob", "away");
+        Assert.Equal((1, 1), (await here.CountAsync("/ws", token), await there.CountAsync("/ws", token)));
+        await one.DisposeAsync();
+        await NextAsync(PresenceChangeKind.Left, "ann", "");
+
+        async Task NextAsync(PresenceChangeKind kind, string user, string state)
+        {
+            Assert.True(await changes.MoveNextAsync());
+            var (happened, member) = changes.Current;
+            Assert.Equal((kind, user, state), (happened, member.UserId, System.Text.Encoding.UTF8.GetString(member.State.Span)));
+        }
+    }
+
     Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? more = null) => BroadcastApp.StartAsync(
         builder =>
         {
