@@ -168,7 +168,11 @@ public sealed class ReliableRecoveryTests
                 break;
             default:
                 // A ping, that is not answered.
-                for (var i = 0; i < 10; i++) _clock.Advance(TimeSpan.FromSeconds(1));
+                await Eventually.True(() =>
+                {
+                    _clock.Advance(TimeSpan.FromSeconds(1));
+                    return _clock.Waits > 0;
+                });
                 break;
         }
 
