@@ -3,7 +3,9 @@ using System.Text.Json;
 using Broadcast.Middleware.Tests.Limits;
 using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
@@ -35,8 +37,7 @@ public sealed class RecoveryRaceTests
             await _clock.WaitsAsync();
         }
 
-        var attempts = await Task.WhenAll(Enumerable.Range(0, count).Select(_ => Task.Run(() => ReliableClient.AskAsync(app, client.Id, client.Token), Token)));
-        var readings = attempts.Select(line => Task.Run(() => ReadAsync(line), Token)).ToArray();
+        var readings = Enumerable.Range(0, count).Select(_ => Task.Run(ReadAsync, Token)).ToArray();
         var published = 2;
         await Eventually.True(() =>
         {
@@ -55,17 +56,18 @@ public sealed class RecoveryRaceTests
         await JsonClient.HearsNothingElseAsync(again.Line);
         await stranger.HearsAsync("not for you");
         await JsonClient.HearsNothingElseAsync(stranger.Line);
-        foreach (var line in attempts) await line.DisposeAsync();
         LogAssert.NoErrors(app);
 
         void Publish(string text) => app.Inside().Publish(Message.FromText(text), Recipients.Connection(client.Id));
 
         // Everything from the first message on, in order, until it is refused or cut off, or has all.
-        async Task<(bool HasAll, int Messages, string? Token)> ReadAsync(RawClient line)
+        async Task<(bool HasAll, int Messages, string? Token)> ReadAsync()
         {
             var (messages, token) = (0, default(string));
             try
             {
+                // It may be cut off before it has seen the handshake's answer.
+                await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
                 while (true)
                 {
                     var frame = await line.ReadFrameAsync();
@@ -220,7 +222,81 @@ public sealed class RecoveryRaceTests
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
 
-        await client.IsRefusedAsync(app);
+        // The line itself lasts as long as the request.
+        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(line));
+        await filter.Entered;
+
+        static async Task<(int?, string)> ReadCloseAsync(RawClient line)
+        {
+            var close = await line.ReadFrameAsync();
+            return (close.CloseCode, close.CloseReason);
+        }
+    }
+
+    [Fact]
+    public async Task What_comes_late_to_cut_off_the_old_line_does_not_touch_a_request_that_has_ended()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        var connection = client.ConnectionOf(app);
+        var context = connection.HttpContext;
+        client.Lose();
+        await _clock.WaitsAsync();
+
+        // What the request of one who comes back does first. The old one ends by that.
+        Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
+        await Eventually.True(() => HasEnded(context));
+
+        connection.AbortNow();
+
+        static bool HasEnded(HttpContext context)
+        {
+            try
+            {
+                _ = context.RequestAborted;
+                return false;
+            }
+            catch (ObjectDisposedException)
+            {
+                return true;
+            }
+        }
+    }
+
+    [Fact]
+    public async Task A_logger_that_throws_does_not_leave_a_connection_behind_that_nobody_serves()
+    {
+        await using var app = await ReliableApp.StartAsync(
+            _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("has a new line")));
+        await using var client = await ReliableClient.OpenAsync(app);
+        client.Lose();
+        await _clock.WaitsAsync();
+        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
+        await _clock.WaitsAsync(2);
+
+        _clock.Expire();
+
+        await app.IsEmptyAsync();
+    }
+
+    /// <summary>Throws at what contains a text.</summary>
+    sealed class FaultyLogger(string text) : ILoggerProvider, ILogger
+    {
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (formatter(state, exception).Contains(text, StringComparison.Ordinal)) throw new InvalidOperationException("boom");
+        }
+
+        public void Dispose()
+        {
+        }
     }
 
     Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => ReliableApp.StartAsync(
