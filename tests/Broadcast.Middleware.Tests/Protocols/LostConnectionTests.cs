@@ -272,7 +272,7 @@ public sealed class LostConnectionTests
     public async Task A_goodbye_that_comes_in_the_very_moment_of_the_peers_does_not_keep_the_request()
     {
         await using var app = await StartAsync();
-        for (var i = 0; i < 200; i++)
+        for (var i = 0; i < 50; i++)
         {
             await using var client = await ReliableClient.OpenAsync(app);
             var closing = Task.Run(() => app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token).AsTask(), Token);
@@ -282,6 +282,22 @@ public sealed class LostConnectionTests
         }
 
         await app.IsEmptyAsync();
+    }
+
+    [Fact]
+    public async Task A_goodbye_that_comes_after_the_answer_to_the_peers_is_not_waited_for()
+    {
+        await using var app = await StartAsync();
+        await using var client = await ReliableClient.OpenAsync(app);
+        var writer = client.ConnectionOf(app).Writer;
+        // As the framework answers a close frame.
+        await using var frames = new FrameStream(Stream.Null) { Writer = writer };
+        await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
+        Assert.True(writer.CloseFrameSent);
+
+        await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);
+
+        await writer.Closed.WaitAsync(TimeSpan.FromSeconds(10), Token);
     }
 
     [Fact]

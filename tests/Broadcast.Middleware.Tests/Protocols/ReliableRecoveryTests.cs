@@ -189,17 +189,21 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
+        // They stand among these, that are sent again.
+        await app.PublishToAsync(Recipients.Connection(client.Id), "0");
+        await client.HearsAsync("0");
         await client.SayAsync(
             """{"type":"ping"}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
         await JsonClient.HearsAsync(client.Line, """{"type":"pong"}""");
         await client.HearsAsync("1");
         await JsonClient.SucceedsAsync(client.Line, 7);
         await JsonClient.FailsAsync(client.Line, 7, "Duplicate");
+        await app.PublishToAsync(Recipients.Connection(client.Id), "2");
         client.Lose();
 
         await using var again = await client.ComeBackAsync(app);
 
-        await again.HearsAsync("1");
+        await again.HearsAsync("0", "1", "2");
         await JsonClient.HearsNothingElseAsync(again.Line);
         // What has taken effect is known on the new line too.
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
