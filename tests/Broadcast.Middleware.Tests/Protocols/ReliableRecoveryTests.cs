@@ -331,7 +331,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task History_that_comes_first_has_ids_and_is_sent_again()
+    public async Task History_that_comes_first_has_ids()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
         await app.PublishToAsync(Recipients.Group("/ws"), "0", "1", "2");
