@@ -28,6 +28,7 @@ sealed class Connection : IBroadcastConnection
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     int _line;
+    bool _hasNoLine;
     string? _token;
     bool _hasLeft;
     bool _isBusy = true;
@@ -296,10 +297,19 @@ sealed class Connection : IBroadcastConnection
         // Not the lock that pumps take, for the same reason.
         lock (Writer)
         {
-            if (_hasEnded || line != _line) return;
+            if (_hasEnded || _hasNoLine || line != _line) return;
             _webSocket?.Abort();
             HttpContext.Abort();
         }
+    }
+
+    /// <summary>
+    /// Its line has been cut off, and there is none to cut off until <see cref="ResumeAsync"/>. The request may end as soon as another one has
+    /// claimed the connection, and its context is not touched any more by what comes late.
+    /// </summary>
+    public void Suspended()
+    {
+        lock (Writer) (_hasNoLine, _webSocket) = (true, null);
     }
 
     /// <summary>Its client has come back, on another line. Whatever was still to cut off the one before comes too late.</summary>
@@ -309,7 +319,7 @@ sealed class Connection : IBroadcastConnection
         lock (Writer)
         {
             _line++;
-            (HttpContext, _webSocket, _token) = (httpContext, webSocket, token);
+            (HttpContext, _webSocket, _token, _hasNoLine) = (httpContext, webSocket, token, false);
         }
 
         _authorization?.Dispose();

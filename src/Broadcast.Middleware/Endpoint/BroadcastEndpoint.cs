@@ -80,6 +80,14 @@ sealed class BroadcastEndpoint
                 connection.Open(line.WebSocket, line.SinkFor(connection.Writer));
                 await ConnectAsync(connection, default);
             }
+            else
+            {
+                // Here, where it ends whatever happens.
+                _broadcaster.Metrics.Recovered();
+                _broadcaster.Log.Recovered(connection.Id);
+                // Answers are not sent again, and news of states are no more than that.
+                connection.GroupStates?.Restart();
+            }
 
             closedByPeer = await new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, line).RunAsync();
             await connection.Writer.Closed;
@@ -131,27 +139,25 @@ sealed class BroadcastEndpoint
             return;
         }
 
+        var ending = Task.CompletedTask;
         var (connection, token) = await Recovery.ClaimAsync(_broadcaster, context, group);
         if (connection is not null)
         {
             Freshen(connection, context);
             if (await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token!))
             {
-                // Answers are not sent again, and news of states are no more than that.
-                connection.GroupStates?.Restart();
-                _broadcaster.Log.Recovered(connection.Id);
-                _broadcaster.Metrics.Recovered();
                 await ServeAsync(context, connection, line);
                 return;
             }
 
             // Something that it lacks is gone.
             line.Release();
-            await EndAsync(connection, null, null, null);
+            ending = EndAsync(connection, null, null, null);
         }
 
         _broadcaster.Metrics.Refused(RefusalReason.Recovery);
-        await line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time);
+        // At the same time: a filter that sees the connection go may take long, and the client is not to wait for it.
+        await Task.WhenAll(ending, line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time));
     }
 
     /// <summary>The server has a limit of its own for upgraded connections.</summary>

@@ -37,6 +37,7 @@ static class Recovery
         connection.AbortNow();
         await connection.Writer.SuspendAsync();
         line.WebSocket.Dispose();
+        connection.Suspended();
         return await connection.Session!.WaitAsync();
     }
 }

@@ -24,6 +24,9 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public bool CanKeep => maxBytes > 0;
 
+    /// <summary>Whether it has acknowledged everything that it has been sent with a number.</summary>
+    public bool OwesNothing => Newest >= Highest;
+
     public int MaxLogs => maxLogs;
 
     /// <summary>The newest message the client says it has.</summary>

@@ -228,7 +228,10 @@ sealed partial class Cursor
             }
             else
             {
-                acknowledgements.OnSent(block[to - 1].Sequence, to - from, block.CostOf(to) - block.CostOf(from));
+                // Answers take numbers too, but the client is not told them, and cannot acknowledge them.
+                var last = to;
+                while (last > from && block[last - 1].Exclusions is { IsVerbatim: true }) last--;
+                if (last > from) acknowledgements.OnSent(block[last - 1].Sequence, last - from, block.CostOf(last) - block.CostOf(from));
             }
         }
 

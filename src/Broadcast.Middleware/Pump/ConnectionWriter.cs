@@ -183,7 +183,14 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
             return control.Frame;
         }
 
-        if (_isClosing || _closeFrameSent) return default;
+        if (_closeFrameSent)
+        {
+            // A goodbye that comes too late: whoever waits for it waits no longer.
+            EndClose();
+            return default;
+        }
+
+        if (_isClosing) return default;
         if (!_opening.IsEmpty)
         {
             var opening = _opening;
