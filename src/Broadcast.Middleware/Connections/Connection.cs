@@ -27,6 +27,7 @@ sealed class Connection : IBroadcastConnection
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     int _line;
+    bool _hasNoLine;
     string? _token;
     bool _hasLeft;
     bool _isBusy = true;
@@ -283,9 +284,25 @@ sealed class Connection : IBroadcastConnection
         // Not the lock that pumps take, for the same reason.
         lock (Writer)
         {
-            if (_hasEnded || line != _line) return;
+            if (_hasEnded || _hasNoLine || line != _line) return;
             _webSocket?.Abort();
             HttpContext.Abort();
+        }
+    }
+
+    /// <summary>Cuts the line off, and lets go of it: its request may end before the connection does, and is not touched any more.</summary>
+    public void LeaveLine()
+    {
+        lock (Writer)
+        {
+            try
+            {
+                AbortNow();
+            }
+            finally
+            {
+                _hasNoLine = true;
+            }
         }
     }
 
@@ -296,6 +313,7 @@ sealed class Connection : IBroadcastConnection
         lock (Writer)
         {
             _line++;
+            _hasNoLine = false;
             (HttpContext, _webSocket, _token) = (httpContext, webSocket, token);
         }
 

@@ -97,9 +97,16 @@ sealed class BroadcastEndpoint
         }
         finally
         {
-            // Else it goes on, and belongs to another request.
-            if (line is null || !Recovery.MayWait(connection, closedByPeer, failure) || !await Recovery.WaitAsync(connection, line))
-                await EndAsync(connection, line, closedByPeer, failure);
+            var goesOn = false;
+            try
+            {
+                goesOn = line is not null && Recovery.MayWait(connection, closedByPeer, failure) && await Recovery.WaitAsync(connection, line);
+            }
+            finally
+            {
+                // Else it belongs to another request.
+                if (!goesOn) await EndAsync(connection, line, closedByPeer, failure);
+            }
         }
     }
 
@@ -134,11 +141,8 @@ sealed class BroadcastEndpoint
         var (connection, token) = await Recovery.ClaimAsync(_broadcaster, context, group);
         if (connection is not null)
         {
-            Freshen(connection, context);
-            if (await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token!))
+            if (await TryResumeAsync(context, connection, line, token!))
             {
-                _broadcaster.Log.Recovered(connection.Id);
-                _broadcaster.Metrics.Recovered();
                 await ServeAsync(context, connection, line);
                 return;
             }
@@ -150,6 +154,25 @@ sealed class BroadcastEndpoint
 
         _broadcaster.Metrics.Refused(RefusalReason.Recovery);
         await line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time);
+    }
+
+    /// <summary>False if there is something that the client lacks and cannot be sent any more.</summary>
+    async Task<bool> TryResumeAsync(HttpContext context, Connection connection, WebSocketLine line, string token)
+    {
+        try
+        {
+            Freshen(connection, context);
+            if (!await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token)) return false;
+            _broadcaster.Log.Recovered(connection.Id);
+            _broadcaster.Metrics.Recovered();
+            return true;
+        }
+        catch (Exception exception)
+        {
+            // Such as a logger that throws. Nobody else has the connection.
+            await EndAsync(connection, line, null, exception);
+            throw;
+        }
     }
 
     /// <summary>The server has a limit of its own for upgraded connections.</summary>
