@@ -160,6 +160,33 @@ public sealed class RetainedTests
         }
     }
 
+    [Fact]
+    public void What_has_been_given_up_does_not_seem_kept_again()
+    {
+        var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 2_000));
+        lock (log.Gate)
+        {
+            var bookmark = new Bookmark(log, log.End.Block, log.End.Index);
+            for (var i = 0; i < 50; i++) log.Append(ReliableClient.Numbered(i, 200), null);
+            Assert.Null(bookmark.Block);
+            bookmark.MoveTo(log.End.Block, 0);
+            Assert.Null(bookmark.Block);
+            bookmark.Release();
+        }
+    }
+
+    [Fact]
+    public void Nothing_is_kept_from_where_what_follows_is_gone()
+    {
+        var log = Make.Log(new SequenceClock(), Backlog);
+        lock (log.Gate)
+        {
+            var cursor = new Cursor(log, null!, null, new CursorOptions());
+            for (var i = 0; i < 50; i++) log.Append(ReliableClient.Numbered(i, 200), null);
+            Assert.False(cursor.TryMark());
+        }
+    }
+
     static Stage Small(int unacknowledged = 1 << 20, Action<BroadcastOptions>? configure = null) => new(maxBacklog: Backlog, configure: options =>
     {
         (options.MaxUnacknowledgedBytes, options.RecoveryTimeout) = (unacknowledged, TimeSpan.FromHours(1));
