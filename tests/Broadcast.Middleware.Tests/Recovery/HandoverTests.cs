@@ -82,6 +82,20 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
+    /// <summary>Nothing else happens that would let it look again.</summary>
+    [Fact]
+    public async Task What_was_too_much_before_the_wait_began_ends_it()
+    {
+        using var stage = new Stage(configure: options => options.MaxUnacknowledgedMessages = 1);
+        var (connection, _) = Connect(stage);
+        for (var i = 1; i <= 3; i++) stage.Broadcaster.Publish(ReliableClient.Numbered(i), Recipients.Group("/g"));
+        stage.RunUntilIdle();
+        await SuspendAsync(stage, connection);
+        var wait = connection.Session!.WaitAsync();
+        stage.RunUntilIdle();
+        Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+    }
+
     [Fact]
     public async Task The_time_ends_the_wait()
     {
