@@ -264,9 +264,10 @@ sealed class Connection : IBroadcastConnection
     {
         EndsBecause(why);
         if (Volatile.Read(ref _hasEnded) || Interlocked.Exchange(ref _isAborting, true)) return;
-        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
         // Elsewhere: it runs what the app has registered for the request's end.
         ThreadPool.UnsafeQueueUserWorkItem(static abort => abort.Connection.AbortNow(abort.Line), (Connection: this, Line: Volatile.Read(ref _line)), preferLocal: false);
+        // Last, as loggers are the app's too.
+        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
     /// <summary>The first cause counts.</summary>
@@ -303,13 +304,20 @@ sealed class Connection : IBroadcastConnection
         }
     }
 
-    /// <summary>
-    /// Its line has been cut off, and there is none to cut off until <see cref="ResumeAsync"/>. The request may end as soon as another one has
-    /// claimed the connection, and its context is not touched any more by what comes late.
-    /// </summary>
-    public void Suspended()
+    /// <summary>Cuts the line off, and lets go of it: its request may end before the connection does, and is not touched any more.</summary>
+    public void LeaveLine()
     {
-        lock (Writer) (_hasNoLine, _webSocket) = (true, null);
+        lock (Writer)
+        {
+            try
+            {
+                AbortNow();
+            }
+            finally
+            {
+                (_hasNoLine, _webSocket) = (true, null);
+            }
+        }
     }
 
     /// <summary>Its client has come back, on another line. Whatever was still to cut off the one before comes too late.</summary>
@@ -322,12 +330,14 @@ sealed class Connection : IBroadcastConnection
             (HttpContext, _webSocket, _token, _hasNoLine) = (httpContext, webSocket, token, false);
         }
 
+        // The request before may end now.
+        Session!.OnTaken();
         _authorization?.Dispose();
         _authorization = Authorization.Of(this, _broadcaster);
         Volatile.Write(ref _endReason, NotEnding);
         Volatile.Write(ref _isAborting, false);
         // Somebody who came after it may have cut off the line before.
-        if (Session!.IsClaimed) Abort(EndReason.Lost);
+        if (Session.IsClaimed) Abort(EndReason.Lost);
         return Writer.ResumeAsync(sink, ProtocolFormat.ToFrame(ReliableJsonProtocol.Reconnected(this, token).Span));
     }
 

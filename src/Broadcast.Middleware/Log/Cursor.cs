@@ -220,9 +220,16 @@ sealed partial class Cursor
         var format = _options?.Format;
         if (acknowledgements is not null && to > from)
         {
-            if (block[from].Sequence <= acknowledgements.LastSent)
+            var isLate = IsLate(block, from, acknowledgements);
+            if (block[from].Sequence <= acknowledgements.HighestSent)
             {
-                while (block[to - 1].Sequence > acknowledgements.LastSent) to--;
+                var end = from + 1;
+                while (end < to && IsLate(block, end, acknowledgements) == isLate) end++;
+                to = end;
+            }
+
+            if (isLate)
+            {
                 format = format?.Unsequenced;
                 acknowledgements.OnSentLate();
             }
@@ -241,6 +248,13 @@ sealed partial class Cursor
         // What comes from the history says nothing about the time from publish to write.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
+
+    /// <summary>
+    /// The client would take it for old: it has a lower number than one that was sent before, on this line or, unless it was itself sent on that,
+    /// on the one before.
+    /// </summary>
+    bool IsLate(Block block, int index, Acknowledgements acknowledgements) => block[index].Sequence <= (
+        block.OffsetOf(index) < (_options?.SentBefore ?? 0) ? acknowledgements.LastSent : acknowledgements.HighestSent);
 
     static bool IsShared(Block block, int index) => block[index].Exclusions is { IsShared: true };
 

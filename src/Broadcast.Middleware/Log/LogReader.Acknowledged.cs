@@ -70,6 +70,7 @@ sealed partial class LogReader
         {
             // Given up since it was looked at: what has been rewound before only sends again what the client drops.
             if (!cursor.TryRewind()) return false;
+            cursor.MoveBookmark(acknowledgements!.Newest);
         }
 
         acknowledgements!.Rewind();
