@@ -63,7 +63,8 @@ public sealed class LostConnectionTests
     [InlineData(HttpProtocols.Http2)]
     public async Task After_many_that_were_lost_and_given_up_nothing_is_left(HttpProtocols protocols)
     {
-        const int Count = 50;
+        // As many as may wait on one line of HTTP/2.
+        const int Count = 32;
         await using var app = await StartAsync(protocols: protocols);
         using var http2 = new Http2Client(app);
         for (var i = 0; i < Count; i++)
@@ -87,6 +88,25 @@ public sealed class LostConnectionTests
         await app.IsEmptyAsync();
         await Eventually.True(() => _disconnected.Count == Count);
         LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Of_many_that_are_lost_on_one_line_of_HTTP2_most_end_at_once_and_the_line_lasts()
+    {
+        await using var app = await StartAsync(protocols: HttpProtocols.Http2);
+        using var http2 = new Http2Client(app);
+        // The server ends a line on which 200 requests are over for the client and not for the server.
+        for (var i = 0; i < 300; i++)
+        {
+            var line = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
+            await JsonClient.IdAsync(line);
+            await line.DisposeAsync();
+        }
+
+        await _clock.WaitsAsync(32);
+        await Eventually.True(() => app.Registry.Count == 32);
+        var last = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
+        await JsonClient.IdAsync(last);
     }
 
     [Fact]

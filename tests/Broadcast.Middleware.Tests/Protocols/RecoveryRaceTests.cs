@@ -244,8 +244,10 @@ public sealed class RecoveryRaceTests
         client.Lose();
         await _clock.WaitsAsync();
 
-        // What the request of one who comes back does first. The old one ends by that.
+        // What the request of one who comes back does first. The old one ends when the new one is in its place, and not before.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
+        Assert.False(HasEnded(context));
+        connection.Session.OnTaken();
         await Eventually.True(() => HasEnded(context));
 
         connection.AbortNow();
