@@ -53,7 +53,7 @@ sealed class Authorization : IDisposable
                 Schedule();
                 Volatile.Write(ref _isChecking, 0);
             }
-            else
+            else if (!_ended.IsCancellationRequested)
             {
                 Expire();
             }

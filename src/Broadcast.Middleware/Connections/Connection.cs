@@ -32,6 +32,7 @@ sealed class Connection : IBroadcastConnection
     ITimer? _closeTimer;
     WebSocket? _webSocket;
     int _line;
+    bool _hasNoLine;
     string? _token;
     bool _hasLeft;
     bool _isBusy = true;
@@ -315,9 +316,10 @@ sealed class Connection : IBroadcastConnection
     {
         EndsBecause(why);
         if (Volatile.Read(ref _hasEnded) || Interlocked.Exchange(ref _isAborting, true)) return;
-        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
         // Elsewhere: it runs what the app has registered for the request's end.
         ThreadPool.UnsafeQueueUserWorkItem(static abort => abort.Connection.AbortNow(abort.Line), (Connection: this, Line: Volatile.Read(ref _line)), preferLocal: false);
+        // Last, as loggers are the app's too.
+        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
     /// <summary>The first cause counts.</summary>
@@ -348,9 +350,25 @@ sealed class Connection : IBroadcastConnection
         // Not the lock that pumps take, for the same reason.
         lock (Writer)
         {
-            if (_hasEnded || line != _line) return;
+            if (_hasEnded || _hasNoLine || line != _line) return;
             _webSocket?.Abort();
             HttpContext.Abort();
+        }
+    }
+
+    /// <summary>Cuts the line off, and lets go of it: its request may end before the connection does, and is not touched any more.</summary>
+    public void LeaveLine()
+    {
+        lock (Writer)
+        {
+            try
+            {
+                AbortNow();
+            }
+            finally
+            {
+                (_hasNoLine, _webSocket) = (true, null);
+            }
         }
     }
 
@@ -361,15 +379,17 @@ sealed class Connection : IBroadcastConnection
         lock (Writer)
         {
             _line++;
-            (HttpContext, _webSocket, _token) = (httpContext, webSocket, token);
+            (HttpContext, _webSocket, _token, _hasNoLine) = (httpContext, webSocket, token, false);
         }
 
+        // The request before may end now.
+        Session!.OnTaken();
         _authorization?.Dispose();
         _authorization = Authorization.Of(this, _broadcaster);
         Volatile.Write(ref _endReason, NotEnding);
         Volatile.Write(ref _isAborting, false);
         // Somebody who came after it may have cut off the line before.
-        if (Session!.IsClaimed) Abort(EndReason.Lost);
+        if (Session.IsClaimed) Abort(EndReason.Lost);
         return Writer.ResumeAsync(sink, ProtocolFormat.ToFrame(ReliableJsonProtocol.Reconnected(this, token).Span));
     }
 

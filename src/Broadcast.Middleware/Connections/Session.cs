@@ -20,6 +20,7 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
     string? _tokenBefore;
     TaskCompletionSource<bool>? _claim;
     TaskCompletionSource<bool>? _wait;
+    TaskCompletionSource? _taken;
     bool _hasEnded;
 
     /// <summary>What the client is told when it connects.</summary>
@@ -60,6 +61,7 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
             if (_wait is { } wait)
             {
                 _wait = null;
+                _taken = new(TaskCreationOptions.RunContinuationsAsynchronously);
                 wait.SetResult(true);
                 return newToken;
             }
@@ -85,8 +87,17 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
         }
     }
 
-    /// <summary>The line is lost. True if a client has come back, so that the connection belongs to another request now.</summary>
+    /// <summary>
+    /// The line is lost. True if a client has come back, so that the connection belongs to another request now, and has nothing of the one before.
+    /// </summary>
     public async Task<bool> WaitAsync()
+    {
+        if (!await WaitForClaimAsync()) return false;
+        await _taken!.Task;
+        return true;
+    }
+
+    async Task<bool> WaitForClaimAsync()
     {
         TaskCompletionSource<bool> wait;
         lock (_gate)
@@ -94,6 +105,7 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
             if (_claim is { } claim)
             {
                 _claim = null;
+                _taken = new(TaskCreationOptions.RunContinuationsAsynchronously);
                 return claim.TrySetResult(true);
             }
 
@@ -101,7 +113,7 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
             wait = _wait = new(TaskCreationOptions.RunContinuationsAsynchronously);
         }
 
-        if (!broadcaster.TryEnterWait()) return !TryEnd(wait) && await wait.Task;
+        if (!broadcaster.Waiting.TryEnter(connection.HttpContext, out var room)) return !TryEnd(wait) && await wait.Task;
         try
         {
             // A goodbye may have come in between, or too much have gathered.
@@ -115,9 +127,12 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
         }
         finally
         {
-            broadcaster.LeaveWait();
+            broadcaster.Waiting.Leave(room);
         }
     }
+
+    /// <summary>The claimant has put its own request in the place of the one before.</summary>
+    public void OnTaken() => _taken?.TrySetResult();
 
     /// <summary>Nobody can come back any more.</summary>
     public void GiveUp()
@@ -136,6 +151,7 @@ sealed class Session(Connection connection, Broadcaster broadcaster)
         {
             _hasEnded = true;
             _claim?.TrySetResult(false);
+            _taken?.TrySetResult();
         }
     }
 

@@ -80,6 +80,14 @@ sealed class BroadcastEndpoint
                 connection.Open(line.WebSocket, line.SinkFor(connection.Writer));
                 await ConnectAsync(connection, default);
             }
+            else
+            {
+                // Here, where it ends whatever happens.
+                _broadcaster.Metrics.Recovered();
+                _broadcaster.Log.Recovered(connection.Id);
+                // Answers are not sent again, and news of states are no more than that.
+                connection.GroupStates?.Restart();
+            }
 
             closedByPeer = await new MessageReceiver(_broadcaster, _pipeline.OnMessage, connection, line).RunAsync();
             await connection.Writer.Closed;
@@ -97,9 +105,16 @@ sealed class BroadcastEndpoint
         }
         finally
         {
-            // Else it goes on, and belongs to another request.
-            if (line is null || !Recovery.MayWait(connection, closedByPeer, failure) || !await Recovery.WaitAsync(connection, line))
-                await EndAsync(connection, line, closedByPeer, failure);
+            var goesOn = false;
+            try
+            {
+                goesOn = line is not null && Recovery.MayWait(connection, closedByPeer, failure) && await Recovery.WaitAsync(connection, line);
+            }
+            finally
+            {
+                // Else it belongs to another request.
+                if (!goesOn) await EndAsync(connection, line, closedByPeer, failure);
+            }
         }
     }
 
@@ -131,27 +146,40 @@ sealed class BroadcastEndpoint
             return;
         }
 
+        var ending = Task.CompletedTask;
         var (connection, token) = await Recovery.ClaimAsync(_broadcaster, context, group);
         if (connection is not null)
         {
-            Freshen(connection, context);
-            if (await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token!))
+            if (await TryResumeAsync(context, connection, line, token!))
             {
-                // Answers are not sent again, and news of states are no more than that.
-                connection.GroupStates?.Restart();
-                _broadcaster.Log.Recovered(connection.Id);
-                _broadcaster.Metrics.Recovered();
                 await ServeAsync(context, connection, line);
                 return;
             }
 
             // Something that it lacks is gone.
             line.Release();
-            await EndAsync(connection, null, null, null);
+            ending = EndAsync(connection, null, null, null);
         }
 
         _broadcaster.Metrics.Refused(RefusalReason.Recovery);
-        await line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time);
+        // At the same time: a filter that sees the connection go may take long, and the client is not to wait for it.
+        await Task.WhenAll(ending, line.RefuseAsync(Recovery.Refused, _broadcaster.Options.CloseTimeout, _broadcaster.Time));
+    }
+
+    /// <summary>False if there is something that the client lacks and cannot be sent any more.</summary>
+    async Task<bool> TryResumeAsync(HttpContext context, Connection connection, WebSocketLine line, string token)
+    {
+        try
+        {
+            Freshen(connection, context);
+            return await connection.ResumeAsync(context, line.WebSocket, line.SinkFor(connection.Writer), token);
+        }
+        catch (Exception exception)
+        {
+            // Such as a logger that throws. Nobody else has the connection.
+            await EndAsync(connection, line, null, exception);
+            throw;
+        }
     }
 
     /// <summary>The server has a limit of its own for upgraded connections.</summary>

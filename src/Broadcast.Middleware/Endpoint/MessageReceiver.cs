@@ -136,7 +136,7 @@ sealed class MessageReceiver(Broadcaster broadcaster, FilterDelegate<MessageCont
     async ValueTask<WebSocketCloseStatus?> AnswerCloseAsync()
     {
         // A close frame without a code is answered with 1000: the framework would write its stand-in, 1005, which must not be sent.
-        var status = _webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
+        var status = line.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
             // Its line ends. Published clients say no more than this when they find it dead, and then they come back.

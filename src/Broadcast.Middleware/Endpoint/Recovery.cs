@@ -34,7 +34,7 @@ static class Recovery
     {
         // Whoever has closed without a code waits for the answer.
         if (connection.Writer.CloseFrameSent && line.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
-        connection.AbortNow();
+        connection.LeaveLine();
         await connection.Writer.SuspendAsync();
         line.WebSocket.Dispose();
         return await connection.Session!.WaitAsync();

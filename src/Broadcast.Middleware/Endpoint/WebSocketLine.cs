@@ -19,6 +19,10 @@ sealed class WebSocketLine
     /// <summary>The server's stream; null if the server brings WebSockets of its own.</summary>
     public Stream? Upgraded => _interposer?.Upgraded;
 
+    /// <summary>What the peer has closed it with.</summary>
+    public WebSocketCloseStatus CloseStatus =>
+        _interposer is { Frames.EndsWithEmptyClose: true } ? WebSocketCloseStatus.Empty : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
+
     /// <summary>Answers the handshake.</summary>
     /// <exception cref="InvalidOperationException">The server takes no more upgraded connections.</exception>
     public static async Task<WebSocketLine> AcceptAsync(HttpContext context, BroadcastOptions options, KnownProtocol protocol)

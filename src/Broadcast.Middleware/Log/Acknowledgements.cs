@@ -24,6 +24,9 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public bool CanKeep => maxBytes > 0;
 
+    /// <summary>Whether it has acknowledged everything that it has been sent with a number.</summary>
+    public bool OwesNothing => Newest >= Highest;
+
     public int MaxLogs => maxLogs;
 
     /// <summary>The newest message the client says it has.</summary>
@@ -37,6 +40,9 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     /// <summary>The last one before the present line began.</summary>
     public long HighestBefore { get; private set; }
+
+    /// <summary>The last one in the order of numbers that the client may have by now.</summary>
+    public long HighestSent => Math.Max(LastSent, HighestBefore);
 
     /// <summary>How many messages have been sent and not acknowledged.</summary>
     public long Messages { get; set; }
@@ -67,7 +73,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     public void OnAcknowledged(long sequence) => Newest = Math.Max(Newest, sequence);
 
     /// <summary>Bookmarks are kept from where the client is now.</summary>
-    public void Keep() => (IsKept, _safeFrom) = (true, Math.Max(_safeFrom, Highest));
+    public void Keep() => (IsKept, _safeFrom, Messages, Bytes) = (true, Math.Max(_safeFrom, Highest), 0, 0);
 
     public void Lose() => (IsKept, Messages, Bytes) = (false, 0, 0);
 

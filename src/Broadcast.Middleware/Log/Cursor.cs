@@ -77,7 +77,7 @@ sealed partial class Cursor
 
             sequence = 0;
             if (next is null) return false;
-            if (next == Block.Cut || next == Block.Lost)
+            if (next.IsGap)
             {
                 HasMissed = !HasLeft;
                 IsLost = HasMissed && next == Block.Lost;
@@ -143,7 +143,7 @@ sealed partial class Cursor
         var waiting = new List<(Block, int)>();
         for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
         {
-            if (block == Block.Cut || block == Block.Lost) return null;
+            if (block.IsGap) return null;
             var count = block == end ? endIndex : block.Count;
             for (; index < count; index++)
             {
@@ -178,7 +178,7 @@ sealed partial class Cursor
         var (block, index) = (tail, Math.Max(0, count - 1));
         var to = Math.Min(block.FirstOffset + index, LeaveAt);
         var leftOut = Math.Max(0, to - Offset);
-        for (var passed = _block; passed is not null && passed != Block.Cut && passed != Block.Lost && passed.FirstOffset < to; passed = passed.Next)
+        for (var passed = _block; passed is { IsGap: false } && passed.FirstOffset < to; passed = passed.Next)
         {
             if (!passed.HasExclusions) continue;
             for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < to; i++)
@@ -227,15 +227,25 @@ sealed partial class Cursor
         var format = _options?.Format;
         if (acknowledgements is not null && to > from)
         {
-            if (block[from].Sequence <= acknowledgements.LastSent)
+            var isLate = IsLate(block, from, acknowledgements);
+            if (block[from].Sequence <= acknowledgements.HighestSent)
             {
-                while (block[to - 1].Sequence > acknowledgements.LastSent) to--;
+                var end = from + 1;
+                while (end < to && IsLate(block, end, acknowledgements) == isLate) end++;
+                to = end;
+            }
+
+            if (isLate)
+            {
                 format = format?.Unsequenced;
                 acknowledgements.OnSentLate();
             }
             else
             {
-                acknowledgements.OnSent(block[to - 1].Sequence, to - from, block.CostOf(to) - block.CostOf(from));
+                // Answers take numbers too, but the client is not told them, and cannot acknowledge them.
+                var last = to;
+                while (last > from && block[last - 1].Exclusions is { IsVerbatim: true }) last--;
+                if (last > from) acknowledgements.OnSent(block[last - 1].Sequence, last - from, block.CostOf(last) - block.CostOf(from));
             }
         }
 
@@ -245,6 +255,13 @@ sealed partial class Cursor
         // What comes from the history says nothing about the time from publish to write.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
+
+    /// <summary>
+    /// The client would take it for old: it has a lower number than one that was sent before, on this line or, unless it was itself sent on that,
+    /// on the one before.
+    /// </summary>
+    bool IsLate(Block block, int index, Acknowledgements acknowledgements) => block[index].Sequence <= (
+        block.OffsetOf(index) < (_options?.SentBefore ?? 0) ? acknowledgements.LastSent : acknowledgements.HighestSent);
 
     static bool IsShared(Block block, int index) => block[index].Exclusions is { IsShared: true };
 

@@ -21,6 +21,9 @@ sealed class CursorOptions
     /// <summary>Of what was published before this offset, only what has a sequence number is sent again.</summary>
     public long ResentBefore { get; set; }
 
+    /// <summary>What stands before this offset was sent on a line before the present one.</summary>
+    public long SentBefore { get; set; }
+
     /// <summary>What is to be sent before any message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }
 

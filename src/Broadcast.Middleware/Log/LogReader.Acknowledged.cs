@@ -34,13 +34,20 @@ sealed partial class LogReader
     /// <summary>Lets go of what need not be sent again.</summary>
     public void MoveBookmarks()
     {
-        if (acknowledgements is not { IsKept: true }) return;
+        if (acknowledgements is not { CanKeep: true }) return;
         Admit();
+        if (acknowledgements.IsKept) MoveAll();
+        // Who publishes much that is not for itself loses its place in a log that keeps no more, and has nothing to acknowledge.
+        if (acknowledgements is { IsKept: false, OwesNothing: true } && TryMarkAll()) acknowledgements.Keep();
+    }
+
+    void MoveAll()
+    {
         var (messages, bytes) = (0L, 0L);
         for (var i = _count - 1; i >= 0; i--)
         {
             var cursor = _cursors[i];
-            cursor.MoveBookmark(acknowledgements.Newest);
+            cursor.MoveBookmark(acknowledgements!.Newest);
             if (cursor.IsBookmarkLost)
             {
                 Lose();
@@ -52,7 +59,7 @@ sealed partial class LogReader
             if (cursor.HasLeft) RemoveUnlessAwaited(i);
         }
 
-        (acknowledgements.Messages, acknowledgements.Bytes) = (messages, bytes);
+        (acknowledgements!.Messages, acknowledgements.Bytes) = (messages, bytes);
     }
 
     /// <summary>Goes back to where the client has everything. False if that is not possible, and then nothing has changed.</summary>
@@ -63,6 +70,7 @@ sealed partial class LogReader
         {
             // Given up since it was looked at: what has been rewound before only sends again what the client drops.
             if (!cursor.TryRewind()) return false;
+            cursor.MoveBookmark(acknowledgements!.Newest);
         }
 
         acknowledgements!.Rewind();

@@ -185,7 +185,8 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
                 if (IsFirstCopy(sharedId, firstSequence)) run = first.Take(firstSequence, acknowledgements);
                 else first.Pass();
             }
-            else if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1), acknowledgements);
+            // A log that was left and joined again is read by two cursors, which can stand before the same message: one after the other.
+            else if (!first.IsAtShared) run = first.Take(Math.Max(firstSequence, Math.Min(newest, secondSequence - 1)), acknowledgements);
             else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence, acknowledgements);
         }
 

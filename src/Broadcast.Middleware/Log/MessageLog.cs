@@ -137,7 +137,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
         while (_behind.TryPeek(out var oldest))
         {
             var alive = oldest.Block.TryGetTarget(out var block);
-            if (alive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(oldest.LastByte) is true)) break;
+            if (alive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(block!, oldest.LastByte) is true)) break;
             if (alive) block!.Link(Block.Cut);
             _behind.Dequeue();
         }

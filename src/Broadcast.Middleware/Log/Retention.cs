@@ -15,13 +15,15 @@ sealed class Retention(long most, RetentionBudget budget)
     Block? _first;
     long _charged;
 
-    public bool Holds(long lastByteOfBlock) => _first is not null && lastByteOfBlock > _first.FirstByte;
+    /// <summary>Whether a block may not be cut off from its successor. One without messages ends where it begins.</summary>
+    public bool Holds(Block block, long lastByte) => _first is not null && (block == _first || lastByte > _first.FirstByte);
 
     public Pin Add(Block block, long endByte)
     {
         var pin = block.Pin ??= new Pin(block);
         pin.Count++;
-        if (_first is null || block.FirstOffset < _first.FirstOffset) _first = block;
+        // One without messages has its successor's offset.
+        if (_first is null || block.FirstOffset < _first.FirstOffset || block.Next == _first) _first = block;
         Charge(endByte);
         return pin;
     }

@@ -17,7 +17,6 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     readonly CancellationTokenRegistration _stopping;
     readonly ConnectionLimits _limits;
     volatile bool _isStopping;
-    int _waiting;
 
     public Broadcaster(
         string name,
@@ -42,6 +41,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Metrics = new BroadcastMetrics(meters, name, _pumps);
         Clock = new SequenceClock(() => Metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         _limits = new ConnectionLimits(options);
+        Waiting = new WaitingRoom(options.MaxLostConnections);
         Time = time;
         Log = new BroadcastLog(logger);
         Groups = new Groups(Clock, new GroupRules(options), options.MaxGroupsWithoutMembers, time);
@@ -58,6 +58,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public TimeProvider Time { get; }
     public BroadcastLog Log { get; }
     public Heartbeat Heartbeat { get; }
+    public WaitingRoom Waiting { get; }
     public Groups Groups { get; }
     public Presence Presence { get; }
     public SequenceClock Clock { get; }
@@ -207,17 +208,6 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
     public bool IsStopping => _isStopping;
 
-    /// <summary>Counts in a connection whose client may come back; false if there are as many as may be.</summary>
-    public bool TryEnterWait()
-    {
-        if (_isStopping) return false;
-        if (Interlocked.Increment(ref _waiting) <= Options.MaxLostConnections) return true;
-        LeaveWait();
-        return false;
-    }
-
-    public void LeaveWait() => Interlocked.Decrement(ref _waiting);
-
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
     public static async ValueTask<JoinResult> AttachAsync(Connection connection, Replay replay = default)
     {
@@ -309,6 +299,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     void BeginDrain()
     {
         _isStopping = true;
+        Waiting.Close();
         try
         {
             Connection[] connections = [.. Connections.Connections.OfType<Connection>()];

@@ -35,6 +35,8 @@ sealed partial class ConnectionWriter
             (_hasNoLine, _failed, _isClosing) = (true, false, false);
             Volatile.Write(ref _closeFrameSent, false);
             change.Done.SetResult(true);
+            // What it has read since the last beat, and need not be sent again, is not to count.
+            _reader.MoveBookmarks();
             Watch();
             return;
         }

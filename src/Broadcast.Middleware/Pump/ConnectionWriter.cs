@@ -135,7 +135,7 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _lineChange, null) is { } change) Change(change);
         else if (_hasNoLine) Watch();
-        else if (_failed) FailControlFrame();
+        else if (_failed) GiveUpWriting();
         else Flush();
     }
 
@@ -183,7 +183,14 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
             return control.Frame;
         }
 
-        if (_isClosing || _closeFrameSent) return default;
+        if (_closeFrameSent)
+        {
+            // A goodbye that comes too late: whoever waits for it waits no longer.
+            EndClose();
+            return default;
+        }
+
+        if (_isClosing) return default;
         if (!_opening.IsEmpty)
         {
             var opening = _opening;
@@ -339,8 +346,7 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         _failed = true;
         // One that can come back goes on to read.
         if (connection.Session is null) _reader.Close();
-        FailControlFrame();
-        EndClose();
+        GiveUpWriting();
         try
         {
             connection.Abort(EndReason.Lost, error);
@@ -349,6 +355,13 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         {
             // A logger that throws, again.
         }
+    }
+
+    /// <summary>Nothing goes out any more on this line: whoever waits for that is told.</summary>
+    void GiveUpWriting()
+    {
+        FailControlFrame();
+        EndClose();
     }
 
     void FailControlFrame()
@@ -362,8 +375,7 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
     {
         _reader.Close();
         if (_isWriting) return;
-        FailControlFrame();
-        EndClose();
+        GiveUpWriting();
         detached.TrySetResult();
     }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Broadcast.Middleware;
 
 /// <summary>
@@ -9,8 +11,11 @@ namespace Broadcast.Middleware;
 /// </remarks>
 sealed class FrameStream(Stream inner) : Stream
 {
+    const int EmptyClose = 0x8880, CloseWithCode = 0x8882;
+
     TaskCompletionSource? _write;
     int _reads;
+    ulong _last; // Eight bytes.
 
     /// <summary>Whom the stream belongs to; until it belongs to one, frames go out by themselves.</summary>
     public ConnectionWriter? Writer { get; set; }
@@ -42,7 +47,22 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        return inner.ReadAsync(buffer, cancellationToken);
+        // Only where it matters: what waits for a read costs memory for as long as the connection is idle.
+        return Writer is { Connection.Session: not null } ? ReadAndNoteAsync(buffer, cancellationToken) : inner.ReadAsync(buffer, cancellationToken);
+    }
+
+    /// <summary>
+    /// Whether what was read last is a close frame without a code, which the framework takes for one with 1000: two bytes and the masking key.
+    /// One with a code, and no reason, has two bytes more.
+    /// </summary>
+    public bool EndsWithEmptyClose => ((_last >> 32) & 0xFFFF) == EmptyClose && _last >> 48 != CloseWithCode;
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
+    async ValueTask<int> ReadAndNoteAsync(Memory<byte> buffer, CancellationToken cancellationToken)
+    {
+        var read = await inner.ReadAsync(buffer, cancellationToken);
+        foreach (var next in buffer.Span[Math.Max(0, read - sizeof(ulong))..read]) _last = (_last << 8) | next;
+        return read;
     }
 
     // WriteAsync has flushed.

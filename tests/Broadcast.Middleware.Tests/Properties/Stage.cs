@@ -22,17 +22,17 @@ sealed class Stage : IDisposable
     public Broadcaster Broadcaster { get; }
 
     /// <summary>What <see cref="Broadcaster.Admit"/> does, but on a pump of the test's choice.</summary>
-    public Connection Admit(HandPump pump, string homeGroup, FakeRequest? request = null)
+    public Connection Admit(HandPump pump, string homeGroup, FakeRequest? request = null, KnownProtocol? protocol = null)
     {
-        var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup);
+        var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
         Assert.True(Broadcaster.Connections.TryAdd(connection));
         pump.Pump.AddConnection();
         return connection;
     }
 
-    public Connection Connect(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null)
+    public Connection Connect(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null, KnownProtocol? protocol = null)
     {
-        var connection = Admit(pump, homeGroup, request);
+        var connection = Admit(pump, homeGroup, request, protocol);
         connection.Writer.Open(sink);
         Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         return connection;

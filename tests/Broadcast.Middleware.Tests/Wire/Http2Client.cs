@@ -30,14 +30,21 @@ sealed class Http2Client : IDisposable
     /// <summary>With every byte of the WebSocket in one's own hands; in its group when the task ends.</summary>
     public async Task<RawClient> OpenRawAsync(string path = "/ws")
     {
+        var client = await HandshakeAsync(path);
+        await client.JoinedAsync();
+        return client;
+    }
+
+    /// <summary>The same, but nothing has been read: what the handshake's answer promises comes first.</summary>
+    public async Task<RawClient> HandshakeAsync(string path, string? subprotocol = null)
+    {
         var request = Request(HttpMethod.Connect, path);
         request.Headers.Protocol = "websocket";
         request.Headers.Add("Sec-WebSocket-Version", "13");
+        if (subprotocol is not null) request.Headers.Add("Sec-WebSocket-Protocol", subprotocol);
         var response = await _invoker.SendAsync(request, TestContext.Current.CancellationToken);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
-        var client = new RawClient(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
-        await client.JoinedAsync();
-        return client;
+        return new RawClient(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
     }
 
     public Task<HttpResponseMessage> GetAsync(string path = "/ws", params (string Name, string Value)[] headers)

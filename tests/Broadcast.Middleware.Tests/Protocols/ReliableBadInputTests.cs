@@ -1,0 +1,258 @@
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Wire;
+using Microsoft.AspNetCore.Builder;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>What clients of the reliable protocol should not send.</summary>
+public sealed class ReliableBadInputTests
+{
+    readonly RecoveryClock _clock = new();
+
+    [Theory]
+    [InlineData("9223372036854775808")]
+    [InlineData("18446744073709551615")]
+    [InlineData("9223372036854775807")]
+    [InlineData("2")]
+    public async Task An_acknowledgement_of_what_was_never_sent_ends_it_for_good(string id)
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1");
+        await client.HearsAsync("1");
+
+        await client.SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
+
+        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Line, 1008), StringComparison.Ordinal);
+        await app.IsEmptyAsync();
+        await client.IsRefusedAsync(app);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task A_message_that_another_client_has_cannot_be_acknowledged()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var other = await ReliableClient.OpenAsync(app);
+        await app.PublishToAsync(Recipients.Connection(other.Id), "secret");
+        await other.HearsAsync("secret");
+        await client.AcknowledgeAsync(other.LastId);
+        await JsonClient.EndsAsync(client.Line, 1008);
+
+        await using var again = await other.ComeBackAsync(app);
+        await again.HearsAsync("secret");
+    }
+
+    [Fact]
+    public async Task Numbers_of_others_below_its_own_acknowledge_what_is_below_them()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var other = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1");
+        await app.PublishToAsync(Recipients.Connection(other.Id), "2");
+        await app.PublishAsync("3");
+        await client.HearsAsync("1", "3");
+
+        await client.AcknowledgedAsync(app, client.LastId - 1);
+
+        await using var again = await client.ComeBackAsync(app);
+        await again.HearsAsync("3");
+    }
+
+    [Theory]
+    [InlineData("-1")]
+    [InlineData("1.5")]
+    [InlineData("1e3")]
+    [InlineData("18446744073709551616")]
+    [InlineData("\"1\"")]
+    [InlineData("null")]
+    [InlineData("[1]")]
+    [InlineData("{}")]
+    [InlineData(null)]
+    public async Task A_sequenceId_that_is_no_whole_number_is_told_to_who_asks_for_an_answer_and_ends_others(string? value)
+    {
+        var id = value is null ? "" : $",\"sequenceId\":{value}";
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var asking = await ReliableClient.OpenAsync(app);
+        await using var other = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1");
+        foreach (var client in new[] { asking, other }) await client.HearsAsync("1");
+
+        await asking.SayAsync($$"""{"type":"sequenceAck","ackId":5{{id}}}""");
+        await other.SayAsync($$"""{"type":"sequenceAck"{{id}}}""");
+
+        await JsonClient.FailsAsync(asking.Line, 5, "BadRequest");
+        await JsonClient.EndsAsync(other.Line, 1008);
+        await other.IsRefusedAsync(app);
+        // And nothing was acknowledged by it.
+        await using var again = await asking.ComeBackAsync(app);
+        await again.HearsAsync("1");
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{")]
+    [InlineData("""{"type":"sequenceAck","sequenceId":}""")]
+    [InlineData("""{"type":"unknown"}""")]
+    [InlineData("""{"type":"sequenceack","sequenceId":1}""")]
+    [InlineData("""{"sequenceId":1}""")]
+    [InlineData("deep")]
+    [InlineData("deep ack")]
+    public async Task What_is_no_request_ends_it_for_good_and_nobody_else(string text)
+    {
+        if (text == "deep") text = new string('[', 10_000) + new string(']', 10_000);
+        if (text == "deep ack") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var other = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1");
+        await client.HearsAsync("1");
+
+        await client.SayAsync(text);
+
+        await JsonClient.EndsAsync(client.Line, 1008);
+        await Eventually.True(() => app.Registry.Count == 1);
+        await client.IsRefusedAsync(app);
+        await other.HearsAsync("1");
+        await JsonClient.HearsNothingElseAsync(other.Line);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task An_unknown_type_with_an_ackId_is_answered()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await client.SayAsync("""{"type":"unknown","ackId":1}""");
+        await JsonClient.FailsAsync(client.Line, 1, "BadRequest");
+    }
+
+    [Fact]
+    public async Task A_binary_message_ends_it_for_good()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
+        await JsonClient.EndsAsync(client.Line, 1003);
+        await client.IsRefusedAsync(app);
+    }
+
+    [Theory]
+    [InlineData("no token")]
+    [InlineData("an empty token")]
+    [InlineData("a token twice")]
+    [InlineData("two tokens")]
+    [InlineData("a huge token")]
+    [InlineData("a token with strange characters")]
+    [InlineData("a token cut short")]
+    [InlineData("a token with something behind it")]
+    [InlineData("another connection's token")]
+    [InlineData("another connection")]
+    [InlineData("an unknown connection")]
+    [InlineData("an empty id")]
+    [InlineData("an id twice")]
+    [InlineData("a huge id")]
+    [InlineData("another URL")]
+    [InlineData("another user")]
+    [InlineData("nobody")]
+    [InlineData("a raw connection")]
+    [InlineData("a plain connection")]
+    public async Task Who_has_not_all_that_belongs_together_is_refused_and_disturbs_nobody(string what)
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, map: app =>
+        {
+            app.MapBroadcast("/ws");
+            app.MapBroadcast("/other");
+        });
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        await using var other = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        await using var raw = await Client.OpenAsync(app, TestUsers.As("ann"));
+        var rawId = app.Registry.Connections.Single(connection => connection.Id != client.Id && connection.Id != other.Id).Id;
+        await using var plain = await JsonClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        var plainId = app.Registry.Connections.Single(connection => connection.Id != client.Id && connection.Id != other.Id && connection.Id != rawId).Id;
+        await app.PublishToAsync(Recipients.Connection(client.Id), "secret");
+        await client.HearsAsync("secret");
+        var (id, token, path, user) = (client.Id, client.Token, "/ws", "ann");
+        switch (what)
+        {
+            case "no token": token = null; break;
+            case "an empty token": token = ""; break;
+            case "a token twice": token += "&awps_reconnection_token=" + token; break;
+            case "two tokens": token += "&awps_reconnection_token=x"; break;
+            case "a huge token": token = new string('x', 7000); break;
+            case "a token with strange characters": token = "%00%ff%F0%9F%98%80%0d%0a"; break;
+            case "a token cut short": token = token![..^1]; break;
+            case "a token with something behind it": token += "A"; break;
+            case "another connection's token": token = other.Token; break;
+            case "another connection": id = other.Id; break;
+            case "an unknown connection": id = "AAAAAAAAAAAAAAAAAAAAAA"; break;
+            case "an empty id": id = ""; break;
+            case "an id twice": id += "&awps_connection_id=" + id; break;
+            case "a huge id": id = new string('x', 7000); break;
+            case "another URL": path = "/other"; break;
+            case "another user": user = "bob"; break;
+            case "nobody": user = null; break;
+            case "a raw connection": id = rawId; break;
+            case "a plain connection": id = plainId; break;
+            default: throw new ArgumentOutOfRangeException(nameof(what));
+        }
+
+        await using var line = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
+        await ReliableClient.IsRefusedAsync(line);
+
+        // The old line is still there, and its client can come back.
+        await JsonClient.HearsNothingElseAsync(client.Line);
+        foreach (var each in new[] { client, other })
+        {
+            each.Lose();
+            await using var again = await each.ComeBackAsync(app);
+            if (each == client) await again.HearsAsync("secret");
+            await JsonClient.HearsNothingElseAsync(again.Line);
+        }
+
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task A_request_line_that_is_too_long_is_the_servers_to_refuse()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var line = await RawClient.ConnectAsync(app);
+        var answer = await line.HandshakeAsync(
+            $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={new string('x', 100_000)}", JsonClient.Offers(ReliableClient.Subprotocol));
+        Assert.Equal(414, answer.Status);
+        await JsonClient.HearsNothingElseAsync(client.Line);
+    }
+
+    [Fact]
+    public async Task A_token_without_a_connection_asks_for_a_new_one()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var line = await ReliableClient.AskAsync(app, null, client.Token);
+        Assert.NotEqual(client.Id, await JsonClient.IdAsync(line));
+        Assert.Equal(2, app.Registry.Count);
+    }
+
+    [Fact]
+    public async Task Who_is_refused_and_does_not_answer_is_cut_off_in_time()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
+        await using var line = await ReliableClient.AskAsync(app, "unknown", "unknown");
+        Assert.Equal(1008, (await line.ReadFrameAsync()).CloseCode);
+        // It goes on to talk.
+        await line.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
+
+        var end = line.ReadEndAsync();
+        await Eventually.True(() =>
+        {
+            _clock.Advance(TimeSpan.FromSeconds(1));
+            return end.IsCompleted;
+        });
+        await end;
+        LogAssert.NoErrors(app);
+    }
+}

@@ -1,0 +1,161 @@
+using System.Text.Json;
+using Broadcast.Middleware.Tests.Wire;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>
+/// A client of the reliable protocol on one line: what it was told when it connected, and the last id it has had. It fails where an id is
+/// not above the one before.
+/// </summary>
+sealed class ReliableClient : IAsyncDisposable
+{
+    public const string Subprotocol = "json.reliable.webpubsub.azure.v1";
+
+    public const string Refused = "There is no such connection to come back to, not for this user, or not any more: connect afresh.";
+
+    readonly (string Name, string? Value)[] _headers;
+
+    ReliableClient(RawClient line, string path, long lastId, (string Name, string? Value)[] headers) =>
+        (Line, Path, LastId, _headers) = (line, path, lastId, headers);
+
+    public RawClient Line { get; }
+
+    public string Path { get; }
+
+    public string Id { get; private set; } = "";
+
+    /// <summary>Null if it was given none.</summary>
+    public string? Token { get; private set; }
+
+    /// <summary>The last id on this line; what it had before does not count.</summary>
+    public long LastId { get; private set; }
+
+    /// <summary>Connects, and is in its group when the task ends.</summary>
+    public static async Task<ReliableClient> OpenAsync(
+        BroadcastApp app, string path = "/ws", int? receiveBuffer = null, params (string Name, string? Value)[] headers)
+    {
+        var client = new ReliableClient(await HandshakeAsync(app, path, receiveBuffer, headers), path, 0, headers);
+        await client.ReadConnectedAsync();
+        await client.Line.JoinedAsync();
+        return client;
+    }
+
+    /// <summary>A line that asks for a connection, and whose handshake is answered.</summary>
+    public static Task<RawClient> AskAsync(
+        BroadcastApp app, string? id, string? token, string path = "/ws", params (string Name, string? Value)[] headers)
+    {
+        string?[] query = [id is null ? null : "awps_connection_id=" + id, token is null ? null : "awps_reconnection_token=" + token];
+        return HandshakeAsync(app, $"{path}?{string.Join('&', query.OfType<string>())}", null, headers);
+    }
+
+    /// <summary>Comes back on another line, with what it was told on this one.</summary>
+    /// <param name="app">Where to.</param>
+    /// <param name="token">In place of the newest one.</param>
+    public async Task<ReliableClient> ComeBackAsync(BroadcastApp app, string? token = null) =>
+        await ComeBackAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
+
+    /// <summary>The same on a line whose handshake has been answered.</summary>
+    public async Task<ReliableClient> ComeBackAsync(RawClient line)
+    {
+        var client = new ReliableClient(line, Path, 0, _headers);
+        await client.ReadConnectedAsync();
+        Assert.Equal(Id, client.Id);
+        Assert.NotEqual(Token, client.Token);
+        return client;
+    }
+
+    /// <summary>Its line is refused: nothing but a close frame with 1008.</summary>
+    public static async Task IsRefusedAsync(RawClient line)
+    {
+        var close = await line.ReadFrameAsync();
+        Assert.True(close.Opcode == ClientFrame.Close, close.Text);
+        Assert.Equal((1008, Refused), (close.CloseCode, close.CloseReason));
+        await line.SendAsync(ClientFrame.OfClose(1008));
+        await line.ReadEndAsync();
+    }
+
+    public async Task IsRefusedAsync(BroadcastApp app, string? token = null)
+    {
+        await using var line = await AskAsync(app, Id, token ?? Token, Path, _headers);
+        await IsRefusedAsync(line);
+    }
+
+    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Line, messages);
+
+    /// <summary>Acknowledges what it has, or what is given.</summary>
+    public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
+
+    /// <summary>The same, and it has been taken note of when the task ends.</summary>
+    public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
+    {
+        await AcknowledgeAsync(id);
+        await JsonClient.HearsNothingElseAsync(Line);
+        await PumpBarrier.PassAsync(ConnectionOf(app).Writer.Pump);
+    }
+
+    public Connection ConnectionOf(BroadcastApp app) => (Connection)app.Registry.Find(Id)!;
+
+    /// <summary>The next message, which has to have an id above the one before.</summary>
+    public async Task<ReliableMessage> ReadAsync()
+    {
+        var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Line));
+        Assert.True(message.Id > LastId, $"After {LastId}: {message.Text}");
+        LastId = message.Id!.Value;
+        return message;
+    }
+
+    /// <summary>Messages with this data, each with an id.</summary>
+    public async Task<ReliableMessage[]> HearsAsync(params string[] data)
+    {
+        var messages = new List<ReliableMessage>();
+        foreach (var expected in data)
+        {
+            messages.Add(await ReadAsync());
+            Assert.Equal(expected, messages[^1].Data);
+        }
+
+        return [.. messages];
+    }
+
+    /// <summary>The line is gone, without a word.</summary>
+    public void Lose() => Line.Reset();
+
+    public ValueTask DisposeAsync() => Line.DisposeAsync();
+
+    static async Task<RawClient> HandshakeAsync(BroadcastApp app, string path, int? receiveBuffer, (string Name, string? Value)[] headers)
+    {
+        var line = await RawClient.ConnectAsync(app, receiveBuffer);
+        var answer = await line.HandshakeAsync(path, [JsonClient.Offers(Subprotocol), .. headers]);
+        Assert.Equal((101, Subprotocol), (answer.Status, answer["Sec-WebSocket-Protocol"]));
+        return line;
+    }
+
+    async Task ReadConnectedAsync()
+    {
+        var connected = await JsonClient.ReadAsync(Line);
+        using var document = JsonDocument.Parse(connected);
+        var root = document.RootElement;
+        Assert.True(root.TryGetProperty("event", out var name) && name.GetString() == "connected", connected);
+        Id = root.GetProperty("connectionId").GetString()!;
+        Token = root.TryGetProperty("reconnectionToken", out var token) ? token.GetString() : null;
+    }
+}
+
+/// <summary>A message as it came.</summary>
+/// <param name="Id">Its sequenceId; null without one.</param>
+/// <param name="Data">Its data: the text, or the JSON as it stands.</param>
+/// <param name="Text">All of it.</param>
+sealed record ReliableMessage(long? Id, string Data, string Text)
+{
+    public static ReliableMessage Parse(string text)
+    {
+        using var document = JsonDocument.Parse(text);
+        var root = document.RootElement;
+        Assert.True(root.GetProperty("type").GetString() == "message", text);
+        var data = root.GetProperty("data");
+        return new(
+            root.TryGetProperty("sequenceId", out var id) ? id.GetInt64() : null,
+            data.ValueKind == JsonValueKind.String ? data.GetString()! : data.GetRawText(),
+            text);
+    }
+}

@@ -1,0 +1,226 @@
+using System.Text.Json;
+using Broadcast.Middleware.Tests.Limits;
+using Broadcast.Middleware.Tests.Wire;
+
+namespace Broadcast.Middleware.Tests.Protocols;
+
+/// <summary>What is different from the plain subprotocol as long as no line is lost.</summary>
+public sealed class ReliableProtocolTests
+{
+    readonly RecoveryClock _clock = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Connected_carries_a_token_that_no_other_has()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var line = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
+        var connected = await JsonClient.ReadAsync(line);
+        using var document = JsonDocument.Parse(connected);
+        var token = document.RootElement.GetProperty("reconnectionToken").GetString();
+        var id = app.Registry.Connections.Single().Id;
+        Assert.Equal($$"""{"type":"system","event":"connected","userId":"ann","connectionId":"{{id}}","reconnectionToken":"{{token}}"}""", connected);
+
+        await using var other = await ReliableClient.OpenAsync(app);
+
+        Assert.NotEqual(token, other.Token);
+    }
+
+    [Fact]
+    public async Task Without_a_time_to_come_back_there_is_no_token_but_there_are_ids()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, options => options.RecoveryTimeout = TimeSpan.Zero);
+        await using var client = await ReliableClient.OpenAsync(app);
+        Assert.Null(client.Token);
+        await app.PublishAsync("1", "2");
+        await client.HearsAsync("1", "2");
+        await client.AcknowledgedAsync(app);
+        Assert.Equal(0, app.Kept());
+
+        client.Lose();
+
+        await app.IsEmptyAsync();
+        await client.IsRefusedAsync(app, "none");
+    }
+
+    [Theory]
+    [InlineData("json.webpubsub.azure.v1", """{"type":"message","from":"server","dataType":"text","data":"hi"}""")]
+    [InlineData(null, "hi")]
+    public async Task Clients_of_other_protocols_get_no_ids_and_cannot_come_back(string? subprotocol, string message)
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var reliable = await ReliableClient.OpenAsync(app);
+        await using var line = await RawClient.ConnectAsync(app);
+        // A connection like any other, whatever its URL asks for.
+        var answer = await line.HandshakeAsync(
+            $"/ws?awps_connection_id={reliable.Id}&awps_reconnection_token={reliable.Token}", ("Sec-WebSocket-Protocol", subprotocol));
+        Assert.Equal(101, answer.Status);
+        if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(line));
+        await line.JoinedAsync();
+        await app.PublishAsync("hi");
+        await JsonClient.HearsAsync(line, message);
+
+        line.Reset();
+
+        await Eventually.True(() => app.Registry.Count == 1);
+        await reliable.HearsAsync("hi");
+    }
+
+    [Fact]
+    public async Task Ids_grow_through_all_groups_and_gaps_are_what_others_got()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var other = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("other")]);
+        await app.PublishAsync("all");
+        await app.PublishToAsync(Recipients.User("other"), "not for it");
+        await app.PublishToAsync(Recipients.Group("/ws").Except(client.Id), "nor this");
+        await app.PublishToAsync(Recipients.Group("/ws"), "group");
+        await app.PublishToAsync(Recipients.Connection(client.Id), "private");
+
+        var heard = await client.HearsAsync("all", "group", "private");
+
+        Assert.Equal([1L, 4, 5], heard.Select(message => message.Id!.Value));
+        Assert.Equal([1L, 2, 3, 4], (await other.HearsAsync("all", "not for it", "nor this", "group")).Select(message => message.Id!.Value));
+    }
+
+    [Fact]
+    public async Task Payloads_of_each_kind_have_an_id_and_are_the_same_bytes_for_all()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        await using var bob = await ReliableClient.OpenAsync(app);
+        await ann.SayAsync(
+            """{"type":"sendToGroup","group":"/ws","dataType":"text","data":"tëxt"}""",
+            """{"type":"sendToGroup","group":"/ws","dataType":"json","data":{"a": [1.50]}}""",
+            """{"type":"sendToGroup","group":"/ws","dataType":"binary","data":"AQID"}""",
+            """{"type":"sendToGroup","group":"/ws","noEcho":true,"data":0}""");
+        string[] expected =
+        [
+            """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"text","data":"tëxt","sequenceId":1}""",
+            """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"json","data":{"a": [1.50]},"sequenceId":2}""",
+            """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"binary","data":"AQID","sequenceId":3}""",
+        ];
+
+        await JsonClient.HearsAsync(ann.Line, expected);
+        await JsonClient.HearsAsync(bob.Line, expected);
+        await JsonClient.HearsNothingElseAsync(ann.Line);
+        await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, Token);
+        await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, Token);
+        await JsonClient.HearsAsync(
+            ann.Line,
+            """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",
+            """{"type":"message","from":"server","dataType":"json","data":6,"sequenceId":7}""");
+    }
+
+    [Fact]
+    public async Task What_is_acknowledged_is_not_kept()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var lagging = await ReliableClient.OpenAsync(app);
+        var data = new string('x', 60_000);
+        var heard = new List<ReliableMessage>();
+        for (var i = 0; i < 10; i++)
+        {
+            await app.PublishAsync(data);
+            await client.HearsAsync(data);
+            heard.AddRange(await lagging.HearsAsync(data));
+            await client.AcknowledgedAsync(app);
+        }
+
+        // They share what is kept.
+        Assert.InRange(app.Kept(), 9 * 60_000, 11 * 60_000);
+        await lagging.AcknowledgedAsync(app, heard[5].Id);
+        Assert.InRange(app.Kept(), 3 * 60_000, 6 * 60_000);
+        await lagging.AcknowledgedAsync(app);
+        Assert.InRange(app.Kept(), 0, 2 * 60_000);
+    }
+
+    [Fact]
+    public async Task Acknowledgements_that_go_backwards_or_come_twice_change_nothing()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1", "2", "3");
+        var heard = await client.HearsAsync("1", "2", "3");
+
+        foreach (var message in new[] { 1, 0, 1, 0 }) await client.AcknowledgeAsync(heard[message].Id);
+        await client.AcknowledgedAsync(app, 0);
+
+        await using var again = await client.ComeBackAsync(app);
+        await again.HearsAsync("3");
+        await JsonClient.HearsNothingElseAsync(again.Line);
+    }
+
+    [Fact]
+    public async Task An_answer_between_messages_does_not_keep_it_from_acknowledging_all_it_has()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1", "2", "3");
+        await client.HearsAsync("1", "2", "3");
+        // Answers take numbers too, but tell nobody.
+        await JsonClient.HearsNothingElseAsync(client.Line);
+        await client.AcknowledgedAsync(app);
+
+        client.Lose();
+
+        await using var again = await client.ComeBackAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Line);
+    }
+
+    [Fact]
+    public async Task Answers_do_not_count_as_messages_that_wait_to_be_acknowledged()
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 5);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await app.PublishAsync("1");
+        await client.HearsAsync("1");
+        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Line);
+
+        client.Lose();
+
+        await using var again = await client.ComeBackAsync(app);
+        await again.HearsAsync("1");
+    }
+
+    [Theory]
+    [InlineData("bytes")]
+    [InlineData("messages")]
+    [InlineData("bytes in all")]
+    public async Task Who_has_too_much_unacknowledged_goes_on_but_comes_back_only_when_it_has_acknowledged(string limit)
+    {
+        await using var app = await ReliableApp.StartAsync(_clock, options =>
+        {
+            if (limit == "bytes") options.MaxUnacknowledgedBytes = 100_000;
+            else if (limit == "messages") options.MaxUnacknowledgedMessages = 10;
+            else options.MaxUnacknowledgedBytesInAll = 100_000;
+        });
+        await using var lost = await ReliableClient.OpenAsync(app);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await using var good = await ReliableClient.OpenAsync(app);
+        var data = new string('x', 30_000);
+        for (var i = 0; i < 20; i++)
+        {
+            await app.PublishAsync(data);
+            foreach (var each in new[] { lost, client, good }) await each.HearsAsync(data);
+            await good.AcknowledgedAsync(app);
+        }
+
+        await client.AcknowledgedAsync(app);
+        Assert.Equal(3, app.Registry.Count);
+        Assert.InRange(app.Kept(), 0, 200_000);
+        foreach (var each in new[] { lost, client, good }) each.Lose();
+        await _clock.WaitsAsync(2);
+        await Eventually.True(() => app.Registry.Count == 2);
+
+        await lost.IsRefusedAsync(app);
+        foreach (var each in new[] { client, good })
+        {
+            await using var again = await each.ComeBackAsync(app);
+            await JsonClient.HearsNothingElseAsync(again.Line);
+        }
+    }
+}

@@ -1,0 +1,446 @@
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Recovery;
+
+enum ReliableStep
+{
+    Publish,
+    PublishToSeveral,
+    PublishToAll,
+    Send,
+    Answer,
+    Join,
+    Leave,
+    Connect,
+    End,
+    Acknowledge,
+    CompleteWrite,
+    SetMode,
+    Cut,
+    Notice,
+    Resume,
+    RunTurn,
+    Beat,
+}
+
+/// <summary>One step of a schedule; what the numbers select depends on the step and on what there is.</summary>
+readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C, int Size);
+
+/// <summary>The limits of a broadcast in which clients come back.</summary>
+/// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+/// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
+/// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
+/// <param name="InAll">See <see cref="BroadcastOptions.MaxUnacknowledgedBytesInAll"/>.</param>
+/// <param name="WritesMayWait">Whether there are slow readers.</param>
+/// <param name="HasHistory">Whether members of one group are given what was published before they came.</param>
+sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long InAll, bool WritesMayWait, bool HasHistory)
+{
+    public static ReliableLimits None { get; } = new(64 << 20, 64 << 20, 1_000_000, 1L << 30, true, true);
+}
+
+/// <summary>
+/// Runs a schedule on one thread against a real broadcast whose clients lose their lines and come back; beside it stands a list of what each
+/// is to get.
+/// </summary>
+sealed class ReliableModel : IDisposable
+{
+    const string Everyone = "", History = "/h", Conflated = "/c", Skipping = "/s";
+    const int Replayed = 4;
+    const int Keys = 3;
+    static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping];
+
+    readonly ReliableLimits _limits;
+    readonly Stage _stage;
+    readonly List<Peer> _peers = [];
+    readonly List<(int Id, Peer? Excluded)> _history = [];
+    readonly Dictionary<int, long> _sequences = [];
+    int _lastId;
+
+    public ReliableModel(int pumps, ReliableLimits limits)
+    {
+        _limits = limits;
+        _stage = new(pumps, limits.Backlog, configure: options =>
+        {
+            options.MaxUnacknowledgedBytes = limits.Unacknowledged;
+            options.MaxUnacknowledgedMessages = limits.Messages;
+            options.MaxUnacknowledgedBytesInAll = limits.InAll;
+            options.RecoveryTimeout = TimeSpan.FromHours(1);
+            (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            if (limits.HasHistory) options.Groups[History] = new() { HistoryMessages = 50, HistoryBytes = 1 << 20, HistoryAge = Timeout.InfiniteTimeSpan, ReplayOnJoin = Replayed };
+            options.Groups[Conflated] = new() { SlowConsumer = SlowConsumer.Conflate };
+            options.Groups[Skipping] = new() { SlowConsumer = SlowConsumer.SkipToLatest };
+        });
+    }
+
+    public int Resumed { get; private set; }
+
+    public int Refused { get; private set; }
+
+    /// <summary>Of those refused, the ones whose client had not acknowledged anything after what was sent without ids.</summary>
+    public int RefusedForHistory { get; private set; }
+
+    /// <summary>How many lost their lines because they were too slow.</summary>
+    public int Slow { get; private set; }
+
+    public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
+
+    public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
+
+    long Retained => _stage.Broadcaster.Groups.Default.Budget!.Used;
+
+    IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
+
+    public void Run(IEnumerable<ReliableOperation> operations)
+    {
+        foreach (var operation in operations)
+        {
+            Run(operation);
+            Assert.True(Retained >= 0, "Less than nothing is retained.");
+        }
+
+        Finish();
+    }
+
+    public void Dispose() => _stage.Dispose();
+
+    void Run(ReliableOperation operation)
+    {
+        var (step, a, b, c, size) = operation;
+        var name = _names[a % _names.Length];
+        var peer = _peers.Count == 0 ? null : _peers[b % _peers.Count];
+        if (peer is { State: State.Ended } && step != ReliableStep.Publish) peer = null;
+        switch (step)
+        {
+            case ReliableStep.Publish:
+                Publish(Recipients.Group(name), [name], c % 5 == 0 ? peer : null, size);
+                break;
+            case ReliableStep.PublishToSeveral:
+                Publish(Recipients.Groups("/a", "/b"), ["/a", "/b"], c % 5 == 0 ? peer : null, size);
+                break;
+            case ReliableStep.PublishToAll:
+                Publish(Recipients.All, [Everyone], null, size);
+                break;
+            case ReliableStep.Send when peer is not null:
+                Send(peer, ReliableClient.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)));
+                peer.Expect(_lastId);
+                break;
+            case ReliableStep.Answer when peer is not null:
+                Send(peer, ReliableClient.Answer(++_lastId));
+                peer.Answers.Add(_lastId);
+                break;
+            case ReliableStep.Join when peer is not null:
+                Join(peer, name);
+                break;
+            case ReliableStep.Leave when peer is not null:
+                if (peer.Groups.Remove(name)) Assert.True(peer.Connection.Leave(name));
+                break;
+            case ReliableStep.Connect when Living.Count() < 6:
+                Connect(_stage.Pumps[b % _stage.Pumps.Length], "/home", c);
+                break;
+            case ReliableStep.End when peer is { State: State.Online } && c == 0:
+                End(peer);
+                break;
+            case ReliableStep.Acknowledge when peer is { State: State.Online, IsCut: false } && peer.Client.LastId > 0:
+                peer.Acknowledged = Math.Max(peer.Acknowledged, peer.Client.LastId);
+                peer.Connection.Writer.OnAcknowledged(peer.Client.LastId);
+                break;
+            case ReliableStep.CompleteWrite when peer is not null:
+                peer.Sink.CompleteWrite();
+                break;
+            case ReliableStep.SetMode when peer is not null && _limits.WritesMayWait:
+                peer.Sink.Mode = (WriteMode)(c % 2);
+                break;
+            case ReliableStep.Cut when peer is { State: State.Online, IsCut: false }:
+                (peer.IsCut, peer.StillArrive) = (true, c % 4 == 0 ? a : 0);
+                break;
+            case ReliableStep.Notice when peer is { State: State.Online, IsCut: true }:
+                Notice(peer, c % 2 == 0);
+                break;
+            case ReliableStep.Resume when peer is not null:
+                Resume(peer);
+                break;
+            case ReliableStep.RunTurn:
+                _stage.Pumps[a % _stage.Pumps.Length].RunTurn();
+                break;
+            case ReliableStep.Beat:
+                _stage.Beat();
+                break;
+        }
+
+        foreach (var living in Living.ToList()) Follow(living);
+    }
+
+    void Publish(Recipients recipients, string[] names, Peer? excluded, int size)
+    {
+        size = Math.Min(size, _limits.Backlog / 2);
+        var id = ++_lastId;
+        if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
+        _stage.Broadcaster.Publish(ReliableClient.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
+        _sequences[id] = _stage.Broadcaster.Clock.Last;
+        if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
+        foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
+        {
+            if (names[0] == Conflated) peer.Lossy[id] = $"key {id % Keys}";
+            else if (names[0] == Skipping) peer.Lossy[id] = Skipping;
+            else peer.Expect(id);
+        }
+    }
+
+    void Send(Peer peer, Message message)
+    {
+        _stage.Broadcaster.Publish(message, Recipients.Connection(peer.Connection.Id));
+        _sequences[_lastId] = _stage.Broadcaster.Clock.Last;
+    }
+
+    void Join(Peer peer, string name)
+    {
+        if (!peer.Groups.Add(name)) return;
+        Assert.True(peer.Connection.Join(name).Joined);
+        if (name != History || !_limits.HasHistory) return;
+        foreach (var (id, excluded) in _history.TakeLast(Replayed))
+        {
+            if (excluded == peer) continue;
+            peer.Expect(id);
+            peer.Replays.Add(id);
+        }
+    }
+
+    void Connect(HandPump pump, string home, int how)
+    {
+        var peer = new Peer(_sequences);
+        _peers.Add(peer);
+        peer.NewLine(_limits.WritesMayWait && how % 2 == 1 ? WriteMode.Later : WriteMode.AtOnce);
+        peer.Connection = _stage.Connect(pump, home, peer.Sink, protocol: ReliableClient.Protocol);
+        peer.Token = peer.Connection.Session!.FirstToken;
+        peer.Groups.UnionWith([home, Everyone]);
+        Follow(peer);
+    }
+
+    /// <summary>The server finds that the line is lost, as its endpoint does.</summary>
+    static void Notice(Peer peer, bool writeFails)
+    {
+        peer.State = State.Suspending;
+        peer.Change = peer.Connection.Writer.SuspendAsync();
+        // A write under way ends when the line is cut, one way or the other.
+        if (writeFails) peer.Sink.FailWrite();
+        else peer.Sink.CompleteWrite();
+        peer.Sink.Mode = WriteMode.AtOnce;
+    }
+
+    void Resume(Peer peer)
+    {
+        if (peer.State != State.Waiting) return;
+        if (peer.Connection.Session!.ClaimAsync(peer.Token) is not { IsCompletedSuccessfully: true, Result: { } token })
+        {
+            Refuse(peer);
+            return;
+        }
+
+        Assert.True(Soon(peer.Wait!));
+        peer.Token = token;
+        peer.NewLine(WriteMode.AtOnce);
+        peer.State = State.Resuming;
+        peer.Change = peer.Connection.ResumeAsync(new FakeRequest().Context, null!, peer.Sink, token);
+    }
+
+    /// <summary>What comes next by itself.</summary>
+    void Follow(Peer peer)
+    {
+        if (peer.Connection.Writer.ClosingStatus is { } status)
+        {
+            Assert.Equal(CloseStatus.TryAgainLater, status);
+            Slow++;
+            End(peer);
+            return;
+        }
+
+        if (peer.Change is not { IsCompleted: true } change) return;
+        peer.Change = null;
+        switch (peer.State)
+        {
+            case State.Suspending:
+                peer.State = State.Waiting;
+                peer.Wait = peer.Connection.Session!.WaitAsync();
+                break;
+            case State.Resuming when ((Task<bool>)change).Result:
+                Resumed++;
+                peer.State = State.Online;
+                peer.ForgetAnswers();
+                break;
+            case State.Resuming:
+                Refuse(peer);
+                break;
+        }
+    }
+
+    void Refuse(Peer peer)
+    {
+        Refused++;
+        if (peer.Acknowledged < peer.SafeFrom) RefusedForHistory++;
+        End(peer);
+    }
+
+    void End(Peer peer)
+    {
+        peer.AssertSound();
+        if (peer.Change is not null || peer.Sink.IsWriting) peer.Sink.CompleteWrite();
+        peer.State = State.Ended;
+        _stage.Broadcaster.Remove(peer.Connection);
+        peer.Detached = peer.Connection.Writer.DetachAsync();
+        peer.Connection.End();
+    }
+
+    void Finish()
+    {
+        for (var i = 0; i < 6; i++)
+        {
+            // Whoever is cut off comes back.
+            foreach (var peer in Living.ToList())
+            {
+                if (peer is { State: State.Online, IsCut: true }) Notice(peer, writeFails: true);
+                Settle();
+                if (peer.State == State.Waiting) Resume(peer);
+                Settle();
+            }
+
+            if (i % 2 == 0) _stage.Beat();
+        }
+
+        foreach (var peer in Living) peer.AssertHasAll();
+        Assert.All(Living, peer => Assert.Equal(State.Online, peer.State));
+        foreach (var peer in Living.ToList()) End(peer);
+        _stage.RunUntilIdle();
+        Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "It was not detached."));
+        Assert.Equal(0, Retained);
+        Assert.Equal(0, _stage.Broadcaster.Connections.Count);
+    }
+
+    void Settle()
+    {
+        do
+        {
+            _stage.RunUntilIdle();
+            foreach (var peer in Living.ToList())
+            {
+                peer.Sink.Mode = WriteMode.AtOnce;
+                peer.Sink.CompleteWrite();
+                Follow(peer);
+            }
+        }
+        while (_stage.Pumps.Any(pump => pump.IsScheduled));
+    }
+
+    static bool Soon(Task<bool> task) => task.WaitAsync(TimeSpan.FromSeconds(10)).GetAwaiter().GetResult();
+
+    enum State
+    {
+        Online,
+        Suspending,
+        Waiting,
+        Resuming,
+        Ended,
+    }
+
+    /// <summary>A client and its connection.</summary>
+    sealed class Peer(Dictionary<int, long> sequences)
+    {
+        long _highest;
+
+        public ReliableClient Client { get; } = new();
+        public Connection Connection { get; set; } = null!;
+        public HandSink Sink { get; private set; } = null!;
+        public State State { get; set; }
+
+        /// <summary>The line is lost, which the server does not know yet; of what it writes, so many frames still arrive.</summary>
+        public bool IsCut { get; set; }
+        public int StillArrive { get; set; }
+        public string Token { get; set; } = "";
+        public Task? Change { get; set; }
+        public Task<bool>? Wait { get; set; }
+        public Task? Detached { get; set; }
+        public HashSet<string> Groups { get; } = [];
+        public Dictionary<int, int> Expected { get; } = [];
+        public HashSet<int> Replays { get; } = [];
+        public HashSet<int> Answers { get; } = [];
+        public HashSet<int> OldAnswers { get; } = [];
+
+        /// <summary>Messages of which only the newest of a kind has to come.</summary>
+        public Dictionary<int, string> Lossy { get; } = [];
+
+        public long Acknowledged { get; set; }
+
+        /// <summary>What has to be acknowledged so that everything can be sent again that was not.</summary>
+        public long SafeFrom { get; private set; }
+
+        public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
+
+        public void NewLine(WriteMode mode)
+        {
+            (IsCut, StillArrive) = (false, 0);
+            Sink = new HandSink(OnWrite) { Mode = mode };
+
+            void OnWrite(ReadOnlyMemory<byte> frames)
+            {
+                Assert.NotEqual(State.Waiting, State);
+                var count = 0;
+                Assert.Null(ReliableClient.Parse(frames.Span, (number, id, isAnswer) =>
+                {
+                    count++;
+                    // Without ids come answers, and the history of a group that was joined late.
+                    if (id is null && !isAnswer)
+                    {
+                        Assert.Contains(number, Replays);
+                        SafeFrom = _highest + 1;
+                    }
+                    else
+                    {
+                        _highest = Math.Max(_highest, sequences[number]);
+                        if (id is not null) Assert.Equal(sequences[number], id);
+                    }
+                }));
+                var most = IsCut ? Math.Min(StillArrive, count) : int.MaxValue;
+                if (IsCut) StillArrive -= most;
+                Client.Receive(frames.Span, most);
+            }
+        }
+
+        /// <summary>What was asked on a line that is lost is not answered on the next one.</summary>
+        public void ForgetAnswers()
+        {
+            OldAnswers.UnionWith(Answers);
+            Answers.Clear();
+        }
+
+        public void AssertSound()
+        {
+            Assert.Null(Client.Problem);
+            Assert.Null(Sink.Violation);
+            var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
+            foreach (var (id, count) in counts)
+            {
+                var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
+                Assert.True(count <= most, $"Got {id} {count} times in place of {most}.");
+            }
+
+            // What was left out for a slow reader, and comes on the next line, may come after an answer to a later request.
+            AssertInOrder(Client.Got.Where(id => !Answers.Contains(id) && !OldAnswers.Contains(id)));
+            AssertInOrder(Client.Got.Where(id => !Lossy.ContainsKey(id)));
+        }
+
+        void AssertInOrder(IEnumerable<int> ids)
+        {
+            var inOrder = ids.Where(id => !Replays.Contains(id)).ToList();
+            Assert.Equal(inOrder.Order(), inOrder);
+        }
+
+        public void AssertHasAll()
+        {
+            AssertSound();
+            var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
+            foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got {id} {counts.GetValueOrDefault(id)} times in place of {expected}.");
+            foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"The answer {id} is missing.");
+            foreach (var newest in Lossy.GroupBy(entry => entry.Value, entry => entry.Key).Select(ids => ids.Max()))
+                Assert.True(counts.ContainsKey(newest), $"The newest of its kind, {newest}, is missing.");
+        }
+    }
+}
