@@ -10,8 +10,11 @@ static class History
 
     const int BatchesAtOnce = 64;
 
+    /// <summary>How many batches to ask for at first, in the step in which the subscription begins: what is trimmed right after it is had then.</summary>
+    public static int BatchesAtFirst(GroupOptions? limits) => limits is { HistoryMessages: > 0 } ? BatchesAtOnce : 0;
+
     public static async Task<IReadOnlyList<ReadOnlyMemory<byte>>> ReadAsync(
-        RedisLink link, GroupKeys keys, string epoch, long last, GroupOptions? limits, long deadline, CancellationToken cancellationToken)
+        RedisLink link, GroupKeys keys, string epoch, long last, RedisResult answer, GroupOptions? limits, long deadline, CancellationToken cancellationToken)
     {
         if (limits is not { HistoryMessages: > 0 }) return [];
         var newestFirst = new List<ReadOnlyMemory<byte>>();
@@ -19,9 +22,6 @@ static class History
         var bytes = 0L;
         while (last > 0)
         {
-            var answer = await link.RunAsync(Scripts.Back, [keys.State, keys.Stream], [epoch, last, BatchesAtOnce], deadline, cancellationToken: cancellationToken);
-            // Lost since the subscription began: whoever has subscribed is about to be told.
-            if (answer.IsNull) break;
             var now = (long)answer[0];
             var entries = (RedisResult[])answer[1]!;
             foreach (var entry in entries)
@@ -43,6 +43,9 @@ static class History
             }
 
             if (entries.Length < BatchesAtOnce) break;
+            answer = await link.RunAsync(Scripts.Back, [keys.State, keys.Stream], [epoch, last, BatchesAtOnce], deadline, cancellationToken: cancellationToken);
+            // Lost since the subscription began: whoever has subscribed is about to be told.
+            if (answer.IsNull) break;
         }
 
         return Oldest(newestFirst);

@@ -115,10 +115,16 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     Subscriptions Started => _subscriptions ?? throw new InvalidOperationException("The node has not been started.");
 
-    async Task EndAsync()
+    /// <summary>For tests: ends without a goodbye.</summary>
+    internal Task CrashAsync()
+    {
+        lock (_gate) return _ended ??= EndAsync(sayGoodbye: false);
+    }
+
+    async Task EndAsync(bool sayGoodbye = true)
     {
         _subscriptions?.End();
-        await _members.LeaveAsync(Goodbye);
+        if (sayGoodbye) await _members.LeaveAsync(Goodbye);
         await _link.DisposeAsync();
         await _working;
     }

@@ -60,14 +60,21 @@ static class Scripts
         return {epoch, last}
         """;
 
-    /// <summary>KEYS: state, stream, index. ARGV: epoch if there is none, milliseconds to keep it (0 for ever). Answers epoch, last offset, tag.</summary>
+    /// <summary>
+    /// KEYS: state, stream, index. ARGV: epoch if there is none, milliseconds to keep it (0 for ever), how many of the newest batches are wanted. Answers
+    /// epoch, last offset, tag, and what <see cref="Back"/> does.
+    /// </summary>
     public const string Attach = """
         if redis.call('HSETNX', KEYS[1], 'e', ARGV[1]) == 1 then
           redis.call('DEL', KEYS[2], KEYS[3])
           redis.call('HSET', KEYS[1], 'o', 0, 'g', '-', 'b', 0)
         end
         if ARGV[2] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2] + 60000) end
-        return redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
+        local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
+        local batches = {}
+        if ARGV[3] ~= '0' then batches = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[3]) end
+        local clock = redis.call('TIME')
+        return {state[1], state[2], state[3], {string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000)), batches}}
         """;
 
     /// <summary>

@@ -48,9 +48,9 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
         _keys = (await link.KeysAsync(deadline, cancellationToken)).Of(group);
         await ListenAsync(deadline, cancellationToken);
         // The server hears for us before it is asked where the group is: what is published later comes, or is noticed to be missing.
-        var answer = await link.RunAsync(Scripts.Attach, [_keys.State, _keys.Stream, _keys.Index], [Epoch.New(), keep], deadline, cancellationToken: cancellationToken);
+        var answer = await link.RunAsync(Scripts.Attach, [_keys.State, _keys.Stream, _keys.Index], [Epoch.New(), keep, History.BatchesAtFirst(history)], deadline, cancellationToken: cancellationToken);
         var (epoch, offset) = ((string)answer[0]!, (long)answer[1]);
-        var kept = await History.ReadAsync(link, _keys, epoch, offset, history, deadline, cancellationToken);
+        var kept = await History.ReadAsync(link, _keys, epoch, offset, answer[3], history, deadline, cancellationToken);
         lock (_gate)
         {
             (_epoch, _epochNumber, _offset, _tag) = (epoch, Epoch.Read(epoch), offset, (string)answer[2]!);

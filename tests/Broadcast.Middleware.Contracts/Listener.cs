@@ -23,6 +23,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     {
         var heard = Of(group);
         lock (heard) heard.Messages.Clear();
+        Volatile.Write(ref heard.Losses, 0);
     }
 
     public (Position Position, string Text)[] Heard(string group)
