@@ -38,10 +38,12 @@ missing=()
 [ -x /usr/bin/chromium ] || missing+=(chromium)
 command -v curl >/dev/null || missing+=(curl)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+command -v redis-server >/dev/null || missing+=(redis-server)
 install "${missing[@]}"
 
 dotnet build Broadcast.sln --configuration Release
 dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts
+dotnet pack src/Broadcast.Middleware.Redis --configuration Release --no-build --output artifacts
 
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT

@@ -2,7 +2,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests;
 
-/// <summary>The contract, with small batches' worth of everything that differs: the older protocol, a database, a channel prefix, the app's own connection.</summary>
+/// <summary>The contract, with everything that can differ: the older protocol, a database, a channel prefix, the app's own connection.</summary>
 public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContractTests(redis)
 {
     readonly SharedRedis _redis = redis;
@@ -26,4 +26,12 @@ public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContrac
             await connection.DisposeAsync();
         }
     }
+}
+
+/// <summary>The contract, on a Redis Cluster.</summary>
+public sealed class ClusterContractTests(SharedRedis redis, RedisCluster cluster) : RedisContractTests(redis)
+{
+    protected override Func<ValueTask>? Forget => null;
+
+    protected override async ValueTask<IBackplane> CreateNodeAsync() => await Nodes.CreateAsync(await cluster.ConfigurationAsync(), options => options.Prefix = Prefix);
 }

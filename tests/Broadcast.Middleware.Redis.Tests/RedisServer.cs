@@ -77,11 +77,15 @@ sealed class RedisServer : IAsyncDisposable
         Directory.Delete(_directory, recursive: true);
     }
 
-    public static int FreePort()
+    /// <summary>Low enough for a cluster's own port, which is 10,000 higher.</summary>
+    static int FreePort()
     {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+        while (true)
+        {
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+            if (socket.LocalEndPoint is IPEndPoint { Port: < 55_000 } free) return free.Port;
+        }
     }
 
     async Task SignalAsync(string signal)
