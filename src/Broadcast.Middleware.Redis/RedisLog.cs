@@ -34,6 +34,9 @@ sealed partial class RedisLog(ILogger logger)
     [LoggerMessage(9, LogLevel.Debug, "Redis did not do what it was asked to, and is asked again: {Error}")]
     public partial void Retrying(string error);
 
+    [LoggerMessage(11, LogLevel.Warning, "Nothing comes through a group's channel, although something is published: the channel is subscribed to again.")]
+    public partial void Deaf();
+
     [LoggerMessage(10, LogLevel.Error, "The backplane failed in a way that it should not have; it goes on.")]
     public partial void Unexpected(Exception exception);
 }

@@ -14,6 +14,9 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
     /// <summary>More is dropped, and read from the stream when its turn comes: it bounds what a slow receiver costs.</summary>
     const int MaxInboxBytes = 4 * 1024 * 1024;
     const int BatchesAtOnce = 16;
+
+    /// <summary>After so many checks in a row that found something missing, with nothing heard in between, nothing comes through the channel any more.</summary>
+    const int DeafAfter = 3;
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     readonly Queue<Batch> _inbox = new();
@@ -31,6 +34,7 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
     bool _hasEnded;
     bool _refill;
     (string Epoch, long Last) _seen = ("", 0);
+    int _unheard;
 
     // Written by the worker, the position with the gate held.
     string _epoch = "";
@@ -92,15 +96,19 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
 
         var answer = await link.RunAsync(Scripts.Check, [_keys.State], [keep], link.DeadlineAfter(timeout), once: true);
         var (epoch, last) = ((string?)answer[0] ?? "", answer[1].IsNull ? 0 : (long)answer[1]);
+        bool deaf;
         lock (_gate)
         {
-            var missing = epoch != _epoch || last < offset || (last == offset && (string?)answer[2] != tag)
-                || (_seen.Epoch == _epoch && _seen.Last > _offset && !(_heard.Epoch == _epoch && _seen.Last <= _heard.Last));
+            var unheard = _seen.Epoch == _epoch && _seen.Last > _offset && !(_heard.Epoch == _epoch && _seen.Last <= _heard.Last);
+            var missing = unheard || epoch != _epoch || last < offset || (last == offset && (string?)answer[2] != tag);
             _seen = (epoch, last);
             if (!missing || _hasEnded) return;
             _refill = true;
+            deaf = unheard && ++_unheard >= DeafAfter;
             Wake();
         }
+
+        if (deaf) await ListenAnewAsync(timeout);
     }
 
     void IThreadPoolWorkItem.Execute() => _ = WorkAsync();
@@ -141,6 +149,18 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
         }
     }
 
+    /// <summary>Whatever has happened to the channel, on either side: it is given up, and there is another.</summary>
+    async Task ListenAnewAsync(TimeSpan timeout)
+    {
+        log.Deaf();
+        ChannelMessageQueue? channel;
+        lock (_gate) (channel, _channel) = (_channel, null);
+        Ignore(() => channel?.Unsubscribe(CommandFlags.FireAndForget));
+        // If that fails, the next check finds it deaf still.
+        await ListenAsync(link.DeadlineAfter(timeout), _ending.Token);
+        lock (_gate) _unheard = 0;
+    }
+
     void Hear(ChannelMessage message)
     {
         if (!Batch.TryRead((ReadOnlyMemory<byte>)message.Message, out var batch)) return;
@@ -158,6 +178,7 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
                 _inbox.Enqueue(batch);
                 _inboxBytes += batch.Body.Length;
                 _heard = (batch.Epoch, batch.Last);
+                _unheard = 0;
             }
 
             Wake();

@@ -91,9 +91,9 @@ sealed class Subscriptions(RedisLink link, RedisBackplaneOptions options, IBackp
         {
             await subscription.CheckAsync(options.PublishTimeout);
         }
-        catch (BackplaneException)
+        catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
         {
-            // The next time.
+            // The next time, if it has not ended.
         }
     }
 }

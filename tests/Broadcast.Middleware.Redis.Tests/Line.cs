@@ -3,14 +3,13 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Redis.Tests;
 
-/// <summary>A port that leads to Redis. It can be cut, so that whoever is connected is reset; closed, so that nobody can connect; and stalled.</summary>
+/// <summary>A port that leads to Redis. It can be cut, so that whoever is connected is reset; closed, so that nobody can connect; and made deaf to what Redis says.</summary>
 sealed class Line : IAsyncDisposable
 {
     readonly List<Socket> _sockets = [];
     readonly Lock _gate = new();
     readonly int _to;
     Socket? _listener;
-    TaskCompletionSource _flows = Flowing();
     volatile bool _dropsAnswers;
 
     public Line(int to)
@@ -65,14 +64,8 @@ sealed class Line : IAsyncDisposable
     /// <summary>What Redis says is not heard any more, until the line is cut.</summary>
     public void DropAnswers() => _dropsAnswers = true;
 
-    /// <summary>Nothing flows in either direction, and nobody is told.</summary>
-    public void Stall() => _flows = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-    public void Flow() => _flows.TrySetResult();
-
     public ValueTask DisposeAsync()
     {
-        Flow();
         Close();
         return default;
     }
@@ -115,7 +108,6 @@ sealed class Line : IAsyncDisposable
         {
             while (await from.ReceiveAsync(buffer) is > 0 and var count)
             {
-                await _flows.Task;
                 if (isAnswers && _dropsAnswers) continue;
                 for (var sent = 0; sent < count;) sent += await to.SendAsync(buffer.AsMemory(sent, count - sent));
             }
@@ -133,12 +125,5 @@ sealed class Line : IAsyncDisposable
 
         from.Dispose();
         to.Dispose();
-    }
-
-    static TaskCompletionSource Flowing()
-    {
-        var flowing = new TaskCompletionSource();
-        flowing.SetResult();
-        return flowing;
     }
 }

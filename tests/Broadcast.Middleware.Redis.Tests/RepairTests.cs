@@ -1,3 +1,4 @@
+using Broadcast.Middleware.Contracts;
 using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 using StackExchange.Redis;
 
@@ -132,6 +133,42 @@ public sealed class RepairTests : FaultTest
         await EventuallyAsync(async () => await stays.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there.");
         await ((IAsyncDisposable)leaves).DisposeAsync();
         Assert.Equal(0, await stays.Backplane.CountMembersAsync(Group, Token));
+    }
+
+    [Fact]
+    public async Task A_node_whose_subscription_is_gone_for_whatever_reason_misses_nothing_and_subscribes_again()
+    {
+        await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
+        var node = new Listener(await Nodes.CreateAsync(connection, _ => { }), Patience);
+        node.Backplane.Start(node);
+        var there = await NodeAsync();
+        await node.SubscribeAsync(Group);
+        using var received = new MetricCollector<long>(Nodes.MetersOf(node.Backplane), RedisMetrics.MeterName, "broadcast.redis.received");
+        await connection.GetSubscriber().UnsubscribeAllAsync();
+        var published = 0;
+        await EventuallyAsync(
+            async () =>
+            {
+                await there.PublishAsync(Group, $"{published++}");
+                await node.HeardAsync(Group, published);
+                return received.GetMeasurementSnapshot().Count > 0;
+            },
+            "Something comes through the channel.");
+        Assert.Equal(Enumerable.Range(0, published).Select(i => $"{i}"), Texts(node));
+        Assert.NotEqual(1, published);
+    }
+
+    [Fact]
+    public async Task A_quiet_group_keeps_its_epoch_as_long_as_somebody_listens()
+    {
+        var node = await NodeAsync();
+        var start = await node.SubscribeAsync(Group);
+        await using var connection = await Redis.ConnectAsync();
+        var state = new Keys("test", "", 0, []).Of(Group).State;
+        var database = connection.GetDatabase();
+        await database.KeyExpireAsync(state, TimeSpan.FromSeconds(10));
+        await EventuallyAsync(async () => await database.KeyTimeToLiveAsync(state) > TimeSpan.FromSeconds(60), "It is kept for longer again.");
+        Assert.Equal(new(start.Position.Epoch, 1), await node.PublishAsync(Group, "1"));
     }
 
     [Fact]
