@@ -13,7 +13,6 @@ sealed class RedisLink(
     readonly TaskCompletionSource<Keys> _keys = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly CancellationTokenSource _ending = new();
     TaskCompletionSource _restored = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    Task? _connecting;
 
     /// <summary>A connection has come back, or the first one is there.</summary>
     public event Action? Restored;
@@ -22,7 +21,7 @@ sealed class RedisLink(
 
     public CancellationToken Ending => _ending.Token;
 
-    public void Start() => _connecting = Task.Run(ConnectAsync);
+    public void Start() => _ = Task.Run(ConnectAsync);
 
     public long DeadlineAfter(TimeSpan timeout) => time.GetTimestamp() + (long)(timeout.TotalSeconds * time.TimestampFrequency);
 
@@ -67,14 +66,9 @@ sealed class RedisLink(
     {
         if (_ending.IsCancellationRequested) return;
         await _ending.CancelAsync();
-        if (_connecting is not null) await _connecting;
-        _multiplexer.TrySetException(new ObjectDisposedException(nameof(RedisLink)));
-        if (_multiplexer.Task is not { IsCompletedSuccessfully: true } made)
-        {
-            _ = _multiplexer.Task.Exception;
-            return;
-        }
-
+        // A connection that is being made, which can take long, is closed by whoever makes it.
+        if (_multiplexer.TrySetException(new ObjectDisposedException(nameof(RedisLink)))) _ = _multiplexer.Task.Exception;
+        if (_multiplexer.Task is not { IsCompletedSuccessfully: true } made) return;
         made.Result.ConnectionRestored -= OnRestored;
         made.Result.ConnectionFailed -= OnFailed;
         if (owned) await made.Result.DisposeAsync();
@@ -108,12 +102,17 @@ sealed class RedisLink(
             try
             {
                 var multiplexer = await connect(_ending.Token);
+                _keys.SetResult(name(multiplexer));
+                if (!_multiplexer.TrySetResult(multiplexer))
+                {
+                    if (owned) await multiplexer.DisposeAsync();
+                    return;
+                }
+
                 multiplexer.ConnectionRestored += OnRestored;
                 multiplexer.ConnectionFailed += OnFailed;
-                _keys.SetResult(name(multiplexer));
-                _multiplexer.SetResult(multiplexer);
                 if (multiplexer.IsConnected) Announce();
-                else log.NotConnected("");
+                else log.NotConnected("It does not answer.");
                 return;
             }
             catch (Exception exception) when (!_ending.IsCancellationRequested)
@@ -121,8 +120,9 @@ sealed class RedisLink(
                 // Of the app's factory it may be anything.
                 log.NotConnected(exception.Message);
             }
-            catch (OperationCanceledException)
+            catch (Exception)
             {
+                // It has ended, and nobody wants to know.
                 return;
             }
 

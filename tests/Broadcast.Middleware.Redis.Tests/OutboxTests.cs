@@ -77,6 +77,16 @@ public sealed class OutboxTests : FaultTest
     }
 
     [Fact]
+    public async Task An_app_can_end_while_it_waits_for_Redis()
+    {
+        var node = await NodeAsync(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
+        var waiting = node.PublishAsync(Group, "").AsTask();
+        node.Backplane.SetMember(Group, "m", default);
+        await ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(5), Token);
+        await Assert.ThrowsAsync<BackplaneException>(() => waiting);
+    }
+
+    [Fact]
     public async Task It_can_be_set_to_fail_at_once()
     {
         var node = await NodeAsync(configure: options => (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
