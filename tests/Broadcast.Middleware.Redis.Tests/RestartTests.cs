@@ -32,6 +32,20 @@ public sealed class RestartTests : FaultTest
     }
 
     [Fact]
+    public async Task A_Redis_that_is_emptied_while_everybody_is_connected_is_noticed_too()
+    {
+        var (one, two) = (await NodeAsync(), await NodeAsync());
+        await one.SubscribeAsync(Group);
+        one.Backplane.SetMember(Group, "member", "value"u8.ToArray());
+        await EventuallyAsync(async () => await two.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there.");
+        await using var connection = await Redis.ConnectAsync();
+        await connection.GetServers()[0].FlushAllDatabasesAsync();
+        Assert.Equal(0, await two.Backplane.CountMembersAsync(Group, Token));
+        await EventuallyAsync(() => new(one.Losses(Group) == 1), "The loss is told.");
+        await EventuallyAsync(async () => await two.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there again.");
+    }
+
+    [Fact]
     public async Task What_is_published_while_Redis_stands_still_flows_when_it_goes_on_and_nothing_is_lost()
     {
         var (one, two) = (await NodeAsync(), await NodeAsync());
