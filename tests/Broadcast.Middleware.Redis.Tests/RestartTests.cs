@@ -40,7 +40,6 @@ public sealed class RestartTests : FaultTest
         await EventuallyAsync(async () => await two.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there.");
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].FlushAllDatabasesAsync();
-        Assert.Equal(0, await two.Backplane.CountMembersAsync(Group, Token));
         await EventuallyAsync(() => new(one.Losses(Group) == 1), "The loss is told.");
         await EventuallyAsync(async () => await two.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there again.");
     }
