@@ -78,7 +78,7 @@ sealed class RedisServer : IAsyncDisposable
     }
 
     /// <summary>Low enough for a cluster's own port, which is 10,000 higher.</summary>
-    static int FreePort()
+    public static int FreePort()
     {
         while (true)
         {
