@@ -43,6 +43,12 @@ public sealed class InMemoryCluster
                     _bytes += message.Length;
                     Trim(history);
                 }
+                else
+                {
+                    // What was kept before it would stand before a gap.
+                    _history.Clear();
+                    _bytes = 0;
+                }
 
                 foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
                 return position;
