@@ -21,11 +21,14 @@ sealed class Cluster : IBackplaneReceiver
 
     public Neighbours Neighbours { get; }
 
+    /// <summary>Ends when others can reach this node.</summary>
+    public Task Opening { get; private set; } = Task.CompletedTask;
+
     /// <summary>When the broadcast is ready for what comes.</summary>
     public void Begin()
     {
         _backplane.Start(this);
-        _ = Neighbours.BeginAsync();
+        Opening = Neighbours.BeginAsync();
     }
 
     /// <summary>From now on the group is on this node, with everything that is published to it, until it was released as often as held.</summary>
@@ -154,7 +157,7 @@ sealed class Cluster : IBackplaneReceiver
     void OnInboxLost()
     {
         _broadcaster.Log.ClusterGroupLost();
-        _ = Neighbours.BeginAsync();
+        Opening = Neighbours.BeginAsync();
         // Elsewhere: the registry is the app's.
         _ = Task.Run(() =>
         {

@@ -10,6 +10,9 @@ public sealed class InMemoryCluster
 {
     readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
 
+    /// <summary>How many groups it knows of.</summary>
+    internal int Count => _groups.Count;
+
     /// <summary>One more node.</summary>
     public IBackplane CreateNode() => new Node(this);
 
