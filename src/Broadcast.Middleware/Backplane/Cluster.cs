@@ -38,6 +38,8 @@ sealed class Cluster : IBackplaneReceiver
         ClusterGroup group;
         lock (_gate)
         {
+            // One that has broken off here, which the backplane does not know.
+            if (_groups.TryGetValue(name, out var known) && known.IsLost) End(known);
             group = _groups.GetOrAdd(name, static name => new ClusterGroup(name));
             group.Holds++;
             group.Ready ??= SubscribeAsync(group);
@@ -70,7 +72,7 @@ sealed class Cluster : IBackplaneReceiver
     {
         if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
         if (!_groups.TryRemove(new(group.Name, group))) return;
-        if (group.Group is not null) _backplane.Unsubscribe(group.Name);
+        _backplane.Unsubscribe(group.Name);
     }
 
     async Task SubscribeAsync(ClusterGroup group)
@@ -83,17 +85,46 @@ sealed class Cluster : IBackplaneReceiver
             var subscription = await _backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
             lock (_gate)
             {
-                var first = subscription.Position with { Offset = subscription.Position.Offset - subscription.History.Count };
-                if (group.Begin(_broadcaster.Groups.Create(group.Name, first, group), subscription, _broadcaster)) _broadcaster.Groups.Add(group.Group!);
+                var kept = ReadableEnd(subscription.History);
+                var first = subscription.Position with { Offset = subscription.Position.Offset - kept.Count };
+                try
+                {
+                    if (group.Begin(_broadcaster.Groups.Create(group.Name, first, group), kept, _broadcaster)) _broadcaster.Groups.Add(group.Group!);
+                }
+                catch (InvalidDataException exception)
+                {
+                    Break(group, exception);
+                }
+
                 if (group.Holds == 0) End(group);
             }
         }
         catch
         {
-            // Whoever comes next tries again.
-            lock (_gate) _groups.TryRemove(new(group.Name, group));
+            // Whoever comes next tries again; and whether the subscription stands, nobody knows.
+            lock (_gate) End(group);
             throw;
         }
+    }
+
+    /// <summary>The newest messages, after the last one that cannot be read.</summary>
+    List<ClusterMessage> ReadableEnd(IReadOnlyList<ReadOnlyMemory<byte>> history)
+    {
+        var messages = new List<ClusterMessage>(history.Count);
+        foreach (var message in history)
+        {
+            try
+            {
+                messages.Add(ClusterMessage.Decode(message));
+            }
+            catch (InvalidDataException exception)
+            {
+                _broadcaster.Log.ClusterMessageUnreadable(exception);
+                messages.Clear();
+            }
+        }
+
+        return messages;
     }
 
     public async ValueTask<PublishResult> PublishAsync(string name, Message message, Exclusions? exclusions, CancellationToken cancellationToken)
@@ -126,15 +157,47 @@ sealed class Cluster : IBackplaneReceiver
 
     public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
+        if (group == Neighbours.Inbox)
+        {
+            OnPrivateMessage(message);
+            return;
+        }
+
+        if (!_groups.TryGetValue(group, out var known)) return;
         try
         {
-            if (group == Neighbours.Inbox) Neighbours.OnMessage(message);
-            else if (_groups.TryGetValue(group, out var known)) known.OnMessage(position, message, _broadcaster);
+            known.OnMessage(position, message, _broadcaster);
+        }
+        catch (InvalidDataException exception)
+        {
+            Break(known, exception);
+        }
+    }
+
+    /// <summary>It is still subscribed to, which ends when the last member has left, or before the next one comes: not here, within a call of the backplane's.</summary>
+    void Break(ClusterGroup group, InvalidDataException cause)
+    {
+        _broadcaster.Log.ClusterMessageUnreadable(cause);
+        Break(group);
+    }
+
+    void Break(ClusterGroup group)
+    {
+        _broadcaster.Log.ClusterGroupLost();
+        if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
+        group.Break();
+    }
+
+    void OnPrivateMessage(ReadOnlyMemory<byte> message)
+    {
+        try
+        {
+            Neighbours.OnMessage(message);
         }
         catch (InvalidDataException exception)
         {
             _broadcaster.Log.ClusterMessageUnreadable(exception);
-            OnLost(group);
+            OnInboxLost();
         }
     }
 
@@ -147,10 +210,7 @@ sealed class Cluster : IBackplaneReceiver
         }
 
         // No gate: the backplane may call this within one of its own.
-        if (!_groups.TryRemove(group, out var lost)) return;
-        _broadcaster.Log.ClusterGroupLost();
-        if (lost.Group is not null) _broadcaster.Groups.Remove(lost.Group);
-        lost.Break();
+        if (_groups.TryRemove(group, out var lost)) Break(lost);
     }
 
     /// <summary>Messages for single connections may be missing, and nobody knows whose.</summary>
