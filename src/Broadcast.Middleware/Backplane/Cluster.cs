@@ -197,7 +197,12 @@ sealed class Cluster : IBackplaneReceiver
         catch (InvalidDataException exception)
         {
             _broadcaster.Log.ClusterMessageUnreadable(exception);
-            OnInboxLost();
+            _ = Task.Run(CloseEverybody);
+        }
+        catch (Exception exception)
+        {
+            // Such as a registry that throws: no matter of the backplane's, nor of the next message.
+            _broadcaster.Log.FromOtherNodeFailed(exception);
         }
     }
 
@@ -217,11 +222,25 @@ sealed class Cluster : IBackplaneReceiver
     void OnInboxLost()
     {
         _broadcaster.Log.ClusterGroupLost();
-        Opening = Neighbours.BeginAsync();
-        // Elsewhere: the registry is the app's.
-        _ = Task.Run(() =>
+        // Elsewhere: the backplane may call this within a lock of its own, and the registry is the app's.
+        Opening = Task.Run(async () =>
+        {
+            CloseEverybody();
+            await Neighbours.BeginAsync();
+            // Who has come meanwhile could not be reached either.
+            CloseEverybody();
+        });
+    }
+
+    void CloseEverybody()
+    {
+        try
         {
             foreach (var connection in _broadcaster.Connections.Connections.OfType<Connection>()) connection.CloseLost();
-        });
+        }
+        catch (Exception exception)
+        {
+            _broadcaster.Log.FromOtherNodeFailed(exception);
+        }
     }
 }
