@@ -17,6 +17,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     readonly ConcurrentDictionary<long, TaskCompletionSource<NodeRequest>> _asked = [];
     readonly string _node = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
     long _lastId;
+    volatile bool _hasEnded;
 
     /// <summary>The group through which others reach this node.</summary>
     public string Inbox => InboxOf(_node);
@@ -24,7 +25,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     /// <summary>Opens the inbox, as soon as the cluster can be reached.</summary>
     public async Task BeginAsync()
     {
-        while (true)
+        while (!_hasEnded)
         {
             try
             {
@@ -38,6 +39,9 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
             }
         }
     }
+
+    /// <summary>Nobody is here any more: what could not be opened is not tried again.</summary>
+    public void End() => _hasEnded = true;
 
     /// <summary>Others can find the connection from now on.</summary>
     public void Add(Connection connection)

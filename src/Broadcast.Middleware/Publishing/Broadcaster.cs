@@ -251,6 +251,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         _stopping.Dispose();
         Heartbeat.Dispose();
+        Cluster?.Neighbours.End();
     }
 
     static bool IsJson(Message message)
