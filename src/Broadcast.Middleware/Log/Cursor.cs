@@ -47,6 +47,9 @@ sealed partial class Cursor
     /// <summary>The log has broken off: something is missing for good.</summary>
     public bool IsLost { get; private set; }
 
+    /// <summary>It will have, when everything else has been read.</summary>
+    public bool IsToBeLost => _log.HasBrokenOff && LeaveAt == long.MaxValue;
+
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
     public bool HasLeft => Offset >= LeaveAt;
 

@@ -78,6 +78,18 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
         return false;
     }
 
+    /// <summary>Whether some log has broken off, which shows when everything in it has been read.</summary>
+    public bool IsToBeLost()
+    {
+        Admit();
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.IsToBeLost) return true;
+        }
+
+        return false;
+    }
+
     /// <summary>
     /// Leaves out what newer messages with the same keys replace, where a log is set to that and this reader is behind.
     /// </summary>
