@@ -72,7 +72,15 @@ sealed class Cluster : IBackplaneReceiver
     {
         if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
         if (!_groups.TryRemove(new(group.Name, group))) return;
-        _backplane.Unsubscribe(group.Name);
+        try
+        {
+            _backplane.Unsubscribe(group.Name);
+        }
+        catch (Exception exception)
+        {
+            // It may not, and whoever leaves is not to stay counted for it.
+            _broadcaster.Log.BackplaneFailed(exception);
+        }
     }
 
     async Task SubscribeAsync(ClusterGroup group)

@@ -62,6 +62,9 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(20, LogLevel.Error, "What came from another node failed, or what had to be done after a loss.")]
     public partial void FromOtherNodeFailed(Exception exception);
 
+    [LoggerMessage(21, LogLevel.Error, "The backplane has thrown where it must not.")]
+    public partial void BackplaneFailed(Exception exception);
+
     [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
     public partial void Recovered(string connectionId);
 
