@@ -21,6 +21,8 @@ sealed class Cluster : IBackplaneReceiver
 
     public Neighbours Neighbours { get; }
 
+    public SharedCopies Copies { get; } = new();
+
     /// <summary>Ends when others can reach this node.</summary>
     public Task Opening { get; private set; } = Task.CompletedTask;
 

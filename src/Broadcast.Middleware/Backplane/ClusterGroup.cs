@@ -76,7 +76,7 @@ sealed class ClusterGroup(string name)
     {
         var exclusions = received.Excluded.Count == 0 ? null : new Exclusions(received.Excluded);
         exclusions = Exclusions.Of(received.Message, exclusions);
-        if (received.SharedId != 0) exclusions = Exclusions.Copy(exclusions, received.SharedId);
-        Group!.Append(received.Message, exclusions, broadcaster.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(received.PublishedAt));
+        var age = broadcaster.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(received.PublishedAt);
+        Group!.Append(received.Message, exclusions, age, received.SharedId, broadcaster.Cluster!.Copies);
     }
 }

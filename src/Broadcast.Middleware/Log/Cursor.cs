@@ -43,8 +43,12 @@ sealed partial class Cursor
     /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
     public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
 
-    /// <summary>If so, and they come one by one, what they have in common; else 0.</summary>
-    public long SharedId => _block[_index].Exclusions!.SharedId;
+    /// <summary>If so, and they come one by one, which of them this is; else null.</summary>
+    public SharedCopy? Copy => _block[_index].Exclusions!.Copy;
+
+    /// <summary>Whether it reads this copy, or has read it.</summary>
+    public bool IsFor(SharedCopy copy) => _log.Epoch == copy.Position.Epoch && _log.Name == copy.Group
+        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveAt;
 
     /// <summary>The log has broken off: something is missing for good.</summary>
     public bool IsLost { get; private set; }

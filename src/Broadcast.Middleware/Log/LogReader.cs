@@ -188,9 +188,9 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             }
 
             if (firstSequence > newest) continue;
-            if (first.IsAtShared && first.SharedId is var sharedId and not 0)
+            if (first.IsAtShared && first.Copy is { } copy)
             {
-                if (IsFirstCopy(sharedId, firstSequence)) run = first.Take(firstSequence, acknowledgements);
+                if (IsFirst(copy, firstSequence)) run = first.Take(firstSequence, acknowledgements);
                 else first.Pass();
             }
             else if (!first.IsAtShared) run = first.Take(Math.Min(newest, secondSequence - 1), acknowledgements);
@@ -201,17 +201,26 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
         return true;
     }
 
-    /// <summary>Of copies that come one by one, at most so many others lie between.</summary>
-    bool IsFirstCopy(long sharedId, long sequence)
+    /// <summary>Of copies that come one by one, whether this is the first that is for this reader.</summary>
+    bool IsFirst(SharedCopy copy, long sequence)
     {
+        for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
+        {
+            foreach (var cursor in _cursors.AsSpan(0, _count))
+            {
+                if (cursor.IsFor(earlier)) return false;
+            }
+        }
+
+        // One that was read in a group which it has left since: so many others may lie between.
         _copies ??= new (long, long)[64];
         foreach (var (id, taken) in _copies)
         {
             // One that is sent again is no other copy.
-            if (id == sharedId) return taken == sequence;
+            if (id == copy.Id) return taken == sequence;
         }
 
-        _copies[_nextCopy++ % _copies.Length] = (sharedId, sequence);
+        _copies[_nextCopy++ % _copies.Length] = (copy.Id, sequence);
         return true;
     }
 
