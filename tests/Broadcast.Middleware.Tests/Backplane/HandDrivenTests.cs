@@ -375,8 +375,9 @@ public sealed class HandDrivenTests : IDisposable
             _stage.RunUntilIdle();
         }
 
-        _backplane.Lose("");
+        _backplane.Lose(Home);
         _stage.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, ann.Connection.Writer.ClosingStatus);
         ann.Sink.Mode = WriteMode.AtOnce;
         ann.Sink.CompleteWrite();
         _stage.RunUntilIdle();
@@ -430,17 +431,19 @@ public sealed class HandDrivenTests : IDisposable
         AssertNothingIsLeft();
     }
 
-    /// <summary>Of copies that come one by one, 63 others may lie between.</summary>
-    [Fact]
-    public async Task A_member_of_several_groups_gets_a_message_to_them_once_though_the_copies_are_far_apart()
+    [Theory]
+    [InlineData(64)]
+    [InlineData(1_000)]
+    public async Task A_member_of_several_groups_gets_a_message_to_them_once_though_the_copies_are_far_apart(int count)
     {
-        const int Count = 64;
         var ann = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("blue");
         await ann.Connection.JoinAsync("red");
+        await bob.Connection.JoinAsync("red");
         foreach (var group in (string[])["blue", "red"])
         {
-            for (var i = 1; i <= Count; i++)
+            for (var i = 1; i <= count; i++)
             {
                 var message = new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], Now(default), i).Encode();
                 _backplane.HandOut(group, _backplane.Publish(group, message.ToArray()), message);
@@ -448,7 +451,27 @@ public sealed class HandDrivenTests : IDisposable
             }
         }
 
-        ann.AssertGot([.. Enumerable.Range(1, Count)]);
+        ann.AssertGot([.. Enumerable.Range(1, count)]);
+        bob.AssertGot([.. Enumerable.Range(1, count)]);
+    }
+
+    /// <summary>Who joined between the copies takes the one that came after.</summary>
+    [Fact]
+    public async Task A_copy_that_came_before_somebody_joined_does_not_count()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("red");
+        await bob.Connection.JoinAsync("blue");
+        await bob.Connection.JoinAsync("red");
+        var message = new ClusterMessage(new(BitConverter.GetBytes(1), MessageType.Binary), [], Now(default), 1).Encode();
+        _backplane.HandOut("blue", _backplane.Publish("blue", message.ToArray()), message);
+        await ann.Connection.JoinAsync("blue");
+        Assert.True(bob.Connection.Leave("blue"));
+        _backplane.HandOut("red", _backplane.Publish("red", message.ToArray()), message);
+        _stage.RunUntilIdle();
+        ann.AssertGot(1);
+        bob.AssertGot(1);
     }
 
     [Theory]
