@@ -324,8 +324,9 @@ public sealed class HandDrivenTests : IDisposable
             var sending = Task.Run(() => SendToInboxAsync(ann, 1).AsTask(), Token);
             var first = await Task.WhenAny(sending, Task.Delay(TimeSpan.FromSeconds(5), Token));
             hasSent.Set();
-            await leaving;
+            // First: if each waits for the other, neither ends.
             Assert.Same(sending, first);
+            await leaving;
             await sending;
         }
 
