@@ -24,11 +24,16 @@ sealed class Cluster : IBackplaneReceiver
 
     public ClusterMembers Members { get; }
 
+    public SharedCopies Copies { get; } = new();
+
+    /// <summary>Ends when others can reach this node.</summary>
+    public Task Opening { get; private set; } = Task.CompletedTask;
+
     /// <summary>When the broadcast is ready for what comes.</summary>
     public void Begin()
     {
         _backplane.Start(this);
-        _ = Neighbours.BeginAsync();
+        Opening = Neighbours.BeginAsync();
     }
 
     /// <summary>From now on the group is on this node, with everything that is published to it, until it was released as often as held.</summary>
@@ -38,6 +43,8 @@ sealed class Cluster : IBackplaneReceiver
         ClusterGroup group;
         lock (_gate)
         {
+            // One that has broken off here, which the backplane does not know.
+            if (_groups.TryGetValue(name, out var known) && known.IsLost) End(known);
             group = _groups.GetOrAdd(name, static name => new ClusterGroup(name));
             group.Holds++;
             group.Ready ??= SubscribeAsync(group);
@@ -70,7 +77,15 @@ sealed class Cluster : IBackplaneReceiver
     {
         if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
         if (!_groups.TryRemove(new(group.Name, group))) return;
-        if (group.Group is not null) _backplane.Unsubscribe(group.Name);
+        try
+        {
+            _backplane.Unsubscribe(group.Name);
+        }
+        catch (Exception exception)
+        {
+            // It may not, and whoever leaves is not to stay counted for it.
+            _broadcaster.Log.BackplaneFailed(exception);
+        }
     }
 
     async Task SubscribeAsync(ClusterGroup group)
@@ -83,17 +98,46 @@ sealed class Cluster : IBackplaneReceiver
             var subscription = await _backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
             lock (_gate)
             {
-                var first = subscription.Position with { Offset = subscription.Position.Offset - subscription.History.Count };
-                if (group.Begin(_broadcaster.Groups.Create(group.Name, first, group), subscription, _broadcaster)) _broadcaster.Groups.Add(group.Group!);
+                var kept = ReadableEnd(subscription.History);
+                var first = subscription.Position with { Offset = subscription.Position.Offset - kept.Count };
+                try
+                {
+                    if (group.Begin(_broadcaster.Groups.Create(group.Name, first, group), kept, _broadcaster)) _broadcaster.Groups.Add(group.Group!);
+                }
+                catch (InvalidDataException exception)
+                {
+                    Break(group, exception);
+                }
+
                 if (group.Holds == 0) End(group);
             }
         }
         catch
         {
-            // Whoever comes next tries again.
-            lock (_gate) _groups.TryRemove(new(group.Name, group));
+            // Whoever comes next tries again; and whether the subscription stands, nobody knows.
+            lock (_gate) End(group);
             throw;
         }
+    }
+
+    /// <summary>The newest messages, after the last one that cannot be read.</summary>
+    List<ClusterMessage> ReadableEnd(IReadOnlyList<ReadOnlyMemory<byte>> history)
+    {
+        var messages = new List<ClusterMessage>(history.Count);
+        foreach (var message in history)
+        {
+            try
+            {
+                messages.Add(ClusterMessage.Decode(message));
+            }
+            catch (InvalidDataException exception)
+            {
+                _broadcaster.Log.ClusterMessageUnreadable(exception);
+                messages.Clear();
+            }
+        }
+
+        return messages;
     }
 
     public async ValueTask<PublishResult> PublishAsync(string name, Message message, Exclusions? exclusions, CancellationToken cancellationToken)
@@ -126,15 +170,52 @@ sealed class Cluster : IBackplaneReceiver
 
     public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
+        if (group == Neighbours.Inbox)
+        {
+            OnPrivateMessage(message);
+            return;
+        }
+
+        if (!_groups.TryGetValue(group, out var known)) return;
         try
         {
-            if (group == Neighbours.Inbox) Neighbours.OnMessage(message);
-            else if (_groups.TryGetValue(group, out var known)) known.OnMessage(position, message, _broadcaster);
+            known.OnMessage(position, message, _broadcaster);
+        }
+        catch (InvalidDataException exception)
+        {
+            Break(known, exception);
+        }
+    }
+
+    /// <summary>It is still subscribed to, which ends when the last member has left, or before the next one comes: not here, within a call of the backplane's.</summary>
+    void Break(ClusterGroup group, InvalidDataException cause)
+    {
+        _broadcaster.Log.ClusterMessageUnreadable(cause);
+        Break(group);
+    }
+
+    void Break(ClusterGroup group)
+    {
+        _broadcaster.Log.ClusterGroupLost();
+        if (group.Group is not null) _broadcaster.Groups.Remove(group.Group);
+        group.Break();
+    }
+
+    void OnPrivateMessage(ReadOnlyMemory<byte> message)
+    {
+        try
+        {
+            Neighbours.OnMessage(message);
         }
         catch (InvalidDataException exception)
         {
             _broadcaster.Log.ClusterMessageUnreadable(exception);
-            OnLost(group);
+            _ = Task.Run(CloseEverybody);
+        }
+        catch (Exception exception)
+        {
+            // Such as a registry that throws: no matter of the backplane's, nor of the next message.
+            _broadcaster.Log.FromOtherNodeFailed(exception);
         }
     }
 
@@ -147,21 +228,32 @@ sealed class Cluster : IBackplaneReceiver
         }
 
         // No gate: the backplane may call this within one of its own.
-        if (!_groups.TryRemove(group, out var lost)) return;
-        _broadcaster.Log.ClusterGroupLost();
-        if (lost.Group is not null) _broadcaster.Groups.Remove(lost.Group);
-        lost.Break();
+        if (_groups.TryRemove(group, out var lost)) Break(lost);
     }
 
     /// <summary>Messages for single connections may be missing, and nobody knows whose.</summary>
     void OnInboxLost()
     {
         _broadcaster.Log.ClusterGroupLost();
-        _ = Neighbours.BeginAsync();
-        // Elsewhere: the registry is the app's.
-        _ = Task.Run(() =>
+        // Elsewhere: the backplane may call this within a lock of its own, and the registry is the app's.
+        Opening = Task.Run(async () =>
+        {
+            CloseEverybody();
+            await Neighbours.BeginAsync();
+            // Who has come meanwhile could not be reached either.
+            CloseEverybody();
+        });
+    }
+
+    void CloseEverybody()
+    {
+        try
         {
             foreach (var connection in _broadcaster.Connections.Connections.OfType<Connection>()) connection.CloseLost();
-        });
+        }
+        catch (Exception exception)
+        {
+            _broadcaster.Log.FromOtherNodeFailed(exception);
+        }
     }
 }

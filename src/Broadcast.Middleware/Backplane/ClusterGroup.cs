@@ -18,32 +18,48 @@ sealed class ClusterGroup(string name)
     /// <summary>Its log on this node, from the subscription on.</summary>
     public Group? Group { get; private set; }
 
+    /// <summary>Something is missing; it stays subscribed to if the backplane has not said so itself.</summary>
+    public bool IsLost
+    {
+        get
+        {
+            lock (_gate) return _isLost;
+        }
+    }
+
     /// <summary>The subscription stands: fills the log with what the cluster keeps, and with what has come meanwhile. False if all that is lost already.</summary>
-    public bool Begin(Group group, BackplaneSubscription subscription, Broadcaster broadcaster)
+    /// <exception cref="InvalidDataException">Something that has come meanwhile is missing, or cannot be read.</exception>
+    public bool Begin(Group group, IEnumerable<ClusterMessage> history, Broadcaster broadcaster)
     {
         lock (_gate)
         {
             Group = group;
-            foreach (var message in subscription.History) Append(ClusterMessage.Decode(message), broadcaster);
-            foreach (var (position, message) in _early!)
-            {
-                if (position.Epoch == subscription.Position.Epoch && position.Offset > subscription.Position.Offset) Append(ClusterMessage.Decode(message), broadcaster);
-            }
-
+            foreach (var message in history) Append(message, broadcaster);
+            var early = _early!;
             _early = null;
+            foreach (var (position, message) in early) Take(position, message, broadcaster);
             if (_isLost) group.Break();
             return !_isLost;
         }
     }
 
+    /// <exception cref="InvalidDataException">It cannot be read, or one before it is missing.</exception>
     public void OnMessage(Position position, ReadOnlyMemory<byte> message, Broadcaster broadcaster)
     {
         lock (_gate)
         {
             if (_early is not null) _early.Add((position, message.ToArray()));
-            // What was on its way when an earlier subscription ended is known already.
-            else if (position.Epoch == Group!.Epoch && position.Offset >= Group.NextOffset) Append(ClusterMessage.Decode(message), broadcaster);
+            else Take(position, message, broadcaster);
         }
+    }
+
+    void Take(Position position, ReadOnlyMemory<byte> message, Broadcaster broadcaster)
+    {
+        // What was on its way when an earlier subscription ended is known already; behind the end of a log nothing is read.
+        if (_isLost || position.Epoch != Group!.Epoch || position.Offset < Group.NextOffset) return;
+        // Else all that follows would stand at a wrong place.
+        if (position.Offset > Group.NextOffset) throw new InvalidDataException($"Message {position.Offset} of a group has come, and {Group.NextOffset} has not.");
+        Append(ClusterMessage.Decode(message), broadcaster);
     }
 
     /// <summary>Something is missing: whoever reads it is told.</summary>
@@ -60,7 +76,7 @@ sealed class ClusterGroup(string name)
     {
         var exclusions = received.Excluded.Count == 0 ? null : new Exclusions(received.Excluded);
         exclusions = Exclusions.Of(received.Message, exclusions);
-        if (received.SharedId != 0) exclusions = Exclusions.Copy(exclusions, received.SharedId);
-        Group!.Append(received.Message, exclusions, broadcaster.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(received.PublishedAt));
+        var age = broadcaster.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(received.PublishedAt);
+        Group!.Append(received.Message, exclusions, age, received.SharedId, broadcaster.Cluster!.Copies);
     }
 }

@@ -10,6 +10,9 @@ readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<strin
     // Nodes of one cluster may run different versions of this package for a while.
     const byte Version = 1;
 
+    static readonly long Earliest = DateTimeOffset.MinValue.ToUnixTimeMilliseconds();
+    static readonly long Latest = DateTimeOffset.MaxValue.ToUnixTimeMilliseconds();
+
     [Flags]
     enum Parts : byte
     {
@@ -52,6 +55,7 @@ readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<strin
             throw new InvalidDataException($"A node of the cluster sends messages in version {version}, and this one reads {Version}: run one version.");
         var parts = (Parts)reader.ReadByte();
         var (publishedAt, sharedId) = (reader.ReadInt64(), reader.ReadInt64());
+        if (publishedAt < Earliest || publishedAt > Latest) throw new InvalidDataException($"A message of another node says that it was published at {publishedAt}.");
         var (key, sender, user) = (reader.ReadStringOrNull(), reader.ReadStringOrNull(), reader.ReadStringOrNull());
         var excluded = new string[reader.ReadCount()];
         for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();

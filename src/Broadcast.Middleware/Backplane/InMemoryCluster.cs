@@ -10,111 +10,114 @@ public sealed class InMemoryCluster
 {
     readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
 
+    /// <summary>How many groups it knows of.</summary>
+    internal int Count => _groups.Count;
+
     /// <summary>One more node.</summary>
     public IBackplane CreateNode() => new Node(this);
 
     /// <summary>As if the cluster had lost its memory: each group begins anew, and every node is told.</summary>
     public void Forget()
     {
-        foreach (var (_, group) in _groups) group.Forget();
+        foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
     }
 
-    Channel ChannelOf(string group) => _groups.GetOrAdd(group, static name => new Channel(name));
+    /// <summary>Does something with a group, which is there for as long as it has a node, a member or a history.</summary>
+    T With<T>(string name, Func<Channel, T> act)
+    {
+        while (true)
+        {
+            var channel = _groups.GetOrAdd(name, static name => new Channel(name));
+            lock (channel.Gate)
+            {
+                // It may have gone since it was found: only the one that is in counts.
+                if (channel.HasGone) continue;
+                var result = act(channel);
+                if (!channel.IsEmpty) return result;
+                channel.HasGone = true;
+                _groups.TryRemove(new(name, channel));
+                return result;
+            }
+        }
+    }
 
+    /// <summary>What is to be known of a group; used under its gate.</summary>
     sealed class Channel(string name)
     {
         // What a node may need that is about to catch up: here, nobody ever does.
         readonly Queue<(byte[] Message, long At)> _history = new();
         readonly List<Node> _nodes = [];
         readonly Dictionary<string, (Node Node, byte[] Value)> _members = new(StringComparer.Ordinal);
-        readonly Lock _gate = new();
         ulong _epoch = NewEpoch();
         long _offset;
         long _bytes;
 
+        public Lock Gate { get; } = new();
+
+        public bool HasGone { get; set; }
+
+        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _history.Count == 0;
+
         public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
         {
-            lock (_gate)
+            var position = new Position(_epoch, ++_offset);
+            if (history is { HistoryMessages: > 0 })
             {
-                var position = new Position(_epoch, ++_offset);
-                if (history is { HistoryMessages: > 0 })
-                {
-                    _history.Enqueue((message.ToArray(), Environment.TickCount64));
-                    _bytes += message.Length;
-                    Trim(history);
-                }
-                else
-                {
-                    // What was kept before it would stand before a gap.
-                    _history.Clear();
-                    _bytes = 0;
-                }
-
-                foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
-                return position;
+                _history.Enqueue((message.ToArray(), Environment.TickCount64));
+                _bytes += message.Length;
+                Trim(history);
             }
+            else
+            {
+                // What was kept before it would stand before a gap.
+                _history.Clear();
+                _bytes = 0;
+            }
+
+            foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
+            return position;
         }
 
         public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
         {
-            lock (_gate)
+            if (_nodes.Contains(node)) throw new InvalidOperationException("This node has subscribed to the group already.");
+            _nodes.Add(node);
+            if (history is not null) Trim(history);
+            return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
+        }
+
+        public bool Unsubscribe(Node node) => _nodes.Remove(node);
+
+        public bool Forget()
+        {
+            (_epoch, _offset, _bytes) = (NewEpoch(), 0, 0);
+            _history.Clear();
+            foreach (var node in _nodes) node.Receiver.OnLost(name);
+            _nodes.Clear();
+            return true;
+        }
+
+        public bool SetMember(Node node, string member, byte[] value)
+        {
+            _members[member] = (node, value);
+            return true;
+        }
+
+        public bool RemoveMember(Node node, string member) => _members.TryGetValue(member, out var known) && known.Node == node && _members.Remove(member);
+
+        public bool Remove(Node node)
+        {
+            foreach (var (member, known) in _members)
             {
-                if (_nodes.Contains(node)) throw new InvalidOperationException("This node has subscribed to the group already.");
-                _nodes.Add(node);
-                if (history is not null) Trim(history);
-                return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
+                if (known.Node == node) _members.Remove(member);
             }
+
+            return Unsubscribe(node);
         }
 
-        public void Unsubscribe(Node node)
-        {
-            lock (_gate) _nodes.Remove(node);
-        }
+        public IReadOnlyList<BackplaneMember> Members() => [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
 
-        public void Forget()
-        {
-            lock (_gate)
-            {
-                (_epoch, _offset, _bytes) = (NewEpoch(), 0, 0);
-                _history.Clear();
-                foreach (var node in _nodes) node.Receiver.OnLost(name);
-                _nodes.Clear();
-            }
-        }
-
-        public void SetMember(Node node, string member, byte[] value)
-        {
-            lock (_gate) _members[member] = (node, value);
-        }
-
-        public void RemoveMember(Node node, string member)
-        {
-            lock (_gate)
-            {
-                if (_members.TryGetValue(member, out var known) && known.Node == node) _members.Remove(member);
-            }
-        }
-
-        public void RemoveMembers(Node node)
-        {
-            lock (_gate)
-            {
-                foreach (var (member, known) in _members)
-                {
-                    if (known.Node == node) _members.Remove(member);
-                }
-            }
-        }
-
-        public IReadOnlyList<BackplaneMember> Members()
-        {
-            lock (_gate) return [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
-        }
-
-        public long CountMembers()
-        {
-            lock (_gate) return _members.Count;
-        }
+        public long CountMembers() => _members.Count;
 
         void Trim(GroupOptions history)
         {
@@ -144,32 +147,29 @@ public sealed class InMemoryCluster
         public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            return new(cluster.ChannelOf(group).Publish(message, history));
+            return new(cluster.With(group, channel => channel.Publish(message, history)));
         }
 
         public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            return new(cluster.ChannelOf(group).Subscribe(this, history));
+            return new(cluster.With(group, channel => channel.Subscribe(this, history)));
         }
 
-        public void Unsubscribe(string group) => cluster.ChannelOf(group).Unsubscribe(this);
+        public void Unsubscribe(string group) => cluster.With(group, channel => channel.Unsubscribe(this));
 
-        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => cluster.ChannelOf(group).SetMember(this, member, value.ToArray());
+        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => cluster.With(group, channel => channel.SetMember(this, member, value.ToArray()));
 
-        public void RemoveMember(string group, string member) => cluster.ChannelOf(group).RemoveMember(this, member);
+        public void RemoveMember(string group, string member) => cluster.With(group, channel => channel.RemoveMember(this, member));
 
-        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.ChannelOf(group).Members());
+        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+            new(cluster.With(group, static channel => channel.Members()));
 
-        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.ChannelOf(group).CountMembers());
+        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.With(group, static channel => channel.CountMembers()));
 
         public void Dispose()
         {
-            foreach (var (_, group) in cluster._groups)
-            {
-                group.Unsubscribe(this);
-                group.RemoveMembers(this);
-            }
+            foreach (var (name, _) in cluster._groups) cluster.With(name, channel => channel.Remove(this));
         }
     }
 }

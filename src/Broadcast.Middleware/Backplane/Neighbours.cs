@@ -17,6 +17,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     readonly ConcurrentDictionary<long, TaskCompletionSource<NodeRequest>> _asked = [];
     readonly string _node = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
     long _lastId;
+    volatile bool _hasEnded;
 
     public string Node => _node;
 
@@ -26,7 +27,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     /// <summary>Opens the inbox, as soon as the cluster can be reached.</summary>
     public async Task BeginAsync()
     {
-        while (true)
+        while (!_hasEnded)
         {
             try
             {
@@ -41,17 +42,35 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
         }
     }
 
+    /// <summary>Nobody is here any more: what could not be opened is not tried again.</summary>
+    public void End() => _hasEnded = true;
+
     /// <summary>Others can find the connection from now on.</summary>
     public void Add(Connection connection)
     {
-        backplane.SetMember(OfConnection(connection.Id), _node, default);
-        if (connection.UserId is { } user) backplane.SetMember(OfUser(user), connection.Id, Encoding.UTF8.GetBytes(_node));
+        try
+        {
+            backplane.SetMember(OfConnection(connection.Id), _node, default);
+            if (connection.UserId is { } user) backplane.SetMember(OfUser(user), connection.Id, Encoding.UTF8.GetBytes(_node));
+        }
+        catch (Exception exception)
+        {
+            // It may not, and whoever comes and goes is not to stay counted for it.
+            broadcaster.Log.BackplaneFailed(exception);
+        }
     }
 
     public void Remove(Connection connection)
     {
-        backplane.RemoveMember(OfConnection(connection.Id), _node);
-        if (connection.UserId is { } user) backplane.RemoveMember(OfUser(user), connection.Id);
+        try
+        {
+            backplane.RemoveMember(OfConnection(connection.Id), _node);
+            if (connection.UserId is { } user) backplane.RemoveMember(OfUser(user), connection.Id);
+        }
+        catch (Exception exception)
+        {
+            broadcaster.Log.BackplaneFailed(exception);
+        }
     }
 
     /// <summary>A message for a connection, or for a user's connections, as far as other nodes have them.</summary>
@@ -114,7 +133,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
         {
             await SendAsync(request.From, new(NodeRequestKind.Answer, request.Id, _node, request.Target) { Result = result, Problem = problem }, default);
         }
-        catch (BackplaneException exception)
+        catch (Exception exception)
         {
             broadcaster.Log.AnswerLost(exception.Message);
         }

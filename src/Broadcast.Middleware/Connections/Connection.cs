@@ -193,7 +193,7 @@ sealed class Connection : IBroadcastConnection
 
             if (_broadcaster.Groups.Join(group, Writer, replay, clustered) is not { } joined)
             {
-                _broadcaster.Connections.Leave(this, group);
+                if (group != Middleware.Groups.Everyone) _broadcaster.Connections.Leave(this, group);
                 return null;
             }
 
@@ -244,24 +244,23 @@ sealed class Connection : IBroadcastConnection
     /// <param name="facts">What is to be known of it; that others are excluded does not matter here.</param>
     public void Send(Message message, Exclusions? facts)
     {
-        var lane = _lane ?? OpenLane();
+        var lane = Volatile.Read(ref _lane) ?? OpenLane();
         lock (lane.Gate) lane.Append(message, facts);
         Writer.Pump.Post(Writer);
     }
 
     MessageLog OpenLane()
     {
-        lock (_memberships)
+        // Not the lock of the memberships: a backplane that hands out a message may hold a lock of its own, and who leaves a group asks for that.
+        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
+        var format = FormatFor(null);
+        // Whoever finds it before it is read waits here to append.
+        lock (lane.Gate)
         {
-            if (_lane is { } open) return open;
-            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
-            var format = FormatFor(null);
-            lock (lane.Gate)
-            {
-                Writer.Arrive(new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) }));
-            }
-
-            return _lane = lane;
+            var cursor = new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) });
+            if (Interlocked.CompareExchange(ref _lane, lane, null) is { } other) return other;
+            Writer.Arrive(cursor);
+            return lane;
         }
     }
 

@@ -59,8 +59,14 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(19, LogLevel.Warning, "What another node asked was done, but it could not be told: {Problem}")]
     public partial void AnswerLost(string problem);
 
-    [LoggerMessage(20, LogLevel.Warning, "The members of other nodes cannot be told at the moment: {Problem}")]
+    [LoggerMessage(22, LogLevel.Warning, "The members of other nodes cannot be told at the moment: {Problem}")]
     public partial void MembersUnreachable(string problem);
+
+    [LoggerMessage(20, LogLevel.Error, "What came from another node failed, or what had to be done after a loss.")]
+    public partial void FromOtherNodeFailed(Exception exception);
+
+    [LoggerMessage(21, LogLevel.Error, "The backplane has thrown where it must not.")]
+    public partial void BackplaneFailed(Exception exception);
 
     [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
     public partial void Recovered(string connectionId);

@@ -21,6 +21,8 @@ sealed partial class Cursor
         Writer = writer;
         Slice = slice;
         (_block, _index) = options?.Start ?? log.End;
+        // Else it would hold the block, and through it all that follow.
+        if (options is not null) options.Start = null;
     }
 
     public ConnectionWriter Writer { get; }
@@ -41,11 +43,18 @@ sealed partial class Cursor
     /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
     public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
 
-    /// <summary>If so, and they come one by one, what they have in common; else 0.</summary>
-    public long SharedId => _block[_index].Exclusions!.SharedId;
+    /// <summary>If so, and they come one by one, which of them this is; else null.</summary>
+    public SharedCopy? Copy => _block[_index].Exclusions!.Copy;
+
+    /// <summary>Whether it reads this copy, or has read it.</summary>
+    public bool IsFor(SharedCopy copy) => _log.Epoch == copy.Position.Epoch && _log.Name == copy.Group
+        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveAt;
 
     /// <summary>The log has broken off: something is missing for good.</summary>
     public bool IsLost { get; private set; }
+
+    /// <summary>It will have, when everything else has been read.</summary>
+    public bool IsToBeLost => _log.HasBrokenOff && LeaveAt == long.MaxValue;
 
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
     public bool HasLeft => Offset >= LeaveAt;

@@ -106,11 +106,17 @@ sealed class Group
     }
 
     /// <summary>Of a cluster: appends what has been published somewhere.</summary>
-    public void Append(Message message, Exclusions? exclusions, TimeSpan age)
+    /// <param name="message">Copied.</param>
+    /// <param name="exclusions">Who does not get it.</param>
+    /// <param name="age">How long ago that was.</param>
+    /// <param name="sharedId">The same for its copies in several groups; 0 if there are none.</param>
+    /// <param name="copies">Those that have come.</param>
+    public void Append(Message message, Exclusions? exclusions, TimeSpan age, long sharedId, SharedCopies copies)
     {
         Slice[] slices;
         lock (_log.Gate)
         {
+            if (sharedId != 0) exclusions = Exclusions.OfCopy(exclusions, copies.Add(sharedId, Name, new(_log.Epoch, _log.NextOffset)));
             _log.Append(message, exclusions, age);
             slices = _slices;
         }
@@ -211,10 +217,11 @@ sealed class Group
     {
         var connection = writer.Connection;
         var format = connection.FormatFor(Name);
-        return format is null && start == _log.End ? null : new CursorOptions
+        return format is null && start == _log.End && Clustered is null ? null : new CursorOptions
         {
             Format = format,
             Start = start,
+            FirstOffset = position.Offset + 1,
             Bookmark = connection.BookmarkAt(_log, start),
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,

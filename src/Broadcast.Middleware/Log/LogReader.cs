@@ -78,6 +78,18 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
         return false;
     }
 
+    /// <summary>Whether some log has broken off, which shows when everything in it has been read.</summary>
+    public bool IsToBeLost()
+    {
+        Admit();
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.IsToBeLost) return true;
+        }
+
+        return false;
+    }
+
     /// <summary>
     /// Leaves out what newer messages with the same keys replace, where a log is set to that and this reader is behind.
     /// </summary>
@@ -180,9 +192,9 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             }
 
             if (firstSequence > newest) continue;
-            if (first.IsAtShared && first.SharedId is var sharedId and not 0)
+            if (first.IsAtShared && first.Copy is { } copy)
             {
-                if (IsFirstCopy(sharedId, firstSequence)) run = first.Take(firstSequence, acknowledgements);
+                if (IsFirst(copy, firstSequence)) run = first.Take(firstSequence, acknowledgements);
                 else first.Pass();
             }
             // A log that was left and joined again is read by two cursors, which can stand before the same message: one after the other.
@@ -194,17 +206,26 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
         return true;
     }
 
-    /// <summary>Of copies that come one by one, at most so many others lie between.</summary>
-    bool IsFirstCopy(long sharedId, long sequence)
+    /// <summary>Of copies that come one by one, whether this is the first that is for this reader.</summary>
+    bool IsFirst(SharedCopy copy, long sequence)
     {
+        for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
+        {
+            foreach (var cursor in _cursors.AsSpan(0, _count))
+            {
+                if (cursor.IsFor(earlier)) return false;
+            }
+        }
+
+        // One that was read in a group which it has left since: so many others may lie between.
         _copies ??= new (long, long)[64];
         foreach (var (id, taken) in _copies)
         {
             // One that is sent again is no other copy.
-            if (id == sharedId) return taken == sequence;
+            if (id == copy.Id) return taken == sequence;
         }
 
-        _copies[_nextCopy++ % _copies.Length] = (sharedId, sequence);
+        _copies[_nextCopy++ % _copies.Length] = (copy.Id, sequence);
         return true;
     }
 

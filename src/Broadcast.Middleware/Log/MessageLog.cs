@@ -26,6 +26,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
     Retention? _retention;
     long _offsetAtLastRest;
     long _newestByte;
+    bool _hasBrokenOff;
 
     /// <summary>Held to append, and to take a position that no append may slip past. Never held while anything waits.</summary>
     public Lock Gate { get; } = new();
@@ -110,7 +111,14 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
     }
 
     /// <summary>What would come next is lost: whoever has read everything else finds that out. Nothing is appended any more. Call it under <see cref="Gate"/>.</summary>
-    public void Break() => _tail.Link(Block.Lost);
+    public void Break()
+    {
+        _tail.Link(Block.Lost);
+        Volatile.Write(ref _hasBrokenOff, true);
+    }
+
+    /// <summary>Whether it has.</summary>
+    public bool HasBrokenOff => Volatile.Read(ref _hasBrokenOff);
 
     /// <summary>Ends the newest block if all of it has been read by the only reader, and it is more than a small one. Call it under <see cref="Gate"/>.</summary>
     public void Trim(Block block, int index)

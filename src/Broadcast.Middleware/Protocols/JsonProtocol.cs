@@ -143,6 +143,12 @@ class JsonProtocol : IBroadcastProtocol
                     break;
             }
         }
+        catch (BackplaneException) when (request.AckId is not null)
+        {
+            // Neither the client nor the app has done anything wrong: it stays, and can try again.
+            Acknowledge(context, request.AckId.Value, "InternalServerError", Connection.ClusterUnreachable);
+            return;
+        }
         catch (Exception) when (request.AckId is not null)
         {
             Acknowledge(context, request.AckId.Value, "InternalServerError", "The server failed to handle this request.");

@@ -242,6 +242,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         _stopping.Dispose();
         Heartbeat.Dispose();
+        Cluster?.Neighbours.End();
     }
 
     static bool IsJson(Message message)

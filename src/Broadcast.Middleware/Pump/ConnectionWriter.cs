@@ -126,6 +126,8 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
             if (!Volatile.Read(ref _pending!.HasEnded))
             {
                 if (_reader.IsBehindBy(MaxBacklog) && _lineChange is null) TryCatchUp();
+                // With everyone's group the beats may be gone, by which it is found out that a peer takes nothing: from now on the time for the close runs.
+                if (broadcaster.Cluster is not null && _reader.IsToBeLost()) connection.CloseLost();
                 return;
             }
 
