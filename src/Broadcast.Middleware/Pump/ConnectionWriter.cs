@@ -125,7 +125,7 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         {
             if (!Volatile.Read(ref _pending!.HasEnded))
             {
-                if (_reader.IsBehindBy(MaxBacklog) && _lineChange is null) TryCatchUp();
+                if (_lineChange is null) CatchUpIfBehind();
                 return;
             }
 
@@ -137,6 +137,14 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         else if (_hasNoLine) Watch();
         else if (_failed) GiveUpWriting();
         else Flush();
+
+        // Nothing more may be published that would ask again.
+        if (_isWriting && !_hasNoLine) CatchUpIfBehind();
+    }
+
+    void CatchUpIfBehind()
+    {
+        if (_reader.IsBehindBy(MaxBacklog)) TryCatchUp();
     }
 
     void OnBeat()
