@@ -16,8 +16,9 @@ static class HeaderTarget
         request.Headers.Host = host;
         request.Headers.Origin = origin;
         if (!OwnHostOnly.Allows(request)) return;
-        // Whoever is let in named the host.
-        if (origin.Length > 0 && !origin.Contains(request.Host.Host, StringComparison.OrdinalIgnoreCase))
+        // Whoever is let in named the host, in one of two ways of writing it.
+        var asSent = request.Host.ToUriComponent().Split(':')[0];
+        if (origin.Length > 0 && !origin.Contains(request.Host.Host, StringComparison.OrdinalIgnoreCase) && !origin.Contains(asSent, StringComparison.OrdinalIgnoreCase))
             throw new InvalidOperationException($"'{origin}' passes for '{host}'.");
     }
 

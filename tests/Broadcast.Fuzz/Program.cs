@@ -19,13 +19,19 @@ static void Run(byte[] input)
 {
     if (input.Length == 0) return;
     var rest = input.AsMemory(1);
-    switch (input[0] % 4)
+    switch (input[0] % 6)
     {
         case 0:
             HeaderTarget.Origin(rest.Span);
             break;
         case 1:
             HeaderTarget.GroupName(rest.Span);
+            break;
+        case 4:
+            TextTarget.Request(rest);
+            break;
+        case 5:
+            TextTarget.Position(rest);
             break;
         default:
             ConnectionTarget.Run(rest);

@@ -17,7 +17,7 @@ sealed class Cluster : IBackplaneReceiver
     {
         (_backplane, _broadcaster) = (backplane, broadcaster);
         Neighbours = new Neighbours(backplane, broadcaster);
-        Members = new ClusterMembers(backplane, Neighbours.Node);
+        Members = new ClusterMembers(backplane, Neighbours.Node, broadcaster.Log);
     }
 
     public Neighbours Neighbours { get; }

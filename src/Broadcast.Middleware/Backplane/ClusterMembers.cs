@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware;
 
 /// <summary>The members of groups, on all nodes: this node's are told to the backplane, and everybody's are asked of it.</summary>
-sealed class ClusterMembers(IBackplane backplane, string node)
+sealed class ClusterMembers(IBackplane backplane, string node, BroadcastLog log)
 {
     /// <summary>A connection of this node is in a group, with this state.</summary>
     public void Set(Connection connection, string group, byte[] state, DateTimeOffset setAt)
@@ -12,12 +12,27 @@ sealed class ClusterMembers(IBackplane backplane, string node)
         writer.WriteOrNull(connection.UserId);
         writer.Write(setAt.ToUnixTimeMilliseconds());
         writer.WriteRest(state);
-        backplane.SetMember(group, connection.Id, writer.Written);
+        try
+        {
+            backplane.SetMember(group, connection.Id, writer.Written);
+        }
+        catch (Exception exception)
+        {
+            // It may not, and whoever comes and goes is not to stay counted for it.
+            log.BackplaneFailed(exception);
+        }
     }
 
     public void Remove(Connection connection, string group)
     {
-        if (group != Groups.Everyone) backplane.RemoveMember(group, connection.Id);
+        try
+        {
+            if (group != Groups.Everyone) backplane.RemoveMember(group, connection.Id);
+        }
+        catch (Exception exception)
+        {
+            log.BackplaneFailed(exception);
+        }
     }
 
     public ValueTask<long> CountAsync(string group, CancellationToken cancellationToken) => backplane.CountMembersAsync(group, cancellationToken);

@@ -22,7 +22,7 @@ public sealed class InMemoryCluster
         foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
     }
 
-    /// <summary>Does something with a group, which is there for as long as it has a node, a member or a history.</summary>
+    /// <summary>Does something with a group, which is there for as long as it has a node or a member, or has kept a message ever.</summary>
     T With<T>(string name, Func<Channel, T> act)
     {
         while (true)
@@ -51,27 +51,25 @@ public sealed class InMemoryCluster
         ulong _epoch = NewEpoch();
         long _offset;
         long _bytes;
+        GroupOptions? _limits;
 
         public Lock Gate { get; } = new();
 
         public bool HasGone { get; set; }
 
-        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _history.Count == 0;
+        /// <summary>Whether nobody would notice if it began anew.</summary>
+        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _limits is null;
 
         public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
         {
             var position = new Position(_epoch, ++_offset);
-            if (history is { HistoryMessages: > 0 })
+            // Once some are kept, all are: one that is not would be a gap.
+            if (history is { HistoryMessages: > 0 }) _limits = history;
+            if (_limits is not null)
             {
                 _history.Enqueue((message.ToArray(), Environment.TickCount64));
                 _bytes += message.Length;
-                Trim(history);
-            }
-            else
-            {
-                // What was kept before it would stand before a gap.
-                _history.Clear();
-                _bytes = 0;
+                Trim(_limits);
             }
 
             foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);

@@ -125,7 +125,7 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         {
             if (!Volatile.Read(ref _pending!.HasEnded))
             {
-                if (_reader.IsBehindBy(MaxBacklog) && _lineChange is null) TryCatchUp();
+                if (_lineChange is null) CatchUpIfBehind();
                 // With everyone's group the beats may be gone, by which it is found out that a peer takes nothing: from now on the time for the close runs.
                 if (broadcaster.Cluster is not null && _reader.IsToBeLost()) connection.CloseLost();
                 return;
@@ -139,6 +139,14 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
         else if (_hasNoLine) Watch();
         else if (_failed) GiveUpWriting();
         else Flush();
+
+        // Nothing more may be published that would ask again.
+        if (_isWriting && !_hasNoLine) CatchUpIfBehind();
+    }
+
+    void CatchUpIfBehind()
+    {
+        if (_reader.IsBehindBy(MaxBacklog)) TryCatchUp();
     }
 
     void OnBeat()

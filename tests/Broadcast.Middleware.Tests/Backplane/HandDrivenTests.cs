@@ -417,7 +417,7 @@ public sealed class HandDrivenTests : IDisposable
         }
 
         Assert.Equal(6, _backplane.Subscribed.Length);
-        Assert.Equal(6, _backplane.Members.Count);
+        Assert.Equal(15, _backplane.Members.Count); // Its connection, its user, and itself in three groups each.
         hearers[1].Connection.Leave("kept");
         foreach (var hearer in hearers) hearer.Go();
         AssertNothingIsLeft();

@@ -426,7 +426,7 @@ public sealed class JsonProtocolTests
         await using var raw = await RawClient.OpenAsync(app);
         await app.Broadcaster.PublishAsync(new Message("[1, 2]"u8.ToArray(), MessageType.Text) { IsJson = true }, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(5, JsonContext.Default.Int32, Recipients.Groups("/ws", "g"), Token);
-        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Protocol is not null).Id), Token);
+        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Protocol != KnownProtocol.Raw).Id), Token);
         await JsonClient.HearsAsync(client, JsonClient.FromServer("json", "[1, 2]"), JsonClient.FromServer("json", "5"), JsonClient.FromServer("json", "\"\\u00E9\""));
         await JsonClient.HearsAsync(raw, "[1, 2]", "5");
     }
