@@ -88,7 +88,7 @@ public sealed class InMemoryCluster
 
         public bool Forget()
         {
-            (_epoch, _offset, _bytes) = (NewEpoch(), 0, 0);
+            (_epoch, _offset, _bytes, _limits) = (NewEpoch(), 0, 0, null);
             _history.Clear();
             foreach (var node in _nodes) node.Receiver.OnLost(name);
             _nodes.Clear();
