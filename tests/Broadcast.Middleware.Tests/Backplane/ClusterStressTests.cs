@@ -27,12 +27,14 @@ public sealed class ClusterStressTests
         }
 
         var published = new ConcurrentDictionary<long, string>();
-        var isDone = false;
+        var (isDone, visits) = (false, 0);
         var publishing = Task.WhenAll(Enumerable.Range(0, Publishers).Select(publisher => Task.Run(async () =>
         {
             for (var i = 1; i <= Messages; i++)
             {
                 var id = ((long)publisher << 32) | (uint)i;
+                // Visitors are to come all the while.
+                if (i % 100 == 0) await Eventually.True(() => Volatile.Read(ref visits) > i * 24 / Messages);
                 var (name, recipients) = (i % 5) switch
                 {
                     0 => ("red", Recipients.Group("red")),
@@ -57,6 +59,7 @@ public sealed class ClusterStressTests
                 connection.Leave("red");
                 await GoAsync(nodes[churner], connection);
                 gone.Add(sink);
+                Interlocked.Increment(ref visits);
             }
 
             return gone;
