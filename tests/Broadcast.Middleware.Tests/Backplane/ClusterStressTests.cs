@@ -130,7 +130,7 @@ public sealed class ClusterStressTests
             {
                 var (connection, sink) = await ConnectAsync(node, Pace.AtOnce, seed);
                 var before = Volatile.Read(ref last);
-                await Eventually.True(() => connection.Writer.ClosingStatus is not null || Volatile.Read(ref last) > before + 200);
+                await Eventually.True(() => connection.Writer.ClosingStatus is not null || Volatile.Read(ref last) > before + 200 || Volatile.Read(ref isDone));
                 if (connection.Writer.ClosingStatus is { } status)
                 {
                     Assert.Equal(CloseStatus.TryAgainLater, status);
