@@ -18,9 +18,13 @@ public sealed class HandoverTests
         await Eventually.True(() => request.IsAborted);
         Assert.True(connection.Session.IsClaimed);
         await SuspendAsync(stage, connection);
-        Assert.True(await connection.Session.WaitAsync());
+        var wait = connection.Session.WaitAsync();
         Assert.NotNull(await claim);
         Assert.False(connection.Session.IsClaimed);
+        // The request before stays until the new one is in its place.
+        Assert.False(wait.IsCompleted);
+        connection.Session.OnTaken();
+        Assert.True(await wait);
     }
 
     [Fact]
@@ -33,8 +37,10 @@ public sealed class HandoverTests
         var second = connection.Session.ClaimAsync(token);
         Assert.Null(await first);
         await SuspendAsync(stage, connection);
-        Assert.True(await connection.Session.WaitAsync());
+        var wait = connection.Session.WaitAsync();
         Assert.NotNull(await second);
+        connection.Session.OnTaken();
+        Assert.True(await wait);
     }
 
     [Fact]
@@ -47,17 +53,19 @@ public sealed class HandoverTests
         var wait = session.WaitAsync();
         var token = session.FirstToken;
         var first = await session.ClaimAsync(token);
-        Assert.True(await wait);
         // Before the first one has resumed it.
         var second = session.ClaimAsync(token);
         var request = new FakeRequest();
         var resumed = connection.ResumeAsync(request.Context, null!, new HandSink(), first!);
         stage.RunUntilIdle();
         Assert.True(await resumed);
+        Assert.True(await wait);
         await Eventually.True(() => request.IsAborted);
         await SuspendAsync(stage, connection);
-        Assert.True(await session.WaitAsync());
+        var again = session.WaitAsync();
         Assert.NotNull(await second);
+        session.OnTaken();
+        Assert.True(await again);
     }
 
     [Fact]
@@ -131,10 +139,10 @@ public sealed class HandoverTests
             await SuspendAsync(stage, connection);
             var wait = session.WaitAsync();
             var token = await session.ClaimAsync(old);
-            Assert.True(await wait);
             var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new HandSink(), token!);
             stage.RunUntilIdle();
             Assert.True(await resumed);
+            Assert.True(await wait);
         }
 
         stage.Broadcaster.Publish(ReliableClient.Numbered(1), Recipients.Group("/g"));
@@ -155,6 +163,7 @@ public sealed class HandoverTests
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Eventually.True(() => connection.Session!.ClaimAsync("").IsCompleted && served.Lifetime.ReceivedCalls().Any());
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
+        connection.Session.OnTaken();
         await served.Ended;
         served.Lifetime.ClearReceivedCalls();
         connection.AbortNow();

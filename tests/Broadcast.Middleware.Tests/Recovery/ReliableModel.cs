@@ -236,11 +236,11 @@ sealed class ReliableModel : IDisposable
             return;
         }
 
-        Assert.True(Soon(peer.Wait!));
         peer.Token = token;
         peer.NewLine(WriteMode.AtOnce);
         peer.State = State.Resuming;
         peer.Change = peer.Connection.ResumeAsync(new FakeRequest().Context, null!, peer.Sink, token);
+        Assert.True(Soon(peer.Wait!));
     }
 
     /// <summary>What comes next by itself.</summary>
