@@ -21,6 +21,8 @@ sealed partial class Cursor
         Writer = writer;
         Slice = slice;
         (_block, _index) = options?.Start ?? log.End;
+        // Else it would hold the block, and through it all that follow.
+        if (options is not null) options.Start = null;
     }
 
     public ConnectionWriter Writer { get; }

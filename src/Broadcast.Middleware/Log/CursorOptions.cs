@@ -7,7 +7,7 @@ sealed class CursorOptions
     public WireFormat? Format { get; init; }
 
     /// <summary>Where it starts; null for the log's end.</summary>
-    public (Block Block, int Index)? Start { get; init; }
+    public (Block Block, int Index)? Start { get; set; }
 
     /// <summary>The first message that is published after the start. What lies before is history.</summary>
     public long LiveOffset { get; init; }

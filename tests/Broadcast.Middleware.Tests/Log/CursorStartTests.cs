@@ -1,0 +1,35 @@
+using System.Runtime.CompilerServices;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests;
+
+/// <summary>In a cluster every cursor has options, which say where it began.</summary>
+public sealed class CursorStartTests
+{
+    [Fact]
+    public void A_reader_does_not_hold_what_it_has_passed()
+    {
+        var log = Make.Log(new SequenceClock(static () => 0), 1 << 20);
+        var (cursor, first) = Begin(log);
+        for (var i = 0; i < 200; i++) Read(log, cursor);
+        GC.Collect();
+        Assert.False(first.TryGetTarget(out _));
+        GC.KeepAlive(cursor);
+    }
+
+    // No variable of the test's own holds a block.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    static (Cursor Cursor, WeakReference<Block> First) Begin(MessageLog log)
+    {
+        log.Append(new(new byte[1_000], MessageType.Binary), null);
+        return (new Cursor(log, null!, null, new() { Start = log.End }), new(log.End.Block));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    static void Read(MessageLog log, Cursor cursor)
+    {
+        log.Append(new(new byte[1_000], MessageType.Binary), null);
+        Assert.True(cursor.TryPeek(out _));
+        Assert.False(cursor.Read().IsEmpty);
+    }
+}
