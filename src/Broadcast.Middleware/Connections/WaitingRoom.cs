@@ -23,26 +23,21 @@ sealed class WaitingRoom(int most)
         line = HttpProtocol.IsHttp2(request.Request.Protocol) ? request.Connection.Id : null;
         lock (_gate)
         {
-            if (_isClosed || _count == most) return false;
-            if (line is not null)
-            {
-                var ofLine = _ofLine.GetValueOrDefault(line);
-                if (ofLine == MostOfOneLine) return false;
-                _ofLine[line] = ofLine + 1;
-            }
-
-            _count++;
+            if (_isClosed || _count == most || ConnectionLimits.IsFull(_ofLine, line, MostOfOneLine)) return false;
+            Change(line, 1);
             return true;
         }
     }
 
     public void Leave(string? line)
     {
-        lock (_gate)
-        {
-            _count--;
-            if (line is not null && --System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_ofLine, line) == 0) _ofLine.Remove(line);
-        }
+        lock (_gate) Change(line, -1);
+    }
+
+    void Change(string? line, int change)
+    {
+        _count += change;
+        ConnectionLimits.Add(_ofLine, line, change);
     }
 
     /// <summary>The app ends: nobody waits any more.</summary>

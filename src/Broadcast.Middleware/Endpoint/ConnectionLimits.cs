@@ -55,10 +55,12 @@ sealed class ConnectionLimits(BroadcastOptions options)
         Add(_byAddress, address, change);
     }
 
-    static bool IsFull<TKey>(Dictionary<TKey, int> counts, TKey? key, int? limit) where TKey : class =>
+    /// <summary>Whether as many are counted under a key as may be; null is no key, and no limit none.</summary>
+    public static bool IsFull<TKey>(Dictionary<TKey, int> counts, TKey? key, int? limit) where TKey : class =>
         key is not null && counts.GetValueOrDefault(key) >= limit;
 
-    static void Add<TKey>(Dictionary<TKey, int> counts, TKey? key, int change) where TKey : class
+    /// <summary>Changes the count under a key, and forgets one that is 0.</summary>
+    public static void Add<TKey>(Dictionary<TKey, int> counts, TKey? key, int change) where TKey : class
     {
         if (key is null) return;
         var count = counts.GetValueOrDefault(key) + change;

@@ -42,16 +42,6 @@ public sealed class ProtocolContext
         return await PublishAllowedAsync(group, message, excludesSender);
     }
 
-    /// <summary>To the client's home group, as it was received.</summary>
-    internal Task PublishAsReceivedAsync(Message message)
-    {
-        _context.Reset(message);
-        return _onMessage(_context);
-    }
-
-    /// <summary>The client has every message up to this one.</summary>
-    internal void Acknowledge(ulong sequenceId) => _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
-
     /// <summary>The same for what has been allowed and checked.</summary>
     internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
     {
@@ -61,6 +51,16 @@ public sealed class ProtocolContext
         await _onMessage(_context);
         return _context.Result;
     }
+
+    /// <summary>To the client's home group, as it was received.</summary>
+    internal Task PublishAsReceivedAsync(Message message)
+    {
+        _context.Reset(message);
+        return _onMessage(_context);
+    }
+
+    /// <summary>The client has every message up to this one.</summary>
+    internal void Acknowledge(ulong sequenceId) => _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
 
     /// <summary>Shows the filters something that is not to be published: <see cref="MessageContext.Event"/>.</summary>
     /// <param name="name">What it is.</param>
