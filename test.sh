@@ -40,6 +40,7 @@ command -v curl >/dev/null || missing+=(curl)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v redis-server >/dev/null || missing+=(redis-server)
 install "${missing[@]}"
 
 # The published client that the tests run, exactly as package-lock.json names it.
@@ -49,6 +50,7 @@ npm=tests/WebDemo.Tests/npm
 
 dotnet build Broadcast.sln --configuration Release
 dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts
+dotnet pack src/Broadcast.Middleware.Redis --configuration Release --no-build --output artifacts
 
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT

@@ -5,9 +5,19 @@ using WebDemo;
 // The settings and pages stand beside the program, wherever it is started from.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
 builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
-builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
-builder.Services.AddBroadcast(PresenceFilter.Broadcast);
-builder.Services.AddHostedService<PriceFeed>();
+var settings = builder.Configuration.GetSection("Broadcast");
+IBroadcastBuilder[] broadcasts = [builder.Services.AddBroadcast(settings), builder.Services.AddBroadcast(PresenceFilter.Broadcast)];
+var health = builder.Services.AddHealthChecks();
+// With --Broadcast:Redis:Configuration=localhost:6379 this is one of several nodes.
+if (settings.GetSection("Redis") is var redis && redis.Exists())
+{
+    foreach (var broadcast in broadcasts)
+        broadcast.AddRedis(redis, options => options.Prefix = string.IsNullOrEmpty(options.Prefix) ? "webdemo" : options.Prefix);
+    health.AddBroadcastRedis();
+}
+
+// Of several nodes, one makes the prices.
+if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
 builder.Services.AddSingleton<IGroupAuthorizer, OpenGroups>();
 
 var app = builder.Build();
@@ -53,5 +63,7 @@ app.MapBroadcast("/board/presence", PresenceFilter.Broadcast).Use<PresenceFilter
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.OwnSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
     TypedResults.Json(new CountAnswer(group is null ? connections.Count : connections.CountInGroup(group)), DemoJson.Default.CountAnswer));
+
+app.MapHealthChecks("/health");
 
 app.Run();

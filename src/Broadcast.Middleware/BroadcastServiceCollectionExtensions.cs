@@ -84,6 +84,7 @@ public static class BroadcastServiceCollectionExtensions
             isDefault ? services.GetService<IUserIdProvider>() : services.GetKeyedService<IUserIdProvider>(name),
             isDefault ? services.GetService<IGroupAuthorizer>() : services.GetKeyedService<IGroupAuthorizer>(name),
             services.GetServices<IBroadcastProtocol>(),
+            isDefault ? services.GetService<IBackplane>() : services.GetKeyedService<IBackplane>(name),
             services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<IMeterFactory>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger(isDefault ? "Broadcast" : $"Broadcast.{name}"),

@@ -15,6 +15,10 @@ sealed class Connection : IBroadcastConnection
 {
     public const string TooSlow = "Too slow: more messages wait for this connection than the server keeps.";
 
+    public const string MessagesLost = "Messages may be missing: the cluster has lost them. Connect again.";
+
+    public const string ClusterUnreachable = "The other nodes cannot be reached at the moment: try again.";
+
     public const string FailedReason = "The server failed to handle this connection.";
 
     const int NotEnding = -1;
@@ -141,13 +145,40 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships) return IndexOf(group) >= 0;
     }
 
+    /// <summary>As <see cref="Join(string, Replay)"/>, when the group is on this node.</summary>
+    /// <exception cref="BackplaneException">The cluster cannot be reached.</exception>
+    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default) =>
+        _broadcaster.Cluster is { } cluster ? JoinAsync(cluster, group, replay) : new(Join(group, replay));
+
+    async ValueTask<JoinResult> JoinAsync(Cluster cluster, string group, Replay replay)
+    {
+        while (true)
+        {
+            if (IsIn(group)) return default;
+            var held = await cluster.HoldAsync(group);
+            var result = default(JoinResult?);
+            try
+            {
+                // Null if the cluster has lost it again: then it is held anew.
+                if ((result = Join(group, replay, held.Group)) is { } joined) return joined;
+            }
+            finally
+            {
+                // Else it is released when the connection leaves.
+                if (result is not { Joined: true }) cluster.Release(held);
+            }
+        }
+    }
+
     /// <summary>Not joined if it is a member already, if the registry refuses, or if it has left for good.</summary>
-    public JoinResult Join(string group, Replay replay = default)
+    public JoinResult Join(string group, Replay replay = default) => Join(group, replay, null)!.Value;
+
+    JoinResult? Join(string group, Replay replay, Group? clustered)
     {
         // The registry is asked within the lock, so that it and the logs agree on what came first, joining or leaving.
         lock (_memberships)
         {
-            if (_hasLeft || IndexOf(group) >= 0) return default;
+            if (_hasLeft || IndexOf(group) >= 0) return default(JoinResult);
             if (group != Middleware.Groups.Everyone)
             {
                 if (CountGroups() >= _broadcaster.Options.MaxGroupsPerConnection)
@@ -157,13 +188,18 @@ sealed class Connection : IBroadcastConnection
                         "let it leave one, or raise the option.");
                 }
 
-                if (!_broadcaster.Connections.TryJoin(this, group)) return default;
+                if (!_broadcaster.Connections.TryJoin(this, group)) return default(JoinResult);
             }
 
-            var (membership, recovered, position) = _broadcaster.Groups.Join(group, Writer, replay);
-            _memberships.Add(membership);
+            if (_broadcaster.Groups.Join(group, Writer, replay, clustered) is not { } joined)
+            {
+                if (group != Middleware.Groups.Everyone) _broadcaster.Connections.Leave(this, group);
+                return null;
+            }
+
+            _memberships.Add(joined.Membership);
             _broadcaster.Presence.OnJoined(this, group);
-            return new(true, recovered, position);
+            return new JoinResult(true, joined.Recovered, joined.Position);
         }
     }
 
@@ -175,7 +211,7 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships)
         {
             if (IndexOf(group) is not (>= 0 and var index)) return false;
-            _broadcaster.Groups.Leave(_memberships[index]);
+            Leave(_memberships[index]);
             _memberships.RemoveAt(index);
             _broadcaster.Connections.Leave(this, group);
             _broadcaster.Presence.OnLeft(this, group);
@@ -190,11 +226,17 @@ sealed class Connection : IBroadcastConnection
         {
             if (_hasLeft) return null;
             _hasLeft = true;
-            foreach (var membership in _memberships) _broadcaster.Groups.Leave(membership);
+            foreach (var membership in _memberships) Leave(membership);
             string[] left = [.. _memberships.Select(static membership => membership.Group.Name)];
             _memberships.Clear();
             return left;
         }
+    }
+
+    void Leave(Membership membership)
+    {
+        _broadcaster.Groups.Leave(membership);
+        if (membership.Group.Clustered is { } held) _broadcaster.Cluster!.Release(held);
     }
 
     /// <summary>A message for this connection alone, in order with those of its groups.</summary>
@@ -202,24 +244,23 @@ sealed class Connection : IBroadcastConnection
     /// <param name="facts">What is to be known of it; that others are excluded does not matter here.</param>
     public void Send(Message message, Exclusions? facts)
     {
-        var lane = _lane ?? OpenLane();
+        var lane = Volatile.Read(ref _lane) ?? OpenLane();
         lock (lane.Gate) lane.Append(message, facts);
         Writer.Pump.Post(Writer);
     }
 
     MessageLog OpenLane()
     {
-        lock (_memberships)
+        // Not the lock of the memberships: a backplane that hands out a message may hold a lock of its own, and who leaves a group asks for that.
+        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
+        var format = FormatFor(null);
+        // Whoever finds it before it is read waits here to append.
+        lock (lane.Gate)
         {
-            if (_lane is { } open) return open;
-            var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
-            var format = FormatFor(null);
-            lock (lane.Gate)
-            {
-                Writer.Arrive(new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) }));
-            }
-
-            return _lane = lane;
+            var cursor = new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) });
+            if (Interlocked.CompareExchange(ref _lane, lane, null) is { } other) return other;
+            Writer.Arrive(cursor);
+            return lane;
         }
     }
 
@@ -247,6 +288,8 @@ sealed class Connection : IBroadcastConnection
         Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, TooSlow);
     }
 
+    public void CloseLost() => Close(EndReason.ClusterLost, CloseStatus.TryAgainLater, MessagesLost);
+
     public void CloseBadAcknowledgement(long sequence) => Close(
         EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, $"There is no message {sequence} to acknowledge: send the highest sequenceId you have.");
 
@@ -255,6 +298,14 @@ sealed class Connection : IBroadcastConnection
     {
         // One that gave up because its peer is gone has not failed.
         if (exception is OperationCanceledException && HttpContext.RequestAborted.IsCancellationRequested) return;
+        if (exception is BackplaneException)
+        {
+            // The app's own business is in order: the client can try again.
+            _broadcaster.Log.ClusterUnreachable(Id, exception.Message);
+            Close(EndReason.ClusterUnreachable, CloseStatus.TryAgainLater, ClusterUnreachable);
+            return;
+        }
+
         _broadcaster.Log.FilterFailed(Id, exception);
         Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, FailedReason);
     }

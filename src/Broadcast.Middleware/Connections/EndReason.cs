@@ -27,6 +27,12 @@ enum EndReason
     /// <summary>It fell too far behind.</summary>
     SlowConsumer,
 
+    /// <summary>The cluster has lost messages that it should have had.</summary>
+    ClusterLost,
+
+    /// <summary>The cluster could not be reached for what it wanted.</summary>
+    ClusterUnreachable,
+
     /// <summary>It did not answer a ping in time.</summary>
     KeepAliveTimeout,
 

@@ -44,6 +44,30 @@ sealed partial class BroadcastLog(ILogger logger)
     [LoggerMessage(8, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryFailed(string connectionId, Exception exception);
 
+    [LoggerMessage(15, LogLevel.Warning, "The cluster has lost messages of a group: its members on this node are closed with 1013, to connect again.")]
+    public partial void ClusterGroupLost();
+
+    [LoggerMessage(16, LogLevel.Error, "A message of the cluster cannot be read.")]
+    public partial void ClusterMessageUnreadable(Exception exception);
+
+    [LoggerMessage(17, LogLevel.Warning, "Connection {ConnectionId} is closed with 1013, for the cluster cannot be reached: {Problem}")]
+    public partial void ClusterUnreachable(string connectionId, string problem);
+
+    [LoggerMessage(18, LogLevel.Warning, "Other nodes cannot reach this one yet: {Problem}")]
+    public partial void InboxUnreachable(string problem);
+
+    [LoggerMessage(19, LogLevel.Warning, "What another node asked was done, but it could not be told: {Problem}")]
+    public partial void AnswerLost(string problem);
+
+    [LoggerMessage(22, LogLevel.Warning, "The members of other nodes cannot be told at the moment: {Problem}")]
+    public partial void MembersUnreachable(string problem);
+
+    [LoggerMessage(20, LogLevel.Error, "What came from another node failed, or what had to be done after a loss.")]
+    public partial void FromOtherNodeFailed(Exception exception);
+
+    [LoggerMessage(21, LogLevel.Error, "The backplane has thrown where it must not.")]
+    public partial void BackplaneFailed(Exception exception);
+
     [LoggerMessage(14, LogLevel.Debug, "Connection {ConnectionId} has a new line: its client has come back.")]
     public partial void Recovered(string connectionId);
 

@@ -71,6 +71,8 @@ sealed class BroadcastMetrics
         EndReason.RateLimited => "rate_limited",
         EndReason.FirstMessageTimeout => "first_message_timeout",
         EndReason.SlowConsumer => "slow_consumer",
+        EndReason.ClusterLost => "cluster_lost",
+        EndReason.ClusterUnreachable => "cluster_unreachable",
         EndReason.KeepAliveTimeout => "keep_alive_timeout",
         EndReason.SendTimeout => "send_timeout",
         EndReason.Failed => "failed",

@@ -15,6 +15,12 @@ sealed class Block
     /// <summary>Follows a block whose successors the log has dropped: a reader that arrives here has missed messages.</summary>
     public static readonly Block Cut = new(0, 0, 0);
 
+    /// <summary>Follows the last block of a log that has broken off, because the cluster has lost what comes next.</summary>
+    public static readonly Block Lost = new(0, 0, 0);
+
+    /// <summary>Whether it is one of these two.</summary>
+    public bool IsGap => this == Cut || this == Lost;
+
     /// <summary>What a message takes beside its frame.</summary>
     public const int EntrySize = 32;
 

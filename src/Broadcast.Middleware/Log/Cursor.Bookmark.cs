@@ -46,7 +46,7 @@ sealed partial class Cursor
                 while (index < end && block[index].Exclusions is { } facts && (facts.IsVerbatim || facts.Contains(Writer.ConnectionId))) index++;
             }
 
-            if (index < count || next is null || next == Block.Cut || sent < next.FirstOffset) break;
+            if (index < count || next is null || next.IsGap || sent < next.FirstOffset) break;
             (block, index) = (next, 0);
         }
 
@@ -72,11 +72,11 @@ sealed partial class Cursor
     {
         if (_options is null) return false;
         TryPeek(out _);
-        if (_block.IsOwn || _block == Block.Cut) return false;
+        if (_block.IsOwn || _block.IsGap) return false;
         lock (_log.Gate)
         {
             // What follows is gone.
-            if (_block.Next == Block.Cut) return false;
+            if (_block.Next is { IsGap: true }) return false;
             _options.Bookmark = new Bookmark(_log, _block, _index);
         }
 

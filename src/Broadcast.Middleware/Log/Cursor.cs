@@ -43,6 +43,19 @@ sealed partial class Cursor
     /// <summary>Whether what <see cref="TryPeek"/> has found stands in other logs too.</summary>
     public bool IsAtShared => _block.HasExclusions && IsShared(_block, _index);
 
+    /// <summary>If so, and they come one by one, which of them this is; else null.</summary>
+    public SharedCopy? Copy => _block[_index].Exclusions!.Copy;
+
+    /// <summary>Whether it reads this copy, or has read it.</summary>
+    public bool IsFor(SharedCopy copy) => _log.Epoch == copy.Position.Epoch && _log.Name == copy.Group
+        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveAt;
+
+    /// <summary>The log has broken off: something is missing for good.</summary>
+    public bool IsLost { get; private set; }
+
+    /// <summary>It will have, when everything else has been read.</summary>
+    public bool IsToBeLost => _log.HasBrokenOff && LeaveAt == long.MaxValue;
+
     /// <summary>Every message up to the point at which the connection left has been read.</summary>
     public bool HasLeft => Offset >= LeaveAt;
 
@@ -73,9 +86,10 @@ sealed partial class Cursor
 
             sequence = 0;
             if (next is null) return false;
-            if (next == Block.Cut)
+            if (next.IsGap)
             {
                 HasMissed = !HasLeft;
+                IsLost = HasMissed && next == Block.Lost;
                 return false;
             }
 
@@ -138,7 +152,7 @@ sealed partial class Cursor
         var waiting = new List<(Block, int)>();
         for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
         {
-            if (block == Block.Cut) return null;
+            if (block.IsGap) return null;
             var count = block == end ? endIndex : block.Count;
             for (; index < count; index++)
             {
@@ -173,7 +187,7 @@ sealed partial class Cursor
         var (block, index) = (tail, Math.Max(0, count - 1));
         var to = Math.Min(block.FirstOffset + index, LeaveAt);
         var leftOut = Math.Max(0, to - Offset);
-        for (var passed = _block; passed != Block.Cut && passed is not null && passed.FirstOffset < to; passed = passed.Next)
+        for (var passed = _block; passed is { IsGap: false } && passed.FirstOffset < to; passed = passed.Next)
         {
             if (!passed.HasExclusions) continue;
             for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < to; i++)

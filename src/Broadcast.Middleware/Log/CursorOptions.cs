@@ -9,6 +9,9 @@ sealed class CursorOptions
     /// <summary>Where it starts; null for the log's end.</summary>
     public (Block Block, int Index)? Start { get; set; }
 
+    /// <summary>The offset of the first message it reads.</summary>
+    public long FirstOffset { get; init; }
+
     /// <summary>The first message that is published after the start. What lies before is history.</summary>
     public long LiveOffset { get; init; }
 

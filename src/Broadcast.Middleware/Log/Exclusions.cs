@@ -48,6 +48,11 @@ sealed class Exclusions
     /// <summary>The same connections, for one message in several logs. Whoever appends it calls <see cref="Settle"/> when it stands in all.</summary>
     public static Exclusions Sharing(Exclusions? connections) => new(connections);
 
+    /// <summary>As <see cref="Sharing"/>, where the copies come one by one: who reads several of them takes the first.</summary>
+    public static Exclusions OfCopy(Exclusions? facts, SharedCopy copy) => new(facts) { Copy = copy, _isSettled = true };
+
+    public SharedCopy? Copy { get; private init; }
+
     public void Settle() => Volatile.Write(ref _isSettled, true);
 
     public bool Contains(string connectionId) =>

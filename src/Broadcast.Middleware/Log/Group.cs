@@ -11,15 +11,33 @@ sealed class Group
     bool _isRemoved;
 
     public Group(string name, SequenceClock clock, LogSettings settings, TimeProvider time)
+        : this(name, clock, settings, time, new(NewEpoch(), 0), null)
+    {
+        HasHistory = settings.History is not null;
+    }
+
+    /// <summary>One of a cluster: its log begins after a position, and whether it is still needed here is for others to say.</summary>
+    public Group(string name, SequenceClock clock, LogSettings settings, TimeProvider time, Position after, ClusterGroup? clustered)
     {
         Name = name;
-        HasHistory = settings.History is not null;
-        _log = new MessageLog(clock, settings, settings.History is { } limits ? new History(limits, time) : null) { Name = name.Length == 0 ? null : name, Epoch = NewEpoch() };
+        Clustered = clustered;
+        var history = settings.History is { } limits ? new History(limits, time) : null;
+        _log = new MessageLog(clock, settings, history, after.Offset + 1) { Name = name.Length == 0 ? null : name, Epoch = after.Epoch };
     }
 
     public string Name { get; }
 
+    /// <summary>Whether it stays, for the sake of what it keeps, when the last member has left.</summary>
     public bool HasHistory { get; }
+
+    /// <summary>What it is in the cluster; null without one.</summary>
+    public ClusterGroup? Clustered { get; }
+
+    public ulong Epoch => _log.Epoch;
+
+    public long NextOffset => _log.NextOffset;
+
+    public int Count => Members(Volatile.Read(ref _slices));
 
     public bool HasMembers => Volatile.Read(ref _slices).Length > 0;
 
@@ -59,7 +77,7 @@ sealed class Group
             cursor.LeaveHere();
             if (--cursor.Slice!.Members == 0) _slices = [.. _slices.Where(slice => slice != cursor.Slice)];
             isLast = _slices.Length == 0;
-            _isRemoved |= isLast && !HasHistory;
+            _isRemoved |= isLast && !HasHistory && Clustered is null;
         }
 
         cursor.Writer.Pump.Post(cursor.Writer);
@@ -85,6 +103,39 @@ sealed class Group
 
         foreach (var slice in slices) slice.Pump.Post(slice);
         return new(new(_log.Epoch, offset), Math.Max(0, members - excludedMembers));
+    }
+
+    /// <summary>Of a cluster: appends what has been published somewhere.</summary>
+    /// <param name="message">Copied.</param>
+    /// <param name="exclusions">Who does not get it.</param>
+    /// <param name="age">How long ago that was.</param>
+    /// <param name="sharedId">The same for its copies in several groups; 0 if there are none.</param>
+    /// <param name="copies">Those that have come.</param>
+    public void Append(Message message, Exclusions? exclusions, TimeSpan age, long sharedId, SharedCopies copies)
+    {
+        Slice[] slices;
+        lock (_log.Gate)
+        {
+            if (sharedId != 0) exclusions = Exclusions.OfCopy(exclusions, copies.Add(sharedId, Name, new(_log.Epoch, _log.NextOffset)));
+            _log.Append(message, exclusions, age);
+            slices = _slices;
+        }
+
+        foreach (var slice in slices) slice.Pump.Post(slice);
+    }
+
+    /// <summary>Of a cluster: what comes next is lost, and everybody is told.</summary>
+    public void Break()
+    {
+        Slice[] slices;
+        lock (_log.Gate)
+        {
+            _log.Break();
+            slices = _slices;
+            _isRemoved = true;
+        }
+
+        foreach (var slice in slices) slice.Pump.Post(slice);
     }
 
     /// <summary>Appends one message to several groups, under one number, so that a member of more than one of them gets it once.</summary>
@@ -130,7 +181,7 @@ sealed class Group
         lock (_log.Gate)
         {
             var isEmpty = _log.Expire();
-            _isRemoved |= isEmpty && _slices.Length == 0;
+            _isRemoved |= isEmpty && _slices.Length == 0 && Clustered is null;
             if (_isRemoved) return true;
             if (!_log.Rest()) return false;
             slices = _slices;
@@ -166,10 +217,11 @@ sealed class Group
     {
         var connection = writer.Connection;
         var format = connection.FormatFor(Name);
-        return format is null && start == _log.End ? null : new CursorOptions
+        return format is null && start == _log.End && Clustered is null ? null : new CursorOptions
         {
             Format = format,
             Start = start,
+            FirstOffset = position.Offset + 1,
             Bookmark = connection.BookmarkAt(_log, start),
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,

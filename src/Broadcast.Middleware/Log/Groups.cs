@@ -23,8 +23,11 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
 
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
 
-    public (Membership Membership, bool? Recovered, Position Position) Join(string name, ConnectionWriter writer, Replay replay = default)
+    /// <summary>Null only if a group of a cluster was given that is no longer there.</summary>
+    public (Membership Membership, bool? Recovered, Position Position)? Join(string name, ConnectionWriter writer, Replay replay = default, Group? clustered = null)
     {
+        if (clustered is not null)
+            return clustered.Join(writer, replay, out var isRecovered, out var after) is { } reader ? (new(clustered, reader), isRecovered, after) : null;
         while (true)
         {
             var group = FindOrCreate(name);
@@ -55,7 +58,7 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
     public void Leave(Membership membership)
     {
         var group = membership.Group;
-        if (!group.Leave(membership.Cursor)) return;
+        if (!group.Leave(membership.Cursor) || group.Clustered is not null) return;
         if (group.HasHistory) SetDeserted(group, true);
         else Remove(group);
     }
@@ -116,7 +119,13 @@ sealed class Groups(SequenceClock clock, GroupRules rules, int maxWithoutMembers
 
     Group Create(string name) => new(name, clock, rules.For(name), time);
 
-    void Remove(Group group)
+    /// <summary>One of a cluster.</summary>
+    public Group Create(string name, Position after, ClusterGroup clustered) => new(name, clock, rules.For(name), time, after, clustered);
+
+    /// <summary>Of a cluster: it is there from now on.</summary>
+    public void Add(Group group) => _groups[group.Name] = group;
+
+    public void Remove(Group group)
     {
         _groups.TryRemove(new(group.Name, group));
         if (group.HasHistory) SetDeserted(group, false);

@@ -8,11 +8,17 @@ sealed class History(GroupOptions limits, TimeProvider time)
 {
     readonly long _age = limits.HistoryAge == Timeout.InfiniteTimeSpan ? 0 : (long)(limits.HistoryAge.TotalSeconds * time.TimestampFrequency);
     Block? _first;
+    long _newest = long.MinValue;
 
     public int ReplayOnJoin => limits.ReplayOnJoin;
 
-    /// <summary>The time with which a message is kept.</summary>
     public long Now => time.GetTimestamp();
+
+    /// <summary>
+    /// The time with which the next message is kept that was published so long ago, by another node's clock: not before the one ahead of it, though
+    /// that may come from a node whose clock is fast, for what is searched is to be in order.
+    /// </summary>
+    public long At(TimeSpan age) => _newest = Math.Max(_newest, age <= TimeSpan.Zero ? Now : Now - (long)(age.TotalSeconds * time.TimestampFrequency));
 
     /// <summary>The time of the oldest message that is not too old.</summary>
     public long Oldest => _age == 0 ? long.MinValue : Now - _age;

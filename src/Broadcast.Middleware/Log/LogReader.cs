@@ -13,12 +13,17 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
     bool _isClosed;
     Cursor? _lane;
     Arrival? _arrivals;
+    (long Id, long Sequence)[]? _copies;
+    int _nextCopy;
 
     /// <summary>Of a client that acknowledges what it has; else null.</summary>
     public Acknowledgements? Acknowledgements => acknowledgements;
 
     /// <summary>Some log had messages which it dropped before they were read.</summary>
     public bool HasMissed { get; private set; }
+
+    /// <summary>Because the cluster has lost them.</summary>
+    public bool HasLost { get; private set; }
 
     /// <summary>
     /// From any thread: reads this log too. The caller holds the log's gate, so that whatever is published to it afterwards has a
@@ -73,6 +78,18 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
         return false;
     }
 
+    /// <summary>Whether some log has broken off, which shows when everything in it has been read.</summary>
+    public bool IsToBeLost()
+    {
+        Admit();
+        foreach (var cursor in _cursors.AsSpan(0, _count))
+        {
+            if (cursor.IsToBeLost) return true;
+        }
+
+        return false;
+    }
+
     /// <summary>
     /// Leaves out what newer messages with the same keys replace, where a log is set to that and this reader is behind.
     /// </summary>
@@ -106,7 +123,7 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             if (!cursor.HasMissed && cursor.Behind <= bytes) continue;
             switch (cursor.WhenSlow)
             {
-                case SlowConsumer.SkipToLatest:
+                case SlowConsumer.SkipToLatest when !cursor.IsLost:
                     skipped += cursor.SkipToNewest();
                     break;
                 case SlowConsumer.Conflate when !cursor.HasMissed:
@@ -155,6 +172,7 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
                 else if (cursor.HasMissed)
                 {
                     HasMissed = true;
+                    HasLost |= cursor.IsLost;
                     return false;
                 }
                 else if (cursor.HasLeft)
@@ -174,12 +192,40 @@ sealed partial class LogReader(SequenceClock clock, Acknowledgements? acknowledg
             }
 
             if (firstSequence > newest) continue;
+            if (first.IsAtShared && first.Copy is { } copy)
+            {
+                if (IsFirst(copy, firstSequence)) run = first.Take(firstSequence, acknowledgements);
+                else first.Pass();
+            }
             // A log that was left and joined again is read by two cursors, which can stand before the same message: one after the other.
-            if (!first.IsAtShared) run = first.Take(Math.Max(firstSequence, Math.Min(newest, secondSequence - 1)), acknowledgements);
+            else if (!first.IsAtShared) run = first.Take(Math.Max(firstSequence, Math.Min(newest, secondSequence - 1)), acknowledgements);
             else if (TryPassCopies(first, firstSequence)) run = first.Take(firstSequence, acknowledgements);
         }
 
         if (acknowledgements is { IsKept: true, IsTooMuch: true }) Lose();
+        return true;
+    }
+
+    /// <summary>Of copies that come one by one, whether this is the first that is for this reader.</summary>
+    bool IsFirst(SharedCopy copy, long sequence)
+    {
+        for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
+        {
+            foreach (var cursor in _cursors.AsSpan(0, _count))
+            {
+                if (cursor.IsFor(earlier)) return false;
+            }
+        }
+
+        // One that was read in a group which it has left since: so many others may lie between.
+        _copies ??= new (long, long)[64];
+        foreach (var (id, taken) in _copies)
+        {
+            // One that is sent again is no other copy.
+            if (id == copy.Id) return taken == sequence;
+        }
+
+        _copies[_nextCopy++ % _copies.Length] = (copy.Id, sequence);
         return true;
     }
 

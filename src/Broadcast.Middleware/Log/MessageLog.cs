@@ -12,7 +12,8 @@ namespace Broadcast.Middleware;
 /// <param name="clock">Numbers the messages.</param>
 /// <param name="settings">Its limits.</param>
 /// <param name="history">What is kept for those who join later.</param>
-sealed class MessageLog(SequenceClock clock, LogSettings settings, History? history = null)
+/// <param name="firstOffset">The first message's.</param>
+sealed class MessageLog(SequenceClock clock, LogSettings settings, History? history = null, long firstOffset = 1)
 {
     const int SmallestBlock = 512;
     const int LargestBlock = 64 * 1024; // Below the large object heap's threshold, and a good size for one write.
@@ -21,10 +22,11 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
 
     readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize; // So that a message of that size fits.
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _behind = new();
-    Block _tail = new(0, 1, 0);
+    Block _tail = new(0, firstOffset, 0);
     Retention? _retention;
     long _offsetAtLastRest;
     long _newestByte;
+    bool _hasBrokenOff;
 
     /// <summary>Held to append, and to take a position that no append may slip past. Never held while anything waits.</summary>
     public Lock Gate { get; } = new();
@@ -81,13 +83,16 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
     /// <summary>Appends one message and returns its offset. Call it under <see cref="Gate"/>.</summary>
     public long Append(Message message, Exclusions? exclusions) => Append(message, exclusions, clock.Next());
 
+    /// <summary>The same for a message that was published a while ago.</summary>
+    public long Append(Message message, Exclusions? exclusions, TimeSpan age) => Append(message, exclusions, clock.Next(), age);
+
     /// <summary>The same with a number that several logs share, whose gates the caller holds.</summary>
-    public long Append(Message message, Exclusions? exclusions, long sequence)
+    public long Append(Message message, Exclusions? exclusions, long sequence, TimeSpan age = default)
     {
         var size = Frame.Size(message.Payload.Length);
         if (_tail.Capacity - _tail.Length < size || _tail.Count == MostEntries) Grow(Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, LargestBlock) * 2, SmallestBlock, LargestBlock)));
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
-        _tail.Append(message, sequence, history?.Now ?? clock.Timestamp, exclusions);
+        _tail.Append(message, sequence, history?.At(age) ?? clock.Timestamp, exclusions);
         history?.OnAppended(_tail);
         return NextOffset - 1;
     }
@@ -104,6 +109,16 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, History? hist
         Grow(0);
         return true;
     }
+
+    /// <summary>What would come next is lost: whoever has read everything else finds that out. Nothing is appended any more. Call it under <see cref="Gate"/>.</summary>
+    public void Break()
+    {
+        _tail.Link(Block.Lost);
+        Volatile.Write(ref _hasBrokenOff, true);
+    }
+
+    /// <summary>Whether it has.</summary>
+    public bool HasBrokenOff => Volatile.Read(ref _hasBrokenOff);
 
     /// <summary>Ends the newest block if all of it has been read by the only reader, and it is more than a small one. Call it under <see cref="Gate"/>.</summary>
     public void Trim(Block block, int index)

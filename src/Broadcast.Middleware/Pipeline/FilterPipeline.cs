@@ -26,8 +26,12 @@ sealed class FilterPipeline
 
     static Task Attach(ConnectContext context)
     {
-        context.Result = Broadcaster.Attach((Connection)context.Connection, context.Replay);
+        var attaching = Broadcaster.AttachAsync((Connection)context.Connection, context.Replay);
+        if (!attaching.IsCompletedSuccessfully) return Await(context, attaching);
+        context.Result = attaching.Result;
         return Task.CompletedTask;
+
+        static async Task Await(ConnectContext context, ValueTask<JoinResult> attaching) => context.Result = await attaching.ConfigureAwait(false);
     }
 
     Task Publish(MessageContext context)
@@ -38,13 +42,9 @@ sealed class FilterPipeline
             return Task.CompletedTask;
         }
 
-        if (context.IsAsReceived)
-        {
-            context.Result = _broadcaster.Publish(context.Outcome, context.Recipients);
-            return Task.CompletedTask;
-        }
-
-        var publishing = _broadcaster.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
+        var publishing = context.IsAsReceived
+            ? _broadcaster.PublishCheckedAsync(context.Outcome, context.Recipients)
+            : _broadcaster.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
         if (!publishing.IsCompletedSuccessfully) return Await(context, publishing);
         context.Result = publishing.Result;
         return Task.CompletedTask;

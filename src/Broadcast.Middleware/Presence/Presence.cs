@@ -2,10 +2,15 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The presence of one node: members are the registry's, states and watchers are kept here.</summary>
+/// <summary>
+/// Members are the registry's, states and watchers are kept here; in a cluster, the backplane knows the members of other nodes, and is asked for them
+/// once a second while somebody watches.
+/// </summary>
 /// <remarks>One gate for all: it is taken only while some group has states, watchers or subscriptions, and held for moments.</remarks>
 sealed class Presence(Broadcaster broadcaster) : IPresence
 {
+    static readonly TimeSpan PollInterval = TimeSpan.FromSeconds(1);
+
     readonly Lock _gate = new();
     readonly Dictionary<string, Followed> _followed = new(StringComparer.Ordinal);
     int _count;
@@ -14,21 +19,22 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     {
         GroupName.ThrowIfInvalid(group);
         cancellationToken.ThrowIfCancellationRequested();
-        return new(broadcaster.Connections.CountInGroup(group));
+        return broadcaster.Cluster?.Members.CountAsync(group, cancellationToken) ?? new(broadcaster.Connections.CountInGroup(group));
     }
 
     public ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
         cancellationToken.ThrowIfCancellationRequested();
-        return new(MembersOf(group));
+        return broadcaster.Cluster is null ? new(MembersOf(group)) : MembersOfClusterAsync(group, cancellationToken);
     }
 
     public ValueTask<bool> SetStateAsync(string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
         if (ProblemOf(state) is { } problem) throw new ArgumentException(problem, nameof(state));
-        return new(broadcaster.Find(connectionId, cancellationToken)?.SetState(group, state.ToArray()) ?? false);
+        if (broadcaster.Find(connectionId, cancellationToken) is { } connection) return new(connection.SetState(group, state.ToArray()));
+        return broadcaster.Cluster?.Neighbours.SetStateAsync(connectionId, group, state, cancellationToken) ?? default;
     }
 
     public IAsyncEnumerable<PresenceChange> WatchAsync(string group, CancellationToken cancellationToken)
@@ -52,10 +58,15 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
             {
                 followed.Feed = new GroupStateFeed(subscription.Group);
                 foreach (var (id, state) in followed.States) followed.Feed.Set(id, state.UserId, state.Bytes, state.SetAt);
+                foreach (var (id, remote) in followed.Remote)
+                {
+                    if (!remote.Member.State.IsEmpty) followed.Feed.Set(id, remote.Member.UserId, remote.Member.State.ToArray(), remote.SetAt);
+                }
             }
 
             subscription.Feed = followed.Feed;
             followed.Feed.Add(subscription);
+            Poll(subscription.Group, followed);
         }
     }
 
@@ -70,10 +81,18 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     }
 
     /// <summary>After it has joined; the calls about one connection take turns.</summary>
-    public void OnJoined(Connection connection, string group) => Tell(connection, group, isMember: true);
+    public void OnJoined(Connection connection, string group)
+    {
+        broadcaster.Cluster?.Members.Set(connection, group, [], default);
+        Tell(connection, group, isMember: true);
+    }
 
     /// <summary>After it has left.</summary>
-    public void OnLeft(Connection connection, string group) => Tell(connection, group, isMember: false);
+    public void OnLeft(Connection connection, string group)
+    {
+        broadcaster.Cluster?.Members.Remove(connection, group);
+        Tell(connection, group, isMember: false);
+    }
 
     /// <summary>A member has a state from now on.</summary>
     public void SetState(Connection connection, string group, byte[] state)
@@ -85,6 +104,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
             else followed.States.Remove(connection.Id);
             followed.Tell(connection.Id, new(connection.Id, connection.UserId, state));
             followed.Feed?.Set(connection.Id, connection.UserId, state, now);
+            broadcaster.Cluster?.Members.Set(connection, group, state, now);
             Forget(group, followed);
         }
     }
@@ -107,12 +127,14 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
         lock (_gate)
         {
             // First the watcher, then the list: who joins or leaves in between is told twice, which it notices.
-            Follow(group).Watchers.Add(watcher);
+            var followed = Follow(group);
+            followed.Watchers.Add(watcher);
+            Poll(group, followed);
         }
 
         try
         {
-            watcher.TellOfUnknown(MembersOf(group));
+            watcher.TellOfUnknown(broadcaster.Cluster is null ? MembersOf(group) : await MembersOfClusterAsync(group, cancellationToken));
             while (true)
             {
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -131,6 +153,46 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
                 followed.Watchers.Remove(watcher);
                 Forget(group, followed);
             }
+        }
+    }
+
+    /// <summary>This node's as it knows them, which is before the cluster does; the others' as the cluster does.</summary>
+    async ValueTask<IReadOnlyList<PresenceMember>> MembersOfClusterAsync(string group, CancellationToken cancellationToken)
+    {
+        var members = await broadcaster.Cluster!.Members.GetAsync(group, cancellationToken).ConfigureAwait(false);
+        return [.. MembersOf(group), .. members.Where(static member => !member.IsOwn).Select(static member => member.Member)];
+    }
+
+    /// <summary>Looks at other nodes' members from time to time, as long as somebody watches. The caller holds the gate.</summary>
+    void Poll(string group, Followed followed)
+    {
+        if (broadcaster.Cluster is not { } cluster || followed.IsPolled) return;
+        followed.IsPolled = true;
+        _ = PollAsync(cluster, group, followed);
+    }
+
+    async Task PollAsync(Cluster cluster, string group, Followed followed)
+    {
+        while (true)
+        {
+            try
+            {
+                var members = await cluster.Members.GetAsync(group, CancellationToken.None).ConfigureAwait(false);
+                lock (_gate)
+                {
+                    followed.IsPolled = followed.IsWatched;
+                    if (!followed.IsPolled) followed.Remote.Clear();
+                    else followed.TellOfRemote(members.Where(static member => !member.IsOwn), broadcaster.Time.GetUtcNow());
+                    if (!followed.IsPolled) return;
+                }
+            }
+            catch (Exception exception) when (exception is BackplaneException or InvalidDataException)
+            {
+                // What is known of them stays until they can be asked again.
+                broadcaster.Log.MembersUnreachable(exception.Message);
+            }
+
+            await Task.Delay(PollInterval, broadcaster.Time).ConfigureAwait(false);
         }
     }
 
@@ -156,7 +218,7 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     void Forget(string group, Followed followed)
     {
         // A feed without subscriptions goes no sooner: who subscribes and unsubscribes in turn would have it made again each time.
-        if (followed.Watchers.Count > 0 || followed.States.Count > 0 || followed.Feed is { HasSubscriptions: true }) return;
+        if (followed.IsWatched || followed.States.Count > 0) return;
         _followed.Remove(group);
         Volatile.Write(ref _count, _followed.Count);
     }
@@ -169,6 +231,35 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
         /// <summary>Null until a client subscribes.</summary>
         public GroupStateFeed? Feed { get; set; }
+
+        /// <summary>The members of other nodes, as of late, while somebody watches.</summary>
+        public Dictionary<string, ClusterMember> Remote { get; } = new(StringComparer.Ordinal);
+
+        public bool IsPolled { get; set; }
+
+        public bool IsWatched => Watchers.Count > 0 || Feed is { HasSubscriptions: true };
+
+        /// <summary>What has changed about them.</summary>
+        public void TellOfRemote(IEnumerable<ClusterMember> members, DateTimeOffset now)
+        {
+            var gone = Remote.Keys.ToHashSet(StringComparer.Ordinal);
+            foreach (var member in members)
+            {
+                var (id, userId, state) = (member.Member.ConnectionId, member.Member.UserId, member.Member.State);
+                gone.Remove(id);
+                if (Remote.TryGetValue(id, out var before) && before.SetAt == member.SetAt && before.Member.State.Span.SequenceEqual(state.Span)) continue;
+                Remote[id] = member;
+                Tell(id, member.Member);
+                if (!state.IsEmpty || before.Member is { State.IsEmpty: false }) Feed?.Set(id, userId, state.ToArray(), member.SetAt);
+            }
+
+            foreach (var id in gone)
+            {
+                Remote.Remove(id, out var before);
+                Tell(id, null);
+                if (!before.Member.State.IsEmpty) Feed?.Set(id, before.Member.UserId, default, now);
+            }
+        }
 
         public void Tell(string connectionId, PresenceMember? member)
         {

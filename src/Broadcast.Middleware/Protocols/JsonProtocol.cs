@@ -120,7 +120,7 @@ class JsonProtocol : IBroadcastProtocol
             switch (request.Kind)
             {
                 case JsonRequestKind.Join:
-                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? Join(context, request.Group!) : MayNotJoin;
+                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? await JoinAsync(context, request.Group!) : MayNotJoin;
                     break;
                 case JsonRequestKind.Leave:
                     context.Leave(request.Group!);
@@ -143,6 +143,12 @@ class JsonProtocol : IBroadcastProtocol
                     break;
             }
         }
+        catch (BackplaneException) when (request.AckId is not null)
+        {
+            // Neither the client nor the app has done anything wrong: it stays, and can try again.
+            Acknowledge(context, request.AckId.Value, "InternalServerError", Connection.ClusterUnreachable);
+            return;
+        }
         catch (Exception) when (request.AckId is not null)
         {
             Acknowledge(context, request.AckId.Value, "InternalServerError", "The server failed to handle this request.");
@@ -159,11 +165,11 @@ class JsonProtocol : IBroadcastProtocol
         if (error is null && request.Kind == JsonRequestKind.SubscribeStates) context.SubscribeToStates(request.Group!);
     }
 
-    static (string?, string) Join(ProtocolContext context, string group)
+    static async ValueTask<(string?, string)> JoinAsync(ProtocolContext context, string group)
     {
         try
         {
-            return context.JoinAllowed(group) ? (null, "") : MayNotJoin;
+            return await context.JoinAllowedAsync(group) ? (null, "") : MayNotJoin;
         }
         catch (InvalidOperationException exception) when (context.HasMaxGroups)
         {

@@ -85,10 +85,10 @@ public sealed class ProtocolContext
     {
         GroupName.ThrowIfInvalid(group);
         if (!await IsAllowedAsync(group, GroupOperation.Join)) throw new UnauthorizedAccessException("This client may not join the group.");
-        return JoinAllowed(group);
+        return await JoinAllowedAsync(group);
     }
 
-    internal bool JoinAllowed(string group) => _connection.IsIn(group) || _connection.Join(group).Joined;
+    internal async ValueTask<bool> JoinAllowedAsync(string group) => _connection.IsIn(group) || (await _connection.JoinAsync(group)).Joined;
 
     internal bool HasMaxGroups => _connection.Groups.Count >= _broadcaster.Options.MaxGroupsPerConnection;
 

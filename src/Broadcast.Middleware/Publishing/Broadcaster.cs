@@ -26,6 +26,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         IUserIdProvider? userIds,
         IGroupAuthorizer? authorizer,
         IEnumerable<IBroadcastProtocol> protocols,
+        IBackplane? backplane,
         TimeProvider time,
         IMeterFactory meters,
         ILogger logger,
@@ -46,7 +47,9 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         Groups = new Groups(Clock, new GroupRules(options), options.MaxGroupsWithoutMembers, time);
         Presence = new Presence(this);
         Heartbeat = new Heartbeat(Groups, options, time);
+        if (backplane is not null) Cluster = new Cluster(backplane, this);
         _stopping = lifetime?.ApplicationStopping.Register(BeginDrain) ?? default;
+        Cluster?.Begin();
     }
 
     public BroadcastOptions Options { get; }
@@ -65,6 +68,9 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public IGroupAuthorizer? Authorizer { get; }
     public KnownProtocol[] Protocols { get; }
 
+    /// <summary>The other nodes; null if there are none.</summary>
+    public Cluster? Cluster { get; }
+
     /// <summary>Who sends a request; null if anonymous.</summary>
     public string? UserIdOf(HttpContext httpContext) => UserIds is not null
         ? UserIds.GetUserId(httpContext)
@@ -75,7 +81,21 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         ThrowIfInvalid(message);
         cancellationToken.ThrowIfCancellationRequested();
-        return new(Publish(message, recipients));
+        return PublishCheckedAsync(message, recipients, cancellationToken);
+    }
+
+    /// <summary>Completes at once where there are no other nodes.</summary>
+    public ValueTask<PublishResult> PublishCheckedAsync(Message message, Recipients recipients, CancellationToken cancellationToken = default)
+    {
+        if (Cluster is null) return new(Publish(message, recipients));
+        Metrics.Published();
+        return recipients.Kind switch
+        {
+            RecipientsKind.All => Cluster.PublishAsync(Groups.Everyone, message, recipients.Exclusions, cancellationToken),
+            RecipientsKind.Group => Cluster.PublishAsync(recipients.Name!, message, recipients.Exclusions, cancellationToken),
+            RecipientsKind.Groups => Cluster.PublishAsync(recipients.Names, message, recipients.Exclusions, cancellationToken),
+            _ => Cluster.SendAsync(message, recipients, cancellationToken),
+        };
     }
 
     /// <summary>Not for what a client has sent and the framework has checked.</summary>
@@ -109,35 +129,43 @@ sealed class Broadcaster : IBroadcaster, IDisposable
                 return PublishToGroup(recipients.Name!, message, exclusions);
             case RecipientsKind.Groups:
                 return Groups.Publish(recipients.Names, message, exclusions);
-            case RecipientsKind.User:
-                return SendToEach(Connections.OfUser(recipients.Name!), message, exclusions);
             default:
-                return SendToEach(Connections.Find(recipients.Name!) is { } found ? [found] : [], message, exclusions);
+                return PublishHere(message, recipients);
         }
     }
 
-    public ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken)
+    /// <summary>To a connection, or to a user's connections, of this node.</summary>
+    public PublishResult PublishHere(Message message, Recipients recipients)
     {
-        GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection && connection.Join(group).Joined);
+        var connections = recipients.Kind == RecipientsKind.User ? Connections.OfUser(recipients.Name!)
+            : Connections.Find(recipients.Name!) is { } found ? [found] : [];
+        return SendToEach(connections, message, Exclusions.Of(message, recipients.Exclusions));
     }
+
+    /// <summary>The members of a group on this node, without those that are excluded.</summary>
+    public int CountMembers(string group, Exclusions? exclusions) => Math.Max(0, (Groups.Find(group)?.Count ?? 0) - CountExcluded(group, exclusions));
+
+    public async ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+        (await JoinAsync(connectionId, group, default, cancellationToken)).Joined;
 
     public ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken)?.Join(group, replay) ?? default);
+        if (Find(connectionId, cancellationToken) is { } connection) return connection.JoinAsync(group, replay);
+        return Cluster?.Neighbours.JoinAsync(connectionId, group, replay, cancellationToken) ?? default;
     }
 
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        return new(Find(connectionId, cancellationToken) is { } connection && connection.Leave(group));
+        if (Find(connectionId, cancellationToken) is { } connection) return new(connection.Leave(group));
+        return Cluster?.Neighbours.LeaveAsync(connectionId, group, cancellationToken) ?? default;
     }
 
     public ValueTask<bool> CloseAsync(string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
-        if (Find(connectionId, cancellationToken) is not { } connection) return new(false);
+        if (Find(connectionId, cancellationToken) is not { } connection) return Cluster?.Neighbours.CloseAsync(connectionId, status, reason, cancellationToken) ?? default;
         connection.Close(EndReason.ClosedByApp, status, reason);
         return new(true);
     }
@@ -170,6 +198,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
 
         if (!isAdded) return null;
         refusal = RefusalReason.None;
+        Cluster?.Neighbours.Add(connection);
         pump.AddConnection();
         Metrics.Connected();
         // The app may have begun to stop in between, and then nobody else would tell it.
@@ -180,11 +209,11 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public bool IsStopping => _isStopping;
 
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
-    public static JoinResult Attach(Connection connection, Replay replay = default)
+    public static async ValueTask<JoinResult> AttachAsync(Connection connection, Replay replay = default)
     {
         // A filter may have let it into its group before.
-        var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : connection.Join(connection.HomeGroup, replay);
-        if (joined.Joined) connection.Join(Groups.Everyone);
+        var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : await connection.JoinAsync(connection.HomeGroup, replay);
+        if (joined.Joined) await connection.JoinAsync(Groups.Everyone);
         connection.IsAttached = joined.Joined;
         return joined;
     }
@@ -193,6 +222,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public void Remove(Connection connection)
     {
         if (connection.LeaveAll() is not { } left) return;
+        Cluster?.Neighbours.Remove(connection);
         connection.GroupStates?.End();
         connection.Writer.Pump.RemoveConnection();
         Metrics.Ended(connection.EndReason);
@@ -212,6 +242,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     {
         _stopping.Dispose();
         Heartbeat.Dispose();
+        Cluster?.Neighbours.End();
     }
 
     static bool IsJson(Message message)
@@ -228,18 +259,19 @@ sealed class Broadcaster : IBroadcaster, IDisposable
         }
     }
 
-    PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions)
+    PublishResult PublishToGroup(string name, Message message, Exclusions? exclusions) =>
+        Groups.Publish(name, message, exclusions, CountExcluded(name, exclusions));
+
+    int CountExcluded(string group, Exclusions? exclusions)
     {
-        var excludedMembers = 0;
-        if (exclusions is not null)
+        if (exclusions is null) return 0;
+        var count = 0;
+        foreach (var id in exclusions.ConnectionIds)
         {
-            foreach (var id in exclusions.ConnectionIds)
-            {
-                if (Connections.Find(id) is { } excluded && Own(excluded).IsIn(name)) excludedMembers++;
-            }
+            if (Connections.Find(id) is { } excluded && Own(excluded).IsIn(group)) count++;
         }
 
-        return Groups.Publish(name, message, exclusions, excludedMembers);
+        return count;
     }
 
     static PublishResult SendToEach(IEnumerable<IBroadcastConnection> connections, Message message, Exclusions? exclusions)

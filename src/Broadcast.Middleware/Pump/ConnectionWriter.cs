@@ -126,6 +126,8 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
             if (!Volatile.Read(ref _pending!.HasEnded))
             {
                 if (_lineChange is null) CatchUpIfBehind();
+                // With everyone's group the beats may be gone, by which it is found out that a peer takes nothing: from now on the time for the close runs.
+                if (broadcaster.Cluster is not null && _reader.IsToBeLost()) connection.CloseLost();
                 return;
             }
 
@@ -338,10 +340,11 @@ sealed partial class ConnectionWriter(Connection connection, Pump pump, Broadcas
 
         _hasGivenUp = true;
         _reader.Close();
-        connection.CloseSlowConsumer();
+        if (_reader.HasLost) connection.CloseLost();
+        else connection.CloseSlowConsumer();
         // A goodbye that was to come after what has just been given up must not say that all is well.
         if (!_isClosing && _close is { Status: not CloseStatus.TryAgainLater } close)
-            _close = close with { Status = CloseStatus.TryAgainLater, Reason = Connection.TooSlow };
+            _close = close with { Status = CloseStatus.TryAgainLater, Reason = _reader.HasLost ? Connection.MessagesLost : Connection.TooSlow };
         return false;
     }
 

@@ -27,7 +27,7 @@ sealed class Crowd : IDisposable
         var sink = new StressSink(pace, ++_seed);
         var connection = Broadcaster.Admit(new FakeRequest().Context, home, out _)!;
         connection.Writer.Open(sink);
-        Broadcaster.Attach(connection);
+        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         _members.Add((connection, sink));
         return (connection, sink);
     }

@@ -251,7 +251,7 @@ public sealed class FaultTests
         var cursors = new List<WeakReference>();
         for (var i = 0; i < times; i++)
         {
-            var (membership, _, _) = groups.Join("/x", connection.Writer);
+            var (membership, _, _) = groups.Join("/x", connection.Writer)!.Value;
             cursors.Add(new(membership.Cursor));
             stage.RunUntilIdle();
             groups.Leave(membership);

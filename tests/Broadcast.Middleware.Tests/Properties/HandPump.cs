@@ -7,19 +7,18 @@ sealed class HandPump
 
     public HandPump() => Pump = new Pump(work =>
     {
-        if (_scheduled is not null) throw new InvalidOperationException("The pump was scheduled twice: it could run on two threads at once.");
-        _scheduled = work;
+        // From any thread: what is lost is told from another one.
+        if (Interlocked.CompareExchange(ref _scheduled, work, null) is not null) throw new InvalidOperationException("The pump was scheduled twice: it could run on two threads at once.");
     });
 
     public Pump Pump { get; }
 
-    public bool IsScheduled => _scheduled is not null;
+    public bool IsScheduled => Volatile.Read(ref _scheduled) is not null;
 
     /// <summary>False if there is nothing to do.</summary>
     public bool RunTurn()
     {
-        if (_scheduled is not { } work) return false;
-        _scheduled = null;
+        if (Interlocked.Exchange(ref _scheduled, null) is not { } work) return false;
         work.Execute();
         return true;
     }

@@ -9,8 +9,8 @@ static class Make
 {
     static readonly IMeterFactory _meters = new ServiceCollection().AddMetrics().BuildServiceProvider().GetRequiredService<IMeterFactory>();
 
-    public static Broadcaster Broadcaster(BroadcastOptions options, IConnectionRegistry registry, TimeProvider time) =>
-        new("", options, registry, null, null, null, [], time, _meters, NullLogger.Instance, null);
+    public static Broadcaster Broadcaster(BroadcastOptions options, IConnectionRegistry registry, TimeProvider time, IBackplane? backplane = null) =>
+        new("", options, registry, null, null, null, [], backplane, time, _meters, NullLogger.Instance, null);
 
     public static MessageLog Log(SequenceClock clock, int capacity, SlowConsumer whenSlow = SlowConsumer.Disconnect) =>
         new(clock, new LogSettings(capacity, whenSlow));

@@ -134,7 +134,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.Lane.Members.Add(peer, new(peer, peer.Lane));
         peer.Connection = _stage.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        Broadcaster.Attach(peer.Connection);
+        Assert.True(Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
         Expect(peer.Connection.IsAttached, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);

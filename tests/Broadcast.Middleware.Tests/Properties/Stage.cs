@@ -7,12 +7,12 @@ sealed class Stage : IDisposable
 {
     readonly FakeTimeProvider _time = new();
 
-    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null)
+    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null, IBackplane? backplane = null)
     {
         Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new HandPump())];
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
         configure?.Invoke(options);
-        Broadcaster = Make.Broadcaster(options, registry ?? new ConnectionRegistry(), _time);
+        Broadcaster = Make.Broadcaster(options, registry ?? new ConnectionRegistry(), _time, backplane);
     }
 
     public HandPump[] Pumps { get; }
@@ -26,6 +26,7 @@ sealed class Stage : IDisposable
     {
         var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
         Assert.True(Broadcaster.Connections.TryAdd(connection));
+        Broadcaster.Cluster?.Neighbours.Add(connection);
         pump.Pump.AddConnection();
         return connection;
     }
@@ -34,7 +35,16 @@ sealed class Stage : IDisposable
     {
         var connection = Admit(pump, homeGroup, request, protocol);
         connection.Writer.Open(sink);
-        Broadcaster.Attach(connection);
+        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        return connection;
+    }
+
+    /// <summary>The same as a node of a cluster, where it takes time.</summary>
+    public async Task<Connection> ConnectAsync(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
+    {
+        var connection = Admit(pump, homeGroup, request);
+        connection.Writer.Open(sink);
+        await Broadcaster.AttachAsync(connection, replay);
         return connection;
     }
 

@@ -85,7 +85,7 @@ public sealed class GroupStateEndTests
         var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");
         Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
         connection.Writer.Open(new HandSink());
-        Broadcaster.Attach(connection);
+        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         for (var i = 1; i <= 3; i++)
         {

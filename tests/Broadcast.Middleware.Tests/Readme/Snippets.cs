@@ -28,6 +28,11 @@ static class Snippets
         builder.Services.AddBroadcast(options => options.Groups["/rooms/*"] = new() { HistoryMessages = 50, ReplayOnJoin = 50 });
     }
 
+    public static void Redis(WebApplicationBuilder builder)
+    {
+        builder.Services.AddBroadcast().AddRedis("localhost:6379", options => options.Prefix = "shop");
+    }
+
     public static void InlineSends(WebApplicationBuilder builder)
     {
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));

@@ -85,7 +85,7 @@ public sealed class RecoveryStressTests
                 var sink = new StressSink((Pace)random.Next(3), random.Next());
                 var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
                 connection.Writer.Open(sink);
-                Broadcaster.Attach(connection);
+                Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
                 Volatile.Write(ref present[number], connection.Id);
                 var result = connection.Join(Name, last is { } after ? Replay.After(after) : Replay.None);
                 var start = result.Position!.Value;

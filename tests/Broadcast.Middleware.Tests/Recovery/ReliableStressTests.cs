@@ -28,7 +28,7 @@ public sealed class ReliableStressTests
             var sink = new FragileSink(client, number);
             var connection = broadcaster.Admit(new FakeRequest().Context, _names[number % 2], out _, protocol: ReliableClient.Protocol)!;
             connection.Writer.Open(sink);
-            Broadcaster.Attach(connection);
+            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
         // Who is in both groups gets what goes to both of them once.

@@ -112,7 +112,7 @@ public sealed class SeveralGroupsStressTests
             var sink = new StressSink((Pace)(number % 3), number);
             var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
             connection.Writer.Open(sink);
-            Broadcaster.Attach(connection);
+            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             foreach (var group in groups) Assert.True(connection.Join(group).Joined);
             return new(number, connection, sink, [.. groups, ""]);
         }
@@ -137,7 +137,7 @@ public sealed class SeveralGroupsStressTests
             var sink = new StressSink(Pace.AtOnce, number);
             var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
             connection.Writer.Open(sink);
-            Broadcaster.Attach(connection);
+            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Number: number, Connection: connection, Sink: sink, Due: new List<long>());
         }).ToArray();
         await Task.WhenAll(members.Select(member => Crowd.Start(() =>

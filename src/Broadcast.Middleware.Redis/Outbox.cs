@@ -1,0 +1,125 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// What this node publishes, a lane for each group: one batch under way, and in order behind it what came meanwhile, which goes as the next batch.
+/// </summary>
+sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, TimeProvider time, RedisMetrics metrics)
+{
+    /// <summary>A publish costs something, however short its message.</summary>
+    const int Overhead = 64;
+
+    readonly ConcurrentDictionary<string, OutboxLane> _lanes = new(StringComparer.Ordinal);
+    readonly string _keepTaken = Milliseconds(options.PublishTimeout * 2 > TimeSpan.FromMinutes(1) ? options.PublishTimeout * 2 : TimeSpan.FromMinutes(1));
+    readonly OutboxBudget _budget = new(options.MaxOutboxBytes);
+    long _number;
+
+    public long Bytes => _budget.Taken;
+
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (options.WhenUnreachable == WhenUnreachable.Fail && !link.IsConnected)
+        {
+            metrics.Failed();
+            throw new BackplaneException($"Redis cannot be reached, and {nameof(options.WhenUnreachable)} is {nameof(WhenUnreachable.Fail)}.");
+        }
+
+        if (!_budget.TryTake(message.Length + Overhead))
+        {
+            metrics.Failed();
+            throw new BackplaneException(
+                $"The outbox is full: {_budget.Taken} bytes wait to be published, and {nameof(options.MaxOutboxBytes)} is {options.MaxOutboxBytes}. " +
+                "Redis is slow or away; publish less, or raise the limit.");
+        }
+
+        var entry = new OutboxEntry(message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + Overhead);
+        while (!_lanes.GetOrAdd(group, static (name, outbox) => new OutboxLane(outbox, name), this).TryAdd(entry))
+        {
+            // It has just ended, and is no longer in the dictionary.
+        }
+
+        try
+        {
+            var position = await entry.Task.WaitAsync(options.PublishTimeout, time, cancellationToken);
+            if (metrics.MeasuresDuration) metrics.Took(time.GetElapsedTime(entry.At));
+            return position;
+        }
+        catch (TimeoutException exception)
+        {
+            metrics.Failed();
+            throw new BackplaneException(
+                $"Redis has not taken the message within {nameof(options.PublishTimeout)}, {options.PublishTimeout}: it is slow, or cannot be reached. " +
+                "The message may still be published.", exception);
+        }
+        catch (BackplaneException)
+        {
+            metrics.Failed();
+            throw;
+        }
+        finally
+        {
+            entry.Done();
+        }
+    }
+
+    public void Remove(string group, OutboxLane lane) => _lanes.TryRemove(new KeyValuePair<string, OutboxLane>(group, lane));
+
+    /// <summary>Sends one batch, until Redis has it or all who published it have given up.</summary>
+    public async Task SendAsync(string group, List<OutboxEntry> batch)
+    {
+        try
+        {
+            var (body, bytes, history, latest) = Gather(batch);
+            var deadline = latest + (long)(options.PublishTimeout.TotalSeconds * time.TimestampFrequency);
+            var names = (await link.KeysAsync(deadline)).Of(group);
+            var keep = history is not { HistoryMessages: > 0 } || history.HistoryAge == Timeout.InfiniteTimeSpan || history.HistoryAge < options.RepairAge
+                ? options.RepairAge : history.HistoryAge;
+            var forever = history is { HistoryMessages: > 0 } && history.HistoryAge == Timeout.InfiniteTimeSpan;
+            // Of one node, later batches have higher numbers: one that was given up and arrives late is recognized.
+            var number = Interlocked.Increment(ref _number);
+            var answer = await link.RunAsync(
+                Scripts.Publish,
+                [names.State, names.Stream, names.Index, names.Taken(node)],
+                [
+                    Epoch.New(), names.Wire, node, number, batch.Count, bytes, body,
+                    options.RepairMessages, options.RepairBytes, Milliseconds(options.RepairAge),
+                    history?.HistoryMessages ?? 0, history?.HistoryBytes ?? 0, history is null || history.HistoryAge == Timeout.InfiniteTimeSpan ? "1000000000000000" : Milliseconds(history.HistoryAge),
+                    forever ? "0" : Milliseconds(keep), _keepTaken,
+                ],
+                deadline,
+                once: options.WhenUnreachable == WhenUnreachable.Fail);
+            var epoch = Epoch.Read((string)answer[0]!);
+            var first = (long)answer[1] - batch.Count + 1;
+            metrics.Published(batch.Count);
+            for (var i = 0; i < batch.Count; i++) batch[i].Succeed(new(epoch, first + i));
+        }
+        catch (Exception exception)
+        {
+            var told = exception as BackplaneException ?? new BackplaneException("The message could not be published.", exception);
+            foreach (var entry in batch) entry.Fail(told);
+        }
+    }
+
+    static (byte[] Body, long Bytes, GroupOptions? History, long Latest) Gather(List<OutboxEntry> batch)
+    {
+        var size = 0;
+        foreach (var entry in batch) size += Batch.SizeOf(entry.Message.Length);
+        var body = new byte[size];
+        var (at, bytes, latest) = (0, 0L, 0L);
+        GroupOptions? history = null;
+        foreach (var entry in batch)
+        {
+            Batch.Append(body, ref at, entry.Message);
+            bytes += entry.Message.Length + History.Overhead;
+            history = entry.History ?? history;
+            if (entry.At > latest) latest = entry.At;
+        }
+
+        return (body, bytes, history, latest);
+    }
+
+    public static string Milliseconds(TimeSpan time) => ((long)time.TotalMilliseconds).ToString(CultureInfo.InvariantCulture);
+}

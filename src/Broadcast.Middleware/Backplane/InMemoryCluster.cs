@@ -1,0 +1,173 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// A cluster within one process: broadcasts that are given it, in however many hosts, are one. For tests of apps that run on several nodes.
+/// </summary>
+public sealed class InMemoryCluster
+{
+    readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
+
+    /// <summary>How many groups it knows of.</summary>
+    internal int Count => _groups.Count;
+
+    /// <summary>One more node.</summary>
+    public IBackplane CreateNode() => new Node(this);
+
+    /// <summary>As if the cluster had lost its memory: each group begins anew, and every node is told.</summary>
+    public void Forget()
+    {
+        foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
+    }
+
+    /// <summary>Does something with a group, which is there for as long as it has a node or a member, or has kept a message ever.</summary>
+    T With<T>(string name, Func<Channel, T> act)
+    {
+        while (true)
+        {
+            var channel = _groups.GetOrAdd(name, static name => new Channel(name));
+            lock (channel.Gate)
+            {
+                // It may have gone since it was found: only the one that is in counts.
+                if (channel.HasGone) continue;
+                var result = act(channel);
+                if (!channel.IsEmpty) return result;
+                channel.HasGone = true;
+                _groups.TryRemove(new(name, channel));
+                return result;
+            }
+        }
+    }
+
+    /// <summary>What is to be known of a group; used under its gate.</summary>
+    sealed class Channel(string name)
+    {
+        // What a node may need that is about to catch up: here, nobody ever does.
+        readonly Queue<(byte[] Message, long At)> _history = new();
+        readonly List<Node> _nodes = [];
+        readonly Dictionary<string, (Node Node, byte[] Value)> _members = new(StringComparer.Ordinal);
+        ulong _epoch = NewEpoch();
+        long _offset;
+        long _bytes;
+        GroupOptions? _limits;
+
+        public Lock Gate { get; } = new();
+
+        public bool HasGone { get; set; }
+
+        /// <summary>Whether nobody would notice if it began anew.</summary>
+        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _limits is null;
+
+        public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
+        {
+            var position = new Position(_epoch, ++_offset);
+            // Once some are kept, all are: one that is not would be a gap.
+            if (history is { HistoryMessages: > 0 }) _limits = history;
+            if (_limits is not null)
+            {
+                _history.Enqueue((message.ToArray(), Environment.TickCount64));
+                _bytes += message.Length;
+                Trim(_limits);
+            }
+
+            foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
+            return position;
+        }
+
+        public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
+        {
+            if (_nodes.Contains(node)) throw new InvalidOperationException("This node has subscribed to the group already.");
+            _nodes.Add(node);
+            if (history is not null) Trim(history);
+            return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
+        }
+
+        public bool Unsubscribe(Node node) => _nodes.Remove(node);
+
+        public bool Forget()
+        {
+            (_epoch, _offset, _bytes, _limits) = (NewEpoch(), 0, 0, null);
+            _history.Clear();
+            foreach (var node in _nodes) node.Receiver.OnLost(name);
+            _nodes.Clear();
+            return true;
+        }
+
+        public bool SetMember(Node node, string member, byte[] value)
+        {
+            _members[member] = (node, value);
+            return true;
+        }
+
+        public bool RemoveMember(Node node, string member) => _members.TryGetValue(member, out var known) && known.Node == node && _members.Remove(member);
+
+        public bool Remove(Node node)
+        {
+            foreach (var (member, known) in _members)
+            {
+                if (known.Node == node) _members.Remove(member);
+            }
+
+            return Unsubscribe(node);
+        }
+
+        public IReadOnlyList<BackplaneMember> Members() => [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
+
+        public long CountMembers() => _members.Count;
+
+        void Trim(GroupOptions history)
+        {
+            while (_history.TryPeek(out var oldest) && (_history.Count > history.HistoryMessages || _bytes > history.HistoryBytes
+                || (history.HistoryAge != Timeout.InfiniteTimeSpan && Environment.TickCount64 - oldest.At > history.HistoryAge.TotalMilliseconds)))
+            {
+                _bytes -= _history.Dequeue().Message.Length;
+            }
+        }
+
+        static ulong NewEpoch() => BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
+    }
+
+    sealed class Node(InMemoryCluster cluster) : IBackplane, IDisposable
+    {
+        IBackplaneReceiver? _receiver;
+
+        public IBackplaneReceiver Receiver => _receiver ?? throw new InvalidOperationException("The node has not been started.");
+
+        public void Start(IBackplaneReceiver receiver)
+        {
+            ArgumentNullException.ThrowIfNull(receiver);
+            if (Interlocked.CompareExchange(ref _receiver, receiver, null) is not null)
+                throw new InvalidOperationException("The node has been started already: each broadcast needs one of its own.");
+        }
+
+        public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new(cluster.With(group, channel => channel.Publish(message, history)));
+        }
+
+        public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new(cluster.With(group, channel => channel.Subscribe(this, history)));
+        }
+
+        public void Unsubscribe(string group) => cluster.With(group, channel => channel.Unsubscribe(this));
+
+        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => cluster.With(group, channel => channel.SetMember(this, member, value.ToArray()));
+
+        public void RemoveMember(string group, string member) => cluster.With(group, channel => channel.RemoveMember(this, member));
+
+        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+            new(cluster.With(group, static channel => channel.Members()));
+
+        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.With(group, static channel => channel.CountMembers()));
+
+        public void Dispose()
+        {
+            foreach (var (name, _) in cluster._groups) cluster.With(name, channel => channel.Remove(this));
+        }
+    }
+}

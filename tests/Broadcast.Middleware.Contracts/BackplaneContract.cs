@@ -1,0 +1,576 @@
+using System.Text;
+
+namespace Broadcast.Middleware.Contracts;
+
+/// <summary>
+/// What the library relies on in an <see cref="IBackplane"/>. Derive from it in a test project with xunit v3 and make nodes of one cluster that is empty
+/// at first, or in which nobody else uses <see cref="Name"/>.
+/// </summary>
+public abstract class BackplaneContract : IAsyncLifetime
+{
+    readonly List<IBackplane> _nodes = [];
+    readonly string _run = Guid.NewGuid().ToString("N");
+
+    /// <summary>Makes a node of the cluster, which has not been started. Called once or more for each test, which disposes of it if it can be disposed of.</summary>
+    protected abstract ValueTask<IBackplane> CreateNodeAsync();
+
+    /// <summary>Makes the cluster lose what it knows of all groups; null, the default, if that cannot be done.</summary>
+    protected virtual Func<ValueTask>? Forget => null;
+
+    /// <summary>
+    /// Ends a node as a crash would: it says no goodbye, and nothing that it still has to say is heard. Null, the default, if that cannot be done.
+    /// </summary>
+    protected virtual Func<IBackplane, ValueTask>? Crash => null;
+
+    /// <summary>How long what has to happen may take.</summary>
+    protected virtual TimeSpan Patience => TimeSpan.FromSeconds(20);
+
+    /// <summary>How many messages the tests with many publishers publish in all.</summary>
+    protected virtual int Many => 2_000;
+
+    protected static GroupOptions Kept(int messages, int bytes = 1024 * 1024, TimeSpan? age = null) =>
+        new() { HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = age ?? TimeSpan.FromMinutes(5) };
+
+    public virtual ValueTask InitializeAsync() => default;
+
+    public virtual async ValueTask DisposeAsync()
+    {
+        GC.SuppressFinalize(this);
+        foreach (var node in _nodes)
+        {
+            if (node is IAsyncDisposable later) await later.DisposeAsync();
+            else (node as IDisposable)?.Dispose();
+        }
+
+        _nodes.Clear();
+    }
+
+    [Fact]
+    public async Task A_message_reaches_every_node_that_has_subscribed_also_the_publishers()
+    {
+        var nodes = await NodesAsync(3);
+        foreach (var node in nodes) await node.SubscribeAsync(Name("a"));
+        var position = await nodes[0].PublishAsync(Name("a"), "hello");
+        foreach (var node in nodes)
+        {
+            await node.HeardAsync(Name("a"), 1);
+            Assert.Equal((position, "hello"), node.Heard(Name("a")).Single());
+        }
+    }
+
+    [Fact]
+    public async Task A_node_that_has_not_subscribed_hears_nothing_and_can_publish()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[0].SubscribeAsync(Name("a"));
+        var position = await nodes[1].PublishAsync(Name("a"), "hello");
+        await nodes[0].HeardAsync(Name("a"), 1);
+        Assert.Equal(position, nodes[0].Heard(Name("a")).Single().Position);
+        Assert.Empty(nodes[1].Heard(Name("a")));
+    }
+
+    [Fact]
+    public async Task Offsets_begin_with_one_and_grow_by_one_in_one_epoch()
+    {
+        var nodes = await NodesAsync(2);
+        var start = await nodes[0].SubscribeAsync(Name("a"));
+        Assert.Equal(0, start.Position.Offset);
+        Assert.Empty(start.History);
+        for (var i = 1; i <= 20; i++) Assert.Equal(new(start.Position.Epoch, i), await nodes[i % 2].PublishAsync(Name("a"), $"{i}"));
+        await nodes[0].HeardAsync(Name("a"), 20);
+        Assert.Equal(Enumerable.Range(1, 20).Select(i => (new Position(start.Position.Epoch, i), $"{i}")), nodes[0].Heard(Name("a")));
+    }
+
+    [Fact]
+    public async Task What_one_publishes_without_waiting_keeps_its_order()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[1].SubscribeAsync(Name("a"));
+        var published = Enumerable.Range(0, 500).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}").AsTask()).ToArray();
+        var positions = await Task.WhenAll(published);
+        await nodes[1].HeardAsync(Name("a"), 500);
+        Assert.Equal(Enumerable.Range(0, 500).Select(i => $"{i}"), nodes[1].Heard(Name("a")).Select(heard => heard.Text));
+        Assert.Equal(positions, nodes[1].Heard(Name("a")).Select(heard => heard.Position));
+    }
+
+    [Fact]
+    public async Task Many_publishers_on_many_nodes_are_heard_in_one_order_each_once_at_the_position_it_was_told()
+    {
+        const int Publishers = 8;
+        var nodes = await NodesAsync(3);
+        foreach (var node in nodes) await node.SubscribeAsync(Name("a"));
+        var told = await PublishManyAsync(nodes, Name("a"), Publishers, Many / Publishers);
+        foreach (var node in nodes)
+        {
+            await node.HeardAsync(Name("a"), told.Count);
+            var heard = node.Heard(Name("a"));
+            Assert.Equal(told.OrderBy(message => message.Position.Offset), heard);
+            Assert.Equal(Enumerable.Range(1, told.Count).Select(i => (long)i), heard.Select(message => message.Position.Offset));
+            foreach (var publisher in heard.GroupBy(message => message.Text.Split(' ')[0]))
+                Assert.Equal(publisher.Select(message => message.Text), publisher.Select(message => message.Text).OrderBy(text => int.Parse(text.Split(' ')[1])));
+        }
+    }
+
+    [Fact]
+    public async Task A_subscription_begins_right_after_its_position_while_others_publish()
+    {
+        var nodes = await NodesAsync(3);
+        using var enough = new CancellationTokenSource();
+        var publishing = PublishManyAsync(nodes[..1], Name("a"), 4, int.MaxValue, null, enough.Token);
+        var starts = new List<(Listener Node, Position Position)>();
+        for (var round = 0; round < 5; round++)
+        {
+            foreach (var node in nodes[1..])
+            {
+                if (round > 0) node.Unsubscribe(Name("a"));
+                node.Begin(Name("a"));
+                var start = await node.SubscribeAsync(Name("a"), Kept(5));
+                starts.Add((node, start.Position));
+                await node.SomethingHeardAsync(Name("a"), start.Position);
+                node.Continues(Name("a"), start.Position);
+            }
+        }
+
+        await enough.CancelAsync();
+        var told = await publishing;
+        var last = told.Max(message => message.Position.Offset);
+        foreach (var node in nodes[1..])
+        {
+            var start = starts.Last(start => start.Node == node).Position;
+            await node.HeardAsync(Name("a"), (int)(last - start.Offset));
+            Assert.Equal(told.Where(message => message.Position.Offset > start.Offset).OrderBy(message => message.Position.Offset), node.Heard(Name("a")));
+        }
+    }
+
+    [Fact]
+    public async Task History_and_what_follows_leave_no_gap_while_others_publish()
+    {
+        var nodes = await NodesAsync(2);
+        // The publisher keeps as much as the subscribers want.
+        using var enough = new CancellationTokenSource();
+        var publishing = PublishManyAsync(nodes[..1], Name("a"), 4, int.MaxValue, Kept(10), enough.Token);
+        var all = new List<(Position Position, IReadOnlyList<string> History)>();
+        while (all.Count < 50)
+        {
+            nodes[1].Unsubscribe(Name("a"));
+            var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
+            all.Add((start.Position, [.. start.History.Select(Text)]));
+        }
+
+        await enough.CancelAsync();
+        var told = (await publishing).ToDictionary(message => message.Position.Offset, message => message.Text);
+        foreach (var (position, history) in all)
+        {
+            Assert.InRange(history.Count, 0, 10);
+            if (position.Offset >= 10) Assert.Equal(10, history.Count);
+            Assert.Equal(Enumerable.Range(0, history.Count).Select(i => told[position.Offset - history.Count + 1 + i]), history);
+        }
+    }
+
+    [Fact]
+    public async Task After_unsubscribing_nothing_comes_and_after_subscribing_again_what_follows_does()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[0].SubscribeAsync(Name("a"));
+        await nodes[1].SubscribeAsync(Name("a"));
+        await nodes[1].PublishAsync(Name("a"), "1");
+        await nodes[0].HeardAsync(Name("a"), 1);
+        nodes[0].Unsubscribe(Name("a"));
+        await nodes[1].PublishAsync(Name("a"), "2");
+        await nodes[1].HeardAsync(Name("a"), 2);
+        var start = await nodes[0].SubscribeAsync(Name("a"));
+        Assert.Equal(2, start.Position.Offset);
+        await nodes[1].PublishAsync(Name("a"), "3");
+        await nodes[0].HeardAsync(Name("a"), 2);
+        Assert.Equal(["1", "3"], nodes[0].Heard(Name("a")).Select(heard => heard.Text));
+    }
+
+    [Fact]
+    public async Task Unsubscribing_from_what_one_has_not_subscribed_to_changes_nothing()
+    {
+        var nodes = await NodesAsync(1);
+        nodes[0].Unsubscribe(Name("a"));
+        await nodes[0].SubscribeAsync(Name("a"));
+        nodes[0].Unsubscribe(Name("a"));
+        nodes[0].Unsubscribe(Name("a"));
+        await nodes[0].SubscribeAsync(Name("a"));
+        await nodes[0].PublishAsync(Name("a"), "1");
+        await nodes[0].HeardAsync(Name("a"), 1);
+    }
+
+    [Fact]
+    public async Task Subscribing_and_unsubscribing_often_ends_in_a_subscription_that_misses_nothing()
+    {
+        var nodes = await NodesAsync(2);
+        for (var round = 0; round < 30; round++)
+        {
+            var start = await nodes[0].SubscribeAsync(Name("a"));
+            nodes[0].Begin(Name("a"));
+            var position = await nodes[1].PublishAsync(Name("a"), $"{round}");
+            Assert.Equal(start.Position.Offset + 1, position.Offset);
+            await nodes[0].HeardAsync(Name("a"), 1);
+            Assert.Equal((position, $"{round}"), nodes[0].Heard(Name("a")).Single());
+            nodes[0].Unsubscribe(Name("a"));
+        }
+    }
+
+    [Fact]
+    public async Task Groups_have_nothing_to_do_with_each_other()
+    {
+        var nodes = await NodesAsync(2);
+        string[] groups = [Name("a"), Name("A"), Name("a/b"), Name("a "), Name("b")];
+        foreach (var group in groups) await nodes[0].SubscribeAsync(group, Kept(10));
+        for (var i = 1; i <= 3; i++)
+        {
+            foreach (var group in groups) Assert.Equal(i, (await nodes[1].PublishAsync(group, $"{group} {i}", Kept(10))).Offset);
+        }
+
+        foreach (var group in groups)
+        {
+            await nodes[0].HeardAsync(group, 3);
+            Assert.Equal([$"{group} 1", $"{group} 2", $"{group} 3"], nodes[0].Heard(group).Select(heard => heard.Text));
+            Assert.Equal([$"{group} 1", $"{group} 2", $"{group} 3"], (await nodes[1].SubscribeAsync(group, Kept(10))).History.Select(Text));
+        }
+    }
+
+    [Fact]
+    public async Task A_group_can_have_any_name()
+    {
+        var nodes = await NodesAsync(2);
+        string[] names =
+        [
+            "", " ", "\u0001", "\u0001all", "\u0002x", "\0", "a\0b", "a\r\nb", "{", "}", "{}", "{a}", "}{", "a{b}c", ":", "::", "a:b", "%", "%25", "%D83D", "*", "?", "[a]", "\\", "\"", "'",
+            "ä", "ü\u0308", "日本", "🎉", "\u007f", "\u0085", "\u2028", "\ufeff", "\uffff", "\ud83d", "\udf89", "\udf89\ud83d", "a\ud83d", "\ud83db", new('x', 200), new('日', 200),
+        ];
+        foreach (var name in names) await nodes[0].SubscribeAsync(Raw(name), Kept(2));
+        foreach (var name in names) Assert.Equal(1, (await nodes[1].PublishAsync(Raw(name), $"to {Convert.ToHexString(Encoding.Unicode.GetBytes(name))}", Kept(2))).Offset);
+        foreach (var name in names)
+        {
+            await nodes[0].HeardAsync(Raw(name), 1);
+            Assert.Equal($"to {Convert.ToHexString(Encoding.Unicode.GetBytes(name))}", nodes[0].Heard(Raw(name)).Single().Text);
+            nodes[1].Backplane.SetMember(Raw(name), name, "x"u8.ToArray());
+        }
+
+        foreach (var name in names)
+        {
+            await EventuallyAsync(async () => await nodes[0].Backplane.CountMembersAsync(Raw(name), Token) == 1, "The member is counted.");
+            Assert.Equal(name, (await nodes[0].Backplane.GetMembersAsync(Raw(name), Token)).Single().Name);
+        }
+
+        string Raw(string name) => name + _run;
+    }
+
+    [Fact]
+    public async Task Messages_can_be_empty_or_large_and_contain_anything()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[0].SubscribeAsync(Name("a"), Kept(10, 64 * 1024 * 1024));
+        var random = new Random(1);
+        var messages = new[] { 0, 1, 2, 127, 128, 65_535, 65_536, 1024 * 1024, 0 }.Select(length =>
+        {
+            var bytes = new byte[length];
+            random.NextBytes(bytes);
+            return bytes;
+        }).ToArray();
+        foreach (var message in messages) await nodes[1].Backplane.PublishAsync(Name("a"), message, Kept(10, 64 * 1024 * 1024), Token);
+        await nodes[0].HeardAsync(Name("a"), messages.Length);
+        Assert.Equal(messages, nodes[0].HeardBytes(Name("a")));
+        var kept = (await nodes[1].SubscribeAsync(Name("a"), Kept(10, 64 * 1024 * 1024))).History;
+        Assert.Equal(messages, kept.Select(message => message.ToArray()));
+    }
+
+    [Fact]
+    public async Task A_message_is_copied_before_the_call_returns()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[0].SubscribeAsync(Name("a"), Kept(1000));
+        var buffer = new byte[64];
+        var published = new List<Task<Position>>();
+        for (var i = 0; i < 100; i++)
+        {
+            Array.Fill(buffer, (byte)i);
+            published.Add(nodes[1].Backplane.PublishAsync(Name("a"), buffer, Kept(1000), Token).AsTask());
+            Array.Fill(buffer, (byte)255);
+        }
+
+        await Task.WhenAll(published);
+        await nodes[0].HeardAsync(Name("a"), 100);
+        Assert.Equal(Enumerable.Range(0, 100).Select(i => Enumerable.Repeat((byte)i, 64).ToArray()), nodes[0].HeardBytes(Name("a")));
+        var kept = (await nodes[1].SubscribeAsync(Name("a"), Kept(1000))).History;
+        Assert.Equal(Enumerable.Range(0, 100).Select(i => Enumerable.Repeat((byte)i, 64).ToArray()), kept.Select(message => message.ToArray()));
+    }
+
+    [Fact]
+    public async Task History_holds_no_more_messages_than_it_may_the_oldest_first()
+    {
+        var nodes = await NodesAsync(2);
+        for (var i = 1; i <= 25; i++) await nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10));
+        var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
+        Assert.Equal(25, start.Position.Offset);
+        Assert.Equal(Enumerable.Range(16, 10).Select(i => $"{i}"), start.History.Select(Text));
+    }
+
+    [Fact]
+    public async Task History_of_messages_that_were_published_together_is_exact_too()
+    {
+        var nodes = await NodesAsync(2);
+        await Task.WhenAll(Enumerable.Range(1, 125).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10)).AsTask()));
+        var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
+        Assert.Equal(125, start.Position.Offset);
+        Assert.Equal(Enumerable.Range(116, 10).Select(i => $"{i}"), start.History.Select(Text));
+    }
+
+    [Fact]
+    public async Task History_holds_no_more_bytes_than_it_may()
+    {
+        var nodes = await NodesAsync(2);
+        for (var i = 0; i < 30; i++) await nodes[0].Backplane.PublishAsync(Name("a"), Enumerable.Repeat((byte)i, 1000).ToArray(), Kept(100, 10_500), Token);
+        var start = await nodes[1].SubscribeAsync(Name("a"), Kept(100, 10_500));
+        Assert.Equal(30, start.Position.Offset);
+        // Each may count some bytes more than it has.
+        Assert.InRange(start.History.Count, 9, 10);
+        Assert.Equal(Enumerable.Range(30 - start.History.Count, start.History.Count), start.History.Select(message => (int)message.Span[999]));
+    }
+
+    [Fact]
+    public async Task History_holds_nothing_older_than_it_may()
+    {
+        var nodes = await NodesAsync(2);
+        var limits = Kept(100, age: TimeSpan.FromSeconds(1));
+        for (var i = 0; i < 5; i++) await nodes[0].PublishAsync(Name("a"), "old", limits);
+        await EventuallyAsync(
+            async () =>
+            {
+                var start = await nodes[1].SubscribeAsync(Name("a"), limits);
+                nodes[1].Unsubscribe(Name("a"));
+                Assert.Equal(5, start.Position.Offset);
+                return start.History.Count == 0;
+            },
+            "What is older than a second is gone.");
+        await nodes[0].PublishAsync(Name("a"), "new", limits);
+        var after = await nodes[1].SubscribeAsync(Name("a"), limits);
+        Assert.Equal(6, after.Position.Offset);
+        Assert.Equal(["new"], after.History.Select(Text));
+    }
+
+    [Fact]
+    public async Task History_has_no_gap_where_a_message_was_not_to_be_kept()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[0].PublishAsync(Name("a"), "1", Kept(10));
+        await nodes[0].PublishAsync(Name("a"), "2");
+        await nodes[0].PublishAsync(Name("a"), "3", Kept(10));
+        var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
+        Assert.Equal(3, start.Position.Offset);
+        // As much of the end as the cluster has.
+        Assert.Equal(((string[])["1", "2", "3"])[^start.History.Count..], start.History.Select(Text));
+        Assert.NotEmpty(start.History);
+    }
+
+    [Fact]
+    public async Task Members_are_counted_and_listed_on_all_nodes()
+    {
+        var nodes = await NodesAsync(3);
+        for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", Encoding.UTF8.GetBytes($"value {i}"));
+        nodes[0].Backplane.SetMember(Name("b"), "other", default);
+        foreach (var node in nodes) await MembersAsync(node, Name("a"), ("m0", "value 0"), ("m1", "value 1"), ("m2", "value 2"));
+        foreach (var node in nodes) await MembersAsync(node, Name("b"), ("other", ""));
+        foreach (var node in nodes) await MembersAsync(node, Name("c"));
+    }
+
+    [Fact]
+    public async Task A_members_value_is_copied_replaced_and_removed()
+    {
+        var nodes = await NodesAsync(2);
+        var value = "first"u8.ToArray();
+        nodes[0].Backplane.SetMember(Name("a"), "m", value);
+        nodes[0].Backplane.SetMember(Name("a"), "stays", value);
+        Array.Clear(value);
+        foreach (var node in nodes) await MembersAsync(node, Name("a"), ("m", "first"), ("stays", "first"));
+        nodes[0].Backplane.SetMember(Name("a"), "m", "second"u8.ToArray());
+        foreach (var node in nodes) await MembersAsync(node, Name("a"), ("m", "second"), ("stays", "first"));
+        nodes[0].Backplane.RemoveMember(Name("a"), "m");
+        nodes[0].Backplane.RemoveMember(Name("a"), "never was");
+        nodes[0].Backplane.RemoveMember(Name("never was"), "m");
+        foreach (var node in nodes) await MembersAsync(node, Name("a"), ("stays", "first"));
+    }
+
+    [Fact]
+    public async Task Calls_about_one_member_take_effect_in_their_order()
+    {
+        var nodes = await NodesAsync(2);
+        for (var i = 0; i < 200; i++)
+        {
+            nodes[0].Backplane.SetMember(Name("a"), "stays", Encoding.UTF8.GetBytes($"{i}"));
+            nodes[0].Backplane.SetMember(Name("a"), "goes", Encoding.UTF8.GetBytes($"{i}"));
+            nodes[0].Backplane.RemoveMember(Name("a"), "goes");
+            if (i % 2 == 0) nodes[0].Backplane.RemoveMember(Name("a"), "stays");
+        }
+
+        // This comes after them.
+        nodes[0].Backplane.SetMember(Name("a"), "last", default);
+        await EventuallyAsync(
+            async () => (await nodes[1].Backplane.GetMembersAsync(Name("a"), Token)).Any(member => member.Name == "last"), "The last member is there.");
+        await MembersAsync(nodes[1], Name("a"), ("stays", "199"), ("last", ""));
+    }
+
+    [Fact]
+    public async Task Many_members_come_and_go_and_exactly_those_who_stay_are_left()
+    {
+        const int Members = 500;
+        var nodes = await NodesAsync(3);
+        await Task.WhenAll(nodes.Select((node, n) => Task.Run(() =>
+        {
+            for (var i = 0; i < Members; i++) node.Backplane.SetMember(Name("a"), $"{n}-{i}", new byte[100]);
+            for (var i = 0; i < Members; i += 2) node.Backplane.RemoveMember(Name("a"), $"{n}-{i}");
+        }, Token)));
+        foreach (var node in nodes)
+        {
+            await EventuallyAsync(async () => await node.Backplane.CountMembersAsync(Name("a"), Token) == 3 * Members / 2, "Half of them are counted.");
+            var left = await node.Backplane.GetMembersAsync(Name("a"), Token);
+            Assert.Equal(
+                Enumerable.Range(0, 3).SelectMany(n => Enumerable.Range(0, Members / 2).Select(i => $"{n}-{2 * i + 1}")).Order(StringComparer.Ordinal),
+                left.Select(member => member.Name).Order(StringComparer.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task What_was_cancelled_before_it_began_does_nothing()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[1].SubscribeAsync(Name("a"));
+        var cancelled = new CancellationToken(canceled: true);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, cancelled).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.SubscribeAsync(Name("a"), null, cancelled).AsTask());
+        // It may be tried again.
+        var start = await nodes[0].SubscribeAsync(Name("a"));
+        Assert.Equal(0, start.Position.Offset);
+        Assert.Equal(1, (await nodes[0].PublishAsync(Name("a"), "yes")).Offset);
+        foreach (var node in nodes)
+        {
+            await node.HeardAsync(Name("a"), 1);
+            Assert.Equal("yes", node.Heard(Name("a")).Single().Text);
+        }
+    }
+
+    [Fact]
+    public async Task A_publish_that_is_cancelled_under_way_is_heard_once_or_not_at_all()
+    {
+        var nodes = await NodesAsync(2);
+        await nodes[1].SubscribeAsync(Name("a"));
+        var succeeded = new List<string>();
+        for (var i = 0; i < 50; i++)
+        {
+            using var cancellation = new CancellationTokenSource();
+            var publishing = nodes[0].Backplane.PublishAsync(Name("a"), Encoding.UTF8.GetBytes($"{i}"), null, cancellation.Token);
+            await cancellation.CancelAsync();
+            try
+            {
+                await publishing;
+                succeeded.Add($"{i}");
+            }
+            catch (OperationCanceledException)
+            {
+            }
+        }
+
+        var last = await nodes[0].PublishAsync(Name("a"), "last");
+        await nodes[1].HeardAsync(Name("a"), (int)last.Offset);
+        var heard = nodes[1].Heard(Name("a")).Select(message => message.Text).ToArray();
+        Assert.Equal(heard.Distinct(), heard);
+        Assert.Equal("last", heard[^1]);
+        Assert.Empty(succeeded.Except(heard));
+    }
+
+    [Fact]
+    public async Task A_node_is_started_once()
+    {
+        var nodes = await NodesAsync(1);
+        Assert.Throws<InvalidOperationException>(() => nodes[0].Backplane.Start(nodes[0]));
+    }
+
+    [Fact]
+    public async Task Everybody_is_told_when_the_cluster_has_lost_its_memory()
+    {
+        if (Forget is not { } forget) return;
+        var nodes = await NodesAsync(2);
+        var before = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
+        await nodes[1].SubscribeAsync(Name("a"), Kept(10));
+        for (var i = 0; i < 5; i++) await nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10));
+        foreach (var node in nodes) await node.HeardAsync(Name("a"), 5);
+        await forget();
+        foreach (var node in nodes) await EventuallyAsync(() => new(node.Losses(Name("a")) == 1), "The loss is told.");
+        // The subscription has ended, and can begin anew.
+        nodes[0].Begin(Name("a"));
+        var after = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
+        Assert.NotEqual(before.Position.Epoch, after.Position.Epoch);
+        Assert.Empty(after.History);
+        var position = await nodes[1].PublishAsync(Name("a"), "after", Kept(10));
+        Assert.Equal(new(after.Position.Epoch, after.Position.Offset + 1), position);
+        await nodes[0].HeardAsync(Name("a"), 1);
+        Assert.Equal((position, "after"), nodes[0].Heard(Name("a")).Single());
+        Assert.Equal(0, nodes[0].Losses(Name("a")));
+    }
+
+    [Fact]
+    public async Task Members_of_a_node_that_has_crashed_are_gone_after_some_seconds()
+    {
+        if (Crash is not { } crash) return;
+        var nodes = await NodesAsync(3);
+        for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", default);
+        foreach (var node in nodes) await MembersAsync(node, Name("a"), ("m0", ""), ("m1", ""), ("m2", ""));
+        await crash(nodes[2].Backplane);
+        foreach (var node in nodes[..2]) await MembersAsync(node, Name("a"), ("m0", ""), ("m1", ""));
+    }
+
+    /// <summary>The name of a group that no other test uses.</summary>
+    protected string Name(string group) => $"/{_run}/{group}";
+
+    /// <summary>Nodes that have been started.</summary>
+    private protected async Task<Listener[]> NodesAsync(int count)
+    {
+        var listeners = new Listener[count];
+        for (var i = 0; i < count; i++)
+        {
+            var node = await CreateNodeAsync();
+            _nodes.Add(node);
+            listeners[i] = new(node, Patience);
+            node.Start(listeners[i]);
+        }
+
+        return listeners;
+    }
+
+    async Task<List<(Position Position, string Text)>> PublishManyAsync(
+        Listener[] nodes, string group, int publishers, int each, GroupOptions? history = null, CancellationToken enough = default)
+    {
+        var told = await Task.WhenAll(Enumerable.Range(0, publishers).Select(publisher => Task.Run(async () =>
+        {
+            var positions = new List<(Position, string)>();
+            for (var i = 0; i < each && !enough.IsCancellationRequested; i++)
+            {
+                var text = $"{publisher} {i}";
+                positions.Add((await nodes[publisher % nodes.Length].PublishAsync(group, text, history), text));
+                // Where it takes no time to publish, there would be millions.
+                if (enough.CanBeCanceled && i % 10 == 9) await Task.Delay(1, Token);
+            }
+
+            return positions;
+        })));
+        return [.. told.SelectMany(positions => positions)];
+    }
+
+    async Task MembersAsync(Listener node, string group, params (string Name, string Value)[] expected)
+    {
+        await EventuallyAsync(
+            async () => (await node.Backplane.GetMembersAsync(group, Token)).Select(member => (member.Name, Text(member.Value))).Order().SequenceEqual(expected.Order()),
+            $"The members are {string.Join(", ", expected)}.");
+        await EventuallyAsync(async () => await node.Backplane.CountMembersAsync(group, Token) == expected.Length, $"There are {expected.Length} members.");
+    }
+
+    Task EventuallyAsync(Func<ValueTask<bool>> condition, string what) => Listener.EventuallyAsync(condition, Patience, what);
+
+    static string Text(ReadOnlyMemory<byte> bytes) => Encoding.UTF8.GetString(bytes.Span);
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+}

@@ -1,0 +1,119 @@
+using System.Collections.Concurrent;
+using System.Text;
+
+namespace Broadcast.Middleware.Contracts;
+
+/// <summary>A node and what it has heard. Notes what breaks the rules for calls about one group.</summary>
+sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneReceiver
+{
+    readonly ConcurrentDictionary<string, Heard> _groups = new(StringComparer.Ordinal);
+
+    public IBackplane Backplane => backplane;
+
+    public ValueTask<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
+        backplane.PublishAsync(group, Encoding.UTF8.GetBytes(text), history, TestContext.Current.CancellationToken);
+
+    public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history = null) =>
+        backplane.SubscribeAsync(group, history, TestContext.Current.CancellationToken);
+
+    public void Unsubscribe(string group) => backplane.Unsubscribe(group);
+
+    /// <summary>What was heard of the group before is forgotten.</summary>
+    public void Begin(string group)
+    {
+        var heard = Of(group);
+        lock (heard) heard.Messages.Clear();
+        Volatile.Write(ref heard.Losses, 0);
+    }
+
+    public (Position Position, string Text)[] Heard(string group)
+    {
+        var heard = Of(group);
+        lock (heard) return [.. heard.Messages.Select(message => (message.Position, Encoding.UTF8.GetString(message.Bytes)))];
+    }
+
+    public byte[][] HeardBytes(string group)
+    {
+        var heard = Of(group);
+        lock (heard) return [.. heard.Messages.Select(message => message.Bytes)];
+    }
+
+    public int Losses(string group) => Volatile.Read(ref Of(group).Losses);
+
+    /// <summary>Waits until so many messages were heard, and not one more.</summary>
+    public async Task HeardAsync(string group, int count)
+    {
+        var heard = Of(group);
+        await EventuallyAsync(() => new(Count() >= count || heard.Overlapped || Losses(group) > 0), patience, $"{count} messages are heard; it was {Count()}.");
+        Assert.False(heard.Overlapped, "Calls about one group come one after the other.");
+        Assert.Equal(count, Count());
+
+        int Count()
+        {
+            lock (heard) return heard.Messages.Count;
+        }
+    }
+
+    /// <summary>Waits until something was heard after a position.</summary>
+    public Task SomethingHeardAsync(string group, Position start) =>
+        EventuallyAsync(() => new(Heard(group).Any(message => message.Position.Offset > start.Offset)), patience, "Something is heard.");
+
+    /// <summary>What was heard begins right after a position, but for what was on its way when the subscription before ended, and has no gap.</summary>
+    public void Continues(string group, Position start)
+    {
+        var heard = Of(group);
+        lock (heard)
+        {
+            heard.Messages.RemoveAll(message => message.Position.Offset <= start.Offset);
+            Assert.Equal(
+                Enumerable.Range(1, heard.Messages.Count).Select(i => new Position(start.Epoch, start.Offset + i)), heard.Messages.Select(message => message.Position));
+        }
+    }
+
+    void IBackplaneReceiver.OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        var heard = Of(group);
+        heard.Enter();
+        lock (heard) heard.Messages.Add((position, message.ToArray()));
+        heard.Leave();
+    }
+
+    void IBackplaneReceiver.OnLost(string group)
+    {
+        var heard = Of(group);
+        heard.Enter();
+        Interlocked.Increment(ref heard.Losses);
+        heard.Leave();
+    }
+
+    public static async Task EventuallyAsync(Func<ValueTask<bool>> condition, TimeSpan within, string what)
+    {
+        var started = TimeProvider.System.GetTimestamp();
+        while (!await condition())
+        {
+            if (TimeProvider.System.GetElapsedTime(started) > within) Assert.Fail($"Not so within {within}: {what}");
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+    }
+
+    Heard Of(string group) => _groups.GetOrAdd(group, static _ => new());
+}
+
+/// <summary>What a node has heard of one group.</summary>
+sealed class Heard
+{
+    int _inside;
+
+    public List<(Position Position, byte[] Bytes)> Messages { get; } = [];
+
+    public int Losses;
+
+    public bool Overlapped { get; private set; }
+
+    public void Enter()
+    {
+        if (Interlocked.Increment(ref _inside) > 1) Overlapped = true;
+    }
+
+    public void Leave() => Interlocked.Decrement(ref _inside);
+}

@@ -1,0 +1,168 @@
+namespace Broadcast.Middleware.Redis.Tests;
+
+/// <summary>Redis is not there, or goes while something is published.</summary>
+public sealed class OutboxTests : FaultTest
+{
+    protected override bool IsThere => false;
+
+    [Fact]
+    public async Task A_node_that_starts_before_Redis_works_when_it_is_there()
+    {
+        var node = await NodeAsync(configure: options => options.PublishTimeout = TimeSpan.FromMinutes(1));
+        var subscribing = node.SubscribeAsync(Group).AsTask();
+        node.Backplane.SetMember(Group, "m", default);
+        var counting = node.Backplane.CountMembersAsync(Group, Token).AsTask();
+        Assert.False(subscribing.IsCompleted);
+        await Redis.StartAgainAsync();
+        Assert.Equal(0, (await subscribing).Position.Offset);
+        Assert.Equal(1, await counting);
+        await node.PublishAsync(Group, "hello");
+        await node.HeardAsync(Group, 1);
+    }
+
+    [Fact]
+    public async Task What_waits_flows_in_order_when_Redis_is_there_and_what_does_not_fit_fails_at_once()
+    {
+        var node = await NodeAsync(configure: options => (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMinutes(1), 100_000));
+        var waiting = new List<Task<Position>>();
+        while (true)
+        {
+            var publish = node.Backplane.PublishAsync(Group, new byte[] { (byte)waiting.Count }.Concat(new byte[999]).ToArray(), null, Token).AsTask();
+            if (publish.IsCompleted)
+            {
+                var error = await Assert.ThrowsAsync<BackplaneException>(() => publish);
+                Assert.Contains("outbox is full", error.Message, StringComparison.Ordinal);
+                Assert.Contains("MaxOutboxBytes is 100000", error.Message, StringComparison.Ordinal);
+                break;
+            }
+
+            waiting.Add(publish);
+        }
+
+        Assert.Equal(100_000 / 1064, waiting.Count);
+        // For other groups there is no room either.
+        await Assert.ThrowsAsync<BackplaneException>(() => node.Backplane.PublishAsync("/b", new byte[1000], null, Token).AsTask());
+        await Redis.StartAgainAsync();
+        var positions = await Task.WhenAll(waiting);
+        Assert.Equal(Enumerable.Range(1, waiting.Count).Select(i => (long)i), positions.Select(position => position.Offset));
+        // There is room again.
+        await Task.WhenAll(Enumerable.Range(0, 90).Select(_ => node.Backplane.PublishAsync(Group, new byte[1000], null, Token).AsTask()));
+        var other = await NodeAsync();
+        var kept = await other.SubscribeAsync(Group, new() { HistoryMessages = 1000 });
+        Assert.Equal(Enumerable.Range(0, waiting.Count), kept.History.Take(waiting.Count).Select(message => (int)message.Span[0]));
+    }
+
+    [Fact]
+    public async Task A_publish_and_whatever_needs_an_answer_wait_for_so_long_and_no_longer()
+    {
+        var node = await NodeAsync(configure: options => options.PublishTimeout = TimeSpan.FromMilliseconds(300));
+        foreach (var act in new Func<Task>[]
+        {
+            () => node.PublishAsync(Group, "").AsTask(),
+            () => node.SubscribeAsync(Group).AsTask(),
+            () => node.Backplane.CountMembersAsync(Group, Token).AsTask(),
+            () => node.Backplane.GetMembersAsync(Group, Token).AsTask(),
+        })
+        {
+            var started = TimeProvider.System.GetTimestamp();
+            await Assert.ThrowsAsync<BackplaneException>(act);
+            Assert.InRange(TimeProvider.System.GetElapsedTime(started), TimeSpan.FromMilliseconds(250), TimeSpan.FromSeconds(10));
+        }
+
+        // What was given up is not done later.
+        await Redis.StartAgainAsync();
+        await EventuallyAsync(async () => await TryAsync(() => node.SubscribeAsync(Group).AsTask()), "It works at last.");
+        Assert.Equal(1, (await node.PublishAsync(Group, "first")).Offset);
+        await node.HeardAsync(Group, 1);
+    }
+
+    [Fact]
+    public async Task An_app_can_end_while_it_waits_for_Redis()
+    {
+        var node = await NodeAsync(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
+        var waiting = node.PublishAsync(Group, "").AsTask();
+        node.Backplane.SetMember(Group, "m", default);
+        await ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(5), Token);
+        await Assert.ThrowsAsync<BackplaneException>(() => waiting);
+    }
+
+    [Fact]
+    public async Task It_can_be_set_to_fail_at_once()
+    {
+        var node = await NodeAsync(configure: options => (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
+        var publish = node.PublishAsync(Group, "").AsTask();
+        Assert.True(publish.IsCompleted);
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => publish);
+        Assert.Contains("WhenUnreachable is Fail", error.Message, StringComparison.Ordinal);
+        await Redis.StartAgainAsync();
+        await EventuallyAsync(async () => await TryAsync(() => node.PublishAsync(Group, "").AsTask()), "It works at last.");
+    }
+
+    [Fact]
+    public async Task A_waiting_publish_can_be_cancelled_and_makes_room()
+    {
+        var node = await NodeAsync(configure: options => (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMinutes(1), 65_536));
+        using var cancellation = new CancellationTokenSource();
+        var large = node.Backplane.PublishAsync(Group, new byte[60_000], null, cancellation.Token).AsTask();
+        await Assert.ThrowsAsync<BackplaneException>(() => node.Backplane.PublishAsync(Group, new byte[60_000], null, Token).AsTask());
+        await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => large);
+        var second = node.Backplane.PublishAsync(Group, new byte[60_000], null, Token).AsTask();
+        await Redis.StartAgainAsync();
+        // The first may have been under way already.
+        Assert.InRange((await second).Offset, 1, 2);
+    }
+
+    [Fact]
+    public async Task A_publish_whose_answer_was_lost_takes_effect_once_and_gets_its_position()
+    {
+        await Redis.StartAgainAsync();
+        var line = Line();
+        var (sender, hearer) = (await NodeAsync(line.Configuration), await NodeAsync());
+        await hearer.SubscribeAsync(Group);
+        await sender.PublishAsync(Group, "0");
+        for (var round = 1; round <= 5; round++)
+        {
+            line.DropAnswers();
+            var publish = sender.PublishAsync(Group, $"{round}").AsTask();
+            await hearer.HeardAsync(Group, round + 1);
+            Assert.False(publish.IsCompleted);
+            line.Cut();
+            Assert.Equal(hearer.Heard(Group)[^1].Position, await publish);
+        }
+
+        Assert.Equal(7, (await sender.PublishAsync(Group, "last")).Offset);
+        await hearer.HeardAsync(Group, 7);
+        Assert.Equal(["0", "1", "2", "3", "4", "5", "last"], Texts(hearer));
+    }
+
+    [Fact]
+    public async Task A_publish_that_was_given_up_and_arrives_after_a_later_one_is_not_heard()
+    {
+        await Redis.StartAgainAsync();
+        var node = await NodeAsync();
+        await node.SubscribeAsync(Group);
+        await using var connection = await Redis.ConnectAsync();
+        var names = new Keys("test", "", 0, []).Of(Group);
+        await Unheard.PublishAsync(connection.GetDatabase(), names, 2, "later");
+        var error = await Assert.ThrowsAsync<StackExchange.Redis.RedisServerException>(() => Unheard.PublishAsync(connection.GetDatabase(), names, 1, "given up"));
+        Assert.StartsWith(Scripts.Superseded, error.Message, StringComparison.Ordinal);
+        await Unheard.PublishAsync(connection.GetDatabase(), names, 2, "later");
+        Assert.Equal(2, (await node.PublishAsync(Group, "last")).Offset);
+        await node.HeardAsync(Group, 2);
+        Assert.Equal(["later", "last"], Texts(node));
+    }
+
+    static async Task<bool> TryAsync(Func<Task> act)
+    {
+        try
+        {
+            await act();
+            return true;
+        }
+        catch (BackplaneException)
+        {
+            return false;
+        }
+    }
+}

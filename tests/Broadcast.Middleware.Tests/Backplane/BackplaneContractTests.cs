@@ -1,0 +1,56 @@
+using System.Reflection;
+using Broadcast.Middleware.Contracts;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>The contract suite finds what is wrong in a backplane; that it is passed by one that is right, other tests say.</summary>
+public sealed class BackplaneContractTests
+{
+    [Fact]
+    public async Task A_backplane_that_makes_a_mistake_fails_the_suite_and_one_that_makes_none_passes()
+    {
+        // All at once, for they wait for what does not happen.
+        var failures = await Task.WhenAll(Enum.GetValues<BackplaneMistake>().Select(mistake => Task.Run(async () => (mistake, error: await FirstFailureAsync(mistake)))));
+        foreach (var (mistake, error) in failures) TestContext.Current.TestOutputHelper?.WriteLine($"{mistake}: {error}");
+        Assert.Equal([BackplaneMistake.None], failures.Where(failure => failure.error is null).Select(failure => failure.mistake));
+    }
+
+    static async Task<string?> FirstFailureAsync(BackplaneMistake mistake)
+    {
+        var tests = typeof(BackplaneContract).GetMethods().Where(method => method.IsDefined(typeof(FactAttribute))).ToArray();
+        Assert.NotEmpty(tests);
+        foreach (var test in tests)
+        {
+            await using var suite = new MistakenTests(mistake);
+            await suite.InitializeAsync();
+            if (await Record.ExceptionAsync(() => (Task)test.Invoke(suite, BindingFlags.DoNotWrapExceptions, null, null, null)!) is { } error)
+                return $"{test.Name}: {error.Message}";
+        }
+
+        return null;
+    }
+
+    sealed class MistakenTests(BackplaneMistake mistake) : BackplaneContract
+    {
+        readonly InMemoryCluster _cluster = new();
+
+        protected override Func<ValueTask>? Forget => () =>
+        {
+            _cluster.Forget();
+            return default;
+        };
+
+        protected override Func<IBackplane, ValueTask>? Crash => node =>
+        {
+            if (mistake != BackplaneMistake.KeepsMembersOfTheDead) ((IDisposable)node).Dispose();
+            return default;
+        };
+
+        // A mistake is noticed by its failing to happen: that has to be quick.
+        protected override TimeSpan Patience => mistake == BackplaneMistake.None ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);
+
+        protected override int Many => 400;
+
+        protected override ValueTask<IBackplane> CreateNodeAsync() => new(new MistakenBackplane(_cluster.CreateNode(), mistake));
+    }
+}

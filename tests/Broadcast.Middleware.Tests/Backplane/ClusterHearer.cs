@@ -1,0 +1,64 @@
+using System.Security.Claims;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>A connection of one node that keeps the numbers of the messages it was given.</summary>
+sealed class ClusterHearer
+{
+    readonly Stage _stage;
+
+    ClusterHearer(Stage stage)
+    {
+        _stage = stage;
+        Sink = new HandSink(frames => Problem ??= Properties.Wire.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
+    }
+
+    public Connection Connection { get; private set; } = null!;
+
+    public HandSink Sink { get; }
+
+    public FakeRequest Request { get; } = new();
+
+    public List<int> Got { get; } = [];
+
+    public string? Problem { get; private set; }
+
+    public static async Task<ClusterHearer> ConnectAsync(Stage stage, string home = "/home", string? user = null, HandPump? pump = null, Replay replay = default)
+    {
+        var hearer = new ClusterHearer(stage);
+        if (user is not null) hearer.Request.Context.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, user)], "Test"));
+        hearer.Connection = await stage.ConnectAsync(pump ?? stage.Pumps[0], home, hearer.Sink, hearer.Request, replay);
+        return hearer;
+    }
+
+    /// <summary>What the endpoint does when the request ends.</summary>
+    public void Go()
+    {
+        _stage.Broadcaster.Remove(Connection);
+        _ = Connection.Writer.DetachAsync();
+        Connection.End();
+    }
+
+    public void AssertSound()
+    {
+        Assert.Null(Problem);
+        Assert.Null(Sink.Violation);
+    }
+
+    /// <summary>Has exactly these, in this order, and is still there.</summary>
+    public void AssertGot(params int[] numbers)
+    {
+        AssertSound();
+        Assert.Equal(numbers, Got);
+        Assert.Null(Connection.Writer.ClosingStatus);
+    }
+
+    /// <summary>Has these and was told that something may be missing.</summary>
+    public void AssertLost(params int[] numbers)
+    {
+        AssertSound();
+        Assert.Equal(numbers, Got);
+        Assert.Equal((CloseStatus.TryAgainLater, EndReason.ClusterLost), (Sink.Closed, Connection.EndReason));
+    }
+}

@@ -1,0 +1,46 @@
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>A node's end of a cluster that cannot be reached while the test says so.</summary>
+sealed class FlakyBackplane(IBackplane backplane) : IBackplane
+{
+    volatile string? _awayFor;
+
+    /// <summary>The group whose messages and subscriptions fail; null for none.</summary>
+    public string? AwayFor
+    {
+        get => _awayFor;
+        set => _awayFor = value;
+    }
+
+    public void Start(IBackplaneReceiver receiver) => backplane.Start(receiver);
+
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfAway(group);
+        var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
+        // As if it came from a server.
+        await Task.Yield();
+        return await publishing;
+    }
+
+    public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfAway(group);
+        return await backplane.SubscribeAsync(group, history, cancellationToken);
+    }
+
+    public void Unsubscribe(string group) => backplane.Unsubscribe(group);
+
+    public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => backplane.SetMember(group, member, value);
+
+    public void RemoveMember(string group, string member) => backplane.RemoveMember(group, member);
+
+    public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) => backplane.GetMembersAsync(group, cancellationToken);
+
+    public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => backplane.CountMembersAsync(group, cancellationToken);
+
+    void ThrowIfAway(string group)
+    {
+        if (group == _awayFor) throw new BackplaneException("Away.");
+    }
+}

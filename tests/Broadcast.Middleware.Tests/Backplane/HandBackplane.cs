@@ -1,0 +1,191 @@
+using System.Threading.Channels;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>
+/// One node's end of a cluster that answers and hands out when the test says so. It calls the receiver within its one lock, and notices when it
+/// is used against its contract.
+/// </summary>
+sealed class HandBackplane : IBackplane
+{
+    readonly Channel<PendingSubscription> _asked = Channel.CreateUnbounded<PendingSubscription>();
+    readonly Dictionary<string, Topic> _topics = new(StringComparer.Ordinal);
+    readonly HashSet<(string Group, string Member)> _members = [];
+
+    /// <summary>Held during every call of the receiver's, and taken by <see cref="Unsubscribe"/>.</summary>
+    public Lock Gate { get; } = new();
+
+    public IBackplaneReceiver Receiver { get; private set; } = null!;
+
+    public string Inbox { get; private set; } = "";
+
+    /// <summary>Whether the subscriptions to groups wait for the test.</summary>
+    public bool AnswersLater { get; set; }
+
+    /// <summary>What the next calls of this method throw.</summary>
+    public Dictionary<string, Exception> Failures { get; } = [];
+
+    /// <summary>Called before the lock is taken to end a subscription.</summary>
+    public Action? OnUnsubscribing { get; set; }
+
+    public int InboxSubscriptions { get; private set; }
+
+    public string? Violation { get; private set; }
+
+    public IReadOnlyCollection<(string Group, string Member)> Members
+    {
+        get
+        {
+            lock (Gate) return [.. _members];
+        }
+    }
+
+    public string[] Subscribed
+    {
+        get
+        {
+            lock (Gate) return [.. _topics.Where(topic => topic.Value.IsSubscribed && topic.Key != Inbox).Select(topic => topic.Key)];
+        }
+    }
+
+    public void Start(IBackplaneReceiver receiver) => Receiver = receiver;
+
+    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfToFail(nameof(PublishAsync));
+        lock (Gate)
+        {
+            var topic = TopicOf(group);
+            topic.Messages.Add(message.ToArray());
+            var position = topic.Position;
+            if (topic.IsSubscribed) Receiver.OnMessage(group, position, message);
+            return new(position);
+        }
+    }
+
+    public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        lock (Gate)
+        {
+            if (group.StartsWith('\u0001')) (Inbox, InboxSubscriptions) = (group, InboxSubscriptions + 1);
+            ThrowIfToFail(nameof(SubscribeAsync));
+            var topic = TopicOf(group);
+            if (topic.IsSubscribed) Violation ??= $"Subscribed twice: '{group}'.";
+            topic.IsSubscribed = true;
+            var subscription = new BackplaneSubscription(topic.Position, [.. topic.Messages.Skip(topic.Messages.Count - topic.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
+            if (!AnswersLater || group == Inbox) return new(subscription);
+            var pending = new PendingSubscription(group, subscription);
+            _asked.Writer.TryWrite(pending);
+            return new(pending.Answer.Task);
+        }
+    }
+
+    public void Unsubscribe(string group)
+    {
+        OnUnsubscribing?.Invoke();
+        lock (Gate)
+        {
+            ThrowIfToFail(nameof(Unsubscribe));
+            TopicOf(group).IsSubscribed = false;
+        }
+    }
+
+    public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
+    {
+        lock (Gate)
+        {
+            ThrowIfToFail(nameof(SetMember));
+            _members.Add((group, member));
+        }
+    }
+
+    public void RemoveMember(string group, string member)
+    {
+        lock (Gate)
+        {
+            ThrowIfToFail(nameof(RemoveMember));
+            _members.Remove((group, member));
+        }
+    }
+
+    public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
+    {
+        ThrowIfToFail(nameof(GetMembersAsync));
+        lock (Gate) return new([.. _members.Where(member => member.Group == group).Select(member => new BackplaneMember(member.Member, default))]);
+    }
+
+    public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>The next subscription that waits for an answer.</summary>
+    public async Task<PendingSubscription> AskedAsync() =>
+        await _asked.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+
+    /// <summary>Another node publishes something, which is not handed out.</summary>
+    public Position Publish(string group, byte[] message)
+    {
+        lock (Gate)
+        {
+            TopicOf(group).Messages.Add(message);
+            return TopicOf(group).Position;
+        }
+    }
+
+    /// <summary>How many messages the cluster keeps for who subscribes from now on.</summary>
+    public void Keep(string group, int messages)
+    {
+        lock (Gate) TopicOf(group).Kept = messages;
+    }
+
+    public void HandOut(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        lock (Gate) Receiver.OnMessage(group, position, message);
+    }
+
+    public void Lose(string group)
+    {
+        lock (Gate)
+        {
+            _topics[group] = new Topic { Epoch = TopicOf(group).Epoch + 1, IsSubscribed = true };
+            Receiver.OnLost(group);
+            // Only now: a receiver that subscribes within this call is too early.
+            _topics[group].IsSubscribed = false;
+        }
+    }
+
+    public bool IsSubscribed(string group)
+    {
+        lock (Gate) return TopicOf(group).IsSubscribed;
+    }
+
+    Topic TopicOf(string group)
+    {
+        if (!_topics.TryGetValue(group, out var topic)) _topics.Add(group, topic = new Topic());
+        return topic;
+    }
+
+    void ThrowIfToFail(string method)
+    {
+        if (Failures.TryGetValue(method, out var failure)) throw failure;
+    }
+
+    sealed class Topic
+    {
+        public ulong Epoch { get; init; } = 1;
+
+        public List<byte[]> Messages { get; } = [];
+
+        public int Kept { get; set; }
+
+        public bool IsSubscribed { get; set; }
+
+        public Position Position => new(Epoch, Messages.Count);
+    }
+}
+
+/// <summary>A subscription that stands, and whose answer is still on its way.</summary>
+sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
+{
+    public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public void Arrive() => Answer.SetResult(Subscription);
+}

@@ -1,0 +1,217 @@
+using System.Text;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>A node that makes one mistake; what it does otherwise is another's.</summary>
+sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBackplane, IBackplaneReceiver, IDisposable
+{
+    const ulong SameEpoch = 42;
+
+    readonly HashSet<string> _subscribed = [];
+    readonly Dictionary<string, (Position Position, byte[] Message)> _held = [];
+    readonly Dictionary<string, HashSet<string>> _members = [];
+    readonly HashSet<(string, long)> _own = [];
+    IBackplaneReceiver _receiver = null!;
+    long _count;
+
+    public void Start(IBackplaneReceiver receiver)
+    {
+        if (_receiver is not null && mistake == BackplaneMistake.StartsTwice) return;
+        _receiver ??= receiver;
+        inner.Start(this);
+    }
+
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.KeepsTheBuffer) await Task.Yield();
+        if (mistake == BackplaneMistake.OvertakesItself && Interlocked.Increment(ref _count) % 10 == 0) await Task.Delay(20, CancellationToken.None);
+        if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
+        if (mistake == BackplaneMistake.PublishesCancelledTwice && cancellationToken.CanBeCanceled && message.Length < 3 && ++_count % 5 == 0)
+            await inner.PublishAsync(Of(group), message, history, CancellationToken.None);
+        if (mistake == BackplaneMistake.DropsEmptyMessages && message.IsEmpty) return default;
+        if (mistake == BackplaneMistake.CutsLargeMessages && message.Length > 65_536) message = message[..65_536];
+        if (mistake == BackplaneMistake.LeavesOutThePublisher) lock (_own) return Noted();
+        var position = await inner.PublishAsync(Of(group), message, Changed(history), cancellationToken);
+        return mistake switch
+        {
+            BackplaneMistake.TellsAnotherPosition when Interlocked.Increment(ref _count) % 7 == 0 => position with { Offset = position.Offset + 1 },
+            _ => Told(position),
+        };
+
+        // The message is handed out while it is published.
+        Position Noted()
+        {
+            _own.Add((group, -1));
+            var noted = inner.PublishAsync(Of(group), message, history, cancellationToken).AsTask().GetAwaiter().GetResult();
+            _own.Remove((group, -1));
+            return noted;
+        }
+    }
+
+    public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
+        if (mistake == BackplaneMistake.HearsOnAfterUnsubscribing)
+        {
+            lock (_subscribed)
+            {
+                if (!_subscribed.Add(group)) return new(default, []);
+            }
+        }
+
+        if (mistake == BackplaneMistake.MissesTheBeginning) lock (_subscribed) _subscribed.Add(group);
+        var subscription = await inner.SubscribeAsync(Of(group), Changed(history), cancellationToken);
+        if (mistake == BackplaneMistake.MissesTheBeginning)
+        {
+            await Task.Delay(20, CancellationToken.None);
+            lock (_subscribed) _subscribed.Remove(group);
+        }
+
+        var kept = subscription.History;
+        return new(Told(subscription.Position with
+        {
+            Offset = subscription.Position.Offset + (mistake, subscription.Position.Offset) switch
+            {
+                (BackplaneMistake.BeginsTooEarly, > 0) => -1,
+                (BackplaneMistake.BeginsTooLate, _) => 1,
+                _ => 0,
+            },
+        }), mistake switch
+        {
+            BackplaneMistake.TurnsHistoryRound => [.. kept.Reverse()],
+            BackplaneMistake.LeavesGapsInHistory when kept.Count > 2 => [.. kept.Where((_, i) => i != 1)],
+            BackplaneMistake.KeepsNothing => [],
+            _ => kept,
+        });
+    }
+
+    public void Unsubscribe(string group)
+    {
+        if (mistake == BackplaneMistake.HearsOnAfterUnsubscribing) return;
+        if (mistake == BackplaneMistake.FailsToUnsubscribeTwice)
+        {
+            lock (_subscribed)
+            {
+                if (!_subscribed.Remove(group)) throw new InvalidOperationException("Not subscribed.");
+            }
+        }
+
+        inner.Unsubscribe(Of(group));
+    }
+
+    public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
+    {
+        lock (_members)
+        {
+            if (!_members.TryGetValue(group, out var own)) _members[group] = own = [];
+            own.Add(member);
+        }
+
+        if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
+        if (mistake == BackplaneMistake.MixesMemberCalls) Task.Run(() => inner.SetMember(Of(group), member, value));
+        else if (mistake == BackplaneMistake.KeepsMembersBuffer)
+        {
+            // Written when its buffer has been used for something else.
+            Task.Run(async () =>
+            {
+                await Task.Delay(10);
+                inner.SetMember(Of(group), member, value);
+            });
+        }
+        else inner.SetMember(Of(group), member, value);
+    }
+
+    public void RemoveMember(string group, string member)
+    {
+        lock (_members)
+        {
+            if (_members.TryGetValue(group, out var own)) own.Remove(member);
+        }
+
+        if (mistake == BackplaneMistake.NeverRemovesMembers) return;
+        if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
+        inner.RemoveMember(Of(group), member);
+    }
+
+    public async ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
+        var members = await inner.GetMembersAsync(Of(group), cancellationToken);
+        if (mistake != BackplaneMistake.KnowsOwnMembersOnly) return members;
+        lock (_members) return [.. members.Where(member => _members.TryGetValue(group, out var own) && own.Contains(member.Name))];
+    }
+
+    public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
+        if (mistake != BackplaneMistake.CountsOwnMembersOnly) return inner.CountMembersAsync(Of(group), cancellationToken);
+        lock (_members) return new(_members.TryGetValue(group, out var own) ? own.Count : 0);
+    }
+
+    public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        switch (mistake)
+        {
+            case BackplaneMistake.LosesMessages when Interlocked.Increment(ref _count) % 7 == 0:
+            case BackplaneMistake.LosesTheLastMessage when Interlocked.Increment(ref _count) == 20:
+            case BackplaneMistake.LeavesOutThePublisher when Monitor.IsEntered(_own) && _own.Contains((group, -1)):
+                return;
+            case BackplaneMistake.MissesTheBeginning:
+                lock (_subscribed)
+                {
+                    if (_subscribed.Contains(group)) return;
+                }
+
+                break;
+            case BackplaneMistake.HandsOutTwice when Interlocked.Increment(ref _count) % 7 == 0:
+                _receiver.OnMessage(group, Told(position), message);
+                break;
+            case BackplaneMistake.SkipsOffsets:
+                _receiver.OnMessage(group, position with { Offset = position.Offset * 2 }, message);
+                return;
+            case BackplaneMistake.SwapsMessages:
+                if (_held.Remove(group, out var held))
+                {
+                    _receiver.OnMessage(group, position, message);
+                    _receiver.OnMessage(group, held.Position, held.Message);
+                }
+                else if (position.Offset % 10 == 5) _held[group] = (position, message.ToArray());
+                else break;
+                return;
+            case BackplaneMistake.MixesCallsAboutAGroup:
+                var copy = message.ToArray();
+                Task.Run(() => _receiver.OnMessage(group, position, copy));
+                return;
+        }
+
+        _receiver.OnMessage(group, Told(position), message);
+    }
+
+    public void OnLost(string group)
+    {
+        if (mistake != BackplaneMistake.KeepsQuietAboutLosses) _receiver.OnLost(group);
+    }
+
+    public void Dispose() => ((IDisposable)inner).Dispose();
+
+    Position Told(Position position) => mistake == BackplaneMistake.KeepsTheEpoch ? position with { Epoch = SameEpoch } : position;
+
+    GroupOptions? Changed(GroupOptions? history) => history is null ? null : new()
+    {
+        HistoryMessages = mistake == BackplaneMistake.KeepsTooManyMessages ? history.HistoryMessages + 1 : history.HistoryMessages,
+        HistoryBytes = mistake == BackplaneMistake.KeepsTooManyBytes ? int.MaxValue : history.HistoryBytes,
+        HistoryAge = mistake == BackplaneMistake.KeepsForTooLong ? Timeout.InfiniteTimeSpan : history.HistoryAge,
+    };
+
+    string Of(string group)
+    {
+        if (mistake == BackplaneMistake.FailsToUnsubscribeTwice) lock (_subscribed) _subscribed.Add(group);
+        return mistake switch
+        {
+            BackplaneMistake.IgnoresCase => group.ToUpperInvariant(),
+            BackplaneMistake.TrimsNames => group.Trim(),
+            BackplaneMistake.BreaksSurrogates => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(group)),
+            _ => group,
+        };
+    }
+}

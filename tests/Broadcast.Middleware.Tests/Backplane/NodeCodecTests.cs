@@ -1,0 +1,156 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>What nodes tell each other comes out as it went in, and damaged bytes do no harm.</summary>
+public sealed class NodeCodecTests
+{
+    static int Rounds => 2_000 * Effort.Factor;
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void A_message_comes_out_as_it_went_in(int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < Rounds; i++)
+        {
+            var message = AnyMessage(random);
+            AssertSame(message, ClusterMessage.Decode(message.Encode()));
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void A_request_comes_out_as_it_went_in(int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < Rounds; i++)
+        {
+            var request = AnyRequest(random);
+            var read = NodeRequest.Decode(request.Encode());
+            Assert.Equal(request with { Body = default }, read with { Body = default });
+            Assert.Equal(request.Body.ToArray(), read.Body.ToArray());
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Damaged_bytes_are_a_value_or_cannot_be_read(int seed)
+    {
+        var random = new Random(seed);
+        var (read, refused) = (0, 0);
+        for (var i = 0; i < Rounds; i++)
+        {
+            Try(Damage(random, AnyMessage(random).Encode().ToArray()));
+            Try(Damage(random, AnyRequest(random).Encode().ToArray()));
+        }
+
+        Assert.True(read > 100 && refused > 100, $"{read} were read and {refused} were not.");
+
+        void Try(byte[] bytes)
+        {
+            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeRequest.Decode(bytes)])
+            {
+                try
+                {
+                    decode();
+                    read++;
+                }
+                catch (InvalidDataException)
+                {
+                    refused++;
+                }
+            }
+        }
+
+        // What is read can be used.
+        static void Use(ClusterMessage message) => DateTimeOffset.FromUnixTimeMilliseconds(message.PublishedAt);
+    }
+
+    [Fact]
+    public void A_message_of_which_the_end_of_the_head_is_missing_cannot_be_read()
+    {
+        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], 5, 6).Encode();
+        for (var length = 0; length < message.Length; length++) Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message[..length]));
+        AssertSame(ClusterMessage.Decode(message), ClusterMessage.Decode(message));
+    }
+
+    static byte[] Damage(Random random, byte[] bytes)
+    {
+        switch (random.Next(5))
+        {
+            case 0:
+                return bytes[..random.Next(bytes.Length)];
+            case 1:
+                random.NextBytes(bytes);
+                return bytes;
+            case 2:
+                return [.. bytes[..random.Next(bytes.Length)], .. bytes[random.Next(bytes.Length)..]];
+            case 3:
+                // A length out of the common.
+                BitConverter.TryWriteBytes(bytes.AsSpan(random.Next(Math.Max(1, bytes.Length - 4))), (int[])[-2, -1, int.MinValue, int.MaxValue, bytes.Length] is var odd ? odd[random.Next(odd.Length)] : 0);
+                return bytes;
+            default:
+                for (var i = random.Next(1, 5); i > 0; i--) bytes[random.Next(bytes.Length)] = (byte)random.Next(256);
+                return bytes;
+        }
+    }
+
+    static void AssertSame(ClusterMessage expected, ClusterMessage actual)
+    {
+        Assert.Equal((expected.PublishedAt, expected.SharedId), (actual.PublishedAt, actual.SharedId));
+        Assert.Equal(expected.Excluded, actual.Excluded);
+        var (message, read) = (expected.Message, actual.Message);
+        Assert.Equal((message.Type, message.IsJson, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
+        Assert.Equal(message.Payload.ToArray(), read.Payload.ToArray());
+    }
+
+    static ClusterMessage AnyMessage(Random random) => new(
+        new Message(AnyBytes(random), random.Next(2) == 0 ? MessageType.Text : MessageType.Binary)
+        {
+            IsJson = random.Next(2) == 0,
+            Key = AnyText(random),
+            Sender = random.Next(2) == 0 ? null : new(AnyText(random) ?? "", AnyText(random)),
+        },
+        [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")],
+        random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1),
+        random.Next(2) == 0 ? 0 : random.NextInt64());
+
+    static NodeRequest AnyRequest(Random random) => new((NodeRequestKind)random.Next(1, 8), random.NextInt64(), AnyText(random) ?? "", AnyText(random) ?? "")
+    {
+        Group = AnyText(random),
+        Status = (WebSocketCloseStatus)random.Next(1000, 5000),
+        Reason = AnyText(random),
+        Replay = random.Next(4) switch
+        {
+            0 => default,
+            1 => Replay.None,
+            2 => Replay.Last(random.Next()),
+            _ => Replay.After(AnyPosition(random)),
+        },
+        Result = new(random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null, random.Next(2) == 0 ? null : AnyPosition(random)),
+        Problem = AnyText(random),
+        Body = AnyBytes(random),
+    };
+
+    static Position AnyPosition(Random random) => new((ulong)random.NextInt64(long.MinValue, long.MaxValue), random.NextInt64());
+
+    static byte[] AnyBytes(Random random)
+    {
+        var bytes = new byte[random.Next(3) == 0 ? 0 : random.Next(300)];
+        random.NextBytes(bytes);
+        return bytes;
+    }
+
+    static string? AnyText(Random random) => random.Next(6) switch
+    {
+        0 => null,
+        1 => "",
+        2 => "\u0000\u0001 äöü 👍 \uFFFD",
+        _ => new string((char)random.Next(0x20, 0xD800), random.Next(1, 40)),
+    };
+}

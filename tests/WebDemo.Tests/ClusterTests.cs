@@ -1,0 +1,61 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Net.WebSockets;
+
+namespace WebDemo.Tests;
+
+/// <summary>Two demos and one Redis.</summary>
+public sealed class ClusterTests : IAsyncLifetime
+{
+    const string Program = "/usr/bin/redis-server";
+
+    readonly Demo _one = new();
+    readonly Demo _two = new();
+    Process? _redis;
+
+    public async ValueTask InitializeAsync()
+    {
+        Assert.SkipUnless(File.Exists(Program), $"{Program} is missing: install redis-server.");
+        using var probe = new TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        var port = ((IPEndPoint)probe.LocalEndpoint).Port.ToString(CultureInfo.InvariantCulture);
+        probe.Stop();
+        _redis = Process.Start(new ProcessStartInfo(Program, ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]) { RedirectStandardOutput = true });
+        foreach (var demo in (Demo[])[_one, _two]) await demo.StartAsync("--Broadcast:Redis:Configuration=127.0.0.1:" + port, "--Prices=false");
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _one.DisposeAsync();
+        await _two.DisposeAsync();
+        _redis?.Kill();
+        _redis?.Dispose();
+    }
+
+    [Fact]
+    public async Task Who_is_at_one_hears_who_is_at_the_other()
+    {
+        using var ann = await _one.ConnectAsync("/ws");
+        using var bob = await _two.ConnectAsync("/ws");
+        await _one.WaitForCountAsync("/ws", 1);
+        await _two.WaitForCountAsync("/ws", 1);
+        Assert.Equal("Healthy", await _one.Http.GetStringAsync(new Uri("/health", UriKind.Relative), TestContext.Current.CancellationToken));
+
+        await SayAsync(ann, "from ann");
+        Assert.Equal(("from ann", "from ann"), (await HearAsync(ann), await HearAsync(bob)));
+        await SayAsync(bob, "from bob");
+        Assert.Equal(("from bob", "from bob"), (await HearAsync(ann), await HearAsync(bob)));
+    }
+
+    static Task SayAsync(ClientWebSocket socket, string text) =>
+        socket.SendAsync(System.Text.Encoding.UTF8.GetBytes(text), WebSocketMessageType.Text, endOfMessage: true, TestContext.Current.CancellationToken);
+
+    static async Task<string> HearAsync(ClientWebSocket socket)
+    {
+        var buffer = new byte[1024];
+        var received = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        return System.Text.Encoding.UTF8.GetString(buffer, 0, received.Count);
+    }
+}
