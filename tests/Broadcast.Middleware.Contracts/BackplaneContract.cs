@@ -9,6 +9,8 @@ namespace Broadcast.Middleware.Contracts;
 public abstract class BackplaneContract : IAsyncLifetime
 {
     readonly List<IBackplane> _nodes = [];
+    readonly List<Task> _publishing = [];
+    readonly CancellationTokenSource _over = new();
     readonly string _run = Guid.NewGuid().ToString("N");
 
     /// <summary>Makes a node of the cluster, which has not been started. Called once or more for each test, which disposes of it if it can be disposed of.</summary>
@@ -36,6 +38,9 @@ public abstract class BackplaneContract : IAsyncLifetime
     public virtual async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
+        // A test that fails leaves its publishers behind.
+        await _over.CancelAsync();
+        foreach (var publishing in _publishing) await publishing.WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var node in _nodes)
         {
             if (node is IAsyncDisposable later) await later.DisposeAsync();
@@ -43,6 +48,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         }
 
         _nodes.Clear();
+        _over.Dispose();
     }
 
     [Fact]
@@ -544,10 +550,10 @@ public abstract class BackplaneContract : IAsyncLifetime
     async Task<List<(Position Position, string Text)>> PublishManyAsync(
         Listener[] nodes, string group, int publishers, int each, GroupOptions? history = null, CancellationToken enough = default)
     {
-        var told = await Task.WhenAll(Enumerable.Range(0, publishers).Select(publisher => Task.Run(async () =>
+        var publishing = Task.WhenAll(Enumerable.Range(0, publishers).Select(publisher => Task.Run(async () =>
         {
             var positions = new List<(Position, string)>();
-            for (var i = 0; i < each && !enough.IsCancellationRequested; i++)
+            for (var i = 0; i < each && !enough.IsCancellationRequested && !_over.IsCancellationRequested; i++)
             {
                 var text = $"{publisher} {i}";
                 positions.Add((await nodes[publisher % nodes.Length].PublishAsync(group, text, history), text));
@@ -557,6 +563,8 @@ public abstract class BackplaneContract : IAsyncLifetime
 
             return positions;
         })));
+        _publishing.Add(publishing);
+        var told = await publishing;
         return [.. told.SelectMany(positions => positions)];
     }
 

@@ -108,15 +108,11 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         }
 
         if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
-        if (mistake == BackplaneMistake.MixesMemberCalls) Task.Run(() => inner.SetMember(Of(group), member, value));
+        if (mistake == BackplaneMistake.MixesMemberCalls) Later(() => inner.SetMember(Of(group), member, value));
         else if (mistake == BackplaneMistake.KeepsMembersBuffer)
         {
             // Written when its buffer has been used for something else.
-            Task.Run(async () =>
-            {
-                await Task.Delay(10);
-                inner.SetMember(Of(group), member, value);
-            });
+            Later(() => inner.SetMember(Of(group), member, value), 10);
         }
         else inner.SetMember(Of(group), member, value);
     }
@@ -180,7 +176,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
                 return;
             case BackplaneMistake.MixesCallsAboutAGroup:
                 var copy = message.ToArray();
-                Task.Run(() => _receiver.OnMessage(group, position, copy));
+                Later(() => _receiver.OnMessage(group, position, copy));
                 return;
         }
 
@@ -193,6 +189,13 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
     }
 
     public void Dispose() => ((IDisposable)inner).Dispose();
+
+    // By then the node may have ended: that is no failure of a task's that nobody looks at.
+    static void Later(Action act, int milliseconds = 0) => Task.Run(async () =>
+    {
+        await Task.Delay(milliseconds);
+        Record.Exception(act);
+    });
 
     Position Told(Position position) => mistake == BackplaneMistake.KeepsTheEpoch ? position with { Epoch = SameEpoch } : position;
 

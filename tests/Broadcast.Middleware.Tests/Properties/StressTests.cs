@@ -11,9 +11,7 @@ public sealed class StressTests
     public async Task Every_member_gets_each_message_once_and_in_order_while_others_come_and_go()
     {
         var messages = 100_000 * Effort.Factor;
-        var unobserved = 0;
-        void OnUnobserved(object? sender, UnobservedTaskExceptionEventArgs arguments) => Interlocked.Increment(ref unobserved);
-        TaskScheduler.UnobservedTaskException += OnUnobserved;
+        using var unobserved = new UnobservedExceptions();
         using var crowd = new Crowd(maxBacklog: 1 << 30);
 
         // These stay, each in two groups, and have a lane from the beginning.
@@ -115,10 +113,7 @@ public sealed class StressTests
             }
         }
 
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-        TaskScheduler.UnobservedTaskException -= OnUnobserved;
-        Assert.Equal(0, unobserved);
+        unobserved.AssertNoneOfOurs();
     }
 
     [Fact]
