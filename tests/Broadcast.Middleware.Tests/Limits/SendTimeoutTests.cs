@@ -21,9 +21,12 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromSeconds(5));
         await Client.IsThereAsync(healthy);
         Assert.Equal(2, app.Registry.Count);
-        time.Advance(TimeSpan.FromSeconds(10));
-
-        await Eventually.True(() => app.Registry.Count == 1);
+        // What its system still takes counts as progress, until that is full.
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            return app.Registry.Count == 1;
+        });
         Assert.Equal(LineEnd.Reset, await stalled.ReadEndAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
