@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Net.WebSockets;
+using System.Text.Json;
 
 namespace WebDemo.Tests;
 
@@ -47,6 +48,31 @@ public sealed class ClusterTests : IAsyncLifetime
         Assert.Equal(("from ann", "from ann"), (await HearAsync(ann), await HearAsync(bob)));
         await SayAsync(bob, "from bob");
         Assert.Equal(("from bob", "from bob"), (await HearAsync(ann), await HearAsync(bob)));
+    }
+
+    [Fact]
+    public async Task Who_was_at_a_node_that_has_died_has_left_fifteen_seconds_later()
+    {
+        using var watcher = await _one.ConnectAsync("/rooms/blue/presence");
+        using var ann = await _one.ConnectAsync("/rooms/blue");
+        var annsId = Read(await HearAsync(watcher)).Id;
+        using var bob = await _two.ConnectAsync("/rooms/blue");
+        var bobsId = Read(await HearAsync(watcher)).Id;
+        Assert.NotEqual(annsId, bobsId);
+
+        var killed = Stopwatch.StartNew();
+        await _two.KillAsync();
+        var left = Read(await HearAsync(watcher));
+        Assert.Equal((bobsId, null), (left.Id, left.Name));
+        Assert.InRange(killed.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(15));
+        await SayAsync(ann, "still here");
+        Assert.Equal("still here", await HearAsync(ann));
+    }
+
+    static (string Id, string? Name) Read(string presence)
+    {
+        var member = JsonDocument.Parse(presence).RootElement;
+        return (member.GetProperty("id").GetString()!, member.TryGetProperty("name", out var name) ? name.GetString() : null);
     }
 
     static Task SayAsync(ClientWebSocket socket, string text) =>
