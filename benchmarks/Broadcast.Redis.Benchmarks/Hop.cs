@@ -27,7 +27,7 @@ static class Hop
         foreach (var rate in settings.Rates)
         {
             var table = new Table($"{rate:N0} messages a second: microseconds", "from, to", "p50", "p99", "p99.9");
-            var added = new Table($"{rate:N0} messages a second, added by the backplane, with less without: microseconds", "", "p50", "p99", "p99.9");
+            var added = new Table($"{rate:N0} messages a second, added by the backplane: the percentile with it, less that without, of the same round: microseconds", "", "p50", "p99");
             for (var round = 0; round <= settings.Rounds; round++)
             {
                 var figures = new double[ways.Length][];
@@ -35,26 +35,28 @@ static class Hop
                 {
                     var latencies = await MeasureAsync(ways[i], rate, settings.Duration);
                     figures[i] = [latencies.Percentile(50), latencies.Percentile(99), latencies.Percentile(99.9)];
-                    if (round > 0) Add(table, ways[i].Name, figures[i]);
+                    if (round == 0) continue;
+                    table.Add(ways[i].Name, "p50", figures[i][0]);
+                    table.Add(ways[i].Name, "p99", figures[i][1]);
+                    table.Add(ways[i].Name, "p99.9", figures[i][2]);
                 }
 
                 if (round == 0) continue;
-                Add(added, "ours", [.. figures[2].Zip(figures[3], static (with, without) => with - without)]);
-                Add(added, "SignalR", [.. figures[4].Zip(figures[5], static (with, without) => with - without)]);
+                AddDifference("ours", figures[2], figures[3]);
+                AddDifference("SignalR", figures[4], figures[5]);
             }
 
             table.Print();
             added.Print();
+
+            void AddDifference(string row, double[] with, double[] without)
+            {
+                added.Add(row, "p50", with[0] - without[0]);
+                added.Add(row, "p99", with[1] - without[1]);
+            }
         }
 
         foreach (var way in ways) await way.DisposeAsync();
-    }
-
-    static void Add(Table table, string row, double[] percentiles)
-    {
-        table.Add(row, "p50", percentiles[0]);
-        table.Add(row, "p99", percentiles[1]);
-        table.Add(row, "p99.9", percentiles[2]);
     }
 
     static async Task<Latencies> MeasureAsync(Way way, int rate, TimeSpan duration)

@@ -11,7 +11,7 @@ static class Nodes
 {
     const int Depth = 64;
     const string Group = "/rooms/0";
-    const string Messages = "messages/s", Deliveries = "deliveries/s", Median = "p50, ms", High = "p99, ms", Redis = "CPU of Redis, s per 1,000", Node = "CPU of a node, s per 1,000",
+    const string Messages = "messages/s", Deliveries = "deliveries/s", Median = "p50, ms", High = "p99, ms", Redis = "CPU of Redis, µs/message", Node = "CPU of a node, µs/message",
         In = "to Redis, bytes/message", Out = "from Redis, bytes/message", Memory = "memory of Redis, MB", Calls = "PUBLISHes/message";
 
     static readonly int[] Counts = [1, 2, 4];
@@ -24,7 +24,7 @@ static class Nodes
         Console.WriteLine($"""
 
             One publisher, a node without clients, in this process, as are all {connections} WebSocket clients; they are spread over 1, 2 or 4 nodes, which are processes.
-            One group, 120 bytes. On {Environment.ProcessorCount} processors, which Redis and the clients share, more nodes are not faster: look at the CPU per message.
+            One group, 120 bytes. On {Environment.ProcessorCount} processors, which Redis and the clients share, more nodes are not faster: look at the CPU per message, whose microseconds are seconds per million.
             """);
         string[] columns = [Messages, Deliveries, Median, High, Redis, Node, In, Out, Memory, Calls];
         var full = new Table($"{Depth} messages under way, each until all clients have it", "nodes", columns);
@@ -52,8 +52,8 @@ static class Nodes
                     table.Add(row, Deliveries, published * connections / elapsed);
                     table.Add(row, Median, crowd.Latencies.Percentile(50) / 1000);
                     table.Add(row, High, crowd.Latencies.Percentile(99) / 1000);
-                    table.Add(row, Redis, (after.Cpu - before.Cpu).TotalMilliseconds / published);
-                    table.Add(row, Node, cpu.TotalMilliseconds / count / published);
+                    table.Add(row, Redis, (after.Cpu - before.Cpu).TotalMicroseconds / published);
+                    table.Add(row, Node, cpu.TotalMicroseconds / count / published);
                     table.Add(row, In, (after.In - before.In) / published);
                     table.Add(row, Out, (after.Out - before.Out) / published);
                     table.Add(row, Memory, after.Memory / 1_000_000);
@@ -74,10 +74,10 @@ static class Nodes
         TimeSpan CpuOf(int count) => nodes[..count].Aggregate(TimeSpan.Zero, static (sum, node) => sum + node.Cpu);
     }
 
-    /// <summary>The line through the medians that is nearest to them. A second per thousand is a millisecond each.</summary>
+    /// <summary>The line through the medians that is nearest to them.</summary>
     static void Fit(Table table, string column, Func<int, double> of, string what, string times)
     {
-        var points = Counts.Select(count => (X: of(count), Y: 1000 * table.Median(count.ToString(CultureInfo.InvariantCulture), column))).ToArray();
+        var points = Counts.Select(count => (X: of(count), Y: table.Median(count.ToString(CultureInfo.InvariantCulture), column))).ToArray();
         var (x, y) = (points.Average(static point => point.X), points.Average(static point => point.Y));
         var slope = points.Sum(point => (point.X - x) * (point.Y - y)) / points.Sum(point => (point.X - x) * (point.X - x));
         Console.WriteLine($"{what}: {y - (slope * x):F1} + {slope:0.##} x {times} µs of CPU per message");

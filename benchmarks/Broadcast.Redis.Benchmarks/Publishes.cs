@@ -13,7 +13,7 @@ static class Publishes
 
             {Publishers} publishers on one node, each with {Depth} publishes under way and awaited; one other node, or its WebSocket clients, one in each group, has to get
             all of them, and the time ends when it has. 120 bytes. A publish of ours is over when Redis has numbered and kept it, of the others when Redis has
-            handed it out. "Ours" and "CPU of the nodes" hold both nodes and the clients, which are in this process.
+            handed it out. The CPU of the nodes is that of both and of the clients, which are all in this process.
             """);
         foreach (var groups in (int[])[1, 100])
         {
