@@ -74,7 +74,8 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
         }
         catch (Exception exception)
         {
-            Environment.FailFast("A client has been cut off: what is measured is no longer what it was meant to be.", exception);
+            Console.Error.WriteLine($"A client has been cut off, and what is measured is no longer what it was meant to be: {exception.Message}");
+            Environment.Exit(1);
         }
     }
 

@@ -29,6 +29,8 @@ sealed class RedisServer : IAsyncDisposable
             RedirectStandardOutput = true,
         };
         var process = System.Diagnostics.Process.Start(start) ?? throw new InvalidOperationException("redis-server cannot be started: install it.");
+        // Where this program is told to end.
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => process.Kill();
         while (await process.StandardOutput.ReadLineAsync() is { } line && !line.Contains("Ready to accept", StringComparison.Ordinal))
         {
             // Its banner.
@@ -60,7 +62,6 @@ sealed class RedisServer : IAsyncDisposable
         await _looking.DisposeAsync();
         _process.Kill();
         await _process.WaitForExitAsync();
-        _process.Dispose();
         Directory.Delete(_directory, recursive: true);
     }
 

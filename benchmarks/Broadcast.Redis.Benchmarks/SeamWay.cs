@@ -35,7 +35,11 @@ sealed class SeamWay : Way, IBackplaneReceiver
         Receive(number, stamp);
     }
 
-    public void OnLost(string group) => Environment.FailFast("A node has lost messages.");
+    public void OnLost(string group)
+    {
+        Console.Error.WriteLine("A node has lost messages.");
+        Environment.Exit(1);
+    }
 
     public override async ValueTask DisposeAsync()
     {
