@@ -36,23 +36,16 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
         }
 
         var entry = new OutboxEntry(message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + Overhead);
-        while (!_lanes.GetOrAdd(group, static (name, outbox) => new OutboxLane(outbox, name), this).TryAdd(entry))
+        while (!_lanes.GetOrAdd(group, static (name, outbox) => outbox.LaneOf(name), this).TryAdd(entry))
         {
             // It has just ended, and is no longer in the dictionary.
         }
 
         try
         {
-            var position = await entry.Task.WaitAsync(options.PublishTimeout, time, cancellationToken);
+            var position = await entry.Task.WaitAsync(cancellationToken);
             if (metrics.MeasuresDuration) metrics.Took(time.GetElapsedTime(entry.At));
             return position;
-        }
-        catch (TimeoutException exception)
-        {
-            metrics.Failed();
-            throw new BackplaneException(
-                $"Redis has not taken the message within {nameof(options.PublishTimeout)}, {options.PublishTimeout}: it is slow, or cannot be reached. " +
-                "The message may still be published.", exception);
         }
         catch (BackplaneException)
         {
@@ -64,6 +57,8 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
             entry.Done();
         }
     }
+
+    OutboxLane LaneOf(string group) => new(this, group, options.PublishTimeout, time);
 
     public void Remove(string group, OutboxLane lane) => _lanes.TryRemove(new KeyValuePair<string, OutboxLane>(group, lane));
 

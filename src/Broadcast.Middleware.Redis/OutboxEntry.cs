@@ -14,7 +14,7 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long at, OutboxB
     public long At => at;
 
     /// <summary>Nobody waits for it any more.</summary>
-    public bool IsDone => Volatile.Read(ref _done) != 0;
+    public bool IsDone => Volatile.Read(ref _done) != 0 || Task.IsCompleted;
 
     public void Succeed(Position position) => TrySetResult(position);
 

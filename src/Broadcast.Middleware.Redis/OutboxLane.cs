@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware;
 
 /// <summary>One group's. Exists while something waits or is under way.</summary>
-sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
+sealed class OutboxLane(Outbox outbox, string group, TimeSpan timeout, TimeProvider time) : IThreadPoolWorkItem
 {
     /// <summary>The script copies a batch a few times, and holds up everybody else meanwhile.</summary>
     const int MaxBatchBytes = 256 * 1024;
@@ -9,6 +9,10 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
 
     readonly Queue<OutboxEntry> _waiting = new();
     readonly Lock _gate = new();
+
+    // One for all that wait: one each was a fifth of what a publish costs under load (benchmarks/Broadcast.Redis.Benchmarks, publishes).
+    ITimer? _timer;
+    List<OutboxEntry> _underWay = [];
     bool _sending;
     bool _ended;
 
@@ -20,6 +24,7 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
             _waiting.Enqueue(entry);
             if (_sending) return true;
             _sending = true;
+            _timer = time.CreateTimer(static lane => ((OutboxLane)lane!).GiveUp(), this, timeout, Timeout.InfiniteTimeSpan);
         }
 
         // Not on the publisher's thread, which shall not wait for a socket; and whoever publishes more at once fills a batch meanwhile.
@@ -49,10 +54,34 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
                 (batch ??= []).Add(next);
             }
 
-            if (batch is not null) return batch;
+            if (batch is not null) return _underWay = batch;
             _ended = true;
+            _timer?.Dispose();
             outbox.Remove(group, this);
             return null;
+        }
+    }
+
+    /// <summary>Fails what has waited for too long, and comes again when the next one has.</summary>
+    void GiveUp()
+    {
+        lock (_gate)
+        {
+            if (_ended) return;
+            var left = timeout;
+            foreach (var entry in _underWay.Concat(_waiting))
+            {
+                if (entry.IsDone) continue;
+                left = timeout - time.GetElapsedTime(entry.At);
+                // They stand as they came.
+                if (left > TimeSpan.Zero) break;
+                entry.Fail(new BackplaneException(
+                    $"Redis has not taken the message within {nameof(RedisBackplaneOptions.PublishTimeout)}, {timeout}: it is slow, or cannot be reached. The message may still be published."));
+                left = timeout;
+            }
+
+            // A timer knows whole milliseconds only.
+            _timer?.Change(left + TimeSpan.FromMilliseconds(1), Timeout.InfiniteTimeSpan);
         }
     }
 }

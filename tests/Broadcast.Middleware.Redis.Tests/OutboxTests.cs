@@ -1,3 +1,7 @@
+using Broadcast.Middleware.Contracts;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
 namespace Broadcast.Middleware.Redis.Tests;
 
 /// <summary>Redis is not there, or goes while something is published.</summary>
@@ -74,6 +78,31 @@ public sealed class OutboxTests : FaultTest
         await EventuallyAsync(async () => await TryAsync(() => node.SubscribeAsync(Group).AsTask()), "It works at last.");
         Assert.Equal(1, (await node.PublishAsync(Group, "first")).Offset);
         await node.HeardAsync(Group, 1);
+    }
+
+    [Fact]
+    public async Task Each_of_several_publishes_to_a_group_waits_for_its_own_time()
+    {
+        var time = new FakeTimeProvider();
+        var backplane = await Nodes.CreateAsync(builder =>
+        {
+            builder.Services.AddSingleton<TimeProvider>(time);
+            builder.AddRedis(Redis.Configuration, options => (options.Prefix, options.PublishTimeout) = ("test", TimeSpan.FromSeconds(10)));
+        });
+        backplane.Start(new Listener(backplane, Patience));
+        var publishes = new List<Task<Position>>();
+        // The first is under way alone, and the others wait behind it: at 0, 3 and 6 seconds.
+        for (var i = 0; i < 3; i++, time.Advance(TimeSpan.FromSeconds(3))) publishes.Add(backplane.PublishAsync(Group, new byte[1], null, Token).AsTask());
+        Assert.DoesNotContain(publishes, static publish => publish.IsCompleted);
+        foreach (var publish in publishes)
+        {
+            // 9.1, 12.1 and 15.1 seconds; then 10.1, 13.1 and 16.1.
+            time.Advance(TimeSpan.FromSeconds(0.1));
+            Assert.False(publish.IsCompleted);
+            time.Advance(TimeSpan.FromSeconds(1));
+            await Assert.ThrowsAsync<BackplaneException>(() => publish.WaitAsync(Patience, Token));
+            time.Advance(TimeSpan.FromSeconds(1.9));
+        }
     }
 
     [Fact]

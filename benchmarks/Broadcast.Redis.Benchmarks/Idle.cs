@@ -1,0 +1,59 @@
+namespace Broadcast.Redis.Benchmarks;
+
+/// <summary>What a node costs Redis, and itself, while nothing is published.</summary>
+static class Idle
+{
+    const string Calls = "commands/s", Scripts = "scripts/s", Cpu = "CPU of Redis, ms/s", Node = "CPU of the node, ms/s", In = "to Redis, bytes/s", Out = "from Redis, bytes/s",
+        Memory = "memory of Redis, MB", NodeMemory = "memory of the node, MB";
+
+    static readonly (int Groups, int Connections)[] Rows = [(0, 0), (1, 1), (1, 1000), (100, 1000), (1000, 1000)];
+
+    public static async Task RunAsync(RedisServer redis, Settings settings)
+    {
+        Console.WriteLine($"""
+
+            One node, a process of its own, with so many WebSocket clients in so many groups, {settings.Duration.TotalSeconds} seconds each. Commands are all that Redis counts, so a script
+            and each command that it calls. The node asks for each group, and for one of its own, by a script every 2 seconds (CheckInterval), and says that it
+            lives every 4.
+            """);
+        var table = new Table("Nothing is published", "groups, connections", Calls, Scripts, Cpu, Node, In, Out, Memory, NodeMemory);
+        await AddAsync(table, "no node", redis, null, settings.Duration);
+        await using var node = await NodeProcess.StartAsync(redis);
+        for (var round = 0; round <= settings.Rounds; round++)
+        {
+            foreach (var (groups, connections) in Rows)
+            {
+                var clients = Enumerable.Range(0, connections).Select(static _ => new Client(static (_, _) => { })).ToArray();
+                for (var i = 0; i < connections; i++) await clients[i].ConnectAsync(new(node.Uri, $"/rooms/{i % groups}"));
+                // Until all of them are written, and as many checks as come sooner after a connection are over.
+                await Task.Delay(TimeSpan.FromSeconds(4));
+                if (round > 0) await AddAsync(table, $"{groups}, {connections}", redis, node, settings.Duration);
+                foreach (var client in clients) await client.DisposeAsync();
+                await Task.Delay(TimeSpan.FromSeconds(1));
+            }
+        }
+
+        table.Print();
+    }
+
+    static async Task AddAsync(Table table, string row, RedisServer redis, NodeProcess? node, TimeSpan duration)
+    {
+        var (before, cpu) = (await redis.LookAsync(), node?.Cpu);
+        await Task.Delay(duration);
+        var (after, spent) = (await redis.LookAsync(), node?.Cpu - cpu);
+        var seconds = duration.TotalSeconds;
+        table.Add(row, Calls, CallsOf(after) - CallsOf(before));
+        table.Add(row, Scripts, ScriptsOf(after) - ScriptsOf(before));
+        table.Add(row, Cpu, (after.Cpu - before.Cpu).TotalMilliseconds / seconds);
+        table.Add(row, In, (after.In - before.In) / seconds);
+        table.Add(row, Out, (after.Out - before.Out) / seconds);
+        table.Add(row, Memory, after.Memory / 1_000_000);
+        if (node is null || spent is not { } own) return;
+        table.Add(row, Node, own.TotalMilliseconds / seconds);
+        table.Add(row, NodeMemory, node.Memory / 1_000_000.0);
+
+        double CallsOf(RedisFigures of) => of.Calls.Where(static call => call.Key != "info").Sum(static call => call.Value) / seconds;
+
+        double ScriptsOf(RedisFigures of) => of.Calls.Where(static call => call.Key.StartsWith("eval", StringComparison.Ordinal)).Sum(static call => call.Value) / seconds;
+    }
+}
