@@ -251,10 +251,12 @@ sealed class Cluster : IBackplaneReceiver
         _broadcaster.Log.ClusterGroupLost();
         Neighbours.OnLost();
         // Elsewhere: the backplane may call this within a lock of its own, and the registry is the app's.
-        Opening = Task.Run(() =>
+        var before = Opening;
+        Opening = Task.Run(async () =>
         {
             CloseEverybody();
-            return Neighbours.BeginAsync();
+            await before;
+            await Neighbours.BeginAsync();
         });
     }
 

@@ -28,10 +28,10 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     /// <summary>The group through which others reach this node.</summary>
     public string Inbox => InboxOf(_node);
 
-    /// <summary>Opens the inbox, as soon as the cluster can be reached.</summary>
+    /// <summary>Opens the inbox, as soon as the cluster can be reached. One call at a time.</summary>
     public async Task BeginAsync()
     {
-        while (!_hasEnded)
+        while (!_hasEnded && !IsOpen)
         {
             try
             {
@@ -40,7 +40,6 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
                 var losses = Volatile.Read(ref _losses);
                 await backplane.SubscribeAsync(Inbox, null).ConfigureAwait(false);
                 Open(losses);
-                return;
             }
             catch (Exception exception)
             {
@@ -68,14 +67,14 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
         }
     }
 
-    bool IsOpen => _lossesWhenOpened == Volatile.Read(ref _losses);
+    bool IsOpen => Volatile.Read(ref _lossesWhenOpened) == Volatile.Read(ref _losses);
 
     void Open(int losses)
     {
         lock (_gate)
         {
-            _lossesWhenOpened = losses;
-            // It may have been lost again, before it was known to be open.
+            Volatile.Write(ref _lossesWhenOpened, losses);
+            // It may be lost again already.
             if (!IsOpen) return;
             foreach (var connection in _unannounced) Announce(connection);
             _unannounced.Clear();

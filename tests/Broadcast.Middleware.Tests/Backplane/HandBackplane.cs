@@ -11,6 +11,7 @@ sealed class HandBackplane : IBackplane
     readonly Channel<PendingSubscription> _asked = Channel.CreateUnbounded<PendingSubscription>();
     readonly Dictionary<string, Topic> _topics = new(StringComparer.Ordinal);
     readonly HashSet<(string Group, string Member)> _members = [];
+    readonly List<PendingSubscription> _pending = [];
 
     /// <summary>Held during every call of the receiver's, and taken by <see cref="Unsubscribe"/>.</summary>
     public Lock Gate { get; } = new();
@@ -84,6 +85,7 @@ sealed class HandBackplane : IBackplane
             var subscription = new BackplaneSubscription(topic.Position, [.. topic.Messages.Skip(topic.Messages.Count - topic.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
             if (group == Inbox ? !InboxAnswersLater : !AnswersLater) return new(subscription);
             var pending = new PendingSubscription(group, subscription);
+            _pending.Add(pending);
             _asked.Writer.TryWrite(pending);
             return new(pending.Answer.Task);
         }
@@ -95,6 +97,7 @@ sealed class HandBackplane : IBackplane
         lock (Gate)
         {
             ThrowIfToFail(nameof(Unsubscribe));
+            if (_pending.Exists(pending => pending.Group == group && !pending.Answer.Task.IsCompleted)) Violation ??= $"Unsubscribed before the answer: '{group}'.";
             TopicOf(group).IsSubscribed = false;
         }
     }

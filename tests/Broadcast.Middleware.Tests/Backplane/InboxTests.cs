@@ -71,9 +71,9 @@ public sealed class InboxTests : IDisposable
         var ann = await ClusterHearer.ConnectAsync(Node);
         var first = await _backplane.AskedAsync();
         _backplane.Lose(_backplane.Inbox);
-        var second = await _backplane.AskedAsync();
         var opening = Node.Broadcaster.Cluster!.Opening;
         first.Arrive();
+        var second = await _backplane.AskedAsync();
         var bob = await ClusterHearer.ConnectAsync(Node);
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
