@@ -101,6 +101,16 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal("Away.", error.Message);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("other")]
+    public void A_backplane_that_is_null_is_an_error(string name)
+    {
+        using var services = new ServiceCollection().AddLogging().AddBroadcast(name).AddBackplane(_ => null!).Services.BuildServiceProvider();
+        var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<Broadcaster>(name));
+        Assert.Contains("AddBackplane", error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_client_that_goes_while_it_waits_for_the_cluster_is_noticed()
     {
