@@ -12,9 +12,12 @@ public static class BroadcastBackplaneExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentNullException.ThrowIfNull(create);
-        if (builder.Name == Options.Options.DefaultName) builder.Services.AddSingleton(create);
-        else builder.Services.AddKeyedSingleton(builder.Name, (services, _) => create(services));
+        if (builder.Name == Options.Options.DefaultName) builder.Services.AddSingleton(Create);
+        else builder.Services.AddKeyedSingleton(builder.Name, (services, _) => Create(services));
         return builder;
+
+        // Else it would be one node, without a word.
+        IBackplane Create(IServiceProvider services) => create(services) ?? throw new InvalidOperationException("The backplane that was to be made for AddBackplane is null.");
     }
 
     /// <summary>Joins broadcasts within one process, such as the hosts of a test.</summary>

@@ -38,21 +38,21 @@ sealed class Cluster : IBackplaneReceiver
 
     /// <summary>From now on the group is on this node, with everything that is published to it, until it was released as often as held.</summary>
     /// <exception cref="BackplaneException">The cluster cannot be reached.</exception>
-    public async ValueTask<ClusterGroup> HoldAsync(string name)
+    public async ValueTask<ClusterGroup> HoldAsync(string name, CancellationToken cancellationToken)
     {
         ClusterGroup group;
         lock (_gate)
         {
-            // One that has broken off here, which the backplane does not know.
-            if (_groups.TryGetValue(name, out var known) && known.IsLost) End(known);
+            // One that has broken off; the backplane may not know, or may have meant the one before.
+            if (_groups.TryGetValue(name, out var known) && known is { IsLost: true, IsSettled: true }) End(known);
             group = _groups.GetOrAdd(name, static name => new ClusterGroup(name));
             group.Holds++;
-            group.Ready ??= SubscribeAsync(group);
+            group.Ready ??= Observed(SubscribeAsync(group));
         }
 
         try
         {
-            await group.Ready;
+            await group.Ready.WaitAsync(cancellationToken);
             return group;
         }
         catch
@@ -62,12 +62,19 @@ sealed class Cluster : IBackplaneReceiver
         }
     }
 
+    /// <summary>Those who wait for it may all have given up before it fails.</summary>
+    static Task Observed(Task task)
+    {
+        _ = task.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return task;
+    }
+
     public void Release(ClusterGroup group)
     {
         lock (_gate)
         {
             // One that is still being subscribed to is looked at again when that has come to something.
-            if (--group.Holds > 0 || !group.Ready!.IsCompleted) return;
+            if (--group.Holds > 0 || !group.IsSettled) return;
             End(group);
         }
     }
@@ -98,6 +105,7 @@ sealed class Cluster : IBackplaneReceiver
             var subscription = await _backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
             lock (_gate)
             {
+                group.IsSettled = true;
                 var kept = ReadableEnd(subscription.History);
                 var first = subscription.Position with { Offset = subscription.Position.Offset - kept.Count };
                 try
@@ -115,7 +123,12 @@ sealed class Cluster : IBackplaneReceiver
         catch
         {
             // Whoever comes next tries again; and whether the subscription stands, nobody knows.
-            lock (_gate) End(group);
+            lock (_gate)
+            {
+                group.IsSettled = true;
+                End(group);
+            }
+
             throw;
         }
     }
@@ -150,8 +163,8 @@ sealed class Cluster : IBackplaneReceiver
     public async ValueTask<PublishResult> PublishAsync(IReadOnlyCollection<string> names, Message message, Exclusions? exclusions, CancellationToken cancellationToken)
     {
         var bytes = Encode(message, exclusions, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
-        var publishing = names.Select(name => _backplane.PublishAsync(name, bytes, _broadcaster.Groups.SettingsOf(name).History, cancellationToken).AsTask());
-        await Task.WhenAll(publishing.ToArray());
+        // All of them, also if one fails at once.
+        await Task.WhenAll(names.Select(async name => await _backplane.PublishAsync(name, bytes, _broadcaster.Groups.SettingsOf(name).History, cancellationToken)));
         return new(null, names.Sum(name => _broadcaster.CountMembers(name, exclusions)));
     }
 
@@ -166,7 +179,7 @@ sealed class Cluster : IBackplaneReceiver
     }
 
     ReadOnlyMemory<byte> Encode(Message message, Exclusions? exclusions, long sharedId) =>
-        new ClusterMessage(message, exclusions?.ConnectionIds ?? [], _broadcaster.Time.GetUtcNow().ToUnixTimeMilliseconds(), sharedId).Encode();
+        new ClusterMessage(message, exclusions?.ConnectionIds ?? [], _broadcaster.Time.GetUtcNow(), sharedId).Encode();
 
     public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
@@ -227,21 +240,23 @@ sealed class Cluster : IBackplaneReceiver
             return;
         }
 
-        // No gate: the backplane may call this within one of its own.
-        if (_groups.TryRemove(group, out var lost)) Break(lost);
+        // No gate: the backplane may call this within one of its own. And it stays: whether the subscription that is known here has ended, or the
+        // one before, it is ended for sure before the next one begins.
+        if (_groups.TryGetValue(group, out var lost)) Break(lost);
     }
 
     /// <summary>Messages for single connections may be missing, and nobody knows whose.</summary>
     void OnInboxLost()
     {
         _broadcaster.Log.ClusterGroupLost();
+        Neighbours.OnLost();
         // Elsewhere: the backplane may call this within a lock of its own, and the registry is the app's.
+        var before = Opening;
         Opening = Task.Run(async () =>
         {
             CloseEverybody();
+            await before;
             await Neighbours.BeginAsync();
-            // Who has come meanwhile could not be reached either.
-            CloseEverybody();
         });
     }
 

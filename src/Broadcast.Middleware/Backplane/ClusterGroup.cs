@@ -15,10 +15,13 @@ sealed class ClusterGroup(string name)
     /// <summary>Ends when <see cref="Group"/> is there, and fails if that cannot be; the cluster's.</summary>
     public Task? Ready { get; set; }
 
+    /// <summary>The backplane has answered; the cluster's.</summary>
+    public bool IsSettled { get; set; }
+
     /// <summary>Its log on this node, from the subscription on.</summary>
     public Group? Group { get; private set; }
 
-    /// <summary>Something is missing; it stays subscribed to if the backplane has not said so itself.</summary>
+    /// <summary>Something is missing. The subscription ends when the last member has left, or before the next one comes.</summary>
     public bool IsLost
     {
         get
@@ -76,7 +79,7 @@ sealed class ClusterGroup(string name)
     {
         var exclusions = received.Excluded.Count == 0 ? null : new Exclusions(received.Excluded);
         exclusions = Exclusions.Of(received.Message, exclusions);
-        var age = broadcaster.Time.GetUtcNow() - DateTimeOffset.FromUnixTimeMilliseconds(received.PublishedAt);
+        var age = broadcaster.Time.GetUtcNow() - received.PublishedAt;
         Group!.Append(received.Message, exclusions, age, received.SharedId, broadcaster.Cluster!.Copies);
     }
 }

@@ -8,9 +8,10 @@ sealed class ClusterMembers(IBackplane backplane, string node, BroadcastLog log)
     {
         if (group == Groups.Everyone) return;
         var writer = new NodeWriter(64 + state.Length);
+        writer.WriteVersion();
         writer.Write(node);
         writer.WriteOrNull(connection.UserId);
-        writer.Write(setAt.ToUnixTimeMilliseconds());
+        writer.Write(setAt);
         writer.WriteRest(state);
         try
         {
@@ -37,15 +38,27 @@ sealed class ClusterMembers(IBackplane backplane, string node, BroadcastLog log)
 
     public ValueTask<long> CountAsync(string group, CancellationToken cancellationToken) => backplane.CountMembersAsync(group, cancellationToken);
 
-    public async ValueTask<IReadOnlyList<ClusterMember>> GetAsync(string group, CancellationToken cancellationToken) =>
-        [.. (await backplane.GetMembersAsync(group, cancellationToken).ConfigureAwait(false)).Select(Read)];
+    /// <exception cref="BackplaneException">The cluster cannot be reached, or what another node says of a member cannot be read.</exception>
+    public async ValueTask<IReadOnlyList<ClusterMember>> GetAsync(string group, CancellationToken cancellationToken)
+    {
+        var members = await backplane.GetMembersAsync(group, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return [.. members.Select(Read)];
+        }
+        catch (InvalidDataException exception)
+        {
+            throw new BackplaneException(exception.Message, exception);
+        }
+    }
 
     ClusterMember Read(BackplaneMember member)
     {
         var reader = new NodeReader(member.Value);
+        reader.ReadVersion();
         var isOwn = reader.ReadString() == node;
-        var (userId, setAt) = (reader.ReadStringOrNull(), reader.ReadInt64());
-        return new(new(member.Name, userId, reader.Rest), DateTimeOffset.FromUnixTimeMilliseconds(setAt), isOwn);
+        var (userId, setAt) = (reader.ReadStringOrNull(), reader.ReadTime());
+        return new(new(member.Name, userId, reader.Rest), setAt, isOwn);
     }
 }
 

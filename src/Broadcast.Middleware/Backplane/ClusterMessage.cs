@@ -3,16 +3,10 @@ namespace Broadcast.Middleware;
 /// <summary>A message on its way between nodes: what is to be known of it, and its payload.</summary>
 /// <param name="Message">The message; read, its payload is a part of what it was read from.</param>
 /// <param name="Excluded">The connections that do not get it.</param>
-/// <param name="PublishedAt">Unix time in milliseconds, by the clock of the node where it was published.</param>
+/// <param name="PublishedAt">When, by the clock of the node where it was published.</param>
 /// <param name="SharedId">The same for its copies in several groups; 0 if there are none.</param>
-readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<string> Excluded, long PublishedAt, long SharedId)
+readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<string> Excluded, DateTimeOffset PublishedAt, long SharedId)
 {
-    // Nodes of one cluster may run different versions of this package for a while.
-    const byte Version = 1;
-
-    static readonly long Earliest = DateTimeOffset.MinValue.ToUnixTimeMilliseconds();
-    static readonly long Latest = DateTimeOffset.MaxValue.ToUnixTimeMilliseconds();
-
     [Flags]
     enum Parts : byte
     {
@@ -30,7 +24,7 @@ readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<strin
 
     public void Write(NodeWriter writer)
     {
-        writer.Write(Version);
+        writer.WriteVersion();
         writer.Write((byte)((Message.Type == MessageType.Binary ? Parts.Binary : 0) | (Message.IsJson ? Parts.Json : 0)));
         writer.Write(PublishedAt);
         writer.Write(SharedId);
@@ -51,11 +45,9 @@ readonly record struct ClusterMessage(Message Message, IReadOnlyCollection<strin
 
     public static ClusterMessage Read(ref NodeReader reader)
     {
-        if (reader.ReadByte() is not Version and var version)
-            throw new InvalidDataException($"A node of the cluster sends messages in version {version}, and this one reads {Version}: run one version.");
+        reader.ReadVersion();
         var parts = (Parts)reader.ReadByte();
-        var (publishedAt, sharedId) = (reader.ReadInt64(), reader.ReadInt64());
-        if (publishedAt < Earliest || publishedAt > Latest) throw new InvalidDataException($"A message of another node says that it was published at {publishedAt}.");
+        var (publishedAt, sharedId) = (reader.ReadTime(), reader.ReadInt64());
         var (key, sender, user) = (reader.ReadStringOrNull(), reader.ReadStringOrNull(), reader.ReadStringOrNull());
         var excluded = new string[reader.ReadCount()];
         for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();

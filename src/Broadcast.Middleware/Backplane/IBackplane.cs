@@ -33,7 +33,8 @@ public interface IBackplane
 
     /// <summary>
     /// From now on this node is handed every message of a group, beginning with the one after the position that is returned, even before the task
-    /// ends. Called again only after <see cref="Unsubscribe"/>.
+    /// ends, which it does within some seconds, for clients wait for it. Called again only after <see cref="Unsubscribe"/> or
+    /// <see cref="IBackplaneReceiver.OnLost"/>. When the task ends, no call is under way any more that is about a subscription before.
     /// </summary>
     /// <param name="group">The group's name.</param>
     /// <param name="history">What is kept of it.</param>
@@ -41,7 +42,10 @@ public interface IBackplane
     /// <exception cref="BackplaneException">It could not be done in time.</exception>
     ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken = default);
 
-    /// <summary>Ends it. A message that is on its way may still come.</summary>
+    /// <summary>
+    /// Ends it; where there is none, nothing happens. Not called while <see cref="SubscribeAsync"/> is under way for the group. A message that is on
+    /// its way may still come, and so may the word of a loss, until the next subscription has been answered.
+    /// </summary>
     /// <param name="group">The group's name.</param>
     void Unsubscribe(string group);
 
@@ -83,7 +87,7 @@ public interface IBackplaneReceiver
 
     /// <summary>
     /// Messages of a group may be missing for good, because the cluster has lost them or this node was away for too long. The subscription has
-    /// ended.
+    /// ended. One that comes before a subscription has been answered may be about the one before; the broadcast begins anew in either case.
     /// </summary>
     /// <param name="group">The group's name.</param>
     void OnLost(string group);

@@ -16,7 +16,11 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
 
     readonly ConcurrentDictionary<long, TaskCompletionSource<NodeRequest>> _asked = [];
     readonly string _node = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
+    readonly HashSet<Connection> _unannounced = [];
+    readonly Lock _gate = new();
     long _lastId;
+    int _losses;
+    int _lossesWhenOpened = -1;
     volatile bool _hasEnded;
 
     public string Node => _node;
@@ -24,17 +28,20 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     /// <summary>The group through which others reach this node.</summary>
     public string Inbox => InboxOf(_node);
 
-    /// <summary>Opens the inbox, as soon as the cluster can be reached.</summary>
+    /// <summary>Opens the inbox, as soon as the cluster can be reached. One call at a time.</summary>
     public async Task BeginAsync()
     {
-        while (!_hasEnded)
+        while (!_hasEnded && !IsOpen)
         {
             try
             {
+                // Of one that has failed, or is lost, nobody knows whether it stands.
+                backplane.Unsubscribe(Inbox);
+                var losses = Volatile.Read(ref _losses);
                 await backplane.SubscribeAsync(Inbox, null).ConfigureAwait(false);
-                return;
+                Open(losses);
             }
-            catch (BackplaneException exception)
+            catch (Exception exception)
             {
                 broadcaster.Log.InboxUnreachable(exception.Message);
                 await Task.Delay(TimeSpan.FromSeconds(1), broadcaster.Time).ConfigureAwait(false);
@@ -45,8 +52,37 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
     /// <summary>Nobody is here any more: what could not be opened is not tried again.</summary>
     public void End() => _hasEnded = true;
 
-    /// <summary>Others can find the connection from now on.</summary>
+    public bool HasEnded => _hasEnded;
+
+    /// <summary>What comes to the inbox may be missed. The backplane may call this within a lock of its own, that those who are announced wait for.</summary>
+    public void OnLost() => Interlocked.Increment(ref _losses);
+
+    /// <summary>Others can find the connection from now on, or as soon as what they send it comes here.</summary>
     public void Add(Connection connection)
+    {
+        lock (_gate)
+        {
+            if (IsOpen) Announce(connection);
+            else _unannounced.Add(connection);
+        }
+    }
+
+    bool IsOpen => Volatile.Read(ref _lossesWhenOpened) == Volatile.Read(ref _losses);
+
+    void Open(int losses)
+    {
+        lock (_gate)
+        {
+            Volatile.Write(ref _lossesWhenOpened, losses);
+            // It may be lost again already.
+            if (!IsOpen) return;
+            foreach (var connection in _unannounced) Announce(connection);
+            _unannounced.Clear();
+        }
+    }
+
+    /// <summary>The caller holds the gate.</summary>
+    void Announce(Connection connection)
     {
         try
         {
@@ -62,6 +98,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
 
     public void Remove(Connection connection)
     {
+        lock (_gate) _unannounced.Remove(connection);
         try
         {
             backplane.RemoveMember(OfConnection(connection.Id), _node);
@@ -81,7 +118,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
         var members = await backplane.GetMembersAsync(isUser ? OfUser(name) : OfConnection(name), cancellationToken);
         var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name).Where(node => node != _node).Distinct();
         var request = new NodeRequest(isUser ? NodeRequestKind.SendToUser : NodeRequestKind.SendToConnection, 0, _node, name) { Body = message };
-        await Task.WhenAll(nodes.Select(node => SendAsync(node, request, cancellationToken).AsTask()).ToArray());
+        await Task.WhenAll(nodes.Select(async node => await SendAsync(node, request, cancellationToken)));
     }
 
     public async ValueTask<bool> CloseAsync(string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken) =>
@@ -119,19 +156,19 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
 
     async Task AnswerAsync(NodeRequest request)
     {
-        var (result, problem) = (default(JoinResult), default(string));
+        var (result, problem, isUnreachable) = (default(JoinResult), default(string), false);
         try
         {
             result = await DoAsync(request);
         }
         catch (Exception exception)
         {
-            problem = exception.Message;
+            (problem, isUnreachable) = (exception.Message, exception is BackplaneException);
         }
 
         try
         {
-            await SendAsync(request.From, new(NodeRequestKind.Answer, request.Id, _node, request.Target) { Result = result, Problem = problem }, default);
+            await SendAsync(request.From, new(NodeRequestKind.Answer, request.Id, _node, request.Target) { Result = result, Problem = problem, IsUnreachable = isUnreachable }, default);
         }
         catch (Exception exception)
         {
@@ -154,7 +191,7 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
             case NodeRequestKind.SetState:
                 return new(connection.SetState(request.Group!, request.Body.ToArray()), null, null);
             default:
-                throw new InvalidOperationException("The other node knows nothing of this: run one version.");
+                throw new InvalidOperationException("The node that has the connection knows nothing of this: run one version.");
         }
     }
 
@@ -168,7 +205,8 @@ sealed class Neighbours(IBackplane backplane, Broadcaster broadcaster)
         {
             await SendAsync(node, request, cancellationToken);
             var answer = await asked.Task.WaitAsync(Patience, broadcaster.Time, cancellationToken);
-            return answer.Problem is null ? answer.Result : throw new InvalidOperationException(answer.Problem);
+            if (answer.Problem is null) return answer.Result;
+            throw answer.IsUnreachable ? new BackplaneException(answer.Problem) : new InvalidOperationException(answer.Problem);
         }
         catch (TimeoutException)
         {

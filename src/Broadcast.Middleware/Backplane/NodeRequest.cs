@@ -37,12 +37,16 @@ sealed record NodeRequest(NodeRequestKind Kind, long Id, string From, string Tar
     /// <summary>Why there is no other answer: what the other node's method has thrown.</summary>
     public string? Problem { get; init; }
 
+    /// <summary>That was a <see cref="BackplaneException"/>.</summary>
+    public bool IsUnreachable { get; init; }
+
     /// <summary>A state, or a message as <see cref="ClusterMessage"/> writes it.</summary>
     public ReadOnlyMemory<byte> Body { get; init; }
 
     public ReadOnlyMemory<byte> Encode()
     {
         var writer = new NodeWriter(Body.Length + 128);
+        writer.WriteVersion();
         writer.Write((byte)Kind);
         writer.Write(Id);
         writer.Write(From);
@@ -56,6 +60,7 @@ sealed record NodeRequest(NodeRequestKind Kind, long Id, string From, string Tar
         writer.Write((byte)(Result.Recovered is { } recovered ? recovered ? 2 : 1 : 0));
         writer.WriteOrNull(Result.Position?.ToString());
         writer.WriteOrNull(Problem);
+        writer.Write((byte)(IsUnreachable ? 1 : 0));
         writer.WriteRest(Body.Span);
         return writer.Written;
     }
@@ -64,6 +69,7 @@ sealed record NodeRequest(NodeRequestKind Kind, long Id, string From, string Tar
     public static NodeRequest Decode(ReadOnlyMemory<byte> bytes)
     {
         var reader = new NodeReader(bytes);
+        reader.ReadVersion();
         return new((NodeRequestKind)reader.ReadByte(), reader.ReadInt64(), reader.ReadString(), reader.ReadString())
         {
             Group = reader.ReadStringOrNull(),
@@ -72,6 +78,7 @@ sealed record NodeRequest(NodeRequestKind Kind, long Id, string From, string Tar
             Replay = ReplayOf(reader.ReadStringOrNull(), reader.ReadInt32()),
             Result = new(reader.ReadByte() == 1, reader.ReadByte() switch { 2 => true, 1 => false, _ => null }, PositionOf(reader.ReadStringOrNull())),
             Problem = reader.ReadStringOrNull(),
+            IsUnreachable = reader.ReadByte() == 1,
             Body = reader.Rest,
         };
     }

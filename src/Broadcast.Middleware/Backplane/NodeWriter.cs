@@ -7,9 +7,14 @@ namespace Broadcast.Middleware;
 /// <summary>Writes what nodes tell each other: numbers in little endian, texts as UTF-8 after their length.</summary>
 readonly struct NodeWriter(int capacity)
 {
+    public const byte Version = 1;
+
     readonly ArrayBufferWriter<byte> _bytes = new(capacity);
 
     public ReadOnlyMemory<byte> Written => _bytes.WrittenMemory;
+
+    /// <summary>First of all.</summary>
+    public void WriteVersion() => Write(Version);
 
     public void Write(byte number) => _bytes.Write([number]);
 
@@ -24,6 +29,9 @@ readonly struct NodeWriter(int capacity)
         BinaryPrimitives.WriteInt64LittleEndian(_bytes.GetSpan(8), number);
         _bytes.Advance(8);
     }
+
+    /// <summary>To the millisecond.</summary>
+    public void Write(DateTimeOffset time) => Write(time.ToUnixTimeMilliseconds());
 
     public void Write(string text)
     {

@@ -145,17 +145,23 @@ sealed class Connection : IBroadcastConnection
         lock (_memberships) return IndexOf(group) >= 0;
     }
 
+    /// <summary>Whether there are other nodes.</summary>
+    public bool IsOfCluster => _broadcaster.Cluster is not null;
+
     /// <summary>As <see cref="Join(string, Replay)"/>, when the group is on this node.</summary>
     /// <exception cref="BackplaneException">The cluster cannot be reached.</exception>
-    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default) =>
-        _broadcaster.Cluster is { } cluster ? JoinAsync(cluster, group, replay) : new(Join(group, replay));
+    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default) => JoinCancellableAsync(group, replay, CancellationToken.None);
 
-    async ValueTask<JoinResult> JoinAsync(Cluster cluster, string group, Replay replay)
+    /// <summary>The same for one who may give up waiting for the cluster.</summary>
+    public ValueTask<JoinResult> JoinCancellableAsync(string group, Replay replay, CancellationToken cancellationToken) =>
+        _broadcaster.Cluster is { } cluster ? JoinAsync(cluster, group, replay, cancellationToken) : new(Join(group, replay));
+
+    async ValueTask<JoinResult> JoinAsync(Cluster cluster, string group, Replay replay, CancellationToken cancellationToken)
     {
         while (true)
         {
             if (IsIn(group)) return default;
-            var held = await cluster.HoldAsync(group);
+            var held = await cluster.HoldAsync(group, cancellationToken);
             var result = default(JoinResult?);
             try
             {

@@ -67,8 +67,14 @@ sealed partial class Cursor
 
     long LeaveAt => Volatile.Read(ref _leave)?.Offset ?? long.MaxValue;
 
-    /// <summary>The last message to be read is the last one published so far. The caller holds the log's gate.</summary>
-    public void LeaveHere() => Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
+    /// <summary>
+    /// The last message to be read is the last one published so far. Of a log that has broken off nobody knows which one that is: its reader has
+    /// missed some, and finds out. The caller holds the log's gate.
+    /// </summary>
+    public void LeaveHere()
+    {
+        if (!_log.HasBrokenOff) Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
+    }
 
     /// <summary>Whether a message is there to be read, and its sequence number.</summary>
     public bool TryPeek(out long sequence)

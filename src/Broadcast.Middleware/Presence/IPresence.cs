@@ -10,12 +10,14 @@ public interface IPresence
     /// <param name="group">The group's name; 0 for one nobody is in.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="ArgumentException">The name is not a group's name.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<long> CountAsync(string group, CancellationToken cancellationToken = default);
 
     /// <summary>The members of a group, one for each connection, in no order.</summary>
     /// <param name="group">The group's name; none for one nobody is in.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="ArgumentException">The name is not a group's name.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken = default);
 
     /// <summary>Says something about a connection in a group, such as a name, a colour or "away". It is forgotten when the connection leaves.</summary>
@@ -25,6 +27,7 @@ public interface IPresence
     /// <param name="cancellationToken">Gives up before it is said.</param>
     /// <returns>False if there is no such connection or it is not a member.</returns>
     /// <exception cref="ArgumentException">The id is empty, the name is not a group's name, or the state is too large.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<bool> SetStateAsync(string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -34,5 +37,6 @@ public interface IPresence
     /// <param name="group">The group's name, whether or not anybody is in it yet.</param>
     /// <param name="cancellationToken">Ends the watch.</param>
     /// <exception cref="ArgumentException">The name is not a group's name.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached when it begins; later, what is known of them stays.</exception>
     IAsyncEnumerable<PresenceChange> WatchAsync(string group, CancellationToken cancellationToken = default);
 }

@@ -124,17 +124,27 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     async IAsyncEnumerable<PresenceChange> ReadAsync(string group, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var watcher = new PresenceWatcher();
+        Followed followed;
         lock (_gate)
         {
             // First the watcher, then the list: who joins or leaves in between is told twice, which it notices.
-            var followed = Follow(group);
+            followed = Follow(group);
             followed.Watchers.Add(watcher);
             Poll(group, followed);
         }
 
         try
         {
-            watcher.TellOfUnknown(broadcaster.Cluster is null ? MembersOf(group) : await MembersOfClusterAsync(group, cancellationToken));
+            if (broadcaster.Cluster is { } cluster)
+            {
+                var members = await cluster.Members.GetAsync(group, cancellationToken).ConfigureAwait(false);
+                // So that it shows when they leave, though none of the regular looks has found them.
+                lock (_gate) followed.TellOfRemote(members.Where(static member => !member.IsOwn));
+            }
+
+            IReadOnlyList<PresenceMember> known;
+            lock (_gate) known = [.. followed.Remote.Values.Select(static remote => remote.Member)];
+            watcher.TellOfUnknown([.. MembersOf(group), .. known]);
             while (true)
             {
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -149,7 +159,6 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
         {
             lock (_gate)
             {
-                var followed = _followed[group];
                 followed.Watchers.Remove(watcher);
                 Forget(group, followed);
             }
@@ -175,21 +184,27 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
     {
         while (true)
         {
+            ClusterMember[]? members = null;
             try
             {
-                var members = await cluster.Members.GetAsync(group, CancellationToken.None).ConfigureAwait(false);
-                lock (_gate)
-                {
-                    followed.IsPolled = followed.IsWatched;
-                    if (!followed.IsPolled) followed.Remote.Clear();
-                    else followed.TellOfRemote(members.Where(static member => !member.IsOwn), broadcaster.Time.GetUtcNow());
-                    if (!followed.IsPolled) return;
-                }
+                members = [.. (await cluster.Members.GetAsync(group, CancellationToken.None).ConfigureAwait(false)).Where(static member => !member.IsOwn)];
             }
-            catch (Exception exception) when (exception is BackplaneException or InvalidDataException)
+            catch (Exception exception)
             {
                 // What is known of them stays until they can be asked again.
                 broadcaster.Log.MembersUnreachable(exception.Message);
+            }
+
+            lock (_gate)
+            {
+                followed.IsPolled = followed.IsWatched && !cluster.Neighbours.HasEnded;
+                if (!followed.IsPolled)
+                {
+                    followed.Remote.Clear();
+                    return;
+                }
+
+                if (members is not null) followed.TellOfAllRemote(members, broadcaster.Time.GetUtcNow());
             }
 
             await Task.Delay(PollInterval, broadcaster.Time).ConfigureAwait(false);
@@ -239,21 +254,24 @@ sealed class Presence(Broadcaster broadcaster) : IPresence
 
         public bool IsWatched => Watchers.Count > 0 || Feed is { HasSubscriptions: true };
 
-        /// <summary>What has changed about them.</summary>
-        public void TellOfRemote(IEnumerable<ClusterMember> members, DateTimeOffset now)
+        /// <summary>These have come, or changed.</summary>
+        public void TellOfRemote(IEnumerable<ClusterMember> members)
         {
-            var gone = Remote.Keys.ToHashSet(StringComparer.Ordinal);
             foreach (var member in members)
             {
                 var (id, userId, state) = (member.Member.ConnectionId, member.Member.UserId, member.Member.State);
-                gone.Remove(id);
                 if (Remote.TryGetValue(id, out var before) && before.SetAt == member.SetAt && before.Member.State.Span.SequenceEqual(state.Span)) continue;
                 Remote[id] = member;
                 Tell(id, member.Member);
                 if (!state.IsEmpty || before.Member is { State.IsEmpty: false }) Feed?.Set(id, userId, state.ToArray(), member.SetAt);
             }
+        }
 
-            foreach (var id in gone)
+        /// <summary>The same, and that all others have left.</summary>
+        public void TellOfAllRemote(ClusterMember[] members, DateTimeOffset now)
+        {
+            TellOfRemote(members);
+            foreach (var id in Remote.Keys.Except(members.Select(static member => member.Member.ConnectionId)).ToArray())
             {
                 Remote.Remove(id, out var before);
                 Tell(id, null);

@@ -151,7 +151,7 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     public ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken)
     {
         GroupName.ThrowIfInvalid(group);
-        if (Find(connectionId, cancellationToken) is { } connection) return connection.JoinAsync(group, replay);
+        if (Find(connectionId, cancellationToken) is { } connection) return connection.JoinCancellableAsync(group, replay, cancellationToken);
         return Cluster?.Neighbours.JoinAsync(connectionId, group, replay, cancellationToken) ?? default;
     }
 
@@ -211,9 +211,11 @@ sealed class Broadcaster : IBroadcaster, IDisposable
     /// <summary>From now on it hears everyone and its home group, if the registry lets it join that.</summary>
     public static async ValueTask<JoinResult> AttachAsync(Connection connection, Replay replay = default)
     {
+        // Nothing is read from it yet: that it has gone, while it waits for the cluster, shows by its request alone.
+        var gone = connection.IsOfCluster ? connection.HttpContext.RequestAborted : default;
         // A filter may have let it into its group before.
-        var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : await connection.JoinAsync(connection.HomeGroup, replay);
-        if (joined.Joined) await connection.JoinAsync(Groups.Everyone);
+        var joined = connection.IsIn(connection.HomeGroup) ? new JoinResult(true, null, null) : await connection.JoinCancellableAsync(connection.HomeGroup, replay, gone);
+        if (joined.Joined) await connection.JoinCancellableAsync(Groups.Everyone, default, gone);
         connection.IsAttached = joined.Joined;
         return joined;
     }

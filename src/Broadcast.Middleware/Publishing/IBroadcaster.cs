@@ -14,15 +14,19 @@ public interface IBroadcaster
 
     /// <summary>
     /// Publishes a message: it is appended to the log of whom it is for, and sent as fast as each of them takes it. Messages
-    /// published one after the other arrive in that order.
+    /// published one after the other arrive in that order; where there are several nodes, those to one group do, and those to one user or connection.
     /// </summary>
     /// <param name="message">The message. Its bytes are copied before the call returns.</param>
     /// <param name="recipients">Whom it is for; everyone by default.</param>
-    /// <param name="cancellationToken">Gives up before the message is published; never afterwards.</param>
+    /// <param name="cancellationToken">
+    /// Gives up before the message is published; never afterwards. Where there are several nodes it ends the wait for the others, and the message may
+    /// be published all the same.
+    /// </param>
     /// <returns>Where the message stands and how many it is for. Nobody to hear it is no error.</returns>
     /// <exception cref="ArgumentException">
     /// The message has no type, is text that is not valid UTF-8, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached. The message may be published all the same, once.</exception>
     ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
 
     /// <summary>Makes a connection a member of a group: it hears what is published to it from now on, and first
@@ -33,6 +37,7 @@ public interface IBroadcaster
     /// <returns>False if there is no such connection, it is a member already, or the registry refuses it.</returns>
     /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
     /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>Makes a connection a member of a group, and gives it some of the group's history first.</summary>
@@ -43,6 +48,7 @@ public interface IBroadcaster
     /// <returns>Whether it has joined, where, and whether it has missed nothing.</returns>
     /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
     /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
     /// <summary>Ends a membership: the connection still gets what was published before.</summary>
@@ -51,6 +57,7 @@ public interface IBroadcaster
     /// <param name="cancellationToken">Gives up before the connection leaves.</param>
     /// <returns>False if there is no such connection or it is not a member.</returns>
     /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -63,6 +70,7 @@ public interface IBroadcaster
     /// <param name="cancellationToken">Gives up before the connection is closed.</param>
     /// <returns>False if there is no such connection.</returns>
     /// <exception cref="ArgumentException">The id is empty, the code may not be sent, or the reason is too long.</exception>
+    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
     ValueTask<bool> CloseAsync(
         string connectionId,
         WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure,

@@ -87,6 +87,48 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
     }
 
+    /// <summary>As it would be on the node where it was asked.</summary>
+    [Fact]
+    public async Task A_join_on_another_node_that_fails_says_so_in_the_same_way()
+    {
+        var cluster = new InMemoryCluster();
+        var away = new FlakyBackplane(cluster.CreateNode());
+        await using var one = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        await using var two = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => away));
+        await using var ann = await RawClient.OpenAsync(two);
+        away.AwayFor = "g";
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token).AsTask());
+        Assert.Equal("Away.", error.Message);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("other")]
+    public void A_backplane_that_is_null_is_an_error(string name)
+    {
+        using var services = new ServiceCollection().AddLogging().AddBroadcast(name).AddBackplane(_ => null!).Services.BuildServiceProvider();
+        var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<Broadcaster>(name));
+        Assert.Contains("AddBackplane", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_client_that_goes_while_it_waits_for_the_cluster_is_noticed()
+    {
+        var backplane = new HandBackplane { AnswersLater = true };
+        await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
+        PendingSubscription pending;
+        await using (var ann = await RawClient.ConnectAsync(app))
+        {
+            Assert.Equal(101, (await ann.HandshakeAsync()).Status);
+            pending = await backplane.AskedAsync();
+            Assert.Equal(1, app.Registry.Count);
+        }
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        pending.Arrive();
+        await Eventually.True(() => backplane.Subscribed.Length == 0);
+    }
+
     [Fact]
     public async Task A_structured_client_that_asks_for_an_answer_is_told_and_stays()
     {

@@ -11,6 +11,7 @@ sealed class HandBackplane : IBackplane
     readonly Channel<PendingSubscription> _asked = Channel.CreateUnbounded<PendingSubscription>();
     readonly Dictionary<string, Topic> _topics = new(StringComparer.Ordinal);
     readonly HashSet<(string Group, string Member)> _members = [];
+    readonly List<PendingSubscription> _pending = [];
 
     /// <summary>Held during every call of the receiver's, and taken by <see cref="Unsubscribe"/>.</summary>
     public Lock Gate { get; } = new();
@@ -22,11 +23,19 @@ sealed class HandBackplane : IBackplane
     /// <summary>Whether the subscriptions to groups wait for the test.</summary>
     public bool AnswersLater { get; set; }
 
-    /// <summary>What the next calls of this method throw.</summary>
+    public bool InboxAnswersLater { get; set; }
+
+    /// <summary>What the next calls of this method throw, or those about a group: "PublishAsync g".</summary>
     public Dictionary<string, Exception> Failures { get; } = [];
 
     /// <summary>Called before the lock is taken to end a subscription.</summary>
     public Action? OnUnsubscribing { get; set; }
+
+    /// <summary>Called before the lock is taken to name a member.</summary>
+    public Action? OnSettingMember { get; set; }
+
+    /// <summary>How often somebody has asked for members.</summary>
+    public int Looks;
 
     public int InboxSubscriptions { get; private set; }
 
@@ -53,6 +62,7 @@ sealed class HandBackplane : IBackplane
     public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         ThrowIfToFail(nameof(PublishAsync));
+        ThrowIfToFail($"{nameof(PublishAsync)} {group}");
         lock (Gate)
         {
             var topic = TopicOf(group);
@@ -73,8 +83,9 @@ sealed class HandBackplane : IBackplane
             if (topic.IsSubscribed) Violation ??= $"Subscribed twice: '{group}'.";
             topic.IsSubscribed = true;
             var subscription = new BackplaneSubscription(topic.Position, [.. topic.Messages.Skip(topic.Messages.Count - topic.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
-            if (!AnswersLater || group == Inbox) return new(subscription);
+            if (group == Inbox ? !InboxAnswersLater : !AnswersLater) return new(subscription);
             var pending = new PendingSubscription(group, subscription);
+            _pending.Add(pending);
             _asked.Writer.TryWrite(pending);
             return new(pending.Answer.Task);
         }
@@ -86,12 +97,14 @@ sealed class HandBackplane : IBackplane
         lock (Gate)
         {
             ThrowIfToFail(nameof(Unsubscribe));
+            if (_pending.Exists(pending => pending.Group == group && !pending.Answer.Task.IsCompleted)) Violation ??= $"Unsubscribed before the answer: '{group}'.";
             TopicOf(group).IsSubscribed = false;
         }
     }
 
     public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
     {
+        OnSettingMember?.Invoke();
         lock (Gate)
         {
             ThrowIfToFail(nameof(SetMember));
@@ -110,6 +123,7 @@ sealed class HandBackplane : IBackplane
 
     public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
     {
+        Interlocked.Increment(ref Looks);
         ThrowIfToFail(nameof(GetMembersAsync));
         lock (Gate) return new([.. _members.Where(member => member.Group == group).Select(member => new BackplaneMember(member.Member, default))]);
     }
@@ -150,6 +164,12 @@ sealed class HandBackplane : IBackplane
             // Only now: a receiver that subscribes within this call is too early.
             _topics[group].IsSubscribed = false;
         }
+    }
+
+    /// <summary>Says so, though nothing is lost now: the call has been on its way for long.</summary>
+    public void TellOfLossLate(string group)
+    {
+        lock (Gate) Receiver.OnLost(group);
     }
 
     public bool IsSubscribed(string group)

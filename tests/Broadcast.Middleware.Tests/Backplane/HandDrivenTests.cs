@@ -117,6 +117,133 @@ public sealed class HandDrivenTests : IDisposable
         ann.AssertGot(1);
     }
 
+    /// <summary>Whether it means the subscription before or this one, nobody can know: it is ended, and begun again.</summary>
+    [Fact]
+    public async Task A_loss_of_an_ended_subscription_that_comes_before_the_next_one_is_answered_harms_nobody()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("g");
+        ann.Connection.Leave("g");
+        _backplane.AnswersLater = true;
+        var joining = ann.Connection.JoinAsync("g").AsTask();
+        var first = await _backplane.AskedAsync();
+        _backplane.TellOfLossLate("g");
+        var bob = await BobAsync();
+        first.Arrive();
+        (await _backplane.AskedAsync()).Arrive();
+
+        Assert.True((await joining).Joined);
+        Assert.True((await bob).Joined);
+        await PublishAsync("g", 1);
+        _stage.RunUntilIdle();
+        ann.AssertGot(1);
+
+        async Task<Task<JoinResult>> BobAsync()
+        {
+            var bob = _stage.Admit(_stage.Pumps[0], Home);
+            bob.Writer.Open(new HandSink(static _ => { }));
+            await Task.Yield();
+            return bob.JoinAsync("g").AsTask();
+        }
+    }
+
+    [Fact]
+    public async Task A_loss_of_an_ended_subscription_that_comes_later_still_is_told_and_the_group_can_be_joined_again()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("g");
+        ann.Connection.Leave("g");
+        await ann.Connection.JoinAsync("g");
+        _backplane.TellOfLossLate("g");
+        _stage.RunUntilIdle();
+        ann.AssertLost();
+
+        var bob = await ClusterHearer.ConnectAsync(_stage);
+        await bob.Connection.JoinAsync("g");
+        await PublishAsync("g", 1);
+        ann.Go();
+        await PublishAsync("g", 2);
+        _stage.RunUntilIdle();
+        bob.AssertGot(1, 2);
+        bob.Go();
+        AssertNothingIsLeft();
+    }
+
+    /// <summary>It was a member while messages were lost.</summary>
+    [Fact]
+    public async Task Who_leaves_a_lost_group_before_it_knows_is_told()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("g");
+        await PublishAsync("g", 1);
+        _backplane.Lose("g");
+        Assert.True(ann.Connection.Leave("g"));
+        _stage.RunUntilIdle();
+        ann.AssertLost(1);
+    }
+
+    [Fact]
+    public async Task Who_has_left_a_group_before_it_is_lost_stays()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("g");
+        await bob.Connection.JoinAsync("g");
+        await PublishAsync("g", 1);
+        Assert.True(ann.Connection.Leave("g"));
+        _backplane.Lose("g");
+        _stage.RunUntilIdle();
+        ann.AssertGot(1);
+        bob.AssertLost(1);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Who_gives_up_waiting_for_the_cluster_holds_nothing(bool fails)
+    {
+        using var unobserved = new UnobservedExceptions();
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        _backplane.AnswersLater = true;
+        for (var i = 0; i < 20; i++) await GiveUpAsync("g" + i);
+        ann.Go();
+        AssertNothingIsLeft();
+        unobserved.AssertNoneOfOurs();
+
+        async Task GiveUpAsync(string group)
+        {
+            using var giveUp = new CancellationTokenSource();
+            var joining = _stage.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
+            var pending = await _backplane.AskedAsync();
+            await giveUp.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+
+            if (fails) pending.Answer.SetException(new BackplaneException("Away."));
+            else pending.Arrive();
+            await Eventually.True(() => !_backplane.IsSubscribed(group));
+        }
+    }
+
+    [Fact]
+    public async Task Who_gives_up_waiting_for_the_cluster_is_no_matter_of_those_who_do_not()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterHearer.ConnectAsync(_stage);
+        _backplane.AnswersLater = true;
+        using var giveUp = new CancellationTokenSource();
+        var (joining, joiningToo) = (_stage.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g").AsTask());
+        var pending = await _backplane.AskedAsync();
+        await giveUp.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        pending.Arrive();
+
+        Assert.True((await joiningToo).Joined);
+        await PublishAsync("g", 1);
+        _stage.RunUntilIdle();
+        bob.AssertGot(1);
+        ann.AssertGot();
+    }
+
     [Fact]
     public async Task Members_of_a_lost_group_are_told_and_others_are_not()
     {
@@ -204,7 +331,9 @@ public sealed class HandDrivenTests : IDisposable
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
-        var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], long.MaxValue, 0).Encode();
+        var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
+        // Behind the version and the flags.
+        BitConverter.TryWriteBytes(message.AsSpan(2), long.MaxValue);
 
         await _backplane.PublishAsync("g", message, null, Token);
 
@@ -248,90 +377,55 @@ public sealed class HandDrivenTests : IDisposable
         }
     }
 
-    [Fact]
-    public async Task A_lost_inbox_is_opened_again_and_whoever_was_there_is_told()
+    public static MatrixTheoryData<string, string> Waits => new(["Leave", "Connect", "Join"], ["message", "private message", "loss", "loss of the inbox"]);
+
+    /// <summary>The backplane holds its lock while it calls, and somebody who holds locks of ours waits for that one.</summary>
+    [Theory]
+    [MemberData(nameof(Waits))]
+    public async Task What_is_handed_out_does_not_wait_for_somebody_who_waits_for_the_backplane(string act, string handedOut)
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        _stage.RunUntilIdle();
-        _backplane.Lose(_backplane.Inbox);
-
-        await Eventually.True(() => _backplane.InboxSubscriptions == 2 && _backplane.IsSubscribed(_backplane.Inbox));
-        await Eventually.True(() =>
-        {
-            _stage.RunUntilIdle();
-            return ann.Sink.Closed is not null;
-        });
-        ann.AssertLost();
-        await _stage.Broadcaster.Cluster!.Opening;
-        var bob = await ClusterHearer.ConnectAsync(_stage);
-        await SendToInboxAsync(bob, 5);
-        _stage.RunUntilIdle();
-        bob.AssertGot(5);
-    }
-
-    [Fact]
-    public async Task Who_came_while_the_inbox_was_closed_is_told()
-    {
-        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
-        _backplane.Lose(_backplane.Inbox);
-        await Eventually.True(() => _backplane.InboxSubscriptions == 2);
-        _backplane.Failures.Clear();
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-
-        await Eventually.True(() =>
-        {
-            _stage.Time.Advance(TimeSpan.FromSeconds(1));
-            _stage.RunUntilIdle();
-            return ann.Sink.Closed is not null;
-        });
-        ann.AssertLost();
-    }
-
-    [Fact]
-    public async Task An_inbox_that_cannot_be_opened_is_not_tried_for_ever()
-    {
-        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
-        _backplane.Lose(_backplane.Inbox);
-        await Eventually.True(() => _backplane.InboxSubscriptions == 2);
-        _stage.Dispose();
-
-        await Eventually.True(() =>
-        {
-            _stage.Time.Advance(TimeSpan.FromSeconds(1));
-            return _stage.Broadcaster.Cluster!.Opening.IsCompleted;
-        });
-        Assert.Equal(2, _backplane.InboxSubscriptions);
-    }
-
-    /// <summary>The backplane holds its lock, hands out, and somebody who leaves waits for that lock.</summary>
-    [Fact]
-    public async Task A_private_message_does_not_wait_for_somebody_who_leaves()
-    {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterHearer.ConnectAsync(_stage, user: "ann");
         await ann.Connection.JoinAsync("g");
-        var isLeaving = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Task leaving;
-        using (var hasSent = new ManualResetEventSlim())
+        await ann.Connection.JoinAsync("h");
+        var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var isHandedOut = new ManualResetEventSlim();
+        _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
         {
-            _backplane.OnUnsubscribing = () =>
+            isWaiting.TrySetResult();
+            isHandedOut.Wait(TimeSpan.FromSeconds(10), Token);
+        };
+        var acting = Task.Run(
+            () => act switch
             {
-                isLeaving.TrySetResult();
-                hasSent.Wait(TimeSpan.FromSeconds(10), Token);
-            };
-            leaving = Task.Run(() => ann.Connection.Leave("g"), Token);
-            await isLeaving.Task.WaitAsync(TimeSpan.FromSeconds(10), Token);
-            // As from within the lock that the other one would wait for.
-            var sending = Task.Run(() => SendToInboxAsync(ann, 1).AsTask(), Token);
-            var first = await Task.WhenAny(sending, Task.Delay(TimeSpan.FromSeconds(5), Token));
-            hasSent.Set();
-            // First: if each waits for the other, neither ends.
-            Assert.Same(sending, first);
-            await leaving;
-            await sending;
-        }
+                "Leave" => Task.FromResult(ann.Connection.Leave("g")),
+                "Connect" => Task.FromResult(_stage.Admit(_stage.Pumps[0], Home)),
+                _ => ann.Connection.JoinAsync("i").AsTask(),
+            },
+            Token);
+        await isWaiting.Task.WaitAsync(TimeSpan.FromSeconds(10), Token);
+        var handingOut = Task.Run(
+            () =>
+            {
+                foreach (var group in (string[])["g", "h", "i"]) HandOut(group);
+            },
+            Token);
+        var first = await Task.WhenAny(handingOut, Task.Delay(TimeSpan.FromSeconds(5), Token));
+        (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
+        isHandedOut.Set();
 
-        _stage.RunUntilIdle();
-        ann.AssertGot(1);
+        // First: if each waits for the other, neither ends.
+        Assert.Same(handingOut, first);
+        await handingOut;
+        await acting;
+        await _stage.Broadcaster.Cluster!.Opening;
+
+        void HandOut(string group)
+        {
+            if (handedOut == "message") _backplane.HandOut(group, _backplane.Publish(group, Encode(1)), Encode(1));
+            else if (handedOut == "loss") _backplane.TellOfLossLate(group);
+            else if (handedOut == "loss of the inbox") _backplane.TellOfLossLate(_backplane.Inbox);
+            else _backplane.HandOut(_backplane.Inbox, new(1, 1), new NodeRequest(NodeRequestKind.SendToUser, 0, "other", "ann") { Body = Encode(1) }.Encode());
+        }
     }
 
     [Fact]
@@ -343,6 +437,33 @@ public sealed class HandDrivenTests : IDisposable
         await _stage.Broadcaster.Cluster!.Opening;
         // The inbox has not been lost: it is not opened again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
+    }
+
+    /// <summary>Clocks that are far off make what is kept old or new, and nothing worse.</summary>
+    [Fact]
+    public async Task A_recovery_lacks_nothing_though_clocks_are_far_off()
+    {
+        var ann = await ClusterHearer.ConnectAsync(_stage);
+        await ann.Connection.JoinAsync("kept");
+        DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
+        for (var i = 0; i < times.Length; i++)
+            await _backplane.PublishAsync("kept", new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], times[i], 0).Encode(), null, Token);
+        _stage.RunUntilIdle();
+        ann.AssertGot(0, 1, 2, 3, 4);
+
+        for (var has = 0; has <= times.Length; has++)
+        {
+            var bob = await ClusterHearer.ConnectAsync(_stage);
+            // None is before the one ahead of it, which a fast clock made as new as can be.
+            Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)))).Recovered);
+            _stage.RunUntilIdle();
+            bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
+            bob.Go();
+        }
+
+        _stage.Time.Advance(TimeSpan.FromMinutes(2));
+        var late = await ClusterHearer.ConnectAsync(_stage);
+        Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)))).Recovered);
     }
 
     [Fact]
@@ -432,6 +553,14 @@ public sealed class HandDrivenTests : IDisposable
         AssertNothingIsLeft();
     }
 
+    [Fact]
+    public async Task A_message_to_several_groups_is_published_to_all_of_them_that_take_it()
+    {
+        _backplane.Failures["PublishAsync b"] = new BackplaneException("Away.");
+        await Assert.ThrowsAsync<BackplaneException>(() => _stage.Broadcaster.PublishAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
+    }
+
     [Theory]
     [InlineData(64)]
     [InlineData(1_000)]
@@ -510,10 +639,7 @@ public sealed class HandDrivenTests : IDisposable
     ValueTask<PublishResult> PublishAsync(string group, int number) =>
         _stage.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), Token);
 
-    ValueTask<Position> SendToInboxAsync(ClusterHearer hearer, int number) => _backplane.PublishAsync(
-        _backplane.Inbox, new NodeRequest(NodeRequestKind.SendToConnection, 0, "other", hearer.Connection.Id) { Body = Encode(number) }.Encode(), null, Token);
-
-    long Now(TimeSpan skew) => (_stage.Time.GetUtcNow() + skew).ToUnixTimeMilliseconds();
+    DateTimeOffset Now(TimeSpan skew) => _stage.Time.GetUtcNow() + skew;
 
     byte[] Encode(int number, TimeSpan skew = default) =>
         new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Now(skew), 0).Encode().ToArray();

@@ -55,6 +55,7 @@ public sealed class NodeCodecTests
         {
             foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeRequest.Decode(bytes)])
             {
+                var before = GC.GetAllocatedBytesForCurrentThread();
                 try
                 {
                     decode();
@@ -64,19 +65,32 @@ public sealed class NodeCodecTests
                 {
                     refused++;
                 }
+
+                // However large it says that it is.
+                Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, (20 * bytes.Length) + 20_000);
             }
         }
 
         // What is read can be used.
-        static void Use(ClusterMessage message) => DateTimeOffset.FromUnixTimeMilliseconds(message.PublishedAt);
+        static void Use(ClusterMessage message) => message.PublishedAt.ToUnixTimeMilliseconds();
     }
 
     [Fact]
     public void A_message_of_which_the_end_of_the_head_is_missing_cannot_be_read()
     {
-        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], 5, 6).Encode();
+        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], DateTimeOffset.UnixEpoch, 6).Encode();
         for (var length = 0; length < message.Length; length++) Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message[..length]));
         AssertSame(ClusterMessage.Decode(message), ClusterMessage.Decode(message));
+    }
+
+    [Fact]
+    public void What_another_version_has_written_is_refused_with_the_mend()
+    {
+        var message = new ClusterMessage(new(default, MessageType.Text), [], DateTimeOffset.UnixEpoch, 0).Encode().ToArray();
+        var request = new NodeRequest(NodeRequestKind.Close, 1, "node", "id").Encode().ToArray();
+        message[0] = request[0] = 9;
+        foreach (var error in (Exception[])[Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message)), Assert.Throws<InvalidDataException>(() => NodeRequest.Decode(request))])
+            Assert.Contains("in version 9, and this one reads 1: run one version", error.Message, StringComparison.Ordinal);
     }
 
     static byte[] Damage(Random random, byte[] bytes)
@@ -117,7 +131,7 @@ public sealed class NodeCodecTests
             Sender = random.Next(2) == 0 ? null : new(AnyText(random) ?? "", AnyText(random)),
         },
         [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")],
-        random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1),
+        DateTimeOffset.FromUnixTimeMilliseconds(random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1)),
         random.Next(2) == 0 ? 0 : random.NextInt64());
 
     static NodeRequest AnyRequest(Random random) => new((NodeRequestKind)random.Next(1, 8), random.NextInt64(), AnyText(random) ?? "", AnyText(random) ?? "")
@@ -134,6 +148,7 @@ public sealed class NodeCodecTests
         },
         Result = new(random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null, random.Next(2) == 0 ? null : AnyPosition(random)),
         Problem = AnyText(random),
+        IsUnreachable = random.Next(2) == 0,
         Body = AnyBytes(random),
     };
 

@@ -1,0 +1,107 @@
+using Broadcast.Middleware.Tests.Properties;
+
+namespace Broadcast.Middleware.Tests.Backplane;
+
+/// <summary>Watchers of presence and the members of other nodes, which are looked at from time to time.</summary>
+public sealed class WatchTests : IDisposable
+{
+    readonly InMemoryCluster _cluster = new();
+    readonly Stage _here;
+    readonly Stage _there;
+
+    public WatchTests() => (_here, _there) = (new Stage(backplane: _cluster.CreateNode()), new Stage(backplane: _cluster.CreateNode()));
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _here.Dispose();
+        _there.Dispose();
+    }
+
+    [Fact]
+    public async Task Who_was_there_when_a_watch_began_and_leaves_before_the_next_look_is_told_to_leave()
+    {
+        await using var first = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        var looking = first.MoveNextAsync().AsTask();
+        var ann = await ClusterHearer.ConnectAsync(_there);
+        await using var second = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        Assert.True(await second.MoveNextAsync());
+        Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
+        // The other one need not wait for the next look either.
+        Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
+        ann.Go();
+
+        foreach (var watch in (IAsyncEnumerator<PresenceChange>[])[first, second])
+        {
+            var leaving = watch.MoveNextAsync().AsTask();
+            await Eventually.True(() =>
+            {
+                _here.Time.Advance(TimeSpan.FromSeconds(1));
+                return leaving.IsCompleted;
+            });
+            Assert.True(await leaving);
+            Assert.Equal((PresenceChangeKind.Left, ann.Connection.Id), (watch.Current.Kind, watch.Current.Member.ConnectionId));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_watch_that_could_not_begin_leaves_nobody_looking(bool unexpected)
+    {
+        var backplane = new HandBackplane();
+        using var stage = new Stage(backplane: backplane);
+        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Away.");
+        for (var i = 0; i < 10; i++)
+        {
+            await using var watch = stage.Broadcaster.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
+            await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
+        }
+
+        // Each may look once more.
+        await Eventually.True(() => LooksAfterASecond() == 0);
+
+        int LooksAfterASecond()
+        {
+            var before = Volatile.Read(ref backplane.Looks);
+            stage.Time.Advance(TimeSpan.FromSeconds(1));
+            return Volatile.Read(ref backplane.Looks) - before;
+        }
+    }
+
+    /// <summary>Whatever the backplane throws, it is asked again.</summary>
+    [Fact]
+    public async Task A_look_that_fails_is_not_the_last_one()
+    {
+        var backplane = new HandBackplane();
+        using var stage = new Stage(backplane: backplane);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        await using var watch = stage.Broadcaster.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
+        var watching = watch.MoveNextAsync().AsTask();
+        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = new InvalidOperationException("It is a bug.");
+        for (var i = 0; i < 3; i++)
+        {
+            var before = Volatile.Read(ref backplane.Looks);
+            await Eventually.True(() =>
+            {
+                stage.Time.Advance(TimeSpan.FromSeconds(1));
+                return Volatile.Read(ref backplane.Looks) > before;
+            });
+        }
+
+        await end.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
+    }
+
+    [Fact]
+    public async Task What_another_node_says_of_a_member_and_cannot_be_read_is_an_error_that_names_the_mend()
+    {
+        var backplane = new HandBackplane();
+        using var stage = new Stage(backplane: backplane);
+        backplane.SetMember("g", "somebody", default);
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => stage.Broadcaster.Presence.GetMembersAsync("g", Token).AsTask());
+        Assert.Contains("version", error.Message, StringComparison.Ordinal);
+    }
+}
