@@ -158,6 +158,35 @@ public sealed class RepairTests : FaultTest
         Assert.NotEqual(1, published);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(",protocol=resp2")]
+    public async Task A_connection_that_swallows_everything_is_given_up_before_the_node_counts_as_dead(string more)
+    {
+        var line = Line();
+        void Usual(RedisBackplaneOptions options) => (options.NodeTimeout, options.CheckInterval) = (TimeSpan.FromSeconds(12), TimeSpan.FromSeconds(2));
+        var (away, there) = (await NodeAsync(line.Configuration + more, Usual), await NodeAsync());
+        foreach (var node in new[] { away, there }) await node.SubscribeAsync(Group);
+        away.Backplane.SetMember(Group, "m", default);
+        await EventuallyAsync(async () => await there.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there.");
+        await there.PublishAsync(Group, "0");
+        await away.HeardAsync(Group, 1);
+        line.Swallow();
+        for (var i = 1; i <= 50; i++) await there.PublishAsync(Group, $"{i}");
+        // Of the member nothing is forgotten meanwhile, so it never took longer than the node counts as alive.
+        var members = 1L;
+        await EventuallyAsync(
+            async () =>
+            {
+                members = Math.Min(members, await there.Backplane.CountMembersAsync(Group, Token));
+                return away.Heard(Group).Length == 51;
+            },
+            "Everything is heard.");
+        Assert.Equal(there.Heard(Group), away.Heard(Group));
+        Assert.Equal((1, 0), (members, away.Losses(Group)));
+        await away.PublishAsync(Group, "51");
+    }
+
     [Fact]
     public async Task A_quiet_group_keeps_its_epoch_as_long_as_somebody_listens()
     {
