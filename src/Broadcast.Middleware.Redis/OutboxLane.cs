@@ -9,8 +9,16 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
 
     readonly Queue<OutboxEntry> _waiting = new();
     readonly Lock _gate = new();
+    volatile string? _problem;
     bool _sending;
     bool _ended;
+
+    /// <summary>Why the batch that is under way has not been taken yet.</summary>
+    public string? Problem
+    {
+        get => _problem;
+        set => _problem = value;
+    }
 
     public bool TryAdd(OutboxEntry entry)
     {
@@ -31,7 +39,7 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
 
     async Task SendAsync()
     {
-        while (Take() is { } batch) await outbox.SendAsync(group, batch);
+        while (Take() is { } batch) await outbox.SendAsync(group, this, batch);
     }
 
     List<OutboxEntry>? Take()

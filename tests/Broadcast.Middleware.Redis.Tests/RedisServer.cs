@@ -42,10 +42,10 @@ sealed class RedisServer : IAsyncDisposable
     }
 
     /// <summary>On the same port, with nothing in it.</summary>
-    public async Task StartAgainAsync()
+    public async Task StartAgainAsync(params string[] more)
     {
         string[] plain = ["--port", $"{Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _directory, "--daemonize", "no"];
-        var start = new ProcessStartInfo(Program, [.. plain, .. _arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(Program, [.. plain, .. _arguments, .. more]) { RedirectStandardOutput = true, RedirectStandardError = true };
         _process = Process.Start(start)!;
         var ready = new TaskCompletionSource();
         var said = new List<string>();
