@@ -18,6 +18,9 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
 
     public long Bytes => _budget.Taken;
 
+    /// <summary>For tests: how many wait for a batch, whether or not anybody waits for them.</summary>
+    internal int Count => _lanes.Values.Sum(static lane => lane.Count);
+
     public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();

@@ -10,6 +10,7 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
     readonly Queue<OutboxEntry> _waiting = new();
     readonly Lock _gate = new();
     volatile string? _problem;
+    int _sweepAt = MaxBatchMessages;
     bool _sending;
     bool _ended;
 
@@ -20,11 +21,31 @@ sealed class OutboxLane(Outbox outbox, string group) : IThreadPoolWorkItem
         set => _problem = value;
     }
 
+    /// <summary>For tests.</summary>
+    internal int Count
+    {
+        get
+        {
+            lock (_gate) return _waiting.Count;
+        }
+    }
+
     public bool TryAdd(OutboxEntry entry)
     {
         lock (_gate)
         {
             if (_ended) return false;
+            // Those whose publishers have given up take no room; else they might pile up behind a batch that waits for long.
+            if (_waiting.Count >= _sweepAt)
+            {
+                for (var count = _waiting.Count; count > 0; count--)
+                {
+                    if (_waiting.Dequeue() is { IsDone: false } other) _waiting.Enqueue(other);
+                }
+
+                _sweepAt = Math.Max(MaxBatchMessages, 2 * _waiting.Count);
+            }
+
             _waiting.Enqueue(entry);
             if (_sending) return true;
             _sending = true;

@@ -201,6 +201,26 @@ public sealed class RepairTests : FaultTest
     }
 
     [Fact]
+    public async Task What_has_become_too_old_is_trimmed_some_at_a_time_and_not_handed_out()
+    {
+        var options = new GroupOptions { HistoryMessages = 100 };
+        var node = await NodeAsync(configure: options => (options.RepairMessages, options.RepairBytes) = (10_000_000, 1 << 30));
+        for (var i = 0; i < 1000; i++) await node.PublishAsync(Group, $"{i}", options);
+        await using var connection = await Redis.ConnectAsync();
+        var stream = new Keys("test", "", 0, []).Of(Group).Stream;
+        Assert.Equal(1000, await connection.GetDatabase().StreamLengthAsync(stream));
+        var small = await NodeAsync(configure: options => options.RepairMessages = 10);
+        long[] lengths = [1000 + 1 - 256, 1000 + 2 - 512, 1000 + 3 - 768, 100, 100];
+        foreach (var length in lengths)
+        {
+            await small.PublishAsync(Group, "more", options);
+            Assert.Equal(length, await connection.GetDatabase().StreamLengthAsync(stream));
+            Assert.Equal(100, (await small.SubscribeAsync(Group, options)).History.Count);
+            small.Unsubscribe(Group);
+        }
+    }
+
+    [Fact]
     public async Task A_healthy_node_never_has_to_catch_up()
     {
         var node = await NodeAsync();
