@@ -54,7 +54,7 @@ sealed class RedisLink(
             try
             {
                 var multiplexer = await WithinAsync(_multiplexer.Task, deadline, end);
-                return await WithinAsync(act(multiplexer), deadline, end);
+                return await WithinAsync(Observed(act(multiplexer)), deadline, end);
             }
             catch (Exception exception)
             {
@@ -96,10 +96,16 @@ sealed class RedisLink(
     async Task<T> WithinAsync<T>(Task<T> task, long deadline, CancellationToken cancellationToken)
     {
         if (task.IsCompleted) return await task;
-        // Somebody has to look at what it ends with when nobody waits any more.
-        _ = task.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         var left = Left(deadline);
         return await task.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, time, cancellationToken);
+    }
+
+    /// <summary>Somebody has to look at what it ends with when nobody waits any more.</summary>
+    static Task<T> Observed<T>(Task<T> task)
+    {
+        if (!task.IsCompleted)
+            _ = task.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return task;
     }
 
     static bool IsFinal(Exception exception) => exception is RedisServerException && exception.Message.StartsWith(Scripts.Superseded, StringComparison.Ordinal);
