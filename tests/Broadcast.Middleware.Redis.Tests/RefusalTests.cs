@@ -12,7 +12,7 @@ public sealed class RefusalTests : FaultTest
     [Theory]
     [InlineData("OOM", "needs more memory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")]
     [InlineData("READONLY", "is a replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")]
-    [InlineData("MISCONF", "see its log", "CONFIG SET dir DIRECTORY;BGSAVE", "CONFIG SET stop-writes-on-bgsave-error no")]
+    [InlineData("MISCONF", "see its log", "CONFIG SET dir DIRECTORY", "CONFIG SET stop-writes-on-bgsave-error no")]
     [InlineData("WRONGTYPE", "choose another", "DEL test::{g:/a}:h;SET test::{g:/a}:h x", "DEL test::{g:/a}:h")]
     [InlineData("WRONGTYPE", "choose another", "DEL test::{g:/a}:i;SET test::{g:/a}:i x", "DEL test::{g:/a}:i")]
     [InlineData("NOPERM", "needs scripts", "ACL SETUSER limited -evalsha -eval", "ACL SETUSER limited +evalsha +eval")]
@@ -87,10 +87,17 @@ public sealed class RefusalTests : FaultTest
     public async Task Whom_Redis_does_not_let_in_is_told_so()
     {
         await Redis.StartAgainAsync("--requirepass", "right");
-        var node = await NodeAsync($"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(8));
-        var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, "").AsTask());
-        Assert.Contains("password", error.Message, StringComparison.Ordinal);
-        Assert.DoesNotContain("wrong", error.Message, StringComparison.Ordinal);
+        var node = await NodeAsync($"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        // It is not known as long as the first connection is still being tried.
+        await EventuallyAsync(
+            async () =>
+            {
+                var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, "").AsTask());
+                Assert.DoesNotContain("wrong", error.Message, StringComparison.Ordinal);
+                return error.Message.Contains("see to the user and the password", StringComparison.Ordinal);
+            },
+            "It is told so.",
+            Patience * 2);
     }
 
     static async Task RunAsync(ConnectionMultiplexer connection, string commands)
