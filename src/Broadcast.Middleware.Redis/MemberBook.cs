@@ -10,6 +10,7 @@ namespace Broadcast.Middleware;
 sealed class MemberBook(RedisLink link, RedisBackplaneOptions options, TimeProvider time, RedisLog log)
 {
     const int WritesAtOnce = 256;
+    static readonly TimeSpan Pause = TimeSpan.FromSeconds(1);
 
     /// <summary>What a dead node leaves in groups that nobody looks at goes away after this; what is alive is written again in half of it.</summary>
     static readonly TimeSpan Keep = TimeSpan.FromHours(1);
@@ -77,7 +78,12 @@ sealed class MemberBook(RedisLink link, RedisBackplaneOptions options, TimeProvi
                 if (due > TimeSpan.Zero) await _work.WaitAsync(due, ending);
                 if (renewed == 0 || _writeAll || time.GetElapsedTime(renewed) >= _renewEvery)
                 {
-                    if (!await RenewAsync(isFirst: renewed == 0, ending)) continue;
+                    if (!await RenewAsync(isFirst: renewed == 0, ending))
+                    {
+                        await Task.Delay(Pause, time, ending);
+                        continue;
+                    }
+
                     renewed = time.GetTimestamp();
                 }
 
@@ -100,6 +106,7 @@ sealed class MemberBook(RedisLink link, RedisBackplaneOptions options, TimeProvi
             catch (Exception exception)
             {
                 log.Unexpected(exception);
+                await Task.WhenAny(Task.Delay(Pause, time, ending));
             }
         }
     }
@@ -134,7 +141,7 @@ sealed class MemberBook(RedisLink link, RedisBackplaneOptions options, TimeProvi
         }
     }
 
-    /// <summary>Returns false if Redis could not be asked; then it has paused.</summary>
+    /// <summary>Returns false if Redis could not be asked.</summary>
     async Task<bool> RenewAsync(bool isFirst, CancellationToken ending)
     {
         try

@@ -18,6 +18,9 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
 
     public long Bytes => _budget.Taken;
 
+    /// <summary>For tests: how many wait for a batch, whether or not anybody waits for them.</summary>
+    internal int Count => _lanes.Values.Sum(static lane => lane.Count);
+
     public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -63,16 +66,15 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
     public void Remove(string group, OutboxLane lane) => _lanes.TryRemove(new KeyValuePair<string, OutboxLane>(group, lane));
 
     /// <summary>Sends one batch, until Redis has it or all who published it have given up.</summary>
-    public async Task SendAsync(string group, List<OutboxEntry> batch)
+    public async Task SendAsync(string group, OutboxLane lane, List<OutboxEntry> batch)
     {
         try
         {
             var (body, bytes, history, latest) = Gather(batch);
             var deadline = latest + (long)(options.PublishTimeout.TotalSeconds * time.TimestampFrequency);
+            // What their publishers are told has failed is not to be sent now.
+            if (time.GetTimestamp() >= deadline) throw lane.TimeIsUp();
             var names = (await link.KeysAsync(deadline)).Of(group);
-            var keep = history is not { HistoryMessages: > 0 } || history.HistoryAge == Timeout.InfiniteTimeSpan || history.HistoryAge < options.RepairAge
-                ? options.RepairAge : history.HistoryAge;
-            var forever = history is { HistoryMessages: > 0 } && history.HistoryAge == Timeout.InfiniteTimeSpan;
             // Of one node, later batches have higher numbers: one that was given up and arrives late is recognized.
             var number = Interlocked.Increment(ref _number);
             var answer = await link.RunAsync(
@@ -82,10 +84,12 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
                     Epoch.New(), names.Wire, node, number, batch.Count, bytes, body,
                     options.RepairMessages, options.RepairBytes, Milliseconds(options.RepairAge),
                     history?.HistoryMessages ?? 0, history?.HistoryBytes ?? 0, history is null || history.HistoryAge == Timeout.InfiniteTimeSpan ? "1000000000000000" : Milliseconds(history.HistoryAge),
-                    forever ? "0" : Milliseconds(keep), _keepTaken,
+                    Milliseconds(KeepFor(history, options)), _keepTaken,
                 ],
                 deadline,
-                once: options.WhenUnreachable == WhenUnreachable.Fail);
+                once: options.WhenUnreachable == WhenUnreachable.Fail,
+                failed: problem => lane.Problem = problem);
+            lane.Problem = null;
             var epoch = Epoch.Read((string)answer[0]!);
             var first = (long)answer[1] - batch.Count + 1;
             metrics.Published(batch.Count);
@@ -116,5 +120,14 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
         return (body, bytes, history, latest);
     }
 
-    public static string Milliseconds(TimeSpan time) => ((long)time.TotalMilliseconds).ToString(CultureInfo.InvariantCulture);
+    /// <summary>How long a group's stream is kept after its last message; null for ever.</summary>
+    public static TimeSpan? KeepFor(GroupOptions? history, RedisBackplaneOptions options)
+    {
+        if (history is not { HistoryMessages: > 0 }) return options.RepairAge;
+        if (history.HistoryAge == Timeout.InfiniteTimeSpan) return null;
+        return history.HistoryAge > options.RepairAge ? history.HistoryAge : options.RepairAge;
+    }
+
+    /// <summary>0 for ever.</summary>
+    public static string Milliseconds(TimeSpan? time) => ((long)(time?.TotalMilliseconds ?? 0)).ToString(CultureInfo.InvariantCulture);
 }

@@ -13,14 +13,43 @@ sealed class OutboxLane(Outbox outbox, string group, TimeSpan timeout, TimeProvi
     // One for all that wait: one each was a fifth of what a publish costs under load (benchmarks/Broadcast.Redis.Benchmarks, publishes).
     ITimer? _timer;
     List<OutboxEntry> _underWay = [];
+    volatile string? _problem;
+    int _sweepAt = MaxBatchMessages;
     bool _sending;
     bool _ended;
+
+    /// <summary>Why the batch that is under way has not been taken yet.</summary>
+    public string? Problem
+    {
+        get => _problem;
+        set => _problem = value;
+    }
+
+    /// <summary>For tests.</summary>
+    internal int Count
+    {
+        get
+        {
+            lock (_gate) return _waiting.Count;
+        }
+    }
 
     public bool TryAdd(OutboxEntry entry)
     {
         lock (_gate)
         {
             if (_ended) return false;
+            // Those whose publishers have given up take no room; else they might pile up behind a batch that waits for long.
+            if (_waiting.Count >= _sweepAt)
+            {
+                for (var count = _waiting.Count; count > 0; count--)
+                {
+                    if (_waiting.Dequeue() is { IsDone: false } other) _waiting.Enqueue(other);
+                }
+
+                _sweepAt = Math.Max(MaxBatchMessages, 2 * _waiting.Count);
+            }
+
             _waiting.Enqueue(entry);
             if (_sending) return true;
             _sending = true;
@@ -32,11 +61,15 @@ sealed class OutboxLane(Outbox outbox, string group, TimeSpan timeout, TimeProvi
         return true;
     }
 
+    public BackplaneException TimeIsUp() => new(
+        $"Redis has not taken the message within {nameof(RedisBackplaneOptions.PublishTimeout)}, {timeout}. {Problem ?? "It is slow, or cannot be reached."} " +
+        "The message may still be published.");
+
     void IThreadPoolWorkItem.Execute() => _ = SendAsync();
 
     async Task SendAsync()
     {
-        while (Take() is { } batch) await outbox.SendAsync(group, batch);
+        while (Take() is { } batch) await outbox.SendAsync(group, this, batch);
     }
 
     List<OutboxEntry>? Take()
@@ -75,8 +108,7 @@ sealed class OutboxLane(Outbox outbox, string group, TimeSpan timeout, TimeProvi
                 left = timeout - time.GetElapsedTime(entry.At);
                 // They stand as they came.
                 if (left > TimeSpan.Zero) break;
-                entry.Fail(new BackplaneException(
-                    $"Redis has not taken the message within {nameof(RedisBackplaneOptions.PublishTimeout)}, {timeout}: it is slow, or cannot be reached. The message may still be published."));
+                entry.Fail(TimeIsUp());
                 left = timeout;
             }
 

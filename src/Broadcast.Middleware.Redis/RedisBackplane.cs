@@ -38,6 +38,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <summary>For the health check.</summary>
     public RedisLink Link => _link;
 
+    /// <summary>For tests.</summary>
+    internal Outbox Outbox => _outbox;
+
     public void Start(IBackplaneReceiver receiver)
     {
         ArgumentNullException.ThrowIfNull(receiver);

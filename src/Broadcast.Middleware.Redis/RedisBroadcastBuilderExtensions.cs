@@ -93,11 +93,14 @@ public static class RedisBroadcastBuilderExtensions
 
     static async Task<IConnectionMultiplexer> ConnectAsync(RedisBackplaneOptions options, ILoggerFactory loggers)
     {
-        var configuration = ConfigurationOptions.Parse(options.Configuration!);
+        // A connection through which nothing comes any more, and of which nobody says that it is broken, is given up after four timeouts, before this node
+        // counts as dead. Whatever is asked bears being asked again. What the app has written comes later, and counts.
+        var configuration = ConfigurationOptions.Parse($"syncTimeout=1500,keepAlive=4,{options.Configuration}");
+        configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
         // The app starts without Redis, and what has to wait for it waits here, in an order of its own.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
-        configuration.ReconnectRetryPolicy = new ExponentialRetry(250, 5000);
+        configuration.ReconnectRetryPolicy = new ReconnectPause();
         configuration.LoggerFactory ??= loggers;
         return await ConnectionMultiplexer.ConnectAsync(configuration);
     }

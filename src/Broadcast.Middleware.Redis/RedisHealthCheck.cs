@@ -10,8 +10,10 @@ sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
         try
         {
             var link = backplane.Link;
+            var timeout = context.Registration.Timeout;
             var took = await link.UntilAsync(
-                multiplexer => multiplexer.GetDatabase().PingAsync(), link.DeadlineAfter(context.Registration.Timeout), once: true, cancellationToken);
+                multiplexer => multiplexer.GetDatabase().PingAsync(), link.DeadlineAfter(timeout == Timeout.InfiniteTimeSpan ? TimeSpan.FromSeconds(5) : timeout), once: true,
+                cancellationToken: cancellationToken);
             return HealthCheckResult.Healthy(data: new Dictionary<string, object> { ["roundTrip"] = took });
         }
         catch (BackplaneException exception)

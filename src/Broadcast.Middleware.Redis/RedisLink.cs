@@ -26,37 +26,50 @@ sealed class RedisLink(
     public long DeadlineAfter(TimeSpan timeout) => time.GetTimestamp() + (long)(timeout.TotalSeconds * time.TimestampFrequency);
 
     /// <summary>The names of keys depend on the connection.</summary>
-    public Task<Keys> KeysAsync(long deadline, CancellationToken cancellationToken = default) => UntilAsync(_ => _keys.Task, deadline, once: true, cancellationToken);
+    public Task<Keys> KeysAsync(long deadline, CancellationToken cancellationToken = default) => UntilAsync(_ => _keys.Task, deadline, once: true, cancellationToken: cancellationToken);
 
-    /// <summary>Runs a script, again and again until it has been or the time is up. Whatever is asked must bear being done twice.</summary>
+    /// <summary>
+    /// Runs a script, again and again until it has been or the time is up. Whatever is asked must bear being done twice. <paramref name="failed"/> is told
+    /// why it is tried again.
+    /// </summary>
     /// <exception cref="BackplaneException">The time is up, or <paramref name="once"/> and it has failed.</exception>
-    public Task<RedisResult> RunAsync(string script, RedisKey[] keys, RedisValue[] values, long deadline, bool once = false, CancellationToken cancellationToken = default) =>
-        UntilAsync(multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values), deadline, once, cancellationToken);
+    public Task<RedisResult> RunAsync(
+        string script, RedisKey[] keys, RedisValue[] values, long deadline, bool once = false, Action<string>? failed = null, CancellationToken cancellationToken = default) =>
+        UntilAsync(multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values), deadline, once, failed, cancellationToken);
 
     /// <summary>Does anything, again and again until it has succeeded or the time is up.</summary>
-    public async Task<T> UntilAsync<T>(Func<IConnectionMultiplexer, Task<T>> act, long deadline, bool once = false, CancellationToken cancellationToken = default)
+    public async Task<T> UntilAsync<T>(
+        Func<IConnectionMultiplexer, Task<T>> act, long deadline, bool once = false, Action<string>? failed = null, CancellationToken cancellationToken = default)
     {
+        // Who waits when the node ends is told so, whatever Redis does.
+        using var either = cancellationToken.CanBeCanceled ? CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, Ending) : null;
+        var end = either?.Token ?? Ending;
         var pause = FirstPause;
         Exception? last = null;
         while (true)
         {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (end.IsCancellationRequested) throw new BackplaneException("The broadcast has ended on this node.", last);
             var restored = Volatile.Read(ref _restored).Task;
             try
             {
-                var multiplexer = await WithinAsync(_multiplexer.Task, deadline, cancellationToken);
-                return await WithinAsync(act(multiplexer), deadline, cancellationToken);
+                var multiplexer = await WithinAsync(_multiplexer.Task, deadline, end);
+                return await WithinAsync(Observed(act(multiplexer)), deadline, end);
             }
-            catch (Exception exception) when (exception is RedisException or TimeoutException or ObjectDisposedException)
+            catch (Exception exception)
             {
+                if (end.IsCancellationRequested) continue;
                 // What the last attempt was waiting for says less than why the ones before it failed.
                 if (exception is not TimeoutException || last is null) last = exception;
                 var left = Left(deadline);
-                if (once || left <= TimeSpan.Zero || _ending.IsCancellationRequested || IsFinal(exception)) throw new BackplaneException(Describe(last), last);
+                if (once || left <= TimeSpan.Zero || IsFinal(exception)) throw new BackplaneException(RedisProblem.Describe(last), last);
+                failed?.Invoke(RedisProblem.Describe(last));
                 log.Retrying(exception.Message);
                 // With jitter, so that nodes that lost it together do not come back together.
                 var wait = pause * (0.5 + Random.Shared.NextDouble());
-                await Task.WhenAny(restored, Task.Delay(wait < left ? wait : left, time, cancellationToken));
-                cancellationToken.ThrowIfCancellationRequested();
+                await Task.WhenAny(restored, Task.Delay(wait < left ? wait : left, time, end));
+                // Nothing is begun for which there is no time left to hear of it.
+                if (wait >= left && !restored.IsCompleted && !end.IsCancellationRequested) throw new BackplaneException(RedisProblem.Describe(last), last);
                 if (pause < LongestPause) pause *= 2;
             }
         }
@@ -68,10 +81,14 @@ sealed class RedisLink(
         await _ending.CancelAsync();
         // A connection that is being made, which can take long, is closed by whoever makes it.
         if (_multiplexer.TrySetException(new ObjectDisposedException(nameof(RedisLink)))) _ = _multiplexer.Task.Exception;
-        if (_multiplexer.Task is not { IsCompletedSuccessfully: true } made) return;
-        made.Result.ConnectionRestored -= OnRestored;
-        made.Result.ConnectionFailed -= OnFailed;
-        if (owned) await made.Result.DisposeAsync();
+        if (_multiplexer.Task is { IsCompletedSuccessfully: true } made) await LeaveAsync(made.Result);
+    }
+
+    async Task LeaveAsync(IConnectionMultiplexer multiplexer)
+    {
+        multiplexer.ConnectionRestored -= OnRestored;
+        multiplexer.ConnectionFailed -= OnFailed;
+        if (owned) await multiplexer.DisposeAsync();
     }
 
     TimeSpan Left(long deadline) => time.GetElapsedTime(time.GetTimestamp(), deadline);
@@ -79,20 +96,19 @@ sealed class RedisLink(
     async Task<T> WithinAsync<T>(Task<T> task, long deadline, CancellationToken cancellationToken)
     {
         if (task.IsCompleted) return await task;
-        // Somebody has to look at what it ends with when nobody waits any more.
-        _ = task.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         var left = Left(deadline);
         return await task.WaitAsync(left > TimeSpan.Zero ? left : TimeSpan.Zero, time, cancellationToken);
     }
 
-    static bool IsFinal(Exception exception) => exception is RedisServerException && exception.Message.StartsWith(Scripts.Superseded, StringComparison.Ordinal);
-
-    static string Describe(Exception exception) => exception switch
+    /// <summary>Somebody has to look at what it ends with when nobody waits any more.</summary>
+    static Task<T> Observed<T>(Task<T> task)
     {
-        RedisServerException => $"Redis refused: {exception.Message}",
-        RedisConnectionException => "Redis cannot be reached: see to it that it runs, and that this node can connect to it.",
-        _ => "Redis has not answered in time.",
-    };
+        if (!task.IsCompleted)
+            _ = task.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        return task;
+    }
+
+    static bool IsFinal(Exception exception) => exception is RedisServerException && exception.Message.StartsWith(Scripts.Superseded, StringComparison.Ordinal);
 
     async Task ConnectAsync()
     {
@@ -103,14 +119,14 @@ sealed class RedisLink(
             {
                 var multiplexer = await connect(_ending.Token);
                 _keys.SetResult(name(multiplexer));
+                multiplexer.ConnectionRestored += OnRestored;
+                multiplexer.ConnectionFailed += OnFailed;
                 if (!_multiplexer.TrySetResult(multiplexer))
                 {
-                    if (owned) await multiplexer.DisposeAsync();
+                    await LeaveAsync(multiplexer);
                     return;
                 }
 
-                multiplexer.ConnectionRestored += OnRestored;
-                multiplexer.ConnectionFailed += OnFailed;
                 if (multiplexer.IsConnected) Announce();
                 else log.NotConnected("It does not answer.");
                 return;

@@ -18,6 +18,9 @@ static class Scripts
           if tonumber(number) == tonumber(ARGV[4]) then return {epoch, last} end
           if tonumber(number) > tonumber(ARGV[4]) then return redis.error_reply('SUPERSEDED by a later batch') end
         end
+        -- Where a key is not ours, the script has to end before it writes.
+        redis.call('XLEN', KEYS[2])
+        redis.call('LLEN', KEYS[3])
         local state = redis.call('HMGET', KEYS[1], 'e', 'g', 'b')
         local epoch, before, bytes = state[1], state[2], tonumber(state[3])
         if not epoch then
@@ -40,7 +43,8 @@ static class Scripts
           return newer < tonumber(ARGV[i]) and size < tonumber(ARGV[i + 1]) and age <= tonumber(ARGV[i + 2])
         end
         local trimmed
-        while true do
+        -- Not all at once where much has become too old: everybody else waits meanwhile.
+        for _ = 1, 256 do
           local o, b, t = string.match(redis.call('LINDEX', KEYS[3], 0), '^(%d+) (%d+) (%d+)$')
           local newer, size, age = offset - o, bytes - b, now - t
           if newer == 0 or within(newer, size, age, 8) or within(newer, size, age, 11) then break end
@@ -75,15 +79,6 @@ static class Scripts
         if ARGV[3] ~= '0' then batches = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[3]) end
         local clock = redis.call('TIME')
         return {state[1], state[2], state[3], {string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000)), batches}}
-        """;
-
-    /// <summary>
-    /// KEYS: state. ARGV: milliseconds to keep it (0 for ever). Answers epoch, last offset, tag, or nothing. A group with subscribers keeps its epoch,
-    /// however quiet it is.
-    /// </summary>
-    public const string Check = """
-        if ARGV[1] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1] + 60000) end
-        return redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
         """;
 
     /// <summary>KEYS: state, stream. ARGV: epoch, offset, count. Answers the time and batches up to the offset, the newest first; nothing in another epoch.</summary>

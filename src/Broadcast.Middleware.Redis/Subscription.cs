@@ -8,7 +8,7 @@ namespace Broadcast.Middleware;
 /// passes over what was handed out already, and reads from the stream what is missing.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "The source of its end has neither a timer nor a handle.")]
-sealed class Subscription(string group, string keep, Subscriptions owner, RedisLink link, IBackplaneReceiver receiver, RedisMetrics metrics, RedisLog log)
+sealed class Subscription(string group, TimeSpan? keep, Subscriptions owner, RedisLink link, IBackplaneReceiver receiver, RedisMetrics metrics, RedisLog log)
     : IThreadPoolWorkItem
 {
     /// <summary>More is dropped, and read from the stream when its turn comes: it bounds what a slow receiver costs.</summary>
@@ -17,6 +17,9 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
 
     /// <summary>After so many checks in a row that found something missing, with nothing heard in between, nothing comes through the channel any more.</summary>
     const int DeafAfter = 3;
+    // As in the scripts.
+    static readonly TimeSpan StateOutlives = TimeSpan.FromMinutes(1);
+    static readonly RedisValue[] StateFields = ["e", "o", "g"];
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     readonly Queue<Batch> _inbox = new();
@@ -45,14 +48,12 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
     /// <summary>Nothing will be handed out any more.</summary>
     public Task Ended => _ended.Task;
 
-    public string Keep => keep;
-
     public async Task<BackplaneSubscription> StartAsync(GroupOptions? history, long deadline, CancellationToken cancellationToken)
     {
         _keys = (await link.KeysAsync(deadline, cancellationToken)).Of(group);
         await ListenAsync(deadline, cancellationToken);
         // The server hears for us before it is asked where the group is: what is published later comes, or is noticed to be missing.
-        var answer = await link.RunAsync(Scripts.Attach, [_keys.State, _keys.Stream, _keys.Index], [Epoch.New(), keep, History.BatchesAtFirst(history)], deadline, cancellationToken: cancellationToken);
+        var answer = await link.RunAsync(Scripts.Attach, [_keys.State, _keys.Stream, _keys.Index], [Epoch.New(), Outbox.Milliseconds(keep), History.BatchesAtFirst(history)], deadline, cancellationToken: cancellationToken);
         var (epoch, offset) = ((string)answer[0]!, (long)answer[1]);
         var kept = await History.ReadAsync(link, _keys, epoch, offset, answer[3], history, deadline, cancellationToken);
         lock (_gate)
@@ -94,8 +95,16 @@ sealed class Subscription(string group, string keep, Subscriptions owner, RedisL
             (offset, tag) = (_offset, _tag);
         }
 
-        var answer = await link.RunAsync(Scripts.Check, [_keys.State], [keep], link.DeadlineAfter(timeout), once: true);
-        var (epoch, last) = ((string?)answer[0] ?? "", answer[1].IsNull ? 0 : (long)answer[1]);
+        // No script: these are what Redis is asked most. A group with subscribers keeps its epoch, however quiet it is.
+        var answer = await link.UntilAsync(
+            multiplexer =>
+            {
+                var database = multiplexer.GetDatabase();
+                if (keep is { } time) _ = database.KeyExpireAsync(_keys.State, time + StateOutlives, CommandFlags.FireAndForget);
+                return database.HashGetAsync(_keys.State, StateFields);
+            },
+            link.DeadlineAfter(timeout), once: true);
+        var (epoch, last) = ((string?)answer[0] ?? "", (long)answer[1]);
         bool deaf;
         lock (_gate)
         {

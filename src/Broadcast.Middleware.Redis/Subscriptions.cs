@@ -6,8 +6,14 @@ namespace Broadcast.Middleware;
 sealed class Subscriptions(RedisLink link, RedisBackplaneOptions options, IBackplaneReceiver receiver, TimeProvider time, RedisMetrics metrics, RedisLog log)
 {
     const int ChecksAtOnce = 256;
-    static readonly TimeSpan Hurry = TimeSpan.FromMilliseconds(200);
     const int Hurries = 10;
+
+    /// <summary>A node of many groups hurries less: Redis has to bear that all nodes have come back at once.</summary>
+    const int GroupsPerHurry = 1000;
+    static readonly TimeSpan Hurry = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>All groups wait for one that is asked about.</summary>
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     readonly ConcurrentDictionary<string, Subscription> _groups = new(StringComparer.Ordinal);
 
@@ -15,14 +21,10 @@ sealed class Subscriptions(RedisLink link, RedisBackplaneOptions options, IBackp
     readonly ConcurrentDictionary<string, Task> _ending = new(StringComparer.Ordinal);
     readonly Signal _soon = new(time);
 
-    public int Count => _groups.Count;
-
     public async Task<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        var forever = history is { HistoryMessages: > 0 } && history.HistoryAge == Timeout.InfiniteTimeSpan;
-        var age = history is { HistoryMessages: > 0 } && history.HistoryAge > options.RepairAge ? history.HistoryAge : options.RepairAge;
-        var subscription = new Subscription(group, forever ? "0" : Outbox.Milliseconds(age), this, link, receiver, metrics, log);
+        var subscription = new Subscription(group, Outbox.KeepFor(history, options), this, link, receiver, metrics, log);
         if (!_groups.TryAdd(group, subscription)) throw new InvalidOperationException("This node has subscribed to the group already.");
         try
         {
@@ -64,7 +66,8 @@ sealed class Subscriptions(RedisLink link, RedisBackplaneOptions options, IBackp
         {
             try
             {
-                var soon = await _soon.WaitAsync(hurries > 0 && options.CheckInterval > Hurry ? Hurry : options.CheckInterval, ending);
+                var hurry = Hurry * (1 + _groups.Count / GroupsPerHurry);
+                var soon = await _soon.WaitAsync(hurries > 0 && options.CheckInterval > hurry ? hurry : options.CheckInterval, ending);
                 hurries = soon ? Hurries : Math.Max(hurries - 1, 0);
                 if (!link.IsConnected) continue;
                 foreach (var some in _groups.Values.Chunk(ChecksAtOnce)) await Task.WhenAll(some.Select(CheckAsync));
@@ -89,7 +92,7 @@ sealed class Subscriptions(RedisLink link, RedisBackplaneOptions options, IBackp
     {
         try
         {
-            await subscription.CheckAsync(options.PublishTimeout);
+            await subscription.CheckAsync(options.PublishTimeout < Patience ? options.PublishTimeout : Patience);
         }
         catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
         {

@@ -50,10 +50,18 @@ public sealed class IsolationTests(SharedRedis redis) : IAsyncDisposable
         await node.SubscribeAsync("/a", new() { HistoryMessages = 10 });
         await node.PublishAsync("/a", "1", new() { HistoryMessages = 10 });
         node.Backplane.SetMember("/a", "m", default);
+        node.Backplane.SetMember("/member", "m", default);
+        // A group that is subscribed to only, one that is published to only, and one that has been lost.
+        await node.SubscribeAsync("/quiet");
+        await node.PublishAsync("/unheard", "1");
+        await node.SubscribeAsync("/lost");
+        await node.PublishAsync("/lost", "1");
         await using var connection = await redis.Server.ConnectAsync();
         var database = connection.GetDatabase(5);
+        await database.HashSetAsync(new Keys(_run, "", 5, []).Of("/lost").State, "o", 0);
+        await Listener.EventuallyAsync(() => new(node.Losses("/lost") == 1), TimeSpan.FromSeconds(20), "It is lost.");
         string[] keys = [];
-        await Listener.EventuallyAsync(async () => (keys = await KeysAsync()).Length == 7, TimeSpan.FromSeconds(20), "The keys are there.");
+        await Listener.EventuallyAsync(async () => (keys = await KeysAsync()).Length == 7 + 2 + 1 + 4 + 2, TimeSpan.FromSeconds(20), "The keys are there.");
         foreach (var key in keys)
         {
             Assert.StartsWith($"{_run}::", key, StringComparison.Ordinal);

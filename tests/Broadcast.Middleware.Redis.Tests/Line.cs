@@ -3,7 +3,7 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Redis.Tests;
 
-/// <summary>A port that leads to Redis. It can be cut, so that whoever is connected is reset; closed, so that nobody can connect; and made deaf to what Redis says.</summary>
+/// <summary>A port that leads to Redis. It can be cut, so that whoever is connected is reset; closed, so that nobody can connect; and made to swallow what is said.</summary>
 sealed class Line : IAsyncDisposable
 {
     readonly List<Socket> _sockets = [];
@@ -11,6 +11,8 @@ sealed class Line : IAsyncDisposable
     readonly int _to;
     Socket? _listener;
     volatile bool _dropsAnswers;
+    volatile int _connections;
+    volatile int _swallowed;
 
     public Line(int to)
     {
@@ -64,6 +66,9 @@ sealed class Line : IAsyncDisposable
     /// <summary>What Redis says is not heard any more, until the line is cut.</summary>
     public void DropAnswers() => _dropsAnswers = true;
 
+    /// <summary>Nothing comes through any more on the connections that there are, in either direction, and nobody is told. New ones work.</summary>
+    public void Swallow() => _swallowed = _connections;
+
     public ValueTask DisposeAsync()
     {
         Close();
@@ -90,8 +95,9 @@ sealed class Line : IAsyncDisposable
 
                 client.NoDelay = server.NoDelay = true;
                 lock (_gate) _sockets.AddRange([client, server]);
-                _ = PumpAsync(client, server, isAnswers: false);
-                _ = PumpAsync(server, client, isAnswers: true);
+                var number = ++_connections;
+                _ = PumpAsync(client, server, number, isAnswers: false);
+                _ = PumpAsync(server, client, number, isAnswers: true);
             }
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
@@ -100,7 +106,7 @@ sealed class Line : IAsyncDisposable
         }
     }
 
-    async Task PumpAsync(Socket from, Socket to, bool isAnswers)
+    async Task PumpAsync(Socket from, Socket to, int number, bool isAnswers)
     {
         // Small enough for a cut to fall into the middle of something.
         var buffer = new byte[1021];
@@ -108,7 +114,7 @@ sealed class Line : IAsyncDisposable
         {
             while (await from.ReceiveAsync(buffer) is > 0 and var count)
             {
-                if (isAnswers && _dropsAnswers) continue;
+                if ((isAnswers && _dropsAnswers) || number <= _swallowed) continue;
                 for (var sent = 0; sent < count;) sent += await to.SendAsync(buffer.AsMemory(sent, count - sent));
             }
         }

@@ -143,6 +143,79 @@ public sealed class OutboxTests : FaultTest
     }
 
     [Fact]
+    public async Task Publishes_that_are_cancelled_do_not_pile_up()
+    {
+        var node = await NodeAsync(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
+        var outbox = ((RedisBackplane)node.Backplane).Outbox;
+        // The batch under way is one that nobody gives up.
+        var kept = new List<Task<Position>> { node.PublishAsync(Group, "0").AsTask() };
+        await EventuallyAsync(() => new(outbox.Count == 0), "It is under way.");
+        for (var round = 1; round <= 10; round++)
+        {
+            kept.Add(node.PublishAsync(Group, $"{round}").AsTask());
+            using var source = new CancellationTokenSource();
+            var cancelled = Enumerable.Range(0, 1000).Select(_ => node.Backplane.PublishAsync(Group, new byte[1000], null, source.Token).AsTask()).ToArray();
+            await source.CancelAsync();
+            foreach (var task in cancelled) await Assert.ThrowsAnyAsync<OperationCanceledException>(() => task);
+            Assert.InRange(outbox.Count, 1, 3000);
+        }
+
+        Assert.InRange(outbox.Bytes, 1, kept.Count * 100);
+        await Redis.StartAgainAsync();
+        Assert.Equal(Enumerable.Range(1, kept.Count).Select(i => (long)i), (await Task.WhenAll(kept)).Select(position => position.Offset));
+        Assert.Equal((0, 0), (outbox.Bytes, outbox.Count));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Whatever_becomes_of_publishes_their_room_is_given_back(int seed)
+    {
+        await Redis.StartAgainAsync();
+        var line = Line();
+        var node = await NodeAsync(line.Configuration, options => (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMilliseconds(400), 65_536));
+        var outbox = ((RedisBackplane)node.Backplane).Outbox;
+        var random = new Random(seed);
+        var (published, failed, cancelled) = (0, 0, 0);
+        var publishing = new List<Task>();
+        for (var round = 0; round < 40; round++)
+        {
+            for (var i = 0; i < 30; i++) publishing.Add(PublishAsync($"/{random.Next(3)}", random.Next(3000), random.Next(5) == 0 ? random.Next(20) : null));
+            if (round % 8 == 2) line.Cut();
+            if (round % 8 == 4) line.Close();
+            if (round % 8 == 7) line.Open();
+            if (round == 12) line.DropAnswers();
+            Assert.InRange(outbox.Bytes, 0, 65_536);
+            if (random.Next(2) == 0) await Task.WhenAll(publishing);
+        }
+
+        await Task.WhenAll(publishing);
+        Assert.Equal(0, outbox.Bytes);
+        await EventuallyAsync(() => new(outbox.Count == 0), "Nothing waits.");
+        TestContext.Current.TestOutputHelper?.WriteLine($"{published} published, {failed} failed, {cancelled} cancelled");
+        Assert.True(published > 0 && failed > 0 && cancelled > 0);
+
+        async Task PublishAsync(string group, int size, int? cancelAfter)
+        {
+            using var source = new CancellationTokenSource();
+            if (cancelAfter is { } milliseconds) source.CancelAfter(milliseconds);
+            try
+            {
+                await node.Backplane.PublishAsync(group, new byte[size], null, source.Token);
+                Interlocked.Increment(ref published);
+            }
+            catch (BackplaneException)
+            {
+                Interlocked.Increment(ref failed);
+            }
+            catch (OperationCanceledException)
+            {
+                Interlocked.Increment(ref cancelled);
+            }
+        }
+    }
+
+    [Fact]
     public async Task A_publish_whose_answer_was_lost_takes_effect_once_and_gets_its_position()
     {
         await Redis.StartAgainAsync();

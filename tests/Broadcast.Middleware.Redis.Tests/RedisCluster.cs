@@ -36,7 +36,7 @@ public sealed class RedisCluster : IAsyncDisposable
     {
         for (var i = 0; i < 3; i++) _servers.Add(await RedisServer.StartAsync("--cluster-enabled", "yes", "--cluster-node-timeout", "5000"));
         var create = new ProcessStartInfo(
-            "/usr/bin/redis-cli", ["--cluster", "create", .. _servers.Select(server => server.Configuration), "--cluster-yes"]) { RedirectStandardOutput = true };
+            RedisServer.Client, ["--cluster", "create", .. _servers.Select(server => server.Configuration), "--cluster-yes"]) { RedirectStandardOutput = true };
         using var process = Process.Start(create)!;
         var said = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();

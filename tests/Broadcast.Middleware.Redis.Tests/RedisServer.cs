@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Redis.Tests;
 /// <summary>A real server of its own, which keeps nothing on disk and ends with the test.</summary>
 sealed class RedisServer : IAsyncDisposable
 {
-    const string Program = "/usr/bin/redis-server";
+    /// <summary>The server that the tests run: BROADCAST_TEST_REDIS=/usr/bin/valkey-server takes another one.</summary>
+    static readonly string Program = Environment.GetEnvironmentVariable("BROADCAST_TEST_REDIS") is { Length: > 0 } chosen ? chosen : "/usr/bin/redis-server";
 
     readonly string _directory = Directory.CreateTempSubdirectory("broadcast-redis-").FullName;
     readonly string[] _arguments;
@@ -20,7 +21,12 @@ sealed class RedisServer : IAsyncDisposable
 
     public string Configuration => $"127.0.0.1:{Port}";
 
-    public static void SkipWhereThereIsNone() => Assert.SkipUnless(File.Exists(Program), $"{Program} is missing: install redis-server.");
+    public static bool Exists => File.Exists(Program);
+
+    /// <summary>The client that comes with it.</summary>
+    public static string Client => Program.Replace("-server", "-cli", StringComparison.Ordinal);
+
+    public static void SkipWhereThereIsNone() => Assert.SkipUnless(Exists, $"{Program} is missing: install redis-server.");
 
     public static RedisServer Absent(params string[] arguments)
     {
@@ -36,10 +42,10 @@ sealed class RedisServer : IAsyncDisposable
     }
 
     /// <summary>On the same port, with nothing in it.</summary>
-    public async Task StartAgainAsync()
+    public async Task StartAgainAsync(params string[] more)
     {
         string[] plain = ["--port", $"{Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _directory, "--daemonize", "no"];
-        var start = new ProcessStartInfo(Program, [.. plain, .. _arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(Program, [.. plain, .. _arguments, .. more]) { RedirectStandardOutput = true, RedirectStandardError = true };
         _process = Process.Start(start)!;
         var ready = new TaskCompletionSource();
         var said = new List<string>();

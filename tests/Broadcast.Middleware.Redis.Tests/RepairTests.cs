@@ -158,6 +158,35 @@ public sealed class RepairTests : FaultTest
         Assert.NotEqual(1, published);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(",protocol=resp2")]
+    public async Task A_connection_that_swallows_everything_is_given_up_before_the_node_counts_as_dead(string more)
+    {
+        var line = Line();
+        void Usual(RedisBackplaneOptions options) => (options.NodeTimeout, options.CheckInterval) = (TimeSpan.FromSeconds(12), TimeSpan.FromSeconds(2));
+        var (away, there) = (await NodeAsync(line.Configuration + more, Usual), await NodeAsync());
+        foreach (var node in new[] { away, there }) await node.SubscribeAsync(Group);
+        away.Backplane.SetMember(Group, "m", default);
+        await EventuallyAsync(async () => await there.Backplane.CountMembersAsync(Group, Token) == 1, "The member is there.");
+        await there.PublishAsync(Group, "0");
+        await away.HeardAsync(Group, 1);
+        line.Swallow();
+        for (var i = 1; i <= 50; i++) await there.PublishAsync(Group, $"{i}");
+        // Of the member nothing is forgotten meanwhile, so it never took longer than the node counts as alive.
+        var members = 1L;
+        await EventuallyAsync(
+            async () =>
+            {
+                members = Math.Min(members, await there.Backplane.CountMembersAsync(Group, Token));
+                return away.Heard(Group).Length == 51;
+            },
+            "Everything is heard.");
+        Assert.Equal(there.Heard(Group), away.Heard(Group));
+        Assert.Equal((1, 0), (members, away.Losses(Group)));
+        await away.PublishAsync(Group, "51");
+    }
+
     [Fact]
     public async Task A_quiet_group_keeps_its_epoch_as_long_as_somebody_listens()
     {
@@ -169,6 +198,26 @@ public sealed class RepairTests : FaultTest
         await database.KeyExpireAsync(state, TimeSpan.FromSeconds(10));
         await EventuallyAsync(async () => await database.KeyTimeToLiveAsync(state) > TimeSpan.FromSeconds(60), "It is kept for longer again.");
         Assert.Equal(new(start.Position.Epoch, 1), await node.PublishAsync(Group, "1"));
+    }
+
+    [Fact]
+    public async Task What_has_become_too_old_is_trimmed_some_at_a_time_and_not_handed_out()
+    {
+        var options = new GroupOptions { HistoryMessages = 100 };
+        var node = await NodeAsync(configure: options => (options.RepairMessages, options.RepairBytes) = (10_000_000, 1 << 30));
+        for (var i = 0; i < 1000; i++) await node.PublishAsync(Group, $"{i}", options);
+        await using var connection = await Redis.ConnectAsync();
+        var stream = new Keys("test", "", 0, []).Of(Group).Stream;
+        Assert.Equal(1000, await connection.GetDatabase().StreamLengthAsync(stream));
+        var small = await NodeAsync(configure: options => options.RepairMessages = 10);
+        long[] lengths = [1000 + 1 - 256, 1000 + 2 - 512, 1000 + 3 - 768, 100, 100];
+        foreach (var length in lengths)
+        {
+            await small.PublishAsync(Group, "more", options);
+            Assert.Equal(length, await connection.GetDatabase().StreamLengthAsync(stream));
+            Assert.Equal(100, (await small.SubscribeAsync(Group, options)).History.Count);
+            small.Unsubscribe(Group);
+        }
     }
 
     [Fact]

@@ -123,6 +123,10 @@ public sealed partial class ServicesTests(SharedRedis redis)
         Assert.Equal((HealthStatus.Unhealthy, HealthStatus.Degraded), (absent.Entries["broadcast_redis"].Status, absent.Entries["lenient"].Status));
         await server.StartAgainAsync();
         await Listener.EventuallyAsync(async () => (await health.CheckHealthAsync(Token)).Status == HealthStatus.Healthy, TimeSpan.FromSeconds(20), "It is healthy.");
+        // One that has no limit.
+        var check = new RedisHealthCheck((RedisBackplane)backplane);
+        var context = new HealthCheckContext { Registration = new("unlimited", check, null, null, Timeout.InfiniteTimeSpan) };
+        Assert.Equal(HealthStatus.Healthy, (await check.CheckHealthAsync(context, Token)).Status);
         await server.StopAsync();
         Assert.Equal(HealthStatus.Unhealthy, (await health.CheckHealthAsync(Token)).Status);
         await server.GoOnAsync();

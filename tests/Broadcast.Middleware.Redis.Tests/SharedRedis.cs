@@ -18,7 +18,7 @@ public sealed class SharedRedis : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        if (File.Exists("/usr/bin/redis-server")) _server = await RedisServer.StartAsync();
+        if (RedisServer.Exists) _server = await RedisServer.StartAsync();
     }
 
     public async ValueTask DisposeAsync()

@@ -10,7 +10,7 @@ namespace WebDemo.Tests;
 /// <summary>Two demos and one Redis.</summary>
 public sealed class ClusterTests : IAsyncLifetime
 {
-    const string Program = "/usr/bin/redis-server";
+    static readonly string Program = Environment.GetEnvironmentVariable("BROADCAST_TEST_REDIS") is { Length: > 0 } chosen ? chosen : "/usr/bin/redis-server";
 
     readonly Demo _one = new();
     readonly Demo _two = new();
