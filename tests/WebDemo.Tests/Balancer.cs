@@ -30,11 +30,11 @@ sealed class Balancer : IAsyncDisposable
     /// <summary>How many of them could.</summary>
     public int Recoveries => Volatile.Read(ref _recoveries);
 
-    /// <summary>Resets some of the WebSockets that lead to a server. Returns how many.</summary>
-    public int Cut(Uri server, int most)
+    /// <summary>Resets the connections to a server whose URL has this query. Returns how many.</summary>
+    public int Cut(Uri server, string query)
     {
         Line[] cut;
-        lock (_lines) cut = [.. _lines.Where(line => line.To == server.Port && line.IsWebSocket).Take(most)];
+        lock (_lines) cut = [.. _lines.Where(line => line.To == server.Port && line.Url.Contains(query, StringComparison.Ordinal))];
         foreach (var line in cut) line.Reset();
         return cut.Length;
     }
@@ -94,7 +94,7 @@ sealed class Balancer : IAsyncDisposable
 
         public int To => to;
 
-        public bool IsWebSocket { get; private set; }
+        public string Url { get; private set; } = "";
 
         public Task CarryAsync() => Task.WhenAll(CarryAsync(client, server, OnRequest), CarryAsync(server, client, OnAnswer));
 
@@ -138,8 +138,8 @@ sealed class Balancer : IAsyncDisposable
 
         bool OnRequest(string text)
         {
-            IsWebSocket = text.StartsWith("GET /ws", StringComparison.Ordinal);
-            _isRecovery = text.Contains("awps_reconnection_token=", StringComparison.Ordinal);
+            Url = text.Split(' ', 3)[1];
+            _isRecovery = Url.Contains("awps_reconnection_token=", StringComparison.Ordinal);
             if (_isRecovery) Interlocked.Increment(ref balancer._reconnections);
             return true;
         }
