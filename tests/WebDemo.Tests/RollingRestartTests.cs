@@ -108,6 +108,32 @@ public sealed class RollingRestartTests : IAsyncLifetime
              """));
     }
 
+    [Fact]
+    public async Task Who_was_on_a_node_that_stops_is_gone_for_the_others_at_once()
+    {
+        using var watcher = await _nodes[0].ConnectAsync("/rooms/rolling/presence");
+        using var ann = await _nodes[0].ConnectAsync("/rooms/rolling");
+        Assert.NotNull((await NextAsync()).Name);
+        using var bob = await _nodes[1].ConnectAsync("/rooms/rolling");
+        var (id, name) = await NextAsync();
+        Assert.NotNull(name);
+
+        var stop = Stopwatch.StartNew();
+        var stopping = _nodes[1].StopAsync();
+        Assert.Equal(WebSocketMessageType.Close, (await bob.ReceiveAsync()).Type);
+        await bob.CloseOutputAsync(WebSocketCloseStatus.EndpointUnavailable, null, TestContext.Current.CancellationToken);
+        // Not by the end of its sign of life, for which NodeTimeout is 12 seconds.
+        Assert.Equal((id, null), await NextAsync().WaitAsync(TimeSpan.FromSeconds(6), TestContext.Current.CancellationToken));
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Gone after {stop.Elapsed.TotalMilliseconds:F0} ms."));
+        Assert.Equal(0, await stopping);
+
+        async Task<(string? Id, string? Name)> NextAsync()
+        {
+            var member = JsonSerializer.Deserialize<JsonElement>(await watcher.ReceiveTextAsync());
+            return (member.GetProperty("id").GetString(), member.TryGetProperty("name", out var name) ? name.GetString() : null);
+        }
+    }
+
     async Task<Listener> ListenAsync(int number)
     {
         var url = number < Publishers ? _balancer!.Url : new Uri(_balancer!.Url, Unsteady);
