@@ -1,7 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Text.Json;
 
@@ -10,28 +7,20 @@ namespace WebDemo.Tests;
 /// <summary>Two demos and one Redis.</summary>
 public sealed class ClusterTests : IAsyncLifetime
 {
-    static readonly string Program = Environment.GetEnvironmentVariable("BROADCAST_TEST_REDIS") is { Length: > 0 } chosen ? chosen : "/usr/bin/redis-server";
-
     readonly Demo _one = new();
     readonly Demo _two = new();
-    Process? _redis;
+    Redis? _redis;
 
     public async ValueTask InitializeAsync()
     {
-        Assert.SkipUnless(File.Exists(Program), $"{Program} is missing: install redis-server.");
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        var port = ((IPEndPoint)probe.LocalEndpoint).Port.ToString(CultureInfo.InvariantCulture);
-        probe.Stop();
-        _redis = Process.Start(new ProcessStartInfo(Program, ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]) { RedirectStandardOutput = true });
-        foreach (var demo in (Demo[])[_one, _two]) await demo.StartAsync("--Broadcast:Redis:Configuration=127.0.0.1:" + port, "--Prices=false");
+        _redis = new Redis();
+        foreach (var demo in (Demo[])[_one, _two]) await demo.StartAsync(_redis.Settings);
     }
 
     public async ValueTask DisposeAsync()
     {
         await _one.DisposeAsync();
         await _two.DisposeAsync();
-        _redis?.Kill();
         _redis?.Dispose();
     }
 

@@ -59,11 +59,12 @@ public sealed class Demo : IAsyncLifetime
         await _process.WaitForExitAsync();
     }
 
-    /// <summary>As Ctrl+C or a service manager would.</summary>
-    public async Task StopAsync()
+    /// <summary>As Ctrl+C or a service manager would. Returns its exit code.</summary>
+    public async Task<int> StopAsync()
     {
         using var kill = Process.Start("kill", ["-TERM", _process!.Id.ToString(CultureInfo.InvariantCulture)]);
         await _process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        return _process.ExitCode;
     }
 
     public async Task<ClientWebSocket> ConnectAsync(string path, string? subprotocol = null)

@@ -74,11 +74,18 @@ sealed class NpmClient : IAsyncDisposable
     /// <summary>What the next event brings, which is this one.</summary>
     public async Task<JsonElement> NextAsync(string expected)
     {
+        var (name, arguments) = await NextAsync();
+        Assert.True(name == expected, $"Not {expected}, but {name}: {arguments}");
+        return arguments;
+    }
+
+    /// <summary>The next event, whatever it is, and what it brings.</summary>
+    public async Task<(string Name, JsonElement Arguments)> NextAsync()
+    {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         limit.CancelAfter(Limit);
         var next = await _events.Reader.ReadAsync(limit.Token);
-        Assert.True(next.GetProperty("event").GetString() == expected, $"Not {expected}, but: {next}");
-        return next.GetProperty("args");
+        return (next.GetProperty("event").GetString()!, next.GetProperty("args"));
     }
 
     /// <summary>The next message, which is from a group.</summary>

@@ -77,6 +77,9 @@ sealed class Connection : IBroadcastConnection
     /// <summary>Whether it has sent a message.</summary>
     public bool HasSpoken { get; set; }
 
+    /// <summary>Whether a message of its own is under way, which its client may have to be told about.</summary>
+    public bool IsAnswering => IsBusy && HasSpoken;
+
     /// <summary>Why it ends; <see cref="EndReason.Lost"/> if nobody has said.</summary>
     public EndReason EndReason => Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
 

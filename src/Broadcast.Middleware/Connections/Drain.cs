@@ -12,15 +12,35 @@ static class Drain
     const int PerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
 
+    // For requests that are under way; other nodes take some time to answer.
+    static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan Look = TimeSpan.FromMilliseconds(10);
+
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan window, TimeProvider time)
     {
         var started = time.GetTimestamp();
         // Half of the window to say goodbye, the other half for the last ones to answer.
         var steps = Math.Clamp((connections.Count - 1) / PerStep, 0, (int)(window / 2 / Step));
+        var answering = new List<Connection>();
         for (var step = 0; step <= steps; step++)
         {
-            for (var i = step; i < connections.Count; i += steps + 1) SayGoodbye(connections[i]);
+            for (var i = step; i < connections.Count; i += steps + 1)
+            {
+                if (connections[i].IsAnswering) answering.Add(connections[i]);
+                else SayGoodbye(connections[i]);
+            }
+
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
+        }
+
+        // Nothing follows a close frame: a client that does not hear that its request has taken effect sends it again, to another node.
+        var patience = time.GetElapsedTime(started) + (window / 4 < Patience ? window / 4 : Patience);
+        while (answering.Count > 0)
+        {
+            await Task.Delay(Look, time).ConfigureAwait(false);
+            var isOver = time.GetElapsedTime(started) >= patience;
+            foreach (var connection in answering.Where(connection => isOver || !connection.IsAnswering)) SayGoodbye(connection);
+            answering.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
         }
 
         var left = window - time.GetElapsedTime(started);
