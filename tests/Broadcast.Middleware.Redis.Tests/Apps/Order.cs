@@ -11,10 +11,11 @@ sealed class Order
 
     public IReadOnlyDictionary<long, MessageId> Messages => _messages;
 
+    /// <summary>Those that were to go on to the end.</summary>
     public IReadOnlyList<Stretch> Stretches => _stretches;
 
     /// <summary>Adds a stretch; false if something else stands in one of its places.</summary>
-    public bool TryAdd(Stretch stretch)
+    public bool TryAdd(Stretch stretch, bool goesOn)
     {
         var (first, heard) = (stretch.Start.Offset + 1, stretch.Heard);
         for (var i = 0; i < heard.Length; i++)
@@ -23,7 +24,7 @@ sealed class Order
         }
 
         for (var i = 0; i < heard.Length; i++) _messages[first + i] = heard[i];
-        _stretches.Add(stretch);
+        if (goesOn) _stretches.Add(stretch);
         return true;
     }
 

@@ -41,12 +41,16 @@ sealed class Publisher(IBroadcaster broadcaster, int number, string group)
         await Task.WhenAll(waiting);
     }
 
-    /// <summary>Publishes one more, and says where it stands; null where it was told an error.</summary>
-    public async Task<Position?> PublishAsync()
+    /// <summary>Publishes one more, again and again until it is told no error, and says where it stands.</summary>
+    public async Task<(MessageId Message, Position Position)> ProbeAsync(TimeSpan patience)
     {
-        var next = Told.Length;
-        await PublishAsync(1);
-        return Told[next];
+        var started = TimeProvider.System.GetTimestamp();
+        while (true)
+        {
+            await PublishAsync(1);
+            if (Told is [.., { } position] told) return (new(number, told.Length - 1), position);
+            Assert.True(TimeProvider.System.GetElapsedTime(started) < patience, $"Nothing can be published for {patience}.");
+        }
     }
 
     async Task OneAsync()

@@ -36,5 +36,13 @@ sealed class Stretch(JoinResult joined)
         lock (_heard) _heard.Add(message);
     }
 
-    public bool Reaches(Position position) => End is var end && end.Epoch == position.Epoch && end.Offset >= position.Offset;
+    /// <summary>Whether this message stands there.</summary>
+    public bool Has(MessageId message, Position position)
+    {
+        lock (_heard)
+        {
+            var index = position.Offset - Start.Offset - 1;
+            return position.Epoch == Start.Epoch && index >= 0 && index < _heard.Count && _heard[(int)index] == message;
+        }
+    }
 }

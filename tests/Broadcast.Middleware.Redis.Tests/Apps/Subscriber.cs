@@ -38,16 +38,18 @@ sealed class Subscriber : IAsyncDisposable
 
     public bool IsListening => Stretches is [.., { WasTold: false }];
 
-    /// <summary>Whether it has everything up to there. Throws what has gone wrong.</summary>
-    public bool Reaches(Position position)
+    /// <summary>Whether it has everything up to there, and goes on. Throws what has gone wrong.</summary>
+    public bool Has(MessageId message, Position position)
     {
         if (_running.IsFaulted) _running.GetAwaiter().GetResult();
-        return Stretches is [.., { WasTold: false } last] && last.Reaches(position);
+        return Stretches is [.., { WasTold: false } last] && last.Has(message, position);
     }
+
+    public override string ToString() => $"told {Told} times, refused {Refused} times, has {(Stretches is [.., var last] ? $"{last.Start} to {last.End}" : "nothing")}";
 
     public async ValueTask DisposeAsync()
     {
-        await _ending.CancelAsync();
+        if (!_ending.IsCancellationRequested) await _ending.CancelAsync();
         await _running;
         _ending.Dispose();
     }
