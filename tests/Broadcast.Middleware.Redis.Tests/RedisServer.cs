@@ -41,7 +41,7 @@ sealed class RedisServer : IAsyncDisposable
         return server;
     }
 
-    /// <summary>On the same port, with nothing in it.</summary>
+    /// <summary>On the same port, with nothing in it, unless its arguments make it keep something.</summary>
     public async Task StartAgainAsync(params string[] more)
     {
         string[] plain = ["--port", $"{Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _directory, "--daemonize", "no"];
@@ -67,6 +67,13 @@ sealed class RedisServer : IAsyncDisposable
         await _process.WaitForExitAsync();
         _process.Dispose();
         _process = null;
+    }
+
+    /// <summary>What it has kept on disk is gone too.</summary>
+    public void Forget()
+    {
+        Directory.Delete(_directory, recursive: true);
+        Directory.CreateDirectory(_directory);
     }
 
     /// <summary>It stays, and does nothing.</summary>
