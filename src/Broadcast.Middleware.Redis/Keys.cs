@@ -63,7 +63,10 @@ sealed class Keys(string prefix, string broadcast, int database, byte[] channelP
 /// <summary>One group's.</summary>
 sealed class GroupKeys(string tag, byte[] channel, byte[] wire)
 {
-    /// <summary>A hash: epoch (e), last offset (o), the last batch's tag (g), the sum of all bytes (b).</summary>
+    /// <summary>
+    /// A hash: epoch (e), last offset (o), the last batch's tag (g), the sum of all bytes (b), when its expiry was renewed (x), and for each node the number
+    /// of its last batch and where that went.
+    /// </summary>
     public RedisKey State { get; } = tag + ":s";
 
     /// <summary>A stream of batches, each with the offset of its last message as its id.</summary>
@@ -80,9 +83,6 @@ sealed class GroupKeys(string tag, byte[] channel, byte[] wire)
 
     /// <summary>The channel as Redis knows it.</summary>
     public byte[] Wire { get; } = wire;
-
-    /// <summary>What became of the last batch of a node.</summary>
-    public RedisKey Taken(string node) => $"{tag}:t:{node}";
 
     /// <summary>A hash of the members that a node has.</summary>
     public RedisKey Members(string node) => $"{tag}:m:{node}";

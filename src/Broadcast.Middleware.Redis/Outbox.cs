@@ -79,7 +79,7 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
             var number = Interlocked.Increment(ref _number);
             var answer = await link.RunAsync(
                 Scripts.Publish,
-                [names.State, names.Stream, names.Index, names.Taken(node)],
+                [names.State, names.Stream, names.Index],
                 [
                     Epoch.New(), names.Wire, node, number, batch.Count, bytes, body,
                     options.RepairMessages, options.RepairBytes, Milliseconds(options.RepairAge),

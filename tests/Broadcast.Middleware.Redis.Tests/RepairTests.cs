@@ -210,7 +210,7 @@ public sealed class RepairTests : FaultTest
         var stream = new Keys("test", "", 0, []).Of(Group).Stream;
         Assert.Equal(1000, await connection.GetDatabase().StreamLengthAsync(stream));
         var small = await NodeAsync(configure: options => options.RepairMessages = 10);
-        long[] lengths = [1000 + 1 - 256, 1000 + 2 - 512, 1000 + 3 - 768, 100, 100];
+        long[] lengths = [1000 + 1 - 256, 1000 + 2 - 512, 1000 + 3 - 768, 100, 101];
         foreach (var length in lengths)
         {
             await small.PublishAsync(Group, "more", options);

@@ -14,7 +14,7 @@ static class Unheard
         Batch.Append(body, ref at, message);
         return database.ScriptEvaluateAsync(
             Scripts.Publish,
-            [names.State, names.Stream, names.Index, names.Taken("other")],
+            [names.State, names.Stream, names.Index],
             [Epoch.New(), "nowhere", "other", number, 1, message.Length, body, 1000, 1_000_000, 60_000, 0, 0, 0, 60_000, 60_000]);
     }
 }
