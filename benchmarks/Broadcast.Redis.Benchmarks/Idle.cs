@@ -3,7 +3,7 @@ namespace Broadcast.Redis.Benchmarks;
 /// <summary>What a node costs Redis, and itself, while nothing is published.</summary>
 static class Idle
 {
-    const string Calls = "commands/s", Scripts = "scripts/s", Cpu = "CPU of Redis, ms/s", Node = "CPU of the node, ms/s", In = "to Redis, bytes/s", Out = "from Redis, bytes/s",
+    const string Calls = "commands/s", Cpu = "CPU of Redis, ms/s", Node = "CPU of the node, ms/s", In = "to Redis, bytes/s", Out = "from Redis, bytes/s",
         Memory = "memory of Redis, MB", NodeMemory = "memory of the node, MB";
 
     static readonly (int Groups, int Connections)[] Rows = [(0, 0), (1, 1), (1, 1000), (100, 1000), (1000, 1000)];
@@ -13,10 +13,10 @@ static class Idle
         Console.WriteLine($"""
 
             One node, a process of its own, with so many WebSocket clients in so many groups, {settings.Duration.TotalSeconds} seconds each. Commands are all that Redis counts, so a script
-            and each command that it calls. The node asks for each group, and for one of its own, by a script every 2 seconds (CheckInterval), and says that it
-            lives every 4.
+            and each command that it calls. The node asks for each group, and for one of its own, with two commands every 2 seconds (CheckInterval), and says
+            that it lives every 4.
             """);
-        var table = new Table("Nothing is published", "groups, connections", Calls, Scripts, Cpu, Node, In, Out, Memory, NodeMemory);
+        var table = new Table("Nothing is published", "groups, connections", Calls, Cpu, Node, In, Out, Memory, NodeMemory);
         await AddAsync(table, "no node", redis, null, settings.Duration);
         await using var node = await NodeProcess.StartAsync(redis);
         for (var round = 0; round <= settings.Rounds; round++)
@@ -43,7 +43,6 @@ static class Idle
         var (after, spent) = (await redis.LookAsync(), node?.Cpu - cpu);
         var seconds = duration.TotalSeconds;
         table.Add(row, Calls, CallsOf(after) - CallsOf(before));
-        table.Add(row, Scripts, ScriptsOf(after) - ScriptsOf(before));
         table.Add(row, Cpu, (after.Cpu - before.Cpu).TotalMilliseconds / seconds);
         table.Add(row, In, (after.In - before.In) / seconds);
         table.Add(row, Out, (after.Out - before.Out) / seconds);
@@ -53,7 +52,5 @@ static class Idle
         table.Add(row, NodeMemory, node.Memory / 1_000_000.0);
 
         double CallsOf(RedisFigures of) => of.Calls.Where(static call => call.Key != "info").Sum(static call => call.Value) / seconds;
-
-        double ScriptsOf(RedisFigures of) => of.Calls.Where(static call => call.Key.StartsWith("eval", StringComparison.Ordinal)).Sum(static call => call.Value) / seconds;
     }
 }

@@ -4,7 +4,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware;
 
-/// <summary>One node of a broadcast, in Redis. docs/scaling.md says how it works.</summary>
+/// <summary>One node of a broadcast, in Redis. docs/redis.md says how it works.</summary>
 sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
     static readonly TimeSpan Goodbye = TimeSpan.FromSeconds(1);

@@ -2,7 +2,7 @@ using System.Diagnostics.Metrics;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The meter <c>Broadcast.Redis</c>, with the broadcast's name as tag <c>broadcast.name</c>. docs/scaling.md lists the instruments.</summary>
+/// <summary>The meter <c>Broadcast.Redis</c>, with the broadcast's name as tag <c>broadcast.name</c>. docs/redis.md lists the instruments.</summary>
 sealed class RedisMetrics
 {
     public const string MeterName = "Broadcast.Redis";

@@ -61,7 +61,7 @@ public sealed class IsolationTests(SharedRedis redis) : IAsyncDisposable
         await database.HashSetAsync(new Keys(_run, "", 5, []).Of("/lost").State, "o", 0);
         await Listener.EventuallyAsync(() => new(node.Losses("/lost") == 1), TimeSpan.FromSeconds(20), "It is lost.");
         string[] keys = [];
-        await Listener.EventuallyAsync(async () => (keys = await KeysAsync()).Length == 7 + 2 + 1 + 4 + 2, TimeSpan.FromSeconds(20), "The keys are there.");
+        await Listener.EventuallyAsync(async () => (keys = await KeysAsync()).Length == 6 + 2 + 1 + 3 + 1, TimeSpan.FromSeconds(20), "The keys are there.");
         foreach (var key in keys)
         {
             Assert.StartsWith($"{_run}::", key, StringComparison.Ordinal);

@@ -221,6 +221,20 @@ public sealed class RepairTests : FaultTest
     }
 
     [Fact]
+    public async Task What_is_known_of_nodes_that_publish_no_more_is_forgotten_when_there_are_many()
+    {
+        await using var connection = await Redis.ConnectAsync();
+        var (database, names) = (connection.GetDatabase(), new Keys("test", "", 0, []).Of(Group));
+        for (var i = 0; i < 100; i++) await Unheard.PublishAsync(database, names, i, "1", node: $"{i}");
+        Assert.Equal(5 + 100, await database.HashLengthAsync(names.State));
+        // Whose batch came within the same millisecond stays.
+        await Unheard.PublishAsync(database, names, 100, "1", node: "100", keepTaken: 0);
+        Assert.InRange(await database.HashLengthAsync(names.State), 5 + 1, 5 + 10);
+        Assert.True(await database.HashExistsAsync(names.State, "100"));
+        Assert.Equal(101, (long)await database.HashGetAsync(names.State, "o"));
+    }
+
+    [Fact]
     public async Task A_healthy_node_never_has_to_catch_up()
     {
         var node = await NodeAsync();

@@ -146,7 +146,7 @@ public sealed partial class ServicesTests(SharedRedis redis)
             if (ReferenceEquals(instrument.Meter.Scope, meters) && instrument.Meter.Name == RedisMetrics.MeterName) instruments.Add(instrument.Name);
         };
         listener.Start();
-        var documented = File.ReadLines(Path.Combine(AppContext.BaseDirectory, "scaling.md")).Select(line => TableRow().Match(line)).Where(match => match.Success);
+        var documented = File.ReadLines(Path.Combine(AppContext.BaseDirectory, "redis.md")).Select(line => TableRow().Match(line)).Where(match => match.Success);
         Assert.Equal(instruments.Order(), documented.Select(match => match.Groups[1].Value).Order());
 
         using var published = new MetricCollector<long>(meters, RedisMetrics.MeterName, "broadcast.redis.published");
