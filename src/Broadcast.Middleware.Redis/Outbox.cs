@@ -97,7 +97,13 @@ sealed class Outbox(RedisLink link, string node, RedisBackplaneOptions options, 
         }
         catch (Exception exception)
         {
-            var told = exception as BackplaneException ?? new BackplaneException("The message could not be published.", exception);
+            var told = exception switch
+            {
+                // What the batches before met says more than that there was no time left for this one.
+                BackplaneException { InnerException: TimeoutException } => lane.TimeIsUp(),
+                BackplaneException known => known,
+                _ => new BackplaneException("The message could not be published.", exception),
+            };
             foreach (var entry in batch) entry.Fail(told);
         }
     }

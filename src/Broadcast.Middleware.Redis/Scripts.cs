@@ -109,7 +109,7 @@ static class Scripts
     /// </summary>
     /// <remarks>
     /// A Redis that came back with an older state, or a replica that was promoted before it had everything, has forgotten offsets, and may have given
-    /// them to other messages: then the offset is behind the node's, or the batch there has another tag. The epoch ends, for everyone.
+    /// them to other messages: then the offset is behind the node's, or the batch there has another tag, or none ends there. The epoch ends, for everyone.
     /// </remarks>
     public const string Forward = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
@@ -124,9 +124,15 @@ static class Scripts
         elseif same then
           local id = ARGV[2] .. '-0'
           batches = redis.call('XRANGE', KEYS[2], id, '+', 'COUNT', ARGV[4])
-          if not batches[1] or batches[1][1] ~= id then return false end
-          for i = 1, #batches[1][2], 2 do
-            if batches[1][2][i] == 'g' then same = batches[1][2][i + 1] == ARGV[3] end
+          if batches[1] and batches[1][1] == id then
+            for i = 1, #batches[1][2], 2 do
+              if batches[1][2][i] == 'g' then same = batches[1][2][i + 1] == ARGV[3] end
+            end
+          else
+            -- It has been trimmed, or no batch ends there, though the node had one that did.
+            local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+            if not oldest or string.match(oldest[1], '^%d+') - oldest[2][2] >= at then return false end
+            same = false
           end
         end
         if not same then

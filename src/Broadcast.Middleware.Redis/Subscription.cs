@@ -184,6 +184,8 @@ sealed class Subscription(string group, TimeSpan? keep, Subscriptions owner, Red
             }
             else
             {
+                // A Redis that has come back older gives offsets anew; else a channel never goes back.
+                if (batch.Epoch == _heard.Epoch && batch.Last <= _heard.Last) _refill = true;
                 _inbox.Enqueue(batch);
                 _inboxBytes += batch.Body.Length;
                 _heard = (batch.Epoch, batch.Last);

@@ -106,6 +106,27 @@ public sealed class RestartTests : FaultTest
     }
 
     [Fact]
+    public async Task A_Redis_that_comes_back_older_ends_the_epoch_also_where_its_new_batches_end_elsewhere()
+    {
+        var node = await NodeAsync();
+        var start = await node.SubscribeAsync(Group);
+        await using var connection = await Redis.ConnectAsync();
+        var (database, names) = (connection.GetDatabase(), new Keys("test", "", 0, []).Of(Group));
+        await Unheard.PublishAsync(database, names, 1, "before", count: 3);
+        await node.HeardAsync(Group, 3);
+
+        var epoch = await database.HashGetAsync(names.State, "e");
+        var older = database.CreateTransaction();
+        _ = older.KeyDeleteAsync([names.State, names.Stream, names.Index]);
+        _ = older.HashSetAsync(names.State, "e", epoch);
+        for (var i = 2; i <= 3; i++) _ = Unheard.PublishAsync(older, names, i, "after", count: 2);
+        Assert.True(await older.ExecuteAsync());
+        await EventuallyAsync(() => new(node.Losses(Group) == 1), "The loss is told.");
+        Assert.NotEqual(epoch, await database.HashGetAsync(names.State, "e"));
+        Assert.NotEqual(start.Position.Epoch, (await node.SubscribeAsync(Group)).Position.Epoch);
+    }
+
+    [Fact]
     public async Task A_Redis_that_comes_back_older_and_quiet_is_told_as_a_loss()
     {
         var one = await NodeAsync();

@@ -205,7 +205,7 @@ public abstract class AppFaultTest : IAsyncLifetime
         var from = last with { Offset = Math.Max(0, last.Offset - 1000) };
         var latecomers = _nodes.Select(node => new Subscriber(node, from)).ToArray();
         _latecomers.AddRange(latecomers);
-        await EventuallyAsync(() => latecomers.All(latecomer => latecomer.Has(message, last)), "Who comes back has everything.");
+        await EventuallyAsync(() => latecomers.All(latecomer => latecomer.HasHeard(message, last)), "Who comes back has everything.");
         foreach (var latecomer in latecomers)
         {
             Assert.Equal((true, from), (latecomer.Stretches[0].Recovered, latecomer.Stretches[0].Start));

@@ -45,6 +45,13 @@ sealed class Subscriber : IAsyncDisposable
         return Stretches is [.., { WasTold: false } last] && last.Has(message, position);
     }
 
+    /// <summary>Whether it has heard it, even if it was told later that something may be missing.</summary>
+    public bool HasHeard(MessageId message, Position position)
+    {
+        if (_running.IsFaulted) _running.GetAwaiter().GetResult();
+        return Stretches.Any(stretch => stretch.Has(message, position));
+    }
+
     public override string ToString() => $"told {Told} times, refused {Refused} times, has {(Stretches is [.., var last] ? $"{last.Start} to {last.End}" : "nothing")}";
 
     public async ValueTask DisposeAsync()
