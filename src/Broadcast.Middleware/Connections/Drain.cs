@@ -35,10 +35,10 @@ static class Drain
 
         // Nothing follows a close frame: a client that does not hear that its request has taken effect sends it again, to another node.
         var patience = time.GetElapsedTime(started) + (window / 4 < Patience ? window / 4 : Patience);
-        while (answering.Count > 0)
+        for (var isOver = false; answering.Count > 0 && !isOver;)
         {
             await Task.Delay(Look, time).ConfigureAwait(false);
-            var isOver = time.GetElapsedTime(started) >= patience;
+            isOver = time.GetElapsedTime(started) >= patience;
             foreach (var connection in answering.Where(connection => isOver || !connection.IsAnswering)) SayGoodbye(connection);
             answering.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
         }
