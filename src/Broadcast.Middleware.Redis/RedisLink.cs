@@ -30,7 +30,7 @@ sealed class RedisLink(
 
     /// <summary>
     /// Runs a script, again and again until it has been or the time is up. Whatever is asked must bear being done twice. <paramref name="failed"/> is told
-    /// why it is tried again.
+    /// why it is tried again, unless there was no answer in time.
     /// </summary>
     /// <exception cref="BackplaneException">The time is up, or <paramref name="once"/> and it has failed.</exception>
     public Task<RedisResult> RunAsync(
@@ -63,7 +63,7 @@ sealed class RedisLink(
                 if (exception is not TimeoutException || last is null) last = exception;
                 var left = Left(deadline);
                 if (once || left <= TimeSpan.Zero || IsFinal(exception)) throw new BackplaneException(RedisProblem.Describe(last), last);
-                failed?.Invoke(RedisProblem.Describe(last));
+                if (last is not TimeoutException) failed?.Invoke(RedisProblem.Describe(last));
                 log.Retrying(exception.Message);
                 // With jitter, so that nodes that lost it together do not come back together.
                 var wait = pause * (0.5 + Random.Shared.NextDouble());
