@@ -1,429 +1,418 @@
 using System.Buffers.Text;
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
-using Microsoft.AspNetCore.Http;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Connections;
 
-/// <summary>
-/// One client: who it is, its memberships, and the two ways in which it ends. <see cref="Close"/> says goodbye and gives the peer
-/// some time to answer; <see cref="Abort"/> cuts the line. Both can be called from anywhere, any number of times.
-/// </summary>
-sealed class Connection : IBroadcastConnection
+/// <summary>One client: its identity, its groups, and its lifetime.</summary>
+/// <remarks>
+/// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client some time to answer.
+/// <see cref="Abort"/> ends the transport at once. Both can be called on any thread, any number of times.
+/// </remarks>
+[SuppressMessage("Design", "CA1001", Justification = "A canceled source without a timer needs no disposal. End cancels it.")]
+sealed class Connection : IBroadcastConnection, IWriterOwner
 {
-    public const string TooSlow = "Too slow: more messages wait for this connection than the server keeps.";
-
-    public const string MessagesLost = "Messages may be missing: the cluster has lost them. Connect again.";
-
-    public const string ClusterUnreachable = "The other nodes cannot be reached at the moment: try again.";
-
-    public const string FailedReason = "The server failed to handle this connection.";
-
     const int NotEnding = -1;
 
-    readonly Broadcaster _broadcaster;
-    readonly List<Membership> _memberships = new(2); // Its own lock.
-    Authorization? _authorization;
-    Exclusions? _itself;
-    MessageLog? _lane;
-    GroupStates? _groupStates;
+    static readonly IReadOnlyDictionary<string, object?> NoRouteValues = new Dictionary<string, object?>().AsReadOnly();
+
+    readonly Memberships _memberships;
+    readonly BroadcastOptions _options;
+    readonly TimeProvider _time;
+    readonly BroadcastLogger _logger;
+    readonly BroadcastMetrics _metrics;
+    AuthenticationMonitor? _authentication;
+    ConnectionTransport? _transport; // Null while disconnected and after the end.
+    ExcludedConnections? _self;
+    MessageLog? _privateLog;
     ITimer? _closeTimer;
-    WebSocket? _webSocket;
-    int _line;
-    bool _hasNoLine;
-    string? _token;
-    bool _hasLeft;
-    bool _isBusy = true;
-    bool _isAborting;
-    bool _hasEnded;
+    ClaimsPrincipal? _user;
+    IReadOnlyDictionary<string, object?>? _routeValues;
+    Dictionary<object, object?>? _items;
+    CancellationTokenSource? _aborted;
+    string? _unconfirmedToken;
+    volatile ConnectionState _state; // Changed under the lock of JoinedGroups.
+    volatile ReceiveState _receiveState; // Changed by the serving request.
     int _endReason = NotEnding;
 
-    public Connection(Broadcaster broadcaster, Pump pump, HttpContext httpContext, string homeGroup, KnownProtocol? protocol = null)
+    public Connection(
+        ConnectionRequest request,
+        Memberships memberships,
+        DisconnectedSessions disconnectedSessions,
+        Func<Connection, ConnectionWriter> createWriter,
+        BroadcastOptions options,
+        TimeProvider time,
+        BroadcastLogger logger,
+        BroadcastMetrics metrics)
     {
-        _broadcaster = broadcaster;
-        HttpContext = httpContext;
-        HomeGroup = homeGroup;
-        Protocol = protocol ?? KnownProtocol.Raw;
+        _memberships = memberships;
+        _options = options;
+        _time = time;
+        _logger = logger;
+        _metrics = metrics;
         Id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(16));
-        UserId = broadcaster.UserIdOf(httpContext);
-        ConnectedAt = broadcaster.Time.GetUtcNow();
-        if (Protocol.IsReliable && broadcaster.Options.RecoveryTimeout > TimeSpan.Zero) Session = new Session(this, broadcaster);
-        _authorization = Authorization.Of(this, broadcaster);
-        Writer = new ConnectionWriter(this, pump, broadcaster);
+        HomeGroup = request.HomeGroup;
+        UserId = request.UserId;
+        Format = request.Format;
+        ConnectedAt = time.GetUtcNow();
+        SetRequest(request);
+        if (Format.IsReliable && options.RecoveryTimeout > TimeSpan.Zero)
+            Session = new ReconnectSession(this, disconnectedSessions, options.RecoveryTimeout, time);
+        Writer = createWriter(this);
     }
 
     public string Id { get; }
     public string? UserId { get; }
     public string HomeGroup { get; }
     public DateTimeOffset ConnectedAt { get; }
-    public HttpContext HttpContext { get; private set; }
-    public ClaimsPrincipal User => HttpContext.User;
-    public ConnectionWriter Writer { get; }
+    public IPAddress? RemoteAddress { get; private set; }
 
-    /// <summary>Whether it was let into its group when it connected.</summary>
-    public bool IsAttached { get; set; }
-
-    /// <summary>
-    /// Whether its start or a message of its own is under way, so that nothing is read from it and a silent peer proves nothing.
-    /// </summary>
-    public bool IsBusy
-    {
-        get => Volatile.Read(ref _isBusy);
-        set => Volatile.Write(ref _isBusy, value);
-    }
-
-    /// <summary>Whether it has sent a message.</summary>
-    public bool HasSpoken { get; set; }
-
-    /// <summary>Whether a message of its own is under way, which its client may have to be told about.</summary>
-    public bool IsAnswering => IsBusy && HasSpoken;
-
-    /// <summary>Why it ends; <see cref="EndReason.Lost"/> if nobody has said.</summary>
-    public EndReason EndReason => Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
-
-    /// <summary>Whether it takes server-sent events, and no WebSocket frames.</summary>
-    public bool IsEventStream { get; init; }
-
-    /// <summary>What it speaks.</summary>
-    public KnownProtocol Protocol { get; }
-
-    /// <summary>By which its client can come back; null if it cannot.</summary>
-    public Session? Session { get; }
-
-    /// <summary>What its protocol works with, from the client's first message on.</summary>
-    public ProtocolContext? ProtocolContext { get; set; }
-
-    /// <summary>What it is counted as; null where addresses are not.</summary>
-    public IPAddress? CountedAddress { get; init; }
-
-    /// <summary>Says that a message is for everybody else.</summary>
-    public Exclusions Itself => _itself ??= new Exclusions(Id);
+    // An anonymous principal is created only on request. An idle connection does not need it.
+    public ClaimsPrincipal User => _user ??= new ClaimsPrincipal(new ClaimsIdentity());
+    public IReadOnlyDictionary<string, object?> RouteValues => _routeValues ?? NoRouteValues;
+    public IDictionary<object, object?> Items => _items ??= [];
 
     public IReadOnlyCollection<string> Groups
     {
         get
         {
-            lock (_memberships) return [.. _memberships.Select(membership => membership.Group.Name).Where(name => name != Middleware.Groups.Everyone)];
+            lock (JoinedGroups)
+            {
+                var names = JoinedGroups.Select(static membership => membership.Group.Name);
+                return [.. names.Where(static name => name != GroupName.Everyone)];
+            }
         }
     }
 
-    /// <summary>What it is told of the states of groups' members; null if it has not asked.</summary>
-    public GroupStates? GroupStates => Volatile.Read(ref _groupStates);
-
-    /// <summary>The same, made when first needed; null if it has left for good.</summary>
-    public GroupStates? OpenGroupStates(ProtocolContext context)
+    public CancellationToken ConnectionAborted
     {
-        lock (_memberships) return _hasLeft ? null : _groupStates ??= new GroupStates(_broadcaster, this, context);
-    }
-
-    /// <summary>On the pump: all it was sent alone has been taken.</summary>
-    public void OnLaneRead() => GroupStates?.OnRead();
-
-    /// <summary>True, with the state of a member told to whoever watches; false if it is none.</summary>
-    public bool SetState(string group, byte[] state)
-    {
-        lock (_memberships)
+        get
         {
-            if (IndexOf(group) < 0) return false;
-            _broadcaster.Presence.SetState(this, group, state);
-            return true;
+            lock (JoinedGroups)
+            {
+                if (_state is ConnectionState.Left or ConnectionState.Ended) return new CancellationToken(canceled: true);
+                if (_aborted is not null) return _aborted.Token;
+                _aborted = new CancellationTokenSource();
+            }
+
+            // A client that can reconnect may lose its transport. Its connection goes on.
+            if (Session is null) _transport?.ClientGone.UnsafeRegister(CancelAborted, this);
+            return _aborted.Token;
         }
     }
 
-    /// <summary>Begins to send. Until now, and from now on, what is meant for the connection gathers in its logs.</summary>
-    public void Open(WebSocket? webSocket, Sink sink)
+    public ConnectionWriter Writer { get; }
+
+    /// <summary>The format in which the client receives messages.</summary>
+    public ConnectionFormat Format { get; }
+
+    /// <summary>Lets the client reconnect. Null if its protocol does not support that.</summary>
+    public ReconnectSession? Session { get; }
+
+    /// <summary>The address that the connection limits count. Null if they count no addresses.</summary>
+    public IPAddress? CountedAddress { get; init; }
+
+    /// <summary>The state of the protocol. Created when the client sends its first message.</summary>
+    public IProtocolState? ProtocolState { get; set; }
+
+    /// <summary>The groups of the connection. <see cref="Memberships"/> changes the list. The list is its own lock.</summary>
+    public List<Membership> JoinedGroups { get; } = new(2);
+
+    /// <summary>The connection was in its home group at some time, so disconnect filters run at its end.</summary>
+    public bool WasOpened { get; private set; }
+
+    public bool HasLeft => _state is ConnectionState.Left or ConnectionState.Ended;
+
+    public bool IsBusy => _receiveState is ReceiveState.Starting or ReceiveState.Handling;
+
+    /// <summary>The server handles a message of the client. The client may wait for the answer.</summary>
+    public bool IsHandling => _receiveState == ReceiveState.Handling;
+
+    public bool CanReconnect => Session is not null;
+
+    /// <summary>The reason of the end. <see cref="EndReason.Lost"/> if there is no other reason.</summary>
+    public EndReason EndReason =>
+        Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
+
+    /// <summary>Excludes this connection from a message.</summary>
+    public ExcludedConnections Self => _self ??= new ExcludedConnections(Id);
+
+    /// <summary>Canceled when the client is gone. The connect filters run before the server reads from the client.</summary>
+    public CancellationToken ClientGone => _transport?.ClientGone ?? new CancellationToken(canceled: true);
+
+    /// <summary>Starts to send. Messages that were published since the connection joined its groups are sent first.</summary>
+    public void Open(Sink sink) => Writer.Open(sink);
+
+    /// <summary>The connection has joined its home group.</summary>
+    public void OnOpened()
     {
-        _webSocket = webSocket;
-        Writer.Open(sink);
+        lock (JoinedGroups)
+        {
+            WasOpened = true;
+            if (_state == ConnectionState.Connecting) SetStateLocked(ConnectionState.Open);
+        }
     }
 
-    /// <summary>How it is sent what is published to a group, or, with null, to it alone; null for WebSocket frames as they stand.</summary>
-    public WireFormat? FormatFor(string? group) =>
-        Protocol.Format is { } format ? format : !IsEventStream ? null : group == HomeGroup ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers;
+    /// <summary>The server starts to read from the client.</summary>
+    public void OnReceiving()
+    {
+        if (_receiveState == ReceiveState.Starting) SetReceiveState(ReceiveState.AwaitingFirstMessage);
+    }
+
+    /// <summary>The client sends no messages, because it has an event stream.</summary>
+    public void OnReceivesNothing() => SetReceiveState(ReceiveState.Reading);
+
+    public void OnMessageStarted() => SetReceiveState(ReceiveState.Handling);
+
+    public void OnMessageHandled() => SetReceiveState(ReceiveState.Reading);
 
     public bool IsIn(string group)
     {
-        lock (_memberships) return IndexOf(group) >= 0;
+        lock (JoinedGroups) return IndexOf(group) >= 0;
     }
 
-    /// <summary>Whether there are other nodes.</summary>
-    public bool IsOfCluster => _broadcaster.Cluster is not null;
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default, CancellationToken cancellationToken = default) =>
+        _memberships.JoinAsync(this, group, replay, cancellationToken);
 
-    /// <summary>As <see cref="Join(string, Replay)"/>, when the group is on this node.</summary>
-    /// <exception cref="BackplaneException">The cluster cannot be reached.</exception>
-    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default) => JoinCancellableAsync(group, replay, CancellationToken.None);
+    /// <summary>Returns false if the connection is not a member.</summary>
+    public bool Leave(string group) => _memberships.Leave(this, group);
 
-    /// <summary>The same for one who may give up waiting for the cluster.</summary>
-    public ValueTask<JoinResult> JoinCancellableAsync(string group, Replay replay, CancellationToken cancellationToken) =>
-        _broadcaster.Cluster is { } cluster ? JoinAsync(cluster, group, replay, cancellationToken) : new(Join(group, replay));
+    /// <summary>Leaves all groups and joins no more. Returns the groups, or null for each call after the first.</summary>
+    public IReadOnlyList<string>? LeaveAll() => _memberships.LeaveAll(this);
 
-    async ValueTask<JoinResult> JoinAsync(Cluster cluster, string group, Replay replay, CancellationToken cancellationToken)
+    /// <summary>Sends a message to this connection only, in order with the messages of its groups.</summary>
+    public void Send(Message message, EntryMetadata? metadata)
     {
-        while (true)
-        {
-            if (IsIn(group)) return default;
-            var held = await cluster.HoldAsync(group, cancellationToken);
-            var result = default(JoinResult?);
-            try
-            {
-                // Null if the cluster has lost it again: then it is held anew.
-                if ((result = Join(group, replay, held.Group)) is { } joined) return joined;
-            }
-            finally
-            {
-                // Else it is released when the connection leaves.
-                if (result is not { Joined: true }) cluster.Release(held);
-            }
-        }
+        var log = Volatile.Read(ref _privateLog) ?? _memberships.OpenPrivateLog(this, ref _privateLog);
+        lock (log.Gate) log.AppendLocked(message, metadata);
+        Writer.Post();
     }
-
-    /// <summary>Not joined if it is a member already, if the registry refuses, or if it has left for good.</summary>
-    public JoinResult Join(string group, Replay replay = default) => Join(group, replay, null)!.Value;
-
-    JoinResult? Join(string group, Replay replay, Group? clustered)
-    {
-        // The registry is asked within the lock, so that it and the logs agree on what came first, joining or leaving.
-        lock (_memberships)
-        {
-            if (_hasLeft || IndexOf(group) >= 0) return default(JoinResult);
-            if (group != Middleware.Groups.Everyone)
-            {
-                if (CountGroups() >= _broadcaster.Options.MaxGroupsPerConnection)
-                {
-                    throw new InvalidOperationException(
-                        $"The connection is in {CountGroups()} groups and {nameof(BroadcastOptions.MaxGroupsPerConnection)} allows no more: " +
-                        "let it leave one, or raise the option.");
-                }
-
-                if (!_broadcaster.Connections.TryJoin(this, group)) return default(JoinResult);
-            }
-
-            if (_broadcaster.Groups.Join(group, Writer, replay, clustered) is not { } joined)
-            {
-                if (group != Middleware.Groups.Everyone) _broadcaster.Connections.Leave(this, group);
-                return null;
-            }
-
-            _memberships.Add(joined.Membership);
-            _broadcaster.Presence.OnJoined(this, group);
-            return new JoinResult(true, joined.Recovered, joined.Position);
-        }
-    }
-
-    int CountGroups() => _memberships.Count - (IndexOf(Middleware.Groups.Everyone) < 0 ? 0 : 1);
-
-    /// <summary>False if it is not a member.</summary>
-    public bool Leave(string group)
-    {
-        lock (_memberships)
-        {
-            if (IndexOf(group) is not (>= 0 and var index)) return false;
-            Leave(_memberships[index]);
-            _memberships.RemoveAt(index);
-            _broadcaster.Connections.Leave(this, group);
-            _broadcaster.Presence.OnLeft(this, group);
-            return true;
-        }
-    }
-
-    /// <summary>Leaves every group, and joins none any more. The groups, the first time; then null.</summary>
-    public IReadOnlyList<string>? LeaveAll()
-    {
-        lock (_memberships)
-        {
-            if (_hasLeft) return null;
-            _hasLeft = true;
-            foreach (var membership in _memberships) Leave(membership);
-            string[] left = [.. _memberships.Select(static membership => membership.Group.Name)];
-            _memberships.Clear();
-            return left;
-        }
-    }
-
-    void Leave(Membership membership)
-    {
-        _broadcaster.Groups.Leave(membership);
-        if (membership.Group.Clustered is { } held) _broadcaster.Cluster!.Release(held);
-    }
-
-    /// <summary>A message for this connection alone, in order with those of its groups.</summary>
-    /// <param name="message">The message.</param>
-    /// <param name="facts">What is to be known of it; that others are excluded does not matter here.</param>
-    public void Send(Message message, Exclusions? facts)
-    {
-        var lane = Volatile.Read(ref _lane) ?? OpenLane();
-        lock (lane.Gate) lane.Append(message, facts);
-        Writer.Pump.Post(Writer);
-    }
-
-    MessageLog OpenLane()
-    {
-        // Not the lock of the memberships: a backplane that hands out a message may hold a lock of its own, and who leaves a group asks for that.
-        var lane = new MessageLog(_broadcaster.Clock, _broadcaster.Groups.Default);
-        var format = FormatFor(null);
-        // Whoever finds it before it is read waits here to append.
-        lock (lane.Gate)
-        {
-            var cursor = new Cursor(lane, Writer, null, format is null ? null : new() { Format = format, Bookmark = BookmarkAt(lane, lane.End) });
-            if (Interlocked.CompareExchange(ref _lane, lane, null) is { } other) return other;
-            Writer.Arrive(cursor);
-            return lane;
-        }
-    }
-
-    /// <summary>From where it may have to be sent a log's messages again; null if never. The caller holds the log's gate.</summary>
-    public Bookmark? BookmarkAt(MessageLog log, (Block Block, int Index) start) => Session is null ? null : new(log, start.Block, start.Index);
 
     /// <summary>
-    /// Sends what was published before, then a close frame (RFC 6455, section 7.1.2). A peer that has not answered it in time is cut off.
+    /// Sends every message that was published before, then a close frame (RFC 6455, section 7.1.2). Aborts the connection if the client does
+    /// not answer in time.
     /// </summary>
-    /// <returns>True for the first call, which is the one that counts.</returns>
-    public bool Close(EndReason why, WebSocketCloseStatus status, string? reason)
+    /// <returns>True for the first call. Later calls have no effect.</returns>
+    public bool Close(EndReason endReason, WebSocketCloseStatus status, string? reason)
     {
-        // No lock: pumps call this.
-        EndsBecause(why);
+        // Pumps call this method, so it must not wait for a lock.
+        SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
-        _closeTimer = _broadcaster.Time.CreateTimer(
-            static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _broadcaster.Options.CloseTimeout, Timeout.InfiniteTimeSpan);
+        _closeTimer = _time.CreateTimer(
+            static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _options.CloseTimeout, Timeout.InfiniteTimeSpan);
         Session?.GiveUp();
         return true;
     }
 
-    public void CloseSlowConsumer()
-    {
-        _broadcaster.Log.SlowConsumer(Id, _broadcaster.Options.MaxBacklogBytes);
-        Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, TooSlow);
-    }
-
-    public void CloseLost() => Close(EndReason.ClusterLost, CloseStatus.TryAgainLater, MessagesLost);
-
-    public void CloseBadAcknowledgement(long sequence) => Close(
-        EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, $"There is no message {sequence} to acknowledge: send the highest sequenceId you have.");
-
-    /// <summary>A filter, or another part of the app, has thrown.</summary>
+    /// <summary>Closes the connection after a filter or another part of the app threw an exception.</summary>
     public void CloseFailed(Exception exception)
     {
-        // One that gave up because its peer is gone has not failed.
-        if (exception is OperationCanceledException && HttpContext.RequestAborted.IsCancellationRequested) return;
+        // The filter gave up because its client is gone. That is not a failure.
+        if (exception is OperationCanceledException && ClientGone.IsCancellationRequested) return;
         if (exception is BackplaneException)
         {
-            // The app's own business is in order: the client can try again.
-            _broadcaster.Log.ClusterUnreachable(Id, exception.Message);
-            Close(EndReason.ClusterUnreachable, CloseStatus.TryAgainLater, ClusterUnreachable);
+            _logger.ClusterUnreachable(Id, exception.Message);
+            Close(EndReason.ClusterUnreachable, CloseStatus.TryAgainLater, CloseReasons.ClusterUnreachable);
             return;
         }
 
-        _broadcaster.Log.FilterFailed(Id, exception);
-        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, FailedReason);
+        _logger.FilterFailed(Id, exception);
+        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
     }
 
-    /// <summary>Ends the transport, which ends the reads and writes that wait for it. The first call counts.</summary>
-    public void Abort(EndReason why, Exception? error = null)
+    /// <summary>Ends the transport, and with it the pending reads and writes. The first reason counts.</summary>
+    public void Abort(EndReason reason, Exception? error = null)
     {
-        EndsBecause(why);
-        if (Volatile.Read(ref _hasEnded) || Interlocked.Exchange(ref _isAborting, true)) return;
-        // Elsewhere: it runs what the app has registered for the request's end.
-        ThreadPool.UnsafeQueueUserWorkItem(static abort => abort.Connection.AbortNow(abort.Line), (Connection: this, Line: Volatile.Read(ref _line)), preferLocal: false);
-        // Last, as loggers are the app's too.
-        _broadcaster.Log.CutOff(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
+        SetEndReason(reason);
+        if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
+        // An abort runs callbacks of the app. They must not run on the pump.
+        ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
+        // A client that can reconnect keeps its connection, unless the connection is closing.
+        if (Session is null || Writer.ClosingStatus is not null) CancelAborted(this);
+        // The logger is code of the app and may throw. So it comes last.
+        _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
-    /// <summary>The first cause counts.</summary>
-    public void EndsBecause(EndReason why) => Interlocked.CompareExchange(ref _endReason, (int)why, NotEnding);
+    /// <summary>Ends the transport at once, on this thread. Pumps must not call it.</summary>
+    public void AbortNow() => Volatile.Read(ref _transport)?.Abort();
 
-    /// <summary>On the pump, now and then.</summary>
-    public void OnBeat()
+    /// <summary>Sets the reason of the end. The first reason counts.</summary>
+    public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
+
+    /// <summary>Replaces the monitor of the authentication. Null if nothing can expire.</summary>
+    public void SetAuthentication(AuthenticationMonitor? authentication)
     {
-        _authorization?.OnBeat();
-        var options = _broadcaster.Options;
-        if (!HasSpoken && options.FirstMessageTimeout != Timeout.InfiniteTimeSpan && _broadcaster.Time.GetUtcNow() - ConnectedAt >= options.FirstMessageTimeout)
-            Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, "The first message did not come in time.");
+        _authentication?.Dispose();
+        _authentication = authentication;
     }
+
+    /// <summary>Aborts the transport and ends its use. The client may reconnect.</summary>
+    public void Detach()
+    {
+        lock (JoinedGroups) SetStateLocked(ConnectionState.Disconnected);
+        if (Interlocked.Exchange(ref _transport, null) is not { } transport) return;
+        try
+        {
+            transport.Abort();
+        }
+        finally
+        {
+            transport.Release();
+        }
+    }
+
+    /// <summary>The client has reconnected on another transport.</summary>
+    /// <param name="request">The request of the client.</param>
+    /// <param name="sink">The sink of the new transport.</param>
+    /// <param name="token">The new reconnection token.</param>
+    /// <returns>False if unacknowledged messages are gone.</returns>
+    public Task<bool> ReattachAsync(ConnectionRequest request, Sink sink, string token)
+    {
+        lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
+        SetRequest(request);
+        _unconfirmedToken = token;
+        Volatile.Write(ref _endReason, NotEnding);
+        // The old request may end now.
+        Session!.OnTakenOver();
+        // A further request may have claimed the connection meanwhile. It waits until this transport ends.
+        if (Session.IsClaimed) Abort(EndReason.Lost);
+        return Writer.ResumeAsync(sink, Format.GetOpening(this, token));
+    }
+
+    /// <summary>Ends the use of the transport. The server reuses the objects of the request afterwards.</summary>
+    public void End()
+    {
+        lock (JoinedGroups) SetStateLocked(ConnectionState.Ended);
+        Interlocked.Exchange(ref _transport, null)?.Release();
+        Session?.End();
+        SetAuthentication(null);
+        _closeTimer?.Dispose();
+        CancelAborted(this);
+    }
+
+    public void OnHeartbeat()
+    {
+        _authentication?.OnHeartbeat();
+        if (_receiveState is ReceiveState.Handling or ReceiveState.Reading) return;
+        var timeout = _options.FirstMessageTimeout;
+        if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
+        Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);
+    }
+
+    public void OnDelivering(long publishedAt) => _metrics.Delivering(_time.GetElapsedTime(publishedAt));
 
     public void OnDropped(long messages)
     {
-        _broadcaster.Metrics.Dropped(messages);
-        _broadcaster.Log.Dropped(Id, messages);
+        _metrics.Dropped(messages);
+        _logger.Dropped(Id, messages);
     }
 
-    public void OnDelivering(long publishedAt) => _broadcaster.Metrics.Delivering(_broadcaster.Time.GetElapsedTime(publishedAt));
+    public void OnPrivateLogRead() => ProtocolState?.OnPrivateLogRead();
 
-    /// <summary>The same at once, for a caller that is no pump.</summary>
-    public void AbortNow() => AbortNow(Volatile.Read(ref _line));
-
-    void AbortNow(int line)
+    public void OnTransportConfirmed()
     {
-        // Not the lock that pumps take, for the same reason.
-        lock (Writer)
+        if (_unconfirmedToken is { } token) Session!.Confirm(token);
+    }
+
+    public void OnInvalidAcknowledgement(long sequence) => Close(
+        EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation,
+        $"The sequenceId {sequence} was never sent. Acknowledge the highest sequenceId that you received.");
+
+    public void OnRecoveryImpossible() => Session!.GiveUp();
+
+    public void OnTooSlow()
+    {
+        _logger.SlowConsumer(Id, _options.MaxBacklogBytes);
+        Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, CloseReasons.TooSlow);
+    }
+
+    public void OnMessagesLost() => Close(EndReason.ClusterLost, CloseStatus.TryAgainLater, CloseReasons.MessagesLost);
+
+    public ReadOnlyMemory<byte> GetClosingMessage(WebSocketCloseStatus status, string? reason) =>
+        Format.GetClosing(status, reason);
+
+    public JoinOptions CreateJoinOptions(string? group, Replay replay)
+    {
+        var isHomeGroup = group == HomeGroup;
+        // A connection may leave its home group and join it again. It gets the opening only once.
+        var opening = isHomeGroup && !WasOpened ? Format.GetOpening(this, Session?.FirstToken) : default;
+        return new(replay, Format.GetEncoder(isHomeGroup), opening, KeepsUnacknowledged: Session is not null);
+    }
+
+    /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>
+    /// <remarks>A loop instead of LINQ: a connection calls it three times at its start, and a closure would stay in memory.</remarks>
+    public int IndexOf(string group)
+    {
+        for (var i = 0; i < JoinedGroups.Count; i++)
         {
-            if (_hasEnded || _hasNoLine || line != _line) return;
-            _webSocket?.Abort();
-            HttpContext.Abort();
-        }
-    }
-
-    /// <summary>Cuts the line off, and lets go of it: its request may end before the connection does, and is not touched any more.</summary>
-    public void LeaveLine()
-    {
-        lock (Writer)
-        {
-            try
-            {
-                AbortNow();
-            }
-            finally
-            {
-                (_hasNoLine, _webSocket) = (true, null);
-            }
-        }
-    }
-
-    /// <summary>Its client has come back, on another line. Whatever was still to cut off the one before comes too late.</summary>
-    /// <returns>False if there is something that it cannot be sent any more.</returns>
-    public Task<bool> ResumeAsync(HttpContext httpContext, WebSocket webSocket, Sink sink, string token)
-    {
-        lock (Writer)
-        {
-            _line++;
-            (HttpContext, _webSocket, _token, _hasNoLine) = (httpContext, webSocket, token, false);
-        }
-
-        // The request before may end now.
-        Session!.OnTaken();
-        _authorization?.Dispose();
-        _authorization = Authorization.Of(this, _broadcaster);
-        Volatile.Write(ref _endReason, NotEnding);
-        Volatile.Write(ref _isAborting, false);
-        // Somebody who came after it may have cut off the line before.
-        if (Session.IsClaimed) Abort(EndReason.Lost);
-        return Writer.ResumeAsync(sink, ProtocolFormat.ToFrame(ReliableJsonProtocol.Reconnected(this, token).Span));
-    }
-
-    /// <summary>Its client has acknowledged something that it was sent on its present line, and so has the token that went before.</summary>
-    public void OnConfirmed()
-    {
-        if (_token is { } token) Session!.Confirm(token);
-    }
-
-    /// <summary>The request is about to end: its context, which the server uses again, is not touched any more.</summary>
-    public void End()
-    {
-        lock (Writer) _hasEnded = true;
-        Session?.End();
-        _authorization?.Dispose();
-        _closeTimer?.Dispose();
-    }
-
-    // By hand: each connection comes here three times when it starts, and what a closure leaves behind stays among what lives on.
-    int IndexOf(string group)
-    {
-        for (var i = 0; i < _memberships.Count; i++)
-        {
-            if (_memberships[i].Group.Name == group) return i;
+            if (JoinedGroups[i].Group.Name == group) return i;
         }
 
         return -1;
     }
+
+    /// <summary>Returns the number of groups without the group of all connections.</summary>
+    public int CountGroupsLocked() => JoinedGroups.Count - (IndexOf(GroupName.Everyone) < 0 ? 0 : 1);
+
+    /// <summary>Returns true once: the connection must join no more groups.</summary>
+    public bool TryLeaveLocked()
+    {
+        if (HasLeft) return false;
+        SetStateLocked(ConnectionState.Left);
+        return true;
+    }
+
+    static void CancelAborted(object? connection)
+    {
+        if (Volatile.Read(ref ((Connection)connection!)._aborted) is not { IsCancellationRequested: false } aborted) return;
+        // Callbacks of the app must not run on this thread, which may be a pump.
+        ThreadPool.UnsafeQueueUserWorkItem(static aborted => aborted.Cancel(), aborted, preferLocal: false);
+    }
+
+    void SetRequest(ConnectionRequest request)
+    {
+        _user = request.User;
+        _routeValues = request.RouteValues;
+        RemoteAddress = request.RemoteAddress;
+        Volatile.Write(ref _transport, request.Transport);
+    }
+
+    void SetReceiveState(ReceiveState state)
+    {
+        Debug.Assert(CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
+        _receiveState = state;
+    }
+
+    void SetStateLocked(ConnectionState state)
+    {
+        Debug.Assert(Monitor.IsEntered(JoinedGroups));
+        Debug.Assert(CanChange(_state, state), $"The connection cannot change from {_state} to {state}.");
+        _state = state;
+    }
+
+    static bool CanChange(ReceiveState from, ReceiveState to) => to switch
+    {
+        ReceiveState.AwaitingFirstMessage => from == ReceiveState.Starting,
+        ReceiveState.Handling => from is ReceiveState.AwaitingFirstMessage or ReceiveState.Reading,
+        ReceiveState.Reading => from is ReceiveState.Starting or ReceiveState.Handling,
+        _ => false,
+    };
+
+    static bool CanChange(ConnectionState from, ConnectionState to) => to switch
+    {
+        ConnectionState.Open => from is ConnectionState.Connecting or ConnectionState.Disconnected,
+        ConnectionState.Disconnected => from == ConnectionState.Open,
+        ConnectionState.Left => from is not (ConnectionState.Left or ConnectionState.Ended),
+        ConnectionState.Ended => from == ConnectionState.Left,
+        _ => false,
+    };
 }

@@ -1,8 +1,8 @@
 using System.Collections.Concurrent;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Connections;
 
-/// <summary>The default registry: in memory, concurrent, admitting everyone.</summary>
+/// <summary>The default registry. It stores connections in memory and accepts every connection.</summary>
 sealed class ConnectionRegistry : IConnectionRegistry
 {
     readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
@@ -38,7 +38,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         if (!_entries.TryRemove(connection.Id, out var entry)) return false;
         lock (entry)
         {
-            // Whoever joins from now on finds that the connection is gone.
+            // A later join sees that the connection is removed.
             entry.IsRemoved = true;
             Interlocked.Decrement(ref _count);
             if (connection.UserId is { } userId) _users.Remove(userId, connection);
@@ -77,13 +77,13 @@ sealed class ConnectionRegistry : IConnectionRegistry
     public IBroadcastConnection? Find(string connectionId) =>
         _entries.TryGetValue(connectionId, out var entry) ? entry.Connection : null;
 
-    public IEnumerable<IBroadcastConnection> OfUser(string userId) => _users.Members(userId);
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _users.Members(userId);
 
-    public IEnumerable<IBroadcastConnection> InGroup(string group) => _groups.Members(group);
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _groups.Members(group);
 
-    public int CountInGroup(string group) => _groups.Count(group);
+    public int CountGroupMembers(string group) => _groups.Count(group);
 
-    /// <summary>A connection and its groups; its own lock makes joining, leaving and removal of one connection take turns.</summary>
+    /// <summary>A connection and its groups. The entry is the lock for joins, leaves and removal of its connection.</summary>
     sealed class Entry(IBroadcastConnection connection)
     {
         public IBroadcastConnection Connection { get; } = connection;
@@ -91,7 +91,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         public bool IsRemoved { get; set; }
     }
 
-    /// <summary>Connections by a key; a key without connections is forgotten.</summary>
+    /// <summary>Connections by key. A key without connections is removed.</summary>
     sealed class Index
     {
         readonly ConcurrentDictionary<string, HashSet<IBroadcastConnection>> _sets = new(StringComparer.Ordinal);
@@ -103,8 +103,8 @@ sealed class ConnectionRegistry : IConnectionRegistry
                 var set = _sets.GetOrAdd(key, static _ => []);
                 lock (set)
                 {
-                    // An empty set may be one that was taken out after it was found: only the one that is in counts.
-                    if (set.Count == 0 && !(_sets.TryGetValue(key, out var current) && current == set)) continue;
+                    // Another thread may have removed an empty set meanwhile.
+                    if (set.Count == 0 && (!_sets.TryGetValue(key, out var current) || current != set)) continue;
                     set.Add(connection);
                     return;
                 }

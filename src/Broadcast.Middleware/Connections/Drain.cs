@@ -1,53 +1,56 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Says goodbye to all connections of an app that ends, with 1001, spread so that not all of their clients connect to another
-/// node at the same moment, and cuts off what is left when the time is up. The host waits for it, because it waits for the requests.
+/// Closes all connections of an app that is shutting down, with 1001. The closes are spread over time, so that the clients do not all
+/// connect to another node at the same moment. Connections that remain at the end are aborted.
 /// </summary>
+/// <remarks>The host waits for the drain, because it waits for the requests.</remarks>
 static class Drain
 {
-    // A few clients are let go at once; more, at this pace, unless the window is too short for it.
-    const int PerStep = 50;
+    // A few clients are closed at once. More clients are closed at this pace, unless the drain time is too short for it.
+    const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
 
-    // For requests that are under way; other nodes take some time to answer.
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
-    static readonly TimeSpan Look = TimeSpan.FromMilliseconds(10);
+    // The maximum time to wait for messages that the server handles. Their handling may need answers from other nodes.
+    static readonly TimeSpan MaxHandlingTime = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(10);
 
-    public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan window, TimeProvider time)
+    public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
     {
         var started = time.GetTimestamp();
-        // Half of the window to say goodbye, the other half for the last ones to answer.
-        var steps = Math.Clamp((connections.Count - 1) / PerStep, 0, (int)(window / 2 / Step));
-        var answering = new List<Connection>();
+        // Half of the time is for close frames. The other half is for the answers of the last clients.
+        var steps = Math.Clamp((connections.Count - 1) / ConnectionsPerStep, 0, (int)(timeout / 2 / Step));
+        var handling = new List<Connection>();
         for (var step = 0; step <= steps; step++)
         {
             for (var i = step; i < connections.Count; i += steps + 1)
             {
-                if (connections[i].IsAnswering) answering.Add(connections[i]);
-                else SayGoodbye(connections[i]);
+                if (connections[i].IsHandling) handling.Add(connections[i]);
+                else Close(connections[i]);
             }
 
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
-        // Nothing follows a close frame: a client that does not hear that its request has taken effect sends it again, to another node.
-        var patience = time.GetElapsedTime(started) + (window / 4 < Patience ? window / 4 : Patience);
-        for (var isOver = false; answering.Count > 0 && !isOver;)
+        // No message can follow a close frame. A client without an answer would send its request again, to another node.
+        var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
+        for (var isOver = false; handling.Count > 0 && !isOver;)
         {
-            await Task.Delay(Look, time).ConfigureAwait(false);
-            isOver = time.GetElapsedTime(started) >= patience;
-            foreach (var connection in answering.Where(connection => isOver || !connection.IsAnswering)) SayGoodbye(connection);
-            answering.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
+            await Task.Delay(CheckInterval, time).ConfigureAwait(false);
+            isOver = time.GetElapsedTime(started) >= deadline;
+            foreach (var connection in handling.Where(connection => isOver || !connection.IsHandling)) Close(connection);
+            handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
         }
 
-        var left = window - time.GetElapsedTime(started);
-        if (left > TimeSpan.Zero) await Task.Delay(left, time).ConfigureAwait(false);
+        var remaining = timeout - time.GetElapsedTime(started);
+        if (remaining > TimeSpan.Zero) await Task.Delay(remaining, time).ConfigureAwait(false);
         foreach (var connection in connections) connection.Abort(EndReason.ShuttingDown);
     }
 
-    public static void SayGoodbye(Connection connection) =>
-        connection.Close(EndReason.ShuttingDown, WebSocketCloseStatus.EndpointUnavailable, "The server is shutting down.");
+    public static void Close(Connection connection) =>
+        connection.Close(EndReason.ShuttingDown, WebSocketCloseStatus.EndpointUnavailable, CloseReasons.ShuttingDown);
 }

@@ -1,31 +1,44 @@
+using System.Net;
 using System.Security.Claims;
-using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware;
 
-/// <summary>A client that is connected to this node.</summary>
+/// <summary>A client that is connected to this node. All members stay readable after the connection has ended.</summary>
 public interface IBroadcastConnection
 {
-    /// <summary>Names the connection, and nothing else ever: 128 random bits, in 22 characters of base64url.</summary>
+    /// <summary>A unique ID: 128 random bits in 22 characters of base64url. It is never used again.</summary>
     string Id { get; }
 
-    /// <summary>Who connected, as the app's authentication found; anonymous without one.</summary>
+    /// <summary>The user that the authentication of the app found. An anonymous principal without authentication.</summary>
     ClaimsPrincipal User { get; }
 
-    /// <summary>The user's id: the claim <see cref="ClaimTypes.NameIdentifier"/>, or what an <see cref="IUserIdProvider"/> says; null if anonymous.</summary>
+    /// <summary>
+    /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/>, or the result of an <see cref="IUserIdProvider"/>. Null for
+    /// an anonymous client.
+    /// </summary>
     string? UserId { get; }
 
-    /// <summary>The group of the URL it connected to, whose members hear what it sends.</summary>
+    /// <summary>The IP address of the client. Null if the server does not know it.</summary>
+    IPAddress? RemoteAddress { get; }
+
+    /// <summary>The route values of the URL, for example <c>room</c> for the pattern <c>/rooms/{room}</c>.</summary>
+    IReadOnlyDictionary<string, object?> RouteValues { get; }
+
+    /// <summary>The group of the URL. Its members receive what this client sends.</summary>
     string HomeGroup { get; }
 
-    /// <summary>The groups it is in at the moment; a copy.</summary>
+    /// <summary>A copy of the names of the groups that the connection is in.</summary>
     IReadOnlyCollection<string> Groups { get; }
 
-    /// <summary>When it connected.</summary>
+    /// <summary>The time at which the client connected.</summary>
     DateTimeOffset ConnectedAt { get; }
 
+    /// <summary>Data of the app for this connection. Created when first used. It is not safe for concurrent use.</summary>
+    IDictionary<object, object?> Items { get; }
+
     /// <summary>
-    /// The request it came with, for its headers, query and services. Valid until the connection's disconnect filters have run.
+    /// Canceled when the connection ends, for whatever reason. A client that reconnects in time keeps its connection, and the token
+    /// stays uncanceled.
     /// </summary>
-    HttpContext HttpContext { get; }
+    CancellationToken ConnectionAborted { get; }
 }

@@ -1,48 +1,56 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Who is connected to this node, and who is in which group. Replace it, by registering your own before or after
-/// <c>AddBroadcast</c>, to admit connections by rules of your own, to observe them, or to store them differently.
+/// The connections and groups of this node. Replace or wrap the registry to admit connections by your own rules, to observe them, or to
+/// store them differently. Register your own before or after <c>AddBroadcast</c>.
 /// </summary>
 /// <remarks>
-/// Every path asks it: a connection it does not admit is refused with 503, a group it does not let a connection join is not
-/// delivered to it, and users and connections are found through it. Calls come from many threads at once and must neither block
-/// nor fail; one that throws ends the connection it was for, or refuses it with 500. What it returns must be the objects it was given. It never learns of
-/// other nodes.
+/// <para>
+/// Every connect and join asks the registry. The server refuses a connection with 503 if <see cref="TryAdd"/> returns false. A message to
+/// a user goes to the connections that <see cref="GetUserConnections"/> returns.
+/// </para>
+/// <para>
+/// The registry may return its own objects. The server finds its own connection by <see cref="IBroadcastConnection.Id"/> and ignores
+/// unknown IDs.
+/// </para>
+/// <para>
+/// Calls come from many threads at the same time and must not block. An exception affects only the connection or the call that it was
+/// thrown for: the server refuses a handshake with 500 and closes an open connection with 1011. The registry knows only this node.
+/// </para>
 /// </remarks>
 public interface IConnectionRegistry
 {
-    /// <summary>How many connections there are; cheap enough to ask for each request.</summary>
+    /// <summary>The number of connections. It must be cheap to read.</summary>
     int Count { get; }
 
-    /// <summary>All connections; a copy, or an enumeration that changes under way do not disturb.</summary>
+    /// <summary>All connections: a copy, or an enumeration that tolerates concurrent changes.</summary>
     IEnumerable<IBroadcastConnection> Connections { get; }
 
-    /// <summary>Lets a connection in, before its handshake is answered.</summary>
-    /// <returns>False to refuse it, or if it is in already.</returns>
+    /// <summary>Adds a connection before the server answers its handshake.</summary>
+    /// <returns>False to refuse the connection, or if it was added before.</returns>
     bool TryAdd(IBroadcastConnection connection);
 
-    /// <summary>Forgets a connection, in whichever groups it is.</summary>
-    /// <returns>False if it was not there; asking twice is no error.</returns>
+    /// <summary>Removes a connection from the registry and from all groups.</summary>
+    /// <returns>False if the connection is unknown. A second call is not an error.</returns>
     bool Remove(IBroadcastConnection connection);
 
-    /// <summary>Makes a connection a member of a group, which needs no creating.</summary>
-    /// <returns>False to refuse it, or if it is a member already, or not connected.</returns>
+    /// <summary>Adds a connection to a group. The group need not exist.</summary>
+    /// <returns>False to refuse the join, or if the connection is a member already or unknown.</returns>
     bool TryJoin(IBroadcastConnection connection, string group);
 
-    /// <summary>Ends a membership.</summary>
-    /// <returns>False if there was none.</returns>
+    /// <summary>Removes a connection from a group.</summary>
+    /// <returns>False if the connection is not a member.</returns>
     bool Leave(IBroadcastConnection connection, string group);
 
-    /// <summary>The connection with this id, or null.</summary>
+    /// <summary>Returns the connection with an ID, or null.</summary>
     IBroadcastConnection? Find(string connectionId);
 
-    /// <summary>The connections of a user; none for a user nobody knows.</summary>
-    IEnumerable<IBroadcastConnection> OfUser(string userId);
+    /// <summary>Returns the connections of a user. Empty for an unknown user.</summary>
+    IEnumerable<IBroadcastConnection> GetUserConnections(string userId);
 
-    /// <summary>The members of a group; none for a group nobody is in.</summary>
-    IEnumerable<IBroadcastConnection> InGroup(string group);
+    /// <summary>Returns the members of a group. Empty for an unknown group.</summary>
+    IEnumerable<IBroadcastConnection> GetGroupMembers(string group);
 
-    /// <summary>How many members a group has, without listing them.</summary>
-    int CountInGroup(string group);
+    /// <summary>Returns the number of members of a group, without listing them.</summary>
+    int CountGroupMembers(string group);
 }

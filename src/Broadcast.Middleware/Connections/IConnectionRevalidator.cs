@@ -1,14 +1,17 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides whether a connection may stay: for permissions that were withdrawn, or authentication that can be renewed. Register one
-/// (keyed by the broadcast's name, if it has one) and it is asked every <see cref="BroadcastOptions.RevalidationInterval"/>, and
-/// when the authentication that the connection came with expires.
+/// Decides whether a connection may stay open, for example after the app has revoked a permission or renewed the authentication.
 /// </summary>
+/// <remarks>
+/// Register it as a service. For a named broadcast, use the name as the key. The server asks it every
+/// <see cref="BroadcastOptions.RevalidationInterval"/>, and when the authentication of the connection expires.
+/// </remarks>
 public interface IConnectionRevalidator
 {
-    /// <summary>Whether the connection may stay. If not, it is closed with 1008; if this throws, with 1011.</summary>
-    /// <param name="connection">The connection; its request's services can be used.</param>
-    /// <param name="cancellationToken">The connection has ended in the meantime.</param>
+    /// <summary>Returns true if the connection may stay open.</summary>
+    /// <remarks>False closes the connection with 1008. An exception closes it with 1011.</remarks>
+    /// <param name="connection">The connection.</param>
+    /// <param name="cancellationToken">Canceled when the connection has ended.</param>
     ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken);
 }

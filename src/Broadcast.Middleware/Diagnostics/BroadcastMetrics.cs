@@ -1,14 +1,17 @@
 using System.Diagnostics.Metrics;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The meter <c>Broadcast</c>, with the broadcast's name as tag <c>broadcast.name</c>. docs/metrics.md lists the instruments and
-/// every value of their tags.
+/// The meter <c>Broadcast</c>. Its tag <c>broadcast.name</c> is the name of the broadcast. docs/metrics.md lists the instruments and
+/// all tag values.
 /// </summary>
 sealed class BroadcastMetrics
 {
     public const string MeterName = "Broadcast";
+
+    static readonly double[] LatencyBuckets =
+        [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
     readonly UpDownCounter<long> _connections;
     readonly Counter<long> _ended;
@@ -19,26 +22,36 @@ sealed class BroadcastMetrics
     readonly Counter<long> _dropped;
     readonly Histogram<double> _latency;
 
-    public BroadcastMetrics(IMeterFactory factory, string name, Pump[] pumps)
+    /// <param name="factory">Creates the meter.</param>
+    /// <param name="name">The name of the broadcast.</param>
+    /// <param name="delivered">Returns the number of messages that were written to connections.</param>
+    public BroadcastMetrics(IMeterFactory factory, string name, Func<long> delivered)
     {
-        // Owned, and shared between equal ones, by the factory.
+        // The factory owns the meter and returns the same meter for equal options.
         var meter = factory.Create(new MeterOptions(MeterName) { Tags = [new("broadcast.name", name)] });
-        _connections = meter.CreateUpDownCounter<long>("broadcast.connections", "{connection}", "Connections that are open.");
-        _ended = meter.CreateCounter<long>("broadcast.connections.ended", "{connection}", "Connections that have ended, by reason.");
-        _refused = meter.CreateCounter<long>("broadcast.handshakes.refused", "{request}", "Requests that did not become connections, by reason.");
-        _recovered = meter.CreateCounter<long>("broadcast.connections.recovered", "{connection}", "Connections whose clients lost them, and came back in time.");
-        _received = meter.CreateCounter<long>("broadcast.messages.received", "{message}", "Messages that connections have sent.");
-        _published = meter.CreateCounter<long>("broadcast.messages.published", "{message}", "Messages that were published, to however many.");
-        _dropped = meter.CreateCounter<long>("broadcast.messages.dropped", "{message}", "Deliveries left out because a connection was too slow.");
+        _connections = meter.CreateUpDownCounter<long>("broadcast.connections", "{connection}", "Open connections.");
+        _ended = meter.CreateCounter<long>(
+            "broadcast.connections.ended", "{connection}", "Connections that have ended, by reason.");
+        _refused = meter.CreateCounter<long>(
+            "broadcast.handshakes.refused", "{request}", "Requests that did not become connections, by reason.");
+        _recovered = meter.CreateCounter<long>(
+            "broadcast.connections.recovered", "{connection}", "Connections whose clients reconnected in time.");
+        _received = meter.CreateCounter<long>(
+            "broadcast.messages.received", "{message}", "Messages received from connections.");
+        _published = meter.CreateCounter<long>(
+            "broadcast.messages.published", "{message}", "Published messages. Each counts once for any number of recipients.");
+        _dropped = meter.CreateCounter<long>(
+            "broadcast.messages.dropped", "{message}", "Deliveries skipped because a connection was too slow.");
         _latency = meter.CreateHistogram<double>(
-            "broadcast.delivery.latency", "s", "From publishing to writing, of the oldest message of each write.",
-            advice: new() { HistogramBucketBoundaries = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] });
+            "broadcast.delivery.latency", "s", "Time from publish to write of the oldest message in each write.",
+            advice: new() { HistogramBucketBoundaries = [.. LatencyBuckets] });
 
-        // Pumps count for themselves, so that a delivery costs no more than an addition.
-        meter.CreateObservableCounter("broadcast.messages.delivered", () => pumps.Sum(pump => pump.Delivered), "{message}", "Messages written to connections.");
+        // Each pump counts its own deliveries, so that counting a delivery costs one addition.
+        meter.CreateObservableCounter(
+            "broadcast.messages.delivered", delivered, "{message}", "Messages written to connections.");
     }
 
-    /// <summary>Whether somebody wants to know how long deliveries take, so that it has to be measured.</summary>
+    /// <summary>True if a listener reads the latency, so that messages need a time stamp.</summary>
     public bool MeasuresLatency => _latency.Enabled;
 
     public void Connected() => _connections.Add(1);

@@ -1,19 +1,25 @@
 namespace Broadcast.Middleware;
 
-/// <summary>Somebody has joined a group, left it, or has another state in it.</summary>
-/// <param name="Kind">Which of these.</param>
-/// <param name="Member">Who; of one who has left, as last told.</param>
-public sealed record PresenceChange(PresenceChangeKind Kind, PresenceMember Member);
-
-/// <summary>The kinds of <see cref="PresenceChange"/>.</summary>
-public enum PresenceChangeKind
+/// <summary>A change of the members of a group, or of the state of a member.</summary>
+/// <param name="kind">See <see cref="Kind"/>.</param>
+/// <param name="member">See <see cref="Member"/>.</param>
+public sealed class PresenceChange(PresenceChangeKind kind, PresenceMember member) : IEquatable<PresenceChange>
 {
-    /// <summary>Is in the group now.</summary>
-    Joined,
+    /// <summary>The kind of the change.</summary>
+    public PresenceChangeKind Kind { get; } = kind;
 
-    /// <summary>Has another state.</summary>
-    StateChanged,
+    /// <summary>The member. If the member has left, this is its last known state.</summary>
+    public PresenceMember Member { get; } = member;
 
-    /// <summary>Is in the group no more.</summary>
-    Left,
+    /// <inheritdoc />
+    public bool Equals(PresenceChange? other) => other is not null && Kind == other.Kind && Member.Equals(other.Member);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as PresenceChange);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Kind, Member);
+
+    /// <inheritdoc />
+    public override string ToString() => $"{Kind}: {Member}";
 }

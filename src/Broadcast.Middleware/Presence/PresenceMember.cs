@@ -1,7 +1,31 @@
 namespace Broadcast.Middleware;
 
 /// <summary>A connection in a group.</summary>
-/// <param name="ConnectionId">As in <see cref="IBroadcastConnection.Id"/>.</param>
-/// <param name="UserId">As in <see cref="IBroadcastConnection.UserId"/>: the same for all devices of a user; null if anonymous.</param>
-/// <param name="State">What <see cref="IPresence.SetStateAsync"/> has said of it; empty if nothing.</param>
-public sealed record PresenceMember(string ConnectionId, string? UserId, ReadOnlyMemory<byte> State);
+/// <param name="connectionId">See <see cref="ConnectionId"/>.</param>
+/// <param name="userId">See <see cref="UserId"/>.</param>
+/// <param name="state">See <see cref="State"/>.</param>
+public sealed class PresenceMember(string connectionId, string? userId, ReadOnlyMemory<byte> state) : IEquatable<PresenceMember>
+{
+    /// <summary>The ID of the connection: see <see cref="IBroadcastConnection.Id"/>.</summary>
+    public string ConnectionId { get; } = connectionId;
+
+    /// <summary>The ID of the user. It is the same on all devices of the user. Null for an anonymous client.</summary>
+    public string? UserId { get; } = userId;
+
+    /// <summary>The state that <see cref="IPresence.SetStateAsync"/> set. Empty if there is none.</summary>
+    public ReadOnlyMemory<byte> State { get; } = state;
+
+    /// <inheritdoc />
+    public bool Equals(PresenceMember? other) => other is not null
+        && ConnectionId == other.ConnectionId && UserId == other.UserId && State.Span.SequenceEqual(other.State.Span);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => Equals(obj as PresenceMember);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(ConnectionId, UserId, State.Length);
+
+    /// <inheritdoc />
+    public override string ToString() =>
+        $"{nameof(ConnectionId)} = {ConnectionId}, {nameof(UserId)} = {UserId}, {nameof(State)} = {State.Length} bytes";
+}

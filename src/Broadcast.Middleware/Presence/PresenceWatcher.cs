@@ -1,41 +1,42 @@
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Presence;
 
-/// <summary>What one watcher has yet to be told: of each connection, the latest.</summary>
+/// <summary>Collects the changes for one watcher. It keeps only the latest change of each connection.</summary>
 sealed class PresenceWatcher
 {
     readonly Lock _gate = new();
-    readonly Dictionary<string, PresenceMember> _told = new(StringComparer.Ordinal);
-    readonly OrderedDictionary<string, PresenceMember?> _news = new(StringComparer.Ordinal);
-    bool _isListed;
-    TaskCompletionSource _hasNews = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly Dictionary<string, PresenceMember> _reported = new(StringComparer.Ordinal);
+    readonly OrderedDictionary<string, PresenceMember?> _pending = new(StringComparer.Ordinal);
+    bool _isStarted;
+    TaskCompletionSource _hasChanges = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public void Tell(string connectionId, PresenceMember? member)
+    /// <summary>A connection has joined, changed, or, with null, left.</summary>
+    public void Notify(string connectionId, PresenceMember? member)
     {
         lock (_gate)
         {
-            // Nothing is to be said of one who came and went unseen. Until the list has come, who left may still be on it.
-            if (member is null && _isListed && !_told.ContainsKey(connectionId)) _news.Remove(connectionId);
-            else _news[connectionId] = member;
-            _hasNews.TrySetResult();
+            // Report nothing about a connection that joined and left unseen. Before the start, the list of members may still contain it.
+            if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
+            else _pending[connectionId] = member;
+            _hasChanges.TrySetResult();
         }
     }
 
-    /// <summary>The list of those who were there at first: whatever else is known of somebody is newer.</summary>
-    public void TellOfUnknown(IEnumerable<PresenceMember> members)
+    /// <summary>Adds the list of current members. Changes that arrived before are newer than the list.</summary>
+    public void Start(IEnumerable<PresenceMember> members)
     {
         lock (_gate)
         {
-            foreach (var member in members) _news.TryAdd(member.ConnectionId, member);
-            string[] gone = [.. _news.Where(static news => news.Value is null).Select(static news => news.Key)];
-            foreach (var id in gone) _news.Remove(id);
-            _isListed = true;
-            if (_news.Count > 0) _hasNews.TrySetResult();
+            foreach (var member in members) _pending.TryAdd(member.ConnectionId, member);
+            string[] gone = [.. _pending.Where(static change => change.Value is null).Select(static change => change.Key)];
+            foreach (var id in gone) _pending.Remove(id);
+            _isStarted = true;
+            if (_pending.Count > 0) _hasChanges.TrySetResult();
         }
     }
 
     public Task WaitAsync(CancellationToken cancellationToken)
     {
-        lock (_gate) return _hasNews.Task.WaitAsync(cancellationToken);
+        lock (_gate) return _hasChanges.Task.WaitAsync(cancellationToken);
     }
 
     public IReadOnlyList<PresenceChange> Take()
@@ -43,15 +44,15 @@ sealed class PresenceWatcher
         var changes = new List<PresenceChange>();
         lock (_gate)
         {
-            foreach (var (id, member) in _news)
+            foreach (var (id, member) in _pending)
             {
-                var wasTold = _told.Remove(id, out var before);
-                if (member is not null) _told.Add(id, member);
+                var wasReported = _reported.Remove(id, out var before);
+                if (member is not null) _reported.Add(id, member);
                 if (member is null)
                 {
-                    if (wasTold) changes.Add(new(PresenceChangeKind.Left, before!));
+                    if (wasReported) changes.Add(new(PresenceChangeKind.Left, before!));
                 }
-                else if (!wasTold)
+                else if (!wasReported)
                 {
                     changes.Add(new(PresenceChangeKind.Joined, member));
                 }
@@ -61,8 +62,8 @@ sealed class PresenceWatcher
                 }
             }
 
-            _news.Clear();
-            _hasNews = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            _pending.Clear();
+            _hasChanges = new(TaskCreationOptions.RunContinuationsAsynchronously);
         }
 
         return changes;

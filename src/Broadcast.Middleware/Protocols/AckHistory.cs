@@ -1,19 +1,21 @@
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The last requests of a client that took effect, so that one it repeats does so once. One that failed may be repeated.</summary>
+/// <summary>
+/// Remembers the last successful requests of a client, so that a repeated request takes effect once. A failed request may be repeated.
+/// </summary>
 sealed class AckHistory
 {
-    const int Most = 1024;
+    const int MaxIds = 1024;
 
     readonly HashSet<ulong> _ids = [];
-    readonly Queue<ulong> _inOrder = new();
+    readonly Queue<ulong> _oldestFirst = new();
 
     public bool Contains(ulong id) => _ids.Contains(id);
 
     public void Add(ulong id)
     {
         _ids.Add(id);
-        _inOrder.Enqueue(id);
-        if (_inOrder.Count > Most) _ids.Remove(_inOrder.Dequeue());
+        _oldestFirst.Enqueue(id);
+        if (_oldestFirst.Count > MaxIds) _ids.Remove(_oldestFirst.Dequeue());
     }
 }

@@ -1,27 +1,27 @@
-namespace Broadcast.Middleware;
+using Broadcast.Middleware.Presence;
 
-/// <summary>
-/// The states of a group's members, as subscribed clients are told them. Who changed last comes last, so that of a subscriber no more needs to be
-/// known than how far it has been told.
-/// </summary>
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>The states of the members of a group, as JSON for the subscribed clients.</summary>
 /// <remarks>
-/// Not a <see cref="PresenceWatcher"/> for each subscriber: that remembers what it has told of every member, and where all members subscribe it
-/// would be members times members. What is told of a member is written once, whoever many hear it.
+/// The items are in the order of their last change. So a subscription needs only the version of the last change that was sent. A
+/// <see cref="PresenceWatcher"/> for each subscriber would remember every member: members times members, if all members subscribe. The JSON
+/// of an item is written once for all subscribers.
 /// </remarks>
-sealed class GroupStateFeed(string group)
+sealed class GroupStateFeed(string group) : StateFeed
 {
-    // Beyond that, and as many as have a state, a list of these is shorter than one of those who have none any more.
-    const int FewestCleared = 256;
+    // With more removed items than this, and more than items with a state, a snapshot is smaller than the list of removals.
+    const int MinRemovedItems = 256;
 
     readonly Lock _gate = new();
     readonly Dictionary<string, LinkedListNode<Item>> _items = new(StringComparer.Ordinal);
     readonly LinkedList<Item> _set = new();
-    readonly LinkedList<Item> _cleared = new();
+    readonly LinkedList<Item> _removed = new();
     readonly HashSet<GroupStateSubscription> _subscriptions = [];
     long _version;
-    long _forgotten;
+    long _forgottenVersion;
 
-    public bool HasSubscriptions
+    public override bool HasSubscriptions
     {
         get
         {
@@ -32,7 +32,7 @@ sealed class GroupStateFeed(string group)
     public void Add(GroupStateSubscription subscription)
     {
         lock (_gate) _subscriptions.Add(subscription);
-        subscription.OnNews();
+        subscription.OnChanged();
     }
 
     public void Remove(GroupStateSubscription subscription)
@@ -40,95 +40,107 @@ sealed class GroupStateFeed(string group)
         lock (_gate) _subscriptions.Remove(subscription);
     }
 
-    /// <summary>It is told everything from the beginning.</summary>
+    /// <summary>Sends the subscriber a new snapshot.</summary>
     public void Restart(GroupStateSubscription subscription)
     {
-        lock (_gate) subscription.ToldCleared = GroupStateSubscription.Nothing;
-        subscription.OnNews();
+        lock (_gate) subscription.SentRemovalVersion = GroupStateSubscription.None;
+        subscription.OnChanged();
     }
 
-    /// <summary>The calls about one connection take turns.</summary>
-    public void Set(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at)
+    public override void Set(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at)
     {
-        var isSet = GroupStates.IsState(state);
+        var isSet = GroupState.IsValid(state);
         lock (_gate)
         {
             var known = _items.GetValueOrDefault(connectionId);
             if (!isSet && known?.List != _set) return;
             known?.List!.Remove(known);
             _version++;
-            var json = JsonProtocol.Write((connectionId, userId, state: isSet ? state : default, at), static (writer, item) =>
-            {
-                writer.WriteString("connectionId"u8, item.connectionId);
-                if (item.userId is not null) writer.WriteString("userId"u8, item.userId);
-                if (!item.state.IsEmpty)
-                {
-                    writer.WritePropertyName("state"u8);
-                    writer.WriteRawValue(item.state.Span, skipInputValidation: true);
-                }
-
-                writer.WriteNumber("updatedAt"u8, item.at.ToUnixTimeMilliseconds());
-            });
-            _items[connectionId] = (isSet ? _set : _cleared).AddLast(new Item(connectionId, json, _version, known?.Value.Since ?? _version));
+            var json = WriteItem(connectionId, userId, isSet ? state : default, at);
+            var item = new Item(connectionId, json, _version, known?.Value.FirstVersion ?? _version);
+            _items[connectionId] = (isSet ? _set : _removed).AddLast(item);
             ForgetOldest();
-            foreach (var subscription in _subscriptions) subscription.OnNews();
+            foreach (var subscription in _subscriptions) subscription.OnChanged();
         }
     }
 
-    /// <summary>What a subscriber has yet to be told: of each member the latest, the oldest first; empty for nothing.</summary>
-    /// <param name="subscription">The subscriber's.</param>
-    /// <param name="most">Roughly how many bytes; at least one member is told.</param>
-    /// <param name="hasMore">Whether that is not all.</param>
-    public ReadOnlyMemory<byte> Take(GroupStateSubscription subscription, int most, out bool hasMore)
+    /// <summary>
+    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Empty if there is none.
+    /// </summary>
+    /// <param name="subscription">The subscription.</param>
+    /// <param name="maxBytes">The approximate maximum size. The message contains at least one member.</param>
+    /// <param name="hasMore">True if further changes are left.</param>
+    public ReadOnlyMemory<byte> Take(GroupStateSubscription subscription, int maxBytes, out bool hasMore)
     {
         lock (_gate)
         {
-            hasMore = false;
-            var isSnapshot = subscription.ToldCleared < _forgotten;
-            if (isSnapshot) (subscription.Told, subscription.ToldCleared) = (0, _version);
-            var (told, toldCleared) = (subscription.Told, subscription.ToldCleared);
-            var news = new List<Item>();
-            for (var node = _set.Last; node is not null && node.Value.Version > told; node = node.Previous) news.Add(node.Value);
-            for (var node = _cleared.Last; node is not null && node.Value.Version > toldCleared; node = node.Previous)
-            {
-                // Nothing is to be said of a state that was set and cleared unseen.
-                if (node.Value.Since <= told) news.Add(node.Value);
-            }
-
-            news.Sort(static (one, other) => one.Version.CompareTo(other.Version));
+            var isSnapshot = subscription.SentRemovalVersion < _forgottenVersion;
+            if (isSnapshot) (subscription.SentVersion, subscription.SentRemovalVersion) = (0, _version);
+            var changes = FindChanges(subscription.SentVersion, subscription.SentRemovalVersion);
             var (count, size) = (0, 0);
-            while (count < news.Count && (count == 0 || size + news[count].Json.Length <= most)) size += news[count++].Json.Length;
-            hasMore = count < news.Count;
-            subscription.Told = hasMore ? news[count - 1].Version : _version;
-            subscription.ToldCleared = Math.Max(toldCleared, subscription.Told);
-            return count == 0 && !isSnapshot ? default : Write(isSnapshot, news.Take(count));
+            while (count < changes.Count && (count == 0 || size + changes[count].Json.Length <= maxBytes))
+                size += changes[count++].Json.Length;
+            hasMore = count < changes.Count;
+            subscription.SentVersion = hasMore ? changes[count - 1].Version : _version;
+            subscription.SentRemovalVersion = Math.Max(subscription.SentRemovalVersion, subscription.SentVersion);
+            return count == 0 && !isSnapshot ? default : WriteMessage(isSnapshot, changes.Take(count));
         }
+    }
+
+    List<Item> FindChanges(long sentVersion, long sentRemovalVersion)
+    {
+        var changes = new List<Item>();
+        for (var node = _set.Last; node is not null && node.Value.Version > sentVersion; node = node.Previous)
+            changes.Add(node.Value);
+        for (var node = _removed.Last; node is not null && node.Value.Version > sentRemovalVersion; node = node.Previous)
+        {
+            // Skip a state that was set and removed before the subscriber saw it.
+            if (node.Value.FirstVersion <= sentVersion) changes.Add(node.Value);
+        }
+
+        changes.Sort(static (left, right) => left.Version.CompareTo(right.Version));
+        return changes;
     }
 
     void ForgetOldest()
     {
-        while (_cleared.Count > FewestCleared + _set.Count)
+        while (_removed.Count > MinRemovedItems + _set.Count)
         {
-            // Who has not been told yet gets a snapshot instead.
-            var oldest = _cleared.First!.Value;
-            _cleared.RemoveFirst();
+            // A subscriber that has not received this removal gets a snapshot instead.
+            var oldest = _removed.First!.Value;
+            _removed.RemoveFirst();
             _items.Remove(oldest.ConnectionId);
-            _forgotten = oldest.Version;
+            _forgottenVersion = oldest.Version;
         }
     }
 
-    ReadOnlyMemory<byte> Write(bool isSnapshot, IEnumerable<Item> items) => JsonProtocol.Write((isSnapshot, group, items), static (writer, message) =>
-    {
-        writer.WriteString("type"u8, message.isSnapshot ? "groupStateSnapshot"u8 : "groupStateUpdate"u8);
-        writer.WriteString("group"u8, message.group);
-        writer.WriteStartArray("items"u8);
-        foreach (var item in message.items) writer.WriteRawValue(item.Json.Span, skipInputValidation: true);
-        writer.WriteEndArray();
-    });
+    static ReadOnlyMemory<byte> WriteItem(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at) =>
+        JsonProtocol.Write((connectionId, userId, state, at), static (writer, item) =>
+        {
+            writer.WriteString("connectionId"u8, item.connectionId);
+            if (item.userId is not null) writer.WriteString("userId"u8, item.userId);
+            if (!item.state.IsEmpty)
+            {
+                writer.WritePropertyName("state"u8);
+                writer.WriteRawValue(item.state.Span, skipInputValidation: true);
+            }
 
-    /// <param name="ConnectionId">Whose.</param>
-    /// <param name="Json">As it is told.</param>
-    /// <param name="Version">Its place among all changes of the group.</param>
-    /// <param name="Since">The first change that is known of this connection: who was told nothing from there on has never heard of it.</param>
-    sealed record Item(string ConnectionId, ReadOnlyMemory<byte> Json, long Version, long Since);
+            writer.WriteNumber("updatedAt"u8, item.at.ToUnixTimeMilliseconds());
+        });
+
+    ReadOnlyMemory<byte> WriteMessage(bool isSnapshot, IEnumerable<Item> items) =>
+        JsonProtocol.Write((isSnapshot, group, items), static (writer, message) =>
+        {
+            writer.WriteString("type"u8, message.isSnapshot ? "groupStateSnapshot"u8 : "groupStateUpdate"u8);
+            writer.WriteString("group"u8, message.group);
+            writer.WriteStartArray("items"u8);
+            foreach (var item in message.items) writer.WriteRawValue(item.Json.Span, skipInputValidation: true);
+            writer.WriteEndArray();
+        });
+
+    /// <param name="ConnectionId">The ID of the member.</param>
+    /// <param name="Json">The JSON of the item.</param>
+    /// <param name="Version">The number of the last change, among all changes of the group.</param>
+    /// <param name="FirstVersion">The number of the first known change. A subscriber with no later version has never seen the member.</param>
+    sealed record Item(string ConnectionId, ReadOnlyMemory<byte> Json, long Version, long FirstVersion);
 }

@@ -1,27 +1,28 @@
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
-/// <summary>That one client is told the states of one group, and how far it has been told.</summary>
-/// <param name="group">The group.</param>
-/// <param name="onNews">Called from any thread, within the feed's lock, when there is something to tell.</param>
-sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onNews)
+/// <summary>The subscription of one client to the states of one group, and how much the client has received.</summary>
+/// <param name="group">The name of the group.</param>
+/// <param name="onChanged">Called on any thread, under the lock of the feed, when there is something to send.</param>
+sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onChanged)
 {
-    public const long Nothing = -1;
+    /// <summary>The client has received nothing.</summary>
+    public const long None = -1;
 
     public string Group => group;
 
     public GroupStateFeed Feed { get; set; } = null!;
 
-    /// <summary>The last change it was told of states that were set. The feed's to use.</summary>
-    public long Told { get; set; }
+    /// <summary>The version of the last sent state. Only the feed uses it.</summary>
+    public long SentVersion { get; set; }
 
-    /// <summary>The last it was told of those that were cleared: as of a snapshot, all before it. The feed's to use.</summary>
-    public long ToldCleared { get; set; } = Nothing;
+    /// <summary>The version of the last sent removal of a state. A snapshot covers all earlier removals. Only the feed uses it.</summary>
+    public long SentRemovalVersion { get; set; } = None;
 
-    /// <summary>Whether there is something to tell. To be used by whoever tells.</summary>
+    /// <summary>There is something to send. Only the sender uses it.</summary>
     public bool IsDue { get; set; }
 
-    /// <summary>The same.</summary>
+    /// <summary>The client has unsubscribed. Only the sender uses it.</summary>
     public bool HasEnded { get; set; }
 
-    public void OnNews() => onNews(this);
+    public void OnChanged() => onChanged(this);
 }

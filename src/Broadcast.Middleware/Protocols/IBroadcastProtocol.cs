@@ -4,37 +4,38 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// What WebSocket clients say and hear that name a subprotocol (RFC 6455, section 1.9). Those that name none, or none that is known, speak
-/// raw: a message is what was sent.
+/// The protocol of WebSocket clients that name a subprotocol (RFC 6455, section 1.9). A client that names no known subprotocol uses the raw
+/// protocol: a WebSocket message is the message itself.
 /// </summary>
 /// <remarks>
-/// Register one as a service of this type to add it; it takes precedence over those registered before, for the same subprotocol too.
-/// <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves the raw protocol alone. One object serves all connections, from many threads.
+/// Register a protocol as a service of this type. A later registration takes precedence, even for the same subprotocol.
+/// <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves only the raw protocol. One object serves all connections and must be
+/// thread-safe.
 /// </remarks>
 public interface IBroadcastProtocol
 {
-    /// <summary>The name of the subprotocol, as it stands in <c>Sec-WebSocket-Protocol</c>.</summary>
+    /// <summary>The name of the subprotocol in <c>Sec-WebSocket-Protocol</c>.</summary>
     string Subprotocol { get; }
 
-    /// <summary>
-    /// Writes what a client is sent for a message: UTF-8, the text of one WebSocket message. Called once for all clients of the protocol; it
-    /// must not fail, or each of them is closed.
-    /// </summary>
-    /// <param name="output">Where to.</param>
+    /// <summary>Writes the UTF-8 text that clients receive for a message. It becomes one text message.</summary>
+    /// <remarks>
+    /// The server calls it once for all clients of the protocol. An exception closes all of these clients.
+    /// </remarks>
+    /// <param name="output">The output.</param>
     /// <param name="message">The message.</param>
     void Write(IBufferWriter<byte> output, in OutgoingMessage message);
 
-    /// <summary>What a client is sent first, when it has been let in, as UTF-8; empty for nothing.</summary>
-    /// <param name="connection">The client's connection.</param>
+    /// <summary>Returns the UTF-8 text that a client receives first. Empty for none.</summary>
+    /// <param name="connection">The connection of the client.</param>
     ReadOnlyMemory<byte> Connected(IBroadcastConnection connection);
 
-    /// <summary>What a client is sent last, before the close frame, as UTF-8; empty for nothing.</summary>
+    /// <summary>Returns the UTF-8 text that a client receives before the close frame. Empty for none.</summary>
     /// <param name="status">The close code.</param>
-    /// <param name="reason">For the client's developer.</param>
+    /// <param name="reason">The reason, for the developer of the client.</param>
     ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason);
 
-    /// <summary>A client has sent a message. An exception ends its connection with 1011.</summary>
-    /// <param name="context">The connection, and what can be done for it.</param>
-    /// <param name="message">What it has sent; its bytes are gone when the task ends.</param>
+    /// <summary>Handles a message of a client. An exception closes the connection with 1011.</summary>
+    /// <param name="context">The connection and its actions.</param>
+    /// <param name="message">The message. Its payload is invalid after the task has completed.</param>
     Task ReceiveAsync(ProtocolContext context, Message message);
 }

@@ -1,25 +1,17 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides which groups clients may join and publish to by themselves, where their protocol lets them ask. Without one, a client may publish to the
-/// group of its own URL, and nothing else.
+/// Decides which groups a client may join and publish to, in protocols with groups. Without an authorizer, a client may only publish to the
+/// group of its own URL.
 /// </summary>
-/// <remarks>Register one as a service, keyed by the broadcast's name for one that has a name. What the app does itself is not asked.</remarks>
+/// <remarks>
+/// Register it as a service. For a named broadcast, use the name as the key. The server does not ask it about actions of the app.
+/// </remarks>
 public interface IGroupAuthorizer
 {
-    /// <summary>Whether a client may do so. Called for each request, so an answer that takes long should be kept.</summary>
-    /// <param name="connection">The client's connection.</param>
-    /// <param name="group">The group's name.</param>
-    /// <param name="operation">What it wants to do.</param>
+    /// <summary>Returns true if the client may do this. The server calls it for each request, so cache slow answers.</summary>
+    /// <param name="connection">The connection of the client.</param>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="operation">The operation.</param>
     ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation);
-}
-
-/// <summary>What a client can want of a group.</summary>
-public enum GroupOperation
-{
-    /// <summary>To hear what is published to it.</summary>
-    Join,
-
-    /// <summary>To publish to it.</summary>
-    Publish,
 }

@@ -2,19 +2,20 @@ using System.Buffers;
 using System.Net.WebSockets;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Broadcast.Middleware.Delivery;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.webpubsub.azure.v1</c>, as its published clients speak it: groups, events and acknowledgements in JSON objects. No
-/// affiliation with the authors of those clients.
+/// The subprotocol <c>json.webpubsub.azure.v1</c> of the published Web PubSub clients: groups, events and acknowledgements as JSON objects.
+/// This project is not affiliated with the authors of these clients.
 /// </summary>
 class JsonProtocol : IBroadcastProtocol
 {
-    // No escapes that JSON does not ask for: what is sent is no HTML.
+    // The output is not HTML, so only the escapes that JSON requires are needed.
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
 
-    static readonly (string?, string) MayNotJoin = ("Forbidden", "This client may not join the group.");
+    const string InternalError = "InternalServerError";
 
     public virtual string Subprotocol => "json.webpubsub.azure.v1";
 
@@ -56,29 +57,34 @@ class JsonProtocol : IBroadcastProtocol
         writer.WriteEndObject();
     }
 
-    public virtual ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => Connected(connection, null);
+    public ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => Connected(connection, null);
 
-    protected static ReadOnlyMemory<byte> Connected(IBroadcastConnection connection, string? reconnectionToken) => Write((connection, reconnectionToken), static (writer, facts) =>
-    {
-        writer.WriteString("type"u8, "system"u8);
-        writer.WriteString("event"u8, "connected"u8);
-        if (facts.connection.UserId is { } userId) writer.WriteString("userId"u8, userId);
-        writer.WriteString("connectionId"u8, facts.connection.Id);
-        if (facts.reconnectionToken is { } token) writer.WriteString("reconnectionToken"u8, token);
-    });
+    /// <summary>Returns the first message of a connection. A client that can reconnect receives a token.</summary>
+    public static ReadOnlyMemory<byte> Connected(IBroadcastConnection connection, string? reconnectionToken) =>
+        Write((connection, reconnectionToken), static (writer, facts) =>
+        {
+            writer.WriteString("type"u8, "system"u8);
+            writer.WriteString("event"u8, "connected"u8);
+            if (facts.connection.UserId is { } userId) writer.WriteString("userId"u8, userId);
+            writer.WriteString("connectionId"u8, facts.connection.Id);
+            if (facts.reconnectionToken is { } token) writer.WriteString("reconnectionToken"u8, token);
+        });
 
-    public ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason) => Write(reason, static (writer, reason) =>
-    {
-        writer.WriteString("type"u8, "system"u8);
-        writer.WriteString("event"u8, "disconnected"u8);
-        writer.WriteString("message"u8, reason ?? "");
-    });
+    public ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason) =>
+        Write(reason, static (writer, reason) =>
+        {
+            writer.WriteString("type"u8, "system"u8);
+            writer.WriteString("event"u8, "disconnected"u8);
+            writer.WriteString("message"u8, reason ?? "");
+        });
 
     public Task ReceiveAsync(ProtocolContext context, Message message)
     {
         if (message.Type != MessageType.Text)
         {
-            context.Close(WebSocketCloseStatus.InvalidMessageType, "This subprotocol is text only: send bytes in base64, with the dataType binary.");
+            context.Close(
+                WebSocketCloseStatus.InvalidMessageType,
+                "This subprotocol accepts only text. Send bytes as base64 with dataType binary.");
             return Task.CompletedTask;
         }
 
@@ -102,109 +108,114 @@ class JsonProtocol : IBroadcastProtocol
         }
     }
 
-    /// <summary>The client has every message up to this one. Here, messages have no ids.</summary>
+    /// <summary>The client has every message up to this number. Messages of this protocol have no numbers.</summary>
     protected virtual void Acknowledge(ProtocolContext context, ulong sequenceId) { }
 
     static async Task AnswerAsync(ProtocolContext context, JsonRequest request)
     {
-        var acknowledged = (AckHistory)(context.State ??= new AckHistory());
-        if (request.AckId is { } id && acknowledged.Contains(id))
+        var history = (AckHistory)(context.State ??= new AckHistory());
+        if (request.AckId is { } id && history.Contains(id))
         {
-            Acknowledge(context, id, "Duplicate", "A request with this ackId has taken effect before.");
+            Answer(context, id, new("Duplicate", "A request with this ackId has already taken effect."));
             return;
         }
 
-        var (error, explanation) = (default(string), "");
+        RequestResult result;
         try
         {
-            switch (request.Kind)
-            {
-                case JsonRequestKind.Join:
-                    (error, explanation) = await context.IsAllowedAsync(request.Group!, GroupOperation.Join) ? await JoinAsync(context, request.Group!) : MayNotJoin;
-                    break;
-                case JsonRequestKind.Leave:
-                    context.Leave(request.Group!);
-                    break;
-                case JsonRequestKind.Send:
-                    if (await context.IsAllowedAsync(request.Group!, GroupOperation.Publish)) await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
-                    else (error, explanation) = ("Forbidden", "This client may not publish to the group.");
-                    break;
-                case JsonRequestKind.SetState:
-                    (error, explanation) = context.SetState(request.Group!, request.State);
-                    break;
-                case JsonRequestKind.SubscribeStates:
-                    (error, explanation) = await context.CheckSubscriptionAsync(request.Group!);
-                    break;
-                case JsonRequestKind.UnsubscribeStates:
-                    context.UnsubscribeFromStates(request.Group!);
-                    break;
-                default:
-                    if (!await context.RaiseAsync(request.Event!, request.Data)) (error, explanation) = ("BadRequest", "Nothing in this app takes the event.");
-                    break;
-            }
+            result = await HandleAsync(context, request);
         }
         catch (BackplaneException) when (request.AckId is not null)
         {
-            // Neither the client nor the app has done anything wrong: it stays, and can try again.
-            Acknowledge(context, request.AckId.Value, "InternalServerError", Connection.ClusterUnreachable);
+            // Neither the client nor the app made a mistake. The client stays connected and can try again.
+            Answer(context, request.AckId.Value, new(InternalError, CloseReasons.ClusterUnreachable));
             return;
         }
         catch (Exception) when (request.AckId is not null)
         {
-            Acknowledge(context, request.AckId.Value, "InternalServerError", "The server failed to handle this request.");
+            Answer(context, request.AckId.Value, new(InternalError, "The server failed to handle this request."));
             throw;
         }
 
         if (request.AckId is { } ackId)
         {
-            if (error is null) acknowledged.Add(ackId);
-            Acknowledge(context, ackId, error, explanation);
+            if (result.Error is null) history.Add(ackId);
+            Answer(context, ackId, result);
         }
 
-        // The answer goes first.
-        if (error is null && request.Kind == JsonRequestKind.SubscribeStates) context.SubscribeToStates(request.Group!);
+        // The answer must come before the first snapshot.
+        if (result.Error is null && request.Kind == JsonRequestKind.SubscribeStates)
+            context.SubscribeToStates(request.Group!);
     }
 
-    static async ValueTask<(string?, string)> JoinAsync(ProtocolContext context, string group)
+    static async ValueTask<RequestResult> HandleAsync(ProtocolContext context, JsonRequest request)
     {
+        switch (request.Kind)
+        {
+            case JsonRequestKind.Join:
+                return await JoinAsync(context, request.Group!);
+            case JsonRequestKind.Leave:
+                context.Leave(request.Group!);
+                return RequestResult.Success;
+            case JsonRequestKind.Send:
+                if (!await context.IsAllowedAsync(request.Group!, GroupOperation.Publish)) return RequestResult.PublishForbidden;
+                await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
+                return RequestResult.Success;
+            case JsonRequestKind.SetState:
+                return context.SetState(request.Group!, request.State);
+            case JsonRequestKind.SubscribeStates:
+                return await context.CheckSubscriptionAsync(request.Group!);
+            case JsonRequestKind.UnsubscribeStates:
+                context.UnsubscribeFromStates(request.Group!);
+                return RequestResult.Success;
+            default:
+                return await context.RaiseAsync(request.Event!, request.Data)
+                    ? RequestResult.Success
+                    : RequestResult.BadRequest("This app does not handle the event.");
+        }
+    }
+
+    static async ValueTask<RequestResult> JoinAsync(ProtocolContext context, string group)
+    {
+        if (!await context.IsAllowedAsync(group, GroupOperation.Join)) return RequestResult.JoinForbidden;
         try
         {
-            return await context.JoinAllowedAsync(group) ? (null, "") : MayNotJoin;
+            return await context.JoinAllowedAsync(group) ? RequestResult.Success : RequestResult.JoinForbidden;
         }
         catch (InvalidOperationException exception) when (context.HasMaxGroups)
         {
-            return ("BadRequest", exception.Message);
+            return RequestResult.BadRequest(exception.Message);
         }
     }
 
-    /// <summary>Who asks for no answer, or cannot be given one, is told by the end of the connection.</summary>
+    /// <summary>Answers an invalid request. A client that asked for no answer is closed.</summary>
     static void Refuse(ProtocolContext context, ulong? ackId, string problem)
     {
-        if (ackId is { } id) Acknowledge(context, id, "BadRequest", problem);
+        if (ackId is { } id) Answer(context, id, RequestResult.BadRequest(problem));
         else context.Close(WebSocketCloseStatus.PolicyViolation, problem);
     }
 
-    static void Acknowledge(ProtocolContext context, ulong ackId, string? error, string explanation) =>
-        context.Send(Write((ackId, error, explanation), static (writer, ack) =>
+    static void Answer(ProtocolContext context, ulong ackId, RequestResult result) =>
+        context.Send(Write((ackId, result), static (writer, ack) =>
         {
             writer.WriteString("type"u8, "ack"u8);
             writer.WriteNumber("ackId"u8, ack.ackId);
-            writer.WriteBoolean("success"u8, ack.error is null);
-            if (ack.error is null) return;
+            writer.WriteBoolean("success"u8, ack.result.Error is null);
+            if (ack.result.Error is null) return;
             writer.WriteStartObject("error"u8);
-            writer.WriteString("name"u8, ack.error);
-            writer.WriteString("message"u8, ack.explanation);
+            writer.WriteString("name"u8, ack.result.Error);
+            writer.WriteString("message"u8, ack.result.Message);
             writer.WriteEndObject();
         }));
 
-    /// <summary>A JSON object.</summary>
-    public static ReadOnlyMemory<byte> Write<T>(T what, Action<Utf8JsonWriter, T> write)
+    /// <summary>Writes a JSON object.</summary>
+    public static ReadOnlyMemory<byte> Write<T>(T value, Action<Utf8JsonWriter, T> writeProperties)
     {
         var output = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(output, WriterOptions))
         {
             writer.WriteStartObject();
-            write(writer, what);
+            writeProperties(writer, value);
             writer.WriteEndObject();
         }
 

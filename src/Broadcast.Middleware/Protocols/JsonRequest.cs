@@ -1,25 +1,11 @@
 using System.Buffers.Text;
 using System.Text;
 using System.Text.Json;
+using Broadcast.Middleware.Messages;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
-/// <summary>What a client of <see cref="JsonProtocol"/> can ask for.</summary>
-enum JsonRequestKind
-{
-    Unknown,
-    Join,
-    Leave,
-    Send,
-    Event,
-    Ping,
-    SequenceAck,
-    SetState,
-    SubscribeStates,
-    UnsubscribeStates,
-}
-
-/// <summary>One message of a client of <see cref="JsonProtocol"/>.</summary>
+/// <summary>One request of a client of <see cref="JsonProtocol"/>.</summary>
 struct JsonRequest
 {
     public JsonRequestKind Kind { get; private set; }
@@ -36,14 +22,14 @@ struct JsonRequest
 
     public Message Data { get; private set; }
 
-    /// <summary>A JSON object of strings; empty for none.</summary>
+    /// <summary>A JSON object whose values are strings. Empty for no state.</summary>
     public ReadOnlyMemory<byte> State { get; private set; }
 
     string? DataType { get; set; }
 
-    /// <summary>Reads a message of any origin.</summary>
-    /// <param name="json">Valid UTF-8. The result refers to it.</param>
-    /// <param name="problem">Null, or what is wrong and how to mend it; of the result, the ackId may count then.</param>
+    /// <summary>Reads a message of an untrusted client.</summary>
+    /// <param name="json">Valid UTF-8. The result references it.</param>
+    /// <param name="problem">Null, or the problem and the fix. The result may then still have an <see cref="AckId"/>.</param>
     public static JsonRequest Parse(ReadOnlyMemory<byte> json, out string? problem)
     {
         var request = default(JsonRequest);
@@ -53,9 +39,9 @@ struct JsonRequest
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
-            // Not JSON; or a string that no text can hold.
+            // The text is not JSON, or a string contains invalid Unicode.
             request.AckId = null;
-            problem = "This is not JSON (RFC 8259): send one object for each message.";
+            problem = "The message is not valid JSON (RFC 8259). Send one JSON object in each message.";
         }
 
         return request;
@@ -64,7 +50,7 @@ struct JsonRequest
     string? Read(ReadOnlyMemory<byte> json)
     {
         var reader = new Utf8JsonReader(json.Span);
-        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return "A message is a JSON object.";
+        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return "The message is not a JSON object. Send one JSON object in each message.";
         var (data, dataKind, problem) = (default(ReadOnlyMemory<byte>), JsonTokenType.None, default(string));
         var state = default(ReadOnlyMemory<byte>);
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -80,13 +66,13 @@ struct JsonRequest
             }
             else
             {
-                // All are read: the ackId may come later.
+                // Read all properties, because the ackId may be the last one.
                 var found = ReadProperty(ref reader);
                 problem ??= found;
             }
         }
 
-        if (reader.Read()) return "A message is one JSON object.";
+        if (reader.Read()) return "The message contains more than one JSON value. Send one JSON object in each message.";
         return problem ?? CheckNames() ?? ReadData(data, dataKind) ?? ReadState(state);
     }
 
@@ -104,24 +90,24 @@ struct JsonRequest
         if (reader.ValueTextEquals("ackId"u8))
         {
             reader.Read();
-            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var ackId)) return Skip(ref reader, "ackId is a whole number.");
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var ackId)) return Skip(ref reader, "ackId must be a whole number.");
             AckId = ackId;
         }
         else if (reader.ValueTextEquals("sequenceId"u8))
         {
             reader.Read();
-            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var sequenceId)) return Skip(ref reader, "sequenceId is a whole number.");
+            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var sequenceId)) return Skip(ref reader, "sequenceId must be a whole number.");
             SequenceId = sequenceId;
         }
         else if (reader.ValueTextEquals("noEcho"u8))
         {
             reader.Read();
-            if (reader.TokenType is not (JsonTokenType.True or JsonTokenType.False)) return Skip(ref reader, "noEcho is true or false.");
+            if (reader.TokenType is not (JsonTokenType.True or JsonTokenType.False)) return Skip(ref reader, "noEcho must be true or false.");
             NoEcho = reader.GetBoolean();
         }
         else if (reader.ValueTextEquals("type"u8))
         {
-            if (ReadString(ref reader) is not { } type) return Skip(ref reader, "type is a string.");
+            if (ReadString(ref reader) is not { } type) return Skip(ref reader, "type must be a string.");
             Kind = type switch
             {
                 "joinGroup" => JsonRequestKind.Join,
@@ -138,15 +124,15 @@ struct JsonRequest
         }
         else if (reader.ValueTextEquals("group"u8))
         {
-            if ((Group = ReadString(ref reader)) is null) return Skip(ref reader, "group is a string.");
+            if ((Group = ReadString(ref reader)) is null) return Skip(ref reader, "group must be a string.");
         }
         else if (reader.ValueTextEquals("event"u8))
         {
-            if ((Event = ReadString(ref reader)) is null) return Skip(ref reader, "event is a string.");
+            if ((Event = ReadString(ref reader)) is null) return Skip(ref reader, "event must be a string.");
         }
         else if (reader.ValueTextEquals("dataType"u8))
         {
-            if ((DataType = ReadString(ref reader)) is null) return Skip(ref reader, "dataType is a string.");
+            if ((DataType = ReadString(ref reader)) is null) return Skip(ref reader, "dataType must be a string.");
         }
         else
         {
@@ -170,11 +156,14 @@ struct JsonRequest
 
     readonly string? CheckNames() => Kind switch
     {
-        JsonRequestKind.Unknown => "type is joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState or (un)subscribeGroupState.",
+        JsonRequestKind.Unknown =>
+            // At most 123 bytes, because it may become the reason of a close frame.
+            "type must be joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState or (un)subscribeGroupState.",
         JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send
             or JsonRequestKind.SetState or JsonRequestKind.SubscribeStates or JsonRequestKind.UnsubscribeStates => GroupName.Problem(Group),
-        JsonRequestKind.SequenceAck when SequenceId is null => "sequenceId is missing.",
-        JsonRequestKind.Event when GroupName.Problem(Event) is not null => "event is a name of 1 to 255 characters, none of them a control character.",
+        JsonRequestKind.SequenceAck when SequenceId is null => "sequenceId is missing. Add the sequenceId property.",
+        JsonRequestKind.Event when GroupName.Problem(Event) is not null =>
+            "event must be a name of 1 to 255 characters without control characters.",
         _ => null,
     };
 
@@ -182,14 +171,14 @@ struct JsonRequest
     {
         if (Kind != JsonRequestKind.SetState) return null;
         State = state;
-        return state.IsEmpty || GroupStates.IsState(state) ? null : "state is a JSON object whose values are all strings.";
+        return state.IsEmpty || GroupState.IsValid(state) ? null : "state must be a JSON object whose values are all strings.";
     }
 
     string? ReadData(ReadOnlyMemory<byte> data, JsonTokenType kind)
     {
         if (Kind is not (JsonRequestKind.Send or JsonRequestKind.Event)) return null;
-        if (kind == JsonTokenType.None) return "data is missing.";
-        // Published clients differ in upper and lower case.
+        if (kind == JsonTokenType.None) return "data is missing. Add the data property.";
+        // The published clients use different letter cases.
         switch (DataType?.ToLowerInvariant() ?? "json")
         {
             case "json":
@@ -202,15 +191,15 @@ struct JsonRequest
                 Data = new Message(Convert.FromBase64String(Encoding.UTF8.GetString(Unescape(data).Span)), MessageType.Binary);
                 return null;
             case "text":
-                return "data is a string, where dataType is text.";
+                return "data must be a string if dataType is text.";
             case "binary":
-                return "data is a string in base64, where dataType is binary.";
+                return "data must be a base64 string if dataType is binary.";
             default:
-                return "dataType is text, json or binary.";
+                return "dataType must be text, json or binary.";
         }
     }
 
-    /// <summary>The text of a JSON string with its quotes.</summary>
+    /// <summary>Returns the text of a JSON string. The input includes the quotes.</summary>
     static ReadOnlyMemory<byte> Unescape(ReadOnlyMemory<byte> quoted)
     {
         if (!quoted.Span.Contains((byte)'\\')) return quoted[1..^1];

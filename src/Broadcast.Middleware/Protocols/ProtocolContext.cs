@@ -1,136 +1,170 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Middleware;
 
-/// <summary>What an <see cref="IBroadcastProtocol"/> can do for one of its clients. One for each connection, used for one message at a time.</summary>
-public sealed class ProtocolContext
+/// <summary>The actions of an <see cref="IBroadcastProtocol"/> for one client. Used for one message at a time.</summary>
+public sealed class ProtocolContext : IProtocolState
 {
-    readonly Broadcaster _broadcaster;
     readonly Connection _connection;
-    readonly FilterDelegate<MessageContext> _onMessage;
+    readonly ProtocolActions _actions;
+    readonly FilterPipeline _pipeline;
     readonly MessageContext _context;
     MessageSender? _sender;
+    GroupStateSender? _states;
+    bool _hasEnded;
 
-    internal ProtocolContext(Broadcaster broadcaster, Connection connection, FilterDelegate<MessageContext> onMessage)
+    internal ProtocolContext(
+        Connection connection, ProtocolActions actions, FilterPipeline pipeline, FilterActions filterActions)
     {
-        _broadcaster = broadcaster;
         _connection = connection;
-        _onMessage = onMessage;
-        _context = new MessageContext(broadcaster, connection);
+        _actions = actions;
+        _pipeline = pipeline;
+        _context = new MessageContext(connection, filterActions);
     }
 
-    /// <summary>The client's connection.</summary>
+    /// <summary>The connection of the client.</summary>
     public IBroadcastConnection Connection => _connection;
 
-    /// <summary>Whatever the protocol has to remember of this client.</summary>
+    /// <summary>State of the protocol for this client. The server does not use it.</summary>
     public object? State { get; set; }
 
     MessageSender Sender => _sender ??= new(_connection.Id, _connection.UserId);
 
     /// <summary>Publishes a message to a group, through the filters.</summary>
-    /// <param name="group">The group's name.</param>
+    /// <param name="group">The name of the group.</param>
     /// <param name="message">The message.</param>
-    /// <param name="excludesSender">Whether the client itself does not get it.</param>
-    /// <returns>What became of it; no position if a filter kept it.</returns>
-    /// <exception cref="ArgumentException">The name is not a group's name, or the message cannot be published.</exception>
-    /// <exception cref="UnauthorizedAccessException">The client may not publish to the group.</exception>
+    /// <param name="excludesSender">True if the client itself does not receive the message.</param>
+    /// <returns>The result. Its position is null if a filter dropped the message.</returns>
+    /// <exception cref="ArgumentException">The group name or the message is invalid.</exception>
+    /// <exception cref="UnauthorizedAccessException">The client is not allowed to publish to the group.</exception>
     public async Task<PublishResult> PublishAsync(string group, Message message, bool excludesSender = false)
     {
         GroupName.ThrowIfInvalid(group);
-        _broadcaster.ThrowIfInvalid(message);
-        if (!await IsAllowedAsync(group, GroupOperation.Publish)) throw new UnauthorizedAccessException("This client may not publish to the group.");
+        _actions.ThrowIfInvalid(message);
+        if (!await IsAllowedAsync(group, GroupOperation.Publish))
+            throw new UnauthorizedAccessException(RequestResult.PublishForbidden.Message);
         return await PublishAllowedAsync(group, message, excludesSender);
     }
 
-    /// <summary>The same for what has been allowed and checked.</summary>
-    internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
-    {
-        var recipients = Recipients.Group(group);
-        _context.Reset(message with { Sender = Sender });
-        _context.Recipients = excludesSender ? recipients.Except(_connection.Itself) : recipients;
-        await _onMessage(_context);
-        return _context.Result;
-    }
-
-    /// <summary>To the client's home group, as it was received.</summary>
-    internal Task PublishAsReceivedAsync(Message message)
-    {
-        _context.Reset(message);
-        return _onMessage(_context);
-    }
-
-    /// <summary>The client has every message up to this one.</summary>
-    internal void Acknowledge(ulong sequenceId) => _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
-
-    /// <summary>Shows the filters something that is not to be published: <see cref="MessageContext.Event"/>.</summary>
-    /// <param name="name">What it is.</param>
-    /// <param name="message">What belongs to it.</param>
-    /// <returns>Whether a filter has taken it, which it does by not calling the next one.</returns>
+    /// <summary>Shows the filters an event: see <see cref="MessageContext.Event"/>.</summary>
+    /// <param name="name">The name of the event.</param>
+    /// <param name="message">The data of the event.</param>
+    /// <returns>True if a filter handled the event. A filter handles an event by not calling <c>next</c>.</returns>
     public async Task<bool> RaiseAsync(string name, Message message)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         _context.Reset(message with { Sender = Sender });
         _context.Event = name;
-        await _onMessage(_context);
+        await _pipeline.OnMessageAsync(_context);
         return !_context.IsUnhandled;
     }
 
-    /// <summary>Makes the client a member of a group.</summary>
-    /// <param name="group">The group's name.</param>
-    /// <returns>Whether it is one now; false if the registry refuses it.</returns>
-    /// <exception cref="ArgumentException">The name is not a group's name.</exception>
-    /// <exception cref="UnauthorizedAccessException">The client may not join the group.</exception>
-    /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
+    /// <summary>Adds the client to a group.</summary>
+    /// <param name="group">The name of the group.</param>
+    /// <returns>True if the client is a member now. False if the registry refuses the join.</returns>
+    /// <exception cref="ArgumentException">The group name is invalid.</exception>
+    /// <exception cref="UnauthorizedAccessException">The client is not allowed to join the group.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// </exception>
     public async Task<bool> JoinAsync(string group)
     {
         GroupName.ThrowIfInvalid(group);
-        if (!await IsAllowedAsync(group, GroupOperation.Join)) throw new UnauthorizedAccessException("This client may not join the group.");
+        if (!await IsAllowedAsync(group, GroupOperation.Join))
+            throw new UnauthorizedAccessException(RequestResult.JoinForbidden.Message);
         return await JoinAllowedAsync(group);
     }
 
-    internal async ValueTask<bool> JoinAllowedAsync(string group) => _connection.IsIn(group) || (await _connection.JoinAsync(group)).Joined;
-
-    internal bool HasMaxGroups => _connection.Groups.Count >= _broadcaster.Options.MaxGroupsPerConnection;
-
-    /// <summary>Ends the client's membership in a group, if there is one.</summary>
-    /// <param name="group">The group's name.</param>
-    /// <exception cref="ArgumentException">The name is not a group's name.</exception>
+    /// <summary>Removes the client from a group. Has no effect if the client is not a member.</summary>
+    /// <param name="group">The name of the group.</param>
+    /// <exception cref="ArgumentException">The group name is invalid.</exception>
     public void Leave(string group)
     {
         GroupName.ThrowIfInvalid(group);
         _connection.Leave(group);
     }
 
-    /// <summary>Sends the client something as it stands, in order with its messages.</summary>
-    /// <param name="text">UTF-8; copied.</param>
-    public void Send(ReadOnlyMemory<byte> text) =>
-        _broadcaster.Publish(new Message(text, MessageType.Text) { IsVerbatim = true }, Recipients.Connection(_connection.Id));
-
-    /// <summary>What is wrong, if a client's state in a group cannot be set.</summary>
-    internal (string?, string) SetState(string group, ReadOnlyMemory<byte> state) => GroupStates.Set(_broadcaster, _connection, group, state);
-
-    /// <summary>What is wrong, if the client cannot be told of a group's states.</summary>
-    internal async ValueTask<(string?, string)> CheckSubscriptionAsync(string group)
+    /// <summary>Sends the client a text in the format of the protocol, in order with its messages.</summary>
+    /// <param name="text">UTF-8 text. It is copied.</param>
+    public void Send(ReadOnlyMemory<byte> text)
     {
-        if (!_connection.IsIn(group) && !await IsAllowedAsync(group, GroupOperation.Join)) return GroupStates.NotSubscribable;
-        return _connection.OpenGroupStates(this)?.Check(group) ?? GroupStates.NotSubscribable;
+        var message = new Message(text, MessageType.Text) { IsVerbatim = true };
+        _connection.Send(message, EntryMetadata.Create(message, null));
     }
 
-    /// <summary>After <see cref="CheckSubscriptionAsync"/>.</summary>
-    internal void SubscribeToStates(string group) => _connection.GroupStates?.Subscribe(group);
-
-    internal void UnsubscribeFromStates(string group) => _connection.GroupStates?.Unsubscribe(group);
-
-    /// <summary>Ends the connection: the client gets what was published before, then a close frame.</summary>
+    /// <summary>Closes the connection: the client receives every message that was published before, and then a close frame.</summary>
     /// <inheritdoc cref="FilterContext.Close" path="/param"/>
-    /// <exception cref="ArgumentException">The code may not be sent, or the reason is too long.</exception>
+    /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
     public void Close(WebSocketCloseStatus status, string? reason = null)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
         _connection.Close(EndReason.ClosedByApp, status, reason);
     }
 
-    internal async ValueTask<bool> IsAllowedAsync(string group, GroupOperation operation) => _broadcaster.Authorizer is { } authorizer
-        ? await authorizer.AuthorizeAsync(_connection, group, operation)
-        : operation == GroupOperation.Publish && group == _connection.HomeGroup;
+    void IProtocolState.OnPrivateLogRead() => Volatile.Read(ref _states)?.OnReceived();
+
+    void IProtocolState.OnReconnected() => Volatile.Read(ref _states)?.Restart();
+
+    void IProtocolState.OnEnded()
+    {
+        lock (_context) _hasEnded = true;
+        _states?.End();
+    }
+
+    internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
+    {
+        var recipients = Recipients.Group(group);
+        _context.Reset(message with { Sender = Sender });
+        _context.Recipients = excludesSender ? recipients.Except(_connection.Self) : recipients;
+        await _pipeline.OnMessageAsync(_context);
+        return _context.Result;
+    }
+
+    /// <summary>Publishes a message to the home group, exactly as it was received.</summary>
+    internal Task PublishAsReceivedAsync(Message message)
+    {
+        _context.Reset(message);
+        return _pipeline.OnMessageAsync(_context);
+    }
+
+    /// <summary>The client has every message up to this number.</summary>
+    internal void Acknowledge(ulong sequenceId) =>
+        _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
+
+    internal async ValueTask<bool> JoinAllowedAsync(string group) =>
+        _connection.IsIn(group) || (await _connection.JoinAsync(group)).Joined;
+
+    internal ValueTask<bool> IsAllowedAsync(string group, GroupOperation operation) =>
+        _actions.IsAllowedAsync(_connection, group, operation);
+
+    internal bool HasMaxGroups => _actions.HasMaxGroups(_connection);
+
+    internal RequestResult SetState(string group, ReadOnlyMemory<byte> state) =>
+        _actions.SetState(_connection, group, state);
+
+    /// <summary>Checks whether the client can subscribe to the states of a group.</summary>
+    internal async ValueTask<RequestResult> CheckSubscriptionAsync(string group)
+    {
+        if (!_connection.IsIn(group) && !await IsAllowedAsync(group, GroupOperation.Join))
+            return RequestResult.SubscribeForbidden;
+        lock (_context)
+        {
+            if (_hasEnded) return RequestResult.SubscribeForbidden;
+            _states ??= _actions.CreateStateSender(_connection, Send);
+        }
+
+        return _states.Check(group);
+    }
+
+    /// <summary>Subscribes to the states of a group, after <see cref="CheckSubscriptionAsync"/>.</summary>
+    internal void SubscribeToStates(string group) => _states?.Subscribe(group);
+
+    internal void UnsubscribeFromStates(string group) => _states?.Unsubscribe(group);
 }

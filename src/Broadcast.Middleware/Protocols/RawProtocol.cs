@@ -1,15 +1,14 @@
 using System.Buffers;
 using System.Net.WebSockets;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
-/// <summary>No protocol: what a client sends is a message to its home group, and what it gets is what others have sent.</summary>
+/// <summary>The protocol of plain WebSocket clients. Each WebSocket message is a message to or from the home group.</summary>
 sealed class RawProtocol : IBroadcastProtocol
 {
-    /// <summary>None.</summary>
     public string Subprotocol => "";
 
-    /// <summary>As messages stand in the log: nobody has to be asked.</summary>
+    /// <summary>Not used for connections: they receive the frames of the log.</summary>
     public void Write(IBufferWriter<byte> output, in OutgoingMessage message) => output.Write(message.Message.Payload.Span);
 
     public ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => default;

@@ -1,17 +1,12 @@
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>: messages have ids that grow, the client acknowledges them, and one whose line was
-/// lost comes back with a token for those that it has not acknowledged.
+/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>. Messages have increasing IDs, and the client acknowledges them. A client that
+/// reconnects with its token receives the messages that it has not acknowledged.
 /// </summary>
 sealed class ReliableJsonProtocol : JsonProtocol
 {
     public override string Subprotocol => "json.reliable.webpubsub.azure.v1";
-
-    public override ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => Connected(connection, ((Connection)connection).Session?.FirstToken);
-
-    /// <summary>To one who comes back.</summary>
-    public static ReadOnlyMemory<byte> Reconnected(IBroadcastConnection connection, string token) => Connected(connection, token);
 
     protected override void Acknowledge(ProtocolContext context, ulong sequenceId) => context.Acknowledge(sequenceId);
 }

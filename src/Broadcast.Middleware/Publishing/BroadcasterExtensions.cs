@@ -1,51 +1,89 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json.Serialization.Metadata;
 
 namespace Broadcast.Middleware;
 
-/// <summary>Shorter ways to publish.</summary>
+/// <summary>Publishes text, bytes and JSON values.</summary>
 public static class BroadcasterExtensions
 {
-    /// <summary>Publishes text.</summary>
+    /// <summary>Publishes a text message.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
-    /// <param name="text">The text; lone surrogates, which have no encoding, become U+FFFD.</param>
-    /// <param name="recipients">Whom it is for; everyone by default.</param>
-    /// <param name="cancellationToken">Gives up before the message is published; never afterwards.</param>
+    /// <param name="text">The text. A lone surrogate becomes U+FFFD because UTF-8 cannot encode it.</param>
+    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
+    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    [OverloadResolutionPriority(1)]
     public static ValueTask<PublishResult> PublishAsync(
-        this IBroadcaster broadcaster, string text, Recipients recipients = default, CancellationToken cancellationToken = default)
+        this IBroadcaster broadcaster,
+        string text,
+        Recipients recipients = default,
+        string? key = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(Message.FromText(text), recipients, cancellationToken);
+        return broadcaster.PublishAsync(Message.FromText(text) with { Key = key }, recipients, cancellationToken);
     }
 
-    /// <summary>Publishes bytes, as a binary message.</summary>
+    /// <summary>Publishes a binary message.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
-    /// <param name="bytes">The bytes; copied before the call returns.</param>
-    /// <param name="recipients">Whom it is for; everyone by default.</param>
-    /// <param name="cancellationToken">Gives up before the message is published; never afterwards.</param>
+    /// <param name="bytes">The bytes. They are copied before the call returns.</param>
+    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
+    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    [OverloadResolutionPriority(1)]
     public static ValueTask<PublishResult> PublishAsync(
-        this IBroadcaster broadcaster, ReadOnlyMemory<byte> bytes, Recipients recipients = default, CancellationToken cancellationToken = default)
+        this IBroadcaster broadcaster,
+        ReadOnlyMemory<byte> bytes,
+        Recipients recipients = default,
+        string? key = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(new Message(bytes, MessageType.Binary), recipients, cancellationToken);
+        return broadcaster.PublishAsync(new Message(bytes, MessageType.Binary) { Key = key }, recipients, cancellationToken);
+    }
+
+    /// <summary>Publishes a value as JSON text, with the JSON options of the app.</summary>
+    /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
+    /// <remarks>
+    /// See <see cref="IBroadcaster.SerializerOptions"/>. For trimming and native AOT, add a <c>JsonSerializerContext</c> to these options.
+    /// </remarks>
+    /// <param name="broadcaster">The broadcaster.</param>
+    /// <param name="value">The value.</param>
+    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
+    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
+    /// <exception cref="NotSupportedException">The options contain no metadata for the type, or the value cannot be serialized.</exception>
+    public static ValueTask<PublishResult> PublishAsync<T>(
+        this IBroadcaster broadcaster,
+        T value,
+        Recipients recipients = default,
+        string? key = null,
+        CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(broadcaster);
+        var typeInfo = (JsonTypeInfo<T>)broadcaster.SerializerOptions.GetTypeInfo(typeof(T));
+        return broadcaster.PublishAsync(value, typeInfo, recipients, key, cancellationToken);
     }
 
     /// <summary>Publishes a value as JSON text, without reflection.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
-    /// <param name="typeInfo">From a <c>JsonSerializerContext</c>.</param>
-    /// <param name="recipients">Whom it is for; everyone by default.</param>
-    /// <param name="cancellationToken">Gives up before the message is published; never afterwards.</param>
+    /// <param name="typeInfo">The type information, from a <c>JsonSerializerContext</c>.</param>
+    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
+    /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     public static ValueTask<PublishResult> PublishAsync<T>(
         this IBroadcaster broadcaster,
         T value,
         JsonTypeInfo<T> typeInfo,
         Recipients recipients = default,
+        string? key = null,
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(Message.FromJson(value, typeInfo), recipients, cancellationToken);
+        return broadcaster.PublishAsync(Message.FromJson(value, typeInfo) with { Key = key }, recipients, cancellationToken);
     }
 }

@@ -1,76 +1,95 @@
 using System.Net.WebSockets;
+using System.Text.Json;
 
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Reaches the connected clients from anywhere in the app: inject it into a controller, a background service, a minimal API.
-/// A further broadcast, <c>AddBroadcast("name")</c>, has its own, as a keyed service.
+/// Reaches the connected clients from anywhere in the app. Inject it into a controller, a background service or a minimal API. A named
+/// broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a keyed service.
 /// </summary>
-/// <remarks>All members can be called from any thread. None of them waits for a client.</remarks>
+/// <remarks>All members are thread-safe. No member waits for a client.</remarks>
 public interface IBroadcaster
 {
-    /// <summary>Who is connected to this node.</summary>
+    /// <summary>The connections of this node.</summary>
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// Publishes a message: it is appended to the log of whom it is for, and sent as fast as each of them takes it. Messages
-    /// published one after the other arrive in that order; where there are several nodes, those to one group do, and those to one user or connection.
+    /// The options for values that are published as JSON: those of <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>, which
+    /// <c>ConfigureHttpJsonOptions</c> sets.
     /// </summary>
-    /// <param name="message">The message. Its bytes are copied before the call returns.</param>
-    /// <param name="recipients">Whom it is for; everyone by default.</param>
-    /// <param name="cancellationToken">
-    /// Gives up before the message is published; never afterwards. Where there are several nodes it ends the wait for the others, and the message may
-    /// be published all the same.
-    /// </param>
-    /// <returns>Where the message stands and how many it is for. Nobody to hear it is no error.</returns>
-    /// <exception cref="ArgumentException">
-    /// The message has no type, is text that is not valid UTF-8, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
-    /// </exception>
-    /// <exception cref="BackplaneException">The other nodes cannot be reached. The message may be published all the same, once.</exception>
-    ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
+    JsonSerializerOptions SerializerOptions { get; }
 
-    /// <summary>Makes a connection a member of a group: it hears what is published to it from now on, and first
-    /// what the group gives to those who join: <see cref="GroupOptions.ReplayOnJoin"/>.</summary>
-    /// <param name="connectionId">The connection's id.</param>
-    /// <param name="group">The group's name: 1 to 255 characters, none of them a control character.</param>
-    /// <param name="cancellationToken">Gives up before the connection joins.</param>
-    /// <returns>False if there is no such connection, it is a member already, or the registry refuses it.</returns>
-    /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
-    /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
-    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
+    /// <summary>Publishes a message. The server sends it to each recipient as fast as the recipient reads.</summary>
+    /// <remarks>
+    /// Messages that are published one after the other arrive in that order. With several nodes, this holds for messages to the same
+    /// group, user or connection.
+    /// </remarks>
+    /// <param name="message">The message. Its payload is copied before the call returns.</param>
+    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the publish before it starts. With several nodes, it also ends the wait for the backplane. The message may still be
+    /// published then.
+    /// </param>
+    /// <returns>The position of the message and the number of recipients. A message without recipients is not an error.</returns>
+    /// <exception cref="ArgumentException">
+    /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid JSON, or is larger
+    /// than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable. The message may still be published, once.</exception>
+    ValueTask<PublishResult> PublishAsync(
+        Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Adds a connection to a group. The connection receives the history that <see cref="GroupOptions.ReplayOnJoin"/> sets, and then every
+    /// later message.
+    /// </summary>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <returns>False if the connection does not exist, is a member already, or the registry refuses the join.</returns>
+    /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
-    /// <summary>Makes a connection a member of a group, and gives it some of the group's history first.</summary>
-    /// <param name="connectionId">The connection's id.</param>
-    /// <param name="group">The group's name: 1 to 255 characters, none of them a control character.</param>
-    /// <param name="replay">What of the history.</param>
-    /// <param name="cancellationToken">Gives up before the connection joins.</param>
-    /// <returns>Whether it has joined, where, and whether it has missed nothing.</returns>
-    /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
-    /// <exception cref="InvalidOperationException">It is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.</exception>
-    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
-    ValueTask<JoinResult> JoinAsync(string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
+    /// <summary>Adds a connection to a group and selects the history that it receives first.</summary>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="replay">The part of the history to send.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <returns>Whether the connection joined, at which position, and whether it missed a message.</returns>
+    /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
-    /// <summary>Ends a membership: the connection still gets what was published before.</summary>
-    /// <param name="connectionId">The connection's id.</param>
-    /// <param name="group">The group's name.</param>
-    /// <param name="cancellationToken">Gives up before the connection leaves.</param>
-    /// <returns>False if there is no such connection or it is not a member.</returns>
-    /// <exception cref="ArgumentException">The id is empty, or the name is not a group's name.</exception>
-    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
+    /// <summary>Removes a connection from a group. It still receives the messages that were published before.</summary>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <returns>False if the connection does not exist or is not a member.</returns>
+    /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Ends a connection: it gets what was published before, then a close frame. If it has not answered that within
-    /// <see cref="BroadcastOptions.CloseTimeout"/>, it is cut off. The call does not wait for that.
+    /// Closes a connection: it receives every message that was published before, and then a close frame. The server aborts the connection
+    /// if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>. The call does not wait for the client.
     /// </summary>
-    /// <param name="connectionId">The connection's id.</param>
-    /// <param name="status">The close code (RFC 6455, section 7.4): 1000 by default; 1000 to 1014 where assigned, or 3000 to 4999.</param>
-    /// <param name="reason">For the client's developer: 123 bytes of UTF-8 at most; null for none.</param>
-    /// <param name="cancellationToken">Gives up before the connection is closed.</param>
-    /// <returns>False if there is no such connection.</returns>
-    /// <exception cref="ArgumentException">The id is empty, the code may not be sent, or the reason is too long.</exception>
-    /// <exception cref="BackplaneException">The other nodes cannot be reached.</exception>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="status">
+    /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. Default 1000.
+    /// </param>
+    /// <param name="reason">A text for the developer of the client: at most 123 bytes of UTF-8. Null for none.</param>
+    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <returns>False if the connection does not exist.</returns>
+    /// <exception cref="ArgumentException">The ID is empty, the code must not be sent, or the reason is too long.</exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> CloseAsync(
         string connectionId,
         WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure,

@@ -1,0 +1,100 @@
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>A group of the cluster that this node has subscribed to.</summary>
+/// <param name="name">The name of the group.</param>
+/// <param name="copies">Links the copies of messages to several groups.</param>
+/// <param name="time">The time provider.</param>
+sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
+{
+    readonly Lock _gate = new();
+    List<(Position Position, byte[] Message)>? _early = []; // Messages that arrive before the subscription succeeds.
+    bool _isLost;
+
+    public string Name => name;
+
+    /// <summary>The number of memberships and pending joins. Only <see cref="ClusterGroups"/> uses it.</summary>
+    public int Uses { get; set; }
+
+    /// <summary>Completes when <see cref="Group"/> exists. Only <see cref="ClusterGroups"/> uses it.</summary>
+    public Task? Ready { get; set; }
+
+    /// <summary>The subscription has succeeded or failed. Only <see cref="ClusterGroups"/> uses it.</summary>
+    public bool IsSettled { get; set; }
+
+    /// <summary>The group on this node. Null until the subscription succeeds.</summary>
+    public Group? Group { get; private set; }
+
+    /// <summary>Messages are missing. The subscription ends when the last member leaves, or before the next one joins.</summary>
+    public bool IsLost
+    {
+        get
+        {
+            lock (_gate) return _isLost;
+        }
+    }
+
+    /// <summary>
+    /// Starts the log after the subscription has succeeded: appends the history and then the messages that have arrived meanwhile.
+    /// </summary>
+    /// <returns>False if messages are missing already.</returns>
+    /// <exception cref="InvalidDataException">A message is missing or cannot be read.</exception>
+    public bool Start(Group group, IEnumerable<ClusterMessage> history)
+    {
+        lock (_gate)
+        {
+            Group = group;
+            foreach (var message in history) Append(group, message);
+            var early = _early!;
+            _early = null;
+            foreach (var (position, message) in early) Accept(group, position, message);
+            if (_isLost) group.Break();
+            return !_isLost;
+        }
+    }
+
+    /// <exception cref="InvalidDataException">The message cannot be read, or an earlier message is missing.</exception>
+    public void OnMessage(Position position, ReadOnlyMemory<byte> message)
+    {
+        lock (_gate)
+        {
+            if (_early is not null) _early.Add((position, message.ToArray()));
+            else Accept(Group!, position, message);
+        }
+    }
+
+    /// <summary>Messages are missing for good. Every member learns it after it has read the log.</summary>
+    public void Break()
+    {
+        lock (_gate)
+        {
+            if (_isLost) return;
+            _isLost = true;
+            Group?.Break();
+        }
+    }
+
+    void Accept(Group group, Position position, ReadOnlyMemory<byte> message)
+    {
+        // A message of an earlier subscription may arrive late. After a loss, nothing is appended.
+        if (_isLost || position.Epoch != group.Epoch || position.Offset < group.NextOffset) return;
+        // After a gap, every later message would get a wrong position.
+        if (position.Offset > group.NextOffset)
+        {
+            throw new InvalidDataException(
+                $"The cluster delivered message {position.Offset} of a group, but message {group.NextOffset} is missing.");
+        }
+
+        Append(group, ClusterMessage.Decode(message));
+    }
+
+    void Append(Group group, ClusterMessage received)
+    {
+        var age = time.GetUtcNow() - received.PublishedAt;
+        Func<Position, EntryCopy>? createCopy = null;
+        if (received.CopyId != 0) createCopy = position => copies.Add(received.CopyId, name, position);
+        group.Append(received.Message, received.Metadata, age, createCopy);
+    }
+}

@@ -1,0 +1,186 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>
+/// Subscribes this node to the groups of its members. A group stays subscribed until it is released as often as it was acquired.
+/// </summary>
+/// <param name="backplane">The backplane.</param>
+/// <param name="directory">The groups of this node.</param>
+/// <param name="time">The time provider.</param>
+/// <param name="logger">The logger.</param>
+sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeProvider time, BroadcastLogger logger)
+    : IGroupProvider
+{
+    readonly ConcurrentDictionary<string, ClusterGroup> _groups = new(StringComparer.Ordinal);
+    readonly CopyTracker _copies = new();
+    readonly Lock _gate = new();
+
+    public async ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken)
+    {
+        ClusterGroup group;
+        lock (_gate)
+        {
+            // End a lost subscription first. The backplane may not know that it is lost.
+            if (_groups.TryGetValue(name, out var known) && known is { IsLost: true, IsSettled: true }) EndLocked(known);
+            group = _groups.GetOrAdd(name, static (name, state) => new ClusterGroup(name, state._copies, state.Time), this);
+            group.Uses++;
+            group.Ready ??= Observe(SubscribeAsync(group));
+        }
+
+        try
+        {
+            await group.Ready.WaitAsync(cancellationToken);
+            return group.Group!;
+        }
+        catch
+        {
+            Release(group);
+            throw;
+        }
+    }
+
+    public void Release(Group group, bool isEmpty)
+    {
+        // The members of a lost group release it after a new subscription to the same name may have started.
+        if (_groups.TryGetValue(group.Name, out var known) && known.Group == group) Release(known);
+    }
+
+    /// <summary>Receives a message. Unknown groups are ignored, because a message may arrive after the end of a subscription.</summary>
+    public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
+    {
+        if (!_groups.TryGetValue(name, out var group)) return;
+        try
+        {
+            group.OnMessage(position, message);
+        }
+        catch (InvalidDataException exception)
+        {
+            Break(group, exception);
+        }
+    }
+
+    /// <summary>
+    /// Messages of a group are missing. The backplane may hold its own lock, so this method takes no lock of this class. The subscription ends
+    /// later: when the last member leaves, or before the next one joins.
+    /// </summary>
+    public void OnLost(string name)
+    {
+        if (_groups.TryGetValue(name, out var group)) Break(group);
+    }
+
+    TimeProvider Time => time;
+
+    /// <summary>Observes the exception of a task. All callers that wait for the task may have given up before it fails.</summary>
+    static Task Observe(Task task)
+    {
+        _ = task.ContinueWith(
+            static failed => _ = failed.Exception,
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+        return task;
+    }
+
+    void Release(ClusterGroup group)
+    {
+        lock (_gate)
+        {
+            // A subscription that is still in progress is checked when it has settled.
+            if (--group.Uses > 0 || !group.IsSettled) return;
+            EndLocked(group);
+        }
+    }
+
+    void EndLocked(ClusterGroup group)
+    {
+        if (group.Group is not null) directory.Remove(group.Group);
+        if (!_groups.TryRemove(new(group.Name, group))) return;
+        try
+        {
+            backplane.Unsubscribe(group.Name);
+        }
+        catch (Exception exception)
+        {
+            // Unsubscribe must not throw. If it does, still remove the member.
+            logger.BackplaneFailed(exception);
+        }
+    }
+
+    async Task SubscribeAsync(ClusterGroup group)
+    {
+        // Leave the lock of the caller first. The backplane may run any code.
+        await Task.Yield();
+        try
+        {
+            var history = directory.GetSettings(group.Name).History;
+            var subscription = await backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
+            var messages = DecodeHistory(subscription.History);
+            var start = new Position(subscription.Position.Epoch, subscription.Position.Offset - messages.Count);
+            lock (_gate)
+            {
+                group.IsSettled = true;
+                Start(group, start, messages);
+                if (group.Uses == 0) EndLocked(group);
+            }
+        }
+        catch
+        {
+            // The next join tries again. It is unknown whether the subscription exists, so end it.
+            lock (_gate)
+            {
+                group.IsSettled = true;
+                EndLocked(group);
+            }
+
+            throw;
+        }
+    }
+
+    void Start(ClusterGroup group, Position start, List<ClusterMessage> history)
+    {
+        try
+        {
+            if (group.Start(directory.Create(group.Name, start), history)) directory.Add(group.Group!);
+        }
+        catch (InvalidDataException exception)
+        {
+            Break(group, exception);
+        }
+    }
+
+    /// <summary>Returns the newest messages, after the last message that cannot be read.</summary>
+    List<ClusterMessage> DecodeHistory(IReadOnlyList<ReadOnlyMemory<byte>> history)
+    {
+        var messages = new List<ClusterMessage>(history.Count);
+        foreach (var message in history)
+        {
+            try
+            {
+                messages.Add(ClusterMessage.Decode(message));
+            }
+            catch (InvalidDataException exception)
+            {
+                logger.ClusterMessageUnreadable(exception);
+                messages.Clear();
+            }
+        }
+
+        return messages;
+    }
+
+    void Break(ClusterGroup group, InvalidDataException cause)
+    {
+        logger.ClusterMessageUnreadable(cause);
+        Break(group);
+    }
+
+    void Break(ClusterGroup group)
+    {
+        logger.ClusterGroupLost();
+        if (group.Group is not null) directory.Remove(group.Group);
+        group.Break();
+    }
+}

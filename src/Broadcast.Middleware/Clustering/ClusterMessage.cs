@@ -1,0 +1,68 @@
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>A message on its way between nodes: its payload and its properties.</summary>
+/// <param name="Message">The message. The payload of a decoded message is a part of the encoded bytes.</param>
+/// <param name="Excluded">The connections that do not receive the message.</param>
+/// <param name="PublishedAt">The publish time, by the clock of the publishing node.</param>
+/// <param name="CopyId">An ID that the copies in several groups share. 0 for a message to one group.</param>
+readonly record struct ClusterMessage(
+    Message Message, IReadOnlyCollection<string> Excluded, DateTimeOffset PublishedAt, long CopyId)
+{
+    [Flags]
+    enum Parts : byte
+    {
+        None = 0,
+        Binary = 1,
+        Json = 2,
+    }
+
+    public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
+
+    public ReadOnlyMemory<byte> Encode()
+    {
+        var writer = new NodeWriter(Message.Payload.Length + 128);
+        Write(writer);
+        return writer.Written;
+    }
+
+    public void Write(NodeWriter writer)
+    {
+        writer.WriteVersion();
+        writer.Write((byte)((Message.Type == MessageType.Binary ? Parts.Binary : 0) | (Message.IsJson ? Parts.Json : 0)));
+        writer.Write(PublishedAt);
+        writer.Write(CopyId);
+        writer.WriteOrNull(Message.Key);
+        writer.WriteOrNull(Message.Sender?.ConnectionId);
+        writer.WriteOrNull(Message.Sender?.UserId);
+        writer.Write(Excluded.Count);
+        foreach (var id in Excluded) writer.Write(id);
+        writer.WriteRest(Message.Payload.Span);
+    }
+
+    /// <exception cref="InvalidDataException">The bytes are not a message of a node.</exception>
+    public static ClusterMessage Decode(ReadOnlyMemory<byte> bytes)
+    {
+        var reader = new NodeReader(bytes);
+        return Read(ref reader);
+    }
+
+    public static ClusterMessage Read(ref NodeReader reader)
+    {
+        reader.ReadVersion();
+        var parts = (Parts)reader.ReadByte();
+        var (publishedAt, copyId) = (reader.ReadTime(), reader.ReadInt64());
+        var (key, sender, user) = (reader.ReadStringOrNull(), reader.ReadStringOrNull(), reader.ReadStringOrNull());
+        var excluded = new string[reader.ReadCount()];
+        for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();
+        var message = new Message(reader.Rest, parts.HasFlag(Parts.Binary) ? MessageType.Binary : MessageType.Text)
+        {
+            IsJson = parts.HasFlag(Parts.Json),
+            Key = key,
+            Sender = sender is null ? null : new(sender, user),
+        };
+        return new(message, excluded, publishedAt, copyId);
+    }
+}

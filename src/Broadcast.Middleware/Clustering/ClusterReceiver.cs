@@ -1,0 +1,81 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>Receives messages from the backplane: messages of groups, and requests in the inbox of this node.</summary>
+/// <param name="backplane">The backplane.</param>
+/// <param name="groups">The groups of the cluster on this node.</param>
+/// <param name="remote">Owns the inbox.</param>
+/// <param name="handler">Handles the requests of other nodes.</param>
+/// <param name="connections">The connections of this node.</param>
+/// <param name="logger">The logger.</param>
+sealed class ClusterReceiver(
+    IBackplane backplane,
+    ClusterGroups groups,
+    RemoteConnections remote,
+    NodeRequestHandler handler,
+    ConnectionManager connections,
+    BroadcastLogger logger) : IBackplaneReceiver, IDisposable
+{
+    /// <summary>Completes when other nodes can reach this node.</summary>
+    public Task InboxOpening { get; private set; } = Task.CompletedTask;
+
+    public void Start()
+    {
+        backplane.Start(this);
+        InboxOpening = remote.OpenInboxAsync();
+    }
+
+    public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        if (group == remote.Inbox) OnInboxMessage(message);
+        else groups.OnMessage(group, position, message);
+    }
+
+    public void OnLost(string group)
+    {
+        if (group == remote.Inbox) OnInboxLost();
+        else groups.OnLost(group);
+    }
+
+    public void Dispose() => remote.End();
+
+    void OnInboxMessage(ReadOnlyMemory<byte> message)
+    {
+        try
+        {
+            handler.OnMessage(message);
+        }
+        catch (InvalidDataException exception)
+        {
+            logger.ClusterMessageUnreadable(exception);
+            _ = Task.Run(CloseAll);
+        }
+        catch (Exception exception)
+        {
+            // For example, the registry threw. The backplane and the next message are not affected.
+            logger.RemoteRequestFailed(exception);
+        }
+    }
+
+    /// <summary>Messages to single connections may be missing. It is unknown to which, so all connections are closed.</summary>
+    void OnInboxLost()
+    {
+        logger.ClusterGroupLost();
+        remote.OnInboxLost();
+        // The backplane may hold its own lock. So do the rest on another thread.
+        var previous = InboxOpening;
+        InboxOpening = Task.Run(async () =>
+        {
+            CloseAll();
+            await previous;
+            await remote.OpenInboxAsync();
+        });
+    }
+
+    void CloseAll()
+    {
+        foreach (var connection in connections.All) connection.OnMessagesLost();
+    }
+}

@@ -1,0 +1,92 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Publishing;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>
+/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. It comes back with its number and is then
+/// appended to the log of this node, as on every other node with members of the group.
+/// </summary>
+/// <param name="local">Delivers on this node.</param>
+/// <param name="remote">Reaches the connections of other nodes.</param>
+/// <param name="backplane">The backplane.</param>
+/// <param name="directory">The settings of the groups.</param>
+/// <param name="time">The time provider.</param>
+/// <param name="metrics">Counts published messages.</param>
+sealed class ClusterRouter(
+    LocalRouter local,
+    RemoteConnections remote,
+    IBackplane backplane,
+    GroupDirectory directory,
+    TimeProvider time,
+    BroadcastMetrics metrics) : MessageRouter
+{
+    public override ValueTask<PublishResult> PublishAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        metrics.Published();
+        return recipients.Kind switch
+        {
+            RecipientsKind.All => PublishToGroupAsync(GroupName.Everyone, message, recipients, cancellationToken),
+            RecipientsKind.Group => PublishToGroupAsync(recipients.Name!, message, recipients, cancellationToken),
+            RecipientsKind.Groups => PublishToGroupsAsync(message, recipients, cancellationToken),
+            _ => SendToConnectionsAsync(message, recipients, cancellationToken),
+        };
+    }
+
+    public override async ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+    {
+        return local.Has(connectionId)
+            ? await local.JoinAsync(connectionId, group, replay, cancellationToken)
+            : await remote.JoinAsync(connectionId, group, replay, cancellationToken);
+    }
+
+    public override ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+        local.Has(connectionId)
+            ? local.LeaveAsync(connectionId, group, cancellationToken)
+            : remote.LeaveAsync(connectionId, group, cancellationToken);
+
+    public override ValueTask<bool> CloseAsync(
+        string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken) =>
+        local.Has(connectionId)
+            ? local.CloseAsync(connectionId, status, reason, cancellationToken)
+            : remote.CloseAsync(connectionId, status, reason, cancellationToken);
+
+    async ValueTask<PublishResult> PublishToGroupAsync(
+        string name, Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var position = await PublishToBackplaneAsync(name, Encode(message, recipients), cancellationToken);
+        return new(position, local.CountMembers(name, recipients.ExcludedConnections));
+    }
+
+    async ValueTask<PublishResult> PublishToGroupsAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var names = recipients.Names;
+        // A member of more than one group receives the message once. The ID joins the copies.
+        var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
+        // Publish to every group, even if one publish fails at once.
+        await Task.WhenAll(names.Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken)));
+        return new(null, names.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)));
+    }
+
+    async ValueTask<PublishResult> SendToConnectionsAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var result = local.SendToConnections(message, recipients);
+        // A connection of this node is on no other node. A user may be.
+        if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
+            await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
+        return result;
+    }
+
+    ValueTask<Position> PublishToBackplaneAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
+        backplane.PublishAsync(name, bytes, directory.GetSettings(name).History, cancellationToken);
+
+    ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
+        new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId).Encode();
+}

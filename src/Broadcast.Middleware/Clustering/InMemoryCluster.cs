@@ -1,0 +1,172 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// A cluster in one process. The broadcasts of several hosts become one broadcast. Use it to test apps that run on several nodes.
+/// </summary>
+public sealed class InMemoryCluster
+{
+    readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
+
+    /// <summary>The number of groups.</summary>
+    internal int Count => _groups.Count;
+
+    /// <summary>Creates another node.</summary>
+    public IBackplane CreateNode() => new Node(this);
+
+    /// <summary>Simulates a cluster that lost its data. Each group starts a new epoch, and every node is notified.</summary>
+    public void Forget()
+    {
+        foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
+    }
+
+    /// <summary>Runs an action with a group. A group exists while it has a node, a member or a history.</summary>
+    T With<T>(string name, Func<Channel, T> act)
+    {
+        while (true)
+        {
+            var channel = _groups.GetOrAdd(name, static name => new Channel(name));
+            lock (channel.Gate)
+            {
+                // Another thread may have removed the channel meanwhile.
+                if (channel.IsRemoved) continue;
+                var result = act(channel);
+                if (!channel.IsEmpty) return result;
+                channel.IsRemoved = true;
+                _groups.TryRemove(new(name, channel));
+                return result;
+            }
+        }
+    }
+
+    /// <summary>The data of a group. Its lock guards it.</summary>
+    sealed class Channel(string name)
+    {
+        readonly Queue<(byte[] Message, long At)> _history = new();
+        readonly List<Node> _nodes = [];
+        readonly Dictionary<string, (Node Node, byte[] Value)> _members = new(StringComparer.Ordinal);
+        ulong _epoch = NewEpoch();
+        long _offset;
+        long _bytes;
+        GroupOptions? _limits;
+
+        public Lock Gate { get; } = new();
+
+        public bool IsRemoved { get; set; }
+
+        /// <summary>True if the group can be removed without an effect.</summary>
+        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _limits is null;
+
+        public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
+        {
+            var position = new Position(_epoch, ++_offset);
+            // After the first kept message, keep every message. The history must have no gap.
+            if (history is { HistoryMessages: > 0 }) _limits = history;
+            if (_limits is not null)
+            {
+                _history.Enqueue((message.ToArray(), Environment.TickCount64));
+                _bytes += message.Length;
+                Trim(_limits);
+            }
+
+            foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
+            return position;
+        }
+
+        public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
+        {
+            if (_nodes.Contains(node)) throw new InvalidOperationException("This node has already subscribed to the group. Unsubscribe first.");
+            _nodes.Add(node);
+            if (history is not null) Trim(history);
+            return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
+        }
+
+        public bool Unsubscribe(Node node) => _nodes.Remove(node);
+
+        public bool Forget()
+        {
+            (_epoch, _offset, _bytes, _limits) = (NewEpoch(), 0, 0, null);
+            _history.Clear();
+            foreach (var node in _nodes) node.Receiver.OnLost(name);
+            _nodes.Clear();
+            return true;
+        }
+
+        public bool SetMember(Node node, string member, byte[] value)
+        {
+            _members[member] = (node, value);
+            return true;
+        }
+
+        public bool RemoveMember(Node node, string member) => _members.TryGetValue(member, out var known) && known.Node == node && _members.Remove(member);
+
+        public bool Remove(Node node)
+        {
+            foreach (var (member, known) in _members)
+            {
+                if (known.Node == node) _members.Remove(member);
+            }
+
+            return Unsubscribe(node);
+        }
+
+        public IReadOnlyList<BackplaneMember> Members() => [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
+
+        public long CountMembers() => _members.Count;
+
+        void Trim(GroupOptions history)
+        {
+            while (_history.TryPeek(out var oldest) && (_history.Count > history.HistoryMessages || _bytes > history.HistoryBytes
+                || (history.HistoryAge != Timeout.InfiniteTimeSpan && Environment.TickCount64 - oldest.At > history.HistoryAge.TotalMilliseconds)))
+            {
+                _bytes -= _history.Dequeue().Message.Length;
+            }
+        }
+
+        static ulong NewEpoch() => BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
+    }
+
+    sealed class Node(InMemoryCluster cluster) : IBackplane, IDisposable
+    {
+        IBackplaneReceiver? _receiver;
+
+        public IBackplaneReceiver Receiver => _receiver ?? throw new InvalidOperationException("The node has not been started. Call Start first.");
+
+        public void Start(IBackplaneReceiver receiver)
+        {
+            ArgumentNullException.ThrowIfNull(receiver);
+            if (Interlocked.CompareExchange(ref _receiver, receiver, null) is not null)
+                throw new InvalidOperationException("The node has already been started. Create a node for each broadcast.");
+        }
+
+        public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new(cluster.With(group, channel => channel.Publish(message, history)));
+        }
+
+        public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new(cluster.With(group, channel => channel.Subscribe(this, history)));
+        }
+
+        public void Unsubscribe(string group) => cluster.With(group, channel => channel.Unsubscribe(this));
+
+        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => cluster.With(group, channel => channel.SetMember(this, member, value.ToArray()));
+
+        public void RemoveMember(string group, string member) => cluster.With(group, channel => channel.RemoveMember(this, member));
+
+        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+            new(cluster.With(group, static channel => channel.Members()));
+
+        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.With(group, static channel => channel.CountMembers()));
+
+        public void Dispose()
+        {
+            foreach (var (name, _) in cluster._groups) cluster.With(name, channel => channel.Remove(this));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+using System.Buffers.Text;
+using System.Collections.Concurrent;
+using System.Net.WebSockets;
+using System.Security.Cryptography;
+using System.Text;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Clustering;
+
+/// <summary>
+/// Reaches the connections of other nodes, and tells the cluster about the connections of this node. Each node has an inbox: a group of the
+/// cluster that only this node reads. The directory of the cluster knows the node of each connection and user.
+/// </summary>
+/// <param name="backplane">The backplane.</param>
+/// <param name="time">The time provider.</param>
+/// <param name="logger">The logger.</param>
+sealed class RemoteConnections(IBackplane backplane, TimeProvider time, BroadcastLogger logger) : IConnectionObserver
+{
+    static readonly TimeSpan AnswerTimeout = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+
+    readonly ConcurrentDictionary<long, TaskCompletionSource<NodeAnswer>> _requests = [];
+    readonly HashSet<Connection> _unannounced = [];
+    readonly Lock _gate = new();
+    long _lastRequestId;
+
+    // The inbox is open if it was subscribed to after the last loss.
+    int _losses;
+    int _lossesWhenOpened = -1;
+    volatile bool _hasEnded;
+
+    /// <summary>The ID of this node.</summary>
+    public string Node { get; } = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
+
+    /// <summary>The group through which other nodes reach this node.</summary>
+    public string Inbox => InboxOf(Node);
+
+    /// <summary>The broadcast has ended.</summary>
+    public bool HasEnded => _hasEnded;
+
+    bool IsOpen => Volatile.Read(ref _lossesWhenOpened) == Volatile.Read(ref _losses);
+
+    /// <summary>Subscribes to the inbox, as soon as the cluster is reachable. One call at a time.</summary>
+    public async Task OpenInboxAsync()
+    {
+        while (!_hasEnded && !IsOpen)
+        {
+            try
+            {
+                // After a failure or a loss, it is unknown whether the subscription exists.
+                backplane.Unsubscribe(Inbox);
+                var losses = Volatile.Read(ref _losses);
+                await backplane.SubscribeAsync(Inbox, null).ConfigureAwait(false);
+                OnInboxOpened(losses);
+            }
+            catch (Exception exception)
+            {
+                logger.InboxUnreachable(exception.Message);
+                await Task.Delay(RetryDelay, time).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>The broadcast has ended, so a failed subscription is not tried again.</summary>
+    public void End() => _hasEnded = true;
+
+    /// <summary>
+    /// Messages to the inbox may be missing. The backplane may hold its own lock, for which threads wait that hold the lock of this class. So
+    /// this method takes no lock.
+    /// </summary>
+    public void OnInboxLost() => Interlocked.Increment(ref _losses);
+
+    /// <summary>Tells the cluster about a connection, as soon as the inbox is open.</summary>
+    public void OnAdded(Connection connection)
+    {
+        lock (_gate)
+        {
+            if (IsOpen) AnnounceLocked(connection);
+            else _unannounced.Add(connection);
+        }
+    }
+
+    public void OnRemoved(Connection connection)
+    {
+        lock (_gate) _unannounced.Remove(connection);
+        try
+        {
+            backplane.RemoveMember(ConnectionGroup(connection.Id), Node);
+            if (connection.UserId is { } user) backplane.RemoveMember(UserGroup(user), connection.Id);
+        }
+        catch (Exception exception)
+        {
+            logger.BackplaneFailed(exception);
+        }
+    }
+
+    /// <summary>Sends a message to a connection, or to the connections of a user, on other nodes.</summary>
+    /// <param name="recipients">The connection or the user.</param>
+    /// <param name="message">The message as <see cref="ClusterMessage"/> encodes it.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    public async Task SendAsync(Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        var name = recipients.Name!;
+        var isUser = recipients.Kind == RecipientsKind.User;
+        var group = isUser ? UserGroup(name) : ConnectionGroup(name);
+        var members = await backplane.GetMembersAsync(group, cancellationToken);
+        var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name);
+        NodeMessage request = isUser ? new SendToUser(Node, name, message) : new SendToConnection(Node, name, message);
+        var others = nodes.Where(node => node != Node).Distinct();
+        await Task.WhenAll(others.Select(async node => await SendAsync(node, request, cancellationToken)));
+    }
+
+    public async ValueTask<bool> CloseAsync(
+        string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
+    {
+        var request = new CloseConnection(NextRequestId(), Node, connectionId, status, reason);
+        return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
+    public async ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+    {
+        var request = new JoinGroup(NextRequestId(), Node, connectionId, group, replay);
+        return await RequestAsync(request, cancellationToken) is { } answer
+            ? new(answer.Succeeded, answer.Recovered, answer.Position)
+            : default;
+    }
+
+    public async ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)
+    {
+        var request = new LeaveGroup(NextRequestId(), Node, connectionId, group);
+        return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
+    public async ValueTask<bool> SetStateAsync(
+        string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken)
+    {
+        var request = new SetGroupState(NextRequestId(), Node, connectionId, group, state);
+        return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
+    /// <summary>Receives the answer to a request of this node.</summary>
+    public void OnAnswer(NodeAnswer answer)
+    {
+        if (_requests.TryRemove(answer.Id, out var request)) request.TrySetResult(answer);
+    }
+
+    /// <summary>Sends an answer to another node.</summary>
+    public async Task AnswerAsync(string node, NodeAnswer answer)
+    {
+        try
+        {
+            await SendAsync(node, answer, CancellationToken.None);
+        }
+        catch (Exception exception)
+        {
+            logger.AnswerLost(exception.Message);
+        }
+    }
+
+    // Users cannot enter these group names.
+    static string InboxOf(string node) => "\u0001node:" + node;
+
+    static string ConnectionGroup(string id) => "\u0001connection:" + id;
+
+    static string UserGroup(string id) => "\u0001user:" + id;
+
+    void OnInboxOpened(int losses)
+    {
+        lock (_gate)
+        {
+            Volatile.Write(ref _lossesWhenOpened, losses);
+            // The inbox may be lost again already.
+            if (!IsOpen) return;
+            foreach (var connection in _unannounced) AnnounceLocked(connection);
+            _unannounced.Clear();
+        }
+    }
+
+    void AnnounceLocked(Connection connection)
+    {
+        try
+        {
+            backplane.SetMember(ConnectionGroup(connection.Id), Node, default);
+            if (connection.UserId is { } user)
+                backplane.SetMember(UserGroup(user), connection.Id, Encoding.UTF8.GetBytes(Node));
+        }
+        catch (Exception exception)
+        {
+            // SetMember must not throw. If it does, the connection still works on this node.
+            logger.BackplaneFailed(exception);
+        }
+    }
+
+    /// <summary>Asks the node that has a connection. Returns null if no other node has it.</summary>
+    async ValueTask<NodeAnswer?> RequestAsync(NodeMessage request, CancellationToken cancellationToken)
+    {
+        var members = await backplane.GetMembersAsync(ConnectionGroup(request.Target), cancellationToken);
+        if (members.FirstOrDefault(member => member.Name != Node).Name is not { } node) return null;
+        var completion = new TaskCompletionSource<NodeAnswer>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _requests.TryAdd(request.Id, completion);
+        try
+        {
+            await SendAsync(node, request, cancellationToken);
+            var answer = await completion.Task.WaitAsync(AnswerTimeout, time, cancellationToken);
+            if (answer.Problem is null) return answer;
+            throw answer.IsUnreachable
+                ? new BackplaneException(answer.Problem)
+                : new InvalidOperationException(answer.Problem);
+        }
+        catch (TimeoutException)
+        {
+            throw new BackplaneException("The node of the connection does not answer. It may be down. Try again later.");
+        }
+        finally
+        {
+            _requests.TryRemove(request.Id, out _);
+        }
+    }
+
+    ValueTask<Position> SendAsync(string node, NodeMessage message, CancellationToken cancellationToken) =>
+        backplane.PublishAsync(InboxOf(node), NodeCodec.Encode(message), null, cancellationToken);
+
+    long NextRequestId() => Interlocked.Increment(ref _lastRequestId);
+}

@@ -1,0 +1,87 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>
+/// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump checks it at each
+/// heartbeat.
+/// </summary>
+sealed class AuthenticationMonitor : IDisposable
+{
+    readonly Connection _connection;
+    readonly IConnectionRevalidator? _revalidator;
+    readonly TimeSpan _interval;
+    readonly TimeProvider _time;
+    readonly CancellationTokenSource _ended = new();
+    DateTimeOffset _expires;
+    DateTimeOffset _nextCheck;
+    int _isChecking;
+
+    AuthenticationMonitor(
+        Connection connection, DateTimeOffset expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time)
+    {
+        (_connection, _expires, _revalidator, _interval, _time) = (connection, expires, revalidator, interval, time);
+        ScheduleNextCheck();
+    }
+
+    /// <summary>Returns null if nothing about the connection can expire.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="expires">The time at which the authentication expires. Null if it does not expire.</param>
+    /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
+    /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
+    /// <param name="time">The time provider.</param>
+    public static AuthenticationMonitor? Create(
+        Connection connection, DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time) =>
+        expires is null && revalidator is null
+            ? null
+            : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, time);
+
+    public void OnHeartbeat()
+    {
+        if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
+        // The revalidator is code of the app. It must not delay the other connections of the pump.
+        if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
+        else Expire();
+    }
+
+    /// <summary>The connection has ended, or another monitor replaces this one.</summary>
+    public void Dispose()
+    {
+        _ended.Cancel();
+        _ended.Dispose();
+    }
+
+    async Task CheckAsync(IConnectionRevalidator revalidator)
+    {
+        try
+        {
+            if (await revalidator.IsValidAsync(_connection, _ended.Token))
+            {
+                // The revalidator has accepted an authentication that has expired. It does not expire again.
+                if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
+                ScheduleNextCheck();
+                Volatile.Write(ref _isChecking, 0);
+            }
+            else if (!_ended.IsCancellationRequested)
+            {
+                Expire();
+            }
+        }
+        catch (Exception exception)
+        {
+            if (!_ended.IsCancellationRequested) _connection.CloseFailed(exception);
+        }
+    }
+
+    void ScheduleNextCheck()
+    {
+        var interval = _revalidator is null ? Timeout.InfiniteTimeSpan : _interval;
+        var next = interval == Timeout.InfiniteTimeSpan ? DateTimeOffset.MaxValue : _time.GetUtcNow() + interval;
+        _nextCheck = next < _expires ? next : _expires;
+    }
+
+    void Expire() => _connection.Close(
+        EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);
+}

@@ -1,0 +1,22 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>The format in which a connection receives messages.</summary>
+abstract class ConnectionFormat
+{
+    /// <summary>The client acknowledges messages and can reconnect.</summary>
+    public virtual bool IsReliable => false;
+
+    /// <summary>Returns the encoder for the home group, or for all other logs. Null for the WebSocket frames of the log.</summary>
+    public virtual EntryEncoder? GetEncoder(bool isHomeGroup) => null;
+
+    /// <summary>Returns the first bytes that the client receives. Empty by default.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="reconnectionToken">The token with which the client can reconnect. Null if it cannot.</param>
+    public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) => default;
+
+    /// <summary>Returns the last bytes that the client receives before a close frame. Empty by default.</summary>
+    public virtual ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) => default;
+}

@@ -1,0 +1,210 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>
+/// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: every connection is removed
+/// exactly once, whatever happened to it, and then all counts return to their earlier values.
+/// </summary>
+sealed class ConnectionManager : IDisposable
+{
+    readonly Pump[] _pumps;
+    readonly ConnectionLimits _limits;
+    readonly IConnectionRegistry _registry;
+    readonly Memberships _memberships;
+    readonly IMembershipObserver _membershipObserver;
+    readonly IConnectionObserver? _observer;
+    readonly DisconnectedSessions _disconnectedSessions;
+    readonly IConnectionRevalidator? _revalidator;
+    readonly SequenceClock _clock;
+    readonly Heartbeat _heartbeat;
+    readonly BroadcastOptions _options;
+    readonly TimeProvider _time;
+    readonly BroadcastLogger _logger;
+    readonly BroadcastMetrics _metrics;
+    readonly ConcurrentDictionary<string, Connection> _connections = new(StringComparer.Ordinal);
+    readonly CancellationTokenRegistration _stopping;
+    volatile bool _isStopping;
+
+    /// <param name="pumps">The pumps that share the connections.</param>
+    /// <param name="registry">Decides whether a connection is admitted.</param>
+    /// <param name="memberships">Joins connections to groups.</param>
+    /// <param name="membershipObserver">Is told about the groups that a removed connection has left.</param>
+    /// <param name="observer">Observes connections. Null without a cluster.</param>
+    /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
+    /// <param name="clock">Numbers the messages.</param>
+    /// <param name="heartbeat">Gives each writer regular turns.</param>
+    /// <param name="options">The options of the broadcast.</param>
+    /// <param name="time">The time provider.</param>
+    /// <param name="logger">The logger.</param>
+    /// <param name="metrics">The metrics.</param>
+    /// <param name="applicationStopping">Canceled when the app shuts down.</param>
+    public ConnectionManager(
+        Pump[] pumps,
+        IConnectionRegistry registry,
+        Memberships memberships,
+        IMembershipObserver membershipObserver,
+        IConnectionObserver? observer,
+        IConnectionRevalidator? revalidator,
+        SequenceClock clock,
+        Heartbeat heartbeat,
+        BroadcastOptions options,
+        TimeProvider time,
+        BroadcastLogger logger,
+        BroadcastMetrics metrics,
+        CancellationToken applicationStopping)
+    {
+        _pumps = pumps;
+        _registry = registry;
+        _memberships = memberships;
+        _membershipObserver = membershipObserver;
+        _observer = observer;
+        _revalidator = revalidator;
+        _clock = clock;
+        _heartbeat = heartbeat;
+        _options = options;
+        _time = time;
+        _logger = logger;
+        _metrics = metrics;
+        _limits = new ConnectionLimits(
+            options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
+        _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
+        _stopping = applicationStopping.Register(BeginDrain);
+    }
+
+    public bool IsStopping => _isStopping;
+
+    /// <summary>The connections of this node.</summary>
+    public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
+
+    /// <summary>Returns the connection with an ID. Null if it is not on this node.</summary>
+    public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
+
+    /// <summary>Admits a request as a connection. Returns null and the reason if it is refused.</summary>
+    public Connection? Admit(ConnectionRequest request, out RefusalReason refusal)
+    {
+        refusal = RefusalReason.ShuttingDown;
+        if (_isStopping) return null;
+        var address = _limits.GetCountedAddress(request.RemoteAddress);
+        refusal = _limits.Enter(request.UserId, address);
+        if (refusal != RefusalReason.None) return null;
+        var pump = _pumps.MinBy(static pump => pump.Connections)!;
+        var connection = new Connection(
+            request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump), _options, _time, _logger, _metrics)
+        {
+            CountedAddress = address,
+        };
+        if (!TryRegister(connection, out refusal))
+        {
+            _limits.Leave(request.UserId, address);
+            return null;
+        }
+
+        Watch(connection, request.AuthenticationExpires);
+        _observer?.OnAdded(connection);
+        pump.AddConnection();
+        _metrics.Connected();
+        // The app may have begun to shut down meanwhile. The drain has then not seen this connection.
+        if (_isStopping) Drain.Close(connection);
+        return connection;
+    }
+
+    /// <summary>Joins a connection to its home group and to the group of all connections. The registry may refuse.</summary>
+    public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
+    {
+        // The server does not read from the client yet. While the join waits for the cluster, only this token shows that the client
+        // is gone. Without a cluster, the join does not wait, and the token would cost memory.
+        var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
+        // A connect filter may have joined the home group already.
+        var joined = connection.IsIn(connection.HomeGroup)
+            ? new JoinResult(true, null, null)
+            : await connection.JoinAsync(connection.HomeGroup, replay, clientGone);
+        if (!joined.Joined) return joined;
+        await connection.JoinAsync(GroupName.Everyone, default, clientGone);
+        connection.OnOpened();
+        return joined;
+    }
+
+    /// <summary>Watches the authentication of a connection: at its start, and after its client has reconnected.</summary>
+    public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
+    {
+        var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
+        var interval = _options.RevalidationInterval;
+        connection.SetAuthentication(AuthenticationMonitor.Create(connection, expires, _revalidator, interval, _time));
+    }
+
+    /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
+    public void Remove(Connection connection)
+    {
+        if (connection.LeaveAll() is not { } groups) return;
+        _connections.TryRemove(connection.Id, out _);
+        _observer?.OnRemoved(connection);
+        connection.ProtocolState?.OnEnded();
+        connection.Writer.Pump.RemoveConnection();
+        _metrics.Ended(connection.EndReason);
+        try
+        {
+            _registry.Remove(connection);
+        }
+        catch (Exception exception)
+        {
+            _logger.RegistryRemoveFailed(connection.Id, exception);
+        }
+
+        _limits.Leave(connection.UserId, connection.CountedAddress);
+        // The registry no longer lists the connection. So a watch that starts now does not see it, and an earlier watch is notified.
+        foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
+    }
+
+    public void Dispose() => _stopping.Dispose();
+
+    ConnectionWriter CreateWriter(Connection connection, Pump pump)
+    {
+        var acknowledgements = connection.Format.IsReliable ? CreateAcknowledgements(connection) : null;
+        var reader = new LogReader(_clock, acknowledgements);
+        return new ConnectionWriter(connection, pump, reader, _heartbeat, _options.MaxBacklogBytes);
+    }
+
+    Acknowledgements CreateAcknowledgements(Connection connection) => new(
+        connection.CanReconnect ? _options.MaxUnacknowledgedBytes : 0,
+        _options.MaxUnacknowledgedMessages,
+        // The current groups, the group of all connections, the private log, and as many logs that the connection has left.
+        2 * (_options.MaxGroupsPerConnection + 2));
+
+    bool TryRegister(Connection connection, out RefusalReason refusal)
+    {
+        // Before the registry: an app may publish to a connection as soon as its registry has it.
+        _connections[connection.Id] = connection;
+        refusal = RefusalReason.Registry;
+        try
+        {
+            if (_registry.TryAdd(connection))
+            {
+                refusal = RefusalReason.None;
+                return true;
+            }
+        }
+        catch (Exception exception)
+        {
+            refusal = RefusalReason.Failed;
+            _logger.RegistryAddFailed(connection.Id, exception);
+        }
+
+        _connections.TryRemove(connection.Id, out _);
+        return false;
+    }
+
+    void BeginDrain()
+    {
+        _isStopping = true;
+        _disconnectedSessions.Close();
+        Connection[] connections = [.. All];
+        if (connections.Length == 0) return;
+        _logger.Draining(connections.Length, _options.DrainTimeout);
+        _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
+    }
+}

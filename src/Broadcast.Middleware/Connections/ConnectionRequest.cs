@@ -1,0 +1,23 @@
+using System.Net;
+using System.Security.Claims;
+
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>The properties of a request that becomes a connection, or that reconnects to one.</summary>
+/// <param name="Transport">The transport of the request.</param>
+/// <param name="HomeGroup">The group of the URL.</param>
+/// <param name="UserId">See <see cref="IBroadcastConnection.UserId"/>.</param>
+/// <param name="User">The authenticated user. Null for an anonymous client.</param>
+/// <param name="RemoteAddress">See <see cref="IBroadcastConnection.RemoteAddress"/>.</param>
+/// <param name="RouteValues">The route values. Null if the pattern has no parameters.</param>
+/// <param name="AuthenticationExpires">The time at which the authentication expires. Null if it does not expire.</param>
+/// <param name="Format">The format of the connection.</param>
+sealed record ConnectionRequest(
+    ConnectionTransport Transport,
+    string HomeGroup,
+    string? UserId,
+    ClaimsPrincipal? User,
+    IPAddress? RemoteAddress,
+    IReadOnlyDictionary<string, object?>? RouteValues,
+    DateTimeOffset? AuthenticationExpires,
+    ConnectionFormat Format);

@@ -1,0 +1,237 @@
+using System.Buffers.Text;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>
+/// Lets a client reconnect to its connection after the transport is lost. The client proves its identity with a secret token. Until
+/// then, the connection stays a member of its groups.
+/// </summary>
+/// <remarks>
+/// The request that served the connection waits here after the transport is lost. A request with the token claims the connection and takes
+/// it over.
+/// </remarks>
+/// <param name="connection">The connection.</param>
+/// <param name="disconnected">Limits the number of waiting connections.</param>
+/// <param name="timeout">See <see cref="BroadcastOptions.RecoveryTimeout"/>.</param>
+/// <param name="time">The time provider.</param>
+sealed class ReconnectSession(Connection connection, DisconnectedSessions disconnected, TimeSpan timeout, TimeProvider time)
+{
+    readonly Lock _gate = new();
+    ReconnectState _state;
+    string _token = NewToken();
+
+    // The token of the last reconnect. It stays valid until the client has shown that it received the newer token.
+    string? _previousToken;
+
+    // The claim that waits for the serving request. Set in Claimed and TakingOverClaimed.
+    TaskCompletionSource<bool>? _claim;
+
+    // The serving request that waits for a claim. Set in Disconnected.
+    TaskCompletionSource<bool>? _wait;
+
+    // The old request that waits until the new request has taken over. Set in TakingOver and TakingOverClaimed.
+    TaskCompletionSource? _takeover;
+
+    /// <summary>The token that the client receives when it connects.</summary>
+    public string FirstToken => _token;
+
+    /// <summary>A request has claimed the connection and waits for it.</summary>
+    public bool IsClaimed
+    {
+        get
+        {
+            lock (_gate) return _claim is not null;
+        }
+    }
+
+    /// <summary>The client has received this token.</summary>
+    public void Confirm(string token)
+    {
+        lock (_gate)
+        {
+            if (_token == token) _previousToken = null;
+        }
+    }
+
+    /// <summary>
+    /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. The newest claim wins.
+    /// </summary>
+    /// <returns>The new token. Null if the token is invalid, or if the serving request does not end in time.</returns>
+    public async Task<string?> ClaimAsync(string token)
+    {
+        TaskCompletionSource<bool> claim;
+        string newToken;
+        lock (_gate)
+        {
+            if (_state == ReconnectState.Ended) return null;
+            if (!IsSame(token, _token) && !IsSame(token, _previousToken)) return null;
+            _previousToken = token;
+            _token = newToken = NewToken();
+            RejectClaimLocked();
+            if (_state == ReconnectState.Disconnected)
+            {
+                EndWaitLocked(ReconnectState.TakingOver, isClaimed: true);
+                return newToken;
+            }
+
+            claim = _claim = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            SetStateLocked(_state == ReconnectState.Connected ? ReconnectState.Claimed : ReconnectState.TakingOverClaimed);
+        }
+
+        // The server may not have noticed yet that the transport is lost.
+        connection.Abort(EndReason.Lost);
+        try
+        {
+            return await claim.Task.WaitAsync(timeout, time) ? newToken : null;
+        }
+        catch (TimeoutException)
+        {
+            // For example, a filter still runs on the old request.
+            lock (_gate)
+            {
+                if (_claim == claim) RejectClaimLocked();
+                return claim.Task is { IsCompletedSuccessfully: true, Result: true } ? newToken : null;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Called by the serving request after the transport is lost. Returns true if the connection now belongs to another request. Returns
+    /// false if the connection must end.
+    /// </summary>
+    /// <param name="http2ConnectionId">The ID of the HTTP/2 connection of the request. Null for other requests.</param>
+    public async Task<bool> WaitAsync(string? http2ConnectionId)
+    {
+        if (!await WaitForClaimAsync(http2ConnectionId)) return false;
+        await _takeover!.Task;
+        return true;
+    }
+
+    /// <summary>The new request has taken over the connection.</summary>
+    public void OnTakenOver()
+    {
+        lock (_gate)
+        {
+            _takeover?.TrySetResult();
+            if (_state == ReconnectState.TakingOver) SetStateLocked(ReconnectState.Connected);
+            else if (_state == ReconnectState.TakingOverClaimed) SetStateLocked(ReconnectState.Claimed);
+        }
+    }
+
+    /// <summary>Ends the wait for a claim, because the client can no longer reconnect.</summary>
+    public void GiveUp()
+    {
+        lock (_gate)
+        {
+            if (_state == ReconnectState.Disconnected) EndWaitLocked(ReconnectState.Ended, isClaimed: false);
+        }
+    }
+
+    /// <summary>The connection has ended.</summary>
+    public void End()
+    {
+        lock (_gate)
+        {
+            RejectClaimLocked();
+            _takeover?.TrySetResult();
+            if (_state != ReconnectState.Ended) SetStateLocked(ReconnectState.Ended);
+        }
+    }
+
+    async Task<bool> WaitForClaimAsync(string? http2ConnectionId)
+    {
+        TaskCompletionSource<bool> wait;
+        lock (_gate)
+        {
+            if (_state == ReconnectState.Ended) return false;
+            if (_state == ReconnectState.Claimed)
+            {
+                var claim = _claim!;
+                _claim = null;
+                BeginTakeoverLocked();
+                return claim.TrySetResult(true);
+            }
+
+            wait = _wait = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            SetStateLocked(ReconnectState.Disconnected);
+        }
+
+        if (!disconnected.TryEnter(http2ConnectionId)) return !TryEndWait(wait) && await wait.Task;
+        try
+        {
+            // A close request may have come meanwhile, or too many messages may be unacknowledged.
+            if (connection.Writer.ClosingStatus is not null) GiveUp();
+            connection.Writer.Post();
+            return await wait.Task.WaitAsync(timeout, time);
+        }
+        catch (TimeoutException)
+        {
+            return !TryEndWait(wait) && await wait.Task;
+        }
+        finally
+        {
+            disconnected.Leave(http2ConnectionId);
+        }
+    }
+
+    bool TryEndWait(TaskCompletionSource<bool> wait)
+    {
+        lock (_gate)
+        {
+            if (_wait != wait) return false;
+            EndWaitLocked(ReconnectState.Ended, isClaimed: false);
+            return true;
+        }
+    }
+
+    void EndWaitLocked(ReconnectState next, bool isClaimed)
+    {
+        var wait = _wait!;
+        _wait = null;
+        if (next == ReconnectState.TakingOver) BeginTakeoverLocked();
+        else SetStateLocked(next);
+        wait.SetResult(isClaimed);
+    }
+
+    void BeginTakeoverLocked()
+    {
+        _takeover = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        SetStateLocked(ReconnectState.TakingOver);
+    }
+
+    void RejectClaimLocked()
+    {
+        if (_claim is not { } claim) return;
+        _claim = null;
+        claim.TrySetResult(false);
+        SetStateLocked(_state == ReconnectState.Claimed ? ReconnectState.Connected : ReconnectState.TakingOver);
+    }
+
+    void SetStateLocked(ReconnectState state)
+    {
+        Debug.Assert(_gate.IsHeldByCurrentThread);
+        Debug.Assert(CanChange(_state, state), $"The session cannot change from {_state} to {state}.");
+        _state = state;
+    }
+
+    static bool CanChange(ReconnectState from, ReconnectState to) => to switch
+    {
+        ReconnectState.Connected => from is ReconnectState.Claimed or ReconnectState.TakingOver,
+        ReconnectState.Claimed => from is ReconnectState.Connected or ReconnectState.TakingOverClaimed,
+        ReconnectState.Disconnected => from == ReconnectState.Connected,
+        ReconnectState.TakingOver =>
+            from is ReconnectState.Claimed or ReconnectState.Disconnected or ReconnectState.TakingOverClaimed,
+        ReconnectState.TakingOverClaimed => from == ReconnectState.TakingOver,
+        ReconnectState.Ended => from != ReconnectState.Ended,
+        _ => false,
+    };
+
+    static string NewToken() => Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));
+
+    static bool IsSame(string token, string? expected) => expected is not null
+        && CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(token), Encoding.UTF8.GetBytes(expected));
+}

@@ -1,0 +1,16 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>A request to close a connection.</summary>
+/// <param name="Status">The close code.</param>
+/// <param name="Reason">The reason, for the developer of the client.</param>
+/// <param name="LastSequence">The highest sequence number to send before the close frame.</param>
+sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long LastSequence)
+{
+    /// <summary>The protocol's last message was sent, if the protocol has one.</summary>
+    public bool IsAnnounced { get; set; }
+
+    /// <summary>Completes when the close frame was sent, or can never be sent.</summary>
+    public TaskCompletionSource Completed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+}

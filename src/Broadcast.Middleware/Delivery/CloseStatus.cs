@@ -1,0 +1,38 @@
+using System.Net.WebSockets;
+using System.Text;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Validates close codes and reasons, and names codes that <see cref="WebSocketCloseStatus"/> lacks.</summary>
+static class CloseStatus
+{
+    /// <summary>1013, from the IANA registry for WebSocket close codes.</summary>
+    public const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
+
+    // The payload of a control frame has at most 125 bytes (RFC 6455, section 5.5). The code takes two of them.
+    const int MaxReasonBytes = 123;
+
+    public static void ThrowIfNotSendable(WebSocketCloseStatus status, string? reason)
+    {
+        if (!IsSendable(status))
+        {
+            throw new ArgumentException(
+                $"A server must not send the close code {(int)status} (RFC 6455, section 7.4). " +
+                "Use 1000, or a code of your own from 4000 to 4999.", nameof(status));
+        }
+
+        if (reason is not null && Encoding.UTF8.GetByteCount(reason) is var length and > MaxReasonBytes)
+        {
+            throw new ArgumentException(
+                $"The close reason has {length} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.", nameof(reason));
+        }
+    }
+
+    static bool IsSendable(WebSocketCloseStatus status) => (int)status switch
+    {
+        1004 or 1005 or 1006 or 1015 => false,
+        >= 1000 and <= 1014 => true,
+        >= 3000 and <= 4999 => true,
+        _ => false,
+    };
+}

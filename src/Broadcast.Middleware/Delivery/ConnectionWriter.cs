@@ -1,0 +1,518 @@
+using System.Diagnostics;
+using System.Net.WebSockets;
+using System.Runtime.CompilerServices;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The only writer of a connection. It reads the logs of the connection through cursors and writes new messages in the order in which
+/// they were published. While a write is pending, it does nothing.
+/// </summary>
+/// <remarks>
+/// Invariants: one writer per connection. Everything from <see cref="Run"/> on happens on the thread of the pump. Other threads only
+/// write a request to a field and then post the writer.
+/// </remarks>
+sealed class ConnectionWriter : PumpItem, ILogSubscriber
+{
+    // A turn ends after this many writes, so that a connection whose writes complete at once does not delay the others.
+    const int WritesPerTurn = 16;
+
+    readonly IWriterOwner _owner;
+    readonly Heartbeat _heartbeat;
+    readonly LogReader _reader;
+    readonly int _maxBacklog;
+
+    // Requests from other threads.
+    Sink? _sink;
+    TransportChange? _transportChange;
+    FrameStream? _controlFrame;
+    CloseRequest? _close;
+    CloseResult? _closeResult;
+    TaskCompletionSource? _detach;
+    long _acknowledged;
+
+    volatile WriterState _state; // Written on the thread of the pump.
+    FrameStream? _writingControlFrame;
+    PendingWrite? _pending; // Created by the first write that does not complete at once.
+    KeepAlive _keepAlive;
+    int _writingMessages;
+    long _handledAcknowledgement;
+    ReadOnlyMemory<byte> _opening;
+
+    /// <param name="owner">The connection.</param>
+    /// <param name="pump">The pump of the connection.</param>
+    /// <param name="reader">Reads the logs of the connection.</param>
+    /// <param name="heartbeat">Gives the writer a turn at each beat.</param>
+    /// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+    public ConnectionWriter(IWriterOwner owner, Pump pump, LogReader reader, Heartbeat heartbeat, int maxBacklog)
+    {
+        _owner = owner;
+        Pump = pump;
+        _reader = reader;
+        _heartbeat = heartbeat;
+        _maxBacklog = maxBacklog;
+    }
+
+    public Pump Pump { get; }
+
+    public string Id => _owner.Id;
+
+    /// <summary>The client can reconnect, so the stream must recognize a close frame without a code.</summary>
+    public bool CanReconnect => _owner.CanReconnect;
+
+    /// <summary>The code of the close frame. Null while no one has asked to close the connection.</summary>
+    public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
+
+    /// <summary>After <see cref="TryClose"/>: completes when the close frame was sent, or can never be sent.</summary>
+    public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
+
+    /// <summary>A close frame was sent on the current transport.</summary>
+    public bool IsCloseFrameSent => _state == WriterState.Closed;
+
+    bool IsWriting => _pending is { IsActive: true };
+
+    long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
+
+    /// <summary>Gives the writer a turn soon. Called on any thread.</summary>
+    public void Post() => Pump.Post(this);
+
+    /// <summary>Starts to send.</summary>
+    public void Open(Sink sink)
+    {
+        Volatile.Write(ref _sink, sink);
+        Post();
+    }
+
+    /// <summary>Sends every message that was published before, and then a close frame. Only the first request counts.</summary>
+    /// <returns>True for the first request.</returns>
+    public bool TryClose(WebSocketCloseStatus status, string? reason)
+    {
+        var request = new CloseRequest(status, reason, _reader.NewestSequence);
+        if (Interlocked.CompareExchange(ref _close, request, null) is not null) return false;
+        Post();
+        return true;
+    }
+
+    /// <summary>
+    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays it until the write completes
+    /// or the transport is aborted.
+    /// </summary>
+    public Task DetachAsync()
+    {
+        var detached = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Volatile.Write(ref _detach, detached);
+        Post();
+        return detached.Task;
+    }
+
+    /// <summary>Ends the use of the sink until <see cref="ResumeAsync"/>. The task completes like that of <see cref="DetachAsync"/>.</summary>
+    public Task SuspendAsync() => ChangeTransportAsync(new(null, default));
+
+    /// <summary>
+    /// Continues on another transport: sends the opening, then every unacknowledged message. The result is false if some of these messages
+    /// are gone.
+    /// </summary>
+    public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
+
+    /// <summary>Sends a control frame of the framework's WebSocket between two whole frames.</summary>
+    public void WriteControlFrame(FrameStream frame)
+    {
+        Volatile.Write(ref _controlFrame, frame);
+        Post();
+    }
+
+    /// <summary>The framework's WebSocket disposed its stream: it considers the client gone.</summary>
+    public void OnStreamDisposed()
+    {
+        if (!IsCloseFrameSent) _owner.Abort(EndReason.Lost);
+    }
+
+    /// <summary>The client has every message up to this number.</summary>
+    public void OnAcknowledged(long sequence)
+    {
+        if (sequence <= Volatile.Read(ref _acknowledged)) return;
+        Volatile.Write(ref _acknowledged, sequence);
+        Post();
+    }
+
+    /// <summary>Adds a log. The caller holds the lock of the log and posts the writer afterwards.</summary>
+    public void AddCursor(Cursor cursor) => _reader.Add(cursor);
+
+    public override void Run()
+    {
+        ClearPosted();
+        OnNewMessages();
+    }
+
+    public void OnNewMessages()
+    {
+        try
+        {
+            TakeTurn();
+        }
+        catch (Exception error)
+        {
+            // For example, a logger threw. The other connections of this pump continue.
+            Fail(error);
+        }
+    }
+
+    public void OnPrivateLogRead() => _owner.OnPrivateLogRead();
+
+    Task<bool> ChangeTransportAsync(TransportChange change)
+    {
+        Volatile.Write(ref _transportChange, change);
+        Post();
+        return change.Completed.Task;
+    }
+
+    void TakeTurn()
+    {
+        if (_keepAlive.Beat != _heartbeat.Beat) OnHeartbeat();
+        if (_reader.Resend is { } resend) Acknowledge(resend);
+        if (Interlocked.Exchange(ref _closeResult, null) is { } result) OnCloseCompleted(result);
+        if (_pending is { IsActive: true } pending)
+        {
+            if (!pending.IsCompleted)
+            {
+                OnStillWriting();
+                return;
+            }
+
+            EndPendingWrite(pending);
+        }
+
+        if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
+        else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
+        else if (_state == WriterState.Suspended) EndRecoveryIfImpossible();
+        else if (_state == WriterState.Failed) FailRequests();
+        else Flush();
+
+        // Check now. There may be no further publish that gives the writer another turn.
+        if (IsWriting) CatchUpIfBehind();
+    }
+
+    void OnStillWriting()
+    {
+        if (_transportChange is null) CatchUpIfBehind();
+        // A client that takes nothing is found out by heartbeats. The group of all connections delivers them, and it may be the
+        // broken log. So start the close timeout now.
+        if (_reader.WillBeLost()) _owner.OnMessagesLost();
+    }
+
+    void OnHeartbeat()
+    {
+        var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
+        // A client that takes the pending write is alive, and a ping cannot pass the write. After the close frame, the close timeout
+        // applies.
+        var isSilenceAllowed = isProgressing || _owner.IsBusy || _state is WriterState.Closing or WriterState.Closed;
+        if (_keepAlive.IsPeerLost(_heartbeat, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
+            _owner.Abort(EndReason.KeepAliveTimeout);
+        _owner.OnHeartbeat();
+        _reader.Resend?.MoveBookmarks();
+    }
+
+    /// <summary>True if the client took bytes since the last heartbeat. Aborts the connection if the write has stalled for too long.</summary>
+    bool CheckProgress(PendingWrite write)
+    {
+        if (_sink!.Acknowledged is { } acknowledged && acknowledged != write.Acknowledged)
+        {
+            (write.Acknowledged, write.ProgressedAt) = (acknowledged, _heartbeat.Now);
+            return true;
+        }
+
+        if (_heartbeat.Now - write.ProgressedAt >= _heartbeat.SendTimeout) _owner.Abort(EndReason.SendTimeout);
+        return false;
+    }
+
+    void Acknowledge(ResendTracker resend)
+    {
+        if (Volatile.Read(ref _acknowledged) is var sequence && sequence == _handledAcknowledgement) return;
+        _handledAcknowledgement = sequence;
+        if (!resend.TryAcknowledge(sequence)) _owner.OnInvalidAcknowledgement(sequence);
+        else if (sequence > resend.Acknowledgements.HighestBefore) _owner.OnTransportConfirmed();
+    }
+
+    void Flush()
+    {
+        if (Volatile.Read(ref _sink) is not { } sink) return;
+        if (_state == WriterState.Created) SetState(WriterState.Open);
+        for (var writes = 0; writes < WritesPerTurn; writes++)
+        {
+            var frames = GetNext(sink);
+            if (frames.IsEmpty || !TryWrite(sink, frames) || _state == WriterState.Failed) return;
+        }
+
+        Post();
+    }
+
+    /// <summary>Returns the next bytes to write: control frames, the opening, a ping, notices, messages, and finally the close frame.</summary>
+    ReadOnlyMemory<byte> GetNext(Sink sink)
+    {
+        if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
+        {
+            _writingControlFrame = control;
+            return control.Frame;
+        }
+
+        if (_state == WriterState.Closed)
+        {
+            // A close request may have come after the framework's WebSocket sent its own close frame.
+            CompleteClose();
+            return default;
+        }
+
+        if (_state == WriterState.Closing) return default;
+        if (!_opening.IsEmpty)
+        {
+            var opening = _opening;
+            _opening = default;
+            return opening;
+        }
+
+        if (_keepAlive.TakePing()) return sink.Ping;
+        if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
+        return GetNextMessages(sink);
+    }
+
+    ReadOnlyMemory<byte> GetNextMessages(Sink sink)
+    {
+        // Read the close request before the logs. Every message that was published before the request then goes first.
+        var close = Volatile.Read(ref _close);
+        while (true)
+        {
+            if (_reader.TryTake(close?.LastSequence ?? long.MaxValue, out var run))
+            {
+                _writingMessages = run.Messages;
+                if (run.PublishedAt != 0) _owner.OnDelivering(run.PublishedAt);
+                return run.Frames;
+            }
+
+            if (!_reader.HasMissed || !TryCatchUp()) break;
+            if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
+        }
+
+        if (_reader.IsClosed) close = _close;
+        if (close is null) return default;
+        if (!close.IsAnnounced)
+        {
+            close.IsAnnounced = true;
+            if (_owner.GetClosingMessage(close.Status, close.Reason) is { IsEmpty: false } message) return message;
+        }
+
+        SetState(WriterState.Closing);
+        _ = SendCloseAsync(sink, close);
+        return default;
+    }
+
+    /// <summary>Returns true if the write completed. Otherwise it is pending or has failed.</summary>
+    bool TryWrite(Sink sink, ReadOnlyMemory<byte> frames)
+    {
+        ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write;
+        try
+        {
+#pragma warning disable CA2012 // The awaiter is kept and used once, so that waiting for a write allocates nothing.
+            write = sink.WriteAsync(frames).ConfigureAwait(false).GetAwaiter();
+#pragma warning restore CA2012
+        }
+        catch (Exception error)
+        {
+            Fail(error);
+            return false;
+        }
+
+        if (write.IsCompleted)
+        {
+            EndWrite(write);
+            return true;
+        }
+
+        _pending ??= new PendingWrite(this);
+        _pending.Begin(write, _heartbeat.Now);
+        return false;
+    }
+
+    void EndPendingWrite(PendingWrite pending)
+    {
+        pending.End();
+        if (!EndWrite(pending.Write)) return;
+        SlowConsumerHandler.OnWriteCompleted(_reader, _heartbeat.Now - pending.StartedAt, LastSequence, _owner);
+    }
+
+    /// <summary>Returns false if the write failed.</summary>
+    bool EndWrite(ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write)
+    {
+        try
+        {
+            write.GetResult();
+        }
+        catch (Exception error)
+        {
+            Fail(error);
+            return false;
+        }
+
+        Pump.CountDelivered(_writingMessages);
+        _writingMessages = 0;
+        if (_writingControlFrame is not { } control) return true;
+        _writingControlFrame = null;
+        if (Frame.Opcode(control.Frame.Span) == Frame.Close) OnCloseFrameSent();
+        control.Complete(null);
+        return true;
+    }
+
+    /// <remarks>
+    /// This is not a write of the writer itself. The framework's WebSocket sends the close frame through <see cref="WriteControlFrame"/>.
+    /// </remarks>
+    async Task SendCloseAsync(Sink sink, CloseRequest close)
+    {
+        Exception? error = null;
+        try
+        {
+            await sink.CloseAsync(close.Status, close.Reason).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            error = exception;
+        }
+
+        Volatile.Write(ref _closeResult, new CloseResult(sink, error));
+        Post();
+    }
+
+    void OnCloseCompleted(CloseResult result)
+    {
+        if (result.Sink != _sink) return;
+        if (result.Error is null) OnCloseFrameSent();
+        // After a protocol violation, the framework's WebSocket sends its own close frame and rejects ours.
+        else if (_state != WriterState.Closed) _owner.Abort(EndReason.Lost, result.Error);
+        CompleteClose();
+    }
+
+    void OnCloseFrameSent()
+    {
+        if (_state is WriterState.Open or WriterState.Closing) SetState(WriterState.Closed);
+        CompleteClose();
+    }
+
+    void CompleteClose() => Volatile.Read(ref _close)?.Completed.TrySetResult();
+
+    void CatchUpIfBehind()
+    {
+        if (_reader.IsBehindBy(_maxBacklog)) TryCatchUp();
+    }
+
+    bool TryCatchUp()
+    {
+        if (_reader.IsClosed) return false;
+        if (SlowConsumerHandler.TryCatchUp(_reader, _maxBacklog, LastSequence, _sink, _owner)) return true;
+        // An earlier close request promised every message before the close frame. Now the code must say that messages are missing.
+        if (_state != WriterState.Closing && _close is { Status: not CloseStatus.TryAgainLater } close)
+        {
+            var reason = _reader.IsLost ? CloseReasons.MessagesLost : CloseReasons.TooSlow;
+            _close = close with { Status = CloseStatus.TryAgainLater, Reason = reason };
+        }
+
+        return false;
+    }
+
+    void Fail(Exception error)
+    {
+        if (_state is WriterState.Failed or WriterState.Detached) return;
+        // After a close frame, the connection counts as closed, not as failed.
+        if (_state is not (WriterState.Closed or WriterState.Suspended)) SetState(WriterState.Failed);
+        // A client that can reconnect keeps its place in the logs.
+        if (!_owner.CanReconnect) _reader.Close();
+        FailRequests();
+        try
+        {
+            _owner.Abort(EndReason.Lost, error);
+        }
+        catch (Exception)
+        {
+            // For example, the logger threw again. The abort itself is already scheduled.
+        }
+    }
+
+    /// <summary>Nothing more is sent on this transport. Completes everything that waits for a write.</summary>
+    void FailRequests()
+    {
+        FailControlFrames();
+        CompleteClose();
+    }
+
+    void FailControlFrames()
+    {
+        var error = new IOException("The connection has ended.");
+        var writing = _writingControlFrame;
+        _writingControlFrame = null;
+        writing?.Complete(error);
+        Interlocked.Exchange(ref _controlFrame, null)?.Complete(error);
+    }
+
+    void Detach(TaskCompletionSource detached)
+    {
+        _reader.Close();
+        Debug.Assert(!IsWriting);
+        if (_state != WriterState.Detached) SetState(WriterState.Detached);
+        FailRequests();
+        detached.TrySetResult();
+    }
+
+    void ChangeTransport(TransportChange change)
+    {
+        if (change.Sink is null) Suspend(change);
+        else Resume(change, change.Sink);
+    }
+
+    void Suspend(TransportChange change)
+    {
+        FailControlFrames();
+        Volatile.Write(ref _sink, null);
+        SetState(WriterState.Suspended);
+        change.Completed.SetResult(true);
+        // The reader may have read messages since the last heartbeat that need not be sent again. They must not count.
+        _reader.Resend?.MoveBookmarks();
+        EndRecoveryIfImpossible();
+    }
+
+    void Resume(TransportChange change, Sink sink)
+    {
+        if (!_reader.TryRewind())
+        {
+            change.Completed.SetResult(false);
+            return;
+        }
+
+        _keepAlive = default;
+        _opening = change.Opening;
+        Volatile.Write(ref _sink, sink);
+        SetState(WriterState.Open);
+        change.Completed.SetResult(true);
+        Flush();
+    }
+
+    void EndRecoveryIfImpossible()
+    {
+        if (_reader.Resend is not { CanRewind: true }) _owner.OnRecoveryImpossible();
+    }
+
+    void SetState(WriterState state)
+    {
+        Debug.Assert(CanChange(_state, state), $"The writer cannot change from {_state} to {state}.");
+        _state = state;
+    }
+
+    static bool CanChange(WriterState from, WriterState to) => to switch
+    {
+        WriterState.Open => from is WriterState.Created or WriterState.Suspended,
+        WriterState.Closing => from == WriterState.Open,
+        WriterState.Closed => from is WriterState.Open or WriterState.Closing,
+        WriterState.Failed => from is WriterState.Created or WriterState.Open or WriterState.Closing,
+        WriterState.Suspended => from is not (WriterState.Suspended or WriterState.Detached),
+        WriterState.Detached => from != WriterState.Detached,
+        _ => false,
+    };
+}

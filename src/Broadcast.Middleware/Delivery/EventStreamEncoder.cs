@@ -1,0 +1,90 @@
+using System.Buffers;
+using System.Buffers.Text;
+using System.Globalization;
+using System.Text;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// Encodes messages as server-sent events (HTML Standard, section 9.2). Text becomes <c>data</c> lines. Binary becomes base64 in an
+/// event named <c>binary</c>.
+/// </summary>
+/// <remarks>
+/// Messages of the home group contain their position as <c>id</c>. A browser sends the last ID when it reconnects.
+/// </remarks>
+sealed class EventStreamEncoder : EntryEncoder
+{
+    readonly bool _hasIds;
+
+    EventStreamEncoder(bool hasIds) => _hasIds = hasIds;
+
+    public static EventStreamEncoder ForHomeGroup { get; } = new(hasIds: true);
+
+    public static EventStreamEncoder ForOtherLogs { get; } = new(hasIds: false);
+
+    /// <summary>A comment. Clients ignore it.</summary>
+    public static ReadOnlyMemory<byte> Comment { get; } = ":\n\n"u8.ToArray();
+
+    public override bool IncludesPosition => _hasIds;
+
+    /// <summary>Tells the client that it missed messages. The data is the number of messages, or <c>unknown</c>.</summary>
+    public static ReadOnlyMemory<byte> EncodeMissed(long? messages, string prefix = "")
+    {
+        var count = messages?.ToString(CultureInfo.InvariantCulture) ?? "unknown";
+        return Encoding.UTF8.GetBytes($"{prefix}event: missed\ndata: {count}\n\n");
+    }
+
+    /// <summary>The last event of a stream. It corresponds to a close frame.</summary>
+    public static ReadOnlyMemory<byte> EncodeClose(int status, string? reason)
+    {
+        var code = status.ToString(CultureInfo.InvariantCulture);
+        return Encoding.UTF8.GetBytes($"event: close\ndata: {code} {reason?.ReplaceLineEndings(" ")}\n\n");
+    }
+
+    public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)
+    {
+        if (!_hasIds) return default;
+        // An ID without data dispatches no event, but the browser stores the ID. A client can then reconnect before its first message.
+        var id = $"id: {position}\n";
+        return recovered is false ? EncodeMissed(null, id) : Encoding.UTF8.GetBytes(id + "\n");
+    }
+
+    public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
+    {
+        var payload = block.PayloadOf(index, out var type).Span;
+        if (_hasIds)
+        {
+            output.Write("id: "u8);
+            output.Write(Encoding.ASCII.GetBytes(new Position(log.Epoch, block.OffsetOf(index)).ToString()));
+            output.Write("\n"u8);
+        }
+
+        if (type == MessageType.Text) WriteLines(output, payload);
+        else WriteBase64(output, payload);
+        output.Write("\n"u8);
+    }
+
+    static void WriteLines(IBufferWriter<byte> output, ReadOnlySpan<byte> text)
+    {
+        while (true)
+        {
+            var end = text.IndexOfAny((byte)'\r', (byte)'\n');
+            output.Write("data: "u8);
+            output.Write(end < 0 ? text : text[..end]);
+            output.Write("\n"u8);
+            if (end < 0) return;
+            var isPair = text[end] == '\r' && end + 1 < text.Length && text[end + 1] == '\n';
+            text = text[(isPair ? end + 2 : end + 1)..];
+        }
+    }
+
+    static void WriteBase64(IBufferWriter<byte> output, ReadOnlySpan<byte> bytes)
+    {
+        output.Write("event: binary\ndata: "u8);
+        var span = output.GetSpan(Base64.GetMaxEncodedToUtf8Length(bytes.Length));
+        Base64.EncodeToUtf8(bytes, span, out _, out var written);
+        output.Advance(written);
+        output.Write("\n"u8);
+    }
+}

@@ -1,0 +1,59 @@
+using System.Net.Sockets;
+using System.Net.WebSockets;
+using Broadcast.Middleware.Transports;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Writes server-sent events to the body of a response.</summary>
+/// <param name="response">The response. Its headers have been sent.</param>
+/// <param name="socket">The TCP socket, if only this connection uses it.</param>
+sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
+{
+    readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    int _pings;
+    long _skipped;
+
+    /// <summary>Completes after the close event was sent, or when the client is gone.</summary>
+    public Task Ended => _ended.Task;
+
+    public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
+
+    /// <summary>The client never sends anything. The result of a write shows whether the client is there.</summary>
+    public override int? Received => _pings;
+
+    public override ReadOnlyMemory<byte> Ping
+    {
+        get
+        {
+            _pings++;
+            return EventStreamEncoder.Comment;
+        }
+    }
+
+    public override void OnSkipped(long messages) => _skipped += messages;
+
+    public override ReadOnlyMemory<byte> TakeNotice()
+    {
+        if (_skipped == 0) return default;
+        var notice = EventStreamEncoder.EncodeMissed(_skipped);
+        _skipped = 0;
+        return notice;
+    }
+
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => response.Body.WriteAsync(frames);
+
+    public override async Task CloseAsync(WebSocketCloseStatus status, string? reason)
+    {
+        try
+        {
+            await response.Body.WriteAsync(EventStreamEncoder.EncodeClose((int)status, reason)).ConfigureAwait(false);
+        }
+        finally
+        {
+            _ended.TrySetResult();
+        }
+    }
+
+    public void OnAborted() => _ended.TrySetResult();
+}

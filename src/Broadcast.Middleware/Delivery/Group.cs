@@ -1,0 +1,273 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>A log and its members. A publish appends once and posts each pump that has members at most once.</summary>
+sealed class Group
+{
+    readonly MessageLog _log;
+    GroupShard[] _shards = [];
+    bool _isRemoved;
+
+    /// <summary>Creates a group of this node.</summary>
+    public Group(string name, SequenceClock clock, LogSettings settings, TimeProvider time)
+        : this(name, clock, settings, time, new(NewEpoch(), 0), LifetimeOf(settings))
+    {
+    }
+
+    /// <summary>Creates a group whose log starts after a position.</summary>
+    public Group(
+        string name, SequenceClock clock, LogSettings settings, TimeProvider time, Position after, GroupLifetime lifetime)
+    {
+        Name = name;
+        Lifetime = lifetime;
+        var history = settings.History is { } limits ? new LogHistory(limits, time) : null;
+        _log = new MessageLog(clock, settings, history, after.Offset + 1)
+        {
+            Name = name.Length == 0 ? null : name,
+            Epoch = after.Epoch,
+        };
+    }
+
+    public string Name { get; }
+
+    public GroupLifetime Lifetime { get; }
+
+    public ulong Epoch => _log.Epoch;
+
+    public long NextOffset => _log.NextOffset;
+
+    /// <summary>The number of members.</summary>
+    public int Count => CountMembers(Volatile.Read(ref _shards));
+
+    public bool IsEmpty => Volatile.Read(ref _shards).Length == 0;
+
+    public bool IsRemoved => Volatile.Read(ref _isRemoved);
+
+    /// <summary>The place of this group in the list of empty groups. Only the group directory uses it.</summary>
+    public LinkedListNode<Group>? EmptyNode { get; set; }
+
+    /// <summary>Adds a member. Returns null if the group was removed meanwhile.</summary>
+    /// <param name="writer">The writer of the connection.</param>
+    /// <param name="options">The options of the connection.</param>
+    /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
+    /// <param name="position">The member receives every message after this position.</param>
+    public Cursor? Join(ConnectionWriter writer, in JoinOptions options, out bool? recovered, out Position position)
+    {
+        Cursor cursor;
+        lock (_log.Gate)
+        {
+            (recovered, position) = (null, default);
+            if (_isRemoved) return null;
+            var start = _log.FindLocked(options.Replay, out recovered);
+            position = new(_log.Epoch, start.Block.FirstOffset + start.Index - 1);
+            var cursorOptions = CreateCursorOptions(options, start, position, recovered);
+            var shard = GetShardLocked(writer.Pump);
+            shard.Members++;
+            cursor = new Cursor(_log, writer, shard, cursorOptions);
+            writer.AddCursor(cursor);
+        }
+
+        writer.Post();
+        return cursor;
+    }
+
+    /// <summary>Removes a member. The member still receives the messages that were published before.</summary>
+    /// <returns>True if the group is now empty.</returns>
+    public bool Leave(Cursor cursor, ConnectionWriter writer)
+    {
+        bool isEmpty;
+        lock (_log.Gate)
+        {
+            cursor.LeaveLocked();
+            var shard = (GroupShard)cursor.Set!;
+            if (--shard.Members == 0) _shards = [.. _shards.Where(other => other != shard)];
+            isEmpty = _shards.Length == 0;
+            _isRemoved |= isEmpty && Lifetime == GroupLifetime.UntilEmpty;
+        }
+
+        writer.Post();
+        return isEmpty;
+    }
+
+    /// <summary>Appends a message. Returns null if the group was removed meanwhile.</summary>
+    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="metadata">The metadata of the entry.</param>
+    /// <param name="excludedMembers">The number of members that the message excludes.</param>
+    public PublishResult? Publish(Message message, EntryMetadata? metadata, int excludedMembers)
+    {
+        long offset;
+        GroupShard[] shards;
+        int members;
+        lock (_log.Gate)
+        {
+            if (_isRemoved) return null;
+            offset = _log.AppendLocked(message, metadata);
+            shards = _shards;
+            members = CountMembers(shards);
+        }
+
+        Post(shards);
+        return new(new(_log.Epoch, offset), Math.Max(0, members - excludedMembers));
+    }
+
+    /// <summary>
+    /// Appends one message to several groups with one sequence number. A member of more than one group receives it once.
+    /// </summary>
+    /// <param name="groups">The groups, in an order that is the same for all calls. The order prevents deadlocks.</param>
+    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="metadata">The metadata of the entry.</param>
+    /// <param name="clock">Numbers the message.</param>
+    /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
+    public static int? Publish(IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
+    {
+        var commit = new CommitToken();
+        var entry = EntryMetadata.WithCommit(metadata, commit);
+        var shards = new GroupShard[groups.Count][];
+        var (locked, members) = (0, 0);
+        try
+        {
+            for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
+            if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
+                return null;
+            // All locks are held. So the numbers in each log are in order, and the members are the same for all groups.
+            var sequence = clock.Next();
+            for (var i = 0; i < groups.Count; i++)
+            {
+                var group = groups[i];
+                shards[i] = group._shards;
+                members += CountMembers(shards[i]);
+                if (!group._isRemoved) group._log.AppendLocked(message, entry, sequence);
+            }
+        }
+        finally
+        {
+            commit.Commit();
+            while (locked > 0) groups[--locked]._log.Gate.Exit();
+        }
+
+        foreach (var shardsOfGroup in shards) Post(shardsOfGroup);
+        return members;
+    }
+
+    /// <summary>Appends a message that some node of the cluster published.</summary>
+    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="metadata">The metadata of the entry.</param>
+    /// <param name="age">The time since the publish.</param>
+    /// <param name="createCopy">For a message to several groups: returns the copy at a position.</param>
+    public void Append(Message message, EntryMetadata? metadata, TimeSpan age, Func<Position, EntryCopy>? createCopy)
+    {
+        GroupShard[] shards;
+        lock (_log.Gate)
+        {
+            if (createCopy is not null)
+                metadata = EntryMetadata.WithCopy(metadata, createCopy(new(_log.Epoch, _log.NextOffset)));
+            _log.AppendLocked(message, metadata, age);
+            shards = _shards;
+        }
+
+        Post(shards);
+    }
+
+    /// <summary>The next messages are lost. Every member learns it after it has read the log.</summary>
+    public void Break()
+    {
+        GroupShard[] shards;
+        lock (_log.Gate)
+        {
+            _log.BreakLocked();
+            shards = _shards;
+            _isRemoved = true;
+        }
+
+        Post(shards);
+    }
+
+    /// <summary>Frees memory of a group without new messages. True if the group itself was removed.</summary>
+    public bool Trim()
+    {
+        GroupShard[] shards;
+        lock (_log.Gate)
+        {
+            var hasNoHistory = _log.ExpireLocked();
+            _isRemoved |= hasNoHistory && _shards.Length == 0 && Lifetime != GroupLifetime.Owned;
+            if (_isRemoved) return true;
+            if (!_log.TrimIdleLocked()) return false;
+            shards = _shards;
+        }
+
+        // The readers move on to the new block. The garbage collector then frees the old block.
+        Post(shards);
+        return false;
+    }
+
+    /// <summary>Removes the group if it is empty. Returns false if it has members.</summary>
+    public bool TryRemove()
+    {
+        lock (_log.Gate) return _isRemoved |= _shards.Length == 0;
+    }
+
+    /// <summary>Gives the writer of each member a turn.</summary>
+    public void Wake()
+    {
+        GroupShard[] shards;
+        lock (_log.Gate) shards = _shards;
+        Post(shards);
+    }
+
+    static void Post(GroupShard[] shards)
+    {
+        foreach (var shard in shards) shard.Pump.Post(shard);
+    }
+
+    static int CountMembers(GroupShard[] shards)
+    {
+        var members = 0;
+        foreach (var shard in shards) members += shard.Members;
+        return members;
+    }
+
+    static GroupLifetime LifetimeOf(LogSettings settings) =>
+        settings.History is null ? GroupLifetime.UntilEmpty : GroupLifetime.UntilHistoryExpires;
+
+    static ulong NewEpoch()
+    {
+        var epoch = 0ul;
+        RandomNumberGenerator.Fill(MemoryMarshal.AsBytes(new Span<ulong>(ref epoch)));
+        return epoch;
+    }
+
+    CursorOptions? CreateCursorOptions(
+        in JoinOptions options, (Block Block, int Index) start, Position position, bool? recovered)
+    {
+        // Only in a cluster do copies of one message arrive one by one. A cursor then needs to know its first offset.
+        if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
+        var opening = options.Encoder?.EncodeStart(position, recovered) ?? default;
+        var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;
+        bookmark?.SetLocked(start.Block, start.Index);
+        return new CursorOptions
+        {
+            Encoder = options.Encoder,
+            Start = start,
+            FirstOffset = position.Offset + 1,
+            Bookmark = bookmark,
+            LiveOffset = _log.NextOffset,
+            LiveByte = _log.EndByte,
+            Opening = opening.IsEmpty ? options.Opening : opening,
+        };
+    }
+
+    GroupShard GetShardLocked(Pump pump)
+    {
+        foreach (var shard in _shards)
+        {
+            if (shard.Pump == pump) return shard;
+        }
+
+        var added = new GroupShard(pump);
+        _shards = [.. _shards, added];
+        return added;
+    }
+}

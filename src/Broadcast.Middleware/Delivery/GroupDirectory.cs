@@ -1,0 +1,142 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The groups of this node. The first join creates a group. So does the first publish to a group with a history. A group is removed when
+/// it has no members and no history.
+/// </summary>
+/// <param name="clock">Numbers the messages of all groups.</param>
+/// <param name="rules">The settings of the groups.</param>
+/// <param name="maxEmptyGroups">See <see cref="BroadcastOptions.MaxEmptyGroups"/>.</param>
+/// <param name="time">The time provider.</param>
+sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyGroups, TimeProvider time) : IGroupProvider
+{
+    readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
+
+    // The empty groups with a history. The group that has been empty for the longest time is first. The list is its own lock.
+    readonly LinkedList<Group> _emptyGroups = [];
+
+    /// <summary>The number of groups, including the group of all connections.</summary>
+    public int Count => _groups.Count;
+
+    public LogSettings GetSettings(string name) => rules.Find(name);
+
+    public Group? Find(string name) => _groups.GetValueOrDefault(name);
+
+    public ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken) => new(FindOrCreate(name));
+
+    public void Release(Group group, bool isEmpty)
+    {
+        if (!isEmpty) return;
+        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsRemoved: false }) TrackEmpty(group, true);
+        else if (group.TryRemove()) Remove(group);
+    }
+
+    /// <summary>A group has a new member.</summary>
+    public void OnJoined(Group group)
+    {
+        if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
+    }
+
+    /// <summary>Publishes to one group. Without members and history, the message is dropped.</summary>
+    public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
+    {
+        while (FindForPublish(name) is { } group)
+        {
+            if (group.Publish(message, metadata, excludedMembers) is { } result)
+            {
+                TrackIfEmpty(group);
+                return result;
+            }
+
+            Remove(group);
+        }
+
+        return default;
+    }
+
+    /// <summary>Publishes to several groups. A member of more than one group receives the message once.</summary>
+    public PublishResult Publish(IReadOnlyCollection<string> names, Message message, EntryMetadata? metadata)
+    {
+        while (true)
+        {
+            var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
+            var groups = sorted.Select(FindForPublish).OfType<Group>().ToArray();
+            if (groups.Length == 0) return default;
+            if (Group.Publish(groups, message, metadata, clock) is { } members)
+            {
+                foreach (var group in groups) TrackIfEmpty(group);
+                return new(null, members);
+            }
+
+            foreach (var group in groups.Where(static group => group.IsRemoved)) Remove(group);
+        }
+    }
+
+    /// <summary>Frees memory of groups without new messages.</summary>
+    public void Trim()
+    {
+        foreach (var (_, group) in _groups)
+        {
+            if (group.Trim()) Remove(group);
+            else TrackIfEmpty(group);
+        }
+    }
+
+    /// <summary>Creates the log of the messages to one connection.</summary>
+    public MessageLog CreatePrivateLog() => new(clock, rules.Default);
+
+    /// <summary>Creates a group of the cluster. It is not yet in the directory.</summary>
+    public Group Create(string name, Position after) =>
+        new(name, clock, rules.Find(name), time, after, GroupLifetime.Owned);
+
+    public void Add(Group group) => _groups[group.Name] = group;
+
+    public void Remove(Group group)
+    {
+        _groups.TryRemove(new(group.Name, group));
+        if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
+    }
+
+    Group? FindForPublish(string name) => Find(name) ?? (rules.Find(name).History is null ? null : FindOrCreate(name));
+
+    Group FindOrCreate(string name) => _groups.GetOrAdd(
+        name, static (name, state) => new Group(name, state.clock, state.rules.Find(name), state.time), (clock, rules, time));
+
+    /// <summary>Called after the publish that created the group. Earlier, another thread could remove the group before the publish.</summary>
+    void TrackIfEmpty(Group group)
+    {
+        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null }) TrackEmpty(group, true);
+    }
+
+    /// <summary>
+    /// Adds the group to the list of empty groups, or removes it. The list is a hint that may be late. The group itself decides whether it
+    /// is empty.
+    /// </summary>
+    void TrackEmpty(Group group, bool isEmpty)
+    {
+        Group? oldest = null;
+        lock (_emptyGroups)
+        {
+            if (group.EmptyNode is { } node)
+            {
+                _emptyGroups.Remove(node);
+                group.EmptyNode = null;
+            }
+
+            if (!isEmpty || group.IsRemoved) return;
+            group.EmptyNode = _emptyGroups.AddLast(group);
+            if (_emptyGroups.Count > maxEmptyGroups)
+            {
+                // Remove one group for each group that is added.
+                oldest = _emptyGroups.First!.Value;
+                _emptyGroups.RemoveFirst();
+                oldest.EmptyNode = null;
+            }
+        }
+
+        if (oldest?.TryRemove() is true) Remove(oldest);
+    }
+}

@@ -1,0 +1,41 @@
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Finds the settings of a group by its name: see <see cref="BroadcastOptions.Groups"/>.</summary>
+sealed class GroupRules
+{
+    readonly Dictionary<string, LogSettings> _byName = new(StringComparer.Ordinal);
+    readonly (string Prefix, LogSettings Settings)[] _byPrefix;
+
+    public GroupRules(BroadcastOptions options)
+    {
+        var budget = new RetentionBudget(options.MaxTotalUnacknowledgedBytes);
+        Default = LogSettings.Create(options, budget);
+        foreach (var (pattern, group) in options.Groups)
+        {
+            if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.Create(options, budget, group);
+        }
+
+        _byPrefix = [.. options.Groups
+            .Where(rule => rule.Key.EndsWith('*'))
+            .OrderByDescending(rule => rule.Key.Length)
+            .Select(rule => (rule.Key[..^1], LogSettings.Create(options, budget, rule.Value)))];
+    }
+
+    /// <summary>The settings of private logs and of groups without a rule.</summary>
+    public LogSettings Default { get; }
+
+    public LogSettings Find(string group)
+    {
+        if (group == GroupName.Everyone) return Default;
+        if (_byName.TryGetValue(group, out var settings)) return settings;
+        foreach (var (prefix, prefixSettings) in _byPrefix)
+        {
+            if (group.StartsWith(prefix, StringComparison.Ordinal)) return prefixSettings;
+        }
+
+        return Default;
+    }
+}

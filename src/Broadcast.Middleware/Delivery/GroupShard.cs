@@ -1,0 +1,77 @@
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The cursors of one group on one pump. The group posts the shard when it has new messages. The shard then visits its cursors in
+/// chunks, so that a large group does not delay small groups.
+/// </summary>
+sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
+{
+    const int CursorsPerTurn = 256;
+
+    readonly List<Cursor> _cursors = [];
+    int _next;
+    bool _inPass;
+
+    public Pump Pump => pump;
+
+    /// <summary>The number of members. The lock of the group guards it.</summary>
+    public int Members { get; set; }
+
+    public void Add(Cursor cursor)
+    {
+        cursor.SetIndex = _cursors.Count;
+        _cursors.Add(cursor);
+    }
+
+    public void Remove(Cursor cursor)
+    {
+        var hole = cursor.SetIndex;
+        // The last cursor fills the hole. During a pass, the last cursor may not have had its turn. So if the hole lies before the
+        // position of the pass, the last visited cursor fills it first, and the new hole is at the position of the pass.
+        if (hole < _next)
+        {
+            _next--;
+            Move(_next, hole);
+            hole = _next;
+        }
+
+        if (hole < _cursors.Count - 1) Move(_cursors.Count - 1, hole);
+        _cursors.RemoveAt(_cursors.Count - 1);
+    }
+
+    /// <remarks>
+    /// The queue of the pump may contain the shard twice: once to continue a pass and once for messages that arrived since the pass
+    /// began. The order of the two does not matter.
+    /// </remarks>
+    public override void Run()
+    {
+        if (!_inPass)
+        {
+            ClearPosted();
+            _inPass = true;
+        }
+
+        // A connection that fails during its turn removes its cursors. So read the count again and allow the position to move back.
+        var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
+        for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
+            _cursors[_next++].Subscriber.OnNewMessages();
+
+        if (_next < _cursors.Count)
+        {
+            pump.Continue(this);
+            return;
+        }
+
+        _next = 0;
+        _inPass = false;
+    }
+
+    void Move(int from, int to)
+    {
+        var cursor = _cursors[from];
+        _cursors[to] = cursor;
+        cursor.SetIndex = to;
+    }
+}

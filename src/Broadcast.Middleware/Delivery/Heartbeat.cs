@@ -1,0 +1,80 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The only timer of a broadcast. At each beat, every writer gets a turn, and groups without new messages free memory.
+/// </summary>
+/// <remarks>
+/// A writer gets its turn through the group of all connections, or directly until it has joined that group. One timer for each
+/// connection, as in the framework's WebSocket, would cost 240 bytes per connection.
+/// </remarks>
+sealed class Heartbeat : IDisposable
+{
+    static readonly TimeSpan MaxInterval = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan MinInterval = TimeSpan.FromMilliseconds(250);
+
+    readonly GroupDirectory _groups;
+    readonly TimeProvider _time;
+    readonly ITimer _timer;
+    readonly ConcurrentDictionary<ConnectionWriter, byte> _joiningWriters = [];
+    int _beat;
+
+    public Heartbeat(GroupDirectory groups, BroadcastOptions options, TimeProvider time)
+    {
+        _groups = groups;
+        _time = time;
+        KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
+        KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
+        SendTimeout = Milliseconds(options.SendTimeout);
+        ReadOnlySpan<int> measured =
+        [
+            KeepAliveInterval, KeepAliveTimeout, SendTimeout,
+            Milliseconds(options.FirstMessageTimeout), Milliseconds(options.RevalidationInterval),
+        ];
+        // A timeout is noticed late by at most a quarter of the shortest timeout.
+        var shortest = int.MaxValue;
+        foreach (var milliseconds in measured) shortest = Math.Min(shortest, milliseconds);
+        var interval = TimeSpan.FromMilliseconds(shortest / 4.0);
+        interval = interval < MinInterval ? MinInterval : interval > MaxInterval ? MaxInterval : interval;
+        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, interval, interval);
+    }
+
+    /// <summary>The number of the newest beat.</summary>
+    public int Beat => Volatile.Read(ref _beat);
+
+    /// <summary>The time of the time provider in milliseconds.</summary>
+    public long Now => (long)_time.GetElapsedTime(0).TotalMilliseconds;
+
+    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    public int KeepAliveInterval { get; }
+
+    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    public int KeepAliveTimeout { get; }
+
+    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    public int SendTimeout { get; }
+
+    /// <summary>The number of writers that have not joined the group of all connections.</summary>
+    public int JoiningWriters => _joiningWriters.Count;
+
+    /// <summary>Gives the writer turns until it has joined the group of all connections.</summary>
+    public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
+
+    /// <summary>The writer has joined the group of all connections, or its connection has ended.</summary>
+    public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
+
+    public void Dispose() => _timer.Dispose();
+
+    void OnBeat()
+    {
+        Interlocked.Increment(ref _beat);
+        _groups.Find(GroupName.Everyone)?.Wake();
+        foreach (var (writer, _) in _joiningWriters) writer.Post();
+        _groups.Trim();
+    }
+
+    static int Milliseconds(TimeSpan time) =>
+        time == Timeout.InfiniteTimeSpan ? int.MaxValue : (int)time.TotalMilliseconds;
+}

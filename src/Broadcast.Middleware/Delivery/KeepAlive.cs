@@ -1,0 +1,45 @@
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). The client is lost if it stays silent.
+/// </summary>
+/// <remarks>The timeout starts when the ping is due, so a client that does not take the ping is lost, too.</remarks>
+struct KeepAlive
+{
+    int _received;
+    long _since;
+    bool _isPinging;
+    bool _pingIsDue;
+
+    /// <summary>The last beat at which the client was checked.</summary>
+    public int Beat { get; private set; }
+
+    /// <param name="heartbeat">The heartbeat.</param>
+    /// <param name="received">A counter that changes when the client sends something. Null if the client is not watched.</param>
+    /// <param name="isSilenceAllowed">True if the server could not hear the client at the moment.</param>
+    public bool IsPeerLost(Heartbeat heartbeat, int? received, bool isSilenceAllowed)
+    {
+        var isFirst = Beat == 0;
+        Beat = heartbeat.Beat;
+        if (received is not { } count) return false;
+        var now = heartbeat.Now;
+        if (isFirst || isSilenceAllowed || count != _received)
+        {
+            (_received, _since, _isPinging, _pingIsDue) = (count, now, false, false);
+            return false;
+        }
+
+        if (_isPinging) return heartbeat.KeepAliveTimeout != int.MaxValue && now - _since >= heartbeat.KeepAliveTimeout;
+        if (heartbeat.KeepAliveInterval == int.MaxValue || now - _since < heartbeat.KeepAliveInterval) return false;
+        (_since, _isPinging, _pingIsDue) = (now, true, true);
+        return false;
+    }
+
+    /// <summary>Returns true once when a ping is due.</summary>
+    public bool TakePing()
+    {
+        var isDue = _pingIsDue;
+        _pingIsDue = false;
+        return isDue;
+    }
+}

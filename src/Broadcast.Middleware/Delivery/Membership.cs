@@ -1,0 +1,8 @@
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>A connection in a group.</summary>
+/// <param name="Group">The group.</param>
+/// <param name="Cursor">The cursor of the connection in the log of the group.</param>
+readonly record struct Membership(Group Group, Cursor Cursor);

@@ -1,0 +1,41 @@
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>A write that did not complete at once. A writer creates one object and uses it for all such writes.</summary>
+sealed class PendingWrite
+{
+    readonly Action _onCompleted;
+
+    bool _isCompleted; // Set on any thread, before the writer is posted.
+
+    public PendingWrite(ConnectionWriter writer) => _onCompleted = () =>
+    {
+        Volatile.Write(ref _isCompleted, true);
+        writer.Post();
+    };
+
+    /// <summary>True from <see cref="Begin"/> to <see cref="End"/>.</summary>
+    public bool IsActive { get; private set; }
+
+    public bool IsCompleted => Volatile.Read(ref _isCompleted);
+
+    public ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter Write { get; private set; }
+
+    /// <summary>The start of the write: see <see cref="Heartbeat.Now"/>.</summary>
+    public long StartedAt { get; private set; }
+
+    /// <summary>The time at which the operating system of the client last took bytes.</summary>
+    public long ProgressedAt { get; set; }
+
+    /// <summary>See <see cref="Sink.Acknowledged"/>.</summary>
+    public long Acknowledged { get; set; }
+
+    public void Begin(ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write, long now)
+    {
+        (Write, StartedAt, ProgressedAt, _isCompleted, IsActive) = (write, now, now, false, true);
+        write.UnsafeOnCompleted(_onCompleted);
+    }
+
+    public void End() => IsActive = false;
+}

@@ -1,0 +1,76 @@
+using System.Collections.Concurrent;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// Moves messages from logs to connections. There is one pump for each processor, and each connection belongs to one pump.
+/// Invariant: a pump runs on one thread at a time. Therefore the output state of a connection needs no lock.
+/// </summary>
+/// <param name="schedule">Runs the work item soon on another thread.</param>
+sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
+{
+    const int Idle = 0, Running = 1, Signaled = 2;
+
+    // A turn ends after this many items, so that busy pumps leave room in the thread pool for reads from sockets.
+    const int ItemsPerTurn = 64;
+
+    readonly ConcurrentQueue<PumpItem> _queue = new();
+    int _state = Idle;
+    int _connections;
+    long _delivered;
+
+    /// <summary>The number of connections of this pump.</summary>
+    public int Connections => Volatile.Read(ref _connections);
+
+    /// <summary>The number of messages that were written to connections.</summary>
+    public long Delivered => Volatile.Read(ref _delivered);
+
+    public static Pump[] CreatePerProcessor()
+    {
+        var pumps = new Pump[Environment.ProcessorCount];
+        for (var i = 0; i < pumps.Length; i++)
+            pumps[i] = new Pump(static pump => ThreadPool.UnsafeQueueUserWorkItem(pump, preferLocal: false));
+        return pumps;
+    }
+
+    public void AddConnection() => Interlocked.Increment(ref _connections);
+
+    public void RemoveConnection() => Interlocked.Decrement(ref _connections);
+
+    /// <summary>Called on the thread of the pump.</summary>
+    public void CountDelivered(int messages) => Volatile.Write(ref _delivered, _delivered + messages);
+
+    /// <summary>Runs an item soon. Called on any thread.</summary>
+    public void Post(PumpItem item)
+    {
+        if (!item.TryMarkPosted()) return;
+        Continue(item);
+        if (Interlocked.Exchange(ref _state, Signaled) == Idle) schedule(this);
+    }
+
+    /// <summary>Runs an item again after the other items. Called on the thread of the pump.</summary>
+    public void Continue(PumpItem item) => _queue.Enqueue(item);
+
+    void IThreadPoolWorkItem.Execute()
+    {
+        ObserveSignals();
+        for (var i = 0; i < ItemsPerTurn; i++)
+        {
+            if (!_queue.TryDequeue(out var item))
+            {
+                if (Interlocked.CompareExchange(ref _state, Idle, Running) == Running) return;
+                ObserveSignals();
+                continue;
+            }
+
+            item.Run();
+        }
+
+        // The pump is not idle, so no other thread schedules it.
+        schedule(this);
+
+        // This must be a full fence. With a plain write, the pump could find the queue empty before other threads see the write. The
+        // write could then erase a signal that was given in between.
+        void ObserveSignals() => Interlocked.Exchange(ref _state, Running);
+    }
+}

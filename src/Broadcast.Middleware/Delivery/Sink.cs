@@ -1,0 +1,30 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Sends the bytes of a connection. One writer uses it, one call at a time.</summary>
+abstract class Sink
+{
+    static readonly byte[] PingFrame = [0x89, 0];
+
+    /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>
+    public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
+
+    /// <summary>A counter that changes when the client sends something. Null if the owner of the socket watches the client.</summary>
+    public virtual int? Received => null;
+
+    /// <summary>The bytes that ask the client for a sign of life.</summary>
+    public virtual ReadOnlyMemory<byte> Ping => PingFrame;
+
+    /// <summary>The number of bytes that the operating system of the client has acknowledged. Null if it is unknown.</summary>
+    public virtual long? Acknowledged => null;
+
+    /// <summary>The client skipped messages. The sink may tell the client with <see cref="TakeNotice"/>.</summary>
+    public virtual void OnSkipped(long messages) { }
+
+    /// <summary>Returns a notice for the client once. Empty if there is none.</summary>
+    public virtual ReadOnlyMemory<byte> TakeNotice() => default;
+
+    /// <summary>Sends a close frame (RFC 6455, section 5.5.1) after everything that was written before.</summary>
+    public abstract Task CloseAsync(WebSocketCloseStatus status, string? reason);
+}

@@ -1,0 +1,46 @@
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// Handles a client that is too slow. The client skips messages, or it is closed, depending on the <see cref="SlowConsumer"/> setting
+/// of each group.
+/// </summary>
+static class SlowConsumerHandler
+{
+    // A reader whose write took this long is behind. It then skips messages that newer messages replace.
+    const int ConflationDelayInMilliseconds = 50;
+
+    // The maximum size of a reader's own copy. The reader would keep one block of this size alive anyway.
+    const int MaxCompactedBytes = 64 * 1024;
+
+    /// <summary>
+    /// Moves a slow reader forward. If the reader cannot continue, releases its messages, so that they use no memory, and closes the
+    /// client.
+    /// </summary>
+    /// <returns>True if the reader continues.</returns>
+    public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)
+    {
+        if (reader.IsClosed) return false;
+        var canContinue = reader.TryCatchUp(maxBacklog, lastSequence, MaxCompactedBytes, out var skipped, out var replaced);
+        if (skipped + replaced > 0) owner.OnDropped(skipped + replaced);
+        if (canContinue)
+        {
+            if (skipped > 0) sink!.OnSkipped(skipped);
+            return true;
+        }
+
+        reader.Close();
+        if (reader.IsLost) owner.OnMessagesLost();
+        else owner.OnTooSlow();
+        return false;
+    }
+
+    /// <summary>Drops messages that newer messages replace, after a slow write.</summary>
+    public static void OnWriteCompleted(LogReader reader, long milliseconds, long lastSequence, IWriterOwner owner)
+    {
+        if (milliseconds < ConflationDelayInMilliseconds) return;
+        var dropped = reader.Conflate(lastSequence, MaxCompactedBytes);
+        if (dropped > 0) owner.OnDropped(dropped);
+    }
+}

@@ -1,0 +1,21 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Sends messages one by one through any <see cref="WebSocket"/>. Test servers bring their own WebSockets.</summary>
+sealed class WebSocketSink(WebSocket webSocket) : Sink
+{
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
+    {
+        while (!frames.IsEmpty)
+        {
+            var payload = Frame.Next(ref frames, out var type);
+            var webSocketType = type == MessageType.Text ? WebSocketMessageType.Text : WebSocketMessageType.Binary;
+            await webSocket.SendAsync(payload, webSocketType, endOfMessage: true, CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    public override Task CloseAsync(WebSocketCloseStatus status, string? reason) =>
+        webSocket.CloseOutputAsync(status, reason, CancellationToken.None);
+}

@@ -1,0 +1,26 @@
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>The states of a <see cref="ConnectionWriter"/>.</summary>
+enum WriterState
+{
+    /// <summary>There is no transport yet.</summary>
+    Created,
+
+    /// <summary>The writer sends messages.</summary>
+    Open,
+
+    /// <summary>The writer sends a close frame. It sends no more messages.</summary>
+    Closing,
+
+    /// <summary>The close frame was sent.</summary>
+    Closed,
+
+    /// <summary>A write failed. Nothing more is sent on this transport.</summary>
+    Failed,
+
+    /// <summary>The transport is gone. The client may reconnect.</summary>
+    Suspended,
+
+    /// <summary>The connection has ended.</summary>
+    Detached,
+}

@@ -1,0 +1,79 @@
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Diagnostics;
+
+/// <summary>
+/// The log messages of a broadcast. Events that a client causes have the level Debug. No message contains text that a client sent.
+/// </summary>
+sealed partial class BroadcastLogger(ILogger logger)
+{
+    readonly ILogger _logger = logger;
+
+    [LoggerMessage(1, LogLevel.Debug, "Connection {ConnectionId} connected.")]
+    public partial void Connected(string connectionId);
+
+    [LoggerMessage(2, LogLevel.Debug, "Connection {ConnectionId} ended. Reason: {Reason}.")]
+    public partial void Disconnected(string connectionId, string reason);
+
+    [LoggerMessage(3, LogLevel.Debug, "The server aborts connection {ConnectionId}. Reason: {Reason}. Error: {Error}")]
+    public partial void Aborted(string connectionId, string reason, string? error);
+
+    [LoggerMessage(4, LogLevel.Debug, "The server refused a handshake with status {StatusCode}. {Problem}")]
+    public partial void HandshakeRefused(int statusCode, string problem);
+
+    [LoggerMessage(5, LogLevel.Debug, "The client of connection {ConnectionId} reconnected.")]
+    public partial void Recovered(string connectionId);
+
+    [LoggerMessage(6, LogLevel.Debug, "The server closes connection {ConnectionId} with 1009. {Problem}")]
+    public partial void MessageRefused(string connectionId, string problem);
+
+    [LoggerMessage(7, LogLevel.Debug,
+        "The server closes connection {ConnectionId} with 1008. It exceeded MaxMessagesPerSecond ({MaxMessagesPerSecond}).")]
+    public partial void RateLimited(string connectionId, int? maxMessagesPerSecond);
+
+    [LoggerMessage(8, LogLevel.Debug,
+        "The server closes connection {ConnectionId} with 1013. More than MaxBacklogBytes ({MaxBacklogBytes}) wait for it.")]
+    public partial void SlowConsumer(string connectionId, int maxBacklogBytes);
+
+    [LoggerMessage(9, LogLevel.Debug, "Connection {ConnectionId} was too slow. It skipped {Count} messages.")]
+    public partial void Dropped(string connectionId, long count);
+
+    [LoggerMessage(10, LogLevel.Error, "A filter or the revalidator failed for connection {ConnectionId}.")]
+    public partial void FilterFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(11, LogLevel.Error,
+        "The connection registry failed to add connection {ConnectionId}. The server refuses the handshake with status 500.")]
+    public partial void RegistryAddFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(12, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
+    public partial void RegistryRemoveFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(13, LogLevel.Information, "The app is shutting down. It closes {Count} connections within {DrainTimeout}.")]
+    public partial void Draining(int count, TimeSpan drainTimeout);
+
+    [LoggerMessage(14, LogLevel.Warning,
+        "The cluster lost messages of a group. This node closes the members with 1013, so that they reconnect.")]
+    public partial void ClusterGroupLost();
+
+    [LoggerMessage(15, LogLevel.Error, "This node cannot read a message from the cluster.")]
+    public partial void ClusterMessageUnreadable(Exception exception);
+
+    [LoggerMessage(16, LogLevel.Warning,
+        "The server closes connection {ConnectionId} with 1013, because the cluster is unreachable. {Problem}")]
+    public partial void ClusterUnreachable(string connectionId, string problem);
+
+    [LoggerMessage(17, LogLevel.Warning, "Other nodes cannot reach this node yet. {Problem}")]
+    public partial void InboxUnreachable(string problem);
+
+    [LoggerMessage(18, LogLevel.Warning, "This node handled a request of another node, but could not send the answer. {Problem}")]
+    public partial void AnswerLost(string problem);
+
+    [LoggerMessage(19, LogLevel.Warning, "This node cannot read the group members of other nodes. {Problem}")]
+    public partial void MembersUnreachable(string problem);
+
+    [LoggerMessage(20, LogLevel.Error, "A request of another node failed.")]
+    public partial void RemoteRequestFailed(Exception exception);
+
+    [LoggerMessage(21, LogLevel.Error, "The backplane threw an exception from a method that must not throw.")]
+    public partial void BackplaneFailed(Exception exception);
+}

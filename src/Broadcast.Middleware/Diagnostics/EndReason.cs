@@ -1,0 +1,50 @@
+namespace Broadcast.Middleware.Diagnostics;
+
+/// <summary>The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports it.</summary>
+enum EndReason
+{
+    /// <summary>The client sent a close frame.</summary>
+    ClosedByPeer,
+
+    /// <summary>The app closed the connection, or a connect filter rejected it.</summary>
+    ClosedByApp,
+
+    /// <summary>The client disconnected without a close frame.</summary>
+    Lost,
+
+    /// <summary>The client violated RFC 6455.</summary>
+    ProtocolError,
+
+    /// <summary>A message exceeded a size limit.</summary>
+    MessageTooBig,
+
+    /// <summary>The client exceeded its message rate.</summary>
+    RateLimited,
+
+    /// <summary>The client did not send its first message in time.</summary>
+    FirstMessageTimeout,
+
+    /// <summary>The client was too slow.</summary>
+    SlowConsumer,
+
+    /// <summary>The cluster lost messages that the connection should have received.</summary>
+    ClusterLost,
+
+    /// <summary>The cluster was unreachable when the connection needed it.</summary>
+    ClusterUnreachable,
+
+    /// <summary>The client did not answer a ping in time.</summary>
+    KeepAliveTimeout,
+
+    /// <summary>A write to the client stalled.</summary>
+    SendTimeout,
+
+    /// <summary>A filter, the registry or the revalidator threw an exception.</summary>
+    Failed,
+
+    /// <summary>The authentication expired, or a revalidator rejected the connection.</summary>
+    AuthenticationExpired,
+
+    /// <summary>The app is shutting down.</summary>
+    ShuttingDown,
+}

@@ -1,0 +1,34 @@
+namespace Broadcast.Middleware.Diagnostics;
+
+/// <summary>The reason why a request did not become a connection. <see cref="BroadcastMetrics"/> reports it.</summary>
+enum RefusalReason
+{
+    None,
+
+    /// <summary>The request is not a WebSocket handshake, or its URL does not give a valid group name.</summary>
+    BadRequest,
+
+    /// <summary>The origin of the page is not allowed.</summary>
+    Origin,
+
+    /// <summary>The node has reached its maximum number of connections.</summary>
+    MaxConnections,
+
+    /// <summary>The user has reached the maximum number of connections.</summary>
+    MaxConnectionsPerUser,
+
+    /// <summary>The IP address has reached the maximum number of connections.</summary>
+    MaxConnectionsPerAddress,
+
+    /// <summary>The registry rejected the connection.</summary>
+    Registry,
+
+    /// <summary>The registry threw an exception.</summary>
+    Failed,
+
+    /// <summary>The reconnection token is invalid or expired. The client learns this after the handshake.</summary>
+    Recovery,
+
+    /// <summary>The app is shutting down.</summary>
+    ShuttingDown,
+}

@@ -1,0 +1,40 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Filters;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware;
+
+/// <summary>The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.</summary>
+/// <remarks>
+/// To reject the connection, do not call <c>next</c>. The close code is then 1008. <see cref="FilterContext.Close"/> sets another code.
+/// </remarks>
+public sealed class ConnectContext : FilterContext
+{
+    /// <summary>Creates a context for a unit test of a filter.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="broadcaster">The broadcaster.</param>
+    /// <param name="httpContext">The request.</param>
+    /// <param name="services">The services. Null for the services of the request.</param>
+    public ConnectContext(
+        IBroadcastConnection connection, IBroadcaster broadcaster, HttpContext httpContext, IServiceProvider? services = null)
+        : base(connection, broadcaster, services ?? httpContext?.RequestServices)
+    {
+        ArgumentNullException.ThrowIfNull(httpContext);
+        HttpContext = httpContext;
+    }
+
+    internal ConnectContext(Connection connection, FilterActions actions, HttpContext httpContext, Replay replay)
+        : base(connection, actions) => (HttpContext, Replay) = (httpContext, replay);
+
+    /// <summary>The request of the connection, with its headers and query. Valid until the connect filters have run.</summary>
+    public HttpContext HttpContext { get; }
+
+    /// <summary>
+    /// The history that the connection receives. Default: the setting of the group. For an event stream with a <c>Last-Event-ID</c>:
+    /// everything after that message.
+    /// </summary>
+    public Replay Replay { get; set; }
+
+    /// <summary>The result of joining the home group. Set after <c>next</c>.</summary>
+    public JoinResult Result { get; internal set; }
+}

@@ -1,0 +1,117 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware;
+
+/// <summary>The context of a filter call.</summary>
+public abstract class FilterContext
+{
+    // Set by the server. Null in a context that the app constructs for a unit test.
+    readonly Connection? _connection;
+    readonly FilterActions? _actions;
+    IServiceProvider? _services;
+    AsyncServiceScope? _scope;
+
+    private protected FilterContext(IBroadcastConnection connection, IBroadcaster broadcaster, IServiceProvider? services)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        ArgumentNullException.ThrowIfNull(broadcaster);
+        Connection = connection;
+        Broadcaster = broadcaster;
+        _services = services;
+    }
+
+    private protected FilterContext(Connection connection, FilterActions actions)
+    {
+        _connection = connection;
+        _actions = actions;
+        Connection = connection;
+        Broadcaster = actions.Broadcaster;
+    }
+
+    /// <summary>The connection.</summary>
+    public IBroadcastConnection Connection { get; }
+
+    /// <summary>The broadcaster of the connection.</summary>
+    public IBroadcaster Broadcaster { get; }
+
+    /// <summary>
+    /// The services of this event. The server creates a scope for each connect, message and disconnect when a filter first uses it, and
+    /// disposes the scope after the last filter.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The app constructed the context without services.</exception>
+    public IServiceProvider Services
+    {
+        get
+        {
+            if (_services is not null) return _services;
+            if (_actions is null)
+                throw new InvalidOperationException("The context has no services. Pass them to its constructor.");
+            _scope = _actions.CreateScope();
+            return _services = _scope.Value.ServiceProvider;
+        }
+    }
+
+    /// <summary>Adds this connection to a group.</summary>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <returns>False if the connection is a member already, or the registry refuses the join.</returns>
+    /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, CancellationToken)" path="/exception"/>
+    public ValueTask<bool> JoinAsync(string group, CancellationToken cancellationToken = default) =>
+        Broadcaster.JoinAsync(Connection.Id, group, cancellationToken);
+
+    /// <summary>Adds this connection to a group and selects the history that it receives first.</summary>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="replay">The part of the history to send.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/exception"/>
+    public ValueTask<JoinResult> JoinAsync(string group, Replay replay, CancellationToken cancellationToken = default) =>
+        Broadcaster.JoinAsync(Connection.Id, group, replay, cancellationToken);
+
+    /// <summary>Removes this connection from a group. It still receives the messages that were published before.</summary>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <returns>False if the connection is not a member.</returns>
+    /// <inheritdoc cref="IBroadcaster.LeaveAsync" path="/exception"/>
+    public ValueTask<bool> LeaveAsync(string group, CancellationToken cancellationToken = default) =>
+        Broadcaster.LeaveAsync(Connection.Id, group, cancellationToken);
+
+    /// <summary>Sends a message to this connection only, in order with the messages of its groups.</summary>
+    /// <inheritdoc cref="IBroadcaster.PublishAsync" path="/exception"/>
+    public ValueTask<PublishResult> ReplyAsync(Message message) => _actions is null
+        ? Broadcaster.PublishAsync(message, Recipients.Connection(Connection.Id))
+        : new(_actions.Reply(_connection!, message));
+
+    /// <summary>Sends a text message to this connection only, in order with the messages of its groups.</summary>
+    public ValueTask<PublishResult> ReplyAsync(string text) => ReplyAsync(Message.FromText(text));
+
+    /// <summary>
+    /// Closes this connection: it receives every message that was published before, and then a close frame. The server drops its further
+    /// messages.
+    /// </summary>
+    /// <inheritdoc cref="IBroadcaster.CloseAsync" path="/param[@name='status']|/param[@name='reason']"/>
+    /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
+    public void Close(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = null)
+    {
+        CloseStatus.ThrowIfNotSendable(status, reason);
+        if (_connection is not null) _connection.Close(EndReason.ClosedByApp, status, reason);
+        else _ = Broadcaster.CloseAsync(Connection.Id, status, reason).AsTask();
+    }
+
+    /// <summary>The connection of the server. Null in a context that the app constructed.</summary>
+    internal Connection OwnConnection => _connection!;
+
+    internal bool HasScope => _scope is not null;
+
+    /// <summary>Disposes the scope of <see cref="Services"/>.</summary>
+    internal ValueTask DisposeScopeAsync()
+    {
+        if (_scope is not { } scope) return default;
+        (_scope, _services) = (null, null);
+        return scope.DisposeAsync();
+    }
+}

@@ -1,0 +1,76 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Filters;
+
+namespace Broadcast.Middleware;
+
+/// <summary>The context of a message filter.</summary>
+/// <remarks>
+/// The server uses the same object for the next message of the connection. Do not use the context after the task of the filter has
+/// completed.
+/// </remarks>
+public sealed class MessageContext : FilterContext
+{
+    readonly Recipients _home;
+    Message _received;
+
+    /// <summary>Creates a context for a unit test of a filter.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="broadcaster">The broadcaster.</param>
+    /// <param name="message">The message.</param>
+    /// <param name="services">The services. Null if the filter uses none.</param>
+    public MessageContext(
+        IBroadcastConnection connection, IBroadcaster broadcaster, Message message, IServiceProvider? services = null)
+        : base(connection, broadcaster, services)
+    {
+        _home = string.IsNullOrEmpty(connection.HomeGroup) ? Recipients.All : Recipients.Group(connection.HomeGroup);
+        Reset(message);
+    }
+
+    internal MessageContext(Connection connection, FilterActions actions) : base(connection, actions) =>
+        _home = Recipients.Group(connection.HomeGroup);
+
+    /// <summary>
+    /// The message. Set it to publish another message. The payload of the received message is invalid after the task of the filter has
+    /// completed.
+    /// </summary>
+    public Message Message { get; set; }
+
+    /// <summary>The message as text. Reading decodes the payload. Setting creates a text message.</summary>
+    public string Text
+    {
+        get => Message.ToString();
+        set => Message = Message.FromText(value);
+    }
+
+    /// <summary>The recipients. Default: the home group of the connection, including the sender.</summary>
+    public Recipients Recipients { get; set; }
+
+    /// <summary>
+    /// The name of an event that the client sends to the app only, in protocols with events. Null for a message to publish. A filter handles
+    /// the event by not calling <c>next</c>. An event without a handler is answered with an error.
+    /// </summary>
+    public string? Event { get; internal set; }
+
+    /// <summary>The result of the publish. Set after <c>next</c>.</summary>
+    public PublishResult Result { get; internal set; }
+
+    /// <summary>Excludes the sender from the recipients.</summary>
+    public void ExcludeSender() => Recipients =
+        OwnConnection is { } connection ? Recipients.Except(connection.Self) : Recipients.Except(Connection.Id);
+
+    /// <summary>No filter changed the message. The framework has already checked a received message.</summary>
+    internal bool IsUnchanged => Message.Type == _received.Type
+        && Message.IsJson == _received.IsJson && Message.Payload.Equals(_received.Payload);
+
+    /// <summary>The message to publish. The sender stays the client, even if a filter replaced the message.</summary>
+    internal Message Outcome => Message with { Sender = _received.Sender };
+
+    /// <summary>No filter handled the event.</summary>
+    internal bool IsUnhandled { get; set; }
+
+    internal void Reset(Message received)
+    {
+        (_received, Message, Recipients, Result) = (received, received, _home, default);
+        (Event, IsUnhandled) = (null, false);
+    }
+}

@@ -1,0 +1,64 @@
+using System.Diagnostics.CodeAnalysis;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Filters;
+
+/// <summary>Runs a filter that is registered by type. Each event gets the filter from its own service scope.</summary>
+/// <remarks>The services provide the filter if it is a service. Otherwise it is created for the event and disposed afterwards.</remarks>
+sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter> : IBroadcastFilter
+    where TFilter : class, IBroadcastFilter
+{
+    readonly ObjectFactory<TFilter> _create = ActivatorUtilities.CreateFactory<TFilter>([]);
+
+    /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
+    public ScopedFilter(IServiceProvider services)
+    {
+        // Create it once when the app starts. A missing service is then an error at the start and not for the first client.
+        CheckAsync(services).GetAwaiter().GetResult();
+    }
+
+    public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) =>
+        RunAsync(context, next, static (filter, context, next) => filter.OnConnectAsync(context, next));
+
+    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) =>
+        RunAsync(context, next, static (filter, context, next) => filter.OnMessageAsync(context, next));
+
+    public Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next) =>
+        RunAsync(context, next, static (filter, context, next) => filter.OnDisconnectAsync(context, next));
+
+    async Task RunAsync<TContext>(
+        TContext context, FilterDelegate<TContext> next, Func<TFilter, TContext, FilterDelegate<TContext>, Task> run)
+        where TContext : FilterContext
+    {
+        var filter = GetOrCreate(context.Services, out var isCreated);
+        try
+        {
+            await run(filter, context, next).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (isCreated) await DisposeAsync(filter).ConfigureAwait(false);
+        }
+    }
+
+    async Task CheckAsync(IServiceProvider services)
+    {
+        await using var scope = services.CreateAsyncScope();
+        var filter = GetOrCreate(scope.ServiceProvider, out var isCreated);
+        if (isCreated) await DisposeAsync(filter).ConfigureAwait(false);
+    }
+
+    TFilter GetOrCreate(IServiceProvider services, out bool isCreated)
+    {
+        var filter = services.GetService<TFilter>();
+        isCreated = filter is null;
+        return filter ?? _create(services, null);
+    }
+
+    static ValueTask DisposeAsync(TFilter filter)
+    {
+        if (filter is IAsyncDisposable asyncDisposable) return asyncDisposable.DisposeAsync();
+        (filter as IDisposable)?.Dispose();
+        return default;
+    }
+}

@@ -1,0 +1,6 @@
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>The result of <c>AddBroadcast</c>.</summary>
+sealed record BroadcastBuilder(string Name, IServiceCollection Services) : IBroadcastBuilder;

@@ -1,0 +1,55 @@
+using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware;
+using Broadcast.Middleware.Filters;
+
+namespace Microsoft.Extensions.DependencyInjection;
+
+/// <summary>
+/// Adds filters to all endpoints of a broadcast. They run in the order in which they were added, before the filters of an endpoint.
+/// </summary>
+public static class BroadcastBuilderExtensions
+{
+    /// <summary>Adds a filter for messages.</summary>
+    /// <param name="builder">The broadcast.</param>
+    /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
+    public static IBroadcastBuilder Use(this IBroadcastBuilder builder, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        return builder.Add(filters => filters.Add(new DelegateFilter { Message = filter }));
+    }
+
+    /// <summary>Adds a filter for connects.</summary>
+    /// <param name="builder">The broadcast.</param>
+    /// <param name="filter">Receives the context and the next step, which adds the connection to its home group.</param>
+    public static IBroadcastBuilder UseConnect(this IBroadcastBuilder builder, Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        return builder.Add(filters => filters.Add(new DelegateFilter { Connect = filter }));
+    }
+
+    /// <summary>Adds a filter for disconnects.</summary>
+    /// <param name="builder">The broadcast.</param>
+    /// <param name="filter">Receives the context and the next filter.</param>
+    public static IBroadcastBuilder UseDisconnect(
+        this IBroadcastBuilder builder, Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        return builder.Add(filters => filters.Add(new DelegateFilter { Disconnect = filter }));
+    }
+
+    /// <summary>
+    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the filter can use scoped
+    /// services. A filter that is not registered as a service is created for each event.
+    /// </summary>
+    /// <param name="builder">The broadcast.</param>
+    public static IBroadcastBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>(
+        this IBroadcastBuilder builder) where TFilter : class, IBroadcastFilter =>
+        builder.Add(static filters => filters.Add<TFilter>());
+
+    static IBroadcastBuilder Add(this IBroadcastBuilder builder, Action<FilterRegistrations> add)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.Configure(builder.Name, add);
+        return builder;
+    }
+}

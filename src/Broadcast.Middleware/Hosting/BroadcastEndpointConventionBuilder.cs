@@ -1,0 +1,59 @@
+using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware;
+using Broadcast.Middleware.Filters;
+
+namespace Microsoft.AspNetCore.Builder;
+
+/// <summary>Configures a mapped broadcast: endpoint conventions such as authorization, and filters of the endpoint.</summary>
+public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuilder
+{
+    readonly IEndpointConventionBuilder _endpoint;
+    readonly FilterRegistrations _filters;
+
+    internal BroadcastEndpointConventionBuilder(IEndpointConventionBuilder endpoint, FilterRegistrations filters) =>
+        (_endpoint, _filters) = (endpoint, filters);
+
+    /// <summary>Adds a filter for messages. It runs after the filters of the broadcast and the filters that were added before.</summary>
+    /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
+    public BroadcastEndpointConventionBuilder Use(Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        _filters.Add(new DelegateFilter { Message = filter });
+        return this;
+    }
+
+    /// <summary>Adds a filter for connects.</summary>
+    /// <param name="filter">Receives the context and the next step, which adds the connection to its home group.</param>
+    public BroadcastEndpointConventionBuilder UseConnect(Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        _filters.Add(new DelegateFilter { Connect = filter });
+        return this;
+    }
+
+    /// <summary>Adds a filter for disconnects.</summary>
+    /// <param name="filter">Receives the context and the next filter.</param>
+    public BroadcastEndpointConventionBuilder UseDisconnect(Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
+    {
+        ArgumentNullException.ThrowIfNull(filter);
+        _filters.Add(new DelegateFilter { Disconnect = filter });
+        return this;
+    }
+
+    /// <summary>
+    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the filter can use scoped
+    /// services. A filter that is not registered as a service is created for each event.
+    /// </summary>
+    public BroadcastEndpointConventionBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()
+        where TFilter : class, IBroadcastFilter
+    {
+        _filters.Add<TFilter>();
+        return this;
+    }
+
+    /// <inheritdoc />
+    public void Add(Action<EndpointBuilder> convention) => _endpoint.Add(convention);
+
+    /// <inheritdoc />
+    public void Finally(Action<EndpointBuilder> finallyConvention) => _endpoint.Finally(finallyConvention);
+}

@@ -1,0 +1,48 @@
+using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware;
+using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Hosting;
+using Broadcast.Middleware.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
+
+namespace Microsoft.AspNetCore.Builder;
+
+/// <summary>Maps broadcasts to URLs.</summary>
+public static class BroadcastEndpointRouteBuilderExtensions
+{
+    /// <summary>
+    /// Maps a broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has parameters, such as
+    /// <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a history.
+    /// </summary>
+    /// <param name="endpoints">The app, or a route group.</param>
+    /// <param name="pattern">The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.</param>
+    /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
+    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
+    public static BroadcastEndpointConventionBuilder MapBroadcast(
+        this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern, string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(endpoints);
+        ArgumentNullException.ThrowIfNull(pattern);
+        ArgumentNullException.ThrowIfNull(name);
+        var services = endpoints.ServiceProvider;
+        var broadcast = services.GetKeyedService<BroadcastInstance>(name) ?? throw new InvalidOperationException(
+            $"MapBroadcast(\"{pattern}\") found no broadcast{(name.Length == 0 ? "" : $" named '{name}'")}. " +
+            $"Call builder.Services.AddBroadcast({(name.Length == 0 ? "" : $"\"{name}\"")}) before you build the app.");
+        var broadcastFilters = services.GetRequiredService<IOptionsMonitor<FilterRegistrations>>().Get(name);
+        var endpointFilters = new FilterRegistrations();
+        BroadcastEndpoint? handler = null;
+
+        // All HTTP methods: a WebSocket over HTTP/2 uses CONNECT.
+        var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
+        endpoint.Finally(builder =>
+        {
+            // The app has added all filters now. Routing may build the endpoint more than once.
+            if (handler is not null) return;
+            IBroadcastFilter[] filters = [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)];
+            handler = broadcast.CreateEndpoint(((RouteEndpointBuilder)builder).RoutePattern, filters);
+        });
+        return new(endpoint, endpointFilters);
+    }
+}

@@ -1,0 +1,108 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Protocols;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.Timeouts;
+using Microsoft.AspNetCore.WebSockets;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Checks a request, admits it as a connection, and passes it to the handler of its transport.</summary>
+sealed class BroadcastEndpoint
+{
+    readonly GroupNameTemplate _groupName;
+    readonly OriginCheck _origins;
+    readonly IReadOnlyList<ProtocolDescriptor> _protocols;
+    readonly ConnectionRequestFactory _requests;
+    readonly ConnectionManager _connections;
+    readonly WebSocketHandler _webSockets;
+    readonly EventStreamHandler _eventStreams;
+    readonly Refusal _refusal;
+    readonly WebSocketMiddleware _handshake;
+
+    public BroadcastEndpoint(
+        GroupNameTemplate groupName,
+        OriginCheck origins,
+        IReadOnlyList<ProtocolDescriptor> protocols,
+        ConnectionRequestFactory requests,
+        ConnectionManager connections,
+        WebSocketHandler webSockets,
+        EventStreamHandler eventStreams,
+        Refusal refusal,
+        ILoggerFactory loggerFactory)
+    {
+        _groupName = groupName;
+        _origins = origins;
+        _protocols = protocols;
+        _requests = requests;
+        _connections = connections;
+        _webSockets = webSockets;
+        _eventStreams = eventStreams;
+        _refusal = refusal;
+        _handshake = new WebSocketMiddleware(AdmitAsync, Options.Create(new WebSocketOptions()), loggerFactory);
+    }
+
+    public Task InvokeAsync(HttpContext context)
+    {
+        var upgrade = context.Features.Get<IHttpUpgradeFeature>();
+        var connect = context.Features.Get<IHttpExtendedConnectFeature>();
+
+        // If the server can upgrade requests, use the framework's handshake on our own stream. It replaces a handshake that
+        // UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
+        var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
+        if (!canUpgrade) return AdmitAsync(context);
+        FrameInterposer.Interpose(context.Features, upgrade, connect);
+        return _handshake.Invoke(context);
+    }
+
+    Task AdmitAsync(HttpContext context)
+    {
+        if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
+        // HttpContext.WebSockets would keep the handshake in memory as long as the connection lives. So use the feature.
+        var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
+            && !HttpProtocol.IsHttp10(context.Request.Protocol);
+        if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request)) return _refusal.WriteNotAWebSocketAsync(context);
+        var group = _groupName.GetName(context.Request.RouteValues);
+        if (GroupName.Problem(group) is { } problem)
+            return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
+        return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);
+    }
+
+    Task AdmitWebSocketAsync(HttpContext context, string group)
+    {
+        var protocol = ChooseProtocol(context.Request);
+        var transport = new WebSocketTransport(context);
+        var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol);
+        if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
+        {
+            DisableRequestTimeout(context);
+            return _webSockets.RecoverAsync(context, request, transport, protocol);
+        }
+
+        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        DisableRequestTimeout(context);
+        return _webSockets.ServeAsync(context, connection, transport, protocol);
+    }
+
+    Task AdmitEventStreamAsync(HttpContext context, string group)
+    {
+        var transport = new EventStreamTransport(context);
+        var request = _requests.Create(context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance);
+        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        DisableRequestTimeout(context);
+        return _eventStreams.ServeAsync(context, connection);
+    }
+
+    ProtocolDescriptor ChooseProtocol(HttpRequest request) =>
+        _protocols.Count == 0 || request.Headers.SecWebSocketProtocol.Count == 0
+            ? ProtocolDescriptor.Raw
+            : ProtocolDescriptor.Choose(_protocols, request.Headers.GetCommaSeparatedValues("Sec-WebSocket-Protocol"));
+
+    static void DisableRequestTimeout(HttpContext context) =>
+        context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
+}

@@ -1,0 +1,95 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Transports;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>The start and the end of a connection: its filters, its removal, and its TCP options.</summary>
+sealed class ConnectionLifecycle(
+    FilterPipeline pipeline,
+    FilterActions filterActions,
+    ConnectionManager connections,
+    GroupDirectory groups,
+    Heartbeat heartbeat,
+    BroadcastLogger logger)
+{
+    const int MaxUnsentBytes = 4096;
+
+    /// <summary>Runs the connect filters. The last step adds the connection to its home group.</summary>
+    public async Task ConnectAsync(Connection connection, HttpContext httpContext, Replay replay)
+    {
+        try
+        {
+            var connecting = pipeline.OnConnectAsync(new(connection, filterActions, httpContext, replay));
+            if (connecting.IsCompleted) await connecting;
+            else await KeepAliveAsync(connection, connecting);
+            if (connection.WasOpened) logger.Connected(connection.Id);
+            else connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.Rejected);
+        }
+        catch (Exception exception)
+        {
+            connection.CloseFailed(exception);
+        }
+    }
+
+    /// <summary>Removes the connection, ends the use of its transport, and runs the disconnect filters.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="transport">The WebSocket. Null for other transports, and if the handshake failed.</param>
+    /// <param name="closedByPeer">The close code of the client. Null if the client did not close first.</param>
+    /// <param name="failure">The error that ended the connection. Null for none.</param>
+    public async Task EndAsync(
+        Connection connection, WebSocketTransport? transport, WebSocketCloseStatus? closedByPeer, Exception? failure)
+    {
+        connections.Remove(connection);
+        if (transport is not null && !connection.Writer.IsCloseFrameSent) connection.AbortNow();
+        await connection.Writer.DetachAsync();
+        // Dispose would abort the request of a failed connection. The abort could overtake the close frame.
+        if (failure is null || transport?.Upgraded is null) transport?.WebSocket.Dispose();
+        connection.End();
+        if (connection.WasOpened) await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);
+    }
+
+    /// <summary>
+    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. Bytes in the operating system cannot be
+    /// skipped.
+    /// </summary>
+    public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
+    {
+        if (groups.GetSettings(connection.HomeGroup).WhenSlow == SlowConsumer.Disconnect) return;
+        if (ClientSocket.Find(httpContext) is { } socket) TcpOptions.LimitUnsentBytes(socket, MaxUnsentBytes);
+    }
+
+    /// <summary>
+    /// Gives the connection heartbeats while a filter waits. It gets them through the group of all connections, but it has not joined this
+    /// group yet.
+    /// </summary>
+    async Task KeepAliveAsync(Connection connection, Task connecting)
+    {
+        heartbeat.Add(connection.Writer);
+        try
+        {
+            await connecting;
+        }
+        finally
+        {
+            heartbeat.Remove(connection.Writer);
+        }
+    }
+
+    async Task DisconnectAsync(Connection connection, WebSocketCloseStatus? status, Exception? failure)
+    {
+        logger.Disconnected(connection.Id, BroadcastMetrics.Tag(connection.EndReason));
+        try
+        {
+            await pipeline.OnDisconnectAsync(new(connection, filterActions, status, failure));
+        }
+        catch (Exception exception)
+        {
+            logger.FilterFailed(connection.Id, exception);
+        }
+    }
+}

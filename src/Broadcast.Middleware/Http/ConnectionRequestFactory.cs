@@ -1,0 +1,35 @@
+using System.Security.Claims;
+using Broadcast.Middleware.Connections;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.Features.Authentication;
+using Microsoft.AspNetCore.Routing;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Reads the properties of a connection from its request.</summary>
+/// <remarks>
+/// It reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that live as long as the
+/// connection.
+/// </remarks>
+/// <param name="userIds">The provider of the app. Null if there is none.</param>
+sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
+{
+    public ConnectionRequest Create(
+        HttpContext context, ConnectionTransport transport, string group, bool hasRouteValues, ConnectionFormat format)
+    {
+        var user = context.Features.Get<IHttpAuthenticationFeature>()?.User;
+        var properties = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Properties;
+        return new(
+            transport,
+            group,
+            userIds is null ? user?.FindFirst(ClaimTypes.NameIdentifier)?.Value : userIds.GetUserId(context),
+            user,
+            context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
+            // A copy: the server clears the dictionary after the request.
+            hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
+            properties?.ExpiresUtc,
+            format);
+    }
+}

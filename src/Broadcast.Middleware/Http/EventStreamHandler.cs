@@ -1,0 +1,68 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Serves clients with server-sent events (HTML Standard, section 9.2).</summary>
+sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
+{
+    const string MediaType = "text/event-stream";
+
+    /// <summary>True if the client accepts server-sent events and did not send a WebSocket handshake.</summary>
+    public static bool IsRequested(HttpRequest request) =>
+        HttpMethods.IsGet(request.Method)
+        && request.Headers.SecWebSocketKey.Count == 0
+        && request.GetTypedHeaders().Accept.Any(static accepted =>
+            accepted.MediaType.Equals(MediaType, StringComparison.OrdinalIgnoreCase) && accepted.Quality is not 0);
+
+    public async Task ServeAsync(HttpContext context, Connection connection)
+    {
+        try
+        {
+            var sink = await BeginAsync(context);
+            lifecycle.LimitUnsentBytes(connection, context);
+            connection.Open(sink);
+            await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request));
+            connection.OnReceivesNothing();
+            await using var aborted = context.RequestAborted.UnsafeRegister(
+                static sink => ((EventStreamSink)sink!).OnAborted(), sink);
+            await sink.Ended;
+            connection.SetEndReason(EndReason.ClosedByPeer);
+        }
+        finally
+        {
+            await lifecycle.EndAsync(connection, null, null, null);
+        }
+    }
+
+    /// <summary>Returns the messages that the client has missed, according to the ID of its last event.</summary>
+    /// <remarks>
+    /// An invalid ID is treated like an old one, because a browser cannot handle a refusal: it would send the same ID again.
+    /// </remarks>
+    static Replay GetReplay(HttpRequest request)
+    {
+        string? lastEventId = request.Headers["Last-Event-ID"];
+        if (string.IsNullOrEmpty(lastEventId)) return default;
+        return Replay.After(Position.TryParse(lastEventId, out var position) ? position : default);
+    }
+
+    /// <summary>Sends the headers of the response. The body stays open.</summary>
+    static async Task<EventStreamSink> BeginAsync(HttpContext context)
+    {
+        var response = context.Response;
+        response.ContentType = MediaType;
+        response.Headers.CacheControl = "no-cache, no-store";
+        // Tells proxies such as nginx not to buffer the response.
+        response.Headers["X-Accel-Buffering"] = "no";
+        context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
+        // A slow client is allowed here. SendTimeout decides whether a client is too slow.
+        if (context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate && !HttpProtocol.IsHttp2(context.Request.Protocol))
+            rate.MinDataRate = null;
+        await response.Body.FlushAsync();
+        return new EventStreamSink(response, ClientSocket.Find(context));
+    }
+}

@@ -1,0 +1,49 @@
+using Broadcast.Middleware.Delivery;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>
+/// Replaces the upgrade features of the server during the handshake. The framework's WebSocket then uses a <see cref="FrameStream"/>.
+/// </summary>
+sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+    : IHttpUpgradeFeature, IHttpExtendedConnectFeature
+{
+    public static void Interpose(IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+    {
+        var interposer = new FrameInterposer(upgrade, connect);
+        if (upgrade is not null) features.Set<IHttpUpgradeFeature>(interposer);
+        if (connect is not null) features.Set<IHttpExtendedConnectFeature>(interposer);
+        features.Set<IHttpWebSocketFeature>(null);
+    }
+
+    /// <summary>Restores the features of the server, so that the connection keeps no object of the handshake in memory.</summary>
+    public void Release(IFeatureCollection features)
+    {
+        if (upgrade is not null) features.Set(upgrade);
+        if (connect is not null) features.Set(connect);
+        features.Set<IHttpWebSocketFeature>(null);
+    }
+
+    /// <summary>The upgraded stream. Null before the upgrade.</summary>
+    public Stream? Upgraded { get; private set; }
+
+    /// <summary>The stream of the WebSocket. Null before the upgrade.</summary>
+    public FrameStream? Frames { get; private set; }
+
+    public bool IsUpgradableRequest => upgrade is { IsUpgradableRequest: true };
+
+    public bool IsExtendedConnect => connect is { IsExtendedConnect: true };
+
+    public string? Protocol => connect?.Protocol;
+
+    public async Task<Stream> UpgradeAsync() => Interpose(await upgrade!.UpgradeAsync());
+
+    public async ValueTask<Stream> AcceptAsync() => Interpose(await connect!.AcceptAsync());
+
+    FrameStream Interpose(Stream upgraded)
+    {
+        Upgraded = upgraded;
+        return Frames = new FrameStream(upgraded);
+    }
+}

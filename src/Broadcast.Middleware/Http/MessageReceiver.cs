@@ -1,0 +1,174 @@
+using System.Buffers;
+using System.Net.WebSockets;
+using System.Threading.RateLimiting;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Reads the messages of a connection and passes them to its protocol, until the client closes or is lost.</summary>
+/// <param name="connection">The connection.</param>
+/// <param name="transport">The WebSocket.</param>
+/// <param name="protocol">The protocol of the client.</param>
+/// <param name="createContext">Creates the protocol context for the first message.</param>
+/// <param name="options">The options of the broadcast.</param>
+/// <param name="logger">The logger.</param>
+/// <param name="metrics">The metrics.</param>
+sealed class MessageReceiver(
+    Connection connection,
+    WebSocketTransport transport,
+    IBroadcastProtocol protocol,
+    Func<ProtocolContext> createContext,
+    BroadcastOptions options,
+    BroadcastLogger logger,
+    BroadcastMetrics metrics)
+{
+    const int InitialBufferSize = 4096;
+    const int SmallFragmentSize = 64;
+
+    readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(options);
+    readonly WebSocket _webSocket = transport.WebSocket;
+    byte[] _buffer = [];
+    int _length;
+    int _smallFragments;
+
+    /// <summary>Returns the close code of the client if it closed first. Otherwise null.</summary>
+    public async Task<WebSocketCloseStatus?> RunAsync()
+    {
+        connection.OnReceiving();
+        try
+        {
+            while (true)
+            {
+                var type = await ReceiveAsync();
+                if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();
+                // After a close request, the server drops further messages.
+                if (connection.Writer.ClosingStatus is null && IsWithinRate()) await HandleAsync(type);
+                ReturnBuffer();
+            }
+        }
+        finally
+        {
+            ReturnBuffer();
+        }
+    }
+
+    /// <summary>Receives all fragments of the next message into the buffer.</summary>
+    async ValueTask<WebSocketMessageType> ReceiveAsync()
+    {
+        (_length, _smallFragments) = (0, 0);
+        // With the framework's own WebSocket, a receive into an empty buffer waits for the next message. So an idle connection holds no
+        // buffer.
+        var received = transport.Upgraded is not null
+            ? await _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
+            : new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false);
+        while (!received.EndOfMessage && received.MessageType != WebSocketMessageType.Close)
+        {
+            received = await _webSocket.ReceiveAsync(GetFreeBuffer(), CancellationToken.None);
+            OnReceived(received);
+        }
+
+        return received.MessageType;
+    }
+
+    async Task HandleAsync(WebSocketMessageType webSocketType)
+    {
+        var type = webSocketType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
+        metrics.Received();
+        connection.OnMessageStarted();
+        try
+        {
+            var context = connection.ProtocolState as ProtocolContext;
+            if (context is null) connection.ProtocolState = context = createContext();
+            await protocol.ReceiveAsync(context, new Message(_buffer.AsMemory(0, _length), type));
+        }
+        catch (Exception exception)
+        {
+            connection.CloseFailed(exception);
+        }
+        finally
+        {
+            connection.OnMessageHandled();
+        }
+    }
+
+    bool IsWithinRate()
+    {
+        if (_rateLimiter is null) return true;
+        _rateLimiter.TryReplenish();
+        using var lease = _rateLimiter.AttemptAcquire();
+        if (lease.IsAcquired) return true;
+        logger.RateLimited(connection.Id, options.MaxMessagesPerSecond);
+        connection.Close(
+            EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
+            $"The client sent more than {options.MaxMessagesPerSecond} messages per second.");
+        return false;
+    }
+
+    /// <summary>The limiter replenishes on request. A timer for each connection would cost more than the connection.</summary>
+    static TokenBucketRateLimiter? CreateRateLimiter(BroadcastOptions options) =>
+        options.MaxMessagesPerSecond is not { } rate ? null : new(new()
+        {
+            TokenLimit = options.MaxMessageBurst ?? rate,
+            TokensPerPeriod = 1,
+            ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
+            AutoReplenishment = false,
+            QueueLimit = 0,
+        });
+
+    Memory<byte> GetFreeBuffer()
+    {
+        if (_length == _buffer.Length)
+        {
+            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), options.MaxMessageBytes + 1);
+            var larger = ArrayPool<byte>.Shared.Rent(size);
+            _buffer.AsSpan(0, _length).CopyTo(larger);
+            ReturnBuffer();
+            _buffer = larger;
+        }
+
+        // One byte more than the limit shows at once that a message is too big.
+        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, options.MaxMessageBytes + 1) - _length);
+    }
+
+    void ReturnBuffer()
+    {
+        if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
+        _buffer = [];
+    }
+
+    void OnReceived(ValueWebSocketReceiveResult received)
+    {
+        _length += received.Count;
+        if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
+        if (_length > options.MaxMessageBytes)
+            Refuse($"A message is larger than {nameof(options.MaxMessageBytes)} ({options.MaxMessageBytes}).");
+        else if (_smallFragments > options.MaxSmallFragments)
+            Refuse($"A message has more small fragments than {nameof(options.MaxSmallFragments)} ({options.MaxSmallFragments}).");
+        if (connection.Writer.ClosingStatus is not null) _length = 0;
+    }
+
+    void Refuse(string problem)
+    {
+        if (connection.Writer.ClosingStatus is not null) return;
+        logger.MessageRefused(connection.Id, problem);
+        connection.Close(EndReason.MessageTooBig, WebSocketCloseStatus.MessageTooBig, problem);
+    }
+
+    async ValueTask<WebSocketCloseStatus?> AnswerCloseAsync()
+    {
+        var status = transport.CloseStatus;
+        if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
+        {
+            // The published clients send a close frame without a code when they find a dead transport. They then reconnect.
+            await _webSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
+            return status;
+        }
+
+        // Answer a close frame without a code with 1000. The framework's placeholder 1005 must not be sent.
+        var isFirst = status == WebSocketCloseStatus.Empty
+            ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
+            : connection.Close(EndReason.ClosedByPeer, status, _webSocket.CloseStatusDescription);
+        return isFirst ? status : null;
+    }
+}

@@ -1,0 +1,189 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Protocols;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Serves WebSocket connections until they end, and lets clients reconnect.</summary>
+sealed class WebSocketHandler(
+    ConnectionManager connections,
+    ConnectionLifecycle lifecycle,
+    FilterPipeline pipeline,
+    FilterActions filterActions,
+    ProtocolActions protocolActions,
+    Refusal refusal,
+    BroadcastOptions options,
+    TimeProvider time,
+    BroadcastLogger logger,
+    BroadcastMetrics metrics)
+{
+    const string ConnectionIdKey = "awps_connection_id";
+    const string TokenKey = "awps_reconnection_token";
+
+    const string RecoveryRefused = "The reconnection token is invalid or expired. Open a new connection.";
+
+    /// <summary>True if the client wants to reconnect to an earlier connection.</summary>
+    public static bool IsRecovery(HttpRequest request, ProtocolDescriptor protocol) =>
+        protocol.IsReliable && request.Query.ContainsKey(ConnectionIdKey);
+
+    /// <summary>Serves a new connection.</summary>
+    public async Task ServeAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        try
+        {
+            await AcceptAsync(transport, protocol);
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        {
+            await refusal.WriteUpgradeRefusedAsync(context);
+        }
+        finally
+        {
+            if (!transport.IsAccepted) await lifecycle.EndAsync(connection, null, null, null);
+        }
+
+        if (transport.IsAccepted) await RunAsync(context, connection, transport, protocol, isNew: true);
+    }
+
+    /// <summary>
+    /// Serves a client that reconnects. A client that cannot reconnect learns it from the close code. The published clients treat an HTTP
+    /// error as a temporary problem and try again.
+    /// </summary>
+    public async Task RecoverAsync(
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        try
+        {
+            await AcceptAsync(transport, protocol);
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        {
+            await refusal.WriteUpgradeRefusedAsync(context);
+            return;
+        }
+
+        var ending = Task.CompletedTask;
+        var (connection, token) = await ClaimAsync(context.Request.Query, request);
+        if (connection is not null)
+        {
+            if (await TryReattachAsync(context, connection, request, transport, token!))
+            {
+                await RunAsync(context, connection, transport, protocol, isNew: false);
+                return;
+            }
+
+            // Unacknowledged messages are gone.
+            transport.ReleaseWriter();
+            ending = lifecycle.EndAsync(connection, null, null, null);
+        }
+
+        metrics.Refused(RefusalReason.Recovery);
+        // Do both at the same time. A disconnect filter may be slow, and the client should not wait for it.
+        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, options.CloseTimeout, time));
+    }
+
+    Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
+        transport.AcceptAsync(protocol.Protocol.Subprotocol, options.KeepAliveInterval, options.KeepAliveTimeout);
+
+    async Task RunAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol, bool isNew)
+    {
+        WebSocketCloseStatus? closedByPeer = null;
+        Exception? failure = null;
+        try
+        {
+            if (isNew) await StartAsync(context, connection, transport);
+            else OnRecovered(connection);
+            var receiver = new MessageReceiver(
+                connection, transport, protocol.Protocol, () => CreateProtocolContext(connection), options, logger, metrics);
+            closedByPeer = await receiver.RunAsync();
+            await connection.Writer.Closed;
+        }
+        catch (Exception exception)
+        {
+            // The client is gone, or it violated the protocol and the framework's WebSocket has closed it.
+            failure = exception;
+            connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            if (transport.Upgraded is { } stream && connection.Writer.IsCloseFrameSent) await Linger.ReadToEndAsync(stream);
+        }
+        finally
+        {
+            var isTakenOver = false;
+            try
+            {
+                isTakenOver = MayReconnect(connection, closedByPeer, failure) && await WaitForClientAsync(context, connection, transport);
+            }
+            finally
+            {
+                // After a takeover, the connection belongs to another request.
+                if (!isTakenOver) await lifecycle.EndAsync(connection, transport, closedByPeer, failure);
+            }
+        }
+    }
+
+    async Task StartAsync(HttpContext context, Connection connection, WebSocketTransport transport)
+    {
+        lifecycle.LimitUnsentBytes(connection, context);
+        connection.Open(transport.CreateSink(connection.Writer));
+        await lifecycle.ConnectAsync(connection, context, default);
+    }
+
+    void OnRecovered(Connection connection)
+    {
+        metrics.Recovered();
+        logger.Recovered(connection.Id);
+        connection.ProtocolState?.OnReconnected();
+    }
+
+    ProtocolContext CreateProtocolContext(Connection connection) => new(connection, protocolActions, pipeline, filterActions);
+
+    /// <summary>Finds the connection that a client wants back. The caller owns the connection afterwards.</summary>
+    /// <returns>The connection and its new token. Null if the client cannot reconnect.</returns>
+    async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
+    {
+        if (query[ConnectionIdKey] is not [{ Length: > 0 } id] || query[TokenKey] is not [{ Length: > 0 } token]) return default;
+        if (connections.Find(id) is not { Session: { } session } connection) return default;
+        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
+        return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
+    }
+
+    /// <summary>Returns false if unacknowledged messages are gone.</summary>
+    async Task<bool> TryReattachAsync(
+        HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport, string token)
+    {
+        try
+        {
+            lifecycle.LimitUnsentBytes(connection, context);
+            connections.Watch(connection, request.AuthenticationExpires);
+            return await connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
+        }
+        catch (Exception exception)
+        {
+            // For example, a logger threw. No other request has the connection, so end it here.
+            await lifecycle.EndAsync(connection, transport, null, exception);
+            throw;
+        }
+    }
+
+    /// <summary>True if neither side closed the connection and the client did not violate the protocol.</summary>
+    static bool MayReconnect(Connection connection, WebSocketCloseStatus? closedByPeer, Exception? failure) =>
+        connection is { Session: not null, WasOpened: true, Writer.ClosingStatus: null }
+        && closedByPeer is null or WebSocketCloseStatus.Empty
+        && (failure is null || !connection.Writer.IsCloseFrameSent);
+
+    /// <summary>Waits for the client to reconnect. Returns true if another request has taken over the connection.</summary>
+    static async Task<bool> WaitForClientAsync(HttpContext context, Connection connection, WebSocketTransport transport)
+    {
+        // A client that sent a close frame without a code waits for the answer.
+        if (connection.Writer.IsCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
+        connection.Detach();
+        await connection.Writer.SuspendAsync();
+        transport.WebSocket.Dispose();
+        var http2ConnectionId = HttpProtocol.IsHttp2(context.Request.Protocol) ? context.Connection.Id : null;
+        return await connection.Session!.WaitAsync(http2ConnectionId);
+    }
+}

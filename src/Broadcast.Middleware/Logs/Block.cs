@@ -1,0 +1,198 @@
+using System.Buffers;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>A part of a log: consecutive encoded entries and an index with one item per entry.</summary>
+/// <remarks>
+/// <para>One thread at a time appends, under the lock of the log. Any number of readers read without a lock.</para>
+/// <para>
+/// Invariants: <see cref="Count"/> counts an entry only after the entry is complete. An entry never changes afterwards. The count is
+/// final once <see cref="Next"/> is set. There is no reference counting: the garbage collector frees a block that no cursor can reach.
+/// </para>
+/// </remarks>
+sealed class Block
+{
+    /// <summary>Follows a block whose successors the log has dropped. A reader that arrives here has missed messages.</summary>
+    public static readonly Block Cut = new(0, 0, 0);
+
+    /// <summary>Follows the last block of a broken log. The cluster has lost the messages that come next.</summary>
+    public static readonly Block Lost = new(0, 0, 0);
+
+    /// <summary>The bytes that an entry uses beside its frame.</summary>
+    public const int EntrySize = 32;
+
+    const int EstimatedBytesPerEntry = 256;
+
+    readonly byte[] _data;
+    Entry[] _entries;
+    string?[]? _keys; // Null unless an entry has a key.
+    long[]? _offsets; // Only in a compacted block, whose offsets have gaps.
+    EncodedEntries? _encodings;
+    int _count;
+    Block? _next;
+
+    public Block(int capacity, long firstOffset, long firstByte)
+    {
+        _data = capacity == 0 ? [] : GC.AllocateUninitializedArray<byte>(capacity);
+        _entries = capacity == 0 ? [] : new Entry[Math.Max(2, capacity / EstimatedBytesPerEntry)];
+        FirstOffset = firstOffset;
+        FirstByte = firstByte;
+    }
+
+    /// <summary>True for <see cref="Cut"/> and <see cref="Lost"/>.</summary>
+    public bool IsGap => this == Cut || this == Lost;
+
+    /// <summary>Set if the block has bookmarks: see <see cref="Retention"/>.</summary>
+    public Retention.Pin? Pin { get; set; }
+
+    /// <summary>True for a block that one reader made for itself by compacting its backlog. The log does not contain it.</summary>
+    public bool IsCompacted => _offsets is not null;
+
+    /// <summary>The offset of the first entry in the log.</summary>
+    public long FirstOffset { get; }
+
+    /// <summary>The size of the log before this block in bytes, including <see cref="EntrySize"/> for each entry.</summary>
+    public long FirstByte { get; }
+
+    public int Capacity => _data.Length;
+
+    public int Count => Volatile.Read(ref _count);
+
+    public Block? Next => Volatile.Read(ref _next);
+
+    /// <summary>The index in the next block at which a reader continues. 0, except after a compacted block.</summary>
+    public int NextIndex { get; private set; }
+
+    /// <summary>True if at least one entry has metadata. Read it after <see cref="Count"/>.</summary>
+    public bool HasMetadata { get; private set; }
+
+    /// <summary>The size of all frames. Only the appending thread uses it. Readers use <see cref="EndOf"/>.</summary>
+    public int Length { get; private set; }
+
+    public ref readonly Entry this[int index] => ref _entries[index];
+
+    /// <summary>The size of the first entries in bytes, including <see cref="EntrySize"/> for each entry.</summary>
+    public long CostOf(int count) => EndOf(count) + ((long)count * EntrySize);
+
+    /// <summary>The end of the first entries in the data of the block.</summary>
+    public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
+
+    /// <summary>See <see cref="Message.Key"/>.</summary>
+    public string? KeyOf(int index) => _keys?[index];
+
+    public int SizeOf(int index) => EndOf(index + 1) - EndOf(index);
+
+    /// <summary>The offset of an entry in the log.</summary>
+    public long OffsetOf(int index) => _offsets is null ? FirstOffset + index : _offsets[index];
+
+    /// <summary>Returns the payload of an entry. The memory belongs to the block.</summary>
+    public ReadOnlyMemory<byte> PayloadOf(int index, out MessageType type)
+    {
+        ReadOnlyMemory<byte> frame = _data.AsMemory(EndOf(index), SizeOf(index));
+        return Frame.Next(ref frame, out type);
+    }
+
+    /// <summary>Returns consecutive entries as WebSocket frames.</summary>
+    public EntryRun Run(int from, int to)
+    {
+        if (from == to) return default;
+        var start = EndOf(from);
+        return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
+    }
+
+    /// <summary>Returns consecutive entries in another format. Each entry is encoded once for all readers of the format.</summary>
+    public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
+        from == to ? default : new(EntriesOf(encoder).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
+
+    public void Append(Message message, long sequence, long publishedAt, EntryMetadata? metadata)
+    {
+        var payload = message.Payload.Span;
+        Frame.Write(_data.AsSpan(Length), message.Type, payload);
+        Length += Frame.Size(payload.Length);
+        Add(new Entry(sequence, publishedAt, Length, metadata), message.Key);
+    }
+
+    /// <summary>Appends an entry of another block. This block becomes a compacted block.</summary>
+    public void Append(Block source, int index)
+    {
+        var frame = source._data.AsSpan(source.EndOf(index), source.SizeOf(index));
+        frame.CopyTo(_data.AsSpan(Length));
+        Length += frame.Length;
+        _offsets ??= new long[_entries.Length];
+        if (_count == _offsets.Length) Array.Resize(ref _offsets, _count * 2);
+        _offsets[_count] = source.OffsetOf(index);
+        Add(source._entries[index] with { End = Length }, source.KeyOf(index));
+    }
+
+    /// <summary>Ends this block. Readers continue in the next block, or find a gap if it is <see cref="Cut"/> or <see cref="Lost"/>.</summary>
+    public void Link(Block next, int index = 0)
+    {
+        NextIndex = index;
+        Volatile.Write(ref _next, next);
+    }
+
+    void Add(Entry entry, string? key)
+    {
+        if (_count == _entries.Length)
+        {
+            // A reader may hold the old array or the new one. Both have the same entries up to the count.
+            var larger = new Entry[_entries.Length * 2];
+            _entries.CopyTo(larger, 0);
+            _entries = larger;
+            if (_keys is not null) _keys = [.. _keys, .. new string?[_keys.Length]];
+        }
+
+        if (key is not null) (_keys ??= new string?[_entries.Length])[_count] = key;
+        _entries[_count] = entry;
+        if (entry.Metadata is not null) HasMetadata = true;
+        Volatile.Write(ref _count, _count + 1);
+    }
+
+    EncodedEntries EntriesOf(EntryEncoder encoder)
+    {
+        while (true)
+        {
+            var first = Volatile.Read(ref _encodings);
+            for (var encoding = first; encoding is not null; encoding = encoding.Next)
+            {
+                if (encoding.Encoder == encoder) return encoding;
+            }
+
+            var added = new EncodedEntries(encoder, first);
+            if (Interlocked.CompareExchange(ref _encodings, added, first) == first) return added;
+        }
+    }
+
+    /// <summary>The entries in one other format, as far as readers have requested them.</summary>
+    sealed class EncodedEntries(EntryEncoder encoder, EncodedEntries? next)
+    {
+        readonly ArrayBufferWriter<byte> _bytes = new();
+        readonly List<int> _ends = [];
+
+        public EntryEncoder Encoder => encoder;
+
+        public EncodedEntries? Next => next;
+
+        public ReadOnlyMemory<byte> Run(Block block, MessageLog log, int from, int to)
+        {
+            // Two pumps may call it at the same time. Returned memory stays valid when the buffer grows.
+            lock (_ends)
+            {
+                while (_ends.Count < to)
+                {
+                    encoder.Write(_bytes, log, block, _ends.Count);
+                    _ends.Add(_bytes.WrittenCount);
+                }
+
+                var start = from == 0 ? 0 : _ends[from - 1];
+                return _bytes.WrittenMemory[start.._ends[to - 1]];
+            }
+        }
+    }
+
+    /// <param name="Sequence">The number of the message among all messages of the broadcast.</param>
+    /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
+    /// <param name="End">The end of the frame in the data of the block.</param>
+    /// <param name="Metadata">The metadata. Null if there is none.</param>
+    public readonly record struct Entry(long Sequence, long PublishedAt, int End, EntryMetadata? Metadata);
+}

@@ -1,0 +1,131 @@
+using System.Diagnostics;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps everything from there on.
+/// Only the thread of the subscriber uses it.
+/// </summary>
+sealed class Bookmark(MessageLog log)
+{
+    Retention.Pin? _pin;
+
+    /// <summary>The block of the bookmark. Null if the bookmark is not set or the log has released the block.</summary>
+    public Block? Block => _pin?.Block;
+
+    public int Index { get; private set; }
+
+    /// <summary>The log has released the messages that the client may need again.</summary>
+    public bool IsLost => _pin is { Block: null };
+
+    /// <summary>Messages below this offset were sent on an earlier transport.</summary>
+    public long SentBefore { get; private set; }
+
+    /// <summary>Answers below this offset are not sent again.</summary>
+    public long AnswersBefore { get; private set; }
+
+    /// <summary>Sets the bookmark. The caller holds the lock of the log.</summary>
+    public void SetLocked(Block block, int index)
+    {
+        Debug.Assert(_pin is null);
+        Index = index;
+        _pin = log.PinLocked(block);
+    }
+
+    /// <summary>True if the cursor's subscriber has left, and may still need messages from before.</summary>
+    public bool IsNeededAfterLeave(Cursor cursor) =>
+        Block is { } block && block.FirstOffset + Index < Math.Min(cursor.LogOffset, cursor.LeaveOffset);
+
+    /// <summary>The number of messages between the bookmark and the cursor.</summary>
+    public long CountTo(Cursor cursor) =>
+        Block is { } block ? Math.Max(0, cursor.LogOffset - (block.FirstOffset + Index)) : 0;
+
+    /// <summary>The number of bytes between the bookmark and the cursor.</summary>
+    public long BytesTo(Cursor cursor) =>
+        Block is { } block ? Math.Max(0, cursor.ReadByte - (block.FirstByte + block.CostOf(Index))) : 0;
+
+    /// <summary>The number of bytes between the bookmark and the newest message of the cursor's log.</summary>
+    public long BytesToNewest(Cursor cursor) => Block is { } block
+        ? Math.Max(0, Math.Min(log.NewestByte, cursor.LeaveByte) - (block.FirstByte + block.CostOf(Index)))
+        : 0;
+
+    /// <summary>
+    /// Moves the bookmark past entries that are acknowledged, excluded, or answers. If the client acknowledges messages from before a
+    /// rewind, the cursor moves with the bookmark and does not send them again.
+    /// </summary>
+    public void Advance(Cursor cursor, long acknowledged)
+    {
+        if (Block is not { } block) return;
+        var index = Index;
+        var sent = cursor.Block.IsCompacted ? cursor.LogOffset : Math.Max(cursor.Offset, SentBefore);
+        while (true)
+        {
+            var next = block.Next;
+            var count = block.Count;
+            var end = (int)Math.Min(count, sent - block.FirstOffset);
+            index = FindAfter(block, acknowledged, index, end);
+            if (block.HasMetadata) index = SkipUnneeded(block, index, end, cursor.Subscriber.Id);
+            if (index < count || next is null || next.IsGap || sent < next.FirstOffset) break;
+            (block, index) = (next, 0);
+        }
+
+        // Compare with >=, so that the cursor also enters the next block and no longer holds the block before.
+        if (!cursor.Block.IsCompacted && block.FirstOffset + index >= cursor.Offset) cursor.MoveTo(block, index);
+        MoveTo(block, index);
+    }
+
+    /// <summary>The cursor goes back to the bookmark.</summary>
+    /// <param name="sentBefore">The offset up to which the cursor has read.</param>
+    /// <param name="nextOffset">The offset of the next message of the log.</param>
+    public void OnRewind(long sentBefore, long nextOffset)
+    {
+        SentBefore = Math.Max(SentBefore, sentBefore);
+        AnswersBefore = nextOffset;
+    }
+
+    /// <summary>Removes the bookmark. The log may then release the messages.</summary>
+    public void Clear()
+    {
+        if (_pin is null) return;
+        lock (log.Gate) log.UnpinLocked(_pin);
+        _pin = null;
+    }
+
+    void MoveTo(Block block, int index)
+    {
+        Index = index;
+        if (_pin is null || _pin.Block == block) return;
+        lock (log.Gate)
+        {
+            // The log may have released the block in the meantime. A new pin would hide that.
+            if (_pin.Block is null) return;
+            var old = _pin;
+            _pin = log.PinLocked(block);
+            log.UnpinLocked(old);
+        }
+    }
+
+    static int SkipUnneeded(Block block, int index, int end, string subscriberId)
+    {
+        while (index < end && block[index].Metadata is { } metadata)
+        {
+            if (!metadata.IsVerbatim && !metadata.Excludes(subscriberId)) break;
+            index++;
+        }
+
+        return index;
+    }
+
+    /// <summary>Finds the first entry with a higher sequence number.</summary>
+    static int FindAfter(Block block, long sequence, int low, int high)
+    {
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            if (block[middle].Sequence > sequence) high = middle;
+            else low = middle + 1;
+        }
+
+        return low;
+    }
+}

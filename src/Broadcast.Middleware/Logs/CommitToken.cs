@@ -1,0 +1,15 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// Joins the copies of one message in several logs. Readers wait until the token is committed, because they need all copies in
+/// order to read the message once.
+/// </summary>
+sealed class CommitToken
+{
+    bool _isCommitted;
+
+    public bool IsCommitted => Volatile.Read(ref _isCommitted);
+
+    /// <summary>The publisher calls it after the message is in all logs.</summary>
+    public void Commit() => Volatile.Write(ref _isCommitted, true);
+}

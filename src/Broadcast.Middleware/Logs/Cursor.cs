@@ -1,0 +1,353 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses it.</summary>
+sealed class Cursor
+{
+    readonly MessageLog _log;
+    readonly CursorOptions? _options;
+    Block _block;
+    int _index;
+    LeaveMark? _leave;
+
+    /// <summary>Starts at the end of the log. The caller holds the lock of the log, so the cursor misses no later append.</summary>
+    /// <param name="log">The log.</param>
+    /// <param name="subscriber">The owner of the cursor.</param>
+    /// <param name="set">Visits the cursor when the log has new messages. Null for a private log.</param>
+    /// <param name="options">The options. Null for a cursor without options.</param>
+    public Cursor(MessageLog log, ILogSubscriber subscriber, ICursorSet? set, CursorOptions? options = null)
+    {
+        _log = log;
+        _options = options;
+        Subscriber = subscriber;
+        Set = set;
+        (_block, _index) = options?.Start ?? log.End;
+        // The options would otherwise keep the block and all later blocks alive.
+        if (options is not null) options.Start = null;
+    }
+
+    public ILogSubscriber Subscriber { get; }
+
+    public ICursorSet? Set { get; }
+
+    /// <summary>The place of this cursor in its set. Only the set uses it.</summary>
+    public int SetIndex { get; set; }
+
+    /// <summary>The log dropped messages before this cursor read them.</summary>
+    public bool HasMissed { get; private set; }
+
+    /// <summary>The cursor has reached the end of a broken log. The cluster has lost the next messages.</summary>
+    public bool IsLost { get; private set; }
+
+    public SlowConsumer WhenSlow => _log.WhenSlow;
+
+    /// <summary>See <see cref="EntryEncoder.IncludesPosition"/>.</summary>
+    public bool IncludesPosition => _options?.Encoder?.IncludesPosition ?? false;
+
+    /// <summary>The entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
+    public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
+
+    /// <summary>The copy at the cursor, if the copies arrive one by one. Valid if <see cref="IsAtCopy"/> is true.</summary>
+    public EntryCopy? Copy => _block[_index].Metadata!.Copy;
+
+    /// <summary>The log is broken, and this cursor will reach its end.</summary>
+    public bool WillBeLost => _log.IsBroken && LeaveOffset == long.MaxValue;
+
+    /// <summary>The subscriber left, and the cursor has read every message before that.</summary>
+    public bool HasLeft => Offset >= LeaveOffset;
+
+    /// <summary>The number of unread bytes without the newest message. 0 or less if the cursor is not behind.</summary>
+    public long Behind => Math.Min(_log.NewestByte, LeaveByte) - Math.Max(ReadByte, _options?.LiveByte ?? 0);
+
+    /// <summary>The block of the next entry.</summary>
+    public Block Block => _block;
+
+    /// <summary>The offset of the next entry.</summary>
+    public long Offset => _block.FirstOffset + _index;
+
+    /// <summary>The offset of the next entry in the log itself. A compacted block is not part of the log.</summary>
+    public long LogOffset => !_block.IsCompacted ? Offset
+        : _index < _block.Count ? _block.OffsetOf(_index)
+        : _block.Next!.FirstOffset + _block.NextIndex;
+
+    /// <summary>The size of the log in bytes before the next entry.</summary>
+    public long ReadByte => _block.FirstByte + _block.CostOf(_index);
+
+    /// <summary>The offset of the first message that the subscriber no longer receives.</summary>
+    public long LeaveOffset => Volatile.Read(ref _leave)?.Offset ?? long.MaxValue;
+
+    /// <summary>The value of <see cref="MessageLog.NewestByte"/> when the subscriber left.</summary>
+    public long LeaveByte => Volatile.Read(ref _leave)?.Byte ?? long.MaxValue;
+
+    /// <summary>See <see cref="CursorOptions.Bookmark"/>.</summary>
+    public Bookmark? Bookmark => _options?.Bookmark;
+
+    /// <summary>True if the cursor reads this copy or has read it.</summary>
+    public bool Covers(EntryCopy copy) =>
+        _log.Epoch == copy.Position.Epoch && _log.Name == copy.LogName
+        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveOffset;
+
+    /// <summary>
+    /// Ends the subscription after the newest message. The caller holds the lock of the log. A broken log has no known end: its
+    /// reader has missed messages and must learn it.
+    /// </summary>
+    public void LeaveLocked()
+    {
+        if (!_log.IsBroken) Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
+    }
+
+    /// <summary>Finds the next entry. Returns false if there is none yet, or if the cursor has reached a gap.</summary>
+    public bool TryPeek(out long sequence)
+    {
+        while (true)
+        {
+            // Read the successor before the count. A block with a successor gets no more entries, so the count is final.
+            var next = _block.Next;
+            if (_index < _block.Count)
+            {
+                ref readonly var entry = ref _block[_index];
+                sequence = entry.Sequence;
+                return !HasLeft && entry.Metadata is not { IsReadable: false };
+            }
+
+            sequence = 0;
+            if (next is null) return false;
+            if (next.IsGap)
+            {
+                HasMissed = !HasLeft;
+                IsLost = HasMissed && next == Block.Lost;
+                return false;
+            }
+
+            (_block, _index) = (next, _block.NextIndex);
+        }
+    }
+
+    /// <summary>Moves past the entry that <see cref="TryPeek"/> found.</summary>
+    public void Skip() => _index++;
+
+    /// <summary>
+    /// Returns the next consecutive entries for this subscriber and moves past them. Returns an empty run if the next entries are for
+    /// other subscribers. Call it after <see cref="TryPeek"/> has found an entry.
+    /// </summary>
+    /// <param name="lastSequence">The highest sequence number to return.</param>
+    /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
+    public EntryRun Take(long lastSequence, Acknowledgements? acknowledgements = null)
+    {
+        // Read the count before the leave mark. A message that was published after the leave is then behind the mark, too.
+        var block = _block;
+        var count = (int)Math.Min(block.Count, LeaveOffset - block.FirstOffset);
+        var from = _index;
+        var to = count;
+        if (block.HasMetadata)
+        {
+            while (from < count && IsExcluded(block, from)) from++;
+            to = from;
+            // The log reader handles an entry with copies on its own.
+            while (to < count && !IsExcluded(block, to) && (to == _index || !HasCopies(block, to))) to++;
+        }
+
+        while (to > from && block[to - 1].Sequence > lastSequence) to--;
+        var encoder = _options?.Encoder;
+        if (acknowledgements is not null && to > from) to = Number(block, from, to, acknowledgements, ref encoder);
+        _index = to;
+        if (_options is null) return block.Run(from, to);
+        var run = encoder is not null ? block.Run(from, to, encoder, _log) : block.Run(from, to);
+        // The latency of a message from the history says nothing about the server.
+        return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
+    }
+
+    /// <summary>Returns the bytes to send before the first message, once.</summary>
+    public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
+
+    /// <summary>
+    /// Copies the unread entries into a compacted block, without entries that a newer entry with the same key replaces. The log can
+    /// then drop them. Returns false if the log has already dropped some.
+    /// </summary>
+    /// <param name="lastSequence">The highest sequence number to read.</param>
+    /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
+    /// <param name="replaced">The number of entries that were left out.</param>
+    /// <param name="isComplete">True if no entry stays in the log for this cursor.</param>
+    public bool TryCompact(long lastSequence, int maxBytes, out long replaced, out bool isComplete)
+    {
+        (replaced, isComplete) = (0, false);
+        if (FindUnread(lastSequence) is not { } unread) return false;
+        var newestOfKey = new Dictionary<string, int>(StringComparer.Ordinal);
+        for (var i = 0; i < unread.Count - 1; i++)
+        {
+            if (unread[i].Block.KeyOf(unread[i].Index) is { } key) newestOfKey[key] = i;
+        }
+
+        var (size, count) = (0, 0);
+        var kept = new List<(Block Block, int Index)>();
+        for (; count < unread.Count - 1; count++)
+        {
+            var (block, index) = unread[count];
+            if (block.KeyOf(index) is { } key && newestOfKey[key] != count)
+            {
+                replaced++;
+                continue;
+            }
+
+            if (size + block.SizeOf(index) > maxBytes) break;
+            size += block.SizeOf(index);
+            kept.Add((block, index));
+        }
+
+        var (next, nextIndex) = unread[count];
+        isComplete = count == unread.Count - 1;
+        var cost = size + ((long)kept.Count * Block.EntrySize);
+        // The block lies before the leave mark, so a leaving subscriber still reads the kept entries.
+        var offset = Math.Min(next.FirstOffset + nextIndex, LeaveOffset) - kept.Count;
+        var compacted = new Block(size, offset, next.FirstByte + next.CostOf(nextIndex) - cost);
+        foreach (var (block, index) in kept) compacted.Append(block, index);
+        compacted.Link(next, nextIndex);
+        (_block, _index) = (compacted, 0);
+        return true;
+    }
+
+    /// <summary>Moves to the newest entry. Returns the number of entries for this subscriber that were skipped.</summary>
+    public long SkipToLatest()
+    {
+        Block tail;
+        int count;
+        lock (_log.Gate) (tail, count) = _log.End;
+        var index = Math.Max(0, count - 1);
+        var end = Math.Min(tail.FirstOffset + index, LeaveOffset);
+        var skipped = Math.Max(0, end - Offset);
+        for (var passed = _block; passed is { IsGap: false } && passed.FirstOffset < end; passed = passed.Next)
+        {
+            if (!passed.HasMetadata) continue;
+            for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < end; i++)
+            {
+                if (IsExcluded(passed, i)) skipped--;
+            }
+        }
+
+        if (tail.FirstOffset + index > Offset) (_block, _index) = (tail, index);
+        HasMissed = false;
+        return skipped;
+    }
+
+    /// <summary>Lets the log free what its only reader has read.</summary>
+    public void TrimPrivateLog()
+    {
+        if (_block.Capacity == 0) return;
+        lock (_log.Gate) _log.TrimReadLocked(_block, _index);
+        TryPeek(out _);
+    }
+
+    /// <summary>Moves to another place in the log.</summary>
+    public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
+
+    /// <summary>Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. False if they are gone.</summary>
+    public bool TryRewind()
+    {
+        if (_options?.Bookmark is not { Block: { } block } bookmark) return false;
+        lock (_log.Gate)
+        {
+            bookmark.OnRewind(LogOffset, _log.NextOffset);
+            _options.LiveByte = _log.EndByte;
+        }
+
+        MoveTo(block, bookmark.Index);
+        HasMissed = false;
+        return true;
+    }
+
+    /// <summary>Sets the bookmark to the place of the cursor. False if that is a compacted block or a gap.</summary>
+    public bool TrySetBookmark()
+    {
+        if (_options?.Bookmark is not { } bookmark) return false;
+        TryPeek(out _);
+        if (_block.IsCompacted || _block.IsGap) return false;
+        lock (_log.Gate)
+        {
+            if (_block.Next is { IsGap: true }) return false;
+            bookmark.SetLocked(_block, _index);
+        }
+
+        return true;
+    }
+
+    /// <summary>Ends the use of this cursor. It then holds no memory of the log, even if its membership still exists.</summary>
+    public void Release()
+    {
+        Bookmark?.Clear();
+        MoveTo(Block.Cut, 0);
+    }
+
+    /// <summary>Records the numbers of the entries that are about to be sent. May shorten the run and change its encoder.</summary>
+    /// <returns>The end of the run.</returns>
+    int Number(Block block, int from, int to, Acknowledgements acknowledgements, ref EntryEncoder? encoder)
+    {
+        var isOld = IsOldNumber(block, from, acknowledgements);
+        if (block[from].Sequence <= acknowledgements.HighestSent)
+        {
+            var end = from + 1;
+            while (end < to && IsOldNumber(block, end, acknowledgements) == isOld) end++;
+            to = end;
+        }
+
+        if (isOld)
+        {
+            encoder = encoder?.Unsequenced;
+            acknowledgements.OnSentWithoutNumber();
+            return to;
+        }
+
+        // An answer has a number, but the client does not see it and cannot acknowledge it.
+        var last = to;
+        while (last > from && block[last - 1].Metadata is { IsVerbatim: true }) last--;
+        if (last > from)
+            acknowledgements.OnSent(block[last - 1].Sequence, last - from, block.CostOf(last) - block.CostOf(from));
+        return to;
+    }
+
+    /// <summary>
+    /// True if the client would drop this entry as a duplicate, because a higher number was sent before it. An entry that was sent on
+    /// the previous transport is compared only with numbers of the current transport.
+    /// </summary>
+    bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
+    {
+        var wasSentBefore = block.OffsetOf(index) < (Bookmark?.SentBefore ?? 0);
+        return block[index].Sequence <= (wasSentBefore ? acknowledgements.LastSent : acknowledgements.HighestSent);
+    }
+
+    /// <summary>Returns the unread entries for this subscriber, followed by the end of the log. Null if some are gone.</summary>
+    List<(Block Block, int Index)>? FindUnread(long lastSequence)
+    {
+        Block end;
+        int endIndex;
+        lock (_log.Gate) (end, endIndex) = _log.End;
+        var unread = new List<(Block, int)>();
+        for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
+        {
+            if (block.IsGap) return null;
+            var count = block == end ? endIndex : block.Count;
+            for (; index < count; index++)
+            {
+                var isInRange = block.FirstOffset + index < LeaveOffset && block[index].Sequence <= lastSequence;
+                if (isInRange && !IsExcluded(block, index)) unread.Add((block, index));
+            }
+
+            if (block != end) continue;
+            unread.Add((end, endIndex));
+            return unread;
+        }
+    }
+
+    static bool HasCopies(Block block, int index) => block[index].Metadata is { HasCopies: true };
+
+    bool IsExcluded(Block block, int index)
+    {
+        if (block[index].Metadata is not { } metadata) return false;
+        return metadata.Excludes(Subscriber.Id) || (metadata.IsVerbatim && IsOldAnswer(block, index));
+    }
+
+    /// <summary>True for an answer from before a rewind. The client does not expect it on the new transport.</summary>
+    bool IsOldAnswer(Block block, int index) => block.FirstOffset + index < (Bookmark?.AnswersBefore ?? 0);
+
+    /// <param name="Offset">The offset of the first message that the subscriber no longer receives.</param>
+    /// <param name="Byte">The value of <see cref="MessageLog.NewestByte"/> at that time.</param>
+    sealed record LeaveMark(long Offset, long Byte);
+}

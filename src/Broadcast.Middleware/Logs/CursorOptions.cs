@@ -1,0 +1,38 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// The options of a cursor that does not simply start at the end of its log and read WebSocket frames. Each cursor has its own object.
+/// </summary>
+sealed class CursorOptions
+{
+    bool _isOpeningTaken;
+
+    /// <summary>The format of the reader. Null for the WebSocket frames of the log.</summary>
+    public EntryEncoder? Encoder { get; init; }
+
+    /// <summary>The start of the cursor. Null for the end of the log.</summary>
+    public (Block Block, int Index)? Start { get; set; }
+
+    /// <summary>The offset of the first message that the cursor reads.</summary>
+    public long FirstOffset { get; init; }
+
+    /// <summary>The offset of the first message after the join. Earlier messages are history.</summary>
+    public long LiveOffset { get; init; }
+
+    /// <summary>The size of the log in bytes at the join. A cursor in the history is not behind.</summary>
+    public long LiveByte { get; set; }
+
+    /// <summary>The first message that the cursor may have to read again. Null if the client acknowledges nothing.</summary>
+    public Bookmark? Bookmark { get; init; }
+
+    /// <summary>Bytes to send before the first message.</summary>
+    public ReadOnlyMemory<byte> Opening { get; init; }
+
+    /// <summary>Returns <see cref="Opening"/> once.</summary>
+    public ReadOnlyMemory<byte> TakeOpening()
+    {
+        if (_isOpeningTaken) return default;
+        _isOpeningTaken = true;
+        return Opening;
+    }
+}

@@ -1,0 +1,21 @@
+using System.Buffers;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>Encodes log entries for readers that do not use the WebSocket frames of the log.</summary>
+abstract class EntryEncoder
+{
+    /// <summary>True if the encoded entry contains its position in the group.</summary>
+    public virtual bool IncludesPosition => false;
+
+    /// <summary>The encoder for entries that must not contain a sequence number.</summary>
+    public virtual EntryEncoder Unsequenced => this;
+
+    /// <summary>Returns the bytes before the first entry of a log. Empty by default.</summary>
+    /// <param name="position">The reader receives every message after this position.</param>
+    /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
+    public virtual ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered) => default;
+
+    /// <summary>Writes one entry of a block.</summary>
+    public abstract void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index);
+}

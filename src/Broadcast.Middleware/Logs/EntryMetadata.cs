@@ -1,0 +1,51 @@
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>The properties of a log entry beside its bytes. Immutable. Most entries have none.</summary>
+sealed class EntryMetadata
+{
+    EntryMetadata(ExcludedConnections? excluded, MessageSender? sender, bool isJson, bool isVerbatim) =>
+        (Excluded, Sender, IsJson, IsVerbatim) = (excluded, sender, isJson, isVerbatim);
+
+    public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
+
+    /// <summary>The connections that do not receive the entry. Null for none.</summary>
+    public ExcludedConnections? Excluded { get; }
+
+    /// <summary>The client that sent the message, if its protocol names the sender.</summary>
+    public MessageSender? Sender { get; }
+
+    public bool IsJson { get; }
+
+    /// <summary>The entry is an answer to one connection, in the format of that connection's protocol.</summary>
+    public bool IsVerbatim { get; }
+
+    /// <summary>Joins this entry with its copies in other logs. Null if the entry has no copies.</summary>
+    public CommitToken? Commit { get; private init; }
+
+    /// <summary>Identifies this entry among its copies that arrive one by one. Null if the entry has no such copies.</summary>
+    public EntryCopy? Copy { get; private init; }
+
+    /// <summary>The message has copies in other logs. A reader of several of these logs takes one copy.</summary>
+    public bool HasCopies => Commit is not null || Copy is not null;
+
+    /// <summary>False while the publisher still appends copies to other logs.</summary>
+    public bool IsReadable => Commit is not { IsCommitted: false };
+
+    /// <summary>Returns the metadata of a message. Null if it has none.</summary>
+    public static EntryMetadata? Create(Message message, ExcludedConnections? excluded) =>
+        message is { IsJson: false, Sender: null, IsVerbatim: false } && excluded is null
+            ? null
+            : new(excluded, message.Sender, message.IsJson, message.IsVerbatim);
+
+    /// <summary>Returns the same metadata for a message that is appended to several logs at once.</summary>
+    public static EntryMetadata WithCommit(EntryMetadata? other, CommitToken commit) =>
+        new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Commit = commit };
+
+    /// <summary>Returns the same metadata for one of the copies that arrive one by one.</summary>
+    public static EntryMetadata WithCopy(EntryMetadata? other, EntryCopy copy) =>
+        new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Copy = copy };
+
+    public bool Excludes(string connectionId) => Excluded is not null && Excluded.Contains(connectionId);
+}

@@ -1,0 +1,68 @@
+using System.Buffers.Binary;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// Reads and writes the data frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and unmasked, so the same
+/// bytes serve every receiver.
+/// </summary>
+static class Frame
+{
+    public const int MaxHeaderSize = 10;
+    public const byte Close = 8;
+
+    const byte Final = 0x80;
+    const byte OpcodeMask = 0x0F;
+
+    public static int HeaderSize(int payload) => payload < 126 ? 2 : payload <= ushort.MaxValue ? 4 : 10;
+
+    public static int Size(int payload) => HeaderSize(payload) + payload;
+
+    public static byte Opcode(ReadOnlySpan<byte> frame) => (byte)(frame[0] & OpcodeMask);
+
+    public static void Write(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload)
+    {
+        output[0] = (byte)(Final | (byte)type);
+        var header = HeaderSize(payload.Length);
+        switch (header)
+        {
+            case 2:
+                output[1] = (byte)payload.Length;
+                break;
+            case 4:
+                output[1] = 126;
+                BinaryPrimitives.WriteUInt16BigEndian(output[2..], (ushort)payload.Length);
+                break;
+            default:
+                output[1] = 127;
+                BinaryPrimitives.WriteUInt64BigEndian(output[2..], (ulong)payload.Length);
+                break;
+        }
+
+        payload.CopyTo(output[header..]);
+    }
+
+    /// <summary>Creates a text frame.</summary>
+    public static byte[] CreateText(ReadOnlySpan<byte> text)
+    {
+        var frame = new byte[Size(text.Length)];
+        Write(frame, MessageType.Text, text);
+        return frame;
+    }
+
+    /// <summary>Removes the first frame from frames that <see cref="Write"/> wrote, and returns its payload.</summary>
+    public static ReadOnlyMemory<byte> Next(ref ReadOnlyMemory<byte> frames, out MessageType type)
+    {
+        var span = frames.Span;
+        type = (MessageType)Opcode(span);
+        var (header, length) = span[1] switch
+        {
+            126 => (4, BinaryPrimitives.ReadUInt16BigEndian(span[2..])),
+            127 => (10, (int)BinaryPrimitives.ReadUInt64BigEndian(span[2..])),
+            var small => (2, small),
+        };
+        var payload = frames.Slice(header, length);
+        frames = frames[(header + length)..];
+        return payload;
+    }
+}

@@ -1,0 +1,313 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the thread of the
+/// subscriber uses it, except for <see cref="Add"/>.
+/// </summary>
+/// <param name="clock">The clock that numbers the messages.</param>
+/// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
+sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements = null)
+{
+    // After a subscriber has left a group, this many other messages with copies may arrive between two copies of one message.
+    const int RememberedCopies = 64;
+
+    Cursor[] _cursors = new Cursor[2]; // Most connections read the group of all connections and their home group.
+    int _count;
+    Cursor? _privateLog;
+    NewCursor? _newCursors;
+    ResendTracker? _resend;
+    (long Id, long Sequence)[]? _takenCopies;
+    int _nextCopy;
+
+    /// <summary>Moves the bookmarks of a client that acknowledges messages. Null for other clients.</summary>
+    public ResendTracker? Resend =>
+        _resend ??= acknowledgements is null ? null : new ResendTracker(this, acknowledgements);
+
+    /// <summary>A log dropped messages before this reader read them.</summary>
+    public bool HasMissed { get; private set; }
+
+    /// <summary>The cluster has lost messages of a log.</summary>
+    public bool IsLost { get; private set; }
+
+    /// <summary>True after <see cref="Close"/>.</summary>
+    public bool IsClosed { get; private set; }
+
+    /// <summary>The newest sequence number of the broadcast.</summary>
+    public long NewestSequence => clock.Last;
+
+    public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
+
+    /// <summary>
+    /// Adds a log. Called on any thread. The caller holds the lock of the log, so every later message of the log has a higher sequence
+    /// number than every message before.
+    /// </summary>
+    public void Add(Cursor cursor)
+    {
+        NewCursor added;
+        do added = new NewCursor(cursor, Volatile.Read(ref _newCursors));
+        while (Interlocked.CompareExchange(ref _newCursors, added, added.Next) != added.Next);
+    }
+
+    /// <summary>Takes over the cursors that were added, and returns all cursors.</summary>
+    public ReadOnlySpan<Cursor> AdmitCursors()
+    {
+        if (Volatile.Read(ref _newCursors) is not null) Admit();
+        return Cursors;
+    }
+
+    /// <summary>Removes all logs and accepts no more.</summary>
+    public void Close()
+    {
+        IsClosed = true;
+        AdmitCursors();
+        while (_count > 0) RemoveAt(_count - 1);
+        _privateLog = null;
+    }
+
+    /// <summary>Removes a cursor whose subscriber has left, unless the client may need its messages again.</summary>
+    public void RemoveUnlessNeeded(int index)
+    {
+        var cursor = _cursors[index];
+        if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is not true) RemoveAt(index);
+    }
+
+    /// <summary>True if more than this number of bytes is unread in a log.</summary>
+    public bool IsBehindBy(long bytes)
+    {
+        AdmitCursors();
+        for (var i = _count - 1; i >= 0; i--)
+        {
+            if (_cursors[i].HasLeft) RemoveUnlessNeeded(i);
+            else if (_cursors[i].Behind > bytes) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>True if a log is broken. The reader learns it anyway after it has read the rest of the log.</summary>
+    public bool WillBeLost()
+    {
+        foreach (var cursor in AdmitCursors())
+        {
+            if (cursor.WillBeLost) return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>Drops unread messages that newer messages with the same key replace, in logs with <see cref="SlowConsumer.Conflate"/>.</summary>
+    /// <param name="lastSequence">The highest sequence number to read.</param>
+    /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
+    /// <returns>The number of dropped messages.</returns>
+    public long Conflate(long lastSequence, int maxBytes)
+    {
+        var dropped = 0L;
+        foreach (var cursor in AdmitCursors())
+        {
+            if (cursor.WhenSlow != SlowConsumer.Conflate || cursor.HasMissed || cursor.Behind <= 0) continue;
+            cursor.TryCompact(lastSequence, maxBytes, out var replaced, out _);
+            dropped += replaced;
+        }
+
+        return dropped;
+    }
+
+    /// <summary>
+    /// Applies the <see cref="SlowConsumer"/> setting of each log in which too many bytes are unread. Returns false if the reader cannot
+    /// continue with a log.
+    /// </summary>
+    /// <param name="maxBacklog">The maximum number of unread bytes.</param>
+    /// <param name="lastSequence">The highest sequence number to read.</param>
+    /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
+    /// <param name="skipped">The number of messages that the reader skipped to reach the newest one.</param>
+    /// <param name="replaced">The number of messages that newer messages with the same key replace.</param>
+    public bool TryCatchUp(long maxBacklog, long lastSequence, int maxBytes, out long skipped, out long replaced)
+    {
+        (skipped, replaced) = (0, 0);
+        foreach (var cursor in AdmitCursors())
+        {
+            if (!cursor.HasMissed && cursor.Behind <= maxBacklog) continue;
+            switch (cursor.WhenSlow)
+            {
+                case SlowConsumer.SkipToLatest when !cursor.IsLost:
+                    skipped += cursor.SkipToLatest();
+                    break;
+                case SlowConsumer.Conflate when !cursor.HasMissed:
+                    var isCompacted = cursor.TryCompact(lastSequence, maxBytes, out var dropped, out var isComplete);
+                    replaced += dropped;
+                    if (!isCompacted || !isComplete) return false;
+                    break;
+                default:
+                    return false;
+            }
+        }
+
+        HasMissed = false;
+        return true;
+    }
+
+    /// <summary>Rewinds to the unacknowledged messages. Returns false, without a change, if some are gone.</summary>
+    public bool TryRewind()
+    {
+        if (Resend?.TryRewind() is not true) return false;
+        HasMissed = false;
+        return true;
+    }
+
+    /// <summary>Takes the next consecutive messages. Returns false if there are none now.</summary>
+    /// <remarks>
+    /// Order of reads: the newest sequence number, then the new cursors, then the ends of the logs. A message with a higher number may
+    /// have a predecessor in a log that was read too early. Such a message waits for the next round.
+    /// </remarks>
+    /// <param name="lastSequence">The highest sequence number to take.</param>
+    /// <param name="run">The messages.</param>
+    public bool TryTake(long lastSequence, out EntryRun run)
+    {
+        run = default;
+        while (run.IsEmpty)
+        {
+            var newest = Math.Min(clock.Last, lastSequence);
+            AdmitCursors();
+            Cursor? first = null;
+            long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
+            for (var i = _count - 1; i >= 0; i--)
+            {
+                var cursor = _cursors[i];
+                if (cursor.TakeOpening() is { IsEmpty: false } opening)
+                {
+                    run = new EntryRun(opening, 0, 0);
+                    return true;
+                }
+
+                if (cursor.TryPeek(out var sequence))
+                {
+                    // Prefer the copy with a position. Otherwise the client would later ask for this message again.
+                    if (sequence < firstSequence || (sequence == firstSequence && cursor.IncludesPosition))
+                        (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
+                    else if (sequence < secondSequence)
+                        secondSequence = sequence;
+                }
+                else if (cursor.HasMissed)
+                {
+                    HasMissed = true;
+                    IsLost |= cursor.IsLost;
+                    return false;
+                }
+                else if (cursor.HasLeft)
+                {
+                    RemoveUnlessNeeded(i);
+                }
+                else if (cursor == _privateLog)
+                {
+                    cursor.Subscriber.OnPrivateLogRead();
+                }
+            }
+
+            if (first is null || firstSequence > lastSequence)
+            {
+                TrimPrivateLog();
+                return false;
+            }
+
+            if (firstSequence <= newest) run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1));
+        }
+
+        Resend?.OnTaken();
+        return true;
+    }
+
+    EntryRun Take(Cursor cursor, long sequence, long lastSequence)
+    {
+        // A log that was left and joined again has two cursors, which can stand at the same message. They take turns.
+        if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), acknowledgements);
+        if (cursor.Copy is not { } copy)
+            return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, acknowledgements) : default;
+        if (IsFirstCopy(copy, sequence)) return cursor.Take(sequence, acknowledgements);
+        cursor.Skip();
+        return default;
+    }
+
+    /// <summary>True if the reader has not taken another copy of this message. For copies that arrive one by one.</summary>
+    bool IsFirstCopy(EntryCopy copy, long sequence)
+    {
+        for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
+        {
+            foreach (var cursor in Cursors)
+            {
+                if (cursor.Covers(earlier)) return false;
+            }
+        }
+
+        // The reader may have taken a copy from a group that it has left since.
+        _takenCopies ??= new (long, long)[RememberedCopies];
+        foreach (var (id, taken) in _takenCopies)
+        {
+            // The same sequence number means the same copy, sent again after a rewind.
+            if (id == copy.Id) return taken == sequence;
+        }
+
+        _takenCopies[_nextCopy++ % _takenCopies.Length] = (copy.Id, sequence);
+        return true;
+    }
+
+    /// <summary>
+    /// Skips the copies of a message in the other logs. All copies are readable, so each is the next entry of its cursor. Returns false
+    /// if another log shows an older message meanwhile. The reader then takes the older message first.
+    /// </summary>
+    bool TrySkipCopies(Cursor first, long sequence)
+    {
+        foreach (var cursor in Cursors)
+        {
+            if (cursor == first || !cursor.TryPeek(out var other)) continue;
+            if (other < sequence) return false;
+            if (other == sequence) cursor.Skip();
+        }
+
+        return true;
+    }
+
+    void Admit()
+    {
+        for (var added = Interlocked.Exchange(ref _newCursors, null); added is not null; added = added.Next)
+        {
+            var cursor = added.Cursor;
+            if (IsClosed || cursor.HasLeft)
+            {
+                cursor.Release();
+                continue;
+            }
+
+            Resend?.OnAdding(cursor, _count);
+            if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
+            _cursors[_count++] = cursor;
+            if (cursor.Set is { } set) set.Add(cursor);
+            else _privateLog = cursor;
+        }
+    }
+
+    void TrimPrivateLog()
+    {
+        if (_privateLog is not { } cursor) return;
+        if (acknowledgements is not { IsTracking: true } || cursor.Bookmark is not { } bookmark)
+        {
+            cursor.TrimPrivateLog();
+            return;
+        }
+
+        bookmark.Advance(cursor, acknowledgements.Acknowledged);
+        if (bookmark.CountTo(cursor) > 0) return;
+        cursor.TrimPrivateLog();
+        bookmark.Advance(cursor, acknowledgements.Acknowledged);
+    }
+
+    void RemoveAt(int index)
+    {
+        var cursor = _cursors[index];
+        _cursors[index] = _cursors[--_count];
+        _cursors[_count] = null!;
+        cursor.Set?.Remove(cursor);
+        cursor.Release();
+    }
+
+    sealed record NewCursor(Cursor Cursor, NewCursor? Next);
+}

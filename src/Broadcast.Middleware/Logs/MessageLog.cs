@@ -1,0 +1,180 @@
+using System.Diagnostics;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// An append-only chain of blocks. It keeps the newest bytes for slow readers, up to the capacity of its settings. It has no list of
+/// readers and never waits for one.
+/// </summary>
+/// <remarks>
+/// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep every message
+/// alive. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. It finds the oldest blocks through weak
+/// references. Without slow readers, the garbage collector frees a block as soon as the last reader has passed it.
+/// </remarks>
+/// <param name="clock">Numbers the messages.</param>
+/// <param name="settings">The limits.</param>
+/// <param name="history">Keeps messages for later readers. Null for no history.</param>
+/// <param name="firstOffset">The offset of the first message.</param>
+sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? history = null, long firstOffset = 1)
+{
+    const int MinBlockSize = 512;
+
+    // Below the threshold of the large object heap, and a good size for one write.
+    const int MaxBlockSize = 64 * 1024;
+
+    // The index of a block with tiny messages is at most as large as the largest block.
+    const int MaxEntries = MaxBlockSize / Block.EntrySize;
+
+    // One message of the maximum size fits.
+    readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize;
+    readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
+    Block _tail = new(0, firstOffset, 0);
+    Retention? _retention;
+    long _offsetAtLastTrim;
+    long _newestByte;
+    bool _isBroken;
+
+    /// <summary>
+    /// Protects appends and positions that must not miss an append. Invariant: no code waits while it holds this lock.
+    /// </summary>
+    public Lock Gate { get; } = new();
+
+    /// <summary>The offset of the next message. The first message of a log has offset 1.</summary>
+    public long NextOffset
+    {
+        get
+        {
+            var tail = Volatile.Read(ref _tail);
+            return tail.FirstOffset + tail.Count;
+        }
+    }
+
+    /// <summary>The size of the log in bytes before its newest message. A fast reader has read at least this far.</summary>
+    public long NewestByte => Volatile.Read(ref _newestByte);
+
+    /// <summary>The size of the log in bytes. The caller holds <see cref="Gate"/>.</summary>
+    public long EndByte => _tail.FirstByte + _tail.CostOf(_tail.Count);
+
+    /// <summary>The end of the log: its newest block and the number of entries in this block. The caller holds <see cref="Gate"/>.</summary>
+    public (Block Block, int Index) End => (_tail, _tail.Count);
+
+    public SlowConsumer WhenSlow => settings.WhenSlow;
+
+    /// <summary>The name of the group. Null for the group of all connections and for a private log.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>See <see cref="Position.Epoch"/>. 0 if no reader can ask for a position in this log.</summary>
+    public ulong Epoch { get; init; }
+
+    /// <summary>True after <see cref="BreakLocked"/>. The log appends no more messages.</summary>
+    public bool IsBroken => Volatile.Read(ref _isBroken);
+
+    /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
+    /// <param name="replay">The history that the reader wants.</param>
+    /// <param name="recovered">True if the reader gets every message after the position in <paramref name="replay"/>.</param>
+    public (Block Block, int Index) FindLocked(Replay replay, out bool? recovered)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        recovered = null;
+        var oldest = history?.Oldest ?? 0;
+        if (replay.AfterPosition is { } after)
+        {
+            var (block, index) = history?.Find(_tail, 0, oldest) ?? End;
+            var isKept = after.Offset < NextOffset && after.Offset >= block.FirstOffset + index - 1;
+            recovered = after.Epoch == Epoch && isKept;
+            if (recovered is true) return history?.Find(_tail, after.Offset + 1, oldest) ?? End;
+        }
+
+        var messages = replay.MessagesOr(history?.ReplayOnJoin ?? 0);
+        return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages, oldest) : End;
+    }
+
+    /// <summary>Removes expired messages from the history. True if the history is empty afterwards.</summary>
+    public bool ExpireLocked() => history?.Expire(_tail) ?? true;
+
+    /// <summary>Appends a message and returns its offset.</summary>
+    public long AppendLocked(Message message, EntryMetadata? metadata) => AppendLocked(message, metadata, clock.Next());
+
+    /// <summary>Appends a message that another node published some time ago.</summary>
+    public long AppendLocked(Message message, EntryMetadata? metadata, TimeSpan age) =>
+        AppendLocked(message, metadata, clock.Next(), age);
+
+    /// <summary>Appends a message with a sequence number that several logs share. The caller holds the locks of all these logs.</summary>
+    public long AppendLocked(Message message, EntryMetadata? metadata, long sequence, TimeSpan age = default)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        Debug.Assert(!_isBroken);
+        var size = Frame.Size(message.Payload.Length);
+        if (_tail.Capacity - _tail.Length < size || _tail.Count == MaxEntries) Grow(NextBlockSize(size));
+        Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
+        _tail.Append(message, sequence, history?.PublishTime(age) ?? clock.Timestamp, metadata);
+        history?.OnAppended(_tail);
+        return NextOffset - 1;
+    }
+
+    /// <summary>
+    /// Ends the newest block if nothing was appended since the last call. The garbage collector frees the block after its readers have
+    /// moved on.
+    /// </summary>
+    /// <returns>True if the readers must be notified, so that they move on.</returns>
+    public bool TrimIdleLocked()
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        var isIdle = NextOffset == _offsetAtLastTrim;
+        _offsetAtLastTrim = NextOffset;
+        if (!isIdle || _tail.Capacity == 0) return false;
+        Grow(0);
+        return true;
+    }
+
+    /// <summary>Marks the end of a log whose next messages are lost. A reader learns it after it has read everything before.</summary>
+    public void BreakLocked()
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        _tail.Link(Block.Lost);
+        Volatile.Write(ref _isBroken, true);
+    }
+
+    /// <summary>Ends the newest block if its only reader has read all of it and the block is not small.</summary>
+    public void TrimReadLocked(Block block, int index)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        if (block == _tail && index == block.Count && block.Capacity > MinBlockSize) Grow(0);
+    }
+
+    /// <summary>Keeps everything from this block on for a reader that may need it again.</summary>
+    public Retention.Pin PinLocked(Block block)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        _retention ??= new(settings.MaxRetained, settings.Budget ?? new(settings.MaxRetained));
+        return _retention.Add(block, EndByte);
+    }
+
+    /// <summary>Reverts <see cref="PinLocked"/>.</summary>
+    public void UnpinLocked(Retention.Pin pin)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        _retention!.Remove(pin, EndByte);
+    }
+
+    int NextBlockSize(int size) =>
+        Math.Max(size, Math.Clamp(Math.Min(_tail.Capacity, MaxBlockSize) * 2, MinBlockSize, MaxBlockSize));
+
+    void Grow(int nextCapacity)
+    {
+        var full = _tail;
+        var lastByte = full.FirstByte + full.CostOf(full.Count);
+        _tail = new Block(nextCapacity, full.FirstOffset + full.Count, lastByte);
+        full.Link(_tail);
+        _olderBlocks.Enqueue((new(full), lastByte));
+        _retention?.OnGrown(lastByte);
+        // No reader stands before a block that is unreachable. So the unreachable blocks are the oldest blocks.
+        while (_olderBlocks.TryPeek(out var oldest))
+        {
+            var isAlive = oldest.Block.TryGetTarget(out var block);
+            if (isAlive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(block!, oldest.LastByte) is true)) break;
+            if (isAlive) block!.Link(Block.Cut);
+            _olderBlocks.Dequeue();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// Moves the bookmarks of a <see cref="LogReader"/> whose client acknowledges messages, and rewinds the reader when the client
+/// reconnects. Only the thread of the subscriber uses it.
+/// </summary>
+/// <param name="reader">The reader that owns the cursors.</param>
+/// <param name="acknowledgements">The state of the client.</param>
+sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
+{
+    public Acknowledgements Acknowledgements => acknowledgements;
+
+    /// <summary>True if every unacknowledged message can be sent again.</summary>
+    public bool CanRewind
+    {
+        get
+        {
+            if (!acknowledgements.IsComplete) return false;
+            var bytes = 0L;
+            foreach (var cursor in reader.AdmitCursors())
+            {
+                if (cursor.HasMissed || cursor.Bookmark is { IsLost: true }) return false;
+                bytes += cursor.Bookmark?.BytesToNewest(cursor) ?? 0;
+            }
+
+            return acknowledgements.IsWithinLimit(bytes);
+        }
+    }
+
+    /// <summary>The client has every message up to a number. Returns false if this number was never sent.</summary>
+    public bool TryAcknowledge(long sequence)
+    {
+        if (sequence > acknowledgements.Highest) return false;
+        acknowledgements.OnAcknowledged(sequence);
+        MoveBookmarks();
+        if (!acknowledgements.IsTracking) TryStart();
+        return true;
+    }
+
+    /// <summary>Releases messages that need not be sent again.</summary>
+    public void MoveBookmarks()
+    {
+        if (!acknowledgements.CanTrack) return;
+        var cursors = reader.AdmitCursors();
+        if (acknowledgements.IsTracking) MoveBookmarks(cursors);
+        // A client that has nothing to acknowledge sends no acknowledgement that could start the tracking again.
+        if (!acknowledgements.IsTracking && acknowledgements.IsUpToDate) TryStart();
+    }
+
+    /// <summary>Rewinds all cursors to the unacknowledged messages. Returns false, without a change, if some are gone.</summary>
+    public bool TryRewind()
+    {
+        if (!CanRewind) return false;
+        foreach (var cursor in reader.AdmitCursors())
+        {
+            // The log may release a bookmark meanwhile. Cursors that are already rewound only send duplicates, which clients drop.
+            if (!cursor.TryRewind()) return false;
+            cursor.Bookmark!.Advance(cursor, acknowledgements.Acknowledged);
+        }
+
+        acknowledgements.Rewind();
+        return true;
+    }
+
+    /// <summary>Stops tracking. The client continues, but cannot reconnect until it has acknowledged everything.</summary>
+    public void Stop()
+    {
+        acknowledgements.StopTracking();
+        foreach (var cursor in reader.Cursors) cursor.Bookmark?.Clear();
+    }
+
+    /// <summary>Called before the reader adds a cursor.</summary>
+    public void OnAdding(Cursor cursor, int cursors)
+    {
+        if (acknowledgements.IsTracking && cursors >= acknowledgements.MaxLogs) Stop();
+        if (!acknowledgements.IsTracking) cursor.Bookmark?.Clear();
+    }
+
+    /// <summary>Called after the reader has taken entries.</summary>
+    public void OnTaken()
+    {
+        if (acknowledgements is { IsTracking: true, ExceedsLimit: true }) Stop();
+    }
+
+    void TryStart()
+    {
+        if (!acknowledgements.CanTrack) return;
+        foreach (var cursor in reader.Cursors)
+        {
+            if (cursor.TrySetBookmark()) continue;
+            Stop();
+            return;
+        }
+
+        acknowledgements.StartTracking();
+    }
+
+    void MoveBookmarks(ReadOnlySpan<Cursor> cursors)
+    {
+        var (messages, bytes) = (0L, 0L);
+        for (var i = cursors.Length - 1; i >= 0; i--)
+        {
+            var cursor = cursors[i];
+            if (cursor.Bookmark is not { } bookmark) continue;
+            bookmark.Advance(cursor, acknowledgements.Acknowledged);
+            if (bookmark.IsLost)
+            {
+                Stop();
+                return;
+            }
+
+            messages += bookmark.CountTo(cursor);
+            bytes += bookmark.BytesTo(cursor);
+            if (cursor.HasLeft) reader.RemoveUnlessNeeded(i);
+        }
+
+        acknowledgements.SetUnacknowledged(messages, bytes);
+    }
+}

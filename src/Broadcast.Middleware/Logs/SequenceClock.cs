@@ -1,0 +1,22 @@
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// Numbers the messages of one broadcast across all of its logs. A connection in several groups uses the numbers to read messages in
+/// the order in which they were published.
+/// </summary>
+/// <param name="timestamp">Returns the publish time for each message. Null if no listener measures latency.</param>
+sealed class SequenceClock(Func<long>? timestamp = null)
+{
+    long _last;
+
+    /// <summary>
+    /// The newest number. A reader reads it before the ends of its logs. It then finds every message up to this number that was
+    /// published before the append of the newest message began.
+    /// </summary>
+    public long Last => Volatile.Read(ref _last);
+
+    /// <summary>The current time as a time stamp of the time provider. 0 if no listener measures latency.</summary>
+    public long Timestamp => timestamp?.Invoke() ?? 0;
+
+    public long Next() => Interlocked.Increment(ref _last);
+}

@@ -1,0 +1,17 @@
+namespace Broadcast.Middleware;
+
+/// <summary>The other nodes are unreachable, or too many requests already wait for them.</summary>
+public sealed class BackplaneException : Exception
+{
+    /// <summary>Creates an exception without a message.</summary>
+    public BackplaneException() { }
+
+    /// <summary>Creates an exception with a message.</summary>
+    /// <param name="message">The problem and the fix.</param>
+    public BackplaneException(string message) : base(message) { }
+
+    /// <summary>Creates an exception with a message and a cause.</summary>
+    /// <param name="message">The problem and the fix.</param>
+    /// <param name="innerException">The cause.</param>
+    public BackplaneException(string message, Exception? innerException) : base(message, innerException) { }
+}

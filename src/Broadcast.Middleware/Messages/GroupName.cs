@@ -1,0 +1,33 @@
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Messages;
+
+/// <summary>Validates group names: 1 to 255 characters without control characters, so that a name fits into one log line.</summary>
+static class GroupName
+{
+    public const int MaxLength = 255;
+
+    /// <summary>The internal group of all connections. Users cannot enter this name.</summary>
+    public const string Everyone = "";
+
+    /// <summary>Returns null for a valid name, or a message with the problem and the fix.</summary>
+    public static string? Problem(string? name)
+    {
+        if (string.IsNullOrEmpty(name)) return "The group name is empty. Use 1 to 255 characters.";
+        if (name.Length > MaxLength)
+            return $"The group name has {name.Length} characters. Use at most {MaxLength} characters.";
+        foreach (var character in name)
+        {
+            // U+2028 and U+2029 also break lines, but Unicode does not classify them as control characters.
+            if (char.IsControl(character) || character is '\u2028' or '\u2029')
+                return $"The group name contains the control character U+{(int)character:X4}. Remove this character.";
+        }
+
+        return null;
+    }
+
+    public static void ThrowIfInvalid(string? name, [CallerArgumentExpression(nameof(name))] string? parameter = null)
+    {
+        if (Problem(name) is { } problem) throw new ArgumentException(problem, parameter);
+    }
+}

@@ -1,0 +1,42 @@
+namespace Broadcast.Middleware;
+
+/// <summary>The result of a join.</summary>
+/// <param name="joined">See <see cref="Joined"/>.</param>
+/// <param name="recovered">See <see cref="Recovered"/>.</param>
+/// <param name="position">See <see cref="Position"/>.</param>
+public readonly struct JoinResult(bool joined, bool? recovered, Position? position) : IEquatable<JoinResult>
+{
+    /// <summary>
+    /// True if the connection joined. False if the connection does not exist, is a member already, or the registry rejects the join.
+    /// </summary>
+    public bool Joined { get; } = joined;
+
+    /// <summary>
+    /// For a join with <see cref="Replay.After"/>: true if the connection receives every message after that position. A
+    /// <see cref="SlowConsumer"/> setting may still skip messages later. Null for every other join.
+    /// </summary>
+    public bool? Recovered { get; } = recovered;
+
+    /// <summary>The connection receives every message after this position. Null if it did not join.</summary>
+    public Position? Position { get; } = position;
+
+    /// <inheritdoc />
+    public bool Equals(JoinResult other) =>
+        Joined == other.Joined && Recovered == other.Recovered && Position == other.Position;
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => obj is JoinResult other && Equals(other);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Joined, Recovered, Position);
+
+    /// <inheritdoc />
+    public override string ToString() =>
+        $"{nameof(Joined)} = {Joined}, {nameof(Recovered)} = {Recovered}, {nameof(Position)} = {Position}";
+
+    /// <summary>True if all values are equal.</summary>
+    public static bool operator ==(JoinResult left, JoinResult right) => left.Equals(right);
+
+    /// <summary>True if any value differs.</summary>
+    public static bool operator !=(JoinResult left, JoinResult right) => !left.Equals(right);
+}

@@ -1,0 +1,54 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+namespace Broadcast.Middleware;
+
+/// <summary>A message: a payload and its type.</summary>
+/// <param name="payload">The bytes. A text message needs valid UTF-8. Publishing copies the bytes.</param>
+/// <param name="type">The type.</param>
+public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
+{
+    /// <summary>The bytes.</summary>
+    public ReadOnlyMemory<byte> Payload { get; } = payload;
+
+    /// <summary>Text or binary.</summary>
+    public MessageType Type { get; } = type;
+
+    /// <summary>
+    /// The key of a value that the message updates, such as a stock symbol or the ID of a player. With
+    /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key replaces. Default
+    /// null: no message replaces this one.
+    /// </summary>
+    public string? Key { get; init; }
+
+    /// <summary>
+    /// True if a text message contains JSON (RFC 8259). Clients of a JSON protocol then receive a JSON value instead of a string.
+    /// Publishing checks the JSON. Default false.
+    /// </summary>
+    public bool IsJson { get; init; }
+
+    /// <summary>The client that sent the message, if its protocol names the sender.</summary>
+    internal MessageSender? Sender { get; init; }
+
+    /// <summary>The payload is already in the format of the receiving connection's protocol.</summary>
+    internal bool IsVerbatim { get; init; }
+
+    /// <summary>Creates a text message.</summary>
+    /// <param name="text">The text. A lone surrogate becomes U+FFFD because UTF-8 cannot encode it.</param>
+    public static Message FromText(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return new(Encoding.UTF8.GetBytes(text), MessageType.Text);
+    }
+
+    /// <summary>Creates a text message that contains a value as JSON (RFC 8259), without reflection.</summary>
+    /// <param name="value">The value.</param>
+    /// <param name="typeInfo">The type information, from a <c>JsonSerializerContext</c>.</param>
+    /// <exception cref="NotSupportedException">The value cannot be serialized as JSON.</exception>
+    public static Message FromJson<T>(T value, JsonTypeInfo<T> typeInfo) =>
+        new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text) { IsJson = true };
+
+    /// <summary>Decodes the payload as UTF-8 text. Invalid bytes become U+FFFD. Each call decodes again.</summary>
+    public override string ToString() => Encoding.UTF8.GetString(Payload.Span);
+}

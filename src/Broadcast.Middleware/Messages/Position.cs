@@ -1,0 +1,59 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+
+namespace Broadcast.Middleware;
+
+/// <summary>The place of a message in its group: an epoch and an offset.</summary>
+/// <remarks>
+/// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client would ask for
+/// everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an earlier log.
+/// </remarks>
+/// <param name="epoch">The epoch of the group's log.</param>
+/// <param name="offset">The offset within the epoch.</param>
+public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
+{
+    const int EpochDigits = 16;
+
+    /// <summary>Identifies one life of the group's log. Offsets of different epochs cannot be compared.</summary>
+    public ulong Epoch { get; } = epoch;
+
+    /// <summary>The first message of an epoch has offset 1. Each message adds 1. Offset 0 is the place before the first message.</summary>
+    public long Offset { get; } = offset;
+
+    /// <summary>Reads the text that <see cref="ToString"/> writes. No other spelling is accepted.</summary>
+    /// <param name="text">The text. It may come from an untrusted client.</param>
+    /// <param name="position">The position, or the default value.</param>
+    /// <returns>False if the text is not a position.</returns>
+    public static bool TryParse([NotNullWhen(true)] string? text, out Position position)
+    {
+        position = default;
+        if (text is not { Length: > EpochDigits + 1 } || text[EpochDigits] != '-') return false;
+        var epochText = text.AsSpan(0, EpochDigits);
+        var offsetText = text.AsSpan(EpochDigits + 1);
+        if (!ulong.TryParse(epochText, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var epoch)) return false;
+        if (!long.TryParse(offsetText, NumberStyles.None, CultureInfo.InvariantCulture, out var offset)) return false;
+        // TryParse accepts several spellings of a number, such as leading zeros. Only one spelling is valid here.
+        var parsed = new Position(epoch, offset);
+        if (parsed.ToString() != text) return false;
+        position = parsed;
+        return true;
+    }
+
+    /// <summary>The epoch in 16 hexadecimal digits, a hyphen, and the offset: <c>00c0ffee00c0ffee-42</c>.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Epoch:x16}-{Offset}");
+
+    /// <inheritdoc />
+    public bool Equals(Position other) => Epoch == other.Epoch && Offset == other.Offset;
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => obj is Position other && Equals(other);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Epoch, Offset);
+
+    /// <summary>True if both positions have the same epoch and offset.</summary>
+    public static bool operator ==(Position left, Position right) => left.Equals(right);
+
+    /// <summary>True if the epochs or the offsets differ.</summary>
+    public static bool operator !=(Position left, Position right) => !left.Equals(right);
+}

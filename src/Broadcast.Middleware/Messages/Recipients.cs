@@ -1,0 +1,108 @@
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware;
+
+/// <summary>Selects the connections that receive a message.</summary>
+/// <remarks>The default value is <see cref="All"/>.</remarks>
+public readonly struct Recipients : IEquatable<Recipients>
+{
+    readonly object? _names; // A string, or a string[] for several groups.
+
+    Recipients(RecipientsKind kind, object? names, ExcludedConnections? excluded)
+    {
+        Kind = kind;
+        _names = names;
+        ExcludedConnections = excluded;
+    }
+
+    /// <summary>Every connection of the broadcast, at any URL.</summary>
+    public static Recipients All => default;
+
+    /// <summary>The kind of the target.</summary>
+    public RecipientsKind Kind { get; }
+
+    /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>
+    public string? Name => _names as string;
+
+    /// <summary>The group names, distinct and in ordinal order, or the single name. Empty for all connections.</summary>
+    public IReadOnlyCollection<string> Names => _names switch { string name => [name], string[] names => names, _ => [] };
+
+    /// <summary>The IDs of connections that do not receive the message although the target includes them. Empty by default.</summary>
+    public IReadOnlyCollection<string> Excluded => ExcludedConnections?.Ids ?? [];
+
+    internal ExcludedConnections? ExcludedConnections { get; }
+
+    /// <summary>Selects the members of a group. The group of a URL is named like its path: <c>/ws</c>, <c>/rooms/blue</c>.</summary>
+    /// <param name="name">1 to 255 characters, without control characters.</param>
+    /// <exception cref="ArgumentException">The name is not a valid group name.</exception>
+    public static Recipients Group(string name)
+    {
+        GroupName.ThrowIfInvalid(name);
+        return new(RecipientsKind.Group, name, null);
+    }
+
+    /// <summary>Selects the members of several groups. A member of more than one group receives the message once.</summary>
+    /// <param name="names">Group names as for <see cref="Group"/>. An empty collection selects no connection.</param>
+    /// <exception cref="ArgumentException">One of the names is not a valid group name.</exception>
+    public static Recipients Groups(params IReadOnlyCollection<string> names)
+    {
+        ArgumentNullException.ThrowIfNull(names);
+        var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).ToArray();
+        foreach (var name in sorted) GroupName.ThrowIfInvalid(name, nameof(names));
+        return new(RecipientsKind.Groups, sorted, null);
+    }
+
+    /// <summary>Selects a user: all connections from all devices of the user.</summary>
+    /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
+    /// <exception cref="ArgumentException">The ID is null or empty.</exception>
+    public static Recipients User(string userId)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(userId);
+        return new(RecipientsKind.User, userId, null);
+    }
+
+    /// <summary>Selects one connection.</summary>
+    /// <param name="connectionId">See <see cref="IBroadcastConnection.Id"/>.</param>
+    /// <exception cref="ArgumentException">The ID is null or empty.</exception>
+    public static Recipients Connection(string connectionId)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(connectionId);
+        return new(RecipientsKind.Connection, connectionId, null);
+    }
+
+    /// <summary>Returns these recipients without some connections. Repeated calls add exclusions.</summary>
+    /// <param name="connectionIds">See <see cref="IBroadcastConnection.Id"/>. Unknown IDs are ignored.</param>
+    /// <exception cref="ArgumentException">One of the IDs is null or empty.</exception>
+    public Recipients Except(params IReadOnlyCollection<string> connectionIds)
+    {
+        ArgumentNullException.ThrowIfNull(connectionIds);
+        if (connectionIds.Count == 0) return this;
+        if (connectionIds.Any(string.IsNullOrEmpty))
+            throw new ArgumentException("A connection ID is null or empty. Pass only valid IDs.", nameof(connectionIds));
+        return Except(new ExcludedConnections(connectionIds));
+    }
+
+    internal Recipients Except(ExcludedConnections excluded) =>
+        new(Kind, _names, ExcludedConnections is null ? excluded : new([.. ExcludedConnections.Ids, .. excluded.Ids]));
+
+    /// <inheritdoc />
+    public bool Equals(Recipients other) => Kind == other.Kind && Names.SequenceEqual(other.Names)
+        && Excluded.Count == other.Excluded.Count && Excluded.All(other.Excluded.Contains);
+
+    /// <inheritdoc />
+    public override bool Equals(object? obj) => obj is Recipients other && Equals(other);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Kind, Name, Names.Count, Excluded.Count);
+
+    /// <summary>True if both values select the same connections.</summary>
+    public static bool operator ==(Recipients left, Recipients right) => left.Equals(right);
+
+    /// <summary>True if the values select different connections.</summary>
+    public static bool operator !=(Recipients left, Recipients right) => !left.Equals(right);
+
+    /// <summary>A text for logs and debuggers.</summary>
+    public override string ToString() => Kind == RecipientsKind.All
+        ? "all"
+        : $"{Kind.ToString().ToLowerInvariant()} '{string.Join("', '", Names)}'";
+}

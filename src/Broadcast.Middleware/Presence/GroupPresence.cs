@@ -1,0 +1,246 @@
+using System.Runtime.CompilerServices;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Presence;
+
+/// <summary>
+/// The members of groups and their states. The registry knows the members of this node. This class keeps states and watchers. In a cluster,
+/// it polls the members of other nodes once per second while someone watches a group.
+/// </summary>
+/// <remarks>One lock for all groups. It is used only while a group has states, watchers or subscriptions, and only for moments.</remarks>
+/// <param name="registry">The connections of this node.</param>
+/// <param name="remote">The members of other nodes. Null without a cluster.</param>
+/// <param name="time">The time provider.</param>
+/// <param name="logger">The logger.</param>
+sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote, TimeProvider time, BroadcastLogger logger)
+    : IMembershipObserver
+{
+    static readonly TimeSpan PollInterval = TimeSpan.FromSeconds(1);
+
+    readonly Lock _gate = new();
+    readonly Dictionary<string, FollowedGroup> _followed = new(StringComparer.Ordinal);
+    int _followedCount;
+
+    public ValueTask<long> CountAsync(string group, CancellationToken cancellationToken) =>
+        remote?.CountAsync(group, cancellationToken) ?? new(registry.CountGroupMembers(group));
+
+    public ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+        remote is null ? new(GetLocalMembers(group)) : GetAllMembersAsync(remote, group, cancellationToken);
+
+    /// <summary>Subscribes to the states of a group. The feed starts with the current states.</summary>
+    /// <param name="group">The group.</param>
+    /// <param name="create">Creates the feed for the first subscription.</param>
+    /// <param name="subscribe">Adds the subscription to the feed.</param>
+    public void Subscribe(string group, Func<string, StateFeed> create, Action<StateFeed> subscribe)
+    {
+        lock (_gate)
+        {
+            var followed = Follow(group);
+            if (followed.Feed is null)
+            {
+                followed.Feed = create(group);
+                foreach (var (id, state) in followed.States) followed.Feed.Set(id, state.UserId, state.Bytes, state.SetAt);
+                foreach (var (id, member) in followed.Remote)
+                {
+                    if (member.Member.State.IsEmpty) continue;
+                    followed.Feed.Set(id, member.Member.UserId, member.Member.State.ToArray(), member.SetAt);
+                }
+            }
+
+            subscribe(followed.Feed);
+            StartPolling(group, followed);
+        }
+    }
+
+    /// <summary>Reverts <see cref="Subscribe"/>.</summary>
+    /// <param name="group">The group.</param>
+    /// <param name="unsubscribe">Removes the subscription from the feed.</param>
+    public void Unsubscribe(string group, Action<StateFeed> unsubscribe)
+    {
+        lock (_gate)
+        {
+            var followed = _followed[group];
+            unsubscribe(followed.Feed!);
+            RemoveIfUnused(group, followed);
+        }
+    }
+
+    public void OnJoined(Connection connection, string group)
+    {
+        remote?.Set(connection, group, [], default);
+        Notify(connection, group, isMember: true);
+    }
+
+    public void OnLeft(Connection connection, string group)
+    {
+        remote?.Remove(connection, group);
+        Notify(connection, group, isMember: false);
+    }
+
+    /// <summary>Sets the state of a member. Returns false if the connection is not in the group.</summary>
+    public bool SetState(Connection connection, string group, byte[] state)
+    {
+        // The membership lock: the connection must not leave the group meanwhile.
+        lock (connection.JoinedGroups)
+        {
+            if (connection.IndexOf(group) < 0) return false;
+            SetMemberState(connection, group, state);
+            return true;
+        }
+    }
+
+    /// <summary>Watches a group: see <see cref="IPresence.WatchAsync"/>.</summary>
+    public async IAsyncEnumerable<PresenceChange> WatchAsync(
+        string group, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var watcher = new PresenceWatcher();
+        FollowedGroup followed;
+        lock (_gate)
+        {
+            // Add the watcher before reading the list. A change in between is reported twice, and the watcher ignores the second report.
+            followed = Follow(group);
+            followed.Watchers.Add(watcher);
+            StartPolling(group, followed);
+        }
+
+        try
+        {
+            if (remote is not null)
+            {
+                var members = await remote.GetAsync(group, cancellationToken).ConfigureAwait(false);
+                // Remember these members, so that the next poll notices when they leave.
+                lock (_gate) followed.UpdateRemote(members.Where(static member => !member.IsLocal));
+            }
+
+            IReadOnlyList<PresenceMember> remoteMembers;
+            lock (_gate) remoteMembers = [.. followed.Remote.Values.Select(static member => member.Member)];
+            watcher.Start([.. GetLocalMembers(group), .. remoteMembers]);
+            while (true)
+            {
+                await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
+                foreach (var change in watcher.Take())
+                {
+                    cancellationToken.ThrowIfCancellationRequested();
+                    yield return change;
+                }
+            }
+        }
+        finally
+        {
+            lock (_gate)
+            {
+                followed.Watchers.Remove(watcher);
+                RemoveIfUnused(group, followed);
+            }
+        }
+    }
+
+    void SetMemberState(Connection connection, string group, byte[] state)
+    {
+        lock (_gate)
+        {
+            var (followed, now) = (Follow(group), time.GetUtcNow());
+            if (state.Length > 0) followed.States[connection.Id] = new(connection.UserId, state, now);
+            else followed.States.Remove(connection.Id);
+            followed.Notify(connection.Id, new(connection.Id, connection.UserId, state));
+            followed.Feed?.Set(connection.Id, connection.UserId, state, now);
+            remote?.Set(connection, group, state, now);
+            RemoveIfUnused(group, followed);
+        }
+    }
+
+    void Notify(Connection connection, string group, bool isMember)
+    {
+        if (Volatile.Read(ref _followedCount) == 0) return;
+        lock (_gate)
+        {
+            if (!_followed.TryGetValue(group, out var followed)) return;
+            if (!isMember && followed.States.Remove(connection.Id))
+                followed.Feed?.Set(connection.Id, connection.UserId, default, time.GetUtcNow());
+            followed.Notify(connection.Id, isMember ? new(connection.Id, connection.UserId, default) : null);
+            RemoveIfUnused(group, followed);
+        }
+    }
+
+    /// <summary>
+    /// Returns the members of all nodes. The registry is used for this node, because it knows a change before the cluster does.
+    /// </summary>
+    async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
+        IRemoteMembers remote, string group, CancellationToken cancellationToken)
+    {
+        var members = await remote.GetAsync(group, cancellationToken).ConfigureAwait(false);
+        var remoteMembers = members.Where(static member => !member.IsLocal).Select(static member => member.Member);
+        return [.. GetLocalMembers(group), .. remoteMembers];
+    }
+
+    /// <summary>Polls the members of other nodes while someone watches the group. The caller holds the lock.</summary>
+    void StartPolling(string group, FollowedGroup followed)
+    {
+        if (remote is null || followed.IsPolled) return;
+        followed.IsPolled = true;
+        _ = PollAsync(remote, group, followed);
+    }
+
+    async Task PollAsync(IRemoteMembers remote, string group, FollowedGroup followed)
+    {
+        while (true)
+        {
+            RemoteMember[]? members = null;
+            try
+            {
+                var all = await remote.GetAsync(group, CancellationToken.None).ConfigureAwait(false);
+                members = [.. all.Where(static member => !member.IsLocal)];
+            }
+            catch (Exception exception)
+            {
+                // Keep the known members until the next successful poll.
+                logger.MembersUnreachable(exception.Message);
+            }
+
+            lock (_gate)
+            {
+                followed.IsPolled = followed.IsWatched && !remote.HasEnded;
+                if (!followed.IsPolled)
+                {
+                    followed.Remote.Clear();
+                    return;
+                }
+
+                if (members is not null) followed.ReplaceRemote(members, time.GetUtcNow());
+            }
+
+            await Task.Delay(PollInterval, time).ConfigureAwait(false);
+        }
+    }
+
+    List<PresenceMember> GetLocalMembers(string group)
+    {
+        var connections = registry.GetGroupMembers(group).ToArray();
+        lock (_gate)
+        {
+            var states = _followed.GetValueOrDefault(group)?.States;
+            return [.. connections.Select(CreateMember)];
+
+            PresenceMember CreateMember(IBroadcastConnection connection) =>
+                new(connection.Id, connection.UserId, states?.GetValueOrDefault(connection.Id).Bytes);
+        }
+    }
+
+    FollowedGroup Follow(string group)
+    {
+        if (_followed.TryGetValue(group, out var followed)) return followed;
+        followed = new FollowedGroup();
+        _followed.Add(group, followed);
+        Volatile.Write(ref _followedCount, _followed.Count);
+        return followed;
+    }
+
+    void RemoveIfUnused(string group, FollowedGroup followed)
+    {
+        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes in turn would rebuild it each time.
+        if (followed.IsWatched || followed.States.Count > 0) return;
+        _followed.Remove(group);
+        Volatile.Write(ref _followedCount, _followed.Count);
+    }
+}

@@ -1,0 +1,14 @@
+namespace Broadcast.Middleware;
+
+/// <summary>The kinds of <see cref="PresenceChange"/>.</summary>
+public enum PresenceChangeKind
+{
+    /// <summary>The member has joined the group.</summary>
+    Joined,
+
+    /// <summary>The member has another state.</summary>
+    StateChanged,
+
+    /// <summary>The member has left the group.</summary>
+    Left,
+}

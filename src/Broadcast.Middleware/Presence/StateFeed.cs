@@ -1,0 +1,14 @@
+namespace Broadcast.Middleware.Presence;
+
+/// <summary>Sends the presence states of one group to subscribers. The protocols implement it.</summary>
+abstract class StateFeed
+{
+    public abstract bool HasSubscriptions { get; }
+
+    /// <summary>A member has a new state. Calls for one connection come one after the other.</summary>
+    /// <param name="connectionId">The ID of the member.</param>
+    /// <param name="userId">The ID of the user. Null for an anonymous client.</param>
+    /// <param name="state">The state. Empty if the member has no state any more.</param>
+    /// <param name="at">The time of the change.</param>
+    public abstract void Set(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at);
+}

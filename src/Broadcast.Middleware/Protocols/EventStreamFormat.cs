@@ -1,0 +1,14 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>The format of event streams.</summary>
+sealed class EventStreamFormat : ConnectionFormat
+{
+    public static EventStreamFormat Instance { get; } = new();
+
+    public override EntryEncoder GetEncoder(bool isHomeGroup) =>
+        isHomeGroup ? EventStreamEncoder.ForHomeGroup : EventStreamEncoder.ForOtherLogs;
+}

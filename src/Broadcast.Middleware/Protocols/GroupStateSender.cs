@@ -1,0 +1,176 @@
+using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Presence;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>Sends one client the states of the groups that it has subscribed to.</summary>
+/// <remarks>
+/// It sends one batch at a time. While the client has not received the last batch, changes collect in the feeds, which keep only the latest
+/// change of each member. So a slow client needs at most one batch in its private log, and does not delay others.
+/// </remarks>
+/// <param name="presence">The states of all groups.</param>
+/// <param name="connection">The connection of the client.</param>
+/// <param name="send">Sends a text to the client.</param>
+/// <param name="options">The options of the broadcast.</param>
+sealed class GroupStateSender(
+    GroupPresence presence, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options) : IThreadPoolWorkItem
+{
+    // Held while a batch is sent, so that nothing is sent after a subscription has ended.
+    readonly Lock _sending = new();
+    readonly Dictionary<string, GroupStateSubscription> _subscriptions = new(StringComparer.Ordinal);
+    bool _hasEnded;
+
+    // Held for moments, also by threads that change a state. No other lock is taken under it.
+    readonly Lock _gate = new();
+    readonly Queue<GroupStateSubscription> _due = new();
+    bool _isBusy; // From the first change until everything has been sent and received.
+    bool _isUnread; // The client has not received the last batch.
+
+    // The last batch may seem received a moment too early. Two batches and other messages then fit into the backlog.
+    int MaxBatchBytes => options.MaxBacklogBytes / 4;
+
+    /// <summary>Checks whether the client can subscribe to one more group.</summary>
+    public RequestResult Check(string group)
+    {
+        lock (_sending)
+        {
+            var max = options.MaxGroupsPerConnection;
+            if (_subscriptions.ContainsKey(group) || _subscriptions.Count < max) return RequestResult.Success;
+            return RequestResult.BadRequest(
+                $"The connection has subscribed to the states of {_subscriptions.Count} groups, the maximum of " +
+                $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. Unsubscribe from a group first, or raise the option.");
+        }
+    }
+
+    /// <summary>Sends the client a snapshot and then each change. Has no effect if the client has subscribed already.</summary>
+    public void Subscribe(string group)
+    {
+        lock (_sending)
+        {
+            if (_hasEnded || _subscriptions.ContainsKey(group)) return;
+            var subscription = new GroupStateSubscription(group, OnChanged);
+            _subscriptions.Add(group, subscription);
+            presence.Subscribe(group, static name => new GroupStateFeed(name), feed =>
+            {
+                subscription.Feed = (GroupStateFeed)feed;
+                subscription.Feed.Add(subscription);
+            });
+        }
+    }
+
+    public void Unsubscribe(string group)
+    {
+        lock (_sending)
+        {
+            if (_subscriptions.Remove(group, out var subscription)) End(subscription);
+        }
+    }
+
+    /// <summary>Sends all snapshots again, because the client may have missed a batch.</summary>
+    public void Restart()
+    {
+        lock (_sending)
+        {
+            foreach (var subscription in _subscriptions.Values) subscription.Feed.Restart(subscription);
+        }
+
+        // The client may never receive the last batch. Do not wait for it.
+        OnReceived();
+    }
+
+    /// <summary>Ends all subscriptions.</summary>
+    public void End()
+    {
+        lock (_sending)
+        {
+            _hasEnded = true;
+            foreach (var subscription in _subscriptions.Values) End(subscription);
+            _subscriptions.Clear();
+        }
+    }
+
+    /// <summary>The client has received everything that was sent to it alone. Called on the thread of the pump.</summary>
+    public void OnReceived()
+    {
+        if (Volatile.Read(ref _isUnread) && Interlocked.Exchange(ref _isUnread, false)) Continue();
+    }
+
+    void IThreadPoolWorkItem.Execute()
+    {
+        try
+        {
+            lock (_sending) SendDue();
+        }
+        catch (Exception exception)
+        {
+            connection.CloseFailed(exception);
+        }
+    }
+
+    void OnChanged(GroupStateSubscription subscription)
+    {
+        lock (_gate)
+        {
+            if (subscription.IsDue) return;
+            subscription.IsDue = true;
+            _due.Enqueue(subscription);
+            if (_isBusy) return;
+            _isBusy = true;
+        }
+
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    void SendDue()
+    {
+        var sent = 0;
+        while (sent < MaxBatchBytes && TryTakeDue(out var subscription))
+        {
+            if (subscription.HasEnded) continue;
+            var message = subscription.Feed.Take(subscription, MaxBatchBytes - sent, out var hasMore);
+            if (hasMore) OnChanged(subscription);
+            if (message.IsEmpty) continue;
+            send(message);
+            sent += message.Length;
+        }
+
+        if (sent == 0)
+        {
+            Continue();
+            return;
+        }
+
+        Volatile.Write(ref _isUnread, true);
+        // The client may have received the batch already. Another turn of the writer then calls OnReceived.
+        connection.Writer.Post();
+    }
+
+    /// <summary>Sends the next batch, or becomes idle. Called when no batch is in progress.</summary>
+    void Continue()
+    {
+        lock (_gate)
+        {
+            _isBusy = _due.Count > 0;
+            if (!_isBusy) return;
+        }
+
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    bool TryTakeDue([NotNullWhen(true)] out GroupStateSubscription? subscription)
+    {
+        lock (_gate)
+        {
+            if (!_due.TryDequeue(out subscription)) return false;
+            subscription.IsDue = false;
+            return true;
+        }
+    }
+
+    void End(GroupStateSubscription subscription)
+    {
+        subscription.HasEnded = true;
+        presence.Unsubscribe(subscription.Group, feed => ((GroupStateFeed)feed).Remove(subscription));
+    }
+}

@@ -1,0 +1,38 @@
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Presence;
+using Broadcast.Middleware.Publishing;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>Does the work of protocol contexts that does not belong to one connection.</summary>
+/// <param name="authorizer">The authorizer of the app. Null if there is none.</param>
+/// <param name="presence">The states of all groups.</param>
+/// <param name="stateLimit">Limits the size of states.</param>
+/// <param name="validator">Checks messages.</param>
+/// <param name="options">The options of the broadcast.</param>
+sealed class ProtocolActions(
+    IGroupAuthorizer? authorizer,
+    GroupPresence presence,
+    StateLimit stateLimit,
+    MessageValidator validator,
+    BroadcastOptions options)
+{
+    public void ThrowIfInvalid(Message message) => validator.ThrowIfInvalid(message);
+
+    /// <summary>Asks the authorizer. Without one, a client may publish to its home group and nothing else.</summary>
+    public ValueTask<bool> IsAllowedAsync(Connection connection, string group, GroupOperation operation) => authorizer is null
+        ? new(operation == GroupOperation.Publish && group == connection.HomeGroup)
+        : authorizer.AuthorizeAsync(connection, group, operation);
+
+    public bool HasMaxGroups(Connection connection) => connection.Groups.Count >= options.MaxGroupsPerConnection;
+
+    /// <summary>Sets the state of a client in a group.</summary>
+    public RequestResult SetState(Connection connection, string group, ReadOnlyMemory<byte> state)
+    {
+        if (stateLimit.Problem(state) is { } problem) return RequestResult.BadRequest(problem);
+        return presence.SetState(connection, group, state.ToArray()) ? RequestResult.Success : RequestResult.NotAMember;
+    }
+
+    public GroupStateSender CreateStateSender(Connection connection, Action<ReadOnlyMemory<byte>> send) =>
+        new(presence, connection, send, options);
+}

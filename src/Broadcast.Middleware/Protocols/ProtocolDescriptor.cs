@@ -1,0 +1,56 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Logs;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>A protocol and its encoder, which all of its clients share.</summary>
+sealed class ProtocolDescriptor : ConnectionFormat
+{
+    readonly ProtocolEncoder? _encoder;
+
+    public ProtocolDescriptor(IBroadcastProtocol protocol)
+    {
+        Protocol = protocol;
+        if (protocol is not RawProtocol) _encoder = new(protocol, IsReliable ? new(protocol, null) : null);
+    }
+
+    /// <summary>The protocol of clients that name no known subprotocol.</summary>
+    public static ProtocolDescriptor Raw { get; } = new(new RawProtocol());
+
+    public IBroadcastProtocol Protocol { get; }
+
+    public override bool IsReliable => Protocol is ReliableJsonProtocol;
+
+    public override EntryEncoder? GetEncoder(bool isHomeGroup) => _encoder;
+
+    public override ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken)
+    {
+        var message = Protocol is ReliableJsonProtocol
+            ? JsonProtocol.Connected(connection, reconnectionToken)
+            : Protocol.Connected(connection);
+        return ToFrame(message);
+    }
+
+    public override ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) =>
+        ToFrame(Protocol.Closing(status, reason));
+
+    /// <summary>Returns the first subprotocol of a client that is known.</summary>
+    /// <param name="known">The known protocols. A later protocol takes precedence.</param>
+    /// <param name="requested">The subprotocols that the client named.</param>
+    public static ProtocolDescriptor Choose(IReadOnlyList<ProtocolDescriptor> known, IEnumerable<string> requested)
+    {
+        foreach (var subprotocol in requested)
+        {
+            for (var i = known.Count - 1; i >= 0; i--)
+            {
+                if (known[i].Protocol.Subprotocol == subprotocol) return known[i];
+            }
+        }
+
+        return Raw;
+    }
+
+    static ReadOnlyMemory<byte> ToFrame(ReadOnlyMemory<byte> message) =>
+        message.IsEmpty ? default : Frame.CreateText(message.Span);
+}

@@ -1,0 +1,92 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Publishing;
+
+/// <summary>Delivers messages and commands on this node.</summary>
+/// <param name="groups">The groups of this node.</param>
+/// <param name="connections">The connections of this node.</param>
+/// <param name="registry">Finds the connections of a user.</param>
+/// <param name="metrics">Counts published messages.</param>
+sealed class LocalRouter(
+    GroupDirectory groups, ConnectionManager connections, IConnectionRegistry registry, BroadcastMetrics metrics) : MessageRouter
+{
+    public override ValueTask<PublishResult> PublishAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        metrics.Published();
+        var excluded = recipients.ExcludedConnections;
+        return new(recipients.Kind switch
+        {
+            RecipientsKind.All => PublishToGroup(GroupName.Everyone, message, excluded),
+            RecipientsKind.Group => PublishToGroup(recipients.Name!, message, excluded),
+            RecipientsKind.Groups => groups.Publish(recipients.Names, message, EntryMetadata.Create(message, excluded)),
+            _ => SendToConnections(message, recipients),
+        });
+    }
+
+    public override ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken) =>
+        connections.Find(connectionId)?.JoinAsync(group, replay, cancellationToken) ?? default;
+
+    public override ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+        new(connections.Find(connectionId)?.Leave(group) is true);
+
+    public override ValueTask<bool> CloseAsync(
+        string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken)
+    {
+        if (connections.Find(connectionId) is not { } connection) return new(false);
+        connection.Close(EndReason.ClosedByApp, status, reason);
+        return new(true);
+    }
+
+    /// <summary>True if the connection is on this node.</summary>
+    public bool Has(string connectionId) => connections.Find(connectionId) is not null;
+
+    /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
+    public PublishResult SendToConnections(Message message, Recipients recipients)
+    {
+        var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
+        var count = 0;
+        foreach (var connection in FindConnections(recipients))
+        {
+            if (recipients.ExcludedConnections?.Contains(connection.Id) is true) continue;
+            connection.Send(message, metadata);
+            count++;
+        }
+
+        return new(null, count);
+    }
+
+    /// <summary>Returns the number of group members on this node that are not excluded.</summary>
+    public int CountMembers(string group, ExcludedConnections? excluded) =>
+        Math.Max(0, (groups.Find(group)?.Count ?? 0) - CountExcluded(group, excluded));
+
+    PublishResult PublishToGroup(string name, Message message, ExcludedConnections? excluded) =>
+        groups.Publish(name, message, EntryMetadata.Create(message, excluded), CountExcluded(name, excluded));
+
+    int CountExcluded(string group, ExcludedConnections? excluded)
+    {
+        if (excluded is null) return 0;
+        var count = 0;
+        foreach (var id in excluded.Ids)
+        {
+            if (connections.Find(id) is { } connection && connection.IsIn(group)) count++;
+        }
+
+        return count;
+    }
+
+    /// <summary>The registry may return its own objects. Only their IDs count.</summary>
+    IEnumerable<Connection> FindConnections(Recipients recipients)
+    {
+        if (recipients.Kind == RecipientsKind.Connection)
+            return connections.Find(recipients.Name!) is { } connection ? [connection] : [];
+        var ids = registry.GetUserConnections(recipients.Name!).Select(static connection => connection.Id);
+        return ids.Select(connections.Find).OfType<Connection>();
+    }
+}

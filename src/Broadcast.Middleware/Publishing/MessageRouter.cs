@@ -1,0 +1,26 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Publishing;
+
+/// <summary>
+/// Delivers messages and commands to groups, users and connections. <see cref="LocalRouter"/> knows one node. With a backplane, the
+/// cluster router also reaches the other nodes.
+/// </summary>
+abstract class MessageRouter
+{
+    /// <summary>Publishes a valid message. Completes synchronously without a cluster.</summary>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<PublishResult> PublishAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken);
+
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken);
+
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken);
+
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<bool> CloseAsync(
+        string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken);
+}

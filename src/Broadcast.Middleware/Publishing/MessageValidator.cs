@@ -1,0 +1,54 @@
+using System.Text.Json;
+using System.Text.Unicode;
+
+namespace Broadcast.Middleware.Publishing;
+
+/// <summary>Checks the messages that the app publishes. The framework has already checked messages from clients.</summary>
+/// <param name="maxBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+sealed class MessageValidator(int maxBytes)
+{
+    /// <exception cref="ArgumentException">The message is invalid.</exception>
+    public void ThrowIfInvalid(Message message)
+    {
+        if (message.Type is not (MessageType.Text or MessageType.Binary))
+        {
+            throw new ArgumentException(
+                "The message has no type. Create it with Message.FromText, or pass a MessageType to the constructor.", nameof(message));
+        }
+
+        if (message.Payload.Length > maxBytes)
+        {
+            throw new ArgumentException(
+                $"The message has {message.Payload.Length} bytes, but {nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBytes}. " +
+                "Raise the option, or split the message.", nameof(message));
+        }
+
+        // A receiver must close the connection if a text message is not valid UTF-8 (RFC 6455, section 8.1).
+        if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
+        {
+            throw new ArgumentException(
+                "The text message is not valid UTF-8. Encode the text as UTF-8, or use MessageType.Binary.", nameof(message));
+        }
+
+        if (message.IsJson && !IsJson(message))
+        {
+            throw new ArgumentException(
+                "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.", nameof(message));
+        }
+    }
+
+    static bool IsJson(Message message)
+    {
+        if (message.Type != MessageType.Text) return false;
+        var reader = new Utf8JsonReader(message.Payload.Span);
+        try
+        {
+            while (reader.Read()) { }
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+}

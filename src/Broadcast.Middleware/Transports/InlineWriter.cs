@@ -1,0 +1,309 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Threading.Tasks.Sources;
+using Microsoft.AspNetCore.Connections;
+
+namespace Broadcast.Middleware.Transports;
+
+/// <summary>
+/// Stands in for a connection's transport: what is flushed is handed to the operating system on the thread that flushes, and only
+/// what the socket does not take at once is sent by its own completions.
+/// </summary>
+/// <remarks>
+/// The server's own pipe passes every write to another thread; what that costs is in docs/performance.md. One thread at a time writes
+/// and flushes, as for any <see cref="PipeWriter"/>.
+/// </remarks>
+sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe
+{
+    // As much as a connection is given in one write, as a rule; held only while bytes are in it.
+    const int BufferSize = 64 * 1024;
+
+    // Bytes up to _sent are gone, up to _flushed are to go, up to _end are not flushed.
+    byte[]? _buffer;
+    int _sent;
+    int _flushed;
+    int _end;
+
+    // The first time a send has to wait. From then on, what changes while one waits does so under the lock.
+    PendingFlush? _pending;
+    bool _isSending;
+    bool _cancelsNext;
+    bool _hasFailed;
+    bool _isCompleted;
+
+    public PipeReader Input => transport.Input;
+
+    public PipeWriter Output => this;
+
+    public override bool CanGetUnflushedBytes => true;
+
+    public override long UnflushedBytes => _end - _flushed;
+
+    public override Span<byte> GetSpan(int sizeHint = 0) => GetMemory(sizeHint).Span;
+
+    public override Memory<byte> GetMemory(int sizeHint = 0)
+    {
+        if (_isCompleted) throw new InvalidOperationException("The writer has been completed: nothing can be written after that.");
+        ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
+        if (_buffer is null) _buffer = ArrayPool<byte>.Shared.Rent(Math.Max(BufferSize, sizeHint));
+        else if (_buffer.Length - _end < Math.Max(sizeHint, 1)) Move(Math.Max(BufferSize, Math.Max(2 * (_end - _sent), _end - _sent + sizeHint)));
+        return _buffer.AsMemory(_end);
+    }
+
+    public override void Advance(int bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(bytes);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, (_buffer?.Length ?? 0) - _end);
+        _end += bytes;
+    }
+
+    public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
+    {
+        if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
+        if (Volatile.Read(ref _isSending))
+        {
+            // The flush before was given up. Its bytes are still on their way, and these follow them.
+            lock (this)
+            {
+                _flushed = _end;
+                if (_isSending) return Wait(cancellationToken);
+            }
+        }
+
+        _flushed = _end;
+        SendNow();
+        if (_sent == _flushed || _hasFailed)
+        {
+            Release();
+            return new(new FlushResult(_cancelsNext && TakeCancellation(), _hasFailed || _isCompleted));
+        }
+
+        // A slow reader keeps no more than what it lacks.
+        if (_end - _sent <= _buffer!.Length / 2) Move(_end - _sent);
+        _pending ??= new PendingFlush(this);
+        ValueTask<FlushResult> flush;
+        lock (this)
+        {
+            _isSending = true;
+            flush = Wait(cancellationToken);
+        }
+
+        SendRest();
+        return flush;
+    }
+
+    public override void CancelPendingFlush()
+    {
+        lock (this)
+        {
+            if (_pending is not { IsAwaited: true })
+            {
+                _cancelsNext = true;
+                return;
+            }
+
+            _pending.IsAwaited = false;
+        }
+
+        _pending.Cancellation.Dispose();
+        _pending.Result.SetResult(new FlushResult(isCanceled: true, isCompleted: false));
+    }
+
+    /// <summary>As with the server's pipe, what was written goes out, flushed or not, and then the line ends.</summary>
+    public override void Complete(Exception? exception = null)
+    {
+        if (_isCompleted) return;
+        if (_end > _flushed && exception is null) _ = FlushAsync(CancellationToken.None).AsTask();
+        lock (this)
+        {
+            _isCompleted = true;
+            if (_isSending)
+            {
+                _pending!.Error = exception;
+                return;
+            }
+        }
+
+        transport.Output.Complete(exception);
+    }
+
+    /// <summary>After the last use: ends when everything has been sent, or never can be.</summary>
+    public Task FinishAsync()
+    {
+        Complete();
+        lock (this)
+        {
+            if (_isSending) return (_pending!.Finished = new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+            Release();
+            return Task.CompletedTask;
+        }
+    }
+
+    void SendNow()
+    {
+        try
+        {
+            if (_hasFailed || _sent == _flushed) return;
+            var sent = socket.Send(_buffer.AsSpan(_sent, _flushed - _sent), SocketFlags.None, out var error);
+            if (error == SocketError.Success) _sent += sent;
+            else if (error != SocketError.WouldBlock) Fail(new SocketException((int)error));
+        }
+        catch (ObjectDisposedException exception)
+        {
+            Fail(exception);
+        }
+    }
+
+    void SendRest()
+    {
+        do
+        {
+            try
+            {
+                ReadOnlyMemory<byte> rest;
+                lock (this) rest = _buffer.AsMemory(_sent, _flushed - _sent);
+#pragma warning disable CA2012 // It is kept, and its result taken once, so that waiting for a send allocates nothing.
+                _pending!.Send = socket.SendAsync(rest, SocketFlags.None).ConfigureAwait(false).GetAwaiter();
+#pragma warning restore CA2012
+            }
+            catch (ObjectDisposedException exception)
+            {
+                EndSend(0, exception);
+                return;
+            }
+
+            if (_pending.Send.IsCompleted) continue;
+            _pending.Send.UnsafeOnCompleted(_pending.OnSent);
+            return;
+        }
+        while (EndSend());
+    }
+
+    void OnSent()
+    {
+        if (EndSend()) SendRest();
+    }
+
+    bool EndSend()
+    {
+        try
+        {
+            return EndSend(_pending!.Send.GetResult(), null);
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
+        {
+            return EndSend(0, exception);
+        }
+    }
+
+    /// <summary>True if there is more to send.</summary>
+    bool EndSend(int sent, Exception? failure)
+    {
+        bool isAwaited, isCompleted;
+        lock (this)
+        {
+            _sent += sent;
+            if (failure is null && _sent < _flushed) return true;
+            _hasFailed |= failure is not null;
+            // If the flush was given up, somebody may be writing now.
+            isAwaited = _pending!.IsAwaited;
+            if (isAwaited || _pending.Finished is not null) Release();
+            _pending.IsAwaited = false;
+            isCompleted = _isCompleted;
+            Volatile.Write(ref _isSending, false);
+            _pending.Finished?.TrySetResult();
+        }
+
+        if (failure is not null) Abort(failure);
+        if (isCompleted) transport.Output.Complete(_pending.Error);
+        if (!isAwaited) return false;
+        _pending.Cancellation.Dispose();
+        _pending.Result.SetResult(new FlushResult(isCanceled: false, isCompleted: _hasFailed || _isCompleted));
+        return false;
+    }
+
+    /// <summary>Within the lock.</summary>
+    ValueTask<FlushResult> Wait(CancellationToken cancellationToken)
+    {
+        if (TakeCancellation()) return new(new FlushResult(isCanceled: true, isCompleted: false));
+        _pending!.Result.Reset();
+        _pending.IsAwaited = true;
+        _pending.Cancellation = cancellationToken.UnsafeRegister(static (writer, token) => ((InlineWriter)writer!).OnCanceled(token), this);
+        return new(_pending, _pending.Result.Version);
+    }
+
+    void OnCanceled(CancellationToken cancellationToken)
+    {
+        lock (this)
+        {
+            if (!_pending!.IsAwaited) return;
+            _pending.IsAwaited = false;
+        }
+
+        _pending.Result.SetException(new OperationCanceledException(cancellationToken));
+    }
+
+    bool TakeCancellation()
+    {
+        lock (this)
+        {
+            var cancels = _cancelsNext;
+            _cancelsNext = false;
+            return cancels;
+        }
+    }
+
+    void Fail(Exception exception)
+    {
+        _hasFailed = true;
+        Abort(exception);
+    }
+
+    void Abort(Exception exception) => connection.Abort(new ConnectionAbortedException("The peer is gone.", exception));
+
+    /// <summary>To a buffer that has room for so many bytes, of which those that are not gone take the first.</summary>
+    void Move(int size)
+    {
+        var buffer = ArrayPool<byte>.Shared.Rent(size);
+        lock (this)
+        {
+            _buffer.AsSpan(_sent, _end - _sent).CopyTo(buffer);
+            // A send under way still reads the old one.
+            if (!_isSending) ArrayPool<byte>.Shared.Return(_buffer!);
+            _buffer = buffer;
+            _flushed -= _sent;
+            _end -= _sent;
+            _sent = 0;
+        }
+    }
+
+    void Release()
+    {
+        if (_buffer is null) return;
+        ArrayPool<byte>.Shared.Return(_buffer);
+        _buffer = null;
+        _sent = _flushed = _end = 0;
+    }
+
+    /// <summary>What is needed only while a flush waits; kept for the next that does.</summary>
+    sealed class PendingFlush(InlineWriter writer) : IValueTaskSource<FlushResult>
+    {
+        public ManualResetValueTaskSourceCore<FlushResult> Result = new() { RunContinuationsAsynchronously = true };
+        public ConfiguredValueTaskAwaitable<int>.ConfiguredValueTaskAwaiter Send;
+        public CancellationTokenRegistration Cancellation;
+        public TaskCompletionSource? Finished;
+        public Exception? Error;
+        public bool IsAwaited;
+
+        public Action OnSent { get; } = writer.OnSent;
+
+        FlushResult IValueTaskSource<FlushResult>.GetResult(short token) => Result.GetResult(token);
+
+        ValueTaskSourceStatus IValueTaskSource<FlushResult>.GetStatus(short token) => Result.GetStatus(token);
+
+        void IValueTaskSource<FlushResult>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+            Result.OnCompleted(continuation, state, token, flags);
+    }
+}

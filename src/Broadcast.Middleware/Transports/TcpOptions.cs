@@ -1,0 +1,43 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+
+namespace Broadcast.Middleware.Transports;
+
+/// <summary>Reads and sets TCP options of Linux (tcp(7)). On other operating systems, the methods do nothing.</summary>
+static class TcpOptions
+{
+    const int Level = 6, Info = 11, BytesAckedOffset = 120, NotSentLowWater = 25;
+
+    /// <summary>Returns the number of bytes that the peer has acknowledged (<c>TCP_INFO</c>). Null if it is unknown.</summary>
+    public static long? GetAcknowledgedBytes(Socket socket)
+    {
+        if (!OperatingSystem.IsLinux()) return null;
+        Span<byte> info = stackalloc byte[BytesAckedOffset + sizeof(long)];
+        try
+        {
+            var isComplete = socket.GetRawSocketOption(Level, Info, info) == info.Length;
+            return isComplete ? MemoryMarshal.Read<long>(info[BytesAckedOffset..]) : null;
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>
+    /// Limits the unsent bytes that the operating system takes (<c>TCP_NOTSENT_LOWAT</c>). Newer messages cannot replace bytes that the
+    /// operating system already has. Without a limit, it takes megabytes.
+    /// </summary>
+    public static void LimitUnsentBytes(Socket socket, int bytes)
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        try
+        {
+            socket.SetRawSocketOption(Level, NotSentLowWater, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(ref bytes)));
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        {
+            // The connection is closed, or the socket is not a TCP socket.
+        }
+    }
+}
