@@ -27,7 +27,9 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     /// <summary>The group on this node. Null until the subscription succeeds.</summary>
     public Group? Group { get; private set; }
 
-    /// <summary>Messages are missing. The subscription ends when the last member leaves, or before the next one joins.</summary>
+    /// <summary>
+    /// Messages are missing. The subscription ends when the last member leaves, or before the next one joins.
+    /// </summary>
     public bool IsLost
     {
         get
@@ -37,7 +39,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Starts the log after the subscription has succeeded: appends the history and then the messages that have arrived meanwhile.
+    /// Starts the log after the subscription has succeeded: appends the history and then the messages that have arrived
+    /// meanwhile.
     /// </summary>
     /// <returns>False if messages are missing already.</returns>
     /// <exception cref="InvalidDataException">A message is missing or cannot be read.</exception>

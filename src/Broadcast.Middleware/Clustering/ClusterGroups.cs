@@ -5,7 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Subscribes this node to the groups of its members. A group stays subscribed until it is released as often as it was acquired.
+/// Subscribes this node to the groups of its members. A group stays subscribed until it is released as often as it was
+/// acquired.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">The groups of this node.</param>
@@ -48,7 +49,9 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         if (_groups.TryGetValue(group.Name, out var known) && known.Group == group) Release(known);
     }
 
-    /// <summary>Receives a message. Unknown groups are ignored, because a message may arrive after the end of a subscription.</summary>
+    /// <summary>
+    /// Receives a message. Unknown groups are ignored, because a message may arrive after the end of a subscription.
+    /// </summary>
     public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
     {
         if (!_groups.TryGetValue(name, out var group)) return;
@@ -63,8 +66,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     }
 
     /// <summary>
-    /// Messages of a group are missing. The backplane may hold its own lock, so this method takes no lock of this class. The subscription ends
-    /// later: when the last member leaves, or before the next one joins.
+    /// Messages of a group are missing. The backplane may hold its own lock, so this method takes no lock of this
+    /// class. The subscription ends later: when the last member leaves, or before the next one joins.
     /// </summary>
     public void OnLost(string name)
     {
@@ -73,7 +76,9 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
 
     TimeProvider Time => time;
 
-    /// <summary>Observes the exception of a task. All callers that wait for the task may have given up before it fails.</summary>
+    /// <summary>
+    /// Observes the exception of a task. All callers that wait for the task may have given up before it fails.
+    /// </summary>
     static Task Observe(Task task)
     {
         _ = task.ContinueWith(

@@ -59,7 +59,9 @@ sealed class ClusterReceiver(
         }
     }
 
-    /// <summary>Messages to single connections may be missing. It is unknown to which, so all connections are closed.</summary>
+    /// <summary>
+    /// Messages to single connections may be missing. It is unknown to which, so all connections are closed.
+    /// </summary>
     void OnInboxLost()
     {
         logger.ClusterGroupLost();

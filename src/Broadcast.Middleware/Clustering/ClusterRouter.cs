@@ -7,8 +7,8 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. It comes back with its number and is then
-/// appended to the log of this node, as on every other node with members of the group.
+/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. It comes back with its
+/// number and is then appended to the log of this node, as on every other node with members of the group.
 /// </summary>
 /// <param name="local">Delivers on this node.</param>
 /// <param name="remote">Reaches the connections of other nodes.</param>

@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Links the copies of messages to several groups as they arrive on this node. A reader can then tell whether it reads another copy. Nothing
-/// is stored for each reader, and the time between two copies does not matter.
+/// Links the copies of messages to several groups as they arrive on this node. A reader can then tell whether it reads
+/// another copy. Nothing is stored for each reader, and the time between two copies does not matter.
 /// </summary>
 sealed class CopyTracker
 {
@@ -16,7 +16,8 @@ sealed class CopyTracker
     readonly Lock _gate = new();
 
     /// <summary>
-    /// Adds a copy. The caller holds the lock of the log that gets the copy, so the members of the group do not change meanwhile.
+    /// Adds a copy. The caller holds the lock of the log that gets the copy, so the members of the group do not change
+    /// meanwhile.
     /// </summary>
     public EntryCopy Add(long id, string group, Position position)
     {

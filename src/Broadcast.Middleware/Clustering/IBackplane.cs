@@ -1,17 +1,19 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Joins the broadcasts of several processes (nodes) into one. It numbers the messages of each group, keeps their history, delivers them to
-/// every node, and knows the members of each node. Without a backplane, a broadcast is one node.
+/// Joins the broadcasts of several processes (nodes) into one. It numbers the messages of each group, keeps their
+/// history, delivers them to every node, and knows the members of each node. Without a backplane, a broadcast is one
+/// node.
 /// </summary>
 /// <remarks>
 /// <para>
-/// One object belongs to one broadcast of one node. Group names are opaque. Internal groups have names that start with a control character.
-/// All methods must be thread-safe.
+/// One object belongs to one broadcast of one node. Group names are opaque. Internal groups have names that start with
+/// a control character. All methods must be thread-safe.
 /// </para>
 /// <para>Guarantees that an implementation owes:</para>
 /// <list type="bullet">
-/// <item>Each group has one order, which is the same on every node. Within an epoch, each message adds 1 to the offset.</item>
+/// <item>Each group has one order, which is the same on every node. Within an epoch, each message adds 1 to the
+/// offset.</item>
 /// <item>Numbering, storing and delivering a message is one atomic step.</item>
 /// <item>If a publish returned a position, every subscribed node receives the message or a call of
 /// <see cref="IBackplaneReceiver.OnLost"/>.</item>
@@ -21,26 +23,35 @@ namespace Broadcast.Middleware;
 /// </remarks>
 public interface IBackplane
 {
-    /// <summary>Starts the backplane. Called once, before every other method. Slow work must happen in the background.</summary>
+    /// <summary>
+    /// Starts the backplane. Called once, before every other method. Slow work must happen in the background.
+    /// </summary>
     /// <param name="receiver">Receives everything that arrives.</param>
     void Start(IBackplaneReceiver receiver);
 
-    /// <summary>Numbers a message, appends it to the history of the group, and delivers it to every subscribed node, including this one.</summary>
+    /// <summary>
+    /// Numbers a message, appends it to the history of the group, and delivers it to every subscribed node, including
+    /// this one.
+    /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="message">The message. It is copied before the call returns.</param>
     /// <param name="history">The limits of the history. Null to keep only what nodes may need to catch up.</param>
     /// <param name="cancellationToken">Cancels the call. The message may still be published then.</param>
     /// <returns>The position of the message.</returns>
-    /// <exception cref="BackplaneException">The publish did not succeed in time, or too many publishes wait already.</exception>
+    /// <exception cref="BackplaneException">
+    /// The publish did not succeed in time, or too many publishes wait already.
+    /// </exception>
     ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Subscribes this node to a group. The node receives every message after the returned position, possibly before the task completes.
+    /// Subscribes this node to a group. The node receives every message after the returned position, possibly before
+    /// the task completes.
     /// </summary>
     /// <remarks>
-    /// The task must complete within a few seconds, because clients wait for it. When it completes, no call about an earlier subscription to
-    /// the group is in progress. The method is called again only after <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
+    /// The task must complete within a few seconds, because clients wait for it. When it completes, no call about an
+    /// earlier subscription to the group is in progress. The method is called again only after
+    /// <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="history">The limits of the history.</param>
@@ -51,19 +62,19 @@ public interface IBackplane
 
     /// <summary>Ends a subscription. Has no effect without a subscription.</summary>
     /// <remarks>
-    /// It is not called while <see cref="SubscribeAsync"/> is in progress for the group. A message or a loss that is already on its way may
-    /// still arrive until the next subscription succeeds. Must not throw.
+    /// It is not called while <see cref="SubscribeAsync"/> is in progress for the group. A message or a loss that is
+    /// already on its way may still arrive until the next subscription succeeds. Must not throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void Unsubscribe(string group);
 
     /// <summary>
-    /// Adds a member of this node to a group, or changes its value. The member stays until it is removed, or until the node has been dead for
-    /// about 15 seconds.
+    /// Adds a member of this node to a group, or changes its value. The member stays until it is removed, or until the
+    /// node has been dead for about 15 seconds.
     /// </summary>
     /// <remarks>
-    /// Calls about one member take effect in their order. While the cluster is unreachable, the backplane keeps the members and adds them
-    /// later. Must not throw.
+    /// Calls about one member take effect in their order. While the cluster is unreachable, the backplane keeps the
+    /// members and adds them later. Must not throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member. No other node has a member with this name in the group.</param>

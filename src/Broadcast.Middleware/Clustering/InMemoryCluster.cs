@@ -4,7 +4,8 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// A cluster in one process. The broadcasts of several hosts become one broadcast. Use it to test apps that run on several nodes.
+/// A cluster in one process. The broadcasts of several hosts become one broadcast. Use it to test apps that run on
+/// several nodes.
 /// </summary>
 public sealed class InMemoryCluster
 {
@@ -16,7 +17,9 @@ public sealed class InMemoryCluster
     /// <summary>Creates another node.</summary>
     public IBackplane CreateNode() => new Node(this);
 
-    /// <summary>Simulates a cluster that lost its data. Each group starts a new epoch, and every node is notified.</summary>
+    /// <summary>
+    /// Simulates a cluster that lost its data. Each group starts a new epoch, and every node is notified.
+    /// </summary>
     public void Forget()
     {
         foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());

@@ -2,7 +2,9 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>Encodes and decodes messages between nodes. All kinds of messages have the same fields. Unused fields are empty.</summary>
+/// <summary>
+/// Encodes and decodes messages between nodes. All kinds of messages have the same fields. Unused fields are empty.
+/// </summary>
 static class NodeCodec
 {
     enum Kind : byte

@@ -35,8 +35,8 @@ sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(
 
 /// <summary>The answer to a request.</summary>
 /// <remarks>
-/// <c>Recovered</c> and <c>Position</c> belong to a join: see <see cref="JoinResult"/>. <c>Problem</c> is the message of an exception, or null.
-/// <c>IsUnreachable</c> is true if the exception was a <see cref="BackplaneException"/>.
+/// <c>Recovered</c> and <c>Position</c> belong to a join: see <see cref="JoinResult"/>. <c>Problem</c> is the message
+/// of an exception, or null. <c>IsUnreachable</c> is true if the exception was a <see cref="BackplaneException"/>.
 /// </remarks>
 sealed record NodeAnswer(
     long Id, string From, string Target, bool Succeeded, bool? Recovered, Position? Position, string? Problem, bool IsUnreachable)

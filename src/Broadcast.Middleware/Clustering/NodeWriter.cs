@@ -4,7 +4,9 @@ using System.Text;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>Writes messages between nodes: numbers in little-endian order, and text as its length followed by UTF-8.</summary>
+/// <summary>
+/// Writes messages between nodes: numbers in little-endian order, and text as its length followed by UTF-8.
+/// </summary>
 readonly struct NodeWriter(int capacity)
 {
     public const byte Version = 1;

@@ -9,8 +9,9 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Reaches the connections of other nodes, and tells the cluster about the connections of this node. Each node has an inbox: a group of the
-/// cluster that only this node reads. The directory of the cluster knows the node of each connection and user.
+/// Reaches the connections of other nodes, and tells the cluster about the connections of this node. Each node has an
+/// inbox: a group of the cluster that only this node reads. The directory of the cluster knows the node of each
+/// connection and user.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -66,8 +67,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     public void End() => _hasEnded = true;
 
     /// <summary>
-    /// Messages to the inbox may be missing. The backplane may hold its own lock, for which threads wait that hold the lock of this class. So
-    /// this method takes no lock.
+    /// Messages to the inbox may be missing. The backplane may hold its own lock, for which threads wait that hold the
+    /// lock of this class. So this method takes no lock.
     /// </summary>
     public void OnInboxLost() => Interlocked.Increment(ref _losses);
 

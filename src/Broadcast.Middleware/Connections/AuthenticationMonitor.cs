@@ -5,8 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump checks it at each
-/// heartbeat.
+/// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump
+/// checks it at each heartbeat.
 /// </summary>
 sealed class AuthenticationMonitor : IDisposable
 {

@@ -123,7 +123,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>The state of the protocol. Created when the client sends its first message.</summary>
     public IProtocolState? ProtocolState { get; set; }
 
-    /// <summary>The groups of the connection. <see cref="Memberships"/> changes the list. The list is its own lock.</summary>
+    /// <summary>
+    /// The groups of the connection. <see cref="Memberships"/> changes the list. The list is its own lock.
+    /// </summary>
     public List<Membership> JoinedGroups { get; } = new(2);
 
     /// <summary>The connection was in its home group at some time, so disconnect filters run at its end.</summary>
@@ -145,10 +147,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Excludes this connection from a message.</summary>
     public ExcludedConnections Self => _self ??= new ExcludedConnections(Id);
 
-    /// <summary>Canceled when the client is gone. The connect filters run before the server reads from the client.</summary>
+    /// <summary>
+    /// Canceled when the client is gone. The connect filters run before the server reads from the client.
+    /// </summary>
     public CancellationToken ClientGone => _transport?.ClientGone ?? new CancellationToken(canceled: true);
 
-    /// <summary>Starts to send. Messages that were published since the connection joined its groups are sent first.</summary>
+    /// <summary>
+    /// Starts to send. Messages that were published since the connection joined its groups are sent first.
+    /// </summary>
     public void Open(Sink sink) => Writer.Open(sink);
 
     /// <summary>The connection has joined its home group.</summary>
@@ -186,7 +192,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Returns false if the connection is not a member.</summary>
     public bool Leave(string group) => _memberships.Leave(this, group);
 
-    /// <summary>Leaves all groups and joins no more. Returns the groups, or null for each call after the first.</summary>
+    /// <summary>
+    /// Leaves all groups and joins no more. Returns the groups, or null for each call after the first.
+    /// </summary>
     public IReadOnlyList<string>? LeaveAll() => _memberships.LeaveAll(this);
 
     /// <summary>Sends a message to this connection only, in order with the messages of its groups.</summary>
@@ -198,8 +206,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Sends every message that was published before, then a close frame (RFC 6455, section 7.1.2). Aborts the connection if the client does
-    /// not answer in time.
+    /// Sends every message that was published before, then a close frame (RFC 6455, section 7.1.2). Aborts the
+    /// connection if the client does not answer in time.
     /// </summary>
     /// <returns>True for the first call. Later calls have no effect.</returns>
     public bool Close(EndReason endReason, WebSocketCloseStatus status, string? reason)
@@ -349,7 +357,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>
-    /// <remarks>A loop instead of LINQ: a connection calls it three times at its start, and a closure would stay in memory.</remarks>
+    /// <remarks>
+    /// A loop instead of LINQ: a connection calls it three times at its start, and a closure would stay in memory.
+    /// </remarks>
     public int IndexOf(string group)
     {
         for (var i = 0; i < JoinedGroups.Count; i++)

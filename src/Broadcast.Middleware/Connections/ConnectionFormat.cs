@@ -9,7 +9,9 @@ abstract class ConnectionFormat
     /// <summary>The client acknowledges messages and can reconnect.</summary>
     public virtual bool IsReliable => false;
 
-    /// <summary>Returns the encoder for the home group, or for all other logs. Null for the WebSocket frames of the log.</summary>
+    /// <summary>
+    /// Returns the encoder for the home group, or for all other logs. Null for the WebSocket frames of the log.
+    /// </summary>
     public virtual EntryEncoder? GetEncoder(bool isHomeGroup) => null;
 
     /// <summary>Returns the first bytes that the client receives. Empty by default.</summary>

@@ -39,8 +39,8 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     }
 
     /// <summary>
-    /// Returns the address that is counted: an IPv4 address, or an IPv6 network of 64 bits. One subscriber of an internet provider has one
-    /// such network. Null if the address is unknown or there is no limit.
+    /// Returns the address that is counted: an IPv4 address, or an IPv6 network of 64 bits. One subscriber of an
+    /// internet provider has one such network. Null if the address is unknown or there is no limit.
     /// </summary>
     public IPAddress? GetCountedAddress(IPAddress? remote)
     {

@@ -7,8 +7,8 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: every connection is removed
-/// exactly once, whatever happened to it, and then all counts return to their earlier values.
+/// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: every
+/// connection is removed exactly once, whatever happened to it, and then all counts return to their earlier values.
 /// </summary>
 sealed class ConnectionManager : IDisposable
 {
@@ -113,11 +113,13 @@ sealed class ConnectionManager : IDisposable
         return connection;
     }
 
-    /// <summary>Joins a connection to its home group and to the group of all connections. The registry may refuse.</summary>
+    /// <summary>
+    /// Joins a connection to its home group and to the group of all connections. The registry may refuse.
+    /// </summary>
     public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
     {
-        // The server does not read from the client yet. While the join waits for the cluster, only this token shows that the client
-        // is gone. Without a cluster, the join does not wait, and the token would cost memory.
+        // The server does not read from the client yet. While the join waits for the cluster, only this token shows
+        // that the client is gone. Without a cluster, the join does not wait, and the token would cost memory.
         var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
         // A connect filter may have joined the home group already.
         var joined = connection.IsIn(connection.HomeGroup)
@@ -129,7 +131,9 @@ sealed class ConnectionManager : IDisposable
         return joined;
     }
 
-    /// <summary>Watches the authentication of a connection: at its start, and after its client has reconnected.</summary>
+    /// <summary>
+    /// Watches the authentication of a connection: at its start, and after its client has reconnected.
+    /// </summary>
     public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
@@ -156,7 +160,8 @@ sealed class ConnectionManager : IDisposable
         }
 
         _limits.Leave(connection.UserId, connection.CountedAddress);
-        // The registry no longer lists the connection. So a watch that starts now does not see it, and an earlier watch is notified.
+        // The registry no longer lists the connection. So a watch that starts now does not see it, and an earlier watch
+        // is notified.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
@@ -172,7 +177,8 @@ sealed class ConnectionManager : IDisposable
     Acknowledgements CreateAcknowledgements(Connection connection) => new(
         connection.CanReconnect ? _options.MaxUnacknowledgedBytes : 0,
         _options.MaxUnacknowledgedMessages,
-        // The current groups, the group of all connections, the private log, and as many logs that the connection has left.
+        // The current groups, the group of all connections, the private log, and as many logs that the connection has
+        // left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
     bool TryRegister(Connection connection, out RefusalReason refusal)

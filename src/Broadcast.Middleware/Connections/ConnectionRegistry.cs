@@ -83,7 +83,9 @@ sealed class ConnectionRegistry : IConnectionRegistry
 
     public int CountGroupMembers(string group) => _groups.Count(group);
 
-    /// <summary>A connection and its groups. The entry is the lock for joins, leaves and removal of its connection.</summary>
+    /// <summary>
+    /// A connection and its groups. The entry is the lock for joins, leaves and removal of its connection.
+    /// </summary>
     sealed class Entry(IBroadcastConnection connection)
     {
         public IBroadcastConnection Connection { get; } = connection;

@@ -10,7 +10,9 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="User">The authenticated user. Null for an anonymous client.</param>
 /// <param name="RemoteAddress">See <see cref="IBroadcastConnection.RemoteAddress"/>.</param>
 /// <param name="RouteValues">The route values. Null if the pattern has no parameters.</param>
-/// <param name="AuthenticationExpires">The time at which the authentication expires. Null if it does not expire.</param>
+/// <param name="AuthenticationExpires">
+/// The time at which the authentication expires. Null if it does not expire.
+/// </param>
 /// <param name="Format">The format of the connection.</param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings another transport.
+/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings
+/// another transport.
 /// </summary>
 abstract class ConnectionTransport
 {
@@ -14,7 +15,9 @@ abstract class ConnectionTransport
     /// <summary>Returns true to the first caller.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
 
-    /// <summary>Ends the transport and with it the pending reads and writes. Has no effect after <see cref="Release"/>.</summary>
+    /// <summary>
+    /// Ends the transport and with it the pending reads and writes. Has no effect after <see cref="Release"/>.
+    /// </summary>
     public void Abort()
     {
         lock (this)

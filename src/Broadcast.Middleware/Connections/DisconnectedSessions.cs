@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="maxSessions">See <see cref="BroadcastOptions.MaxDisconnectedSessions"/>.</param>
 sealed class DisconnectedSessions(int maxSessions)
 {
-    // A waiting connection keeps its request open. A server limits the open requests of one HTTP/2 connection to about a hundred. If
-    // too many requests wait, the server closes the HTTP/2 connection with all other requests.
+    // A waiting connection keeps its request open. A server limits the open requests of one HTTP/2 connection to about
+    // a hundred. If too many requests wait, the server closes the HTTP/2 connection with all other requests.
     const int MaxPerHttp2Connection = 32;
 
     readonly Dictionary<string, int> _perHttp2Connection = new(StringComparer.Ordinal);

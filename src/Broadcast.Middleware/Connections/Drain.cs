@@ -5,13 +5,14 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes all connections of an app that is shutting down, with 1001. The closes are spread over time, so that the clients do not all
-/// connect to another node at the same moment. Connections that remain at the end are aborted.
+/// Closes all connections of an app that is shutting down, with 1001. The closes are spread over time, so that the
+/// clients do not all connect to another node at the same moment. Connections that remain at the end are aborted.
 /// </summary>
 /// <remarks>The host waits for the drain, because it waits for the requests.</remarks>
 static class Drain
 {
-    // A few clients are closed at once. More clients are closed at this pace, unless the drain time is too short for it.
+    // A few clients are closed at once. More clients are closed at this pace, unless the drain time is too short for
+    // it.
     const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
 
@@ -36,7 +37,8 @@ static class Drain
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
-        // No message can follow a close frame. A client without an answer would send its request again, to another node.
+        // No message can follow a close frame. A client without an answer would send its request again, to another
+        // node.
         var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {

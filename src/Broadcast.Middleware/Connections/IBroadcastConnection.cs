@@ -3,18 +3,22 @@ using System.Security.Claims;
 
 namespace Broadcast.Middleware;
 
-/// <summary>A client that is connected to this node. All members stay readable after the connection has ended.</summary>
+/// <summary>
+/// A client that is connected to this node. All members stay readable after the connection has ended.
+/// </summary>
 public interface IBroadcastConnection
 {
     /// <summary>A unique ID: 128 random bits in 22 characters of base64url. It is never used again.</summary>
     string Id { get; }
 
-    /// <summary>The user that the authentication of the app found. An anonymous principal without authentication.</summary>
+    /// <summary>
+    /// The user that the authentication of the app found. An anonymous principal without authentication.
+    /// </summary>
     ClaimsPrincipal User { get; }
 
     /// <summary>
-    /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/>, or the result of an <see cref="IUserIdProvider"/>. Null for
-    /// an anonymous client.
+    /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/>, or the result of an
+    /// <see cref="IUserIdProvider"/>. Null for an anonymous client.
     /// </summary>
     string? UserId { get; }
 
@@ -33,12 +37,14 @@ public interface IBroadcastConnection
     /// <summary>The time at which the client connected.</summary>
     DateTimeOffset ConnectedAt { get; }
 
-    /// <summary>Data of the app for this connection. Created when first used. It is not safe for concurrent use.</summary>
+    /// <summary>
+    /// Data of the app for this connection. Created when first used. It is not safe for concurrent use.
+    /// </summary>
     IDictionary<object, object?> Items { get; }
 
     /// <summary>
-    /// Canceled when the connection ends, for whatever reason. A client that reconnects in time keeps its connection, and the token
-    /// stays uncanceled.
+    /// Canceled when the connection ends, for whatever reason. A client that reconnects in time keeps its connection,
+    /// and the token stays uncanceled.
     /// </summary>
     CancellationToken ConnectionAborted { get; }
 }

@@ -1,21 +1,22 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The connections and groups of this node. Replace or wrap the registry to admit connections by your own rules, to observe them, or to
-/// store them differently. Register your own before or after <c>AddBroadcast</c>.
+/// The connections and groups of this node. Replace or wrap the registry to admit connections by your own rules, to
+/// observe them, or to store them differently. Register your own before or after <c>AddBroadcast</c>.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Every connect and join asks the registry. The server refuses a connection with 503 if <see cref="TryAdd"/> returns false. A message to
-/// a user goes to the connections that <see cref="GetUserConnections"/> returns.
+/// Every connect and join asks the registry. The server refuses a connection with 503 if <see cref="TryAdd"/> returns
+/// false. A message to a user goes to the connections that <see cref="GetUserConnections"/> returns.
 /// </para>
 /// <para>
-/// The registry may return its own objects. The server finds its own connection by <see cref="IBroadcastConnection.Id"/> and ignores
-/// unknown IDs.
+/// The registry may return its own objects. The server finds its own connection by
+/// <see cref="IBroadcastConnection.Id"/> and ignores unknown IDs.
 /// </para>
 /// <para>
-/// Calls come from many threads at the same time and must not block. An exception affects only the connection or the call that it was
-/// thrown for: the server refuses a handshake with 500 and closes an open connection with 1011. The registry knows only this node.
+/// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
+/// call that it was thrown for: the server refuses a handshake with 500 and closes an open connection with 1011. The
+/// registry knows only this node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides whether a connection may stay open, for example after the app has revoked a permission or renewed the authentication.
+/// Decides whether a connection may stay open, for example after the app has revoked a permission or renewed the
+/// authentication.
 /// </summary>
 /// <remarks>
 /// Register it as a service. For a named broadcast, use the name as the key. The server asks it every

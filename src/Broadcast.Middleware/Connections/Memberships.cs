@@ -7,8 +7,9 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>Joins connections to groups and removes them from groups. One object serves all connections.</summary>
 /// <remarks>
-/// Order of locks: the memberships of the connection, then the registry, then the log of the group, then presence. The membership lock
-/// stays held across all of them, so that the registry and the logs agree on the order of joins and leaves.
+/// Order of locks: the memberships of the connection, then the registry, then the log of the group, then presence. The
+/// membership lock stays held across all of them, so that the registry and the logs agree on the order of joins and
+/// leaves.
 /// </remarks>
 /// <param name="groups">Provides the groups.</param>
 /// <param name="directory">The groups of this node.</param>
@@ -18,7 +19,10 @@ namespace Broadcast.Middleware.Connections;
 sealed class Memberships(
     IGroupProvider groups, GroupDirectory directory, IConnectionRegistry registry, IMembershipObserver observer, int maxGroups)
 {
-    /// <summary>Joins a group. Not joined if the connection is a member already, the registry refuses, or the connection has left.</summary>
+    /// <summary>
+    /// Joins a group. Not joined if the connection is a member already, the registry refuses, or the connection has
+    /// left.
+    /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     public ValueTask<JoinResult> JoinAsync(
@@ -64,11 +68,13 @@ sealed class Memberships(
         }
     }
 
-    /// <summary>Opens the private log of a connection. Another thread may open it at the same time. Then both get the same log.</summary>
+    /// <summary>
+    /// Opens the private log of a connection. Another thread may open it at the same time. Then both get the same log.
+    /// </summary>
     public MessageLog OpenPrivateLog(Connection connection, ref MessageLog? privateLog)
     {
-        // Invariant: no membership lock here. The backplane may hold its own lock while it delivers a private message, and a
-        // connection that leaves a group waits for that lock while it holds the membership lock.
+        // Invariant: no membership lock here. The backplane may hold its own lock while it delivers a private message,
+        // and a connection that leaves a group waits for that lock while it holds the membership lock.
         var log = directory.CreatePrivateLog();
         var options = connection.CreateJoinOptions(null, default);
         // A thread that finds the log before it has a reader waits here for its append.
@@ -97,7 +103,9 @@ sealed class Memberships(
         return await JoinAsync(connection, name, options.Replay, cancellationToken);
     }
 
-    /// <summary>Returns false if the group was removed meanwhile. Releases the group unless the connection joined it.</summary>
+    /// <summary>
+    /// Returns false if the group was removed meanwhile. Releases the group unless the connection joined it.
+    /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)
     {
         var cursor = default(Cursor);

@@ -7,12 +7,12 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Lets a client reconnect to its connection after the transport is lost. The client proves its identity with a secret token. Until
-/// then, the connection stays a member of its groups.
+/// Lets a client reconnect to its connection after the transport is lost. The client proves its identity with a secret
+/// token. Until then, the connection stays a member of its groups.
 /// </summary>
 /// <remarks>
-/// The request that served the connection waits here after the transport is lost. A request with the token claims the connection and takes
-/// it over.
+/// The request that served the connection waits here after the transport is lost. A request with the token claims the
+/// connection and takes it over.
 /// </remarks>
 /// <param name="connection">The connection.</param>
 /// <param name="disconnected">Limits the number of waiting connections.</param>
@@ -58,7 +58,8 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
     }
 
     /// <summary>
-    /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. The newest claim wins.
+    /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. The
+    /// newest claim wins.
     /// </summary>
     /// <returns>The new token. Null if the token is invalid, or if the serving request does not end in time.</returns>
     public async Task<string?> ClaimAsync(string token)
@@ -100,8 +101,8 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
     }
 
     /// <summary>
-    /// Called by the serving request after the transport is lost. Returns true if the connection now belongs to another request. Returns
-    /// false if the connection must end.
+    /// Called by the serving request after the transport is lost. Returns true if the connection now belongs to another
+    /// request. Returns false if the connection must end.
     /// </summary>
     /// <param name="http2ConnectionId">The ID of the HTTP/2 connection of the request. Null for other requests.</param>
     public async Task<bool> WaitAsync(string? http2ConnectionId)

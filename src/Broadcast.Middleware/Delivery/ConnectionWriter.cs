@@ -7,12 +7,12 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The only writer of a connection. It reads the logs of the connection through cursors and writes new messages in the order in which
-/// they were published. While a write is pending, it does nothing.
+/// The only writer of a connection. It reads the logs of the connection through cursors and writes new messages in the
+/// order in which they were published. While a write is pending, it does nothing.
 /// </summary>
 /// <remarks>
-/// Invariants: one writer per connection. Everything from <see cref="Run"/> on happens on the thread of the pump. Other threads only
-/// write a request to a field and then post the writer.
+/// Invariants: one writer per connection. Everything from <see cref="Run"/> on happens on the thread of the pump. Other
+/// threads only write a request to a field and then post the writer.
 /// </remarks>
 sealed class ConnectionWriter : PumpItem, ILogSubscriber
 {
@@ -85,7 +85,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <summary>Sends every message that was published before, and then a close frame. Only the first request counts.</summary>
+    /// <summary>
+    /// Sends every message that was published before, and then a close frame. Only the first request counts.
+    /// </summary>
     /// <returns>True for the first request.</returns>
     public bool TryClose(WebSocketCloseStatus status, string? reason)
     {
@@ -96,8 +98,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays it until the write completes
-    /// or the transport is aborted.
+    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays it until
+    /// the write completes or the transport is aborted.
     /// </summary>
     public Task DetachAsync()
     {
@@ -107,12 +109,15 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         return detached.Task;
     }
 
-    /// <summary>Ends the use of the sink until <see cref="ResumeAsync"/>. The task completes like that of <see cref="DetachAsync"/>.</summary>
+    /// <summary>
+    /// Ends the use of the sink until <see cref="ResumeAsync"/>. The task completes like that of
+    /// <see cref="DetachAsync"/>.
+    /// </summary>
     public Task SuspendAsync() => ChangeTransportAsync(new(null, default));
 
     /// <summary>
-    /// Continues on another transport: sends the opening, then every unacknowledged message. The result is false if some of these messages
-    /// are gone.
+    /// Continues on another transport: sends the opening, then every unacknowledged message. The result is false if
+    /// some of these messages are gone.
     /// </summary>
     public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
 
@@ -197,16 +202,16 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // A client that takes nothing is found out by heartbeats. The group of all connections delivers them, and it may be the
-        // broken log. So start the close timeout now.
+        // A client that takes nothing is found out by heartbeats. The group of all connections delivers them, and it
+        // may be the broken log. So start the close timeout now.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 
     void OnHeartbeat()
     {
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
-        // A client that takes the pending write is alive, and a ping cannot pass the write. After the close frame, the close timeout
-        // applies.
+        // A client that takes the pending write is alive, and a ping cannot pass the write. After the close frame, the
+        // close timeout applies.
         var isSilenceAllowed = isProgressing || _owner.IsBusy || _state is WriterState.Closing or WriterState.Closed;
         if (_keepAlive.IsPeerLost(_heartbeat, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
@@ -214,7 +219,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         _reader.Resend?.MoveBookmarks();
     }
 
-    /// <summary>True if the client took bytes since the last heartbeat. Aborts the connection if the write has stalled for too long.</summary>
+    /// <summary>
+    /// True if the client took bytes since the last heartbeat. Aborts the connection if the write has stalled for too
+    /// long.
+    /// </summary>
     bool CheckProgress(PendingWrite write)
     {
         if (_sink!.Acknowledged is { } acknowledged && acknowledged != write.Acknowledged)
@@ -248,7 +256,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <summary>Returns the next bytes to write: control frames, the opening, a ping, notices, messages, and finally the close frame.</summary>
+    /// <summary>
+    /// Returns the next bytes to write: control frames, the opening, a ping, notices, messages, and finally the close
+    /// frame.
+    /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
         if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
@@ -364,7 +375,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <remarks>
-    /// This is not a write of the writer itself. The framework's WebSocket sends the close frame through <see cref="WriteControlFrame"/>.
+    /// This is not a write of the writer itself. The framework's WebSocket sends the close frame through
+    /// <see cref="WriteControlFrame"/>.
     /// </remarks>
     async Task SendCloseAsync(Sink sink, CloseRequest close)
     {
@@ -408,7 +420,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_reader.IsClosed) return false;
         if (SlowConsumerHandler.TryCatchUp(_reader, _maxBacklog, LastSequence, _sink, _owner)) return true;
-        // An earlier close request promised every message before the close frame. Now the code must say that messages are missing.
+        // An earlier close request promised every message before the close frame. Now the code must say that messages
+        // are missing.
         if (_state != WriterState.Closing && _close is { Status: not CloseStatus.TryAgainLater } close)
         {
             var reason = _reader.IsLost ? CloseReasons.MessagesLost : CloseReasons.TooSlow;

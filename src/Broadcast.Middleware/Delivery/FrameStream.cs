@@ -3,12 +3,12 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The stream between the upgraded stream and the framework's WebSocket. Reads pass through. The frames that the WebSocket writes (pong
-/// and close frames) go through the only writer of the connection, between whole frames.
+/// The stream between the upgraded stream and the framework's WebSocket. Reads pass through. The frames that the
+/// WebSocket writes (pong and close frames) go through the only writer of the connection, between whole frames.
 /// </summary>
 /// <remarks>
-/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes when the frame was sent. So the
-/// server stops reading from a client that sends pings but does not read the pongs.
+/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes when the frame was
+/// sent. So the server stops reading from a client that sends pings but does not read the pongs.
 /// </remarks>
 sealed class FrameStream(Stream inner) : Stream
 {
@@ -24,15 +24,17 @@ sealed class FrameStream(Stream inner) : Stream
     /// <summary>The frame that waits to be sent.</summary>
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
-    /// <summary>The number of reads. Each read after the first shows that the read before has completed, so the client is alive.</summary>
+    /// <summary>
+    /// The number of reads. Each read after the first shows that the read before has completed, so the client is alive.
+    /// </summary>
     public int Reads => Volatile.Read(ref _reads);
 
     /// <summary>
     /// True if the last read ended with a close frame without a code. The framework reports code 1000 for such a frame.
     /// </summary>
     /// <remarks>
-    /// An empty close frame has a header of two bytes and a masking key of four bytes. A close frame with a code but without a reason has
-    /// two more bytes.
+    /// An empty close frame has a header of two bytes and a masking key of four bytes. A close frame with a code but
+    /// without a reason has two more bytes.
     /// </remarks>
     public bool EndsWithEmptyClose =>
         ((_lastBytes >> 32) & 0xFFFF) == EmptyCloseHeader && _lastBytes >> 48 != CloseWithCodeHeader;
@@ -59,7 +61,8 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // Only for connections that need the last bytes. The state of a pending read uses memory as long as the connection is idle.
+        // Only for connections that need the last bytes. The state of a pending read uses memory as long as the
+        // connection is idle.
         return Writer is { CanReconnect: true }
             ? ReadAndRememberAsync(buffer, cancellationToken)
             : inner.ReadAsync(buffer, cancellationToken);
@@ -76,7 +79,8 @@ sealed class FrameStream(Stream inner) : Stream
     // A write of the upgraded stream already flushes.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server, so tell the writer.
+    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server, so
+    // tell the writer.
     protected override void Dispose(bool disposing)
     {
         Writer?.OnStreamDisposed();

@@ -114,9 +114,12 @@ sealed class Group
     }
 
     /// <summary>
-    /// Appends one message to several groups with one sequence number. A member of more than one group receives it once.
+    /// Appends one message to several groups with one sequence number. A member of more than one group receives it
+    /// once.
     /// </summary>
-    /// <param name="groups">The groups, in an order that is the same for all calls. The order prevents deadlocks.</param>
+    /// <param name="groups">
+    /// The groups, in an order that is the same for all calls. The order prevents deadlocks.
+    /// </param>
     /// <param name="message">The message. Its payload is copied.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>

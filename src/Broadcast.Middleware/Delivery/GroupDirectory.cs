@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. So does the first publish to a group with a history. A group is removed when
-/// it has no members and no history.
+/// The groups of this node. The first join creates a group. So does the first publish to a group with a history. A
+/// group is removed when it has no members and no history.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -15,7 +15,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 {
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
-    // The empty groups with a history. The group that has been empty for the longest time is first. The list is its own lock.
+    // The empty groups with a history. The group that has been empty for the longest time is first. The list is its own
+    // lock.
     readonly LinkedList<Group> _emptyGroups = [];
 
     /// <summary>The number of groups, including the group of all connections.</summary>
@@ -105,15 +106,18 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     Group FindOrCreate(string name) => _groups.GetOrAdd(
         name, static (name, state) => new Group(name, state.clock, state.rules.Find(name), state.time), (clock, rules, time));
 
-    /// <summary>Called after the publish that created the group. Earlier, another thread could remove the group before the publish.</summary>
+    /// <summary>
+    /// Called after the publish that created the group. Earlier, another thread could remove the group before the
+    /// publish.
+    /// </summary>
     void TrackIfEmpty(Group group)
     {
         if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null }) TrackEmpty(group, true);
     }
 
     /// <summary>
-    /// Adds the group to the list of empty groups, or removes it. The list is a hint that may be late. The group itself decides whether it
-    /// is empty.
+    /// Adds the group to the list of empty groups, or removes it. The list is a hint that may be late. The group itself
+    /// decides whether it is empty.
     /// </summary>
     void TrackEmpty(Group group, bool isEmpty)
     {

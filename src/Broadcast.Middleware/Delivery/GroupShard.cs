@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The cursors of one group on one pump. The group posts the shard when it has new messages. The shard then visits its cursors in
-/// chunks, so that a large group does not delay small groups.
+/// The cursors of one group on one pump. The group posts the shard when it has new messages. The shard then visits its
+/// cursors in chunks, so that a large group does not delay small groups.
 /// </summary>
 sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 {
@@ -28,8 +28,9 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     public void Remove(Cursor cursor)
     {
         var hole = cursor.SetIndex;
-        // The last cursor fills the hole. During a pass, the last cursor may not have had its turn. So if the hole lies before the
-        // position of the pass, the last visited cursor fills it first, and the new hole is at the position of the pass.
+        // The last cursor fills the hole. During a pass, the last cursor may not have had its turn. So if the hole lies
+        // before the position of the pass, the last visited cursor fills it first, and the new hole is at the position
+        // of the pass.
         if (hole < _next)
         {
             _next--;
@@ -42,8 +43,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     }
 
     /// <remarks>
-    /// The queue of the pump may contain the shard twice: once to continue a pass and once for messages that arrived since the pass
-    /// began. The order of the two does not matter.
+    /// The queue of the pump may contain the shard twice: once to continue a pass and once for messages that arrived
+    /// since the pass began. The order of the two does not matter.
     /// </remarks>
     public override void Run()
     {
@@ -53,7 +54,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             _inPass = true;
         }
 
-        // A connection that fails during its turn removes its cursors. So read the count again and allow the position to move back.
+        // A connection that fails during its turn removes its cursors. So read the count again and allow the position
+        // to move back.
         var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
             _cursors[_next++].Subscriber.OnNewMessages();

@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Delivery;
 /// The only timer of a broadcast. At each beat, every writer gets a turn, and groups without new messages free memory.
 /// </summary>
 /// <remarks>
-/// A writer gets its turn through the group of all connections, or directly until it has joined that group. One timer for each
-/// connection, as in the framework's WebSocket, would cost 240 bytes per connection.
+/// A writer gets its turn through the group of all connections, or directly until it has joined that group. One timer
+/// for each connection, as in the framework's WebSocket, would cost 240 bytes per connection.
 /// </remarks>
 sealed class Heartbeat : IDisposable
 {

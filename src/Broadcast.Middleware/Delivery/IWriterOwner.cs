@@ -3,12 +3,16 @@ using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>The connection of a <see cref="ConnectionWriter"/>. The writer calls it on the thread of the pump.</summary>
+/// <summary>
+/// The connection of a <see cref="ConnectionWriter"/>. The writer calls it on the thread of the pump.
+/// </summary>
 interface IWriterOwner
 {
     string Id { get; }
 
-    /// <summary>The server reads nothing from the client at the moment. Silence of the client therefore proves nothing.</summary>
+    /// <summary>
+    /// The server reads nothing from the client at the moment. Silence of the client therefore proves nothing.
+    /// </summary>
     bool IsBusy { get; }
 
     /// <summary>The client can reconnect after its transport is lost.</summary>

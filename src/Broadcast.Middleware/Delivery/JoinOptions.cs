@@ -6,6 +6,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="Replay">The part of the history to send.</param>
 /// <param name="Encoder">The format of the connection. Null for WebSocket frames.</param>
 /// <param name="Opening">Bytes to send before the first message.</param>
-/// <param name="KeepsUnacknowledged">The client acknowledges messages and may need them again after it reconnects.</param>
+/// <param name="KeepsUnacknowledged">
+/// The client acknowledges messages and may need them again after it reconnects.
+/// </param>
 readonly record struct JoinOptions(
     Replay Replay, EntryEncoder? Encoder, ReadOnlyMemory<byte> Opening, bool KeepsUnacknowledged);

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). The client is lost if it stays silent.
+/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). The client is lost if it
+/// stays silent.
 /// </summary>
 /// <remarks>The timeout starts when the ping is due, so a client that does not take the ping is lost, too.</remarks>
 struct KeepAlive
@@ -15,7 +16,9 @@ struct KeepAlive
     public int Beat { get; private set; }
 
     /// <param name="heartbeat">The heartbeat.</param>
-    /// <param name="received">A counter that changes when the client sends something. Null if the client is not watched.</param>
+    /// <param name="received">
+    /// A counter that changes when the client sends something. Null if the client is not watched.
+    /// </param>
     /// <param name="isSilenceAllowed">True if the server could not hear the client at the moment.</param>
     public bool IsPeerLost(Heartbeat heartbeat, int? received, bool isSilenceAllowed)
     {

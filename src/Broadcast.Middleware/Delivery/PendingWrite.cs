@@ -2,7 +2,9 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>A write that did not complete at once. A writer creates one object and uses it for all such writes.</summary>
+/// <summary>
+/// A write that did not complete at once. A writer creates one object and uses it for all such writes.
+/// </summary>
 sealed class PendingWrite
 {
     readonly Action _onCompleted;

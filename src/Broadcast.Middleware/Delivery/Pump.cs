@@ -3,8 +3,8 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Moves messages from logs to connections. There is one pump for each processor, and each connection belongs to one pump.
-/// Invariant: a pump runs on one thread at a time. Therefore the output state of a connection needs no lock.
+/// Moves messages from logs to connections. There is one pump for each processor, and each connection belongs to one
+/// pump. Invariant: a pump runs on one thread at a time. Therefore the output state of a connection needs no lock.
 /// </summary>
 /// <param name="schedule">Runs the work item soon on another thread.</param>
 sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
@@ -69,8 +69,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
         // The pump is not idle, so no other thread schedules it.
         schedule(this);
 
-        // This must be a full fence. With a plain write, the pump could find the queue empty before other threads see the write. The
-        // write could then erase a signal that was given in between.
+        // This must be a full fence. With a plain write, the pump could find the queue empty before other threads see
+        // the write. The write could then erase a signal that was given in between.
         void ObserveSignals() => Interlocked.Exchange(ref _state, Running);
     }
 }

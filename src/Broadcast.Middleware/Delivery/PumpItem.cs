@@ -13,8 +13,8 @@ abstract class PumpItem
 
     /// <summary>Call it before the item looks for work.</summary>
     /// <remarks>
-    /// Both exchanges are full fences. A thread that finds the item marked knows that the pump will still look for work, and that the pump
-    /// will then see everything that the thread wrote before.
+    /// Both exchanges are full fences. A thread that finds the item marked knows that the pump will still look for
+    /// work, and that the pump will then see everything that the thread wrote before.
     /// </remarks>
     protected void ClearPosted() => Interlocked.Exchange(ref _posted, 0);
 }

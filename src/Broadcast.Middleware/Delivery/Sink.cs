@@ -10,13 +10,17 @@ abstract class Sink
     /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 
-    /// <summary>A counter that changes when the client sends something. Null if the owner of the socket watches the client.</summary>
+    /// <summary>
+    /// A counter that changes when the client sends something. Null if the owner of the socket watches the client.
+    /// </summary>
     public virtual int? Received => null;
 
     /// <summary>The bytes that ask the client for a sign of life.</summary>
     public virtual ReadOnlyMemory<byte> Ping => PingFrame;
 
-    /// <summary>The number of bytes that the operating system of the client has acknowledged. Null if it is unknown.</summary>
+    /// <summary>
+    /// The number of bytes that the operating system of the client has acknowledged. Null if it is unknown.
+    /// </summary>
     public virtual long? Acknowledged => null;
 
     /// <summary>The client skipped messages. The sink may tell the client with <see cref="TakeNotice"/>.</summary>

@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Handles a client that is too slow. The client skips messages, or it is closed, depending on the <see cref="SlowConsumer"/> setting
-/// of each group.
+/// Handles a client that is too slow. The client skips messages, or it is closed, depending on the
+/// <see cref="SlowConsumer"/> setting of each group.
 /// </summary>
 static class SlowConsumerHandler
 {
@@ -15,8 +15,8 @@ static class SlowConsumerHandler
     const int MaxCompactedBytes = 64 * 1024;
 
     /// <summary>
-    /// Moves a slow reader forward. If the reader cannot continue, releases its messages, so that they use no memory, and closes the
-    /// client.
+    /// Moves a slow reader forward. If the reader cannot continue, releases its messages, so that they use no memory,
+    /// and closes the client.
     /// </summary>
     /// <returns>True if the reader continues.</returns>
     public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)

@@ -3,7 +3,9 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Sends messages one by one through any <see cref="WebSocket"/>. Test servers bring their own WebSockets.</summary>
+/// <summary>
+/// Sends messages one by one through any <see cref="WebSocket"/>. Test servers bring their own WebSockets.
+/// </summary>
 sealed class WebSocketSink(WebSocket webSocket) : Sink
 {
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> frames)

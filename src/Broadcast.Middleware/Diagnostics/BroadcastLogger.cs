@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The log messages of a broadcast. Events that a client causes have the level Debug. No message contains text that a client sent.
+/// The log messages of a broadcast. Events that a client causes have the level Debug. No message contains text that a
+/// client sent.
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
 {

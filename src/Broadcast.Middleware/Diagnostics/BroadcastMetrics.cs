@@ -3,8 +3,8 @@ using System.Diagnostics.Metrics;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The meter <c>Broadcast</c>. Its tag <c>broadcast.name</c> is the name of the broadcast. docs/metrics.md lists the instruments and
-/// all tag values.
+/// The meter <c>Broadcast</c>. Its tag <c>broadcast.name</c> is the name of the broadcast. docs/metrics.md lists the
+/// instruments and all tag values.
 /// </summary>
 sealed class BroadcastMetrics
 {

@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Diagnostics;
 
-/// <summary>The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports it.</summary>
+/// <summary>
+/// The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports it.
+/// </summary>
 enum EndReason
 {
     /// <summary>The client sent a close frame.</summary>

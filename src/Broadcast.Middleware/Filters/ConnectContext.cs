@@ -4,9 +4,12 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.</summary>
+/// <summary>
+/// The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.
+/// </summary>
 /// <remarks>
-/// To reject the connection, do not call <c>next</c>. The close code is then 1008. <see cref="FilterContext.Close"/> sets another code.
+/// To reject the connection, do not call <c>next</c>. The close code is then 1008. <see cref="FilterContext.Close"/>
+/// sets another code.
 /// </remarks>
 public sealed class ConnectContext : FilterContext
 {
@@ -26,12 +29,14 @@ public sealed class ConnectContext : FilterContext
     internal ConnectContext(Connection connection, FilterActions actions, HttpContext httpContext, Replay replay)
         : base(connection, actions) => (HttpContext, Replay) = (httpContext, replay);
 
-    /// <summary>The request of the connection, with its headers and query. Valid until the connect filters have run.</summary>
+    /// <summary>
+    /// The request of the connection, with its headers and query. Valid until the connect filters have run.
+    /// </summary>
     public HttpContext HttpContext { get; }
 
     /// <summary>
-    /// The history that the connection receives. Default: the setting of the group. For an event stream with a <c>Last-Event-ID</c>:
-    /// everything after that message.
+    /// The history that the connection receives. Default: the setting of the group. For an event stream with a
+    /// <c>Last-Event-ID</c>: everything after that message.
     /// </summary>
     public Replay Replay { get; set; }
 

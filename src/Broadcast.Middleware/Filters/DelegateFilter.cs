@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Filters;
 
-/// <summary>A filter of the delegates that an app passes to <c>Use</c>, <c>UseConnect</c> and <c>UseDisconnect</c>.</summary>
+/// <summary>
+/// A filter of the delegates that an app passes to <c>Use</c>, <c>UseConnect</c> and <c>UseDisconnect</c>.
+/// </summary>
 sealed class DelegateFilter : IBroadcastFilter
 {
     public Func<ConnectContext, FilterDelegate<ConnectContext>, Task>? Connect { get; init; }

@@ -40,8 +40,8 @@ public abstract class FilterContext
     public IBroadcaster Broadcaster { get; }
 
     /// <summary>
-    /// The services of this event. The server creates a scope for each connect, message and disconnect when a filter first uses it, and
-    /// disposes the scope after the last filter.
+    /// The services of this event. The server creates a scope for each connect, message and disconnect when a filter
+    /// first uses it, and disposes the scope after the last filter.
     /// </summary>
     /// <exception cref="InvalidOperationException">The app constructed the context without services.</exception>
     public IServiceProvider Services
@@ -72,7 +72,9 @@ public abstract class FilterContext
     public ValueTask<JoinResult> JoinAsync(string group, Replay replay, CancellationToken cancellationToken = default) =>
         Broadcaster.JoinAsync(Connection.Id, group, replay, cancellationToken);
 
-    /// <summary>Removes this connection from a group. It still receives the messages that were published before.</summary>
+    /// <summary>
+    /// Removes this connection from a group. It still receives the messages that were published before.
+    /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
     /// <returns>False if the connection is not a member.</returns>
@@ -90,8 +92,8 @@ public abstract class FilterContext
     public ValueTask<PublishResult> ReplyAsync(string text) => ReplyAsync(Message.FromText(text));
 
     /// <summary>
-    /// Closes this connection: it receives every message that was published before, and then a close frame. The server drops its further
-    /// messages.
+    /// Closes this connection: it receives every message that was published before, and then a close frame. The server
+    /// drops its further messages.
     /// </summary>
     /// <inheritdoc cref="IBroadcaster.CloseAsync" path="/param[@name='status']|/param[@name='reason']"/>
     /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>

@@ -3,7 +3,9 @@ using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware.Filters;
 
-/// <summary>The filters of an endpoint, composed once. The last step opens the connection or publishes the message.</summary>
+/// <summary>
+/// The filters of an endpoint, composed once. The last step opens the connection or publishes the message.
+/// </summary>
 sealed class FilterPipeline
 {
     readonly ConnectionManager _connections;

@@ -5,8 +5,8 @@ namespace Broadcast.Middleware;
 
 /// <summary>The context of a message filter.</summary>
 /// <remarks>
-/// The server uses the same object for the next message of the connection. Do not use the context after the task of the filter has
-/// completed.
+/// The server uses the same object for the next message of the connection. Do not use the context after the task of the
+/// filter has completed.
 /// </remarks>
 public sealed class MessageContext : FilterContext
 {
@@ -30,8 +30,8 @@ public sealed class MessageContext : FilterContext
         _home = Recipients.Group(connection.HomeGroup);
 
     /// <summary>
-    /// The message. Set it to publish another message. The payload of the received message is invalid after the task of the filter has
-    /// completed.
+    /// The message. Set it to publish another message. The payload of the received message is invalid after the task of
+    /// the filter has completed.
     /// </summary>
     public Message Message { get; set; }
 
@@ -46,8 +46,9 @@ public sealed class MessageContext : FilterContext
     public Recipients Recipients { get; set; }
 
     /// <summary>
-    /// The name of an event that the client sends to the app only, in protocols with events. Null for a message to publish. A filter handles
-    /// the event by not calling <c>next</c>. An event without a handler is answered with an error.
+    /// The name of an event that the client sends to the app only, in protocols with events. Null for a message to
+    /// publish. A filter handles the event by not calling <c>next</c>. An event without a handler is answered with an
+    /// error.
     /// </summary>
     public string? Event { get; internal set; }
 

@@ -4,7 +4,9 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Filters;
 
 /// <summary>Runs a filter that is registered by type. Each event gets the filter from its own service scope.</summary>
-/// <remarks>The services provide the filter if it is a service. Otherwise it is created for the event and disposed afterwards.</remarks>
+/// <remarks>
+/// The services provide the filter if it is a service. Otherwise it is created for the event and disposed afterwards.
+/// </remarks>
 sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter> : IBroadcastFilter
     where TFilter : class, IBroadcastFilter
 {
@@ -13,7 +15,8 @@ sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberT
     /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
     public ScopedFilter(IServiceProvider services)
     {
-        // Create it once when the app starts. A missing service is then an error at the start and not for the first client.
+        // Create it once when the app starts. A missing service is then an error at the start and not for the first
+        // client.
         CheckAsync(services).GetAwaiter().GetResult();
     }
 

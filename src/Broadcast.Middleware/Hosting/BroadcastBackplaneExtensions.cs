@@ -5,7 +5,9 @@ namespace Microsoft.Extensions.DependencyInjection;
 /// <summary>Makes a broadcast a node of a cluster.</summary>
 public static class BroadcastBackplaneExtensions
 {
-    /// <summary>Joins the broadcasts that share a backplane. A broadcast has at most one backplane. The last call counts.</summary>
+    /// <summary>
+    /// Joins the broadcasts that share a backplane. A broadcast has at most one backplane. The last call counts.
+    /// </summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="create">Creates the backplane of this node. Called once.</param>
     public static IBroadcastBuilder AddBackplane(this IBroadcastBuilder builder, Func<IServiceProvider, IBackplane> create)

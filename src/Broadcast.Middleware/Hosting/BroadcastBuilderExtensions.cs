@@ -5,7 +5,8 @@ using Broadcast.Middleware.Filters;
 namespace Microsoft.Extensions.DependencyInjection;
 
 /// <summary>
-/// Adds filters to all endpoints of a broadcast. They run in the order in which they were added, before the filters of an endpoint.
+/// Adds filters to all endpoints of a broadcast. They run in the order in which they were added, before the filters of
+/// an endpoint.
 /// </summary>
 public static class BroadcastBuilderExtensions
 {
@@ -20,7 +21,9 @@ public static class BroadcastBuilderExtensions
 
     /// <summary>Adds a filter for connects.</summary>
     /// <param name="builder">The broadcast.</param>
-    /// <param name="filter">Receives the context and the next step, which adds the connection to its home group.</param>
+    /// <param name="filter">
+    /// Receives the context and the next step, which adds the connection to its home group.
+    /// </param>
     public static IBroadcastBuilder UseConnect(this IBroadcastBuilder builder, Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
@@ -38,8 +41,8 @@ public static class BroadcastBuilderExtensions
     }
 
     /// <summary>
-    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the filter can use scoped
-    /// services. A filter that is not registered as a service is created for each event.
+    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
+    /// filter can use scoped services. A filter that is not registered as a service is created for each event.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
     public static IBroadcastBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>(

@@ -9,15 +9,18 @@ namespace Microsoft.AspNetCore.Hosting;
 public static class BroadcastConnectionBuilderExtensions
 {
     /// <summary>
-    /// Sends data to the operating system on the thread that writes, instead of another thread. Inline sends reduce CPU use and tail latency
-    /// when a message has many recipients.
+    /// Sends data to the operating system on the thread that writes, instead of another thread. Inline sends reduce CPU
+    /// use and tail latency when a message has many recipients.
     /// </summary>
     /// <param name="builder">
-    /// The endpoint to listen on. Call the method before <c>UseHttps</c> and before other middleware that changes the data.
+    /// The endpoint to listen on. Call the method before <c>UseHttps</c> and before other middleware that changes the
+    /// data.
     /// </param>
     /// <remarks>
-    /// Data that the socket does not accept at once is sent when the socket accepts it. Everything that the server serves works as before:
-    /// HTTP/1.1, HTTP/2, TLS. Transports without sockets are not changed. For all endpoints: <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()))</c>.
+    /// Data that the socket does not accept at once is sent when the socket accepts it. Everything that the server
+    /// serves works as before: HTTP/1.1, HTTP/2, TLS. Transports without sockets are not changed. For all endpoints:
+    /// <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen =>
+    /// listen.UseInlineSends()))</c>.
     /// </remarks>
     public static TBuilder UseInlineSends<TBuilder>(this TBuilder builder) where TBuilder : IConnectionBuilder
     {

@@ -4,7 +4,9 @@ using Broadcast.Middleware.Filters;
 
 namespace Microsoft.AspNetCore.Builder;
 
-/// <summary>Configures a mapped broadcast: endpoint conventions such as authorization, and filters of the endpoint.</summary>
+/// <summary>
+/// Configures a mapped broadcast: endpoint conventions such as authorization, and filters of the endpoint.
+/// </summary>
 public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuilder
 {
     readonly IEndpointConventionBuilder _endpoint;
@@ -13,7 +15,9 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     internal BroadcastEndpointConventionBuilder(IEndpointConventionBuilder endpoint, FilterRegistrations filters) =>
         (_endpoint, _filters) = (endpoint, filters);
 
-    /// <summary>Adds a filter for messages. It runs after the filters of the broadcast and the filters that were added before.</summary>
+    /// <summary>
+    /// Adds a filter for messages. It runs after the filters of the broadcast and the filters that were added before.
+    /// </summary>
     /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
     public BroadcastEndpointConventionBuilder Use(Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
@@ -23,7 +27,9 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     }
 
     /// <summary>Adds a filter for connects.</summary>
-    /// <param name="filter">Receives the context and the next step, which adds the connection to its home group.</param>
+    /// <param name="filter">
+    /// Receives the context and the next step, which adds the connection to its home group.
+    /// </param>
     public BroadcastEndpointConventionBuilder UseConnect(Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
@@ -41,8 +47,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     }
 
     /// <summary>
-    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the filter can use scoped
-    /// services. A filter that is not registered as a service is created for each event.
+    /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
+    /// filter can use scoped services. A filter that is not registered as a service is created for each event.
     /// </summary>
     public BroadcastEndpointConventionBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()
         where TFilter : class, IBroadcastFilter

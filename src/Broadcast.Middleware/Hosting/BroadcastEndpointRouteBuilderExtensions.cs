@@ -13,11 +13,13 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BroadcastEndpointRouteBuilderExtensions
 {
     /// <summary>
-    /// Maps a broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has parameters, such as
-    /// <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a history.
+    /// Maps a broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has parameters,
+    /// such as <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a history.
     /// </summary>
     /// <param name="endpoints">The app, or a route group.</param>
-    /// <param name="pattern">The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.</param>
+    /// <param name="pattern">
+    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// </param>
     /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
     /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(

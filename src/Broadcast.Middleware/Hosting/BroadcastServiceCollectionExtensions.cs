@@ -12,8 +12,9 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BroadcastServiceCollectionExtensions
 {
     /// <summary>
-    /// Adds the default broadcast. The app can then inject <see cref="IBroadcaster"/>, <see cref="IConnectionRegistry"/> and
-    /// <see cref="IPresence"/>. <c>MapBroadcast(pattern)</c> gives the broadcast a URL.
+    /// Adds the default broadcast. The app can then inject <see cref="IBroadcaster"/>,
+    /// <see cref="IConnectionRegistry"/> and <see cref="IPresence"/>. <c>MapBroadcast(pattern)</c> gives the broadcast
+    /// a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="configure">Sets options. Several calls add up.</param>
@@ -22,16 +23,20 @@ public static class BroadcastServiceCollectionExtensions
 
     /// <summary>Adds the default broadcast, with options from a configuration section.</summary>
     /// <param name="services">The services of the app.</param>
-    /// <param name="configuration">A section whose keys are the names of options. By convention, its name is <c>Broadcast</c>.</param>
+    /// <param name="configuration">
+    /// A section whose keys are the names of options. By convention, its name is <c>Broadcast</c>.
+    /// </param>
     public static IBroadcastBuilder AddBroadcast(this IServiceCollection services, IConfiguration configuration) =>
         services.AddBroadcast(Options.Options.DefaultName, configuration);
 
     /// <summary>
-    /// Adds a named broadcast. It shares nothing with other broadcasts: it has its own options, filters and connections. Its services are keyed
-    /// by its name. <c>MapBroadcast(pattern, name)</c> gives it a URL.
+    /// Adds a named broadcast. It shares nothing with other broadcasts: it has its own options, filters and
+    /// connections. Its services are keyed by its name. <c>MapBroadcast(pattern, name)</c> gives it a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
-    /// <param name="name">The name of the broadcast and the key of its services. Empty for the default broadcast.</param>
+    /// <param name="name">
+    /// The name of the broadcast and the key of its services. Empty for the default broadcast.
+    /// </param>
     /// <param name="configure">Sets options. Several calls add up.</param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, string name, Action<BroadcastOptions>? configure = null)

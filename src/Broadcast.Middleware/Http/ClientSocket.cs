@@ -7,7 +7,9 @@ namespace Broadcast.Middleware.Http;
 /// <summary>Finds the TCP socket of a client.</summary>
 static class ClientSocket
 {
-    /// <summary>Returns the socket if only this request uses it. Over HTTP/2, several requests share a socket.</summary>
+    /// <summary>
+    /// Returns the socket if only this request uses it. Over HTTP/2, several requests share a socket.
+    /// </summary>
     public static Socket? Find(HttpContext context) => HttpProtocol.IsHttp11(context.Request.Protocol)
         ? context.Features.Get<IConnectionSocketFeature>()?.Socket
         : null;

@@ -54,8 +54,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. Bytes in the operating system cannot be
-    /// skipped.
+    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. Bytes in the
+    /// operating system cannot be skipped.
     /// </summary>
     public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
     {
@@ -64,8 +64,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Gives the connection heartbeats while a filter waits. It gets them through the group of all connections, but it has not joined this
-    /// group yet.
+    /// Gives the connection heartbeats while a filter waits. It gets them through the group of all connections, but it
+    /// has not joined this group yet.
     /// </summary>
     async Task KeepAliveAsync(Connection connection, Task connecting)
     {

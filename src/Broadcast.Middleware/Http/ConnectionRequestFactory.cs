@@ -10,8 +10,8 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Reads the properties of a connection from its request.</summary>
 /// <remarks>
-/// It reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that live as long as the
-/// connection.
+/// It reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that live as
+/// long as the connection.
 /// </remarks>
 /// <param name="userIds">The provider of the app. Null if there is none.</param>
 sealed class ConnectionRequestFactory(IUserIdProvider? userIds)

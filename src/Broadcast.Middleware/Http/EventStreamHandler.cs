@@ -41,7 +41,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
 
     /// <summary>Returns the messages that the client has missed, according to the ID of its last event.</summary>
     /// <remarks>
-    /// An invalid ID is treated like an old one, because a browser cannot handle a refusal: it would send the same ID again.
+    /// An invalid ID is treated like an old one, because a browser cannot handle a refusal: it would send the same ID
+    /// again.
     /// </remarks>
     static Replay GetReplay(HttpRequest request)
     {

@@ -4,7 +4,8 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Replaces the upgrade features of the server during the handshake. The framework's WebSocket then uses a <see cref="FrameStream"/>.
+/// Replaces the upgrade features of the server during the handshake. The framework's WebSocket then uses a
+/// <see cref="FrameStream"/>.
 /// </summary>
 sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature
@@ -17,7 +18,9 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
         features.Set<IHttpWebSocketFeature>(null);
     }
 
-    /// <summary>Restores the features of the server, so that the connection keeps no object of the handshake in memory.</summary>
+    /// <summary>
+    /// Restores the features of the server, so that the connection keeps no object of the handshake in memory.
+    /// </summary>
     public void Release(IFeatureCollection features)
     {
         if (upgrade is not null) features.Set(upgrade);

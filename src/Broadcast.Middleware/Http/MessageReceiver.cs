@@ -6,7 +6,9 @@ using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Reads the messages of a connection and passes them to its protocol, until the client closes or is lost.</summary>
+/// <summary>
+/// Reads the messages of a connection and passes them to its protocol, until the client closes or is lost.
+/// </summary>
 /// <param name="connection">The connection.</param>
 /// <param name="transport">The WebSocket.</param>
 /// <param name="protocol">The protocol of the client.</param>
@@ -57,8 +59,8 @@ sealed class MessageReceiver(
     async ValueTask<WebSocketMessageType> ReceiveAsync()
     {
         (_length, _smallFragments) = (0, 0);
-        // With the framework's own WebSocket, a receive into an empty buffer waits for the next message. So an idle connection holds no
-        // buffer.
+        // With the framework's own WebSocket, a receive into an empty buffer waits for the next message. So an idle
+        // connection holds no buffer.
         var received = transport.Upgraded is not null
             ? await _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
             : new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false);
@@ -105,7 +107,9 @@ sealed class MessageReceiver(
         return false;
     }
 
-    /// <summary>The limiter replenishes on request. A timer for each connection would cost more than the connection.</summary>
+    /// <summary>
+    /// The limiter replenishes on request. A timer for each connection would cost more than the connection.
+    /// </summary>
     static TokenBucketRateLimiter? CreateRateLimiter(BroadcastOptions options) =>
         options.MaxMessagesPerSecond is not { } rate ? null : new(new()
         {
@@ -160,7 +164,8 @@ sealed class MessageReceiver(
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // The published clients send a close frame without a code when they find a dead transport. They then reconnect.
+            // The published clients send a close frame without a code when they find a dead transport. They then
+            // reconnect.
             await _webSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;
         }

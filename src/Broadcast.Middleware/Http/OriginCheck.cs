@@ -5,8 +5,8 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Checks whether the page that opens a connection is allowed to (RFC 6455, section 10.2).</summary>
 /// <remarks>
-/// Browsers send the cookies of the user with a WebSocket that any page opens. The same-origin policy does not apply to WebSockets. This
-/// check keeps pages of other sites out.
+/// Browsers send the cookies of the user with a WebSocket that any page opens. The same-origin policy does not apply to
+/// WebSockets. This check keeps pages of other sites out.
 /// </remarks>
 sealed class OriginCheck
 {
@@ -20,7 +20,9 @@ sealed class OriginCheck
         _allowed = new(origins.Select(Normalize).OfType<string>(), StringComparer.OrdinalIgnoreCase);
     }
 
-    /// <summary>Returns an origin as browsers send it, in ASCII (RFC 6454, section 6.2), or <c>*</c>. Null for any other text.</summary>
+    /// <summary>
+    /// Returns an origin as browsers send it, in ASCII (RFC 6454, section 6.2), or <c>*</c>. Null for any other text.
+    /// </summary>
     public static string? Normalize(string text)
     {
         if (text is "*" or "null") return text;
@@ -50,13 +52,14 @@ sealed class OriginCheck
 
     /// <summary>True if the origin is the host of the request.</summary>
     /// <remarks>
-    /// The scheme is not compared. Behind a proxy that ends TLS, the scheme of the request differs from that of the page. The origin "null" of
-    /// sandboxed pages and files is not a URL, so it never matches.
+    /// The scheme is not compared. Behind a proxy that ends TLS, the scheme of the request differs from that of the
+    /// page. The origin "null" of sandboxed pages and files is not a URL, so it never matches.
     /// </remarks>
     static bool IsOwn(string origin, HostString host)
     {
         if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")) return false;
-        // Compare the ASCII forms as they were sent. HttpRequest.Host decodes international names and throws for invalid ones.
+        // Compare the ASCII forms as they were sent. HttpRequest.Host decodes international names and throws for
+        // invalid ones.
         return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase) && uri.Port == (host.Port ?? PortOf(uri.Scheme));
     }
 

@@ -4,7 +4,9 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Answers a request that does not become a connection. The answer says what is wrong and how to fix it.</summary>
+/// <summary>
+/// Answers a request that does not become a connection. The answer says what is wrong and how to fix it.
+/// </summary>
 sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
@@ -12,7 +14,9 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     // In seconds. Clients should add a random delay, so that they do not all come back at the same time.
     const string RetryAfter = "5";
 
-    /// <summary>Answers a request that is no WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).</summary>
+    /// <summary>
+    /// Answers a request that is no WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
+    /// </summary>
     public Task WriteNotAWebSocketAsync(HttpContext context)
     {
         var (request, response) = (context.Request, context.Response);

@@ -50,8 +50,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Serves a client that reconnects. A client that cannot reconnect learns it from the close code. The published clients treat an HTTP
-    /// error as a temporary problem and try again.
+    /// Serves a client that reconnects. A client that cannot reconnect learns it from the close code. The published
+    /// clients treat an HTTP error as a temporary problem and try again.
     /// </summary>
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -175,7 +175,9 @@ sealed class WebSocketHandler(
         && closedByPeer is null or WebSocketCloseStatus.Empty
         && (failure is null || !connection.Writer.IsCloseFrameSent);
 
-    /// <summary>Waits for the client to reconnect. Returns true if another request has taken over the connection.</summary>
+    /// <summary>
+    /// Waits for the client to reconnect. Returns true if another request has taken over the connection.
+    /// </summary>
     static async Task<bool> WaitForClientAsync(HttpContext context, Connection connection, WebSocketTransport transport)
     {
         // A client that sent a close frame without a code waits for the answer.

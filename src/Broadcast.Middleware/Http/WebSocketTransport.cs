@@ -68,7 +68,9 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         if (_interposer is not null) _interposer.Frames!.Writer = null;
     }
 
-    /// <summary>Closes a WebSocket that does not become a connection, and gives the client some time to answer.</summary>
+    /// <summary>
+    /// Closes a WebSocket that does not become a connection, and gives the client some time to answer.
+    /// </summary>
     public async Task RefuseAsync(string reason, TimeSpan timeout, TimeProvider time)
     {
         using var timeoutSource = new CancellationTokenSource(timeout, time);

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Counts the messages that one client has received and acknowledged, by sequence number. It tells whether the server can send the
-/// unacknowledged messages again. Only the pump of the connection uses it.
+/// Counts the messages that one client has received and acknowledged, by sequence number. It tells whether the server
+/// can send the unacknowledged messages again. Only the pump of the connection uses it.
 /// </summary>
 /// <param name="maxBytes">The maximum number of unacknowledged bytes. 0 if messages are never sent again.</param>
 /// <param name="maxMessages">The maximum number of unacknowledged messages.</param>
@@ -61,8 +61,9 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     /// <summary>The reader sent messages without their numbers, because newer numbers were sent before.</summary>
     /// <remarks>
-    /// Example: a client has message 7 and joins a group whose history has messages 3 and 4. With numbers, the client would drop 3 and 4
-    /// as duplicates. The client cannot acknowledge them directly. Its next acknowledgement of a later number covers them.
+    /// Example: a client has message 7 and joins a group whose history has messages 3 and 4. With numbers, the client
+    /// would drop 3 and 4 as duplicates. The client cannot acknowledge them directly. Its next acknowledgement of a
+    /// later number covers them.
     /// </remarks>
     public void OnSentWithoutNumber() => _safeFrom = Highest + 1;
 

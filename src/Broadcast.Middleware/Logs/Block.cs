@@ -6,13 +6,16 @@ namespace Broadcast.Middleware.Logs;
 /// <remarks>
 /// <para>One thread at a time appends, under the lock of the log. Any number of readers read without a lock.</para>
 /// <para>
-/// Invariants: <see cref="Count"/> counts an entry only after the entry is complete. An entry never changes afterwards. The count is
-/// final once <see cref="Next"/> is set. There is no reference counting: the garbage collector frees a block that no cursor can reach.
+/// Invariants: <see cref="Count"/> counts an entry only after the entry is complete. An entry never changes afterwards.
+/// The count is final once <see cref="Next"/> is set. There is no reference counting: the garbage collector frees a
+/// block that no cursor can reach.
 /// </para>
 /// </remarks>
 sealed class Block
 {
-    /// <summary>Follows a block whose successors the log has dropped. A reader that arrives here has missed messages.</summary>
+    /// <summary>
+    /// Follows a block whose successors the log has dropped. A reader that arrives here has missed messages.
+    /// </summary>
     public static readonly Block Cut = new(0, 0, 0);
 
     /// <summary>Follows the last block of a broken log. The cluster has lost the messages that come next.</summary>
@@ -45,13 +48,17 @@ sealed class Block
     /// <summary>Set if the block has bookmarks: see <see cref="Retention"/>.</summary>
     public Retention.Pin? Pin { get; set; }
 
-    /// <summary>True for a block that one reader made for itself by compacting its backlog. The log does not contain it.</summary>
+    /// <summary>
+    /// True for a block that one reader made for itself by compacting its backlog. The log does not contain it.
+    /// </summary>
     public bool IsCompacted => _offsets is not null;
 
     /// <summary>The offset of the first entry in the log.</summary>
     public long FirstOffset { get; }
 
-    /// <summary>The size of the log before this block in bytes, including <see cref="EntrySize"/> for each entry.</summary>
+    /// <summary>
+    /// The size of the log before this block in bytes, including <see cref="EntrySize"/> for each entry.
+    /// </summary>
     public long FirstByte { get; }
 
     public int Capacity => _data.Length;
@@ -100,7 +107,9 @@ sealed class Block
         return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
     }
 
-    /// <summary>Returns consecutive entries in another format. Each entry is encoded once for all readers of the format.</summary>
+    /// <summary>
+    /// Returns consecutive entries in another format. Each entry is encoded once for all readers of the format.
+    /// </summary>
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
         from == to ? default : new(EntriesOf(encoder).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
 
@@ -124,7 +133,10 @@ sealed class Block
         Add(source._entries[index] with { End = Length }, source.KeyOf(index));
     }
 
-    /// <summary>Ends this block. Readers continue in the next block, or find a gap if it is <see cref="Cut"/> or <see cref="Lost"/>.</summary>
+    /// <summary>
+    /// Ends this block. Readers continue in the next block, or find a gap if it is <see cref="Cut"/> or
+    /// <see cref="Lost"/>.
+    /// </summary>
     public void Link(Block next, int index = 0)
     {
         NextIndex = index;

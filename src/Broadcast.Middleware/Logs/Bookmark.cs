@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps everything from there on.
-/// Only the thread of the subscriber uses it.
+/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps everything
+/// from there on. Only the thread of the subscriber uses it.
 /// </summary>
 sealed class Bookmark(MessageLog log)
 {
@@ -50,8 +50,8 @@ sealed class Bookmark(MessageLog log)
         : 0;
 
     /// <summary>
-    /// Moves the bookmark past entries that are acknowledged, excluded, or answers. If the client acknowledges messages from before a
-    /// rewind, the cursor moves with the bookmark and does not send them again.
+    /// Moves the bookmark past entries that are acknowledged, excluded, or answers. If the client acknowledges messages
+    /// from before a rewind, the cursor moves with the bookmark and does not send them again.
     /// </summary>
     public void Advance(Cursor cursor, long acknowledged)
     {

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Joins the copies of one message in several logs. Readers wait until the token is committed, because they need all copies in
-/// order to read the message once.
+/// Joins the copies of one message in several logs. Readers wait until the token is committed, because they need all
+/// copies in order to read the message once.
 /// </summary>
 sealed class CommitToken
 {

@@ -9,7 +9,9 @@ sealed class Cursor
     int _index;
     LeaveMark? _leave;
 
-    /// <summary>Starts at the end of the log. The caller holds the lock of the log, so the cursor misses no later append.</summary>
+    /// <summary>
+    /// Starts at the end of the log. The caller holds the lock of the log, so the cursor misses no later append.
+    /// </summary>
     /// <param name="log">The log.</param>
     /// <param name="subscriber">The owner of the cursor.</param>
     /// <param name="set">Visits the cursor when the log has new messages. Null for a private log.</param>
@@ -46,7 +48,9 @@ sealed class Cursor
     /// <summary>The entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
     public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
 
-    /// <summary>The copy at the cursor, if the copies arrive one by one. Valid if <see cref="IsAtCopy"/> is true.</summary>
+    /// <summary>
+    /// The copy at the cursor, if the copies arrive one by one. Valid if <see cref="IsAtCopy"/> is true.
+    /// </summary>
     public EntryCopy? Copy => _block[_index].Metadata!.Copy;
 
     /// <summary>The log is broken, and this cursor will reach its end.</summary>
@@ -87,8 +91,8 @@ sealed class Cursor
         && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveOffset;
 
     /// <summary>
-    /// Ends the subscription after the newest message. The caller holds the lock of the log. A broken log has no known end: its
-    /// reader has missed messages and must learn it.
+    /// Ends the subscription after the newest message. The caller holds the lock of the log. A broken log has no known
+    /// end: its reader has missed messages and must learn it.
     /// </summary>
     public void LeaveLocked()
     {
@@ -100,7 +104,8 @@ sealed class Cursor
     {
         while (true)
         {
-            // Read the successor before the count. A block with a successor gets no more entries, so the count is final.
+            // Read the successor before the count. A block with a successor gets no more entries, so the count is
+            // final.
             var next = _block.Next;
             if (_index < _block.Count)
             {
@@ -126,14 +131,15 @@ sealed class Cursor
     public void Skip() => _index++;
 
     /// <summary>
-    /// Returns the next consecutive entries for this subscriber and moves past them. Returns an empty run if the next entries are for
-    /// other subscribers. Call it after <see cref="TryPeek"/> has found an entry.
+    /// Returns the next consecutive entries for this subscriber and moves past them. Returns an empty run if the next
+    /// entries are for other subscribers. Call it after <see cref="TryPeek"/> has found an entry.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to return.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
     public EntryRun Take(long lastSequence, Acknowledgements? acknowledgements = null)
     {
-        // Read the count before the leave mark. A message that was published after the leave is then behind the mark, too.
+        // Read the count before the leave mark. A message that was published after the leave is then behind the mark,
+        // too.
         var block = _block;
         var count = (int)Math.Min(block.Count, LeaveOffset - block.FirstOffset);
         var from = _index;
@@ -160,8 +166,8 @@ sealed class Cursor
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 
     /// <summary>
-    /// Copies the unread entries into a compacted block, without entries that a newer entry with the same key replaces. The log can
-    /// then drop them. Returns false if the log has already dropped some.
+    /// Copies the unread entries into a compacted block, without entries that a newer entry with the same key replaces.
+    /// The log can then drop them. Returns false if the log has already dropped some.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
@@ -205,7 +211,9 @@ sealed class Cursor
         return true;
     }
 
-    /// <summary>Moves to the newest entry. Returns the number of entries for this subscriber that were skipped.</summary>
+    /// <summary>
+    /// Moves to the newest entry. Returns the number of entries for this subscriber that were skipped.
+    /// </summary>
     public long SkipToLatest()
     {
         Block tail;
@@ -239,7 +247,9 @@ sealed class Cursor
     /// <summary>Moves to another place in the log.</summary>
     public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
 
-    /// <summary>Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. False if they are gone.</summary>
+    /// <summary>
+    /// Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. False if they are gone.
+    /// </summary>
     public bool TryRewind()
     {
         if (_options?.Bookmark is not { Block: { } block } bookmark) return false;
@@ -269,14 +279,18 @@ sealed class Cursor
         return true;
     }
 
-    /// <summary>Ends the use of this cursor. It then holds no memory of the log, even if its membership still exists.</summary>
+    /// <summary>
+    /// Ends the use of this cursor. It then holds no memory of the log, even if its membership still exists.
+    /// </summary>
     public void Release()
     {
         Bookmark?.Clear();
         MoveTo(Block.Cut, 0);
     }
 
-    /// <summary>Records the numbers of the entries that are about to be sent. May shorten the run and change its encoder.</summary>
+    /// <summary>
+    /// Records the numbers of the entries that are about to be sent. May shorten the run and change its encoder.
+    /// </summary>
     /// <returns>The end of the run.</returns>
     int Number(Block block, int from, int to, Acknowledgements acknowledgements, ref EntryEncoder? encoder)
     {
@@ -304,8 +318,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the client would drop this entry as a duplicate, because a higher number was sent before it. An entry that was sent on
-    /// the previous transport is compared only with numbers of the current transport.
+    /// True if the client would drop this entry as a duplicate, because a higher number was sent before it. An entry
+    /// that was sent on the previous transport is compared only with numbers of the current transport.
     /// </summary>
     bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
     {
@@ -313,7 +327,9 @@ sealed class Cursor
         return block[index].Sequence <= (wasSentBefore ? acknowledgements.LastSent : acknowledgements.HighestSent);
     }
 
-    /// <summary>Returns the unread entries for this subscriber, followed by the end of the log. Null if some are gone.</summary>
+    /// <summary>
+    /// Returns the unread entries for this subscriber, followed by the end of the log. Null if some are gone.
+    /// </summary>
     List<(Block Block, int Index)>? FindUnread(long lastSequence)
     {
         Block end;

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The options of a cursor that does not simply start at the end of its log and read WebSocket frames. Each cursor has its own object.
+/// The options of a cursor that does not simply start at the end of its log and read WebSocket frames. Each cursor has
+/// its own object.
 /// </summary>
 sealed class CursorOptions
 {
@@ -22,7 +23,9 @@ sealed class CursorOptions
     /// <summary>The size of the log in bytes at the join. A cursor in the history is not behind.</summary>
     public long LiveByte { get; set; }
 
-    /// <summary>The first message that the cursor may have to read again. Null if the client acknowledges nothing.</summary>
+    /// <summary>
+    /// The first message that the cursor may have to read again. Null if the client acknowledges nothing.
+    /// </summary>
     public Bookmark? Bookmark { get; init; }
 
     /// <summary>Bytes to send before the first message.</summary>

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// One copy of a message to several groups, when the copies arrive one by one. A reader of several of these logs takes the first copy.
+/// One copy of a message to several groups, when the copies arrive one by one. A reader of several of these logs takes
+/// the first copy.
 /// </summary>
 /// <param name="Id">An ID that all copies share.</param>
 /// <param name="LogName">The name of the log that contains this copy.</param>

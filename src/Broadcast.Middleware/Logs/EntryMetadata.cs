@@ -24,7 +24,9 @@ sealed class EntryMetadata
     /// <summary>Joins this entry with its copies in other logs. Null if the entry has no copies.</summary>
     public CommitToken? Commit { get; private init; }
 
-    /// <summary>Identifies this entry among its copies that arrive one by one. Null if the entry has no such copies.</summary>
+    /// <summary>
+    /// Identifies this entry among its copies that arrive one by one. Null if the entry has no such copies.
+    /// </summary>
     public EntryCopy? Copy { get; private init; }
 
     /// <summary>The message has copies in other logs. A reader of several of these logs takes one copy.</summary>

@@ -3,7 +3,9 @@ namespace Broadcast.Middleware.Logs;
 /// <summary>Consecutive entries of a log, ready to write in one piece.</summary>
 /// <param name="Frames">The encoded entries.</param>
 /// <param name="Messages">The number of entries.</param>
-/// <param name="PublishedAt">The publish time of the first entry: see <see cref="SequenceClock.Timestamp"/>. 0 if unknown.</param>
+/// <param name="PublishedAt">
+/// The publish time of the first entry: see <see cref="SequenceClock.Timestamp"/>. 0 if unknown.
+/// </param>
 readonly record struct EntryRun(ReadOnlyMemory<byte> Frames, int Messages, long PublishedAt)
 {
     public bool IsEmpty => Frames.IsEmpty;

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Reads and writes the data frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and unmasked, so the same
-/// bytes serve every receiver.
+/// Reads and writes the data frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and
+/// unmasked, so the same bytes serve every receiver.
 /// </summary>
 static class Frame
 {

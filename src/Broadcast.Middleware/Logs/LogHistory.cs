@@ -1,9 +1,12 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps the newest messages of a log for later readers, limited by number, bytes and age. The lock of the log guards this class.
+/// Keeps the newest messages of a log for later readers, limited by number, bytes and age. The lock of the log guards
+/// this class.
 /// </summary>
-/// <remarks>It references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.</remarks>
+/// <remarks>
+/// It references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.
+/// </remarks>
 sealed class LogHistory(GroupOptions limits, TimeProvider time)
 {
     readonly long _maxAge = limits.HistoryAge == Timeout.InfiniteTimeSpan
@@ -19,8 +22,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
 
     /// <summary>Returns the publish time for the next message.</summary>
     /// <remarks>
-    /// The age comes from the clock of another node. The result is never earlier than the result for the message before, because a
-    /// binary search needs ordered times.
+    /// The age comes from the clock of another node. The result is never earlier than the result for the message
+    /// before, because a binary search needs ordered times.
     /// </remarks>
     public long PublishTime(TimeSpan age)
     {
@@ -48,7 +51,9 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
         return _first is null;
     }
 
-    /// <summary>Finds the first kept message at or after an offset. Returns the end of the log if there is none.</summary>
+    /// <summary>
+    /// Finds the first kept message at or after an offset. Returns the end of the log if there is none.
+    /// </summary>
     /// <param name="tail">The newest block.</param>
     /// <param name="offset">The offset.</param>
     /// <param name="oldest">A value of <see cref="Oldest"/>. Searches with the same value agree.</param>

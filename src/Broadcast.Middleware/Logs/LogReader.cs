@@ -1,14 +1,15 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the thread of the
-/// subscriber uses it, except for <see cref="Add"/>.
+/// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
+/// thread of the subscriber uses it, except for <see cref="Add"/>.
 /// </summary>
 /// <param name="clock">The clock that numbers the messages.</param>
 /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
 sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements = null)
 {
-    // After a subscriber has left a group, this many other messages with copies may arrive between two copies of one message.
+    // After a subscriber has left a group, this many other messages with copies may arrive between two copies of one
+    // message.
     const int RememberedCopies = 64;
 
     Cursor[] _cursors = new Cursor[2]; // Most connections read the group of all connections and their home group.
@@ -38,8 +39,8 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
     /// <summary>
-    /// Adds a log. Called on any thread. The caller holds the lock of the log, so every later message of the log has a higher sequence
-    /// number than every message before.
+    /// Adds a log. Called on any thread. The caller holds the lock of the log, so every later message of the log has a
+    /// higher sequence number than every message before.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -95,7 +96,10 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         return false;
     }
 
-    /// <summary>Drops unread messages that newer messages with the same key replace, in logs with <see cref="SlowConsumer.Conflate"/>.</summary>
+    /// <summary>
+    /// Drops unread messages that newer messages with the same key replace, in logs with
+    /// <see cref="SlowConsumer.Conflate"/>.
+    /// </summary>
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
     /// <returns>The number of dropped messages.</returns>
@@ -113,8 +117,8 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
     }
 
     /// <summary>
-    /// Applies the <see cref="SlowConsumer"/> setting of each log in which too many bytes are unread. Returns false if the reader cannot
-    /// continue with a log.
+    /// Applies the <see cref="SlowConsumer"/> setting of each log in which too many bytes are unread. Returns false if
+    /// the reader cannot continue with a log.
     /// </summary>
     /// <param name="maxBacklog">The maximum number of unread bytes.</param>
     /// <param name="lastSequence">The highest sequence number to read.</param>
@@ -156,8 +160,8 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
 
     /// <summary>Takes the next consecutive messages. Returns false if there are none now.</summary>
     /// <remarks>
-    /// Order of reads: the newest sequence number, then the new cursors, then the ends of the logs. A message with a higher number may
-    /// have a predecessor in a log that was read too early. Such a message waits for the next round.
+    /// Order of reads: the newest sequence number, then the new cursors, then the ends of the logs. A message with a
+    /// higher number may have a predecessor in a log that was read too early. Such a message waits for the next round.
     /// </remarks>
     /// <param name="lastSequence">The highest sequence number to take.</param>
     /// <param name="run">The messages.</param>
@@ -227,7 +231,9 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         return default;
     }
 
-    /// <summary>True if the reader has not taken another copy of this message. For copies that arrive one by one.</summary>
+    /// <summary>
+    /// True if the reader has not taken another copy of this message. For copies that arrive one by one.
+    /// </summary>
     bool IsFirstCopy(EntryCopy copy, long sequence)
     {
         for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
@@ -251,8 +257,9 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
     }
 
     /// <summary>
-    /// Skips the copies of a message in the other logs. All copies are readable, so each is the next entry of its cursor. Returns false
-    /// if another log shows an older message meanwhile. The reader then takes the older message first.
+    /// Skips the copies of a message in the other logs. All copies are readable, so each is the next entry of its
+    /// cursor. Returns false if another log shows an older message meanwhile. The reader then takes the older message
+    /// first.
     /// </summary>
     bool TrySkipCopies(Cursor first, long sequence)
     {

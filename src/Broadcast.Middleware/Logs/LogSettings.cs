@@ -4,7 +4,9 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="Capacity">The maximum number of bytes that the log keeps for slow readers.</param>
 /// <param name="WhenSlow">What happens to a reader that falls further behind.</param>
 /// <param name="History">The limits of the history. Null for no history.</param>
-/// <param name="MaxRetained">The maximum number of bytes that the log keeps for readers that have not acknowledged them.</param>
+/// <param name="MaxRetained">
+/// The maximum number of bytes that the log keeps for readers that have not acknowledged them.
+/// </param>
 /// <param name="Budget">The limit for all logs of the broadcast together. Null for no common limit.</param>
 sealed record LogSettings(
     long Capacity,
@@ -17,8 +19,8 @@ sealed record LogSettings(
     {
         var whenSlow = group?.SlowConsumer ?? options.SlowConsumer;
         var history = group is { HistoryMessages: > 0 } ? group : null;
-        // A conflating log keeps the messages of a slow reader until the pump has compacted them, so it needs twice the backlog.
-        // A reader of the history may fall behind by a full backlog while it reads the history.
+        // A conflating log keeps the messages of a slow reader until the pump has compacted them, so it needs twice the
+        // backlog. A reader of the history may fall behind by a full backlog while it reads the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         return new(capacity, whenSlow, history, capacity + options.MaxUnacknowledgedBytes, budget);

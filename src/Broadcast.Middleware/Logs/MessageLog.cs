@@ -3,13 +3,14 @@ using System.Diagnostics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// An append-only chain of blocks. It keeps the newest bytes for slow readers, up to the capacity of its settings. It has no list of
-/// readers and never waits for one.
+/// An append-only chain of blocks. It keeps the newest bytes for slow readers, up to the capacity of its settings. It
+/// has no list of readers and never waits for one.
 /// </summary>
 /// <remarks>
-/// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep every message
-/// alive. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. It finds the oldest blocks through weak
-/// references. Without slow readers, the garbage collector frees a block as soon as the last reader has passed it.
+/// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep
+/// every message alive. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. It finds
+/// the oldest blocks through weak references. Without slow readers, the garbage collector frees a block as soon as the
+/// last reader has passed it.
 /// </remarks>
 /// <param name="clock">Numbers the messages.</param>
 /// <param name="settings">The limits.</param>
@@ -49,13 +50,18 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         }
     }
 
-    /// <summary>The size of the log in bytes before its newest message. A fast reader has read at least this far.</summary>
+    /// <summary>
+    /// The size of the log in bytes before its newest message. A fast reader has read at least this far.
+    /// </summary>
     public long NewestByte => Volatile.Read(ref _newestByte);
 
     /// <summary>The size of the log in bytes. The caller holds <see cref="Gate"/>.</summary>
     public long EndByte => _tail.FirstByte + _tail.CostOf(_tail.Count);
 
-    /// <summary>The end of the log: its newest block and the number of entries in this block. The caller holds <see cref="Gate"/>.</summary>
+    /// <summary>
+    /// The end of the log: its newest block and the number of entries in this block. The caller holds
+    /// <see cref="Gate"/>.
+    /// </summary>
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
     public SlowConsumer WhenSlow => settings.WhenSlow;
@@ -71,7 +77,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
 
     /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
     /// <param name="replay">The history that the reader wants.</param>
-    /// <param name="recovered">True if the reader gets every message after the position in <paramref name="replay"/>.</param>
+    /// <param name="recovered">
+    /// True if the reader gets every message after the position in <paramref name="replay"/>.
+    /// </param>
     public (Block Block, int Index) FindLocked(Replay replay, out bool? recovered)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -99,7 +107,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     public long AppendLocked(Message message, EntryMetadata? metadata, TimeSpan age) =>
         AppendLocked(message, metadata, clock.Next(), age);
 
-    /// <summary>Appends a message with a sequence number that several logs share. The caller holds the locks of all these logs.</summary>
+    /// <summary>
+    /// Appends a message with a sequence number that several logs share. The caller holds the locks of all these logs.
+    /// </summary>
     public long AppendLocked(Message message, EntryMetadata? metadata, long sequence, TimeSpan age = default)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -113,8 +123,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// Ends the newest block if nothing was appended since the last call. The garbage collector frees the block after its readers have
-    /// moved on.
+    /// Ends the newest block if nothing was appended since the last call. The garbage collector frees the block after
+    /// its readers have moved on.
     /// </summary>
     /// <returns>True if the readers must be notified, so that they move on.</returns>
     public bool TrimIdleLocked()
@@ -127,7 +137,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         return true;
     }
 
-    /// <summary>Marks the end of a log whose next messages are lost. A reader learns it after it has read everything before.</summary>
+    /// <summary>
+    /// Marks the end of a log whose next messages are lost. A reader learns it after it has read everything before.
+    /// </summary>
     public void BreakLocked()
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);

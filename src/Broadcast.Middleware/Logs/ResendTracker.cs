@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Moves the bookmarks of a <see cref="LogReader"/> whose client acknowledges messages, and rewinds the reader when the client
-/// reconnects. Only the thread of the subscriber uses it.
+/// Moves the bookmarks of a <see cref="LogReader"/> whose client acknowledges messages, and rewinds the reader when the
+/// client reconnects. Only the thread of the subscriber uses it.
 /// </summary>
 /// <param name="reader">The reader that owns the cursors.</param>
 /// <param name="acknowledgements">The state of the client.</param>
@@ -47,13 +47,16 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         if (!acknowledgements.IsTracking && acknowledgements.IsUpToDate) TryStart();
     }
 
-    /// <summary>Rewinds all cursors to the unacknowledged messages. Returns false, without a change, if some are gone.</summary>
+    /// <summary>
+    /// Rewinds all cursors to the unacknowledged messages. Returns false, without a change, if some are gone.
+    /// </summary>
     public bool TryRewind()
     {
         if (!CanRewind) return false;
         foreach (var cursor in reader.AdmitCursors())
         {
-            // The log may release a bookmark meanwhile. Cursors that are already rewound only send duplicates, which clients drop.
+            // The log may release a bookmark meanwhile. Cursors that are already rewound only send duplicates, which
+            // clients drop.
             if (!cursor.TryRewind()) return false;
             cursor.Bookmark!.Advance(cursor, acknowledgements.Acknowledged);
         }
@@ -62,7 +65,9 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         return true;
     }
 
-    /// <summary>Stops tracking. The client continues, but cannot reconnect until it has acknowledged everything.</summary>
+    /// <summary>
+    /// Stops tracking. The client continues, but cannot reconnect until it has acknowledged everything.
+    /// </summary>
     public void Stop()
     {
         acknowledgements.StopTracking();

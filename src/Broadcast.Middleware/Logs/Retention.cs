@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps the blocks that a log may have to send again, beyond its capacity: everything from the oldest block with a bookmark.
-/// The lock of the log guards this class.
+/// Keeps the blocks that a log may have to send again, beyond its capacity: everything from the oldest block with a
+/// bookmark. The lock of the log guards this class.
 /// </summary>
 /// <remarks>A block counts its bookmarks. A thousand readers near the same place cost as little as one.</remarks>
 /// <param name="maxBytes">The maximum number of bytes for this log.</param>
@@ -15,7 +15,9 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     Block? _first;
     long _charged;
 
-    /// <summary>True if the link from this block to its successor must stay. A block without messages ends where it begins.</summary>
+    /// <summary>
+    /// True if the link from this block to its successor must stay. A block without messages ends where it begins.
+    /// </summary>
     public bool Holds(Block block, long lastByte) => _first is not null && (block == _first || lastByte > _first.FirstByte);
 
     public Pin Add(Block block, long endByte)

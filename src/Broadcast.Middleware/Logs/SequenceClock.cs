@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Numbers the messages of one broadcast across all of its logs. A connection in several groups uses the numbers to read messages in
-/// the order in which they were published.
+/// Numbers the messages of one broadcast across all of its logs. A connection in several groups uses the numbers to
+/// read messages in the order in which they were published.
 /// </summary>
 /// <param name="timestamp">Returns the publish time for each message. Null if no listener measures latency.</param>
 sealed class SequenceClock(Func<long>? timestamp = null)
@@ -10,8 +10,8 @@ sealed class SequenceClock(Func<long>? timestamp = null)
     long _last;
 
     /// <summary>
-    /// The newest number. A reader reads it before the ends of its logs. It then finds every message up to this number that was
-    /// published before the append of the newest message began.
+    /// The newest number. A reader reads it before the ends of its logs. It then finds every message up to this number
+    /// that was published before the append of the newest message began.
     /// </summary>
     public long Last => Volatile.Read(ref _last);
 

@@ -2,7 +2,9 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Messages;
 
-/// <summary>Validates group names: 1 to 255 characters without control characters, so that a name fits into one log line.</summary>
+/// <summary>
+/// Validates group names: 1 to 255 characters without control characters, so that a name fits into one log line.
+/// </summary>
 static class GroupName
 {
     public const int MaxLength = 255;

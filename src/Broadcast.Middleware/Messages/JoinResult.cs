@@ -7,7 +7,8 @@ namespace Broadcast.Middleware;
 public readonly struct JoinResult(bool joined, bool? recovered, Position? position) : IEquatable<JoinResult>
 {
     /// <summary>
-    /// True if the connection joined. False if the connection does not exist, is a member already, or the registry rejects the join.
+    /// True if the connection joined. False if the connection does not exist, is a member already, or the registry
+    /// rejects the join.
     /// </summary>
     public bool Joined { get; } = joined;
 

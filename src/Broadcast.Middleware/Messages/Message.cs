@@ -17,14 +17,14 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 
     /// <summary>
     /// The key of a value that the message updates, such as a stock symbol or the ID of a player. With
-    /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key replaces. Default
-    /// null: no message replaces this one.
+    /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
+    /// replaces. Default null: no message replaces this one.
     /// </summary>
     public string? Key { get; init; }
 
     /// <summary>
-    /// True if a text message contains JSON (RFC 8259). Clients of a JSON protocol then receive a JSON value instead of a string.
-    /// Publishing checks the JSON. Default false.
+    /// True if a text message contains JSON (RFC 8259). Clients of a JSON protocol then receive a JSON value instead of
+    /// a string. Publishing checks the JSON. Default false.
     /// </summary>
     public bool IsJson { get; init; }
 

@@ -8,7 +8,9 @@ public sealed class MessageSender(string connectionId, string? userId) : IEquata
     /// <summary>The ID of the connection: see <see cref="IBroadcastConnection.Id"/>.</summary>
     public string ConnectionId { get; } = connectionId;
 
-    /// <summary>The ID of the user: see <see cref="IBroadcastConnection.UserId"/>. Null for an anonymous client.</summary>
+    /// <summary>
+    /// The ID of the user: see <see cref="IBroadcastConnection.UserId"/>. Null for an anonymous client.
+    /// </summary>
     public string? UserId { get; } = userId;
 
     /// <inheritdoc />

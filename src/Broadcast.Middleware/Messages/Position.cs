@@ -5,8 +5,9 @@ namespace Broadcast.Middleware;
 
 /// <summary>The place of a message in its group: an epoch and an offset.</summary>
 /// <remarks>
-/// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client would ask for
-/// everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an earlier log.
+/// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client
+/// would ask for everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an
+/// earlier log.
 /// </remarks>
 /// <param name="epoch">The epoch of the group's log.</param>
 /// <param name="offset">The offset within the epoch.</param>
@@ -17,7 +18,9 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
     /// <summary>Identifies one life of the group's log. Offsets of different epochs cannot be compared.</summary>
     public ulong Epoch { get; } = epoch;
 
-    /// <summary>The first message of an epoch has offset 1. Each message adds 1. Offset 0 is the place before the first message.</summary>
+    /// <summary>
+    /// The first message of an epoch has offset 1. Each message adds 1. Offset 0 is the place before the first message.
+    /// </summary>
     public long Offset { get; } = offset;
 
     /// <summary>Reads the text that <see cref="ToString"/> writes. No other spelling is accepted.</summary>

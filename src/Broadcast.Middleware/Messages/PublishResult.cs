@@ -5,12 +5,14 @@ namespace Broadcast.Middleware;
 /// <param name="localRecipients">See <see cref="LocalRecipients"/>.</param>
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
-    /// <summary>The position of the message in its group. Null if the message was not appended to exactly one group.</summary>
+    /// <summary>
+    /// The position of the message in its group. Null if the message was not appended to exactly one group.
+    /// </summary>
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// The number of connections on this node that the message is for. A message to several groups counts memberships. Each
-    /// connection receives the message, or its close code says that it did not.
+    /// The number of connections on this node that the message is for. A message to several groups counts memberships.
+    /// Each connection receives the message, or its close code says that it did not.
     /// </summary>
     public int LocalRecipients { get; } = localRecipients;
 

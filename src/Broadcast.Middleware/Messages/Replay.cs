@@ -23,8 +23,8 @@ public readonly struct Replay : IEquatable<Replay>
     }
 
     /// <summary>
-    /// Every message after a position. If the group no longer has all of them, the connection receives the history of a new member
-    /// and <see cref="JoinResult.Recovered"/> is false.
+    /// Every message after a position. If the group no longer has all of them, the connection receives the history of a
+    /// new member and <see cref="JoinResult.Recovered"/> is false.
     /// </summary>
     /// <param name="position">The position of the last message that the client has.</param>
     public static Replay After(Position position) => new(null, position);

@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>The states, watchers and subscriptions of a group. The lock of <see cref="GroupPresence"/> guards it.</summary>
+/// <summary>
+/// The states, watchers and subscriptions of a group. The lock of <see cref="GroupPresence"/> guards it.
+/// </summary>
 sealed class FollowedGroup
 {
     /// <summary>The states of the members of this node.</summary>

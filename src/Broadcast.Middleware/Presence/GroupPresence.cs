@@ -5,10 +5,12 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The members of groups and their states. The registry knows the members of this node. This class keeps states and watchers. In a cluster,
-/// it polls the members of other nodes once per second while someone watches a group.
+/// The members of groups and their states. The registry knows the members of this node. This class keeps states and
+/// watchers. In a cluster, it polls the members of other nodes once per second while someone watches a group.
 /// </summary>
-/// <remarks>One lock for all groups. It is used only while a group has states, watchers or subscriptions, and only for moments.</remarks>
+/// <remarks>
+/// One lock for all groups. It is used only while a group has states, watchers or subscriptions, and only for moments.
+/// </remarks>
 /// <param name="registry">The connections of this node.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
 /// <param name="time">The time provider.</param>
@@ -98,7 +100,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
         FollowedGroup followed;
         lock (_gate)
         {
-            // Add the watcher before reading the list. A change in between is reported twice, and the watcher ignores the second report.
+            // Add the watcher before reading the list. A change in between is reported twice, and the watcher ignores
+            // the second report.
             followed = Follow(group);
             followed.Watchers.Add(watcher);
             StartPolling(group, followed);
@@ -164,7 +167,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
     }
 
     /// <summary>
-    /// Returns the members of all nodes. The registry is used for this node, because it knows a change before the cluster does.
+    /// Returns the members of all nodes. The registry is used for this node, because it knows a change before the
+    /// cluster does.
     /// </summary>
     async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
         IRemoteMembers remote, string group, CancellationToken cancellationToken)
@@ -238,7 +242,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
 
     void RemoveIfUnused(string group, FollowedGroup followed)
     {
-        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes in turn would rebuild it each time.
+        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes in turn would
+        // rebuild it each time.
         if (followed.IsWatched || followed.States.Count > 0) return;
         _followed.Remove(group);
         Volatile.Write(ref _followedCount, _followed.Count);

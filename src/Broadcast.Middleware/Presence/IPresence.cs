@@ -1,10 +1,13 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The members of groups on all nodes, and their states. Inject it anywhere in the app. A named broadcast, <c>AddBroadcast("name")</c>,
-/// has its own as a keyed service.
+/// The members of groups on all nodes, and their states. Inject it anywhere in the app. A named broadcast,
+/// <c>AddBroadcast("name")</c>, has its own as a keyed service.
 /// </summary>
-/// <remarks>The methods are asynchronous because they may ask other nodes. <see cref="IConnectionRegistry"/> knows only this node.</remarks>
+/// <remarks>
+/// The methods are asynchronous because they may ask other nodes. <see cref="IConnectionRegistry"/> knows only this
+/// node.
+/// </remarks>
 public interface IPresence
 {
     /// <summary>Returns the number of members of a group, without listing them.</summary>
@@ -22,7 +25,8 @@ public interface IPresence
     ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Sets the state of a connection in a group, for example a name, a color or "away". The state is removed when the connection leaves.
+    /// Sets the state of a connection in a group, for example a name, a color or "away". The state is removed when the
+    /// connection leaves.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">A group that the connection is in.</param>
@@ -32,23 +36,27 @@ public interface IPresence
     /// </param>
     /// <param name="cancellationToken">Cancels the call before the state is set.</param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
-    /// <exception cref="ArgumentException">The ID is empty, the group name is invalid, or the state is too large.</exception>
+    /// <exception cref="ArgumentException">
+    /// The ID is empty, the group name is invalid, or the state is too large.
+    /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> SetStateAsync(
         string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Watches a group: first returns the current members as if they had just joined, and then every join, state change and leave, until
-    /// canceled.
+    /// Watches a group: first returns the current members as if they had just joined, and then every join, state change
+    /// and leave, until canceled.
     /// </summary>
     /// <remarks>
-    /// A slow watcher gets only the latest change of each connection. It gets nothing about a connection that joined and left meanwhile.
+    /// A slow watcher gets only the latest change of each connection. It gets nothing about a connection that joined
+    /// and left meanwhile.
     /// </remarks>
     /// <param name="group">The name of the group. The group may be empty.</param>
     /// <param name="cancellationToken">Ends the watch.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="BackplaneException">
-    /// The other nodes are unreachable when the watch starts. If they become unreachable later, their known members stay.
+    /// The other nodes are unreachable when the watch starts. If they become unreachable later, their known members
+    /// stay.
     /// </exception>
     IAsyncEnumerable<PresenceChange> WatchAsync(string group, CancellationToken cancellationToken = default);
 }

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// Remembers the last successful requests of a client, so that a repeated request takes effect once. A failed request may be repeated.
+/// Remembers the last successful requests of a client, so that a repeated request takes effect once. A failed request
+/// may be repeated.
 /// </summary>
 sealed class AckHistory
 {

@@ -4,13 +4,14 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>The states of the members of a group, as JSON for the subscribed clients.</summary>
 /// <remarks>
-/// The items are in the order of their last change. So a subscription needs only the version of the last change that was sent. A
-/// <see cref="PresenceWatcher"/> for each subscriber would remember every member: members times members, if all members subscribe. The JSON
-/// of an item is written once for all subscribers.
+/// The items are in the order of their last change. So a subscription needs only the version of the last change that
+/// was sent. A <see cref="PresenceWatcher"/> for each subscriber would remember every member: members times members, if
+/// all members subscribe. The JSON of an item is written once for all subscribers.
 /// </remarks>
 sealed class GroupStateFeed(string group) : StateFeed
 {
-    // With more removed items than this, and more than items with a state, a snapshot is smaller than the list of removals.
+    // With more removed items than this, and more than items with a state, a snapshot is smaller than the list of
+    // removals.
     const int MinRemovedItems = 256;
 
     readonly Lock _gate = new();
@@ -65,7 +66,8 @@ sealed class GroupStateFeed(string group) : StateFeed
     }
 
     /// <summary>
-    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Empty if there is none.
+    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Empty if there
+    /// is none.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
     /// <param name="maxBytes">The approximate maximum size. The message contains at least one member.</param>
@@ -141,6 +143,8 @@ sealed class GroupStateFeed(string group) : StateFeed
     /// <param name="ConnectionId">The ID of the member.</param>
     /// <param name="Json">The JSON of the item.</param>
     /// <param name="Version">The number of the last change, among all changes of the group.</param>
-    /// <param name="FirstVersion">The number of the first known change. A subscriber with no later version has never seen the member.</param>
+    /// <param name="FirstVersion">
+    /// The number of the first known change. A subscriber with no later version has never seen the member.
+    /// </param>
     sealed record Item(string ConnectionId, ReadOnlyMemory<byte> Json, long Version, long FirstVersion);
 }

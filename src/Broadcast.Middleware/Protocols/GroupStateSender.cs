@@ -6,8 +6,9 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>Sends one client the states of the groups that it has subscribed to.</summary>
 /// <remarks>
-/// It sends one batch at a time. While the client has not received the last batch, changes collect in the feeds, which keep only the latest
-/// change of each member. So a slow client needs at most one batch in its private log, and does not delay others.
+/// It sends one batch at a time. While the client has not received the last batch, changes collect in the feeds, which
+/// keep only the latest change of each member. So a slow client needs at most one batch in its private log, and does
+/// not delay others.
 /// </remarks>
 /// <param name="presence">The states of all groups.</param>
 /// <param name="connection">The connection of the client.</param>
@@ -43,7 +44,9 @@ sealed class GroupStateSender(
         }
     }
 
-    /// <summary>Sends the client a snapshot and then each change. Has no effect if the client has subscribed already.</summary>
+    /// <summary>
+    /// Sends the client a snapshot and then each change. Has no effect if the client has subscribed already.
+    /// </summary>
     public void Subscribe(string group)
     {
         lock (_sending)
@@ -90,7 +93,9 @@ sealed class GroupStateSender(
         }
     }
 
-    /// <summary>The client has received everything that was sent to it alone. Called on the thread of the pump.</summary>
+    /// <summary>
+    /// The client has received everything that was sent to it alone. Called on the thread of the pump.
+    /// </summary>
     public void OnReceived()
     {
         if (Volatile.Read(ref _isUnread) && Interlocked.Exchange(ref _isUnread, false)) Continue();

@@ -15,7 +15,9 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     /// <summary>The version of the last sent state. Only the feed uses it.</summary>
     public long SentVersion { get; set; }
 
-    /// <summary>The version of the last sent removal of a state. A snapshot covers all earlier removals. Only the feed uses it.</summary>
+    /// <summary>
+    /// The version of the last sent removal of a state. A snapshot covers all earlier removals. Only the feed uses it.
+    /// </summary>
     public long SentRemovalVersion { get; set; } = None;
 
     /// <summary>There is something to send. Only the sender uses it.</summary>

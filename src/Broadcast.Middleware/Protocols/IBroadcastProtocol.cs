@@ -4,13 +4,13 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The protocol of WebSocket clients that name a subprotocol (RFC 6455, section 1.9). A client that names no known subprotocol uses the raw
-/// protocol: a WebSocket message is the message itself.
+/// The protocol of WebSocket clients that name a subprotocol (RFC 6455, section 1.9). A client that names no known
+/// subprotocol uses the raw protocol: a WebSocket message is the message itself.
 /// </summary>
 /// <remarks>
 /// Register a protocol as a service of this type. A later registration takes precedence, even for the same subprotocol.
-/// <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves only the raw protocol. One object serves all connections and must be
-/// thread-safe.
+/// <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves only the raw protocol. One object serves all
+/// connections and must be thread-safe.
 /// </remarks>
 public interface IBroadcastProtocol
 {

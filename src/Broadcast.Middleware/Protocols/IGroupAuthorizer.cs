@@ -1,15 +1,18 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides which groups a client may join and publish to, in protocols with groups. Without an authorizer, a client may only publish to the
-/// group of its own URL.
+/// Decides which groups a client may join and publish to, in protocols with groups. Without an authorizer, a client may
+/// only publish to the group of its own URL.
 /// </summary>
 /// <remarks>
-/// Register it as a service. For a named broadcast, use the name as the key. The server does not ask it about actions of the app.
+/// Register it as a service. For a named broadcast, use the name as the key. The server does not ask it about actions
+/// of the app.
 /// </remarks>
 public interface IGroupAuthorizer
 {
-    /// <summary>Returns true if the client may do this. The server calls it for each request, so cache slow answers.</summary>
+    /// <summary>
+    /// Returns true if the client may do this. The server calls it for each request, so cache slow answers.
+    /// </summary>
     /// <param name="connection">The connection of the client.</param>
     /// <param name="group">The name of the group.</param>
     /// <param name="operation">The operation.</param>

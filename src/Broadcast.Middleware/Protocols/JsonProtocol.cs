@@ -7,8 +7,8 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.webpubsub.azure.v1</c> of the published Web PubSub clients: groups, events and acknowledgements as JSON objects.
-/// This project is not affiliated with the authors of these clients.
+/// The subprotocol <c>json.webpubsub.azure.v1</c> of the published Web PubSub clients: groups, events and
+/// acknowledgements as JSON objects. This project is not affiliated with the authors of these clients.
 /// </summary>
 class JsonProtocol : IBroadcastProtocol
 {

@@ -29,7 +29,9 @@ struct JsonRequest
 
     /// <summary>Reads a message of an untrusted client.</summary>
     /// <param name="json">Valid UTF-8. The result references it.</param>
-    /// <param name="problem">Null, or the problem and the fix. The result may then still have an <see cref="AckId"/>.</param>
+    /// <param name="problem">
+    /// Null, or the problem and the fix. The result may then still have an <see cref="AckId"/>.
+    /// </param>
     public static JsonRequest Parse(ReadOnlyMemory<byte> json, out string? problem)
     {
         var request = default(JsonRequest);

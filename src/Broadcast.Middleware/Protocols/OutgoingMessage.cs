@@ -12,7 +12,9 @@ public readonly ref struct OutgoingMessage
     /// <summary>The group. Null for a message to all connections, a user or a connection.</summary>
     public string? Group { get; }
 
-    /// <summary>The client that sent the message, in protocols with groups. Null for the app and for raw clients.</summary>
+    /// <summary>
+    /// The client that sent the message, in protocols with groups. Null for the app and for raw clients.
+    /// </summary>
     public MessageSender? Sender { get; }
 
     /// <summary>The number that the client acknowledges. Null in protocols without acknowledgements.</summary>

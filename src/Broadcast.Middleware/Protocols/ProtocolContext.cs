@@ -9,7 +9,9 @@ using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The actions of an <see cref="IBroadcastProtocol"/> for one client. Used for one message at a time.</summary>
+/// <summary>
+/// The actions of an <see cref="IBroadcastProtocol"/> for one client. Used for one message at a time.
+/// </summary>
 public sealed class ProtocolContext : IProtocolState
 {
     readonly Connection _connection;
@@ -99,7 +101,9 @@ public sealed class ProtocolContext : IProtocolState
         _connection.Send(message, EntryMetadata.Create(message, null));
     }
 
-    /// <summary>Closes the connection: the client receives every message that was published before, and then a close frame.</summary>
+    /// <summary>
+    /// Closes the connection: the client receives every message that was published before, and then a close frame.
+    /// </summary>
     /// <inheritdoc cref="FilterContext.Close" path="/param"/>
     /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
     public void Close(WebSocketCloseStatus status, string? reason = null)

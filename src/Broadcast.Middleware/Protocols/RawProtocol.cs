@@ -3,7 +3,9 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The protocol of plain WebSocket clients. Each WebSocket message is a message to or from the home group.</summary>
+/// <summary>
+/// The protocol of plain WebSocket clients. Each WebSocket message is a message to or from the home group.
+/// </summary>
 sealed class RawProtocol : IBroadcastProtocol
 {
     public string Subprotocol => "";

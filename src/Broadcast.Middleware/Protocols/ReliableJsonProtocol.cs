@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>. Messages have increasing IDs, and the client acknowledges them. A client that
-/// reconnects with its token receives the messages that it has not acknowledged.
+/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>. Messages have increasing IDs, and the client acknowledges
+/// them. A client that reconnects with its token receives the messages that it has not acknowledged.
 /// </summary>
 sealed class ReliableJsonProtocol : JsonProtocol
 {

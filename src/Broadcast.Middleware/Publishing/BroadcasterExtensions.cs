@@ -47,14 +47,17 @@ public static class BroadcasterExtensions
     /// <summary>Publishes a value as JSON text, with the JSON options of the app.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <remarks>
-    /// See <see cref="IBroadcaster.SerializerOptions"/>. For trimming and native AOT, add a <c>JsonSerializerContext</c> to these options.
+    /// See <see cref="IBroadcaster.SerializerOptions"/>. For trimming and native AOT, add a
+    /// <c>JsonSerializerContext</c> to these options.
     /// </remarks>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
-    /// <exception cref="NotSupportedException">The options contain no metadata for the type, or the value cannot be serialized.</exception>
+    /// <exception cref="NotSupportedException">
+    /// The options contain no metadata for the type, or the value cannot be serialized.
+    /// </exception>
     public static ValueTask<PublishResult> PublishAsync<T>(
         this IBroadcaster broadcaster,
         T value,

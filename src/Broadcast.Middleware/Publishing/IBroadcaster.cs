@@ -4,8 +4,8 @@ using System.Text.Json;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Reaches the connected clients from anywhere in the app. Inject it into a controller, a background service or a minimal API. A named
-/// broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a keyed service.
+/// Reaches the connected clients from anywhere in the app. Inject it into a controller, a background service or a
+/// minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a keyed service.
 /// </summary>
 /// <remarks>All members are thread-safe. No member waits for a client.</remarks>
 public interface IBroadcaster
@@ -14,39 +14,45 @@ public interface IBroadcaster
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// The options for values that are published as JSON: those of <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>, which
-    /// <c>ConfigureHttpJsonOptions</c> sets.
+    /// The options for values that are published as JSON: those of <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>,
+    /// which <c>ConfigureHttpJsonOptions</c> sets.
     /// </summary>
     JsonSerializerOptions SerializerOptions { get; }
 
     /// <summary>Publishes a message. The server sends it to each recipient as fast as the recipient reads.</summary>
     /// <remarks>
-    /// Messages that are published one after the other arrive in that order. With several nodes, this holds for messages to the same
-    /// group, user or connection.
+    /// Messages that are published one after the other arrive in that order. With several nodes, this holds for
+    /// messages to the same group, user or connection.
     /// </remarks>
     /// <param name="message">The message. Its payload is copied before the call returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="cancellationToken">
-    /// Cancels the publish before it starts. With several nodes, it also ends the wait for the backplane. The message may still be
-    /// published then.
+    /// Cancels the publish before it starts. With several nodes, it also ends the wait for the backplane. The message
+    /// may still be published then.
     /// </param>
-    /// <returns>The position of the message and the number of recipients. A message without recipients is not an error.</returns>
+    /// <returns>
+    /// The position of the message and the number of recipients. A message without recipients is not an error.
+    /// </returns>
     /// <exception cref="ArgumentException">
-    /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid JSON, or is larger
-    /// than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid
+    /// JSON, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </exception>
-    /// <exception cref="BackplaneException">The other nodes are unreachable. The message may still be published, once.</exception>
+    /// <exception cref="BackplaneException">
+    /// The other nodes are unreachable. The message may still be published, once.
+    /// </exception>
     ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Adds a connection to a group. The connection receives the history that <see cref="GroupOptions.ReplayOnJoin"/> sets, and then every
-    /// later message.
+    /// Adds a connection to a group. The connection receives the history that <see cref="GroupOptions.ReplayOnJoin"/>
+    /// sets, and then every later message.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
-    /// <returns>False if the connection does not exist, is a member already, or the registry refuses the join.</returns>
+    /// <returns>
+    /// False if the connection does not exist, is a member already, or the registry refuses the join.
+    /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
     /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
@@ -78,17 +84,21 @@ public interface IBroadcaster
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Closes a connection: it receives every message that was published before, and then a close frame. The server aborts the connection
-    /// if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>. The call does not wait for the client.
+    /// Closes a connection: it receives every message that was published before, and then a close frame. The server
+    /// aborts the connection if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>. The call
+    /// does not wait for the client.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="status">
-    /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. Default 1000.
+    /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. Default
+    /// 1000.
     /// </param>
     /// <param name="reason">A text for the developer of the client: at most 123 bytes of UTF-8. Null for none.</param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
     /// <returns>False if the connection does not exist.</returns>
-    /// <exception cref="ArgumentException">The ID is empty, the code must not be sent, or the reason is too long.</exception>
+    /// <exception cref="ArgumentException">
+    /// The ID is empty, the code must not be sent, or the reason is too long.
+    /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> CloseAsync(
         string connectionId,

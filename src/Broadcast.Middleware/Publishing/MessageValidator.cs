@@ -3,7 +3,9 @@ using System.Text.Unicode;
 
 namespace Broadcast.Middleware.Publishing;
 
-/// <summary>Checks the messages that the app publishes. The framework has already checked messages from clients.</summary>
+/// <summary>
+/// Checks the messages that the app publishes. The framework has already checked messages from clients.
+/// </summary>
 /// <param name="maxBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 sealed class MessageValidator(int maxBytes)
 {

@@ -8,12 +8,12 @@ using Microsoft.AspNetCore.Connections;
 namespace Broadcast.Middleware.Transports;
 
 /// <summary>
-/// Stands in for a connection's transport: what is flushed is handed to the operating system on the thread that flushes, and only
-/// what the socket does not take at once is sent by its own completions.
+/// Stands in for a connection's transport: what is flushed is handed to the operating system on the thread that
+/// flushes, and only what the socket does not take at once is sent by its own completions.
 /// </summary>
 /// <remarks>
-/// The server's own pipe passes every write to another thread; what that costs is in docs/performance.md. One thread at a time writes
-/// and flushes, as for any <see cref="PipeWriter"/>.
+/// The server's own pipe passes every write to another thread; what that costs is in docs/performance.md. One thread at
+/// a time writes and flushes, as for any <see cref="PipeWriter"/>.
 /// </remarks>
 sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe
 {

@@ -8,7 +8,9 @@ static class TcpOptions
 {
     const int Level = 6, Info = 11, BytesAckedOffset = 120, NotSentLowWater = 25;
 
-    /// <summary>Returns the number of bytes that the peer has acknowledged (<c>TCP_INFO</c>). Null if it is unknown.</summary>
+    /// <summary>
+    /// Returns the number of bytes that the peer has acknowledged (<c>TCP_INFO</c>). Null if it is unknown.
+    /// </summary>
     public static long? GetAcknowledgedBytes(Socket socket)
     {
         if (!OperatingSystem.IsLinux()) return null;
@@ -25,8 +27,8 @@ static class TcpOptions
     }
 
     /// <summary>
-    /// Limits the unsent bytes that the operating system takes (<c>TCP_NOTSENT_LOWAT</c>). Newer messages cannot replace bytes that the
-    /// operating system already has. Without a limit, it takes megabytes.
+    /// Limits the unsent bytes that the operating system takes (<c>TCP_NOTSENT_LOWAT</c>). Newer messages cannot
+    /// replace bytes that the operating system already has. Without a limit, it takes megabytes.
     /// </summary>
     public static void LimitUnsentBytes(Socket socket, int bytes)
     {

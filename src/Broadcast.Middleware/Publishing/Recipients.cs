@@ -24,15 +24,21 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>
     public string? Name => _names as string;
 
-    /// <summary>The group names, distinct and in ordinal order, or the single name. Empty for all connections.</summary>
+    /// <summary>
+    /// The group names, distinct and in ordinal order, or the single name. Empty for all connections.
+    /// </summary>
     public IReadOnlyCollection<string> Names => _names switch { string name => [name], string[] names => names, _ => [] };
 
-    /// <summary>The IDs of connections that do not receive the message although the target includes them. Empty by default.</summary>
+    /// <summary>
+    /// The IDs of connections that do not receive the message although the target includes them. Empty by default.
+    /// </summary>
     public IReadOnlyCollection<string> Excluded => ExcludedConnections?.Ids ?? [];
 
     internal ExcludedConnections? ExcludedConnections { get; }
 
-    /// <summary>Selects the members of a group. The group of a URL is named like its path: <c>/ws</c>, <c>/rooms/blue</c>.</summary>
+    /// <summary>
+    /// Selects the members of a group. The group of a URL is named like its path: <c>/ws</c>, <c>/rooms/blue</c>.
+    /// </summary>
     /// <param name="name">1 to 255 characters, without control characters.</param>
     /// <exception cref="ArgumentException">The name is not a valid group name.</exception>
     public static Recipients Group(string name)
@@ -41,7 +47,9 @@ public readonly struct Recipients : IEquatable<Recipients>
         return new(RecipientsKind.Group, name, null);
     }
 
-    /// <summary>Selects the members of several groups. A member of more than one group receives the message once.</summary>
+    /// <summary>
+    /// Selects the members of several groups. A member of more than one group receives the message once.
+    /// </summary>
     /// <param name="names">Group names as for <see cref="Group"/>. An empty collection selects no connection.</param>
     /// <exception cref="ArgumentException">One of the names is not a valid group name.</exception>
     public static Recipients Groups(params IReadOnlyCollection<string> names)
