@@ -3,8 +3,9 @@ using System.Text;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// What the library relies on in an <see cref="IBackplane"/>. Derive from it in a test project with xunit v3 and make nodes of one cluster that is empty
-/// at first, or in which nobody else uses <see cref="Name"/>.
+/// The rules that the library expects from an <see cref="IBackplane"/>, as tests. Derive from this class in an xunit v3
+/// test project and create nodes of one cluster. The cluster must be empty at first, or nothing else may use the groups
+/// that <see cref="Name"/> returns.
 /// </summary>
 public abstract class BackplaneContract : IAsyncLifetime
 {
@@ -13,21 +14,26 @@ public abstract class BackplaneContract : IAsyncLifetime
     readonly CancellationTokenSource _over = new();
     readonly string _run = Guid.NewGuid().ToString("N");
 
-    /// <summary>Makes a node of the cluster, which has not been started. Called once or more for each test, which disposes of it if it can be disposed of.</summary>
+    /// <summary>
+    /// Creates a node of the cluster without starting it. A test calls this once or more often and disposes the nodes.
+    /// </summary>
     protected abstract ValueTask<IBackplane> CreateNodeAsync();
 
-    /// <summary>Makes the cluster lose what it knows of all groups; null, the default, if that cannot be done.</summary>
+    /// <summary>
+    /// Makes the cluster lose all data of all groups. The default, null, means that this is not possible.
+    /// </summary>
     protected virtual Func<ValueTask>? Forget => null;
 
     /// <summary>
-    /// Ends a node as a crash would: it says no goodbye, and nothing that it still has to say is heard. Null, the default, if that cannot be done.
+    /// Ends a node as a crash would: it notifies nobody and sends no pending data. The default, null, means that this
+    /// is not possible.
     /// </summary>
     protected virtual Func<IBackplane, ValueTask>? Crash => null;
 
-    /// <summary>How long what has to happen may take.</summary>
+    /// <summary>The time limit for an expected event.</summary>
     protected virtual TimeSpan Patience => TimeSpan.FromSeconds(20);
 
-    /// <summary>How many messages the tests with many publishers publish in all.</summary>
+    /// <summary>The total number of messages in tests with many publishers.</summary>
     protected virtual int Many => 2_000;
 
     protected static GroupOptions Kept(int messages, int bytes = 1024 * 1024, TimeSpan? age = null) =>
@@ -38,7 +44,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     public virtual async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
-        // A test that fails leaves its publishers behind.
+        // A failed test leaves its publishers running.
         await _over.CancelAsync();
         foreach (var publishing in _publishing) await publishing.WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var node in _nodes)
@@ -52,7 +58,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_message_reaches_every_node_that_has_subscribed_also_the_publishers()
+    public async Task Publish_ToSubscribedNodes_ReachesAllIncludingThePublisher()
     {
         var nodes = await NodesAsync(3);
         foreach (var node in nodes) await node.SubscribeAsync(Name("a"));
@@ -65,7 +71,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_node_that_has_not_subscribed_hears_nothing_and_can_publish()
+    public async Task NodeWithoutSubscription_CanPublish_ButReceivesNothing()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"));
@@ -76,7 +82,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Offsets_begin_with_one_and_grow_by_one_in_one_epoch()
+    public async Task Offsets_InOneEpoch_StartAtOneWithoutGaps()
     {
         var nodes = await NodesAsync(2);
         var start = await nodes[0].SubscribeAsync(Name("a"));
@@ -88,7 +94,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_one_publishes_without_waiting_keeps_its_order()
+    public async Task Publish_WithoutAwaiting_KeepsOrder()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -100,7 +106,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Many_publishers_on_many_nodes_are_heard_in_one_order_each_once_at_the_position_it_was_told()
+    public async Task Publish_ByManyNodes_HasOneOrderEverywhere()
     {
         const int Publishers = 8;
         var nodes = await NodesAsync(3);
@@ -118,7 +124,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_subscription_begins_right_after_its_position_while_others_publish()
+    public async Task Subscribe_WhileOthersPublish_StartsRightAfterItsPosition()
     {
         var nodes = await NodesAsync(3);
         using var enough = new CancellationTokenSource();
@@ -149,10 +155,10 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_and_what_follows_leave_no_gap_while_others_publish()
+    public async Task Subscribe_WhileOthersPublish_HasNoGapAfterHistory()
     {
         var nodes = await NodesAsync(2);
-        // The publisher keeps as much as the subscribers want.
+        // The publisher keeps as many messages as the subscribers request.
         using var enough = new CancellationTokenSource();
         var publishing = PublishManyAsync(nodes[..1], Name("a"), 4, int.MaxValue, Kept(10), enough.Token);
         var all = new List<(Position Position, IReadOnlyList<string> History)>();
@@ -174,7 +180,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task After_unsubscribing_nothing_comes_and_after_subscribing_again_what_follows_does()
+    public async Task Resubscribe_AfterUnsubscribing_ReceivesOnlyLaterMessages()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"));
@@ -192,7 +198,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Unsubscribing_from_what_one_has_not_subscribed_to_changes_nothing()
+    public async Task Unsubscribe_WithoutSubscription_ChangesNothing()
     {
         var nodes = await NodesAsync(1);
         nodes[0].Unsubscribe(Name("a"));
@@ -205,7 +211,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Subscribing_and_unsubscribing_often_ends_in_a_subscription_that_misses_nothing()
+    public async Task Resubscribe_ManyTimes_MissesNothing()
     {
         var nodes = await NodesAsync(2);
         for (var round = 0; round < 30; round++)
@@ -221,7 +227,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Groups_have_nothing_to_do_with_each_other()
+    public async Task Groups_WithSimilarNames_AreIndependent()
     {
         var nodes = await NodesAsync(2);
         string[] groups = [Name("a"), Name("A"), Name("a/b"), Name("a "), Name("b")];
@@ -240,7 +246,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_group_can_have_any_name()
+    public async Task GroupName_WithAnyCharacters_IsSupported()
     {
         var nodes = await NodesAsync(2);
         string[] names =
@@ -267,7 +273,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Messages_can_be_empty_or_large_and_contain_anything()
+    public async Task Message_EmptyLargeOrArbitrary_ArrivesUnchanged()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"), Kept(10, 64 * 1024 * 1024));
@@ -286,7 +292,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_message_is_copied_before_the_call_returns()
+    public async Task Publish_BufferReusedAfterCall_SendsOriginalBytes()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"), Kept(1000));
@@ -307,7 +313,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_holds_no_more_messages_than_it_may_the_oldest_first()
+    public async Task History_OverMessageLimit_DropsOldest()
     {
         var nodes = await NodesAsync(2);
         for (var i = 1; i <= 25; i++) await nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10));
@@ -317,7 +323,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_of_messages_that_were_published_together_is_exact_too()
+    public async Task History_OfConcurrentPublishes_IsExact()
     {
         var nodes = await NodesAsync(2);
         await Task.WhenAll(Enumerable.Range(1, 125).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10)).AsTask()));
@@ -327,19 +333,19 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_holds_no_more_bytes_than_it_may()
+    public async Task History_OverByteLimit_DropsOldest()
     {
         var nodes = await NodesAsync(2);
         for (var i = 0; i < 30; i++) await nodes[0].Backplane.PublishAsync(Name("a"), Enumerable.Repeat((byte)i, 1000).ToArray(), Kept(100, 10_500), Token);
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(100, 10_500));
         Assert.Equal(30, start.Position.Offset);
-        // Each may count some bytes more than it has.
+        // A backplane may count a few more bytes per message than it has.
         Assert.InRange(start.History.Count, 9, 10);
         Assert.Equal(Enumerable.Range(30 - start.History.Count, start.History.Count), start.History.Select(message => (int)message.Span[999]));
     }
 
     [Fact]
-    public async Task History_holds_nothing_older_than_it_may()
+    public async Task History_OverAgeLimit_DropsOldest()
     {
         var nodes = await NodesAsync(2);
         var limits = Kept(100, age: TimeSpan.FromSeconds(1));
@@ -352,7 +358,7 @@ public abstract class BackplaneContract : IAsyncLifetime
                 Assert.Equal(5, start.Position.Offset);
                 return start.History.Count == 0;
             },
-            "What is older than a second is gone.");
+            "Messages older than a second are gone.");
         await nodes[0].PublishAsync(Name("a"), "new", limits);
         var after = await nodes[1].SubscribeAsync(Name("a"), limits);
         Assert.Equal(6, after.Position.Offset);
@@ -360,7 +366,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_has_no_gap_where_a_message_was_not_to_be_kept()
+    public async Task History_WithMessageNotToBeKept_HasNoGap()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].PublishAsync(Name("a"), "1", Kept(10));
@@ -368,13 +374,13 @@ public abstract class BackplaneContract : IAsyncLifetime
         await nodes[0].PublishAsync(Name("a"), "3", Kept(10));
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
         Assert.Equal(3, start.Position.Offset);
-        // As much of the end as the cluster has.
+        // The history contains the newest messages without a gap, as many as the cluster has.
         Assert.Equal(((string[])["1", "2", "3"])[^start.History.Count..], start.History.Select(Text));
         Assert.NotEmpty(start.History);
     }
 
     [Fact]
-    public async Task Members_are_counted_and_listed_on_all_nodes()
+    public async Task Members_OfAllNodes_AreCountedAndListed()
     {
         var nodes = await NodesAsync(3);
         for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", Encoding.UTF8.GetBytes($"value {i}"));
@@ -385,7 +391,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_members_value_is_copied_replaced_and_removed()
+    public async Task MemberValue_IsCopiedReplacedAndRemoved()
     {
         var nodes = await NodesAsync(2);
         var value = "first"u8.ToArray();
@@ -402,7 +408,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Calls_about_one_member_take_effect_in_their_order()
+    public async Task MemberCalls_ForOneMember_TakeEffectInOrder()
     {
         var nodes = await NodesAsync(2);
         for (var i = 0; i < 200; i++)
@@ -413,7 +419,7 @@ public abstract class BackplaneContract : IAsyncLifetime
             if (i % 2 == 0) nodes[0].Backplane.RemoveMember(Name("a"), "stays");
         }
 
-        // This comes after them.
+        // This call comes after all others.
         nodes[0].Backplane.SetMember(Name("a"), "last", default);
         await EventuallyAsync(
             async () => (await nodes[1].Backplane.GetMembersAsync(Name("a"), Token)).Any(member => member.Name == "last"), "The last member is there.");
@@ -421,7 +427,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Many_members_come_and_go_and_exactly_those_who_stay_are_left()
+    public async Task Members_ManyAddedAndRemoved_LeavesExactlyTheRest()
     {
         const int Members = 500;
         var nodes = await NodesAsync(3);
@@ -441,14 +447,14 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task What_was_cancelled_before_it_began_does_nothing()
+    public async Task CancelledCall_BeforeItStarts_HasNoEffect()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, cancelled).AsTask());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.SubscribeAsync(Name("a"), null, cancelled).AsTask());
-        // It may be tried again.
+        // A new attempt succeeds.
         var start = await nodes[0].SubscribeAsync(Name("a"));
         Assert.Equal(0, start.Position.Offset);
         Assert.Equal(1, (await nodes[0].PublishAsync(Name("a"), "yes")).Offset);
@@ -460,7 +466,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_publish_that_is_cancelled_under_way_is_heard_once_or_not_at_all()
+    public async Task CancelledPublish_UnderWay_IsDeliveredAtMostOnce()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -489,14 +495,14 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_node_is_started_once()
+    public async Task Start_Twice_Throws()
     {
         var nodes = await NodesAsync(1);
         Assert.Throws<InvalidOperationException>(() => nodes[0].Backplane.Start(nodes[0]));
     }
 
     [Fact]
-    public async Task Everybody_is_told_when_the_cluster_has_lost_its_memory()
+    public async Task ClusterLoss_NotifiesAllSubscribers()
     {
         if (Forget is not { } forget) return;
         var nodes = await NodesAsync(2);
@@ -505,8 +511,8 @@ public abstract class BackplaneContract : IAsyncLifetime
         for (var i = 0; i < 5; i++) await nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10));
         foreach (var node in nodes) await node.HeardAsync(Name("a"), 5);
         await forget();
-        foreach (var node in nodes) await EventuallyAsync(() => new(node.Losses(Name("a")) == 1), "The loss is told.");
-        // The subscription has ended, and can begin anew.
+        foreach (var node in nodes) await EventuallyAsync(() => new(node.Losses(Name("a")) == 1), "The loss is reported.");
+        // The loss has ended the subscription, so the node can subscribe again.
         nodes[0].Begin(Name("a"));
         var after = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
         Assert.NotEqual(before.Position.Epoch, after.Position.Epoch);
@@ -519,7 +525,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Members_of_a_node_that_has_crashed_are_gone_after_some_seconds()
+    public async Task Crash_RemovesMembersOfThatNode()
     {
         if (Crash is not { } crash) return;
         var nodes = await NodesAsync(3);
@@ -529,10 +535,10 @@ public abstract class BackplaneContract : IAsyncLifetime
         foreach (var node in nodes[..2]) await MembersAsync(node, Name("a"), ("m0", ""), ("m1", ""));
     }
 
-    /// <summary>The name of a group that no other test uses.</summary>
+    /// <summary>Returns a group name that no other test uses.</summary>
     protected string Name(string group) => $"/{_run}/{group}";
 
-    /// <summary>Nodes that have been started.</summary>
+    /// <summary>Creates and starts nodes.</summary>
     private protected async Task<Listener[]> NodesAsync(int count)
     {
         var listeners = new Listener[count];
@@ -557,7 +563,7 @@ public abstract class BackplaneContract : IAsyncLifetime
             {
                 var text = $"{publisher} {i}";
                 positions.Add((await nodes[publisher % nodes.Length].PublishAsync(group, text, history), text));
-                // Where it takes no time to publish, there would be millions.
+                // Without this pause, a fast backplane would publish millions of messages.
                 if (enough.CanBeCanceled && i % 10 == 9) await Task.Delay(1, Token);
             }
 

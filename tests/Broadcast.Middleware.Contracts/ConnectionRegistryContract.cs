@@ -4,26 +4,28 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// What a broadcast relies on in an <see cref="IConnectionRegistry"/>. To check one of your own, derive from this class in an
-/// xunit v3 test project and return a new, empty registry from <see cref="Create"/>:
+/// The rules that a broadcast expects from an <see cref="IConnectionRegistry"/>, as tests. To check your registry, derive
+/// from this class in an xunit v3 test project and return a new, empty registry from <see cref="Create"/>:
 /// <code>
 /// public sealed class MyRegistryTests : ConnectionRegistryContract
 /// {
 ///     protected override IConnectionRegistry Create() => new MyRegistry();
 /// }
 /// </code>
-/// The registry must admit every connection and let it join every group: test rules of your own apart. The connections are simple
-/// ones made here, with an id, a user and nothing behind them.
+/// The registry must admit every connection and allow every join, so test your own rules elsewhere. The connections in
+/// these tests are simple objects with an ID and a user.
 /// </summary>
 public abstract class ConnectionRegistryContract
 {
     const int Threads = 8;
 
-    /// <summary>Makes a registry with nobody in it, which admits everyone everywhere. Called once or more for each test.</summary>
+    /// <summary>
+    /// Creates an empty registry that admits every connection to every group. A test calls this once or more often.
+    /// </summary>
     protected abstract IConnectionRegistry Create();
 
     [Fact]
-    public void A_new_registry_is_empty()
+    public void NewRegistry_IsEmpty()
     {
         var registry = Create();
         Assert.Equal(0, registry.Count);
@@ -35,7 +37,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void An_added_connection_is_counted_listed_and_found()
+    public void AddedConnection_IsCountedListedAndFound()
     {
         var registry = Create();
         var (one, two) = (new FakeConnection("ann"), new FakeConnection("bob"));
@@ -48,7 +50,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void An_added_connection_is_in_no_group()
+    public void AddedConnection_IsInNoGroup()
     {
         var registry = Create();
         var one = Added(registry);
@@ -57,7 +59,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_connection_is_added_once()
+    public void TryAdd_Twice_ReturnsFalse()
     {
         var registry = Create();
         var one = Added(registry, "ann");
@@ -68,7 +70,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Ids_are_told_apart_by_case()
+    public void ConnectionIds_DifferInCase_AreDistinct()
     {
         var registry = Create();
         var (lower, upper) = (new FakeConnection(null, "same"), new FakeConnection(null, "SAME"));
@@ -80,7 +82,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_removed_connection_is_forgotten_in_whichever_groups_it_was()
+    public void RemovedConnection_WithMemberships_IsFullyRemoved()
     {
         var registry = Create();
         var (gone, stays) = (Added(registry, "ann"), Added(registry, "ann"));
@@ -104,7 +106,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Removing_twice_is_no_error()
+    public void Remove_Twice_ReturnsFalse()
     {
         var registry = Create();
         var (one, other) = (Added(registry), Added(registry));
@@ -115,7 +117,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Removing_a_connection_that_was_never_added_changes_nothing()
+    public void Remove_UnknownConnection_ChangesNothing()
     {
         var registry = Create();
         Added(registry);
@@ -124,7 +126,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_removed_connection_can_be_added_again_and_is_in_no_group()
+    public void TryAdd_RemovedConnection_SucceedsWithoutGroups()
     {
         var registry = Create();
         var one = Added(registry);
@@ -137,7 +139,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Members_of_a_group_are_counted_and_listed()
+    public void GroupMembers_AreCountedAndListed()
     {
         var registry = Create();
         var (one, two, other) = (Added(registry), Added(registry), Added(registry));
@@ -152,7 +154,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Groups_are_told_apart_by_case()
+    public void GroupNames_DifferInCase_AreDistinct()
     {
         var registry = Create();
         var one = Added(registry);
@@ -164,7 +166,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_connection_joins_a_group_once()
+    public void TryJoin_Twice_ReturnsFalse()
     {
         var registry = Create();
         var one = Added(registry);
@@ -175,7 +177,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Who_is_not_connected_joins_nothing()
+    public void TryJoin_UnknownConnection_ReturnsFalse()
     {
         var registry = Create();
         Assert.False(registry.TryJoin(new FakeConnection(), "/a"));
@@ -187,7 +189,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Leaving_ends_one_membership_and_no_other()
+    public void Leave_OneMembership_KeepsTheOthers()
     {
         var registry = Create();
         var (one, two) = (Added(registry), Added(registry));
@@ -202,7 +204,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Leaving_without_a_membership_changes_nothing()
+    public void Leave_WithoutMembership_ChangesNothing()
     {
         var registry = Create();
         var (one, two) = (Added(registry), Added(registry));
@@ -218,7 +220,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_group_can_be_joined_again_after_the_last_one_has_left()
+    public void TryJoin_AfterLastMemberLeft_Succeeds()
     {
         var registry = Create();
         var one = Added(registry);
@@ -232,7 +234,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_user_is_found_on_every_device()
+    public void UserConnections_OnSeveralDevices_AreAllFound()
     {
         var registry = Create();
         var (phone, laptop, other, anonymous) = (Added(registry, "ann"), Added(registry, "ann"), Added(registry, "bob"), Added(registry));
@@ -247,7 +249,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Listings_can_be_read_while_things_change()
+    public void Listings_WhileRegistryChanges_CanBeRead()
     {
         var registry = Create();
         for (var i = 0; i < 10; i++) Assert.True(registry.TryJoin(Added(registry, "ann"), "/a"));
@@ -269,7 +271,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task Of_many_threads_that_do_the_same_one_succeeds()
+    public async Task ConcurrentCalls_WithSameChange_OneSucceeds()
     {
         for (var round = 0; round < 50; round++)
         {
@@ -288,7 +290,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task Many_threads_that_add_join_leave_and_remove_leave_exactly_nobody()
+    public async Task ConcurrentCalls_AddJoinLeaveRemove_LeaveNothing()
     {
         var registry = Create();
         string[] groups = ["/a", "/b", "/c"];
@@ -313,7 +315,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task A_connection_that_is_removed_while_others_let_it_join_is_in_no_group()
+    public async Task Remove_DuringConcurrentJoins_LeavesNoMembership()
     {
         for (var round = 0; round < 100; round++)
         {
@@ -329,7 +331,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task Joins_and_leaves_of_one_connection_take_turns()
+    public async Task ConcurrentJoinsAndLeaves_OfOneConnection_KeepCountConsistent()
     {
         var registry = Create();
         var one = Added(registry);
@@ -347,9 +349,9 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void A_million_joins_and_leaves_leave_nothing_behind()
+    public void JoinAndLeave_AMillionTimes_LeaksNothing()
     {
-        // An entry forgotten for each would cost more than 100 MB.
+        // A leaked entry per round would cost more than 100 MB.
         const long Noise = 48 * 1024 * 1024;
         var registry = Create();
         var one = Added(registry);
@@ -372,7 +374,7 @@ public abstract class ConnectionRegistryContract
         return connection;
     }
 
-    /// <summary>The very objects, in any order.</summary>
+    /// <summary>Asserts that exactly these objects are listed, in any order.</summary>
     static void Same(IBroadcastConnection[] expected, IEnumerable<IBroadcastConnection> actual)
     {
         var listed = actual.ToArray();
@@ -403,7 +405,7 @@ public abstract class ConnectionRegistryContract
         return successes;
     }
 
-    /// <summary>Threads of their own that start together; what one of them throws is passed on.</summary>
+    /// <summary>Runs the action on several threads that start together, and passes exceptions on.</summary>
     static async Task InParallelAsync(Action<int> act)
     {
         using var start = new Barrier(Threads);

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Contracts;
 
-/// <summary>A node and what it has heard. Notes what breaks the rules for calls about one group.</summary>
+/// <summary>A node that records its received messages. It detects overlapping calls about one group.</summary>
 sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneReceiver
 {
     readonly ConcurrentDictionary<string, Heard> _groups = new(StringComparer.Ordinal);
@@ -18,7 +18,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public void Unsubscribe(string group) => backplane.Unsubscribe(group);
 
-    /// <summary>What was heard of the group before is forgotten.</summary>
+    /// <summary>Clears the received messages of the group.</summary>
     public void Begin(string group)
     {
         var heard = Of(group);
@@ -40,12 +40,12 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public int Losses(string group) => Volatile.Read(ref Of(group).Losses);
 
-    /// <summary>Waits until so many messages were heard, and not one more.</summary>
+    /// <summary>Waits until exactly this number of messages has arrived.</summary>
     public async Task HeardAsync(string group, int count)
     {
         var heard = Of(group);
-        await EventuallyAsync(() => new(Count() >= count || heard.Overlapped || Losses(group) > 0), patience, $"{count} messages are heard; it was {Count()}.");
-        Assert.False(heard.Overlapped, "Calls about one group come one after the other.");
+        await EventuallyAsync(() => new(Count() >= count || heard.Overlapped || Losses(group) > 0), patience, $"{count} messages must arrive. At the start of the wait, there were {Count()}.");
+        Assert.False(heard.Overlapped, "Calls about one group must not overlap.");
         Assert.Equal(count, Count());
 
         int Count()
@@ -54,11 +54,14 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         }
     }
 
-    /// <summary>Waits until something was heard after a position.</summary>
+    /// <summary>Waits until a message after the position arrives.</summary>
     public Task SomethingHeardAsync(string group, Position start) =>
-        EventuallyAsync(() => new(Heard(group).Any(message => message.Position.Offset > start.Offset)), patience, "Something is heard.");
+        EventuallyAsync(() => new(Heard(group).Any(message => message.Position.Offset > start.Offset)), patience, "A message arrives.");
 
-    /// <summary>What was heard begins right after a position, but for what was on its way when the subscription before ended, and has no gap.</summary>
+    /// <summary>
+    /// Asserts that the messages continue right after the position without a gap. Ignores late messages of the previous
+    /// subscription.
+    /// </summary>
     public void Continues(string group, Position start)
     {
         var heard = Of(group);
@@ -91,7 +94,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         var started = TimeProvider.System.GetTimestamp();
         while (!await condition())
         {
-            if (TimeProvider.System.GetElapsedTime(started) > within) Assert.Fail($"Not so within {within}: {what}");
+            if (TimeProvider.System.GetElapsedTime(started) > within) Assert.Fail($"Not true within {within}: {what}");
             await Task.Delay(5, TestContext.Current.CancellationToken);
         }
     }
@@ -99,7 +102,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     Heard Of(string group) => _groups.GetOrAdd(group, static _ => new());
 }
 
-/// <summary>What a node has heard of one group.</summary>
+/// <summary>The received messages of one group.</summary>
 sealed class Heard
 {
     int _inside;

@@ -3,13 +3,15 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>The contract suite finds what is wrong in a backplane; that it is passed by one that is right, other tests say.</summary>
+/// <summary>
+/// Checks that the contract suite detects every mistake of a backplane. Other tests check that correct ones pass.
+/// </summary>
 public sealed class BackplaneContractTests
 {
     [Fact]
-    public async Task A_backplane_that_makes_a_mistake_fails_the_suite_and_one_that_makes_none_passes()
+    public async Task ContractSuite_MistakenBackplane_Fails()
     {
-        // All at once, for they wait for what does not happen.
+        // All mistakes run in parallel, because their tests wait for events that never happen.
         var failures = await Task.WhenAll(Enum.GetValues<BackplaneMistake>().Select(mistake => Task.Run(async () => (mistake, error: await FirstFailureAsync(mistake)))));
         foreach (var (mistake, error) in failures) TestContext.Current.TestOutputHelper?.WriteLine($"{mistake}: {error}");
         Assert.Equal([BackplaneMistake.None], failures.Where(failure => failure.error is null).Select(failure => failure.mistake));
@@ -46,7 +48,7 @@ public sealed class BackplaneContractTests
             return default;
         };
 
-        // A mistake is noticed by its failing to happen: that has to be quick.
+        // A mistake usually shows as a timeout, so the timeout must be short.
         protected override TimeSpan Patience => mistake == BackplaneMistake.None ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);
 
         protected override int Many => 400;

@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>Who needs the other nodes while they cannot be reached is told, and nobody else.</summary>
+/// <summary>While other nodes are unreachable, only the clients that need them are notified.</summary>
 public sealed class BackplaneFailureTests : IAsyncLifetime
 {
     readonly FlakyBackplane _backplane = new(new InMemoryCluster().CreateNode());
@@ -28,7 +28,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 
     [Fact]
-    public async Task A_raw_client_whose_message_cannot_be_published_is_closed_with_1013()
+    public async Task RawClient_MessageCannotBePublished_IsClosedWith1013()
     {
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
@@ -46,7 +46,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Theory]
     [InlineData("/ws")]
     [InlineData("")]
-    public async Task Who_connects_is_closed_with_1013_and_can_come_back(string group)
+    public async Task Connect_WhileClusterIsUnreachable_IsClosedWith1013(string group)
     {
         _backplane.AwayFor = group;
         await using (var ann = await RawClient.ConnectAsync(_app))
@@ -60,7 +60,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await using (var structured = await RawClient.ConnectAsync(_app))
         {
             await structured.HandshakeAsync("/ws", JsonClient.Offers());
-            // It is in its own group by then.
+            // The client has joined its home group by then, so it receives its ID.
             if (group.Length == 0) await JsonClient.IdAsync(structured);
             await JsonClient.EndsAsync(structured, 1013);
         }
@@ -73,7 +73,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_join_from_the_app_fails_and_harms_nobody()
+    public async Task JoinFromApp_WhileClusterIsUnreachable_FailsWithoutSideEffects()
     {
         await using var ann = await RawClient.OpenAsync(_app);
         var id = _app.Registry.Connections.Single().Id;
@@ -87,9 +87,9 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
     }
 
-    /// <summary>As it would be on the node where it was asked.</summary>
+    /// <summary>The caller gets the same exception as for a local failure.</summary>
     [Fact]
-    public async Task A_join_on_another_node_that_fails_says_so_in_the_same_way()
+    public async Task JoinOnOtherNode_Fails_ThrowsSameException()
     {
         var cluster = new InMemoryCluster();
         var away = new FlakyBackplane(cluster.CreateNode());
@@ -104,7 +104,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Theory]
     [InlineData("")]
     [InlineData("other")]
-    public void A_backplane_that_is_null_is_an_error(string name)
+    public void AddBackplane_FactoryReturnsNull_Throws(string name)
     {
         using var services = new ServiceCollection().AddLogging().AddBroadcast(name).AddBackplane(_ => null!).Services.BuildServiceProvider();
         var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<Broadcaster>(name));
@@ -112,7 +112,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_client_that_goes_while_it_waits_for_the_cluster_is_noticed()
+    public async Task Disconnect_WhileWaitingForCluster_RemovesConnection()
     {
         var backplane = new HandBackplane { AnswersLater = true };
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
@@ -130,7 +130,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_structured_client_that_asks_for_an_answer_is_told_and_stays()
+    public async Task JsonRequestWithAckId_ClusterIsUnreachable_FailsAndStaysConnected()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         _backplane.AwayFor = "g";
@@ -140,7 +140,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await JsonClient.FailsAsync(ann, 2, "InternalServerError");
         await JsonClient.HearsNothingElseAsync(ann);
 
-        // The same requests, under the same ids: they have not taken effect.
+        // The same requests with the same IDs now succeed, because the failed ones had no effect.
         _backplane.AwayFor = null;
         await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
@@ -150,7 +150,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task A_structured_client_that_asks_for_none_is_closed_with_1013()
+    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWith1013()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);

@@ -3,7 +3,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>A connection of one node that keeps the numbers of the messages it was given.</summary>
+/// <summary>A connection of one node that records the IDs of its received messages.</summary>
 sealed class ClusterHearer
 {
     readonly Stage _stage;
@@ -32,7 +32,7 @@ sealed class ClusterHearer
         return hearer;
     }
 
-    /// <summary>What the endpoint does when the request ends.</summary>
+    /// <summary>Does what the endpoint does when the request ends.</summary>
     public void Go()
     {
         _stage.Broadcaster.Remove(Connection);
@@ -46,7 +46,7 @@ sealed class ClusterHearer
         Assert.Null(Sink.Violation);
     }
 
-    /// <summary>Has exactly these, in this order, and is still there.</summary>
+    /// <summary>Asserts that exactly these messages arrived in this order and that the connection is open.</summary>
     public void AssertGot(params int[] numbers)
     {
         AssertSound();
@@ -54,7 +54,9 @@ sealed class ClusterHearer
         Assert.Null(Connection.Writer.ClosingStatus);
     }
 
-    /// <summary>Has these and was told that something may be missing.</summary>
+    /// <summary>
+    /// Asserts that these messages arrived and that the connection was then closed because of a loss.
+    /// </summary>
     public void AssertLost(params int[] numbers)
     {
         AssertSound();

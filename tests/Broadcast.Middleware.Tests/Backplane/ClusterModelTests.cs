@@ -3,14 +3,14 @@ using Broadcast.Middleware.Tests.Properties;
 namespace Broadcast.Middleware.Tests.Backplane;
 
 /// <summary>
-/// Whatever the connections of several nodes do: each has exactly what was published between its joining and its leaving, in the cluster's order,
-/// once; or it was told that something may be missing.
+/// Random schedules on several nodes. Each connection gets the messages of its groups once and in the cluster's order,
+/// or it is notified of a possible loss.
 /// </summary>
 public sealed class ClusterModelTests
 {
     [Theory]
     [MemberData(nameof(Seeds))]
-    public async Task Each_member_has_what_was_published_while_it_was_one(int seed)
+    public async Task Cluster_RandomSchedule_DeliversOnceInOrderOrNotifies(int seed)
     {
         using var model = new Model(seed);
         for (var i = 0; i < 150; i++) await model.ActAsync();
@@ -20,7 +20,7 @@ public sealed class ClusterModelTests
     public static TheoryData<int> Seeds() => new(Enumerable.Range(1, 60 * Effort.Factor));
 
     [Fact]
-    public async Task Keys_survive_the_way()
+    public async Task MessageKey_AcrossNodes_IsPreserved()
     {
         var cluster = new InMemoryCluster();
         using var one = new Stage(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
@@ -52,7 +52,7 @@ public sealed class ClusterModelTests
         readonly Random _random;
         readonly Stage[] _stages;
         readonly List<Member> _members = [];
-        // What the cluster should have of each group: the messages since its life began, by their offsets.
+        // The expected history of each group in the cluster, in order of offsets.
         readonly Dictionary<string, List<(int Number, string[] Excluded, bool IsShared)>> _history = [];
         readonly Dictionary<string, ulong> _epochs = [];
         int _last;
@@ -64,7 +64,7 @@ public sealed class ClusterModelTests
             _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
             _stages = [.. _nodes.Select(node => new Stage(_random.Next(1, 3), backplane: node, configure: static options =>
             {
-                // Those that keep everything, so that the cluster's epochs are known.
+                // All groups keep all messages, so that the model knows the cluster's epochs.
                 foreach (var group in _groups) options.Groups[group] = new() { HistoryMessages = 100_000, HistoryBytes = 16 * 1024 * 1024 };
             }))];
         }
@@ -108,7 +108,7 @@ public sealed class ClusterModelTests
             while (_members.Count > 0) Go();
             Run();
             Assert.All(_stages, static stage => Assert.Equal((0, 0), (stage.Broadcaster.Groups.Count, stage.Broadcaster.Connections.Count)));
-            // The inboxes, and the groups with a history.
+            // The inboxes and the groups with a history remain.
             Assert.Equal(_stages.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
             foreach (var node in _nodes) ((IDisposable)node).Dispose();
         }
@@ -123,7 +123,7 @@ public sealed class ClusterModelTests
             if (_members.Count > 8) return;
             var stage = Any(_stages);
             var (home, user) = (_groups[_random.Next(2)], Any(_users));
-            // Perhaps a client that was connected before, to any node.
+            // The client may have been connected before, to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
             var member = new Member(stage, await ClusterHearer.ConnectAsync(stage, home, user, Any(stage.Pumps), replay), user);
@@ -141,7 +141,7 @@ public sealed class ClusterModelTests
             var (member, group) = (Any(_members), Any(_groups));
             var history = HistoryOf(group);
             var after = member.Groups.Contains(group) ? null : AfterOf(group);
-            // So that what it is given comes behind everything that it had before.
+            // The pumps run first, so that the replay comes after all earlier messages.
             if (after is not null) Run();
             var replay = after is { } position ? Replay.After(position) : default;
             var joined = await AnyNode.JoinAsync(member.Connection.Id, group, replay, TestContext.Current.CancellationToken);
@@ -266,7 +266,9 @@ public sealed class ClusterModelTests
 
         public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
 
-        /// <summary>It has been given these; but a copy of what it has had through another group it may be spared.</summary>
+        /// <summary>
+        /// The member received these messages. It may skip a copy that it received through another group.
+        /// </summary>
         public void ExpectAgain(IEnumerable<(int Number, string[] Excluded, bool IsShared)> replayed)
         {
             foreach (var (number, _, isShared) in replayed)

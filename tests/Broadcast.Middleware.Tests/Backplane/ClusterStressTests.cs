@@ -3,14 +3,14 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>Two nodes on real threads: nobody lacks anything, nobody has anything twice, and all have one order.</summary>
+/// <summary>Two nodes on real threads. Every member gets every message once, and all members see one order.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ClusterStressTests
 {
     const int Members = 8, Publishers = 3, Messages = 1_500;
 
     [Fact]
-    public async Task All_have_everything_once_and_in_one_order_while_others_come_and_go()
+    public async Task Publish_OnTwoNodesWithVisitors_DeliversOnceInOneOrder()
     {
         using var unobserved = new UnobservedExceptions();
         var cluster = new InMemoryCluster();
@@ -33,7 +33,7 @@ public sealed class ClusterStressTests
             for (var i = 1; i <= Messages; i++)
             {
                 var id = ((long)publisher << 32) | (uint)i;
-                // Visitors are to come all the while.
+                // Visitors must come during the whole run.
                 if (i % 100 == 0) await Eventually.True(() => Volatile.Read(ref visits) > i * 24 / Messages);
                 var (name, recipients) = (i % 5) switch
                 {
@@ -47,7 +47,7 @@ public sealed class ClusterStressTests
                 await nodes[(publisher + (i / 100)) % 2].PublishAsync(new(BitConverter.GetBytes(id), MessageType.Binary), recipients, TestContext.Current.CancellationToken);
             }
         })));
-        // The groups of the second node come and go all the time, "green" with them.
+        // Visitors connect and disconnect all the time, so the group "green" is created and removed repeatedly.
         var churning = Task.WhenAll(Enumerable.Range(0, 2).Select(churner => Task.Run(async () =>
         {
             var gone = new List<StressSink>();
@@ -80,7 +80,7 @@ public sealed class ClusterStressTests
             Assert.Equal(expected, sink.Ids.Order());
         }
 
-        // One order for what goes to everybody, and for a group's.
+        // Messages to all connections have one order. The messages of each group have one order, too.
         var orders = new Dictionary<string, List<long>>();
         foreach (var name in (string[])["all", "blue", "red"])
         {
@@ -90,7 +90,7 @@ public sealed class ClusterStressTests
                 if (!orders.TryAdd(name, heard)) Assert.Equal(orders[name], heard);
             }
 
-            // Who was there for a while has a piece of it.
+            // A visitor has received a contiguous part of that order.
             foreach (var visitor in visitors)
             {
                 var heard = visitor.Ids.Where(id => published[id] == name).ToList();
@@ -109,9 +109,12 @@ public sealed class ClusterStressTests
         unobserved.AssertNoneOfOurs();
     }
 
-    /// <summary>Losses at any time: whoever is not told has everything from its joining on.</summary>
+    /// <summary>
+    /// The cluster loses its data at random times. A connection without a notification has received everything since
+    /// its join.
+    /// </summary>
     [Fact]
-    public async Task Whatever_is_lost_whoever_is_not_told_lacks_nothing()
+    public async Task ClusterLoss_AtAnyTime_LeavesNoSilentGap()
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();

@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>A node's end of a cluster that cannot be reached while the test says so.</summary>
+/// <summary>A backplane that fails for one group while the test says so.</summary>
 sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 {
     volatile string? _awayFor;
 
-    /// <summary>The group whose messages and subscriptions fail; null for none.</summary>
+    /// <summary>The group whose messages and subscriptions fail, or null.</summary>
     public string? AwayFor
     {
         get => _awayFor;
@@ -18,7 +18,7 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
     {
         ThrowIfAway(group);
         var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
-        // As if it came from a server.
+        // The result arrives asynchronously, as from a server.
         await Task.Yield();
         return await publishing;
     }

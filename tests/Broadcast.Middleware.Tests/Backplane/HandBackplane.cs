@@ -3,8 +3,8 @@ using System.Threading.Channels;
 namespace Broadcast.Middleware.Tests.Backplane;
 
 /// <summary>
-/// One node's end of a cluster that answers and hands out when the test says so. It calls the receiver within its one lock, and notices when it
-/// is used against its contract.
+/// A backplane that completes subscriptions and delivers messages when the test says so. It calls the receiver inside
+/// its lock and detects violations of the contract.
 /// </summary>
 sealed class HandBackplane : IBackplane
 {
@@ -13,28 +13,31 @@ sealed class HandBackplane : IBackplane
     readonly HashSet<(string Group, string Member)> _members = [];
     readonly List<PendingSubscription> _pending = [];
 
-    /// <summary>Held during every call of the receiver's, and taken by <see cref="Unsubscribe"/>.</summary>
+    /// <summary>Held during each call of the receiver. <see cref="Unsubscribe"/> takes it, too.</summary>
     public Lock Gate { get; } = new();
 
     public IBackplaneReceiver Receiver { get; private set; } = null!;
 
     public string Inbox { get; private set; } = "";
 
-    /// <summary>Whether the subscriptions to groups wait for the test.</summary>
+    /// <summary>True when subscriptions to groups wait until the test completes them.</summary>
     public bool AnswersLater { get; set; }
 
     public bool InboxAnswersLater { get; set; }
 
-    /// <summary>What the next calls of this method throw, or those about a group: "PublishAsync g".</summary>
+    /// <summary>
+    /// The exceptions that the next calls throw. A key is a method name, or a method name and a group: "PublishAsync
+    /// g".
+    /// </summary>
     public Dictionary<string, Exception> Failures { get; } = [];
 
-    /// <summary>Called before the lock is taken to end a subscription.</summary>
+    /// <summary>Called before <see cref="Unsubscribe"/> takes the lock.</summary>
     public Action? OnUnsubscribing { get; set; }
 
-    /// <summary>Called before the lock is taken to name a member.</summary>
+    /// <summary>Called before <see cref="SetMember"/> takes the lock.</summary>
     public Action? OnSettingMember { get; set; }
 
-    /// <summary>How often somebody has asked for members.</summary>
+    /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
     public int Looks;
 
     public int InboxSubscriptions { get; private set; }
@@ -130,11 +133,11 @@ sealed class HandBackplane : IBackplane
 
     public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => throw new NotSupportedException();
 
-    /// <summary>The next subscription that waits for an answer.</summary>
+    /// <summary>Returns the next subscription that waits for its completion.</summary>
     public async Task<PendingSubscription> AskedAsync() =>
         await _asked.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
-    /// <summary>Another node publishes something, which is not handed out.</summary>
+    /// <summary>Another node publishes a message, which is not delivered here.</summary>
     public Position Publish(string group, byte[] message)
     {
         lock (Gate)
@@ -144,7 +147,7 @@ sealed class HandBackplane : IBackplane
         }
     }
 
-    /// <summary>How many messages the cluster keeps for who subscribes from now on.</summary>
+    /// <summary>Sets how many messages the cluster keeps for later subscribers.</summary>
     public void Keep(string group, int messages)
     {
         lock (Gate) TopicOf(group).Kept = messages;
@@ -161,12 +164,12 @@ sealed class HandBackplane : IBackplane
         {
             _topics[group] = new Topic { Epoch = TopicOf(group).Epoch + 1, IsSubscribed = true };
             Receiver.OnLost(group);
-            // Only now: a receiver that subscribes within this call is too early.
+            // The flag changes after the call. A receiver that subscribes within the call is too early.
             _topics[group].IsSubscribed = false;
         }
     }
 
-    /// <summary>Says so, though nothing is lost now: the call has been on its way for long.</summary>
+    /// <summary>Reports a loss that belongs to an earlier subscription, because the call was delayed.</summary>
     public void TellOfLossLate(string group)
     {
         lock (Gate) Receiver.OnLost(group);
@@ -202,7 +205,7 @@ sealed class HandBackplane : IBackplane
     }
 }
 
-/// <summary>A subscription that stands, and whose answer is still on its way.</summary>
+/// <summary>A subscription that exists, but whose answer has not arrived yet.</summary>
 sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
 {
     public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>A node whose backplane does everything when the test says so, and as unhandily as it may.</summary>
+/// <summary>A node whose backplane completes each operation when the test says so, in the most awkward order.</summary>
 public sealed class HandDrivenTests : IDisposable
 {
     const string Home = "/home";
@@ -23,7 +23,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task What_overtakes_the_answer_of_a_subscription_stands_after_the_history_once()
+    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
@@ -32,7 +32,7 @@ public sealed class HandDrivenTests : IDisposable
         var joining = ann.Connection.JoinAsync("kept", Replay.Last(10)).AsTask();
         var pending = await _backplane.AskedAsync();
 
-        // Known already, by another life of the group, new, and new once more.
+        // One message is already known, one has another epoch, one is new, one is a duplicate, and one is new again.
         _backplane.HandOut("kept", new(1, 3), Encode(3));
         _backplane.HandOut("kept", new(7, 4), Encode(70));
         _backplane.HandOut("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
@@ -48,7 +48,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_on_its_way_when_a_subscription_ended_is_not_heard_in_the_next_one()
+    public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("kept");
@@ -67,7 +67,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task Two_who_join_at_once_share_a_subscription_and_the_last_one_to_leave_ends_it()
+    public async Task Join_TwoMembersAtOnce_ShareOneSubscription()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -83,12 +83,12 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_subscription_that_fails_is_ended_and_the_next_join_tries_again()
+    public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         _backplane.AnswersLater = true;
         var joining = ann.Connection.JoinAsync("g").AsTask();
-        // It stands, though nobody was told in time.
+        // The subscription exists, but its answer does not arrive in time.
         (await _backplane.AskedAsync()).Answer.SetException(new BackplaneException("Not in time."));
         await Assert.ThrowsAsync<BackplaneException>(() => joining);
         Assert.False(_backplane.IsSubscribed("g"));
@@ -101,7 +101,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_group_that_is_lost_before_its_subscription_is_answered_is_subscribed_to_anew()
+    public async Task Subscribe_LostBeforeAnswer_IsRepeated()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         _backplane.AnswersLater = true;
@@ -117,9 +117,11 @@ public sealed class HandDrivenTests : IDisposable
         ann.AssertGot(1);
     }
 
-    /// <summary>Whether it means the subscription before or this one, nobody can know: it is ended, and begun again.</summary>
+    /// <summary>
+    /// The node cannot know which subscription was lost. It ends the current one and subscribes again.
+    /// </summary>
     [Fact]
-    public async Task A_loss_of_an_ended_subscription_that_comes_before_the_next_one_is_answered_harms_nobody()
+    public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -148,7 +150,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_loss_of_an_ended_subscription_that_comes_later_still_is_told_and_the_group_can_be_joined_again()
+    public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -169,9 +171,9 @@ public sealed class HandDrivenTests : IDisposable
         AssertNothingIsLeft();
     }
 
-    /// <summary>It was a member while messages were lost.</summary>
+    /// <summary>The connection was a member while messages were lost.</summary>
     [Fact]
-    public async Task Who_leaves_a_lost_group_before_it_knows_is_told()
+    public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -183,7 +185,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_has_left_a_group_before_it_is_lost_stays()
+    public async Task Leave_BeforeGroupLoss_KeepsConnection()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -200,7 +202,7 @@ public sealed class HandDrivenTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Who_gives_up_waiting_for_the_cluster_holds_nothing(bool fails)
+    public async Task CancelledJoin_WhileWaitingForCluster_HoldsNothing(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
         var ann = await ClusterHearer.ConnectAsync(_stage);
@@ -225,7 +227,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_gives_up_waiting_for_the_cluster_is_no_matter_of_those_who_do_not()
+    public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -245,7 +247,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task Members_of_a_lost_group_are_told_and_others_are_not()
+    public async Task GroupLoss_NotifiesOnlyItsMembers()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -266,7 +268,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_gap_is_a_loss()
+    public async Task OffsetGap_IsTreatedAsLoss()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -284,7 +286,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_gap_in_what_overtakes_the_answer_is_a_loss_too()
+    public async Task OffsetGap_BeforeSubscriptionAnswer_SubscribesAgain()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         _backplane.AnswersLater = true;
@@ -304,7 +306,7 @@ public sealed class HandDrivenTests : IDisposable
     [Theory]
     [InlineData(new byte[0])]
     [InlineData(new byte[] { 2 })]
-    public async Task After_a_message_that_cannot_be_read_the_group_can_be_joined_again(byte[] unreadable)
+    public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -327,12 +329,12 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_time_that_no_clock_shows_cannot_be_read()
+    public async Task Message_TimestampOutOfRange_IsUnreadable()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
         var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
-        // Behind the version and the flags.
+        // The timestamp follows the version and the flags.
         BitConverter.TryWriteBytes(message.AsSpan(2), long.MaxValue);
 
         await _backplane.PublishAsync("g", message, null, Token);
@@ -342,7 +344,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_history_is_kept_from_behind_what_cannot_be_read()
+    public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         _backplane.Publish("kept", Encode(1));
@@ -357,9 +359,9 @@ public sealed class HandDrivenTests : IDisposable
         ann.AssertGot(3);
     }
 
-    /// <summary>The messages' times are those of their publishers' clocks, which differ.</summary>
+    /// <summary>Message times come from the publishers' clocks, which differ.</summary>
     [Fact]
-    public async Task A_recovery_lacks_nothing_though_clocks_differ()
+    public async Task Recovery_WithClockSkew_LosesNothing()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("kept");
@@ -379,10 +381,12 @@ public sealed class HandDrivenTests : IDisposable
 
     public static MatrixTheoryData<string, string> Waits => new(["Leave", "Connect", "Join"], ["message", "private message", "loss", "loss of the inbox"]);
 
-    /// <summary>The backplane holds its lock while it calls, and somebody who holds locks of ours waits for that one.</summary>
+    /// <summary>
+    /// The backplane holds its lock during a call. Another thread holds the product's locks and waits for that lock.
+    /// </summary>
     [Theory]
     [MemberData(nameof(Waits))]
-    public async Task What_is_handed_out_does_not_wait_for_somebody_who_waits_for_the_backplane(string act, string handedOut)
+    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string handedOut)
     {
         var ann = await ClusterHearer.ConnectAsync(_stage, user: "ann");
         await ann.Connection.JoinAsync("g");
@@ -413,7 +417,7 @@ public sealed class HandDrivenTests : IDisposable
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
         isHandedOut.Set();
 
-        // First: if each waits for the other, neither ends.
+        // The delivery must complete first. In a deadlock, neither task completes.
         Assert.Same(handingOut, first);
         await handingOut;
         await acting;
@@ -429,19 +433,19 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task Nothing_that_is_handed_out_throws_into_the_backplane()
+    public async Task Deliver_InvalidInboxMessages_DoesNotThrow()
     {
         await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToUser, 0, "", "") { Body = Encode(1) }.Encode(), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToConnection, 0, "", "x") { Body = new byte[1] }.Encode(), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
         await _stage.Broadcaster.Cluster!.Opening;
-        // The inbox has not been lost: it is not opened again.
+        // The inbox is not lost, so the node does not subscribe to it again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
 
-    /// <summary>Clocks that are far off make what is kept old or new, and nothing worse.</summary>
+    /// <summary>Clocks that are far off make messages look old or new, but no message is lost.</summary>
     [Fact]
-    public async Task A_recovery_lacks_nothing_though_clocks_are_far_off()
+    public async Task Recovery_WithExtremeClocks_LosesNothing()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("kept");
@@ -454,7 +458,7 @@ public sealed class HandDrivenTests : IDisposable
         for (var has = 0; has <= times.Length; has++)
         {
             var bob = await ClusterHearer.ConnectAsync(_stage);
-            // None is before the one ahead of it, which a fast clock made as new as can be.
+            // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
             Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)))).Recovered);
             _stage.RunUntilIdle();
             bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
@@ -467,7 +471,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_stalled_client_of_a_lost_group_is_cut_off()
+    public async Task StalledClient_OfLostGroup_IsAborted()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         ann.Sink.Mode = WriteMode.Later;
@@ -475,7 +479,7 @@ public sealed class HandDrivenTests : IDisposable
         _stage.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
-        // With everyone's group go the beats.
+        // The loss of the group of all connections also stops its heartbeats.
         _backplane.Lose("");
         _stage.RunUntilIdle();
         _stage.Time.Advance(_stage.Broadcaster.Options.CloseTimeout);
@@ -487,7 +491,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_slow_client_of_a_lost_group_gets_what_it_had_first()
+    public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         ann.Sink.Mode = WriteMode.Later;
@@ -509,7 +513,7 @@ public sealed class HandDrivenTests : IDisposable
     [Theory]
     [InlineData(nameof(IBackplane.Unsubscribe))]
     [InlineData(nameof(IBackplane.RemoveMember))]
-    public async Task A_backplane_that_throws_where_it_may_not_keeps_nobody_counted(string method)
+    public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         await ann.Connection.JoinAsync("g");
@@ -520,14 +524,14 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public void Somebody_whom_the_directory_does_not_take_is_let_in_all_the_same()
+    public void Connect_SetMemberThrows_IsStillAdmitted()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
         Assert.NotNull(_stage.Broadcaster.Admit(new FakeRequest().Context, Home, out _));
     }
 
     [Fact]
-    public async Task When_everybody_has_gone_nothing_is_left()
+    public async Task Disconnect_OfAllConnections_LeavesNothing()
     {
         var hearers = new List<ClusterHearer>();
         for (var i = 0; i < 3; i++)
@@ -538,14 +542,14 @@ public sealed class HandDrivenTests : IDisposable
         }
 
         Assert.Equal(6, _backplane.Subscribed.Length);
-        Assert.Equal(15, _backplane.Members.Count); // Its connection, its user, and itself in three groups each.
+        Assert.Equal(15, _backplane.Members.Count); // Per connection: its ID, its user and three groups.
         hearers[1].Connection.Leave("kept");
         foreach (var hearer in hearers) hearer.Go();
         AssertNothingIsLeft();
     }
 
     [Fact]
-    public async Task A_refused_join_holds_nothing()
+    public async Task Join_AfterDisconnect_IsRefusedAndHoldsNothing()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         ann.Go();
@@ -554,7 +558,7 @@ public sealed class HandDrivenTests : IDisposable
     }
 
     [Fact]
-    public async Task A_message_to_several_groups_is_published_to_all_of_them_that_take_it()
+    public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Away.");
         await Assert.ThrowsAsync<BackplaneException>(() => _stage.Broadcaster.PublishAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
@@ -564,7 +568,7 @@ public sealed class HandDrivenTests : IDisposable
     [Theory]
     [InlineData(64)]
     [InlineData(1_000)]
-    public async Task A_member_of_several_groups_gets_a_message_to_them_once_though_the_copies_are_far_apart(int count)
+    public async Task SharedMessage_CopiesFarApart_IsDeliveredOnce(int count)
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -585,9 +589,9 @@ public sealed class HandDrivenTests : IDisposable
         bob.AssertGot([.. Enumerable.Range(1, count)]);
     }
 
-    /// <summary>Who joined between the copies takes the one that came after.</summary>
+    /// <summary>A connection that joins between the two copies receives the second copy.</summary>
     [Fact]
-    public async Task A_copy_that_came_before_somebody_joined_does_not_count()
+    public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
         var ann = await ClusterHearer.ConnectAsync(_stage);
         var bob = await ClusterHearer.ConnectAsync(_stage);
@@ -607,7 +611,7 @@ public sealed class HandDrivenTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Without_other_nodes_a_publish_completes_at_once_and_costs_nothing_more(bool toSeveral)
+    public void Publish_WithoutCluster_CompletesSynchronouslyAtNoExtraCost(bool toSeveral)
     {
         using var alone = new Stage();
         var message = new Message(new byte[20], MessageType.Binary);

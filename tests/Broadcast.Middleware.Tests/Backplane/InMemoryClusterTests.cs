@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>A cluster within a process keeps what somebody needs, and nothing else.</summary>
+/// <summary>The in-memory cluster keeps only what is in use.</summary>
 public sealed class InMemoryClusterTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -8,7 +8,7 @@ public sealed class InMemoryClusterTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_group_goes_with_its_last_node_member_and_message()
+    public async Task Group_WithoutNodesMembersAndMessages_IsRemoved()
     {
         var (node, receiver) = Start();
         var history = new GroupOptions { HistoryMessages = 10, HistoryAge = TimeSpan.FromHours(1) };
@@ -34,7 +34,7 @@ public sealed class InMemoryClusterTests
     }
 
     [Fact]
-    public async Task A_node_that_ends_leaves_nothing()
+    public async Task Node_Disposed_LeavesNothing()
     {
         var (one, _) = Start();
         var (two, _) = Start();
@@ -50,9 +50,9 @@ public sealed class InMemoryClusterTests
         Assert.Equal(0, _cluster.Count);
     }
 
-    /// <summary>Threads that use a group of which it is never sure whether it is there.</summary>
+    /// <summary>Several threads use a group that is created and removed all the time.</summary>
     [Fact]
-    public async Task Whoever_has_subscribed_hears_everything_whatever_goes_meanwhile()
+    public async Task Subscription_WhileGroupComesAndGoes_MissesNothing()
     {
         const int Rounds = 20_000;
         var problems = await Task.WhenAll(Enumerable.Range(0, 3).Select(thread => Task.Run(async () =>
@@ -62,11 +62,11 @@ public sealed class InMemoryClusterTests
             {
                 var subscription = await node.SubscribeAsync("g", null, Token);
                 var mine = await node.PublishAsync("g", new byte[1], null, Token);
-                // Within a life of the group, the ones of others lie in between.
+                // Messages of other threads may lie in between, within the same lifetime of the group.
                 var (count, last) = receiver.Take();
-                if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another life, {subscription.Position} {mine}";
-                if (last != mine && !(last.Epoch == mine.Epoch && last.Offset > mine.Offset)) return $"{thread} {i}: not heard, {last} {mine}";
-                if (count < mine.Offset - subscription.Position.Offset) return $"{thread} {i}: {count} heard of {subscription.Position} to {mine}";
+                if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another epoch, {subscription.Position} {mine}";
+                if (last != mine && !(last.Epoch == mine.Epoch && last.Offset > mine.Offset)) return $"{thread} {i}: not received, {last} {mine}";
+                if (count < mine.Offset - subscription.Position.Offset) return $"{thread} {i}: {count} received of {subscription.Position} to {mine}";
                 node.Unsubscribe("g");
                 receiver.Take();
             }
@@ -97,7 +97,7 @@ public sealed class InMemoryClusterTests
             lock (_gate) (Count, _last) = (Count + 1, position);
         }
 
-        public void OnLost(string group) => throw new InvalidOperationException("Nobody loses anything.");
+        public void OnLost(string group) => throw new InvalidOperationException("Nothing is lost in this test.");
 
         public (int Count, Position Last) Take()
         {

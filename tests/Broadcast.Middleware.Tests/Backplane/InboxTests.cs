@@ -2,7 +2,10 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>The group through which other nodes reach this one: it has to be open before others find who is here.</summary>
+/// <summary>
+/// The inbox is the group through which other nodes reach this node. It must be open before others find the connections
+/// here.
+/// </summary>
 public sealed class InboxTests : IDisposable
 {
     readonly HandBackplane _backplane = new();
@@ -19,7 +22,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task A_lost_inbox_is_opened_again_and_whoever_was_there_is_told()
+    public async Task LostInbox_IsReopenedAndNotifiesConnections()
     {
         var ann = await ClusterHearer.ConnectAsync(Node);
         Node.RunUntilIdle();
@@ -42,7 +45,7 @@ public sealed class InboxTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Who_comes_while_the_inbox_is_closed_is_found_when_it_is_open(bool wasOpen)
+    public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
         if (wasOpen) await Node.Broadcaster.Cluster!.Opening;
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
@@ -56,7 +59,7 @@ public sealed class InboxTests : IDisposable
 
         await OpenAsync();
 
-        Assert.Equal(2, _backplane.Members.Count(IsPrivate)); // The connection and the user.
+        Assert.Equal(2, _backplane.Members.Count(IsPrivate)); // One for the connection and one for the user.
         await SendAsync(ann, 5);
         Node.RunUntilIdle();
         ann.AssertGot(5);
@@ -65,7 +68,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task An_inbox_that_is_lost_before_it_is_known_to_be_open_is_not_open()
+    public async Task Inbox_LostBeforeSubscriptionAnswer_IsNotOpen()
     {
         _backplane.InboxAnswersLater = true;
         var ann = await ClusterHearer.ConnectAsync(Node);
@@ -84,11 +87,13 @@ public sealed class InboxTests : IDisposable
         ann.AssertSound();
     }
 
-    /// <summary>It stands, though nobody was told in time; or the backplane has an error that no contract knows.</summary>
+    /// <summary>
+    /// The subscription may exist without an answer, or the backplane throws an unexpected exception.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task An_inbox_of_which_nobody_knows_whether_it_stands_is_subscribed_to_anew(bool unexpected)
+    public async Task Inbox_SubscribeFails_IsSubscribedAgain(bool unexpected)
     {
         _backplane.InboxAnswersLater = true;
         await ClusterHearer.ConnectAsync(Node);
@@ -102,7 +107,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task An_inbox_that_cannot_be_opened_is_not_tried_for_ever()
+    public async Task Inbox_AfterDispose_IsNotRetried()
     {
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
         Assert.NotNull(Node.Broadcaster.Cluster);

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>A node that makes one mistake; what it does otherwise is another's.</summary>
+/// <summary>A backplane that makes one mistake and otherwise forwards to a correct one.</summary>
 sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBackplane, IBackplaneReceiver, IDisposable
 {
     const ulong SameEpoch = 42;
@@ -38,7 +38,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             _ => Told(position),
         };
 
-        // The message is handed out while it is published.
+        // The message is delivered while it is published.
         Position Noted()
         {
             _own.Add((group, -1));
@@ -111,7 +111,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         if (mistake == BackplaneMistake.MixesMemberCalls) Later(() => inner.SetMember(Of(group), member, value));
         else if (mistake == BackplaneMistake.KeepsMembersBuffer)
         {
-            // Written when its buffer has been used for something else.
+            // The value is written after its buffer was reused.
             Later(() => inner.SetMember(Of(group), member, value), 10);
         }
         else inner.SetMember(Of(group), member, value);
@@ -190,7 +190,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     public void Dispose() => ((IDisposable)inner).Dispose();
 
-    // By then the node may have ended: that is no failure of a task's that nobody looks at.
+    // The node may have ended by then. Its exception must not become an unobserved task exception.
     static void Later(Action act, int milliseconds = 0) => Task.Run(async () =>
     {
         await Task.Delay(milliseconds);

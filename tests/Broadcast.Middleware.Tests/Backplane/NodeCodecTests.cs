@@ -3,7 +3,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>What nodes tell each other comes out as it went in, and damaged bytes do no harm.</summary>
+/// <summary>Messages between nodes survive encoding and decoding. Damaged bytes do no harm.</summary>
 public sealed class NodeCodecTests
 {
     static int Rounds => 2_000 * Effort.Factor;
@@ -11,7 +11,7 @@ public sealed class NodeCodecTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void A_message_comes_out_as_it_went_in(int seed)
+    public void ClusterMessage_EncodeAndDecode_RoundTrips(int seed)
     {
         var random = new Random(seed);
         for (var i = 0; i < Rounds; i++)
@@ -24,7 +24,7 @@ public sealed class NodeCodecTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void A_request_comes_out_as_it_went_in(int seed)
+    public void NodeRequest_EncodeAndDecode_RoundTrips(int seed)
     {
         var random = new Random(seed);
         for (var i = 0; i < Rounds; i++)
@@ -39,7 +39,7 @@ public sealed class NodeCodecTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void Damaged_bytes_are_a_value_or_cannot_be_read(int seed)
+    public void Decode_DamagedBytes_SucceedsOrThrowsInvalidData(int seed)
     {
         var random = new Random(seed);
         var (read, refused) = (0, 0);
@@ -66,17 +66,17 @@ public sealed class NodeCodecTests
                     refused++;
                 }
 
-                // However large it says that it is.
+                // The memory depends on the actual size, not on the stated length.
                 Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, (20 * bytes.Length) + 20_000);
             }
         }
 
-        // What is read can be used.
+        // A decoded value must be usable.
         static void Use(ClusterMessage message) => message.PublishedAt.ToUnixTimeMilliseconds();
     }
 
     [Fact]
-    public void A_message_of_which_the_end_of_the_head_is_missing_cannot_be_read()
+    public void ClusterMessage_TruncatedHeader_IsRejected()
     {
         var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], DateTimeOffset.UnixEpoch, 6).Encode();
         for (var length = 0; length < message.Length; length++) Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message[..length]));
@@ -84,7 +84,7 @@ public sealed class NodeCodecTests
     }
 
     [Fact]
-    public void What_another_version_has_written_is_refused_with_the_mend()
+    public void Decode_OtherVersion_IsRejectedWithFix()
     {
         var message = new ClusterMessage(new(default, MessageType.Text), [], DateTimeOffset.UnixEpoch, 0).Encode().ToArray();
         var request = new NodeRequest(NodeRequestKind.Close, 1, "node", "id").Encode().ToArray();
@@ -105,7 +105,7 @@ public sealed class NodeCodecTests
             case 2:
                 return [.. bytes[..random.Next(bytes.Length)], .. bytes[random.Next(bytes.Length)..]];
             case 3:
-                // A length out of the common.
+                // Write an unusual length.
                 BitConverter.TryWriteBytes(bytes.AsSpan(random.Next(Math.Max(1, bytes.Length - 4))), (int[])[-2, -1, int.MinValue, int.MaxValue, bytes.Length] is var odd ? odd[random.Next(odd.Length)] : 0);
                 return bytes;
             default:

@@ -7,7 +7,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>What one node can do, two can.</summary>
+/// <summary>Features of one node also work across two nodes.</summary>
 public sealed class TwoNodesFeatureTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -15,7 +15,7 @@ public sealed class TwoNodesFeatureTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Structured_clients_of_two_nodes_talk_in_every_type()
+    public async Task JsonClients_OnTwoNodes_ExchangeAllDataTypes()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -44,7 +44,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task A_raw_client_gets_bytes_as_bytes_and_text_as_text_from_the_other_node()
+    public async Task RawClient_MessagesFromOtherNode_KeepTheirType()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -58,7 +58,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task An_event_stream_goes_on_at_the_other_node_where_it_was_cut()
+    public async Task EventStream_ReconnectToOtherNode_ContinuesWhereItStopped()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -77,7 +77,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task A_filter_learns_the_position_that_every_node_knows()
+    public async Task Filter_AfterPublish_SeesClusterPosition()
     {
         var positions = new System.Collections.Concurrent.ConcurrentQueue<Position?>();
         await using var one = await StartAsync(app => app.MapBroadcast("/ws").Use(async (context, next) =>
@@ -101,7 +101,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task After_a_loss_private_messages_and_requests_reach_the_other_node_again()
+    public async Task PrivateMessagesAndRequests_AfterClusterLoss_ReachOtherNode()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -116,7 +116,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task When_the_clients_and_then_the_apps_have_gone_the_cluster_knows_nothing()
+    public async Task Cluster_AfterAllClientsAndAppsHaveEnded_IsEmpty()
     {
         var one = await StartAsync(history: 0);
         await using (var two = await StartAsync(history: 0))
@@ -129,7 +129,7 @@ public sealed class TwoNodesFeatureTests
                 Assert.Equal("1", (await ann.ReadFrameAsync()).Text);
             }
 
-            // The two inboxes.
+            // Only the two inboxes remain.
             await Eventually.True(() => _cluster.Count == 2);
         }
 

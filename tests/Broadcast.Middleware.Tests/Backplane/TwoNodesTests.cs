@@ -4,13 +4,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>Two apps, each with its server and its clients, that are one broadcast.</summary>
+/// <summary>Two apps, each with its own server and clients, in one cluster.</summary>
 public sealed class TwoNodesTests
 {
     readonly InMemoryCluster _cluster = new();
 
     [Fact]
-    public async Task Who_is_connected_to_either_hears_what_is_sent_to_either()
+    public async Task Publish_OnEitherNode_ReachesClientsOfBoth()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -26,7 +26,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task A_message_to_several_groups_reaches_a_member_of_both_once()
+    public async Task PublishToSeveralGroups_MemberOfBothOnOtherNode_ReceivesOnce()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -42,7 +42,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task A_client_recovers_on_the_node_where_it_was_not()
+    public async Task Recovery_OnOtherNode_Succeeds()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -61,7 +61,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Who_may_have_missed_something_is_told()
+    public async Task ClusterLoss_ConnectedClient_IsClosedWith1013()
     {
         await using var one = await StartAsync();
         await using var ann = await RawClient.OpenAsync(one);
@@ -77,7 +77,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task A_user_is_reached_on_every_node_and_a_connection_on_its_own()
+    public async Task Publish_ToUserOrConnection_ReachesEveryNode()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -99,7 +99,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task A_connection_of_another_node_can_be_let_into_groups_and_closed()
+    public async Task ConnectionOfOtherNode_CanJoinLeaveAndBeClosed()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
@@ -121,7 +121,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Presence_knows_the_members_of_all_nodes()
+    public async Task Presence_OnTwoNodes_KnowsAllMembers()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
 
-/// <summary>Watchers of presence and the members of other nodes, which are looked at from time to time.</summary>
+/// <summary>Watchers of presence, which poll the members of other nodes.</summary>
 public sealed class WatchTests : IDisposable
 {
     readonly InMemoryCluster _cluster = new();
@@ -20,7 +20,7 @@ public sealed class WatchTests : IDisposable
     }
 
     [Fact]
-    public async Task Who_was_there_when_a_watch_began_and_leaves_before_the_next_look_is_told_to_leave()
+    public async Task Watch_MemberLeavesBeforeNextPoll_ReportsLeft()
     {
         await using var first = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         var looking = first.MoveNextAsync().AsTask();
@@ -28,7 +28,7 @@ public sealed class WatchTests : IDisposable
         await using var second = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
-        // The other one need not wait for the next look either.
+        // The first watcher need not wait for the next poll either.
         Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
         ann.Go();
@@ -49,7 +49,7 @@ public sealed class WatchTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_watch_that_could_not_begin_leaves_nobody_looking(bool unexpected)
+    public async Task Watch_FailsToStart_StopsPolling(bool unexpected)
     {
         var backplane = new HandBackplane();
         using var stage = new Stage(backplane: backplane);
@@ -60,7 +60,7 @@ public sealed class WatchTests : IDisposable
             await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
         }
 
-        // Each may look once more.
+        // Each watch may poll once more.
         await Eventually.True(() => LooksAfterASecond() == 0);
 
         int LooksAfterASecond()
@@ -71,9 +71,9 @@ public sealed class WatchTests : IDisposable
         }
     }
 
-    /// <summary>Whatever the backplane throws, it is asked again.</summary>
+    /// <summary>The watcher polls again after any exception.</summary>
     [Fact]
-    public async Task A_look_that_fails_is_not_the_last_one()
+    public async Task Watch_PollFails_PollsAgain()
     {
         var backplane = new HandBackplane();
         using var stage = new Stage(backplane: backplane);
@@ -96,7 +96,7 @@ public sealed class WatchTests : IDisposable
     }
 
     [Fact]
-    public async Task What_another_node_says_of_a_member_and_cannot_be_read_is_an_error_that_names_the_mend()
+    public async Task GetMembers_UnreadableMember_FailsWithFix()
     {
         var backplane = new HandBackplane();
         using var stage = new Stage(backplane: backplane);

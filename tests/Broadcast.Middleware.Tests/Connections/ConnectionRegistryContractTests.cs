@@ -26,11 +26,11 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
     }
 
     [Theory]
-    [InlineData(RegistryMistake.LeavesMembershipsBehind, nameof(A_removed_connection_is_forgotten_in_whichever_groups_it_was))]
-    [InlineData(RegistryMistake.JoinsTwice, nameof(A_connection_joins_a_group_once))]
-    [InlineData(RegistryMistake.LetsStrangersJoin, nameof(Who_is_not_connected_joins_nothing))]
-    [InlineData(RegistryMistake.FindsOneDevice, nameof(A_user_is_found_on_every_device))]
-    [InlineData(RegistryMistake.KeepsEmptyGroups, nameof(A_million_joins_and_leaves_leave_nothing_behind))]
+    [InlineData(RegistryMistake.LeavesMembershipsBehind, nameof(RemovedConnection_WithMemberships_IsFullyRemoved))]
+    [InlineData(RegistryMistake.JoinsTwice, nameof(TryJoin_Twice_ReturnsFalse))]
+    [InlineData(RegistryMistake.LetsStrangersJoin, nameof(TryJoin_UnknownConnection_ReturnsFalse))]
+    [InlineData(RegistryMistake.FindsOneDevice, nameof(UserConnections_OnSeveralDevices_AreAllFound))]
+    [InlineData(RegistryMistake.KeepsEmptyGroups, nameof(JoinAndLeave_AMillionTimes_LeaksNothing))]
     public async Task The_test_that_is_named_for_a_mistake_finds_it(RegistryMistake mistake, string test)
     {
         var error = await Record.ExceptionAsync(() => RunAsync(new MistakenRegistryTests(mistake), typeof(ConnectionRegistryContract).GetMethod(test)!));

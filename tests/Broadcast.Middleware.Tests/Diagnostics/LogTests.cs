@@ -8,11 +8,11 @@ namespace Broadcast.Middleware.Tests.Diagnostics;
 
 public sealed class LogTests
 {
-    // In hexadecimal digits only, so that it can stand anywhere.
+    // The text contains only hexadecimal digits, so that it is valid everywhere.
     const string Distinctive = "d15714c71fe";
 
     [Fact]
-    public void Every_line_has_an_id_of_its_own()
+    public void LoggerMessages_HaveUniqueIds()
     {
         var ids = typeof(BroadcastLog).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
             .Select(method => method.GetCustomAttribute<LoggerMessageAttribute>())
@@ -25,9 +25,11 @@ public sealed class LogTests
         Assert.DoesNotContain(ids, id => id <= 0);
     }
 
-    /// <summary>The scope that the host puts around each request names its path; whether it is shown, the app decides.</summary>
+    /// <summary>
+    /// The host's scope for each request contains the path. The app decides whether to show that scope.
+    /// </summary>
     [Fact]
-    public async Task Nothing_a_client_wrote_is_ever_in_a_line()
+    public async Task LoggerMessages_NeverContainClientData()
     {
         await using var app = await BroadcastApp.StartAsync(
             TestUsers.Add,
@@ -40,7 +42,7 @@ public sealed class LogTests
             ("Sec-WebSocket-Protocol", Distinctive), TestUsers.As(Distinctive),
         ];
 
-        // Refused.
+        // These handshakes are refused.
         await TryAsync(403, ("Origin", $"https://{Distinctive}.example"));
         await TryAsync(426, ("Sec-WebSocket-Version", Distinctive));
         await TryAsync(400, ("Sec-WebSocket-Key", Distinctive));
@@ -50,7 +52,7 @@ public sealed class LogTests
         await using (var client = await RawClient.ConnectAsync(app))
             Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
 
-        // Let in, and ended in every way a client can bring about.
+        // These connections are accepted and then end in every way that a client can cause.
         await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
         await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
         await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));
@@ -70,14 +72,14 @@ public sealed class LogTests
 
         await Eventually.True(() => app.Registry.Count == 0);
         var lines = app.Logs.GetSnapshot().Where(record => record.Category == "Broadcast").ToList();
-        Assert.True(lines.Count > 25, $"Not much was logged: {lines.Count} lines.");
+        Assert.True(lines.Count > 25, $"Too little was logged: {lines.Count} lines.");
         Assert.All(lines, record =>
         {
             Assert.DoesNotContain(Distinctive, record.Message, StringComparison.OrdinalIgnoreCase);
             Assert.DoesNotContain(Distinctive, record.Exception?.ToString() ?? "", StringComparison.OrdinalIgnoreCase);
             foreach (var (_, value) in record.StructuredState ?? []) Assert.DoesNotContain(Distinctive, value ?? "", StringComparison.OrdinalIgnoreCase);
         });
-        // What clients do is logged at Debug; the filter's failure is the app's.
+        // Client-caused events are logged at Debug. The failure of the filter is an error of the app.
         Assert.All(lines, record => Assert.Equal(record.Exception?.Message == "boom" ? LogLevel.Error : LogLevel.Debug, record.Level));
         Assert.Single(lines, record => record.Level == LogLevel.Error);
 

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Listens to one app's meter from when it is made; make it before the first client comes.</summary>
+/// <summary>Listens to the meter of one app. Create it before the first client connects.</summary>
 sealed class Meters : IDisposable
 {
     public const string Connections = "broadcast.connections", Ended = "broadcast.connections.ended", Refused = "broadcast.handshakes.refused",
@@ -22,12 +22,12 @@ sealed class Meters : IDisposable
         _delivered = Listen<long>(DeliveredName);
     }
 
-    /// <summary>As long as it lives, latency is measured.</summary>
+    /// <summary>Listens for latency. The product measures latency while the collector exists.</summary>
     public MetricCollector<double> Latency() => Listen<double>(LatencyName);
 
     public long Sum(string counter) => _counters[counter].GetMeasurementSnapshot().Sum(measurement => measurement.Value);
 
-    /// <summary>What was counted, by the tag <c>reason</c>.</summary>
+    /// <summary>Returns the counts by the tag <c>reason</c>.</summary>
     public IReadOnlyDictionary<string, long> ByReason(string counter) => _counters[counter].GetMeasurementSnapshot()
         .GroupBy(measurement => (string)measurement.Tags["reason"]!)
         .ToDictionary(reason => reason.Key, reason => reason.Sum(measurement => measurement.Value));

@@ -4,13 +4,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>docs/metrics.md says what there is, all of it and no more.</summary>
+/// <summary>Checks that docs/metrics.md lists exactly the existing instruments and tag values.</summary>
 public sealed partial class MetricsDocumentationTests
 {
     static readonly string[] Lines = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "metrics.md"));
 
     [Fact]
-    public async Task It_lists_every_instrument()
+    public async Task MetricsDoc_ListsEveryInstrument()
     {
         await using var app = await BroadcastApp.StartAsync();
         var factory = app.Services.GetRequiredService<IMeterFactory>();
@@ -26,12 +26,12 @@ public sealed partial class MetricsDocumentationTests
     }
 
     [Fact]
-    public void It_lists_every_reason_for_which_a_connection_ends() => Assert.Equal(
+    public void MetricsDoc_ListsEveryEndReason() => Assert.Equal(
         Enum.GetValues<EndReason>().Select(BroadcastMetrics.Tag).Order(),
         FirstColumn().Where(name => !name.StartsWith("broadcast.", StringComparison.Ordinal)).Order());
 
     [Fact]
-    public void It_lists_every_reason_for_which_a_handshake_is_refused()
+    public void MetricsDoc_ListsEveryRefusalReason()
     {
         var paragraph = string.Join(' ', Lines.SkipWhile(line => !line.Contains("of a refused handshake", StringComparison.Ordinal)));
         Assert.Equal(

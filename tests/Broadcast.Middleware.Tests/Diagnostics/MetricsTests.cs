@@ -8,23 +8,25 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Each reason is provoked as it would happen, with another connection there that stays, and has to be counted once.</summary>
+/// <summary>
+/// Each test causes one end reason while another connection stays open. The reason must be counted exactly once.
+/// </summary>
 public sealed class MetricsTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public Task Closed_by_peer() => EndsAsync("closed_by_peer", (_, client) => Client.LeaveAsync(client));
+    public Task EndReason_PeerCloses_IsClosedByPeer() => EndsAsync("closed_by_peer", (_, client) => Client.LeaveAsync(client));
 
     [Fact]
-    public Task Closed_by_app() => EndsAsync("closed_by_app", async (app, client) =>
+    public Task EndReason_AppCloses_IsClosedByApp() => EndsAsync("closed_by_app", async (app, client) =>
     {
         await app.Broadcaster.CloseAsync(IdOf(app, "it"), cancellationToken: Token);
         await Client.ClosedWithAsync(client);
     });
 
     [Fact]
-    public Task Closed_by_app_when_a_filter_does_it() => EndsAsync(
+    public Task EndReason_FilterCloses_IsClosedByApp() => EndsAsync(
         "closed_by_app",
         (_, client) => SendAndCloseAsync(client, 4000),
         map: app => app.MapBroadcast("/ws").Use((context, _) =>
@@ -34,27 +36,27 @@ public sealed class MetricsTests
         }));
 
     [Fact]
-    public Task Closed_by_app_when_a_connect_filter_does_not_let_it_in() => EndsAsync(
+    public Task EndReason_ConnectFilterRejects_IsClosedByApp() => EndsAsync(
         "closed_by_app",
         async (_, client) => Assert.Equal(1008, await Client.ClosedWithAsync(client)),
         map: app => app.MapBroadcast("/ws").UseConnect((context, next) => context.Connection.UserId == "it" ? Task.CompletedTask : next(context)));
 
     [Fact]
-    public Task Lost() => EndsAsync("lost", (_, client) =>
+    public Task EndReason_TransportReset_IsLost() => EndsAsync("lost", (_, client) =>
     {
         client.Reset();
         return Task.CompletedTask;
     });
 
     [Fact]
-    public Task Protocol_error() => EndsAsync("protocol_error", async (_, client) =>
+    public Task EndReason_UnmaskedFrame_IsProtocolError() => EndsAsync("protocol_error", async (_, client) =>
     {
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "not masked"u8, mask: false));
         Assert.Equal(1002, await Client.ClosedWithAsync(client));
     });
 
     [Fact]
-    public Task Message_too_big() => EndsAsync(
+    public Task EndReason_MessageTooLong_IsMessageTooBig() => EndsAsync(
         "message_too_big",
         async (_, client) =>
         {
@@ -64,7 +66,7 @@ public sealed class MetricsTests
         options => options.MaxMessageBytes = 100);
 
     [Fact]
-    public Task Message_too_big_in_fragments() => EndsAsync(
+    public Task EndReason_TooManySmallFragments_IsMessageTooBig() => EndsAsync(
         "message_too_big",
         async (_, client) =>
         {
@@ -74,7 +76,7 @@ public sealed class MetricsTests
         options => options.MaxSmallFragments = 5);
 
     [Fact]
-    public Task Rate_limited() => EndsAsync(
+    public Task EndReason_TooManyMessages_IsRateLimited() => EndsAsync(
         "rate_limited",
         async (_, client) =>
         {
@@ -84,7 +86,7 @@ public sealed class MetricsTests
         options => options.MaxMessagesPerSecond = 1);
 
     [Fact]
-    public async Task First_message_timeout()
+    public async Task EndReason_NoFirstMessage_IsFirstMessageTimeout()
     {
         var time = new FakeTimeProvider();
         await EndsAsync(
@@ -104,14 +106,14 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public Task Slow_consumer() => EndsAsync("slow_consumer", async (app, client) =>
+    public Task EndReason_ClientDoesNotRead_IsSlowConsumer() => EndsAsync("slow_consumer", async (app, client) =>
     {
         for (var i = 0; i < 200; i++) await app.Broadcaster.PublishAsync(new byte[32 * 1024], Recipients.Connection(IdOf(app, "it")), Token);
         Assert.Equal(1013, await Client.ClosedWithAsync(client));
     });
 
     [Fact]
-    public async Task Keep_alive_timeout()
+    public async Task EndReason_NoPong_IsKeepAliveTimeout()
     {
         var time = new FakeTimeProvider();
         await EndsAsync(
@@ -119,7 +121,7 @@ public sealed class MetricsTests
             async (app, client) =>
             {
                 var (id, pings) = (IdOf(app, "it"), 0);
-                // What is published takes the way of the pings, so that a beat has been seen when it comes.
+                // A message takes the same way as a ping. When the message arrives, the heartbeat has run.
                 await Assert.ThrowsAsync<LineEndedException>(async () =>
                 {
                     for (var i = 0; i < 20; i++)
@@ -129,7 +131,7 @@ public sealed class MetricsTests
                         while ((await client.ReadFrameAsync()).Opcode == ClientFrame.Ping) pings++;
                     }
                 });
-                // It has been asked, and has not answered.
+                // The server has sent a ping and received no answer.
                 Assert.Equal(1, pings);
             },
             options => (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(10)),
@@ -138,7 +140,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Send_timeout()
+    public async Task EndReason_WriteStalls_IsSendTimeout()
     {
         var time = new FakeTimeProvider();
         await EndsAsync(
@@ -159,13 +161,13 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public Task Failed() => EndsAsync(
+    public Task EndReason_FilterThrows_IsFailed() => EndsAsync(
         "failed",
         (_, client) => SendAndCloseAsync(client, 1011),
         map: app => app.MapBroadcast("/ws").Use((_, _) => throw new InvalidOperationException("boom")));
 
     [Fact]
-    public async Task Authentication_expired()
+    public async Task EndReason_AuthenticationExpires_IsAuthenticationExpired()
     {
         var time = new FakeTimeProvider();
         await EndsAsync(
@@ -181,7 +183,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public Task Shutting_down() => EndsAsync(
+    public Task EndReason_HostStops_IsShuttingDown() => EndsAsync(
         "shutting_down",
         async (app, client) =>
         {
@@ -191,7 +193,7 @@ public sealed class MetricsTests
         stays: false);
 
     [Fact]
-    public async Task Refused_handshakes_are_counted_by_reason()
+    public async Task RefusedHandshakes_AreCountedByReason()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(
@@ -245,7 +247,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Messages_are_counted_where_they_come_in_once_where_they_are_published_and_for_each_who_gets_them()
+    public async Task Messages_AreCountedAsReceivedPublishedAndDelivered()
     {
         await using var app = await BroadcastApp.StartAsync();
         using var meters = new Meters(app);
@@ -277,7 +279,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Latency_is_measured_while_somebody_listens_and_only_then()
+    public async Task Latency_IsMeasuredOnlyWithListener()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -308,7 +310,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Latency_is_the_time_a_message_has_waited()
+    public async Task Latency_OfPendingMessage_IsItsWaitingTime()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -332,7 +334,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Each_broadcast_has_a_meter_with_its_name()
+    public async Task Meter_OfEachBroadcast_HasItsName()
     {
         var names = new List<object?>();
         using var listener = new System.Diagnostics.Metrics.MeterListener();

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Tests;
 public sealed class BlockTests
 {
     [Fact]
-    public void Frames_stand_next_to_each_other_and_can_be_read_in_runs()
+    public void Block_AppendedFrames_AreContiguous()
     {
         var block = new Block(512, 10, 1000);
         block.Append(new("ab"u8.ToArray(), MessageType.Text), 5, 50, null);
@@ -20,7 +20,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void The_index_grows_as_far_as_the_bytes_do()
+    public void BlockIndex_ManySmallMessages_Grows()
     {
         var block = new Block(512, 1, 0);
         for (var i = 0; i < 256; i++) block.Append(new(default, MessageType.Text), i, 0, null);
@@ -30,7 +30,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void It_knows_whether_some_message_is_not_for_everyone()
+    public void Block_WithExclusions_ReportsThem()
     {
         var block = new Block(512, 1, 0);
         block.Append(new(default, MessageType.Text), 1, 0, null);
@@ -42,7 +42,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void An_empty_block_holds_nothing()
+    public void EmptyBlock_HoldsNothing()
     {
         var block = new Block(0, 3, 9);
         Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));

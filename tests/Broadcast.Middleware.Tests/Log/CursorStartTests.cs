@@ -3,11 +3,11 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>In a cluster every cursor has options, which say where it began.</summary>
+/// <summary>In a cluster, each cursor has options with its start position.</summary>
 public sealed class CursorStartTests
 {
     [Fact]
-    public void A_reader_does_not_hold_what_it_has_passed()
+    public void Cursor_AfterReading_ReleasesPassedBlocks()
     {
         var log = Make.Log(new SequenceClock(static () => 0), 1 << 20);
         var (cursor, first) = Begin(log);
@@ -17,7 +17,7 @@ public sealed class CursorStartTests
         GC.KeepAlive(cursor);
     }
 
-    // No variable of the test's own holds a block.
+    // No local variable of the test may hold a block.
     [MethodImpl(MethodImplOptions.NoInlining)]
     static (Cursor Cursor, WeakReference<Block> First) Begin(MessageLog log)
     {

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Tests;
 public sealed class ExclusionsTests
 {
     [Fact]
-    public void One_is_found_by_its_text()
+    public void Exclusions_OneId_IsFoundByValue()
     {
         var one = new Exclusions("abc");
         Assert.True(one.Contains(string.Concat("a", "bc")));
@@ -12,7 +12,7 @@ public sealed class ExclusionsTests
     }
 
     [Fact]
-    public void Of_several_each_is_found_and_listed_once()
+    public void Exclusions_SeveralIds_AreFoundAndListedOnce()
     {
         var several = new Exclusions("a", "b", "a");
         Assert.True(several.Contains("a") && several.Contains("b"));

@@ -10,7 +10,7 @@ public sealed class FrameTests
     [InlineData(65_535, 4)]
     [InlineData(65_536, 10)]
     [InlineData(1_000_000, 10)]
-    public void A_frame_has_the_shortest_header_and_reads_back(int length, int header)
+    public void Frame_OfAnyLength_HasShortestHeaderAndRoundTrips(int length, int header)
     {
         Assert.Equal(header, Frame.HeaderSize(length));
         Assert.Equal(header + length, Frame.Size(length));
@@ -27,7 +27,7 @@ public sealed class FrameTests
     }
 
     [Fact]
-    public void Lengths_are_written_in_network_order()
+    public void FrameLength_IsWrittenInNetworkOrder()
     {
         var medium = new byte[4 + 0x1234];
         Frame.Write(medium, MessageType.Text, new byte[0x1234]);
@@ -38,7 +38,7 @@ public sealed class FrameTests
     }
 
     [Fact]
-    public void A_run_of_frames_is_taken_apart_in_order()
+    public void FrameRun_IsParsedInOrder()
     {
         int[] lengths = [3, 0, 200, 70_000, 125];
         var bytes = new byte[lengths.Sum(Frame.Size)];

@@ -9,7 +9,7 @@ public sealed class MessageLogTests
     readonly MessageLog _log = new(new SequenceClock(), new LogSettings(Capacity, SlowConsumer.Disconnect));
 
     [Fact]
-    public void A_new_log_holds_no_bytes()
+    public void NewLog_HoldsNoBytes()
     {
         Assert.Equal(0, _log.End.Block.Capacity);
         Assert.Equal(1, _log.NextOffset);
@@ -17,14 +17,14 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Offsets_count_from_1_through_all_blocks()
+    public void Offsets_AcrossBlocks_CountFromOne()
     {
         for (var i = 1; i <= 1000; i++) Assert.Equal(i, Append(100));
         Assert.Equal(1001, _log.NextOffset);
     }
 
     [Fact]
-    public void Small_logs_have_small_blocks_and_busy_ones_large_ones()
+    public void BlockSize_GrowsWithTraffic()
     {
         Append(10);
         Assert.Equal(512, _log.End.Block.Capacity);
@@ -37,7 +37,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_reader_reads_what_comes_after_it_in_order()
+    public void Cursor_NewMessages_ReadsThemInOrder()
     {
         Append(5);
         var cursor = NewCursor();
@@ -50,7 +50,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_reader_within_the_capacity_misses_nothing_and_one_further_behind_is_told()
+    public void Cursor_BeyondCapacity_ReportsMissedMessages()
     {
         var cursor = NewCursor();
         Append(1000);
@@ -65,7 +65,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Behind_does_not_count_the_newest_message()
+    public void Behind_IgnoresNewestMessage()
     {
         var cursor = NewCursor();
         Append(9_000);
@@ -77,7 +77,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_message_may_be_as_large_as_the_capacity_and_more()
+    public void Append_MessageLargerThanCapacity_IsReadable()
     {
         var cursor = NewCursor();
         Append(5 * Capacity);
@@ -86,7 +86,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void What_every_reader_has_passed_is_garbage()
+    public void PassedBlocks_AreGarbageCollected()
     {
         var cursor = NewCursor();
         var passed = FirstBlock();
@@ -105,7 +105,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_reader_that_stands_still_keeps_its_own_block_and_little_else()
+    public void StalledCursor_KeepsOnlyItsOwnBlock()
     {
         var late = NewCursor();
         var blocks = Blocks();
@@ -129,7 +129,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_log_that_rests_frees_its_block_and_goes_on_counting()
+    public void IdleLog_FreesItsBlockAndContinuesOffsets()
     {
         var cursor = NewCursor();
         Append(10);
@@ -143,14 +143,14 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_log_in_which_nothing_ever_happened_has_nothing_to_free()
+    public void UnusedLog_HasNothingToFree()
     {
         Assert.False(_log.Rest());
         Assert.False(_log.Rest());
     }
 
     [Fact]
-    public void A_lone_reader_that_has_read_all_frees_more_than_a_small_block()
+    public void Trim_OnlyReaderIsCurrent_FreesLargeBlock()
     {
         var cursor = NewCursor();
         Append(10);
@@ -168,7 +168,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Who_leaves_still_reads_what_came_before_and_nothing_after()
+    public void Cursor_AfterLeave_ReadsOnlyEarlierMessages()
     {
         var cursor = NewCursor();
         Append(1);
@@ -181,7 +181,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void A_reader_takes_no_more_than_up_to_a_sequence_number()
+    public void Cursor_WithSequenceLimit_ReadsUpToIt()
     {
         var cursor = NewCursor();
         for (var i = 0; i < 5; i++) Append(1);
@@ -197,7 +197,7 @@ public sealed class MessageLogTests
         lock (_log.Gate) return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
-    // It reads, and wakes nobody.
+    // The cursor has no writer to notify.
     Cursor NewCursor()
     {
         lock (_log.Gate) return new Cursor(_log, null!, null);
@@ -208,7 +208,7 @@ public sealed class MessageLogTests
         return cursor.Take(lastSequence);
     }
 
-    /// <summary>The sizes of the messages that are there.</summary>
+    /// <summary>Returns the sizes of the available messages.</summary>
     static int[] Read(Cursor cursor)
     {
         var sizes = new List<int>();

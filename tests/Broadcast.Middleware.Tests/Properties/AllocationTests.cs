@@ -4,7 +4,7 @@ using Broadcast.Middleware.Tests.Recovery;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>What a delivery costs the garbage collector: nothing.</summary>
+/// <summary>Checks that a delivery allocates no memory.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class AllocationTests
 {
@@ -14,20 +14,20 @@ public sealed class AllocationTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_publish_allocates_the_same_for_ten_connections_and_for_a_hundred(bool writesEndLater)
+    public void Publish_ToMoreConnections_AllocatesNoMore(bool writesEndLater)
     {
         var ten = Measure(10, writesEndLater);
         var hundred = Measure(100, writesEndLater);
         var appended = (long)Messages * Frame.Size(PayloadBytes);
-        // The frames and their index, with room to spare in both.
+        // The log stores the frames and their index. The upper limit leaves room for both.
         Assert.InRange(ten, appended, appended * 2);
-        // Nine tenths of the deliveries cost less than a hundredth of a byte each.
+        // The 90 extra connections may allocate at most a hundredth of a byte per delivery.
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
     }
 
-    /// <summary>The frames are encoded once more, for all of them together.</summary>
+    /// <summary>The log encodes each message once for all reliable clients.</summary>
     [Fact]
-    public void The_same_holds_for_clients_that_acknowledge_everything()
+    public void Publish_ToMoreReliableClients_AllocatesNoMore()
     {
         var ten = Measure(10, writesEndLater: false, ReliableClient.Protocol);
         var hundred = Measure(100, writesEndLater: false, ReliableClient.Protocol);
@@ -43,7 +43,7 @@ public sealed class AllocationTests
         stage.RunUntilIdle();
         var message = new Message(new byte[PayloadBytes], MessageType.Binary);
         var group = Recipients.Group("/g");
-        // The queues find their size.
+        // Warm up, so that the queues grow to their final size.
         Publish(2_000);
         var before = GC.GetAllocatedBytesForCurrentThread();
         Publish(Messages);
@@ -82,7 +82,7 @@ public sealed class AllocationTests
             return endsLater ? new ValueTask(this, _write.Version) : default;
         }
 
-        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("Nobody closes it.");
+        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("The test does not close this sink.");
 
         public void Complete() => _write.SetResult(true);
 

@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>A broadcast with its own pumps, and publishers that note where each message went.</summary>
+/// <summary>A broadcast with its own pumps. Its publishers record the position of each message.</summary>
 sealed class Crowd : IDisposable
 {
     readonly ConcurrentBag<Publisher> _publishers = [];
@@ -39,7 +39,7 @@ sealed class Crowd : IDisposable
         return publisher;
     }
 
-    /// <summary>Where each message stands, by its id.</summary>
+    /// <summary>Returns the entry of each message, by message ID.</summary>
     public Dictionary<long, Entry> Ledger() => _publishers.SelectMany(publisher => publisher.Ledger).ToDictionary(entry => entry.Id);
 
     public async Task AllIsDelivered() =>
@@ -69,7 +69,7 @@ sealed class Crowd : IDisposable
 
     public readonly record struct Entry(long Id, string? Group, ulong Epoch, long Offset, int Recipients);
 
-    /// <summary>One thread's. A message's id tells who published it, and the how-manieth it was.</summary>
+    /// <summary>A publisher for one thread. A message ID consists of the publisher's number and a counter.</summary>
     public sealed class Publisher(Broadcaster broadcaster, int number)
     {
         readonly byte[] _payload = new byte[64];

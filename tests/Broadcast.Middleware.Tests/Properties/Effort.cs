@@ -1,13 +1,17 @@
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>How hard the property and stress tests try: BROADCAST_TEST_EFFORT=20 multiplies their iterations by twenty.</summary>
+/// <summary>
+/// The effort of the property and stress tests. BROADCAST_TEST_EFFORT=20 multiplies their iterations by 20.
+/// </summary>
 static class Effort
 {
     public static readonly int Factor =
         int.TryParse(Environment.GetEnvironmentVariable("BROADCAST_TEST_EFFORT"), out var factor) && factor > 0 ? factor : 1;
 }
 
-/// <summary>One at a time, and not beside other tests: they need the processors.</summary>
+/// <summary>
+/// Runs these tests one at a time and never in parallel with other tests, because they need all processors.
+/// </summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
 public sealed class PropertiesCollection
 {

@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>A request that knows whether it was aborted.</summary>
+/// <summary>A fake request that records whether it was aborted.</summary>
 sealed class FakeRequest : IHttpRequestLifetimeFeature
 {
     volatile bool _isAborted;

@@ -4,20 +4,20 @@ using System.Runtime.InteropServices;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Faults that were found once, each at its smallest.</summary>
+/// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class FaultTests
 {
     static readonly byte[] _payload = new byte[4];
 
     [Fact]
-    public void A_message_to_a_group_just_joined_comes_before_a_later_one_to_an_older_group()
+    public void Delivery_AfterJoin_KeepsOrderAcrossGroups()
     {
         using var stage = new Stage();
         var got = new List<int>();
         var connection = stage.Connect(stage.Pumps[0], "/a", new HandSink(frames => Wire.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         stage.RunUntilIdle();
-        Publish("/a", 1); // The pump is told, and has not yet looked.
+        Publish("/a", 1); // The pump is notified but has not run yet.
         Assert.True(connection.Join("/b").Joined);
         Publish("/b", 2);
         Publish("/a", 3);
@@ -28,7 +28,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public void A_message_to_everyone_comes_before_a_later_one_to_the_home_group_of_a_new_connection()
+    public void Delivery_ToNewConnection_KeepsOrderOfAllAndHomeGroup()
     {
         using var stage = new Stage();
         var got = new List<int>();
@@ -40,7 +40,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public void The_first_message_to_a_connection_alone_comes_before_a_later_one_to_its_group()
+    public void FirstDirectMessage_BetweenGroupMessages_ArrivesInOrder()
     {
         using var stage = new Stage();
         var got = new List<int>();
@@ -54,7 +54,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task A_new_connection_that_is_closed_gets_what_was_published_before()
+    public async Task Close_OfNewConnection_DeliversEarlierMessages()
     {
         using var stage = new Stage();
         var sink = new HandSink();
@@ -67,7 +67,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task A_member_that_left_and_came_back_can_leave_again_in_the_last_turn_of_a_pass()
+    public async Task Leave_AfterRejoinInLastTurnOfPass_Succeeds()
     {
         using var stage = new Stage();
         var token = TestContext.Current.CancellationToken;
@@ -85,12 +85,14 @@ public sealed class FaultTests
         stage.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         stage.RunUntilIdle();
 
-        // It writes, so its first cursor stays in the slice, before the neighbour's; the second comes last.
+        // The connection is writing, so its first cursor stays in the shard before the other member's cursor. Its
+        // second cursor comes last.
         await stage.Broadcaster.LeaveAsync(connection.Id, "/g", token);
         await stage.Broadcaster.JoinAsync(connection.Id, "/g", token);
         stage.RunUntilIdle();
 
-        // In one pass: it still writes at its first turn; then its write ends; and in its last turn it drops its first cursor.
+        // In one pass, the connection is still writing at its first turn. Then its write completes. At its last turn,
+        // it drops its first cursor.
         ends = true;
         stage.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         stage.RunUntilIdle();
@@ -103,7 +105,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Who_has_left_a_group_is_not_slow_for_what_is_published_there_afterwards()
+    public async Task Leave_WithPendingWrite_IgnoresLaterMessagesOfTheGroup()
     {
         using var stage = new Stage(maxBacklog: 1_024);
         var leaver = new HandSink { Mode = WriteMode.Later };
@@ -113,7 +115,7 @@ public sealed class FaultTests
         stage.RunUntilIdle();
         stage.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         stage.RunUntilIdle();
-        Assert.True(leaver.IsWriting); // All there was for it; and it leaves.
+        Assert.True(leaver.IsWriting); // This write contains all messages so far. Then the connection leaves.
         await stage.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         for (var i = 0; i < 10; i++)
         {
@@ -125,7 +127,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public async Task Who_is_closed_and_then_too_slow_is_not_told_that_all_is_well()
+    public async Task Close_ThenBacklogOverflow_IsNotReportedAsNormalClosure()
     {
         using var stage = new Stage(maxBacklog: 1_024);
         var sink = new HandSink { Mode = WriteMode.Later };
@@ -144,12 +146,12 @@ public sealed class FaultTests
         sink.CompleteWrite();
         stage.RunUntilIdle();
 
-        // The second message was published before the close, and is lost: cut it off, or say 1013.
+        // The second message was published before the close and is lost. The server must abort or close with 1013.
         Assert.True(sink.Writes >= 2 || sink.Closed != WebSocketCloseStatus.NormalClosure, "Closed with 1000 after the first of two messages.");
     }
 
     [Fact]
-    public async Task A_close_frame_does_not_wait_for_all_that_is_published_after_the_close()
+    public async Task CloseFrame_WithMessagesPublishedAfterClose_IsNotDelayed()
     {
         using var stage = new Stage();
         var sink = new HandSink { Mode = WriteMode.Later };
@@ -170,14 +172,14 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public void A_connection_whose_writes_end_at_once_does_not_hold_up_the_others_for_as_long_as_messages_come()
+    public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOthers()
     {
         using var stage = new Stage();
         var others = 0;
         var writesBeforeTheOther = 0;
         var fast = new HandSink(_ =>
         {
-            // As other threads do at full load: there is always one more.
+            // Simulate publishers on other threads at full load: each write triggers one more message.
             if (others > 0 || writesBeforeTheOther++ > 10_000) return;
             stage.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         });
@@ -191,7 +193,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public void A_connection_that_cannot_write_and_joins_and_leaves_for_ever_costs_no_more_and_more_memory()
+    public void JoinAndLeave_WhileWriteIsStalled_LeaksNoMemory()
     {
         using var stage = new Stage();
         var connection = Stalled(stage);
@@ -202,7 +204,7 @@ public sealed class FaultTests
     }
 
     [Fact]
-    public void What_is_given_up_holds_no_memory()
+    public void SlowConsumerClose_WithUnreadMessages_ReleasesTheirBlocks()
     {
         using var stage = new Stage(maxBacklog: 200_000);
         var connection = Stalled(stage);
@@ -211,18 +213,18 @@ public sealed class FaultTests
         stage.RunUntilIdle();
         GC.Collect();
 
-        // Only the newest block; what is being written belongs to another group.
+        // Only the newest block may be alive. The pending write belongs to another group.
         Assert.InRange(blocks.Count(block => block.IsAlive), 0, 1);
         GC.KeepAlive(connection);
     }
 
     [Fact]
-    public async Task Leaving_while_joining_ends_in_or_out_but_not_both()
+    public async Task Leave_DuringJoin_EndsInOneConsistentState()
     {
         var registry = new InterleavingRegistry();
         using var stage = new Stage(registry: registry);
         var connection = stage.Connect(stage.Pumps[0], "/home", new HandSink());
-        // Another thread leaves between the join's two steps, or as soon as it can.
+        // Another thread leaves between the two steps of the join, or as soon as possible after them.
         var leaving = Task.CompletedTask;
         registry.AfterJoin = () =>
         {

@@ -1,13 +1,13 @@
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>A pump that runs when the test says so, on the test's thread.</summary>
+/// <summary>A pump that runs on the test's thread, when the test calls it.</summary>
 sealed class HandPump
 {
     IThreadPoolWorkItem? _scheduled;
 
     public HandPump() => Pump = new Pump(work =>
     {
-        // From any thread: what is lost is told from another one.
+        // Any thread may schedule the pump.
         if (Interlocked.CompareExchange(ref _scheduled, work, null) is not null) throw new InvalidOperationException("The pump was scheduled twice: it could run on two threads at once.");
     });
 
@@ -15,7 +15,7 @@ sealed class HandPump
 
     public bool IsScheduled => Volatile.Read(ref _scheduled) is not null;
 
-    /// <summary>False if there is nothing to do.</summary>
+    /// <summary>Runs the scheduled work. Returns false when there is none.</summary>
     public bool RunTurn()
     {
         if (Interlocked.Exchange(ref _scheduled, null) is not { } work) return false;

@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>What a <see cref="HandSink"/> does with the next write.</summary>
+/// <summary>Defines how a <see cref="HandSink"/> handles the next write.</summary>
 enum WriteMode
 {
     AtOnce,
@@ -11,7 +11,9 @@ enum WriteMode
     Throws,
 }
 
-/// <summary>A sink whose writes end when and how the test says, and which notices when it is used against its contract.</summary>
+/// <summary>
+/// A sink whose writes complete or fail when the test says so. It detects violations of the sink contract.
+/// </summary>
 sealed class HandSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IValueTaskSource
 {
     ManualResetValueTaskSourceCore<bool> _write;
@@ -28,7 +30,7 @@ sealed class HandSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IVal
 
     public WebSocketCloseStatus? Closed { get; private set; }
 
-    /// <summary>What the writer did that it may not do.</summary>
+    /// <summary>The first violation of the sink contract, or null.</summary>
     public string? Violation { get; private set; }
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)

@@ -3,7 +3,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>A log and its cursors, without pumps.</summary>
+/// <summary>Property tests of a log and its cursors, without pumps.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class LogTests
 {
@@ -21,7 +21,7 @@ public sealed class LogTests
     }
 
     [Fact]
-    public void A_cursor_sees_every_message_in_order_or_knows_that_it_has_missed_some()
+    public void Cursor_RandomSteps_SeesEveryMessageOrReportsGap()
     {
         var steps = Gen.Frequency(
             (20, Gen.Const(LogStep.Append)), (6, Gen.Const(LogStep.Read)), (6, Gen.Const(LogStep.ReadSome)), (2, Gen.Const(LogStep.Rest)),
@@ -41,7 +41,7 @@ public sealed class LogTests
                     switch (step)
                     {
                         case LogStep.Append:
-                            // A sequence number that another log takes.
+                            // Another log takes a sequence number.
                             if (which == 0) clock.Next();
                             lock (log.Gate) Assert.Equal(sizesByOffset.Count, log.Append(new(Payload.Make(sizesByOffset.Count, size), MessageType.Text), null));
                             sizesByOffset.Add(size);
@@ -77,11 +77,11 @@ public sealed class LogTests
                 }
             },
             iter: 400 * Effort.Factor);
-        Assert.True(missed > 0, "The programs are too tame: nobody missed anything.");
+        Assert.True(missed > 0, "The random programs are too easy: no reader missed a message.");
     }
 
     [Fact]
-    public void Exclusions_hide_exactly_what_they_should() =>
+    public void Cursor_WithExclusions_HidesExactlyTheExcludedMessages() =>
         Gen.Bool.Array[0, 200].Select(Gen.Int[1, 20].Array[1, 50]).Sample(
             (excluded, chunks) =>
             {
@@ -114,7 +114,7 @@ public sealed class LogTests
             iter: 500 * Effort.Factor);
 
     [Fact]
-    public void A_log_whose_readers_are_current_keeps_no_old_block() =>
+    public void Log_WithCurrentReaders_KeepsNoOldBlock() =>
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {
@@ -140,7 +140,7 @@ public sealed class LogTests
             threads: 1);
 
     [Fact]
-    public void Stalled_readers_hold_no_more_than_the_capacity_and_the_block_on_which_each_stands() =>
+    public void Log_WithStalledReaders_HoldsAtMostCapacityPlusOneBlockPerReader() =>
         Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4]).Sample(
             (capacity, sizes, stalled) =>
             {
@@ -163,7 +163,7 @@ public sealed class LogTests
             threads: 1);
 
     [Fact]
-    public async Task A_reader_beside_a_writer_sees_no_gap_and_no_message_half_written()
+    public async Task Reader_ConcurrentWithWriter_SeesNoGapAndNoPartialMessage()
     {
         const int Messages = 1_000_000;
         var count = Messages * Effort.Factor;
@@ -201,7 +201,7 @@ public sealed class LogTests
     }
 
     [Fact]
-    public async Task A_reader_at_the_end_of_a_block_sees_the_message_that_came_just_before_the_next_block()
+    public async Task Reader_AtEndOfBlock_SeesLastMessageBeforeNextBlock()
     {
         var count = 300_000 * Effort.Factor;
         var log = Make.Log(new SequenceClock(), int.MaxValue);
@@ -220,7 +220,7 @@ public sealed class LogTests
             lock (log.Gate)
             {
                 log.Append(new(default, MessageType.Binary), null);
-                // To rest twice in a row ends the block.
+                // Two calls of Rest in a row end the block.
                 log.Rest();
                 log.Rest();
             }
@@ -230,7 +230,7 @@ public sealed class LogTests
     }
 
     [Fact]
-    public async Task A_reader_takes_nothing_that_came_after_it_left()
+    public async Task Reader_AfterLeave_TakesNoLaterMessages()
     {
         var count = 50_000 * Effort.Factor;
         var log = Make.Log(new SequenceClock(), 1 << 20);
@@ -337,7 +337,7 @@ public sealed class LogTests
                 {
                     Assert.True(Next < End, "A message after the leave.");
                     var payload = Frame.Next(ref run, out _);
-                    Assert.True(Payload.Is(payload.Span, (int)Next, sizes[(int)Next]), $"Not message {Next}.");
+                    Assert.True(Payload.Is(payload.Span, (int)Next, sizes[(int)Next]), $"Expected message {Next}.");
                     Next++;
                 }
             }

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Parts of the engine without an app around them.</summary>
+/// <summary>Creates parts of the engine without an app.</summary>
 static class Make
 {
     static readonly IMeterFactory _meters = new ServiceCollection().AddMetrics().BuildServiceProvider().GetRequiredService<IMeterFactory>();

@@ -2,7 +2,10 @@ using System.Buffers.Binary;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Payloads of any length that tell, from four bytes on, which message they are, and show every byte that is not where it belongs.</summary>
+/// <summary>
+/// Payloads that contain the message ID, from four bytes on. Each other byte depends on its index, so misplaced bytes
+/// are detected.
+/// </summary>
 static class Payload
 {
     public static byte[] Make(int id, int length)

@@ -20,15 +20,15 @@ enum Step
     Close,
 }
 
-/// <summary>One step of a schedule; what the numbers select depends on the step and on what there is.</summary>
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
 readonly record struct Operation(Step Step, int A, int B, int C, int Size);
 
 /// <summary>
-/// Runs a schedule on one thread against a real broadcast and, beside it, against the simplest thing that could be true: a list of
-/// the messages each connection is to get, in the order in which they were published.
+/// Runs a schedule on one thread against a real broadcast and a simple model. The model lists the messages that each
+/// connection must receive, in order of publishing.
 /// </summary>
-/// <param name="pumps">How many.</param>
-/// <param name="maxBacklog">As in the options.</param>
+/// <param name="pumps">The number of pumps.</param>
+/// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 {
     const string Everyone = "";
@@ -41,7 +41,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     readonly List<string> _faults = [];
     int _lastId;
 
-    /// <summary>How many connections were closed for being slow.</summary>
+    /// <summary>The number of connections that were closed as slow consumers.</summary>
     public int SlowConsumers => _peers.Count(peer => peer.IsSlow);
 
     public int Delivered => _peers.Sum(peer => peer.Received);
@@ -104,14 +104,14 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 peer.Sink.FailWrite();
                 break;
             case Step.SetMode when peer is not null:
-                // To throw is rare, or hardly anything else would happen.
+                // Failing writes are rare. Otherwise most schedules would end early.
                 peer.Sink.Mode = c == 0 ? WriteMode.Throws : (WriteMode)(c % 2);
                 break;
             case Step.RunTurn:
                 _stage.Pumps[a % _stage.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
-                // A log that rests ends its block, so that the newest message counts too.
+                // A log that rests ends its block. The newest message then counts as backlog, too.
                 foreach (var group in _groups.Values)
                 {
                     foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
@@ -151,7 +151,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.Connection.Writer.Open(peer.Sink);
     }
 
-    /// <summary>What the endpoint does when the request ends.</summary>
+    /// <summary>Does what the endpoint does when the request ends.</summary>
     void Remove(Peer peer)
     {
         if (peer.IsRemoved) return;
@@ -170,11 +170,11 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
         var result = Await(_stage.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
-        // Copied, as promised.
+        // The broadcast copies the payload, so a later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         if (!_groups.TryGetValue(name, out var group))
         {
-            Expect(result == default, "publishing to nobody");
+            Expect(result == default, "publishing to an empty group");
             return;
         }
 
@@ -231,7 +231,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
     }
 
-    /// <summary>Lets everything end that can, then checks what must be true once nothing goes on any more.</summary>
+    /// <summary>Lets all pending work complete, then checks the final state.</summary>
     void Finish()
     {
         foreach (var peer in _peers)
@@ -257,7 +257,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         _stage.RunUntilIdle();
         foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
         CheckCounts();
-        Expect(_stage.Broadcaster.Groups.Count == 0, "no group without members");
+        Expect(_stage.Broadcaster.Groups.Count == 0, "no empty group");
         Expect(_stage.Broadcaster.Connections.Count == 0, "no connection in the registry");
         Expect(_stage.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
@@ -278,7 +278,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");
 
-    /// <summary>One life of a group, or a connection's lane.</summary>
+    /// <summary>One lifetime of a group, or the private log of a connection.</summary>
     sealed class GroupModel
     {
         public Dictionary<Peer, Stay> Members { get; } = [];
@@ -288,14 +288,16 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public long Bytes { get; set; }
     }
 
-    /// <summary>From a join to a leave.</summary>
+    /// <summary>One membership, from a join to a leave.</summary>
     sealed class Stay(Peer peer, GroupModel group)
     {
         public long End { get; set; } = group.Bytes;
         public long ReadUpTo { get; set; } = group.Bytes;
         public bool LacksSomething => ReadUpTo < End;
 
-        /// <summary>Before a message is appended: whether the connection lacks so much that it may be given up.</summary>
+        /// <summary>
+        /// Call this before each append. It notes whether the connection is far enough behind to be closed as slow.
+        /// </summary>
         public void NoteBacklog() => peer.MayBeSlow |= group.Bytes - ReadUpTo > peer.MaxBacklog;
     }
 
@@ -345,7 +347,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public void CheckAtRest()
         {
             if (Sink.Violation is { } violation) Faults.Add(violation);
-            // What it got is a prefix of what was meant for it: OnWrite has checked that. Was it enough?
+            // OnWrite has already checked that the connection received a prefix. Check that the prefix is long enough.
             if (IsRemoved || Sink.HasFailed)
             {
                 if (Sink.Closed is null || Received == Expected.Count) return;
@@ -353,8 +355,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
             if (IsSlow)
             {
-                if (!MayBeSlow) Faults.Add("Closed for being slow, and was not");
-                if (Sink.Closed != CloseStatus.TryAgainLater && !Sink.HasFailed) Faults.Add("A slow one was not told");
+                if (!MayBeSlow) Faults.Add("Closed as a slow consumer, but it was not slow");
+                if (Sink.Closed != CloseStatus.TryAgainLater && !Sink.HasFailed) Faults.Add("A slow consumer got no close frame with 1013");
             }
             else if (ExpectedAtClose is { } atLeast)
             {

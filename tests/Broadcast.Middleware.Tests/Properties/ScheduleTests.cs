@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Random schedules of everything that can happen, on one thread, against a model.</summary>
+/// <summary>Random schedules of all operations on one thread, checked against a model.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ScheduleTests
 {
@@ -35,7 +35,7 @@ public sealed class ScheduleTests
             .Array[10, 250];
 
     [Fact]
-    public void Every_member_gets_each_message_once_in_the_order_of_publishing() =>
+    public void Publish_RandomSchedule_DeliversOnceAndInOrder() =>
         Gen.Select(Gen.Int[1, 3], Schedules).Sample(
             (pumps, schedule) =>
             {
@@ -46,7 +46,7 @@ public sealed class ScheduleTests
             iter: 2_000 * Effort.Factor);
 
     [Fact]
-    public void A_slow_consumer_gets_a_prefix_and_is_told()
+    public void SlowConsumer_RandomSchedule_GetsPrefixAndCloseFrame()
     {
         var slow = 0;
         Gen.Select(Gen.Int[1, 3], Gen.Int[1_024, 100_000], Schedules).Sample(
@@ -57,6 +57,6 @@ public sealed class ScheduleTests
                 Interlocked.Add(ref slow, model.SlowConsumers);
             },
             iter: 2_000 * Effort.Factor);
-        Assert.True(slow > 0, "The schedules are too tame: nobody was slow.");
+        Assert.True(slow > 0, "The random schedules are too easy: no consumer was slow.");
     }
 }

@@ -2,14 +2,16 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Large groups, which are passed in several turns, whose members come and go in the middle of a pass.</summary>
+/// <summary>
+/// Large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
+/// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SliceTests
 {
     static readonly string[] _names = ["/a", "/b", "/c"];
 
     [Fact]
-    public void Every_member_has_its_turn_whoever_joins_leaves_or_fails_in_the_middle_of_a_pass() =>
+    public void Pass_WithChangingMembers_ReachesEveryMember() =>
         Gen.Select(Gen.Int[200, 900], Gen.Int[0, 1 << 30], Gen.Int[1, 40]).Sample(
             (members, seed, churn) =>
             {
@@ -64,7 +66,7 @@ public sealed class SliceTests
                     return peer;
                 }
 
-                // On the pump's thread, in the middle of somebody's turn.
+                // Runs on the pump's thread, in the middle of a member's turn.
                 void Churn()
                 {
                     var peer = peers[random.Next(peers.Count)];

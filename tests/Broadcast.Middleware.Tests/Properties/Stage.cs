@@ -2,7 +2,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>A real broadcast whose pumps and clock the test drives by hand.</summary>
+/// <summary>A real broadcast whose pumps and clock the test drives.</summary>
 sealed class Stage : IDisposable
 {
     readonly FakeTimeProvider _time = new();
@@ -21,7 +21,7 @@ sealed class Stage : IDisposable
 
     public Broadcaster Broadcaster { get; }
 
-    /// <summary>What <see cref="Broadcaster.Admit"/> does, but on a pump of the test's choice.</summary>
+    /// <summary>Does the same as <see cref="Broadcaster.Admit"/>, but on a pump that the test chooses.</summary>
     public Connection Admit(HandPump pump, string homeGroup, FakeRequest? request = null, KnownProtocol? protocol = null)
     {
         var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
@@ -39,7 +39,7 @@ sealed class Stage : IDisposable
         return connection;
     }
 
-    /// <summary>The same as a node of a cluster, where it takes time.</summary>
+    /// <summary>Connects to a node of a cluster, where attaching takes time.</summary>
     public async Task<Connection> ConnectAsync(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
     {
         var connection = Admit(pump, homeGroup, request);

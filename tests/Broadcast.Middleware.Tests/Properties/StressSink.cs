@@ -5,20 +5,20 @@ namespace Broadcast.Middleware.Tests.Properties;
 
 enum Pace
 {
-    /// <summary>Every write has ended when the call returns.</summary>
+    /// <summary>Every write completes before the call returns.</summary>
     AtOnce,
 
-    /// <summary>Some writes end on another thread, as soon as it can.</summary>
+    /// <summary>Some writes complete on another thread, as soon as possible.</summary>
     Soon,
 
-    /// <summary>Some writes end after milliseconds.</summary>
+    /// <summary>Some writes complete after a few milliseconds.</summary>
     Slow,
 
-    /// <summary>The first write ends when the test says so.</summary>
+    /// <summary>The first write completes when the test releases it.</summary>
     Stuck,
 }
 
-/// <summary>Keeps the ids of what it was given. Checks that there is one write at a time.</summary>
+/// <summary>Records the IDs of the received messages. Checks that there is only one write at a time.</summary>
 sealed class StressSink(Pace pace, int seed) : Sink, IValueTaskSource, IThreadPoolWorkItem
 {
     readonly Random _random = new(seed);

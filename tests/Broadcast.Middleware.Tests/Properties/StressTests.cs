@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Everything at once on real threads; afterwards every message is accounted for.</summary>
+/// <summary>Stress tests on real threads. At the end, every message is accounted for.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class StressTests
 {
@@ -8,13 +8,13 @@ public sealed class StressTests
     static readonly string[] _names = ["/a", "/b", "/c", "/d"];
 
     [Fact]
-    public async Task Every_member_gets_each_message_once_and_in_order_while_others_come_and_go()
+    public async Task Publish_WithConcurrentJoinsAndLeaves_DeliversOnceAndInOrder()
     {
         var messages = 100_000 * Effort.Factor;
         using var unobserved = new UnobservedExceptions();
         using var crowd = new Crowd(maxBacklog: 1 << 30);
 
-        // These stay, each in two groups, and have a lane from the beginning.
+        // These connections stay. Each is in two groups and has a private log from the start.
         var staying = new List<(Connection Connection, StressSink Sink, string[] Groups)>();
         var first = crowd.NewPublisher();
         for (var i = 0; i < 12; i++)
@@ -84,7 +84,7 @@ public sealed class StressTests
             .ToDictionary(group => group.Key, group => group.Max(entry => entry.Offset));
         foreach (var (_, sink, groups) in staying)
         {
-            // All that went to its groups, from the first on; and what one thread published, in the order in which it did.
+            // A member receives all messages of its groups. Messages of one publisher arrive in order of publishing.
             AssertOrderOfEachPublisher(sink.Ids);
             var received = ByGroup(sink.Ids, ledger);
             foreach (var name in groups.Where(name => name.Length > 0)) Assert.Equal(Range(1, lastOffsets[name]), received[name]);
@@ -117,7 +117,7 @@ public sealed class StressTests
     }
 
     [Fact]
-    public async Task Who_is_too_slow_gets_a_prefix_and_is_told()
+    public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
     {
         var messages = 10_000 * Effort.Factor;
         using var crowd = new Crowd(maxBacklog: 16 * 1024);
@@ -151,7 +151,7 @@ public sealed class StressTests
     }
 
     [Fact]
-    public async Task Groups_that_come_and_go_deliver_to_exactly_those_who_were_counted()
+    public async Task Publish_ToShortLivedGroups_ReachesExactlyTheCountedRecipients()
     {
         var rounds = 20_000 * Effort.Factor;
         using var crowd = new Crowd(maxBacklog: 1 << 30);
@@ -166,7 +166,8 @@ public sealed class StressTests
             {
                 for (var n = 0; n < rounds; n++)
                 {
-                    // Two names for four threads: mostly they make a group and remove it, and often two meet at that.
+                    // Four threads share two names. A thread usually creates a group and removes it. Often two threads
+                    // do so at the same time.
                     var name = _names[random.Next(2)];
                     Assert.True(Now(crowd.Broadcaster.JoinAsync(connection.Id, name, default)));
                     if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);
@@ -207,7 +208,7 @@ public sealed class StressTests
         }
 
         Assert.All(ledger.Values, entry => Assert.Equal(entry.Recipients, deliveries.GetValueOrDefault(entry.Id)));
-        Assert.True(deliveries.Count > 0, "Nobody was ever there when something was published.");
+        Assert.True(deliveries.Count > 0, "No message reached a member.");
     }
 
     static void AssertOrderOfEachPublisher(List<long> ids)
@@ -215,7 +216,7 @@ public sealed class StressTests
         var last = new Dictionary<long, long>();
         foreach (var id in ids)
         {
-            Assert.True(last.GetValueOrDefault(id >> 32) < id, "What one thread published arrived in another order.");
+            Assert.True(last.GetValueOrDefault(id >> 32) < id, "Messages of one publisher arrived out of order.");
             last[id >> 32] = id;
         }
     }
@@ -242,6 +243,8 @@ public sealed class StressTests
 
     static bool Now(ValueTask<bool> task) => task.IsCompletedSuccessfully && task.Result;
 
-    /// <summary>Offsets of marks: published before the join was asked for, after it was done, before the leave, after it.</summary>
+    /// <summary>
+    /// Offsets of four markers: published before the join, after the join, before the leave and after the leave.
+    /// </summary>
     readonly record struct Stay(string Name, long Before, long Entered, long Leaving, long After);
 }

@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>The moment at which a pump goes idle and somebody posts, millions of times.</summary>
+/// <summary>The race between a pump that becomes idle and a thread that posts, millions of times.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class WakeUpTests
 {
@@ -12,15 +12,15 @@ public sealed class WakeUpTests
     [Theory]
     [InlineData(1, 1_500_000)]
     [InlineData(2, 150_000)]
-    public async Task No_wake_up_is_lost_between_idle_and_posted(int posters, int rounds)
+    public async Task Pump_PostWhileGoingIdle_LosesNoWakeUp(int posters, int rounds)
     {
         rounds *= Effort.Factor;
         using var runner = new SpinningThread();
         var pump = new Pump(runner.Schedule);
         var threads = Enumerable.Range(0, posters).Select(seed => Crowd.Start(() =>
         {
-            // The first finds the pump idle, or on its way there; the others come while it looks for more. Then nobody
-            // posts who could make good for a signal that was lost.
+            // The first post finds the pump idle or becoming idle. The other posts arrive while the pump looks for more
+            // work. No later post can hide a lost wake-up.
             Mailbox[] mailboxes = [new(), new(), new()];
             var random = new Random(seed);
             for (var i = 1; i <= rounds; i++)
@@ -39,7 +39,7 @@ public sealed class WakeUpTests
     }
 
     [Fact]
-    public async Task The_end_of_a_write_on_another_thread_is_never_overlooked()
+    public async Task Pump_WriteCompletesOnOtherThread_IsNoticed()
     {
         var rounds = 200_000 * Effort.Factor;
         using var runner = new SpinningThread();
@@ -54,7 +54,7 @@ public sealed class WakeUpTests
         {
             for (var i = 1; i <= rounds; i++)
             {
-                // The second waits for the end of the first one's write, and nothing else will wake the writer.
+                // The second message waits until the first write completes. Nothing else wakes the writer.
                 connection.Send(Message.FromText("a"), null);
                 pump.Post(busy);
                 connection.Send(Message.FromText("b"), null);
@@ -64,7 +64,7 @@ public sealed class WakeUpTests
     }
 
     [Fact]
-    public async Task What_is_published_while_the_writer_looks_through_many_groups_arrives_in_order()
+    public async Task Writer_PublishWhileScanningManyGroups_DeliversInOrder()
     {
         const int GroupCount = 128;
         var rounds = 20_000 * Effort.Factor;
@@ -90,7 +90,8 @@ public sealed class WakeUpTests
             var random = new Random(1);
             for (var i = 0; i < rounds; i++)
             {
-                // Now it looks; and whichever end it began at, it must not see the second message and overlook the first.
+                // The writer now scans its groups. From either end, it must not see the second message and miss the
+                // first.
                 Publish(other, 0);
                 for (var delay = random.Next(1_000); delay > 0; delay--) Volatile.Read(ref count);
                 Publish(i % 2 == 0 ? one : last, 1);
@@ -104,7 +105,7 @@ public sealed class WakeUpTests
     }
 
     [Fact]
-    public async Task No_wake_up_is_lost_on_the_thread_pool()
+    public async Task Pump_OnThreadPool_LosesNoWakeUp()
     {
         var pump = new Pump(static work => ThreadPool.UnsafeQueueUserWorkItem(work, preferLocal: false));
         var threads = Enumerable.Range(0, 4).Select(_ => Crowd.Start(() =>
@@ -174,7 +175,7 @@ public sealed class WakeUpTests
 
     sealed class Mailbox : PumpItem
     {
-        // Plain, as is what a log's reader may rely on: the mark's fences have to make it visible.
+        // The field is not volatile, like the fields of a log. The fences of the mark must make its value visible.
         int _value;
         int _seen;
 
@@ -189,7 +190,7 @@ public sealed class WakeUpTests
         }
     }
 
-    /// <summary>Begins a work item within nanoseconds, which the thread pool cannot.</summary>
+    /// <summary>Starts a work item within nanoseconds. The thread pool is slower.</summary>
     sealed class SpinningThread : IDisposable
     {
         readonly Thread _thread;

@@ -2,12 +2,17 @@ using System.Buffers.Binary;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Reads a server's frames (RFC 6455, section 5.2) on its own, so that it shares no mistake with what it checks.</summary>
+/// <summary>
+/// Parses server frames (RFC 6455, section 5.2). It shares no code with the product, so it shares no bug.
+/// </summary>
 static class Wire
 {
     public delegate void OnFrame(int opcode, ReadOnlySpan<byte> payload);
 
-    /// <summary>Null, or what is wrong: the bytes have to be whole, final, unmasked data frames with the shortest length form.</summary>
+    /// <summary>
+    /// Returns null or the error. The bytes must be complete, final, unmasked data frames with the shortest length
+    /// encoding.
+    /// </summary>
     public static string? Read(ReadOnlySpan<byte> bytes, OnFrame onFrame)
     {
         if (bytes.IsEmpty) return "An empty write.";

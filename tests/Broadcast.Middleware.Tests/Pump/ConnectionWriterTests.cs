@@ -2,13 +2,13 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>What a connection is sent when its pump is late, as pumps of a busy server are.</summary>
+/// <summary>Tests what a connection receives when its pump runs late, as on a busy server.</summary>
 public sealed class ConnectionWriterTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_first_message_to_a_connection_alone_keeps_its_place_among_those_to_everyone()
+    public async Task FirstDirectMessage_WithLatePump_ArrivesInOrder()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -25,7 +25,7 @@ public sealed class ConnectionWriterTests
     }
 
     [Fact]
-    public async Task The_first_message_to_a_group_just_joined_keeps_its_place_among_those_to_everyone()
+    public async Task FirstGroupMessageAfterJoin_WithLatePump_ArrivesInOrder()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -43,12 +43,12 @@ public sealed class ConnectionWriterTests
     }
 
     [Fact]
-    public async Task A_close_does_not_overtake_what_was_published_to_a_group_just_joined()
+    public async Task Close_WithLatePump_DoesNotOvertakeGroupMessages()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
         var (served, connection) = await app.ConnectAsync(socket);
-        await app.Broadcaster.PublishAsync("lane", Recipients.Connection(connection.Id), Token);
+        await app.Broadcaster.PublishAsync("private", Recipients.Connection(connection.Id), Token);
         await PumpBarrier.PassAsync(connection.Writer.Pump);
         using (new BlockedPump(connection.Writer.Pump))
         {
@@ -59,11 +59,11 @@ public sealed class ConnectionWriterTests
         }
 
         await served.Ended;
-        Assert.Equal(["lane", "1", "2"], socket.SentTexts);
+        Assert.Equal(["private", "1", "2"], socket.SentTexts);
     }
 
     [Fact]
-    public async Task Messages_published_to_a_group_after_a_connection_has_left_it_do_not_count_as_waiting_for_it()
+    public async Task Leave_WithPendingWrite_IgnoresLaterGroupMessages()
     {
         await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
         var release = new TaskCompletionSource();
@@ -87,7 +87,7 @@ public sealed class ConnectionWriterTests
     }
 
     [Fact]
-    public async Task A_connection_that_is_being_closed_gets_what_was_published_before_or_is_told_that_it_did_not()
+    public async Task Close_WithLostMessages_IsNotReportedAsNormalClosure()
     {
         await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
         var release = new TaskCompletionSource();
@@ -101,12 +101,12 @@ public sealed class ConnectionWriterTests
         await PumpBarrier.PassAsync(connection.Writer.Pump);
         release.SetResult();
         await served.Ended;
-        var saidThatAllIsWell = stuck.Socket.ReceivedCalls().Any(call =>
+        var closedNormally = stuck.Socket.ReceivedCalls().Any(call =>
             call.GetMethodInfo().Name == "CloseOutputAsync" && call.GetArguments()[0] is System.Net.WebSockets.WebSocketCloseStatus.NormalClosure);
-        Assert.True(!saidThatAllIsWell || stuck.SentTexts.Contains("second"), "Closed with 1000, and a message that was published before is missing.");
+        Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
     }
 
-    /// <summary>Keeps a pump from looking at anything until it is disposed of.</summary>
+    /// <summary>Blocks a pump until it is disposed.</summary>
     sealed class BlockedPump : PumpItem, IDisposable
     {
         readonly ManualResetEventSlim _blocked = new();

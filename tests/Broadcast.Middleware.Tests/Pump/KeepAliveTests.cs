@@ -15,7 +15,7 @@ public sealed class KeepAliveTests : IDisposable
     public void Dispose() => _heartbeat?.Dispose();
 
     [Fact]
-    public void A_silent_peer_is_pinged_and_lost_if_it_does_not_answer()
+    public void SilentPeer_WithoutPong_IsLost()
     {
         Assert.False(LostAfter(0));
         Assert.False(LostAfter(9.9));
@@ -28,7 +28,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void A_peer_that_is_heard_in_time_is_given_all_the_time_again()
+    public void Peer_AnswersInTime_GetsFullTimeAgain()
     {
         LostAfter(0);
         Assert.False(LostAfter(10));
@@ -41,7 +41,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void A_peer_that_talks_is_never_pinged()
+    public void Peer_ThatSendsMessages_IsNeverPinged()
     {
         LostAfter(0);
         for (var i = 0; i < 50; i++)
@@ -53,7 +53,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void A_peer_that_nothing_is_read_from_is_not_lost()
+    public void BusyPeer_ThatIsNotRead_IsNotLost()
     {
         LostAfter(0);
         LostAfter(10);
@@ -64,7 +64,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void A_sink_that_takes_no_pings_is_not_watched()
+    public void SinkWithoutPings_IsNotWatched()
     {
         for (var i = 0; i < 50; i++)
         {
@@ -75,7 +75,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void Without_an_interval_nobody_is_pinged()
+    public void KeepAlive_WithoutInterval_NeverPings()
     {
         _options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
@@ -83,7 +83,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void Without_a_timeout_nobody_is_lost()
+    public void KeepAlive_WithoutTimeout_NeverLosesPeer()
     {
         _options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));
@@ -96,7 +96,7 @@ public sealed class KeepAliveTests : IDisposable
     [InlineData(60, 8, 2)]
     [InlineData(-0.001, -0.001, 5)]
     [InlineData(3600, 3600, 5)]
-    public void The_heart_beats_four_times_in_the_shortest_time_within_bounds(double interval, double timeout, double beat)
+    public void HeartbeatPeriod_IsQuarterOfShortestTimeWithinBounds(double interval, double timeout, double beat)
     {
         (_options.KeepAliveInterval, _options.KeepAliveTimeout) = (TimeSpan.FromSeconds(interval), TimeSpan.FromSeconds(timeout));
         _options.SendTimeout = Timeout.InfiniteTimeSpan;
@@ -112,7 +112,7 @@ public sealed class KeepAliveTests : IDisposable
 
     bool LostAfter(double seconds, bool isBusy = false)
     {
-        // The first look is at the first beat.
+        // The first check happens at the first heartbeat.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
         return _keepAlive.IsPeerLost(Heartbeat, _heard, isBusy);

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>An item whose turn comes after everything a pump was told before.</summary>
+/// <summary>An item that runs after everything that was posted to the pump before.</summary>
 sealed class PumpBarrier : PumpItem
 {
     readonly TaskCompletionSource _passed = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>What the tests of this folder do again and again.</summary>
+/// <summary>Helpers that many tests of this folder use.</summary>
 static class Act
 {
     public static Action<BroadcastOptions> History(
@@ -13,7 +13,7 @@ static class Act
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = age ?? Timeout.InfiniteTimeSpan, ReplayOnJoin = replayOnJoin,
         };
         options.MaxGroupsWithoutMembers = withoutMembers ?? options.MaxGroupsWithoutMembers;
-        // Time passes here by minutes, and only the history is to notice.
+        // The tests advance the clock by minutes. Only the history may react to that.
         (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     };
 

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Settings of single groups: which count, and what they may be.</summary>
+/// <summary>Options of single groups: which pattern applies, and which values are valid.</summary>
 public sealed class GroupRulesTests
 {
     [Theory]
@@ -17,18 +17,18 @@ public sealed class GroupRulesTests
     [InlineData("/rooms/private/", 4)]
     [InlineData("/rooms/private", 2)]
     [InlineData("/rooms/private/\u00e9", 4)]
-    public void The_name_counts_before_a_beginning_and_the_longest_beginning_before_a_shorter_one(string group, int messages)
+    public void GroupRules_SeveralMatchingPatterns_ExactNameThenLongestPrefixWins(string group, int messages)
     {
         var options = Options("*", "/rooms/*", "/rooms/blue", "/rooms/private/*");
         Assert.Equal(messages, new GroupRules(options).For(group).History!.HistoryMessages);
-        // In whatever order they are given.
+        // The order of the patterns does not matter.
         var reversed = new BroadcastOptions();
         foreach (var (pattern, settings) in options.Groups.Reverse()) reversed.Groups[pattern] = settings;
         Assert.Equal(messages, new GroupRules(reversed).For(group).History!.HistoryMessages);
     }
 
     [Fact]
-    public void What_fits_nothing_is_as_the_broadcast_is_and_so_is_everyone()
+    public void GroupRules_NoMatchingPattern_UsesBroadcastOptions()
     {
         var options = Options("/a", "/b*");
         options.SlowConsumer = SlowConsumer.SkipToLatest;
@@ -41,7 +41,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void A_group_is_slow_in_its_own_way_with_or_without_a_history()
+    public void GroupSlowConsumer_WithOrWithoutHistory_OverridesBroadcastOption()
     {
         var options = new BroadcastOptions { SlowConsumer = SlowConsumer.SkipToLatest };
         options.Groups["/d"] = new() { SlowConsumer = SlowConsumer.Disconnect };
@@ -60,7 +60,7 @@ public sealed class GroupRulesTests
     [InlineData(nameof(GroupOptions.HistoryBytes), (1 << 30) + 1, 1_024, 1 << 30)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), -1, 0, 10_000_000)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), 10_000_001, 0, 10_000_000)]
-    public void Each_number_of_a_group_has_a_range(string option, int value, int least, int most)
+    public void GroupOption_OutOfRange_IsRejected(string option, int value, int least, int most)
     {
         Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}: set it from {least} to {most}.", ProblemWith(option, value));
         Assert.Null(ProblemWith(option, least));
@@ -72,7 +72,7 @@ public sealed class GroupRulesTests
     [InlineData("30.00:00:00.0000001")]
     [InlineData("00:00:00")]
     [InlineData("-00:00:00.0020000")]
-    public void An_age_has_a_range(string age)
+    public void HistoryAge_OutOfRange_IsRejected(string age)
     {
         Assert.Equal(
             $"BroadcastOptions: Groups['/rooms/*'].HistoryAge is {age}: set it from 00:00:01 to 30.00:00:00, or -00:00:00.001 for never.",
@@ -83,7 +83,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void What_becomes_of_slow_members_has_a_name()
+    public void GroupSlowConsumer_UndefinedValue_IsRejected()
     {
         Assert.Equal(
             "BroadcastOptions: Groups['/rooms/*'].SlowConsumer is 7: set it to Disconnect or SkipToLatest or Conflate.",
@@ -95,7 +95,7 @@ public sealed class GroupRulesTests
     [InlineData("", "must not be empty")]
     [InlineData("a\nb", "U+000A")]
     [InlineData("a\u2028*", "U+2028")]
-    public void A_key_has_to_fit_some_group(string pattern, string problem)
+    public void GroupKey_MatchesNoGroup_IsRejected(string pattern, string problem)
     {
         var message = Validate(Options(pattern));
         Assert.Contains("Groups has a key that fits no group: ", message, StringComparison.Ordinal);
@@ -103,7 +103,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void A_key_is_as_long_as_a_name_and_an_asterisk_at_most()
+    public void GroupKey_TooLong_IsRejected()
     {
         Assert.Null(Validate(Options("*", new string('a', 255), new string('a', 255) + "*", "a*b", "**")));
         Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
@@ -111,7 +111,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void A_key_without_settings_is_told()
+    public void GroupKey_WithoutSettings_IsRejected()
     {
         var options = new BroadcastOptions();
         options.Groups["/rooms/*"] = null!;
@@ -119,7 +119,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void All_problems_are_told_at_once()
+    public void Validation_SeveralProblems_ReportsAllAtOnce()
     {
         var options = Options("/a", "/b*");
         (options.Groups["/a"].HistoryMessages, options.Groups["/a"].HistoryBytes) = (-1, 0);
@@ -133,7 +133,7 @@ public sealed class GroupRulesTests
     [InlineData(65_537, "MaxGroupsPerConnection is 65537: set it from 1 to 65536.")]
     [InlineData(65_536, null)]
     [InlineData(1, null)]
-    public void The_number_of_a_connections_groups_has_a_range(int value, string? problem) =>
+    public void MaxGroupsPerConnection_OutOfRange_IsRejected(int value, string? problem) =>
         Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsPerConnection = value }));
 
     [Theory]
@@ -141,11 +141,11 @@ public sealed class GroupRulesTests
     [InlineData(1_000_001, "MaxGroupsWithoutMembers is 1000001: set it from 0 to 1000000.")]
     [InlineData(0, null)]
     [InlineData(1_000_000, null)]
-    public void The_number_of_groups_without_members_has_a_range(int value, string? problem) =>
+    public void MaxEmptyGroups_OutOfRange_IsRejected(int value, string? problem) =>
         Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsWithoutMembers = value }));
 
     [Fact]
-    public void One_connection_is_slow_in_each_group_as_that_group_says()
+    public void SlowConnection_InSeveralGroups_FollowsOptionOfEachGroup()
     {
         using var stage = new Stage(maxBacklog: 4_096, configure: options =>
         {
@@ -158,7 +158,7 @@ public sealed class GroupRulesTests
         var published = new List<int>();
         Publish("/chat", 1, null);
 
-        // The write of that one does not end. Prices replace each other, news are left out, and a chat waits.
+        // The write of message 1 stays pending. Prices are conflated, news are skipped, and chat messages wait.
         foreach (var id in Act.Range(100, 199)) Publish("/prices", id, "a");
         Publish("/chat", 2, null);
         foreach (var id in Act.Range(200, 299)) Publish("/news", id, null);
@@ -174,7 +174,7 @@ public sealed class GroupRulesTests
         Assert.InRange(hearer.Got.Count(id => id is >= 100 and < 200), 1, 20);
         Assert.InRange(hearer.Got.Count(id => id >= 200), 1, 20);
 
-        // A chat is not to be left out.
+        // Chat messages must not be skipped, so the connection is closed.
         hearer.Sink.Mode = WriteMode.Later;
         foreach (var id in Act.Range(300, 399)) Publish("/chat", id, "a");
         Assert.Equal(CloseStatus.TryAgainLater, hearer.Connection.Writer.ClosingStatus);

@@ -2,12 +2,12 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Groups that keep a history though nobody is in them.</summary>
+/// <summary>Empty groups that keep a history.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class GroupsWithoutMembersTests
 {
     [Fact]
-    public void What_is_published_to_nobody_waits_for_who_comes()
+    public void Publish_ToEmptyGroupWithHistory_IsKeptForLaterMembers()
     {
         using var stage = new Stage(configure: Act.History("/rooms/*"));
         Assert.Equal(1, stage.Publish("/rooms/a", 1).Position?.Offset);
@@ -24,7 +24,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public void When_all_of_its_history_is_too_old_the_group_goes_and_the_next_one_has_another_epoch()
+    public void EmptyGroup_AllHistoryExpired_IsRemovedAndGetsNewEpoch()
     {
         using var stage = new Stage(configure: Act.History("/g", age: TimeSpan.FromMinutes(1)));
         var old = stage.Publish("/g", 1).Position!.Value;
@@ -39,7 +39,7 @@ public sealed class GroupsWithoutMembersTests
         var hearer = new Hearer(stage);
         Assert.False(hearer.Join("/g", Replay.After(old)).Recovered);
 
-        // As long as somebody is in it, it stays.
+        // A group with a member stays.
         stage.Time.Advance(TimeSpan.FromMinutes(10));
         Assert.Equal(young with { Offset = 2 }, stage.Publish("/g", 3).Position);
         hearer.Leave("/g");
@@ -48,7 +48,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public void A_group_that_has_only_been_visited_is_gone_with_the_next_beat()
+    public void EmptyGroup_WithoutMessages_IsRemovedAtNextHeartbeat()
     {
         using var stage = new Stage(configure: Act.History("/*"));
         var hearer = new Hearer(stage, "/home");
@@ -60,7 +60,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public void Those_without_members_for_the_longest_lose_their_history_first()
+    public void EmptyGroups_OverLimit_EvictsLongestEmptyFirst()
     {
         using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 3));
         var hearer = new Hearer(stage);
@@ -71,12 +71,12 @@ public sealed class GroupsWithoutMembersTests
             epochs[i] = stage.Publish($"/g{i}", i).Position!.Value.Epoch;
         }
 
-        // Deserted in another order than they were made.
+        // The groups become empty in another order than they were created.
         foreach (var i in new[] { 3, 1, 4 }) hearer.Leave($"/g{i}");
         Assert.Equal([1, 2, 3, 4], Alive());
         hearer.Leave("/g2");
         Assert.Equal([1, 2, 4], Alive());
-        // Who comes back, and leaves again, is the youngest.
+        // A group that gets a member and becomes empty again counts as the newest.
         hearer.Join("/g1");
         hearer.Leave("/g1");
         stage.Publish("/g5", 5);
@@ -87,7 +87,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public void One_with_members_is_never_evicted()
+    public void GroupWithMembers_OverLimit_IsNeverEvicted()
     {
         using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 2));
         var hearer = new Hearer(stage);
@@ -101,7 +101,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public void A_group_whose_member_comes_and_goes_takes_no_place_but_its_own()
+    public void EmptyGroup_RepeatedJoinAndLeave_EvictsNoOtherGroup()
     {
         using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 3));
         var epochs = Act.Range(1, 3).Select(i => stage.Publish($"/g{i}", i).Position!.Value).ToArray();
@@ -120,7 +120,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact(Timeout = 30_000)]
-    public async Task Where_none_may_stay_a_publish_to_nobody_ends_and_keeps_nothing()
+    public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
     {
         await Crowd.Start(() =>
         {
@@ -136,7 +136,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact(Timeout = 30_000)]
-    public async Task A_publish_to_more_groups_than_may_stay_ends()
+    public async Task Publish_ToMoreEmptyGroupsThanLimit_Completes()
     {
         await Crowd.Start(() =>
         {
@@ -148,7 +148,7 @@ public sealed class GroupsWithoutMembersTests
     }
 
     [Fact]
-    public async Task Their_number_is_bounded_whoever_many_make_them_at_the_same_time()
+    public async Task EmptyGroups_CreatedConcurrently_StayWithinLimit()
     {
         using var stage = new Stage(configure: Act.History("/g*", withoutMembers: 10));
         var rounds = 20_000 * Effort.Factor;
@@ -164,7 +164,7 @@ public sealed class GroupsWithoutMembersTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_million_joins_and_leaves_leave_nothing_behind(bool hasHistory)
+    public void JoinAndLeave_AMillionTimes_LeaksNothing(bool hasHistory)
     {
         using var stage = new Stage(configure: options =>
         {
@@ -186,7 +186,7 @@ public sealed class GroupsWithoutMembersTests
             for (var i = 0; i < count; i++)
             {
                 var (hearer, name) = (hearers[i % 8].Connection, $"/g{i % 5_000}");
-                if (!hearer.Join(name).Joined || !hearer.Leave(name)) Assert.Fail("Not joined, or not left.");
+                if (!hearer.Join(name).Joined || !hearer.Leave(name)) Assert.Fail("A join or a leave failed.");
                 if (i % 1_000 == 0) stage.RunUntilIdle();
             }
 

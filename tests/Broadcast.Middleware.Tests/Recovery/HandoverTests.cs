@@ -6,11 +6,11 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>How a connection gets from one request to another, whatever comes in between.</summary>
+/// <summary>Tests how a connection moves from one request to the next after a reconnect.</summary>
 public sealed class HandoverTests
 {
     [Fact]
-    public async Task Who_comes_before_the_loss_is_noticed_gets_it_when_it_is()
+    public async Task Claim_BeforeLossIsNoticed_SucceedsAfterwards()
     {
         using var stage = new Stage();
         var (connection, request) = Connect(stage);
@@ -21,14 +21,14 @@ public sealed class HandoverTests
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await claim);
         Assert.False(connection.Session.IsClaimed);
-        // The request before stays until the new one is in its place.
+        // The old request stays until the new request has taken over.
         Assert.False(wait.IsCompleted);
         connection.Session.OnTaken();
         Assert.True(await wait);
     }
 
     [Fact]
-    public async Task The_last_one_to_come_gets_it()
+    public async Task Claim_Twice_LastClaimWins()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -44,7 +44,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Who_comes_while_another_is_being_given_the_line_cuts_that_off()
+    public async Task Claim_WhileAnotherReconnectResumes_AbortsThatReconnect()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -53,7 +53,7 @@ public sealed class HandoverTests
         var wait = session.WaitAsync();
         var token = session.FirstToken;
         var first = await session.ClaimAsync(token);
-        // Before the first one has resumed it.
+        // The second claim comes before the first one resumes the connection.
         var second = session.ClaimAsync(token);
         var request = new FakeRequest();
         var resumed = connection.ResumeAsync(request.Context, null!, new HandSink(), first!);
@@ -69,7 +69,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task A_goodbye_ends_the_wait()
+    public async Task Close_DuringWait_EndsWait()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -81,7 +81,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task A_goodbye_just_before_it_leaves_nothing_to_wait_for()
+    public async Task Close_BeforeWait_EndsWaitImmediately()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -90,9 +90,9 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
-    /// <summary>Nothing else happens that would let it look again.</summary>
+    /// <summary>Nothing else makes the session check its limits again.</summary>
     [Fact]
-    public async Task What_was_too_much_before_the_wait_began_ends_it()
+    public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {
         using var stage = new Stage(configure: options => options.MaxUnacknowledgedMessages = 1);
         var (connection, _) = Connect(stage);
@@ -105,7 +105,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task The_time_ends_the_wait()
+    public async Task RecoveryTimeout_DuringWait_EndsWait()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -117,7 +117,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Who_waits_for_a_connection_that_ends_is_told()
+    public async Task Claim_ConnectionEnds_ReturnsNull()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -128,7 +128,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task The_old_token_counts_until_the_client_has_shown_that_it_has_the_new_one()
+    public async Task OldReconnectionToken_BeforeFirstAcknowledgement_StaysValid()
     {
         using var stage = new Stage();
         var (connection, _) = Connect(stage);
@@ -154,9 +154,11 @@ public sealed class HandoverTests
         Assert.Null(await session.ClaimAsync(old));
     }
 
-    /// <summary>The server uses a request's context again; what still came to cut off the line would hit another one, or throw on a thread of the pool.</summary>
+    /// <summary>
+    /// The server reuses the request's context. A late abort would hit another request or throw on the thread pool.
+    /// </summary>
     [Fact]
-    public async Task A_request_that_has_handed_it_over_is_not_touched_any_more()
+    public async Task OldRequest_AfterHandover_IsNotAborted()
     {
         await using var app = new MappedBroadcast();
         var (served, connection, socket) = await ConnectAsync(app);
@@ -171,7 +173,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task A_server_that_fails_to_cut_off_a_lost_line_leaves_no_connection_behind()
+    public async Task AbortOfDisconnectedTransport_Throws_RemovesConnection()
     {
         await using var app = new MappedBroadcast();
         var (served, connection, socket) = await ConnectAsync(app);
@@ -183,7 +185,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task What_fails_when_a_client_comes_back_leaves_no_connection_behind()
+    public async Task Reconnect_AuthenticationThrows_RemovesConnection()
     {
         await using var app = new MappedBroadcast();
         var (_, connection, socket) = await ConnectAsync(app);

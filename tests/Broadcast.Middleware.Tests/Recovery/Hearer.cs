@@ -2,7 +2,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>A connection that keeps the numbers of the messages it was given.</summary>
+/// <summary>A connection that records the IDs of its received messages.</summary>
 sealed class Hearer
 {
     readonly Stage _stage;
@@ -26,7 +26,7 @@ sealed class Hearer
 
     public void Leave(string group) => Assert.True(Connection.Leave(group));
 
-    /// <summary>What the endpoint does when the request ends.</summary>
+    /// <summary>Does what the endpoint does when the request ends.</summary>
     public void Go()
     {
         _stage.Broadcaster.Remove(Connection);

@@ -9,7 +9,7 @@ public sealed class MaxGroupsPerConnectionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task One_more_is_refused_with_a_clear_word_and_changes_nothing()
+    public async Task Join_OverMaxGroupsPerConnection_FailsAndChangesNothing()
     {
         await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 3);
         using var device = await app.ConnectAsync();
@@ -22,7 +22,7 @@ public sealed class MaxGroupsPerConnectionTests
         Assert.Equal(0, app.Registry.CountInGroup("c"));
         Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), Token));
 
-        // One that it is in already is no error, and there is room again when it has left one.
+        // Joining a current group again is no error. Leaving a group makes room.
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
@@ -32,7 +32,7 @@ public sealed class MaxGroupsPerConnectionTests
     }
 
     [Fact]
-    public async Task From_a_message_filter_it_ends_that_connection_only()
+    public async Task Join_OverLimitInMessageFilter_ClosesOnlyThatConnection()
     {
         await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 2, broadcast: broadcast =>
             broadcast.Use(async (context, _) => await context.Broadcaster.JoinAsync(context.Connection.Id, context.Text)));
@@ -50,7 +50,7 @@ public sealed class MaxGroupsPerConnectionTests
     }
 
     [Fact]
-    public async Task From_a_connect_filter_that_leaves_no_room_for_the_home_group_too()
+    public async Task Join_InConnectFilterWithoutRoomForHomeGroup_ClosesOnlyThatConnection()
     {
         await using var app = await InMemoryApp.StartAsync(
             map: map => map.MapBroadcast("/{group}"),

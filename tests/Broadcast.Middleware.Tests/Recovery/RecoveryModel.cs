@@ -16,12 +16,12 @@ enum RecoveryStep
     Wait,
 }
 
-/// <summary>One step of a schedule; what the numbers select depends on the step and on what there is.</summary>
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
 readonly record struct RecoveryOperation(RecoveryStep Step, int A, int B, int Size);
 
 /// <summary>
-/// Clients of one group with a history, which lose their connections and come back with the last position they have. Beside the real
-/// broadcast stands a list of all messages of the group, of which the limits say how much is kept.
+/// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
+/// all messages of the group and the limits of its history.
 /// </summary>
 sealed class RecoveryModel : IDisposable
 {
@@ -101,7 +101,7 @@ sealed class RecoveryModel : IDisposable
                 Join(client, b, size);
                 break;
             case RecoveryStep.Come when client.Stay is null:
-                // What it was still to get from its last stay comes first.
+                // Pending messages of the last membership come first.
                 Drain(client);
                 Join(client, b, size);
                 break;
@@ -182,7 +182,7 @@ sealed class RecoveryModel : IDisposable
         client.Position = result.Position.Value;
     }
 
-    /// <summary>Mostly the last one it has; now and then one that it has made up.</summary>
+    /// <summary>Returns the client's last position, or sometimes an invented one.</summary>
     Position Wish(Client client, int how) => (how % 8) switch
     {
         0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
@@ -207,7 +207,7 @@ sealed class RecoveryModel : IDisposable
         var others = hearer.Got.Where(id => !_positions.ContainsKey(id)).ToList();
         Assert.Equal(client.Expected.Take(hasAll ? int.MaxValue : ofGroup.Count), ofGroup);
         Assert.Equal(client.Others.Take(hasAll ? int.MaxValue : others.Count), others);
-        // Only what is replayed may be older than what came before.
+        // Only replayed messages may be older than the messages before them.
         var live = hearer.Got.Where(id => !client.Replayed.Contains(id)).ToList();
         Assert.Equal(live.Order(), live);
         if (ofGroup.Count > 0) client.Position = _positions[ofGroup[^1]];
@@ -227,7 +227,7 @@ sealed class RecoveryModel : IDisposable
 
     void Remember(ulong epoch)
     {
-        if (_log is null) Assert.True(_epochs.Add(epoch), "A new life of the group has an old epoch.");
+        if (_log is null) Assert.True(_epochs.Add(epoch), "A re-created group has an old epoch.");
         else Assert.Equal(_epoch, epoch);
         _log ??= [];
         _epoch = epoch;
@@ -235,7 +235,7 @@ sealed class RecoveryModel : IDisposable
 
     void Forget() => (_log, _epoch) = (null, null);
 
-    /// <summary>Message by message, from the newest back.</summary>
+    /// <summary>Returns the messages in the history, newest first.</summary>
     IEnumerable<Entry> Kept()
     {
         var (count, bytes) = (0, 0L);
@@ -251,7 +251,7 @@ sealed class RecoveryModel : IDisposable
 
     sealed record Entry(int Id, int Cost, long At, string[] Excluded);
 
-    /// <summary>A client, through all its connections.</summary>
+    /// <summary>A client with all its connections, one after the other.</summary>
     sealed class Client
     {
         public Hearer? Hearer { get; set; }
@@ -270,7 +270,7 @@ sealed class RecoveryModel : IDisposable
         }
     }
 
-    /// <summary>From a join to a leave.</summary>
+    /// <summary>One membership, from a join to a leave.</summary>
     sealed class Stay
     {
         readonly string _connectionId;

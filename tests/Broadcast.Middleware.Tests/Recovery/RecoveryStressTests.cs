@@ -3,7 +3,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Clients that come back while others publish, on real threads.</summary>
+/// <summary>Clients that reconnect while others publish, on real threads.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryStressTests
 {
@@ -16,7 +16,7 @@ public sealed class RecoveryStressTests
     [InlineData(1_000_000)]
     [InlineData(2_000)]
     [InlineData(20)]
-    public async Task Clients_that_come_back_all_the_time_miss_nothing_or_are_told_so(int kept)
+    public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
     {
         var messages = 3_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
@@ -38,8 +38,8 @@ public sealed class RecoveryStressTests
             foreach (var stay in stays)
             {
                 if (stay.Recovered is true) Assert.Equal(last, stay.Start);
-                // It is decided in one moment, so the answer is exact.
-                else if (last is { } lost) Assert.True(stay.Recovered is false && stay.Start.Offset - lost.Offset > kept, "It was all there.");
+                // The broadcast decides at one moment, so its answer is exact.
+                else if (last is { } lost) Assert.True(stay.Recovered is false && stay.Start.Offset - lost.Offset > kept, "The history still contained all messages.");
                 var got = stay.Ids.Where(id => id != ToAll).Select(id => published[id].Position.Offset).ToList();
                 var end = got.Count > 0 ? got[^1] : stay.Start.Offset;
                 Assert.Equal(Offsets(stay.Start.Offset + 1, end).Where(offset => byOffset[offset] != stay.ConnectionId), got);
@@ -52,7 +52,7 @@ public sealed class RecoveryStressTests
 
         void Publish(int publisher)
         {
-            // So that each of them has missed something when it comes back.
+            // Wait until all clients have joined, so that each of them misses messages.
             here.Wait(TimeSpan.FromSeconds(30));
             var random = new Random(publisher);
             var payload = new byte[8];
@@ -67,7 +67,7 @@ public sealed class RecoveryStressTests
 
                 var id = ((long)publisher << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // The last one is for everybody, so that everybody knows when it is over.
+                // No client is excluded from the last message. It tells all clients that the run is over.
                 var excluded = random.Next(8) == 0 && i < messages ? Volatile.Read(ref present[random.Next(Clients)]) : null;
                 var recipients = excluded is null ? Recipients.Group(Name) : Recipients.Group(Name).Except(excluded);
                 published[id] = (broadcaster.Publish(new(payload, MessageType.Binary), recipients).Position!.Value, excluded);
@@ -105,7 +105,7 @@ public sealed class RecoveryStressTests
                 Assert.Null(sink.Violation);
                 stays.Add(new(connection.Id, start, result.Recovered, sink.Ids));
                 if (isOver) return stays;
-                // It may hear a message before the publish has returned.
+                // The client may receive a message before the publish call returns.
                 var newest = sink.Ids.FindLast(id => id != ToAll);
                 var spin = new SpinWait();
                 while (newest != 0 && !published.ContainsKey(newest)) spin.SpinOnce();

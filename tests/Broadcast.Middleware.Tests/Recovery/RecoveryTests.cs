@@ -3,7 +3,9 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Joining a group at a place in its history: all of it or a clear no.</summary>
+/// <summary>
+/// Joins a group at a position in its history. The join replays everything after it or reports a failure.
+/// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryTests
 {
@@ -40,7 +42,7 @@ public sealed class RecoveryTests
         Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 999], _sizes, (step, a, b, size) => new RecoveryOperation(step, a, b, size)).Array[10, 200];
 
     [Fact]
-    public void Who_comes_back_gets_exactly_what_it_missed_or_is_told_that_it_cannot()
+    public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()
     {
         var (recovered, lost, future, otherEpochs) = (0, 0, 0, 0);
         Gen.Select(_limits, _schedules).Sample(
@@ -54,13 +56,13 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref otherEpochs, model.OfAnotherEpoch);
             },
             iter: 700 * Effort.Factor);
-        Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The schedules are too tame: {(recovered, lost, future, otherEpochs)}.");
+        Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The random schedules are too easy: {(recovered, lost, future, otherEpochs)}.");
     }
 
     [Theory]
     [InlineData(3, 1 << 20, 100)]
     [InlineData(1_000, 1_024, 100)]
-    public void The_last_message_that_is_kept_decides(int messages, int bytes, int size)
+    public void Recovery_LimitedHistory_SucceedsUpToOldestKeptMessage(int messages, int bytes, int size)
     {
         using var stage = new Stage(configure: Act.History("/g", messages, bytes));
         var kept = Math.Min(messages, bytes / (size + 2 + Block.EntrySize));
@@ -78,7 +80,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void A_message_stays_exactly_as_long_as_its_age_allows()
+    public void History_MessageOlderThanHistoryAge_IsDropped()
     {
         using var stage = new Stage(configure: Act.History("/g", age: TimeSpan.FromSeconds(60)));
         var anchor = new Hearer(stage, "/g");
@@ -92,7 +94,7 @@ public sealed class RecoveryTests
         Assert.True(Recovers(1));
         stage.Time.Advance(TimeSpan.FromSeconds(1));
         Assert.False(Recovers(1));
-        // Who has everything lacks nothing, whatever is kept.
+        // A client that has all messages recovers, even when the history is empty.
         Assert.True(Recovers(2));
         Assert.False(Recovers(3));
         anchor.Go();
@@ -107,9 +109,9 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void A_message_that_grows_too_old_in_the_middle_of_a_join_is_not_lost_from_a_recovery()
+    public void Recovery_MessageExpiresDuringJoin_LosesNothing()
     {
-        // Time goes on with each look at it: with one of these delays the oldest message dies in between two looks.
+        // The clock advances at each read. With one of these delays, the oldest message expires between two reads.
         for (var delay = 0; delay < 100; delay++)
         {
             var time = new RestlessTime();
@@ -123,7 +125,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void What_a_new_member_gets_is_the_groups_choice_unless_it_says_so()
+    public void Join_WithoutReplay_UsesReplayOnJoinOfGroup()
     {
         using var stage = new Stage(configure: Act.History("/g", messages: 5, replayOnJoin: 3));
         foreach (var id in Act.Range(1, 10)) stage.Publish("/g", id);
@@ -150,7 +152,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void A_group_without_history_recovers_who_has_missed_nothing_and_nobody_else()
+    public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
     {
         using var stage = new Stage();
         var stays = new Hearer(stage, "/g");
@@ -169,7 +171,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Extreme_offsets_and_epochs_are_not_recovered()
+    public void Recovery_ExtremeOffsetsAndEpochs_IsRefused()
     {
         using var stage = new Stage(configure: Act.History("/g"));
         var position = stage.Publish("/g", 1).Position!.Value;
@@ -187,7 +189,7 @@ public sealed class RecoveryTests
         }
     }
 
-    /// <summary>Its time goes on by a tick whenever somebody looks at it.</summary>
+    /// <summary>A clock that advances by one tick at each read.</summary>
     sealed class RestlessTime : TimeProvider
     {
         long _now;

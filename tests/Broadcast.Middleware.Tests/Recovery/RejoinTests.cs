@@ -2,11 +2,11 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>A connection that leaves a group and comes back to it before it has been sent what was published there.</summary>
+/// <summary>A connection that leaves a group and rejoins it before pending messages are sent.</summary>
 public sealed class RejoinTests
 {
     [Fact]
-    public async Task What_it_was_still_to_get_comes_and_then_what_it_is_to_get_again()
+    public async Task Rejoin_WithPendingMessages_DeliversThemAndTheReplay()
     {
         using var stage = new Stage(configure: Act.History("/g", replayOnJoin: 2));
         var hearer = new Hearer(stage);
@@ -17,7 +17,7 @@ public sealed class RejoinTests
         hearer.Join("/g");
         stage.Publish("/g", 4);
 
-        // A pump that does not come to an end is not to hold up the tests.
+        // The timeout stops the test when the pump never becomes idle.
         await Task.Run(stage.RunUntilIdle, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
         hearer.AssertSound();

@@ -5,22 +5,22 @@ using System.Text.Json;
 namespace Broadcast.Middleware.Tests.Recovery;
 
 /// <summary>
-/// A client of the reliable subprotocol, as the published ones are: it drops messages whose ids are not above its last one, and acknowledges
-/// that. Through all of its lines.
+/// A client of the reliable subprotocol. Like the published clients, it drops each message whose ID is not above its
+/// last ID. It keeps its state across transports.
 /// </summary>
 sealed class ReliableClient
 {
-    /// <summary>All connections of a broadcast share it, as they do in an app.</summary>
+    /// <summary>All connections of a broadcast share one protocol instance, as in an app.</summary>
     public static KnownProtocol Protocol { get; } = new(new ReliableJsonProtocol());
 
     readonly Lock _gate = new();
     readonly List<int> _got = [];
     long _lastId;
 
-    /// <summary>The highest sequence id it has.</summary>
+    /// <summary>The highest sequence ID that the client received.</summary>
     public long LastId => Volatile.Read(ref _lastId);
 
-    /// <summary>What it has got and not dropped, by the numbers in the messages.</summary>
+    /// <summary>The numbers of the messages that the client received and did not drop.</summary>
     public IReadOnlyList<int> Got => _got;
 
     public int Count
@@ -31,10 +31,10 @@ sealed class ReliableClient
         }
     }
 
-    /// <summary>What of that came without an id.</summary>
+    /// <summary>The numbers of the received messages without a sequence ID.</summary>
     public List<int> WithoutId { get; } = [];
 
-    /// <summary>How many it has dropped.</summary>
+    /// <summary>The number of dropped messages.</summary>
     public int Dropped { get; private set; }
 
     public string? Token { get; private set; }
@@ -44,11 +44,11 @@ sealed class ReliableClient
     public static Message Numbered(int number, int size = 0, string? key = null) =>
         new(Encoding.UTF8.GetBytes(Text(number).PadRight(size, '.')), MessageType.Text) { Key = key };
 
-    /// <summary>What a request is answered with, in order with the messages.</summary>
+    /// <summary>Creates the reply to a request. A reply arrives in order with the messages.</summary>
     public static Message Answer(int number) =>
         new(Encoding.UTF8.GetBytes("{\"type\":\"ack\",\"ackId\":" + Text(number) + "}"), MessageType.Text) { IsVerbatim = true };
 
-    /// <summary>What each frame is: its number, and its id; nothing of what is neither a message nor an answer.</summary>
+    /// <summary>Reports the number and sequence ID of each message and reply. Ignores all other frames.</summary>
     public static string? Parse(ReadOnlySpan<byte> frames, Action<int, long?, bool> onMessage, Action<string>? onToken = null) => Properties.Wire.Read(frames, (_, payload) =>
     {
         var reader = new Utf8JsonReader(payload);
@@ -68,7 +68,7 @@ sealed class ReliableClient
         }
     });
 
-    /// <summary>Takes the first so many frames of a write; the rest is lost on the way.</summary>
+    /// <summary>Receives at most <paramref name="most"/> frames of a write. The other frames are lost.</summary>
     public void Receive(ReadOnlySpan<byte> frames, int most = int.MaxValue)
     {
         lock (_gate)

@@ -23,24 +23,24 @@ enum ReliableStep
     Beat,
 }
 
-/// <summary>One step of a schedule; what the numbers select depends on the step and on what there is.</summary>
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
 readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C, int Size);
 
-/// <summary>The limits of a broadcast in which clients come back.</summary>
+/// <summary>The limits of a broadcast whose clients reconnect.</summary>
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
 /// <param name="InAll">See <see cref="BroadcastOptions.MaxUnacknowledgedBytesInAll"/>.</param>
-/// <param name="WritesMayWait">Whether there are slow readers.</param>
-/// <param name="HasHistory">Whether members of one group are given what was published before they came.</param>
+/// <param name="WritesMayWait">True when readers may be slow.</param>
+/// <param name="HasHistory">True when one group replays its history to new members.</param>
 sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long InAll, bool WritesMayWait, bool HasHistory)
 {
     public static ReliableLimits None { get; } = new(64 << 20, 64 << 20, 1_000_000, 1L << 30, true, true);
 }
 
 /// <summary>
-/// Runs a schedule on one thread against a real broadcast whose clients lose their lines and come back; beside it stands a list of what each
-/// is to get.
+/// Runs a schedule on one thread against a real broadcast whose clients disconnect and reconnect. The model lists the
+/// messages that each client must receive.
 /// </summary>
 sealed class ReliableModel : IDisposable
 {
@@ -76,10 +76,10 @@ sealed class ReliableModel : IDisposable
 
     public int Refused { get; private set; }
 
-    /// <summary>Of those refused, the ones whose client had not acknowledged anything after what was sent without ids.</summary>
+    /// <summary>Refused clients that had acknowledged nothing after messages without IDs.</summary>
     public int RefusedForHistory { get; private set; }
 
-    /// <summary>How many lost their lines because they were too slow.</summary>
+    /// <summary>The number of clients that were disconnected as slow consumers.</summary>
     public int Slow { get; private set; }
 
     public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
@@ -95,7 +95,7 @@ sealed class ReliableModel : IDisposable
         foreach (var operation in operations)
         {
             Run(operation);
-            Assert.True(Retained >= 0, "Less than nothing is retained.");
+            Assert.True(Retained >= 0, "The retained size is negative.");
         }
 
         Finish();
@@ -216,12 +216,12 @@ sealed class ReliableModel : IDisposable
         Follow(peer);
     }
 
-    /// <summary>The server finds that the line is lost, as its endpoint does.</summary>
+    /// <summary>The server detects that the transport is lost, as its endpoint does.</summary>
     static void Notice(Peer peer, bool writeFails)
     {
         peer.State = State.Suspending;
         peer.Change = peer.Connection.Writer.SuspendAsync();
-        // A write under way ends when the line is cut, one way or the other.
+        // The cut also ends a pending write: the write completes or fails.
         if (writeFails) peer.Sink.FailWrite();
         else peer.Sink.CompleteWrite();
         peer.Sink.Mode = WriteMode.AtOnce;
@@ -243,7 +243,7 @@ sealed class ReliableModel : IDisposable
         Assert.True(Soon(peer.Wait!));
     }
 
-    /// <summary>What comes next by itself.</summary>
+    /// <summary>Applies the state changes that complete without a step.</summary>
     void Follow(Peer peer)
     {
         if (peer.Connection.Writer.ClosingStatus is { } status)
@@ -294,7 +294,7 @@ sealed class ReliableModel : IDisposable
     {
         for (var i = 0; i < 6; i++)
         {
-            // Whoever is cut off comes back.
+            // Every disconnected client reconnects.
             foreach (var peer in Living.ToList())
             {
                 if (peer is { State: State.Online, IsCut: true }) Notice(peer, writeFails: true);
@@ -310,7 +310,7 @@ sealed class ReliableModel : IDisposable
         Assert.All(Living, peer => Assert.Equal(State.Online, peer.State));
         foreach (var peer in Living.ToList()) End(peer);
         _stage.RunUntilIdle();
-        Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "It was not detached."));
+        Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "A writer was not detached."));
         Assert.Equal(0, Retained);
         Assert.Equal(0, _stage.Broadcaster.Connections.Count);
     }
@@ -351,7 +351,10 @@ sealed class ReliableModel : IDisposable
         public HandSink Sink { get; private set; } = null!;
         public State State { get; set; }
 
-        /// <summary>The line is lost, which the server does not know yet; of what it writes, so many frames still arrive.</summary>
+        /// <summary>
+        /// The transport is cut, but the server does not know it yet. Only <see cref="StillArrive"/> frames still
+        /// arrive.
+        /// </summary>
         public bool IsCut { get; set; }
         public int StillArrive { get; set; }
         public string Token { get; set; } = "";
@@ -364,12 +367,12 @@ sealed class ReliableModel : IDisposable
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
 
-        /// <summary>Messages of which only the newest of a kind has to come.</summary>
+        /// <summary>Messages that the server may skip. Only the newest message of each kind must arrive.</summary>
         public Dictionary<int, string> Lossy { get; } = [];
 
         public long Acknowledged { get; set; }
 
-        /// <summary>What has to be acknowledged so that everything can be sent again that was not.</summary>
+        /// <summary>The ID that the client must acknowledge before the server can resend everything else.</summary>
         public long SafeFrom { get; private set; }
 
         public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
@@ -386,7 +389,7 @@ sealed class ReliableModel : IDisposable
                 Assert.Null(ReliableClient.Parse(frames.Span, (number, id, isAnswer) =>
                 {
                     count++;
-                    // Without ids come answers, and the history of a group that was joined late.
+                    // Frames without IDs are replies, or the history of a group that was joined late.
                     if (id is null && !isAnswer)
                     {
                         Assert.Contains(number, Replays);
@@ -404,7 +407,7 @@ sealed class ReliableModel : IDisposable
             }
         }
 
-        /// <summary>What was asked on a line that is lost is not answered on the next one.</summary>
+        /// <summary>A request on a lost transport gets no reply on the next transport.</summary>
         public void ForgetAnswers()
         {
             OldAnswers.UnionWith(Answers);
@@ -419,10 +422,11 @@ sealed class ReliableModel : IDisposable
             foreach (var (id, count) in counts)
             {
                 var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
-                Assert.True(count <= most, $"Got {id} {count} times in place of {most}.");
+                Assert.True(count <= most, $"Got message {id} {count} times instead of at most {most} times.");
             }
 
-            // What was left out for a slow reader, and comes on the next line, may come after an answer to a later request.
+            // A slow reader skips messages and gets them on the next transport. They may then follow the reply to a
+            // later request.
             AssertInOrder(Client.Got.Where(id => !Answers.Contains(id) && !OldAnswers.Contains(id)));
             AssertInOrder(Client.Got.Where(id => !Lossy.ContainsKey(id)));
         }
@@ -437,8 +441,8 @@ sealed class ReliableModel : IDisposable
         {
             AssertSound();
             var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
-            foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got {id} {counts.GetValueOrDefault(id)} times in place of {expected}.");
-            foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"The answer {id} is missing.");
+            foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got message {id} {counts.GetValueOrDefault(id)} times instead of {expected} times.");
+            foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"Reply {id} is missing.");
             foreach (var newest in Lossy.GroupBy(entry => entry.Value, entry => entry.Key).Select(ids => ids.Max()))
                 Assert.True(counts.ContainsKey(newest), $"The newest of its kind, {newest}, is missing.");
         }

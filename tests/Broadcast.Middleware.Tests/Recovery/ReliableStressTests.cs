@@ -3,7 +3,10 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Clients whose lines are cut all the time while others publish, on real threads: every message is accounted for.</summary>
+/// <summary>
+/// Clients whose transports are cut repeatedly while others publish, on real threads. At the end, every message is
+/// accounted for.
+/// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableStressTests
 {
@@ -12,7 +15,7 @@ public sealed class ReliableStressTests
     static readonly string[] _names = ["/a", "/b"];
 
     [Fact]
-    public async Task Everybody_has_everything_once_and_in_order()
+    public async Task Reconnect_UnderStress_DeliversEverythingOnceAndInOrder()
     {
         var messages = 4_000 * Effort.Factor;
         var options = new BroadcastOptions
@@ -31,7 +34,7 @@ public sealed class ReliableStressTests
             Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
-        // Who is in both groups gets what goes to both of them once.
+        // A member of both groups gets a message to both groups once.
         Assert.True(seats[0].Connection.Join("/b").Joined);
         var expected = new int[Clients];
 
@@ -45,7 +48,7 @@ public sealed class ReliableStressTests
             Assert.Equal(expected[number], client.Got.Count);
             Assert.Equal(client.Got.Count, client.Got.Distinct().Count());
             Assert.Empty(client.WithoutId);
-            // What one thread has published comes in the order in which it did.
+            // Messages of one publisher arrive in order of publishing.
             foreach (var ofPublisher in client.Got.GroupBy(id => id / 1_000_000)) Assert.Equal(ofPublisher.Order(), ofPublisher);
             broadcaster.Remove(connection);
             await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
@@ -53,7 +56,7 @@ public sealed class ReliableStressTests
         }
 
         Assert.Equal(0, broadcaster.Groups.Default.Budget!.Used);
-        Assert.True(lines > Clients, "Hardly a line was cut.");
+        Assert.True(lines > Clients, "Too few transports were cut.");
 
         void Publish(int publisher)
         {
@@ -83,7 +86,7 @@ public sealed class ReliableStressTests
         {
             var random = new Random(number);
             var session = connection.Session!;
-            // A few times, however soon the publishers are done.
+            // Each client reconnects at least five times, even when the publishers finish early.
             for (var cuts = 0; cuts < 5 || !publishing.IsCompleted; cuts++)
             {
                 for (var i = random.Next(20); i > 0; i--)
@@ -92,7 +95,7 @@ public sealed class ReliableStressTests
                     if (random.Next(2) == 0) connection.Writer.OnAcknowledged(client.LastId);
                 }
 
-                // Some time passes until the server notices.
+                // Some time passes before the server notices the loss.
                 sink.Lose();
                 Thread.SpinWait(random.Next(20_000));
                 var token = client.Token!;
@@ -102,10 +105,10 @@ public sealed class ReliableStressTests
                 var wait = session.WaitAsync();
                 Thread.SpinWait(random.Next(20_000));
                 var newToken = await (early ?? session.ClaimAsync(token));
-                Assert.True(newToken is not null, "It was refused.");
+                Assert.True(newToken is not null, "The reconnect was refused.");
                 sink = new FragileSink(client, random.Next());
-                Assert.True(await connection.ResumeAsync(new FakeRequest().Context, null!, sink, newToken), "It was not resumed.");
-                Assert.True(await wait, "It was not handed over.");
+                Assert.True(await connection.ResumeAsync(new FakeRequest().Context, null!, sink, newToken), "The connection was not resumed.");
+                Assert.True(await wait, "The connection was not handed over.");
                 Interlocked.Increment(ref lines);
             }
 
@@ -114,7 +117,9 @@ public sealed class ReliableStressTests
         }
     }
 
-    /// <summary>Some writes end on another thread. What is written after the loss does not arrive, until the line breaks and nothing can be written.</summary>
+    /// <summary>
+    /// Some writes complete on another thread. After a loss, frames do not arrive. After a break, writes fail.
+    /// </summary>
     sealed class FragileSink(ReliableClient client, int seed) : Sink
     {
         readonly Lock _gate = new();
@@ -127,7 +132,7 @@ public sealed class ReliableStressTests
         {
             lock (_gate)
             {
-                if (_isBroken) throw new IOException("The line is broken.");
+                if (_isBroken) throw new IOException("The transport is broken.");
                 if (!_isLost) client.Receive(frames.Span);
                 if (_random.Next(3) != 0) return default;
                 var write = _write = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -146,10 +151,10 @@ public sealed class ReliableStressTests
             lock (_gate)
             {
                 _isBroken = true;
-                _write?.TrySetException(new IOException("The line is broken."));
+                _write?.TrySetException(new IOException("The transport is broken."));
             }
         }
 
-        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("Nobody closes it.");
+        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("The test does not close this sink.");
     }
 }

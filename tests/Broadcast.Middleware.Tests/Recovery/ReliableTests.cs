@@ -3,7 +3,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Random schedules, on one thread, of clients that lose their lines and come back to their connections.</summary>
+/// <summary>Random schedules, on one thread, of clients that disconnect and reconnect.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableTests
 {
@@ -33,40 +33,40 @@ public sealed class ReliableTests
             .Array[10, 250];
 
     [Fact]
-    public void Where_there_is_room_everybody_comes_back_and_has_everything_once()
+    public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()
     {
         var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 400, model => Assert.Equal(0, model.Refused + model.Slow));
-        Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The schedules are too tame.");
+        Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
     }
 
     [Fact]
-    public void Who_was_sent_a_history_without_ids_comes_back_exactly_when_it_has_acknowledged_something_later()
+    public void Reconnect_AfterHistoryWithoutIds_NeedsLaterAcknowledgement()
     {
         var all = Sample(Gen.Const(ReliableLimits.None), 400, model =>
         {
             Assert.Equal(0, model.Slow);
             Assert.Equal(model.RefusedForHistory, model.Refused);
         });
-        Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The schedules are too tame.");
+        Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The random schedules are too easy.");
     }
 
-    /// <summary>However little is kept for readers that are behind: what was not acknowledged is kept beside it.</summary>
+    /// <summary>The log keeps unacknowledged messages even when the backlog limit is small.</summary>
     [Fact]
-    public void A_small_backlog_keeps_nobody_from_coming_back()
+    public void Reconnect_WithSmallBacklog_Succeeds()
     {
         var limits = Gen.Int[1_024, 100_000].Select(backlog => ReliableLimits.None with { Backlog = backlog, WritesMayWait = false, HasHistory = false });
         var all = Sample(limits, 400, model => Assert.Equal(0, model.Refused + model.Slow));
-        Assert.True(all.Resumed > 0, "The schedules are too tame.");
+        Assert.True(all.Resumed > 0, "The random schedules are too easy.");
     }
 
-    /// <summary>Whatever the limits, a client has everything or is refused.</summary>
+    /// <summary>With any limits, a client gets everything or is refused.</summary>
     [Fact]
-    public void Who_comes_back_has_everything()
+    public void Reconnect_WithRandomLimits_DeliversEverythingOrIsRefused()
     {
         var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
             (backlog, unacknowledged, messages, inAll, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, inAll, wait, history));
         var all = Sample(limits, 800);
-        Assert.True(all is { Resumed: > 0, Refused: > 0, Slow: > 0 }, "The schedules are too tame.");
+        Assert.True(all is { Resumed: > 0, Refused: > 0, Slow: > 0 }, "The random schedules are too easy.");
     }
 
     static Totals Sample(Gen<ReliableLimits> limits, int times, Action<ReliableModel>? check = null)

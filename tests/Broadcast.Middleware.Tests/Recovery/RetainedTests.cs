@@ -2,14 +2,14 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>What a log keeps for clients that may have to be sent it again, where chance seldom leads.</summary>
+/// <summary>Rare states of the messages that a log keeps for a resend. Random schedules seldom reach them.</summary>
 public sealed class RetainedTests
 {
     const int Backlog = 1_024;
 
-    /// <summary>The block on which those wait who have everything has no messages, and ends where it begins.</summary>
+    /// <summary>Clients that have everything wait on an empty block. Its start is also its end.</summary>
     [Fact]
-    public void A_burst_after_a_rest_is_kept()
+    public void UnacknowledgedBurst_AfterTrim_IsKept()
     {
         using var stage = Small();
         var (connection, client, _) = Connect(stage);
@@ -21,9 +21,9 @@ public sealed class RetainedTests
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
-    /// <summary>It stands at the end of a block, and its bookmark on the next one.</summary>
+    /// <summary>The cursor is at the end of a block, and its bookmark is on the next block.</summary>
     [Fact]
-    public void A_burst_after_a_rest_is_kept_for_one_without_a_line()
+    public void UnacknowledgedBurst_AfterTrimWhileDisconnected_IsKept()
     {
         using var stage = Small();
         var (connection, client, _) = Connect(stage);
@@ -41,7 +41,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void What_was_acknowledged_is_not_kept()
+    public void AcknowledgedMessages_AreNotKept()
     {
         using var stage = Small();
         var (connection, client, _) = Connect(stage);
@@ -58,7 +58,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void What_one_client_alone_does_not_acknowledge_is_given_up_at_its_limit_and_another_keeps_its_own()
+    public void MaxUnacknowledgedBytes_ExceededByOneClient_AffectsOnlyThatClient()
     {
         using var stage = Small(unacknowledged: 20_000);
         var (silent, silentClient, _) = Connect(stage);
@@ -81,7 +81,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Who_was_sent_too_much_can_come_back_when_it_has_acknowledged_all_that()
+    public void Reconnect_AfterAcknowledgingDroppedMessages_Succeeds()
     {
         using var stage = Small(unacknowledged: 20_000);
         var (connection, client, _) = Connect(stage);
@@ -95,7 +95,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Who_has_acknowledged_less_than_it_was_sent_when_too_much_was_given_up_cannot_come_back()
+    public void Reconnect_WithoutAcknowledgingDroppedMessages_IsRefused()
     {
         using var stage = Small(unacknowledged: 20_000);
         var (connection, client, _) = Connect(stage);
@@ -106,9 +106,12 @@ public sealed class RetainedTests
         Assert.False(Resume(stage, connection, client));
     }
 
-    /// <summary>It has the messages from the line before, says so at once, and loses the new line before they have been sent again.</summary>
+    /// <summary>
+    /// The client acknowledges the messages of the old transport at once. It loses the new transport before the server
+    /// resends them.
+    /// </summary>
     [Fact]
-    public void What_turns_out_to_have_arrived_is_not_sent_again()
+    public void Acknowledgement_BeforeResend_PreventsResend()
     {
         using var stage = Small();
         var (connection, client, _) = Connect(stage);
@@ -126,7 +129,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void A_history_that_was_not_sent_before_the_line_was_lost_comes_without_ids()
+    public void History_NotSentBeforeDisconnect_ArrivesWithoutIds()
     {
         using var stage = Small(configure: Act.History("/h", replayOnJoin: 10));
         foreach (var id in Act.Range(1, 3)) stage.Broadcaster.Publish(ReliableClient.Numbered(id), Recipients.Group("/h"));
@@ -144,7 +147,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void A_block_without_messages_is_held_though_its_successor_is_pinned_first()
+    public void EmptyBlock_SuccessorPinnedFirst_IsHeld()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 1 << 20));
         lock (log.Gate)
@@ -161,7 +164,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void What_has_been_given_up_does_not_seem_kept_again()
+    public void Bookmark_AfterItsBlockIsDropped_StaysEmpty()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 2_000));
         lock (log.Gate)
@@ -176,7 +179,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void Nothing_is_kept_from_where_what_follows_is_gone()
+    public void TryMark_LaterMessagesAreGone_Fails()
     {
         var log = Make.Log(new SequenceClock(), Backlog);
         lock (log.Gate)
@@ -215,7 +218,7 @@ public sealed class RetainedTests
         return (connection, client, sink);
     }
 
-    /// <summary>The group's newest block ends, and all move on.</summary>
+    /// <summary>Ends the newest block of the group and moves all cursors to the next one.</summary>
     static void Rest(Stage stage)
     {
         for (var i = 0; i < 4; i++)
@@ -235,7 +238,7 @@ public sealed class RetainedTests
         stage.RunUntilIdle();
     }
 
-    /// <summary>False if it has been given up.</summary>
+    /// <summary>Resumes the connection. Returns false when the server refuses.</summary>
     static bool Resume(Stage stage, Connection connection, ReliableClient client)
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);

@@ -3,7 +3,9 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Publishing to several groups at once, on real threads; afterwards every message is accounted for.</summary>
+/// <summary>
+/// Stress tests of publishing to several groups, on real threads. At the end, every message is accounted for.
+/// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SeveralGroupsStressTests
 {
@@ -12,7 +14,7 @@ public sealed class SeveralGroupsStressTests
     static readonly string[] _names = ["/h1", "/a", "/h2", "/b", "/h3", "/c"];
 
     [Fact]
-    public async Task Each_member_gets_each_message_once_in_the_order_of_its_groups_and_of_its_publisher()
+    public async Task PublishToSeveralGroups_UnderStress_DeliversOnceAndInOrder()
     {
         var messages = 5_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
@@ -20,7 +22,7 @@ public sealed class SeveralGroupsStressTests
         using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
         var published = new ConcurrentDictionary<long, Sent>();
 
-        // These stay, each in some of the groups; those that churn join and leave others.
+        // These connections stay in some of the groups. The churning connections join and leave groups.
         var staying = Enumerable.Range(1, 12).Select(i => Connect(i, [.. _names.Where((_, index) => ((i * 5) & (1 << index)) != 0)])).ToArray();
         var churning = Enumerable.Range(20, 3).Select(i => Connect(i, [])).ToArray();
         var ends = 0;
@@ -32,7 +34,7 @@ public sealed class SeveralGroupsStressTests
             {
                 var id = ((long)publisher << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // In every order, so that whoever locks in the order given would soon wait for ever.
+                // The names come in random order. A publisher that locks in the given order would soon deadlock.
                 var names = _names.Where(_ => random.Next(2) == 0).ToArray();
                 random.Shuffle(names);
                 var excluded = random.Next(8) == 0 ? staying[random.Next(staying.Length)].Connection.Id : null;
@@ -61,7 +63,7 @@ public sealed class SeveralGroupsStressTests
         }));
         await Task.WhenAll([.. publishing, .. coming]).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
 
-        // In the logs of those that keep a history stands what was published to them, and it is their order.
+        // A log with a history contains exactly the messages to its group. It defines their order.
         var orders = new Dictionary<string, List<long>>();
         foreach (var name in _names.Where(name => name.StartsWith("/h", StringComparison.Ordinal)))
         {
@@ -85,7 +87,7 @@ public sealed class SeveralGroupsStressTests
             foreach (var name in peer.Groups)
             {
                 var ids = peer.Sink.Ids.Where(id => published[id].Names.Contains(name)).ToList();
-                // Where nothing is kept, the first member sets the order.
+                // Without a history, the first member defines the order.
                 if (orders.TryAdd(name, ids)) continue;
                 var order = orders[name].Select((id, index) => (id, index)).ToDictionary();
                 var places = ids.Where(order.ContainsKey).Select(id => order[id]).ToList();
@@ -100,7 +102,7 @@ public sealed class SeveralGroupsStressTests
             var last = new long[Publishers + 1];
             foreach (var id in peer.Sink.Ids)
             {
-                Assert.True(last[id >> 32] < id, "What one thread published arrived in another order.");
+                Assert.True(last[id >> 32] < id, "Messages of one publisher arrived out of order.");
                 last[id >> 32] = id;
             }
         }
@@ -126,7 +128,7 @@ public sealed class SeveralGroupsStressTests
     }
 
     [Fact]
-    public async Task Groups_that_come_and_go_in_the_middle_of_it_lose_nothing()
+    public async Task PublishToSeveralGroups_WhileGroupsComeAndGo_LosesNothing()
     {
         var rounds = 3_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxGroupsWithoutMembers = 1 };
@@ -148,7 +150,7 @@ public sealed class SeveralGroupsStressTests
             {
                 var id = ((long)member.Number << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // Now it is in one of them, then in both, and its own messages are for it whatever the others do.
+                // The member is now in one group, then in both. It must receive its own messages in any case.
                 var (first, second) = random.Next(2) == 0 ? ("/a", "/h1") : ("/h1", "/a");
                 member.Connection.Join(first, Replay.None);
                 if (i % 2 == 0) member.Connection.Join(second, Replay.None);

@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Publishing to several groups at once, on one thread and against a model.</summary>
+/// <summary>Publishing to several groups, on one thread, checked against a model.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SeveralGroupsTests
 {
@@ -43,11 +43,11 @@ public sealed class SeveralGroupsTests
     static readonly Gen<(Step, int, int, int)[]> _schedules = Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 63], Gen.Int[0, 15]).Array[10, 200];
 
     [Fact]
-    public void Every_member_of_any_of_them_gets_a_message_once_and_in_order() =>
+    public void PublishToSeveralGroups_RandomSchedule_DeliversOnceAndInOrder() =>
         _schedules.Sample(schedule => Run(schedule), iter: 2_000 * Effort.Factor);
 
     [Fact]
-    public void Nobody_takes_a_message_before_it_stands_in_all_of_its_logs()
+    public void SharedMessage_NotYetInAllLogs_IsNotDelivered()
     {
         var clock = new SequenceClock();
         using var stage = new Stage();
@@ -64,7 +64,7 @@ public sealed class SeveralGroupsTests
         var shared = Exclusions.Sharing(null);
         var sequence = clock.Next();
         one.Append(message, shared, sequence);
-        // Nor as the end of a run that begins before it.
+        // The uncommitted message must not be the end of an earlier run either.
         Assert.True(reader.TryTake(long.MaxValue, out var before));
         Assert.Equal(1, before.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));
@@ -77,7 +77,7 @@ public sealed class SeveralGroupsTests
     }
 
     [Fact]
-    public void Histories_that_are_joined_together_are_merged()
+    public void Join_SeveralGroupsWithHistory_MergesReplays()
     {
         using var stage = new Stage(configure: Act.History("/h*"));
         foreach (var id in Act.Range(1, 60)) stage.Publish(Recipients.Groups((id % 3) switch { 0 => ["/h1"], 1 => ["/h2"], _ => ["/h2", "/h1"] }), id);
@@ -90,7 +90,7 @@ public sealed class SeveralGroupsTests
     }
 
     [Fact]
-    public void Names_may_repeat_be_unknown_or_be_missing()
+    public void PublishToSeveralGroups_RepeatedUnknownOrNoNames_IsAccepted()
     {
         using var stage = new Stage(configure: Act.History("/h"));
         var hearer = new Hearer(stage, "/home");
@@ -98,7 +98,7 @@ public sealed class SeveralGroupsTests
         Assert.Equal(new PublishResult(null, 1), stage.Publish(Recipients.Groups("/a", "/nobody", "/a"), 1));
         Assert.Equal(default, stage.Publish(Recipients.Groups("/nobody"), 2));
         Assert.Equal(default, stage.Publish(Recipients.Groups(), 3));
-        // Nobody hears it, and it is kept.
+        // The message has no recipient, but the history keeps it.
         Assert.Equal(default, stage.Publish(Recipients.Groups("/nobody", "/h"), 4));
         hearer.Join("/h", Replay.Last(1));
         stage.RunUntilIdle();
@@ -106,7 +106,7 @@ public sealed class SeveralGroupsTests
     }
 
     [Fact]
-    public void Who_has_left_one_of_them_still_gets_it_through_the_other()
+    public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
     {
         using var stage = new Stage();
         var hearer = new Hearer(stage, "/home") { Sink = { Mode = WriteMode.Later } };
@@ -131,7 +131,7 @@ public sealed class SeveralGroupsTests
     [Theory]
     [InlineData(SlowConsumer.Conflate)]
     [InlineData(SlowConsumer.SkipToLatest)]
-    public void What_a_slow_member_is_spared_in_one_group_it_still_gets_in_the_other_and_never_twice(SlowConsumer whenSlow)
+    public void SlowMember_SkippingInOneGroup_GetsSharedMessagesThroughOtherGroupOnce(SlowConsumer whenSlow)
     {
         using var stage = new Stage(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
         var hearer = new Hearer(stage) { Sink = { Mode = WriteMode.Later } };
@@ -142,7 +142,7 @@ public sealed class SeveralGroupsTests
         {
             for (var i = 0; i < 2_000; i++)
             {
-                // Little of it goes to the group that must not lose anything.
+                // Only a few messages go to the group that must not lose any.
                 var recipients = i % 50 == 0 ? Recipients.Groups("/prices", "/chat") : Recipients.Group("/prices");
                 stage.Broadcaster.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
                 stage.RunUntilIdle();
@@ -211,7 +211,7 @@ public sealed class SeveralGroupsTests
                     peer.Groups.Clear();
                     break;
                 case Step.Join when peer is { IsThere: true }:
-                    // Nothing of the past: another message would be due twice, and rightly so.
+                    // A replay would correctly deliver a message a second time, so this join replays nothing.
                     Assert.Equal(peer.Groups.Add(name), peer.Hearer.Join(name, Replay.None).Joined);
                     break;
                 case Step.Leave when peer is not null && peer.Groups.Remove(name):

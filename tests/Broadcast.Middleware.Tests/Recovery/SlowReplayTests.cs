@@ -2,18 +2,18 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Recovery;
 
-/// <summary>Who is given more history than may wait for a reader is not slow for that.</summary>
+/// <summary>A large replay alone does not make a connection slow.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SlowReplayTests
 {
     const int Backlog = 4_096;
     const int Size = 1_000;
     const int Cost = Size + 4 + Block.EntrySize;
-    // The newest message does not count.
+    // The newest message does not count towards the backlog.
     const int MostThatWait = (Backlog / Cost) + 1;
 
     [Fact]
-    public void A_history_larger_than_the_backlog_is_read_to_its_end_at_any_pace()
+    public void Replay_LargerThanBacklog_IsReadToTheEnd()
     {
         using var stage = With(historyMessages: 200);
         foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
@@ -32,7 +32,7 @@ public sealed class SlowReplayTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Who_reads_the_history_may_fall_behind_as_far_as_any_other_and_no_further(bool replays)
+    public void Backlog_DuringReplay_HasTheUsualLimit(bool replays)
     {
         using var stage = With(historyMessages: 200);
         foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
@@ -40,7 +40,7 @@ public sealed class SlowReplayTests
         var first = 201;
         if (!replays)
         {
-            // It takes this one, and that write does not end.
+            // The connection takes this message, and the write stays pending.
             stage.Publish("/g", first++, Size);
             stage.RunUntilIdle();
         }
@@ -61,7 +61,7 @@ public sealed class SlowReplayTests
     }
 
     [Fact]
-    public void Who_has_read_the_history_is_slow_like_everybody_else()
+    public void Backlog_AfterReplay_HasTheUsualLimit()
     {
         using var stage = With(historyMessages: 200);
         foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
@@ -80,9 +80,9 @@ public sealed class SlowReplayTests
     }
 
     [Fact]
-    public void The_log_keeps_the_history_for_who_has_begun_to_read_it_and_the_backlog_too()
+    public void Log_WithReplayingReader_KeepsHistoryAndBacklog()
     {
-        // The reader is never asked whether it is slow: its pump has no turn.
+        // The pump has no turn, so it never checks whether the reader is slow.
         using var stage = With(historyMessages: 10_000, historyBytes: 200 * Cost);
         foreach (var id in Act.Range(1, 300)) stage.Publish("/g", id, Size);
         var hearer = Joined(stage);
@@ -93,7 +93,7 @@ public sealed class SlowReplayTests
     }
 
     [Fact]
-    public void The_log_has_room_for_the_largest_history_and_the_largest_backlog()
+    public void LogCapacity_LargestHistoryAndBacklog_DoesNotOverflow()
     {
         const int Most = 1 << 30;
         var options = new BroadcastOptions { MaxBacklogBytes = Most, Groups = { ["/g"] = new() { HistoryMessages = 1, HistoryBytes = Most } } };
@@ -105,7 +105,7 @@ public sealed class SlowReplayTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Many_who_replay_and_read_nothing_hold_no_more_than_history_and_backlog_together(bool pumpHasTurns)
+    public void Replay_ByManyStalledReaders_HoldsAtMostHistoryAndBacklog(bool pumpHasTurns)
     {
         const int HistoryBytes = 1 << 20, Slack = 2 << 20;
         using var stage = new Stage(maxBacklog: 64 * 1024, configure: Act.History("/g", 100_000, HistoryBytes));

@@ -40,7 +40,7 @@ public sealed class InlineSendsTests
 
     [Theory]
     [MemberData(nameof(Protocols))]
-    public async Task A_large_body_arrives_whole_however_slowly_it_is_read(string protocol, string scheme)
+    public async Task LargeBody_ReadSlowly_ArrivesUnchanged(string protocol, string scheme)
     {
         var body = RandomNumberGenerator.GetBytes(50 * Mega);
         await using var app = await StartAsync(body, protocol, scheme);
@@ -57,7 +57,7 @@ public sealed class InlineSendsTests
 
     [Theory]
     [MemberData(nameof(Protocols))]
-    public async Task Many_requests_at_once_get_each_its_own_answer(string protocol, string scheme)
+    public async Task ConcurrentRequests_EachGetTheirOwnAnswer(string protocol, string scheme)
     {
         var body = RandomNumberGenerator.GetBytes(Mega);
         await using var app = await StartAsync(body, protocol, scheme);
@@ -66,7 +66,7 @@ public sealed class InlineSendsTests
         await Parallel.ForAsync(0, 200, new ParallelOptions { MaxDegreeOfParallelism = 20, CancellationToken = Token }, async (i, token) =>
         {
             var start = i * 1_000;
-            // With a length and, by chunks or frames, without.
+            // Some responses declare a length. The others use chunks or frames.
             var path = $"pieces?start={start}&length={(i % 2 == 0 ? Mega - start : i)}&declared={i % 3 == 0}";
             var answer = await http.GetByteArrayAsync(new Uri($"{scheme}://127.0.0.1:{app.Port}/{path}"), token);
             Assert.Equal(SHA256.HashData(body.AsSpan(start, answer.Length)), SHA256.HashData(answer));
@@ -77,7 +77,7 @@ public sealed class InlineSendsTests
 
     [Theory]
     [MemberData(nameof(Protocols))]
-    public async Task A_client_that_vanishes_in_the_middle_of_a_body_ends_its_own_request_only(string protocol, string scheme)
+    public async Task Disconnect_InMiddleOfBody_EndsOnlyThatRequest(string protocol, string scheme)
     {
         var body = RandomNumberGenerator.GetBytes(2 * Mega);
         await using var app = await StartAsync(body, protocol, scheme);
@@ -108,7 +108,7 @@ public sealed class InlineSendsTests
     [InlineData("GET /pieces HTTP/1.1", "close")]
     [InlineData("GET /pieces?declared=true HTTP/1.1", "close")]
     [InlineData("GET /pieces HTTP/1.0", null)]
-    public async Task The_line_ends_after_the_last_byte_of_the_last_answer(string requestLine, string? connection)
+    public async Task Transport_AfterLastAnswer_EndsAfterItsLastByte(string requestLine, string? connection)
     {
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(2 * Mega));
         await using var app = await StartAsync(body);
@@ -124,7 +124,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task Requests_that_come_all_at_once_are_answered_in_order()
+    public async Task PipelinedRequests_AreAnsweredInOrder()
     {
         const int Count = 200;
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(Mega));
@@ -150,7 +150,7 @@ public sealed class InlineSendsTests
     [InlineData(HttpProtocols.Http1, false)]
     [InlineData(HttpProtocols.Http1, true)]
     [InlineData(HttpProtocols.Http2, false)]
-    public async Task Clients_that_vanish_in_the_middle_of_a_broadcast_disturb_nobody(HttpProtocols protocols, bool stalls)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(HttpProtocols protocols, bool stalls)
     {
         const int Messages = 1_000, Size = 2_000;
         using var unobserved = new UnobservedExceptions();
@@ -202,7 +202,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task Messages_are_relayed_over_TLS()
+    public async Task Message_OverTls_IsRelayed()
     {
         await using var app = await StartAsync([], scheme: "https");
         using var http = Client("HTTP/1.1");
@@ -229,7 +229,7 @@ public sealed class InlineSendsTests
     [Theory]
     [InlineData("/ws")]
     [InlineData("/endless")]
-    public async Task The_host_stops_in_time_though_somebody_does_not_read(string path)
+    public async Task HostShutdown_ClientDoesNotRead_CompletesInTime(string path)
     {
         await using var app = await StartAsync([], shutdownTimeout: TimeSpan.FromSeconds(1));
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
@@ -247,7 +247,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task The_host_stops_in_time_though_a_flush_was_given_up_and_its_handler_has_gone()
+    public async Task HostShutdown_AfterAbandonedFlush_CompletesInTime()
     {
         var hasGone = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(
@@ -269,7 +269,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task What_a_handler_has_written_arrives_before_the_line_ends_though_the_flush_was_given_up()
+    public async Task Output_AfterAbandonedFlush_IsDeliveredBeforeTransportEnds()
     {
         var body = RandomNumberGenerator.GetBytes(2 * Mega);
         await using var app = await BroadcastApp.StartAsync(
@@ -289,7 +289,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task What_a_handler_leaves_unflushed_arrives()
+    public async Task UnflushedOutput_HandlerReturns_IsDelivered()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -305,7 +305,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task The_line_ends_when_the_output_is_completed_though_the_handler_reads_on()
+    public async Task CompletedOutput_HandlerStillReads_EndsTransport()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -323,7 +323,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task A_connection_that_has_been_aborted_before_is_no_error()
+    public async Task UseInlineSends_ConnectionAlreadyAborted_IsNoError()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -343,7 +343,7 @@ public sealed class InlineSendsTests
         }
         catch (SocketException)
         {
-            // The reset came before the client knew that it was connected.
+            // The reset arrived before the client knew that it was connected.
         }
 
         await app.StopAsync();
@@ -351,7 +351,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task Nothing_is_sent_in_the_clear_when_it_is_called_after_UseHttps()
+    public async Task UseInlineSends_AfterUseHttps_SendsNothingInClear()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -363,23 +363,23 @@ public sealed class InlineSendsTests
             });
         using var client = new TcpClient();
         await client.ConnectAsync(IPAddress.Loopback, app.Port, Token);
-        var line = client.GetStream();
-        await using var tls = new SslStream(line, leaveInnerStreamOpen: true, (_, certificate, _, _) => certificate?.Subject == "CN=localhost");
+        var stream = client.GetStream();
+        await using var tls = new SslStream(stream, leaveInnerStreamOpen: true, (_, certificate, _, _) => certificate?.Subject == "CN=localhost");
         await tls.AuthenticateAsClientAsync("localhost");
 
         await tls.WriteAsync("GET /file HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"u8.ToArray(), Token);
 
-        // What comes, if anything, are records with encrypted content.
+        // Only TLS records with encrypted content may arrive.
         var header = new byte[5];
-        while (await line.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, Token) > 0)
+        while (await stream.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, Token) > 0)
         {
             Assert.Equal([23, 3, 3], header[..3]);
-            await line.ReadExactlyAsync(new byte[BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(3))], Token);
+            await stream.ReadExactlyAsync(new byte[BinaryPrimitives.ReadUInt16BigEndian(header.AsSpan(3))], Token);
         }
     }
 
     [Fact]
-    public async Task The_defaults_of_all_endpoints_can_say_so()
+    public async Task UseInlineSends_InEndpointDefaults_AppliesToAllEndpoints()
     {
         await using var app = await StartKestrelAsync(kestrel =>
         {
@@ -392,7 +392,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task A_Unix_domain_socket_is_a_socket()
+    public async Task UseInlineSends_UnixDomainSocket_Works()
     {
         var path = Path.Combine(Path.GetTempPath(), $"{Guid.NewGuid():N}.sock");
         await using var app = await StartKestrelAsync(kestrel => kestrel.ListenUnixSocket(path, listen => listen.UseInlineSends()));
@@ -410,7 +410,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task A_transport_without_sockets_stays_as_it_is()
+    public async Task UseInlineSends_TransportWithoutSocket_ChangesNothing()
     {
         var transport = new DuplexPipe(PipeReader.Create(Stream.Null), PipeWriter.Create(Stream.Null));
         var connection = new DefaultConnectionContext("1", transport, transport);
@@ -430,7 +430,9 @@ public sealed class InlineSendsTests
         Assert.Throws<ArgumentNullException>(() => ((ConnectionBuilder)null!).UseInlineSends());
     }
 
-    /// <summary>Sends by inline sends, with small buffers, and serves besides a broadcast the body in several ways.</summary>
+    /// <summary>
+    /// Starts an app with inline sends and small buffers. It serves a broadcast and, in several ways, the body.
+    /// </summary>
     static Task<BroadcastApp> StartAsync(
         byte[] body, string protocol = "HTTP/1.1", string scheme = "http", TimeSpan? shutdownTimeout = null) =>
         StartAsync(body, protocol == "HTTP/2" ? HttpProtocols.Http2 : HttpProtocols.Http1, scheme, shutdownTimeout);
@@ -538,7 +540,7 @@ public sealed class InlineSendsTests
 
         public int Running => Volatile.Read(ref _running);
 
-        /// <summary>In writes of all sizes, some of them through the pipe.</summary>
+        /// <summary>Writes pieces of all sizes, some of them through the pipe.</summary>
         public async Task ServePiecesAsync(HttpContext context)
         {
             var start = Number("start") ?? 0;
@@ -566,7 +568,7 @@ public sealed class InlineSendsTests
             }
             catch (OperationCanceledException)
             {
-                // The client has gone.
+                // The client has disconnected.
             }
             finally
             {

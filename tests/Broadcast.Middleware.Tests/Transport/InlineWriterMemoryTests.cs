@@ -2,12 +2,12 @@ using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests.Transport;
 
-/// <summary>Alone, since the heap is everybody's.</summary>
+/// <summary>Runs alone, because the whole process shares the heap.</summary>
 [Collection(nameof(Alone))]
 public sealed class InlineWriterMemoryTests
 {
     [Fact]
-    public void A_flush_that_goes_through_at_once_allocates_nothing()
+    public void Flush_CompletingSynchronously_AllocatesNothing()
     {
         using var line = Line.Open(64 * 1024);
         var received = new byte[500];
@@ -16,7 +16,7 @@ public sealed class InlineWriterMemoryTests
 
         Flush(10_000);
 
-        // The runtime may compile something better meanwhile, but a flush costs no byte.
+        // The runtime may recompile methods meanwhile. A flush itself allocates nothing.
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 10_000);
 
         void Flush(int count)
@@ -35,7 +35,7 @@ public sealed class InlineWriterMemoryTests
     [Theory]
     [InlineData(500)]
     [InlineData(Line.TooMuch)]
-    public async Task A_writer_with_nothing_to_send_holds_no_buffer(int size)
+    public async Task IdleWriter_HoldsNoBuffer(int size)
     {
         var token = TestContext.Current.CancellationToken;
         const int Writers = 300;
@@ -46,7 +46,7 @@ public sealed class InlineWriterMemoryTests
 
         await FlushAsync(Writers);
 
-        // Half of a buffer each: the pool keeps some, though not one for every writer.
+        // The limit is half a buffer per writer. The pool keeps some buffers, but not one per writer.
         var limit = Writers * Math.Max(size, 64 * 1024L) / 2;
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, limit);
         GC.KeepAlive(writers);

@@ -22,7 +22,7 @@ public sealed class InlineWriterTests : IDisposable
     [InlineData(65_536)]
     [InlineData(65_537)]
     [InlineData(5_000_000)]
-    public void There_is_room_for_as_much_as_the_hint_says_and_always_for_something(int hint)
+    public void GetMemory_AnyHint_ReturnsEnoughSpace(int hint)
     {
         Assert.InRange(Writer.GetMemory(hint).Length, Math.Max(hint, 1), int.MaxValue);
         Assert.InRange(Writer.GetSpan(hint).Length, Math.Max(hint, 1), int.MaxValue);
@@ -32,7 +32,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public void A_hint_and_an_advance_out_of_range_are_refused()
+    public void GetMemoryAndAdvance_OutOfRange_Throw()
     {
         Assert.Throws<ArgumentOutOfRangeException>(() => Writer.GetMemory(-1));
         Assert.Throws<ArgumentOutOfRangeException>(() => Writer.GetSpan(-1));
@@ -47,7 +47,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_not_flushed_stays_and_moves_along_when_the_buffer_grows()
+    public async Task UnflushedBytes_WhenBufferGrows_AreKept()
     {
         Assert.True(Writer.CanGetUnflushedBytes);
         _line.Write(10);
@@ -66,7 +66,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_flush_of_nothing_ends_at_once_and_sends_nothing()
+    public async Task Flush_WithoutBytes_CompletesAndSendsNothing()
     {
         for (var i = 0; i < 3; i++)
         {
@@ -82,7 +82,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_write_flushes_what_is_there_and_itself()
+    public async Task Write_AfterUnflushedBytes_FlushesBoth()
     {
         _line.Write(10);
 
@@ -92,7 +92,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_flush_waits_until_the_last_byte_is_with_the_operating_system()
+    public async Task Flush_SocketBufferFull_CompletesAfterLastByte()
     {
         for (var round = 0; round < 3; round++)
         {
@@ -110,9 +110,9 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task After_a_partial_send_only_the_rest_is_sent()
+    public async Task Flush_AfterPartialSend_SendsOnlyTheRest()
     {
-        // Less than fits into a buffer, and a little more than the socket takes.
+        // These sizes fit into a buffer, but are a little more than the socket takes.
         foreach (var size in new[] { 20_000, 30_000, 40_000, 60_000, 65_536 })
         {
             _line.Write(size);
@@ -128,13 +128,13 @@ public sealed class InlineWriterTests : IDisposable
     [InlineData(1, 4 * 1024)]
     [InlineData(2, 16 * 1024)]
     [InlineData(3, 64 * 1024)]
-    public async Task Every_byte_arrives_once_and_in_order_whatever_the_sizes(int seed, int buffers)
+    public async Task Writes_OfRandomSizes_ArriveOnceAndInOrder(int seed, int buffers)
     {
         const int Total = 16 * 1024 * 1024;
         using var line = Line.Open(buffers);
         var random = new Random(seed);
         var readerRandom = new Random(seed);
-        // The reader begins when a flush has to wait for it, so that at least one does.
+        // The reader starts when a flush is pending, so that at least one flush waits.
         var waits = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
         await Task.WhenAll(Task.Run(WriteAsync, Token), Task.Run(ReadAsync, Token));
@@ -166,7 +166,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_flush_that_is_cancelled_ends_and_what_it_had_to_send_goes_on_and_comes_before_what_follows()
+    public async Task CancelPendingFlush_PendingBytes_AreStillSentInOrder()
     {
         var first = _line.Stall(Token);
         Writer.CancelPendingFlush();
@@ -188,7 +188,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_flush_that_a_token_ends_goes_on_sending_and_the_next_waits_for_both()
+    public async Task FlushCancelledByToken_NextFlush_WaitsForBoth()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _line.Stall(cancellation.Token);
@@ -207,7 +207,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_token_that_is_cancelled_before_flushes_nothing()
+    public async Task Flush_AlreadyCancelledToken_FlushesNothing()
     {
         _line.Write(10);
 
@@ -219,7 +219,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_token_that_is_cancelled_after_its_flush_changes_nothing()
+    public async Task Flush_TokenCancelledAfterCompletion_ChangesNothing()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _line.Stall(cancellation.Token);
@@ -237,7 +237,7 @@ public sealed class InlineWriterTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_cancellation_ahead_of_time_is_for_the_next_flush_only(bool waits)
+    public async Task CancelPendingFlush_BeforeFlush_AffectsOnlyNextFlush(bool waits)
     {
         Writer.CancelPendingFlush();
         Writer.CancelPendingFlush();
@@ -254,7 +254,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_cancellation_ahead_of_time_ends_a_flush_behind_one_that_was_given_up()
+    public async Task CancelPendingFlush_BehindAbandonedFlush_EndsNextFlush()
     {
         var first = _line.Stall(Token);
         Writer.CancelPendingFlush();
@@ -272,9 +272,9 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_written_while_a_flush_that_was_given_up_comes_to_its_end_stays()
+    public async Task Write_WhileAbandonedFlushCompletes_IsKept()
     {
-        // Nothing tells when it does; mostly it has before the second write.
+        // The test cannot see when the flush completes. Usually it completes before the second write.
         for (var round = 0; round < 100; round++)
         {
             _line.Write(100_000);
@@ -295,13 +295,13 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task What_is_being_sent_for_a_flush_that_was_given_up_is_not_overwritten()
+    public async Task AbandonedFlush_BufferInUse_IsNotOverwritten()
     {
         var flush = _line.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
 
-        // To a new buffer; the one before is still read by the operating system and must not come into other hands.
+        // This write uses a new buffer. The operating system still reads the old one, so the pool must not hand it out.
         _line.Write(2 * Line.TooMuch, hint: count => count);
         var others = new List<byte[]>();
         for (var size = 16; size <= 4 * Line.TooMuch; size *= 2)
@@ -322,12 +322,12 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task There_is_room_though_what_was_given_up_filled_the_buffer_and_has_gone()
+    public async Task GetMemory_AfterAbandonedFlushFilledBuffer_HasSpace()
     {
-        // Nothing tells that the last of it has gone; mostly it has.
+        // The test cannot see when the last byte is sent. Usually it is sent in time.
         for (var round = 0; round < 100; round++)
         {
-            // More than half of the buffer has to wait, so that it stays where it is, and fills it.
+            // More than half of the buffer waits. The bytes therefore stay where they are and fill the buffer.
             _line.Write(Writer.GetMemory().Length);
             var flush = Writer.FlushAsync(Token);
             Writer.CancelPendingFlush();
@@ -346,7 +346,7 @@ public sealed class InlineWriterTests : IDisposable
     [InlineData(1, 4 * 1024)]
     [InlineData(2, 16 * 1024)]
     [InlineData(3, 32 * 1024)]
-    public async Task Nothing_is_lost_or_exchanged_however_many_flushes_are_given_up_and_when(int seed, int buffers)
+    public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNothing(int seed, int buffers)
     {
         const int Total = 12 * 1024 * 1024;
         using var line = Line.Open(buffers);
@@ -358,7 +358,7 @@ public sealed class InlineWriterTests : IDisposable
             Task.Run(WriteAsync, Token),
             Task.Run(() => line.ReadAsync(Total, () => readerRandom.Next(1, 32 * 1024)), Token));
 
-        Assert.True(givenUp > 10, $"Only {givenUp} flushes were given up.");
+        Assert.True(givenUp > 10, $"Only {givenUp} flushes were abandoned.");
         await line.ReadToEndAsync();
         line.AssertNotAborted();
 
@@ -368,12 +368,12 @@ public sealed class InlineWriterTests : IDisposable
             {
                 line.Write((int)Math.Min(Total - line.Written, NextSize(random)), hint: count => random.Next(1, count + 1));
                 var how = random.Next(4);
-                // Not much further ahead than it would be if nothing were given up.
+                // This keeps the writer from running far ahead of the reader.
                 if (how == 3 || random.Next(8) == 0) await FlushAsync(Token);
                 else if (how < 2) await GiveUpAsync(how == 0, random.Next(4));
             }
 
-            // At most one cancellation is left.
+            // At most one cancellation may still be pending.
             if (await FlushAsync(Token)) Assert.False(await FlushAsync(Token));
             line.Writer.Complete();
             await line.Writer.FinishAsync().WaitAsync(Patience, Token);
@@ -382,7 +382,7 @@ public sealed class InlineWriterTests : IDisposable
         async Task GiveUpAsync(bool byToken, int yields)
         {
             using var cancellation = new CancellationTokenSource();
-            // Before, during or after.
+            // The cancellation comes before, during or after the flush.
             var canceling = Task.Run(async () =>
             {
                 for (var i = 0; i < yields; i++) await Task.Yield();
@@ -393,7 +393,7 @@ public sealed class InlineWriterTests : IDisposable
             await canceling;
         }
 
-        // Whether it was given up. A cancellation that came too late for its own flush is one for the next.
+        // Returns true when the flush was abandoned. A late cancellation affects the next flush.
         async Task<bool> FlushAsync(CancellationToken token)
         {
             try
@@ -410,7 +410,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reset_ends_the_flush_that_waits_and_the_connection()
+    public async Task Reset_DuringPendingFlush_EndsFlushAndConnection()
     {
         var flush = _line.Stall(Token);
 
@@ -422,7 +422,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reset_is_noticed_by_a_flush_that_does_not_wait()
+    public async Task Reset_BeforeFlush_IsNoticedByFlush()
     {
         _line.ResetByPeer();
 
@@ -437,7 +437,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reset_while_a_flush_that_was_given_up_goes_on_ends_the_connection_and_the_next_flush()
+    public async Task Reset_WithAbandonedFlush_EndsConnectionAndNextFlush()
     {
         var flush = _line.Stall(Token);
         Writer.CancelPendingFlush();
@@ -453,7 +453,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_reset_after_the_last_flush_was_given_up_ends_the_connection_without_anyone_asking()
+    public async Task Reset_AfterLastFlushWasAbandoned_EndsConnection()
     {
         var flush = _line.Stall(Token);
         Writer.CancelPendingFlush();
@@ -467,7 +467,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task A_socket_that_is_disposed_while_a_flush_waits_ends_it()
+    public async Task DisposedSocket_DuringPendingFlush_EndsFlush()
     {
         var flush = _line.Stall(Token);
 
@@ -479,7 +479,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public void A_socket_that_is_disposed_before_ends_a_flush_at_once()
+    public void DisposedSocket_BeforeFlush_EndsFlushAtOnce()
     {
         _line.DisposeSocket();
 
@@ -494,7 +494,7 @@ public sealed class InlineWriterTests : IDisposable
     [Theory]
     [InlineData(100)]
     [InlineData(Line.TooMuch)]
-    public async Task What_was_written_before_it_was_completed_is_sent(int size)
+    public async Task Complete_WithUnflushedBytes_SendsThem(int size)
     {
         _line.Write(size);
 
@@ -511,7 +511,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task What_was_written_after_a_flush_was_given_up_is_sent_when_it_is_completed()
+    public async Task Complete_AfterAbandonedFlush_SendsUnflushedBytes()
     {
         var flush = _line.Stall(Token);
         Writer.CancelPendingFlush();
@@ -528,7 +528,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task It_is_finished_when_a_flush_that_was_given_up_has_sent_everything()
+    public async Task Finish_WithAbandonedFlush_WaitsUntilAllIsSent()
     {
         using var cancellation = new CancellationTokenSource();
         var flush = _line.Stall(cancellation.Token);
@@ -545,7 +545,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task It_is_finished_at_once_when_nothing_is_under_way()
+    public async Task Finish_NothingPending_CompletesAtOnce()
     {
         using var other = Line.Open();
         Assert.True(Writer.FinishAsync().IsCompletedSuccessfully);

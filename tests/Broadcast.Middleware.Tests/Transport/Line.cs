@@ -6,13 +6,13 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Transport;
 
-/// <summary>A loopback connection with an <see cref="InlineWriter"/> at one end and a bare socket, which need not read, at the other.</summary>
+/// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket that need not read.</summary>
 sealed class Line : IDisposable
 {
-    /// <summary>More than small buffers take, by far.</summary>
+    /// <summary>Far more bytes than small buffers hold.</summary>
     public const int TooMuch = 1024 * 1024;
 
-    // Its length is prime, so that whatever is lost, repeated or exchanged shows.
+    // The length is prime, so that lost, repeated or swapped bytes are detected.
     static readonly byte[] Pattern = MakePattern(65_521);
 
     readonly Socket _socket;
@@ -52,10 +52,10 @@ sealed class Line : IDisposable
         return new(socket, peer);
     }
 
-    /// <summary>One more on the same socket.</summary>
+    /// <summary>Creates another writer on the same socket.</summary>
     public InlineWriter NewWriter() => new(Connection, Substitute.For<IDuplexPipe>(), _socket);
 
-    /// <summary>Writes the next bytes of the pattern, into as many memories as the writer makes of it.</summary>
+    /// <summary>Writes the next bytes of the pattern, in as many pieces as the writer offers.</summary>
     public void Write(int count, Func<int, int>? hint = null)
     {
         while (count > 0)
@@ -69,7 +69,7 @@ sealed class Line : IDisposable
         }
     }
 
-    /// <summary>The next bytes of the pattern, for those who write them by themselves.</summary>
+    /// <summary>Returns the next bytes of the pattern, for tests that write them directly.</summary>
     public byte[] Next(int count)
     {
         var bytes = new byte[count];
@@ -77,7 +77,7 @@ sealed class Line : IDisposable
         return bytes;
     }
 
-    /// <summary>Writes too much, and is in the middle of sending it when it returns.</summary>
+    /// <summary>Starts a flush that cannot complete, because the peer does not read.</summary>
     public ValueTask<FlushResult> Stall(CancellationToken cancellationToken = default)
     {
         Write(TooMuch);
@@ -86,7 +86,7 @@ sealed class Line : IDisposable
         return flush;
     }
 
-    /// <summary>Reads so many bytes, which have to be the next of the pattern.</summary>
+    /// <summary>Reads this number of bytes. They must be the next bytes of the pattern.</summary>
     public async Task ReadAsync(long count, Func<int>? nextSize = null)
     {
         var buffer = new byte[64 * 1024];
@@ -94,40 +94,40 @@ sealed class Line : IDisposable
         {
             var size = (int)Math.Min(count, nextSize?.Invoke() ?? buffer.Length);
             var received = await ReceiveAsync(buffer.AsMemory(0, size));
-            Assert.True(received > 0, $"The line has ended after {_read} bytes.");
+            Assert.True(received > 0, $"The connection has ended after {_read} bytes.");
             Check(buffer.AsSpan(0, received));
             count -= received;
         }
     }
 
-    /// <summary>Reads so many bytes, whatever they are.</summary>
+    /// <summary>Reads this number of bytes without checking them.</summary>
     public async Task SkipAsync(int count)
     {
         var buffer = new byte[64 * 1024];
         while (count > 0)
         {
             var received = await ReceiveAsync(buffer.AsMemory(0, Math.Min(count, buffer.Length)));
-            Assert.True(received > 0, "The line has ended.");
+            Assert.True(received > 0, "The connection has ended.");
             count -= received;
         }
     }
 
-    /// <summary>Fills the buffer with what has to be the next bytes of the pattern, on this thread.</summary>
+    /// <summary>Fills the buffer on this thread. The bytes must be the next bytes of the pattern.</summary>
     public void Read(Span<byte> buffer)
     {
         while (!buffer.IsEmpty)
         {
             var received = _peer.Receive(buffer);
-            if (received == 0) Assert.Fail("The line has ended.");
+            if (received == 0) Assert.Fail("The connection has ended.");
             Check(buffer[..received]);
             buffer = buffer[received..];
         }
     }
 
-    /// <summary>Reads all that was written and has not been read yet.</summary>
+    /// <summary>Reads all bytes that were written and not yet read.</summary>
     public Task ReadRestAsync() => ReadAsync(_written - _read);
 
-    /// <summary>Reads the rest; after the last byte that was written nothing may come.</summary>
+    /// <summary>Reads the rest and checks that no other byte follows.</summary>
     public async Task ReadToEndAsync()
     {
         await ReadRestAsync();
@@ -176,7 +176,7 @@ sealed class Line : IDisposable
         while (!received.IsEmpty)
         {
             var piece = Piece(_read, received.Length);
-            if (!received.StartsWith(piece)) Assert.Fail($"Other bytes than were written, somewhere in the {piece.Length} from {_read} on.");
+            if (!received.StartsWith(piece)) Assert.Fail($"Wrong bytes within the {piece.Length} bytes from position {_read}.");
             received = received[piece.Length..];
             _read += piece.Length;
         }

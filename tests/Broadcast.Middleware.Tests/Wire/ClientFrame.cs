@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>Frames as a client sends them (RFC 6455, section 5.2), and as no client should.</summary>
+/// <summary>Builds client frames (RFC 6455, section 5.2), including invalid ones.</summary>
 static class ClientFrame
 {
     public const int Continuation = 0, Text = 1, Binary = 2, Close = 8, Ping = 9, Pong = 10;
@@ -12,11 +12,11 @@ static class ClientFrame
     static readonly byte[] MaskingKey = [0x37, 0xfa, 0x21, 0x3d];
 
     /// <param name="opcode">The opcode, 0 to 15.</param>
-    /// <param name="payload">What is sent after the header.</param>
-    /// <param name="fin">Whether it is the last fragment.</param>
+    /// <param name="payload">The bytes after the header.</param>
+    /// <param name="fin">True for the last fragment.</param>
     /// <param name="rsv">The reserved bits, 0 to 7.</param>
-    /// <param name="mask">Whether the payload is masked, as a client's must be.</param>
-    /// <param name="declared">The length in the header, when it is not the payload's.</param>
+    /// <param name="mask">True to mask the payload, as a client must.</param>
+    /// <param name="declared">The length in the header, if it differs from the payload's length.</param>
     public static byte[] Make(int opcode, ReadOnlySpan<byte> payload, bool fin = true, int rsv = 0, bool mask = true, ulong? declared = null)
     {
         var length = declared ?? (ulong)payload.Length;

@@ -17,7 +17,7 @@ public sealed class CloseTests
     [InlineData(1011, "")]
     [InlineData(3000, "registered")]
     [InlineData(4999, "grüß dich")]
-    public async Task A_close_frame_is_answered_with_its_code_and_reason_and_the_line_ends(int code, string reason)
+    public async Task ClientClose_WithCodeAndReason_IsEchoed(int code, string reason)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -32,21 +32,22 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task A_close_frame_without_a_code_is_answered_as_a_normal_one()
+    public async Task ClientClose_WithoutCode_IsAnsweredWith1000()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
         await client.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
 
-        // The framework takes no code for 1000. 1005, which stands for "no code", must not be sent (RFC 6455, section 7.4.1).
+        // The framework reports a missing code as 1000. Code 1005 means "no code" and must not be sent (RFC 6455,
+        // section 7.4.1).
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
     [Fact]
-    public async Task A_close_frame_in_the_middle_of_a_fragmented_message_is_answered()
+    public async Task ClientClose_InFragmentedMessage_IsAnswered()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -58,7 +59,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Nothing_is_sent_after_the_answer_to_a_close_frame()
+    public async Task CloseFrame_DuringBroadcast_IsTheLastFrame()
     {
         await using var app = await BroadcastApp.StartAsync();
         var client = await RawClient.OpenAsync(app);
@@ -69,7 +70,7 @@ public sealed class CloseTests
         {
             await client.SendAsync(ClientFrame.OfClose(1000));
             await client.ReadCloseAsync();
-            // What came after it would be read as a frame here.
+            // Bytes after the close frame would be read as a frame here.
             await Assert.ThrowsAsync<LineEndedException>(client.ReadFrameAsync);
             await client.DisposeAsync();
             client = await RawClient.ConnectAsync(app);
@@ -82,7 +83,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Closing_a_connection_delivers_all_that_was_published_before_and_then_the_close_frame()
+    public async Task CloseFromApp_AfterMessages_DeliversThemFirst()
     {
         const int Messages = 2_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -101,7 +102,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task A_peer_that_does_not_answer_the_close_frame_is_cut_off_after_the_timeout()
+    public async Task CloseTimeout_WithoutAnswerFromPeer_EndsConnection()
     {
         var timeout = TimeSpan.FromMilliseconds(500);
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = timeout);
@@ -117,7 +118,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task What_a_peer_still_sends_after_it_was_closed_is_dropped()
+    public async Task MessageAfterClose_IsDropped()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -135,7 +136,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task When_a_filter_closes_and_the_peer_too_there_is_one_close_frame_and_the_line_ends()
+    public async Task SimultaneousClose_ByFilterAndPeer_SendsOneCloseFrame()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use((context, _) =>
         {
@@ -159,7 +160,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task A_server_that_shuts_down_tells_everyone_and_stops_as_soon_as_they_have_answered()
+    public async Task Shutdown_PeersAnswerCloseFrame_CompletesPromptly()
     {
         await using var app = await BroadcastApp.StartAsync();
         var clients = new List<RawClient>();
@@ -182,7 +183,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task A_server_that_shuts_down_does_not_wait_longer_than_the_timeout_for_those_who_do_not_answer()
+    public async Task Shutdown_PeerDoesNotAnswer_CompletesAfterCloseTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app);
@@ -196,7 +197,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task While_the_server_is_about_to_stop_handshakes_are_refused_with_503()
+    public async Task Handshake_DuringShutdown_IsRefusedWith503()
     {
         await using var app = await BroadcastApp.StartAsync();
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -210,7 +211,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task A_connection_that_a_filter_does_not_let_in_is_closed_with_1008()
+    public async Task ConnectFilter_RejectsConnection_ClosesWith1008()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);

@@ -8,7 +8,7 @@ public sealed class HandshakeTests
     const string Handshake = "Sec-WebSocket-Key";
 
     [Fact]
-    public async Task The_rfcs_own_handshake_is_answered_as_the_rfc_answers_it()
+    public async Task Handshake_RfcExample_GetsRfcAnswer()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -19,7 +19,8 @@ public sealed class HandshakeTests
         Assert.Equal("websocket", answer["Upgrade"], ignoreCase: true);
         Assert.Equal("Upgrade", answer["Connection"], ignoreCase: true);
         Assert.Equal(RawClient.Accept, answer["Sec-WebSocket-Accept"]);
-        // Nothing that was not agreed on (section 4.1, the client's checks 5 and 6).
+        // The answer must not contain an extension or subprotocol that was not negotiated (section 4.1, the client's
+        // checks 5 and 6).
         Assert.Null(answer["Sec-WebSocket-Extensions"]);
         Assert.Null(answer["Sec-WebSocket-Protocol"]);
     }
@@ -29,7 +30,7 @@ public sealed class HandshakeTests
     [InlineData("Upgrade", "WebSocket")]
     [InlineData("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
     [InlineData("Sec-WebSocket-Protocol", "unknown.to.this.server")]
-    public async Task What_browsers_and_proxies_write_is_understood(string header, string value)
+    public async Task Handshake_HeaderVariantsOfBrowsersAndProxies_AreAccepted(string header, string value)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -43,7 +44,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Frames_sent_together_with_the_handshake_are_relayed()
+    public async Task Handshake_WithFramesInSamePacket_RelaysThem()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -52,7 +53,7 @@ public sealed class HandshakeTests
 
         await client.SendAsync(Encoding.ASCII.GetBytes(handshake).Concat(ClientFrame.OfText("early")).ToArray());
 
-        // 101 and its headers end with an empty line; the frame follows.
+        // The answer ends with an empty line after its headers. The frame follows.
         var answer = new StringBuilder();
         while (!answer.ToString().EndsWith("\r\n\r\n", StringComparison.Ordinal)) answer.Append((char)await client.ReadByteAsync());
         Assert.StartsWith("HTTP/1.1 101 ", answer.ToString());
@@ -60,7 +61,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task The_framework_s_own_WebSocket_middleware_in_front_changes_nothing()
+    public async Task Handshake_WithWebSocketMiddlewareInFront_Succeeds()
     {
         await using var app = await BroadcastApp.StartAsync(map: app =>
         {
@@ -78,7 +79,7 @@ public sealed class HandshakeTests
     [InlineData("GET /ws HTTP/1.1")]
     [InlineData("POST /ws HTTP/1.1")]
     [InlineData("OPTIONS /ws HTTP/1.1")]
-    public async Task A_request_that_is_no_handshake_is_told_to_upgrade(string request)
+    public async Task PlainRequest_WithoutUpgrade_IsRefusedWith426(string request)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -100,7 +101,7 @@ public sealed class HandshakeTests
     [InlineData("8")]
     [InlineData("14")]
     [InlineData("thirteen")]
-    public async Task Another_version_is_answered_with_the_one_spoken_here(string version)
+    public async Task Handshake_OtherVersion_IsRefusedWithSupportedVersion(string version)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -123,7 +124,7 @@ public sealed class HandshakeTests
     [InlineData("Connection", "keep-alive")]
     [InlineData("Upgrade", null)]
     [InlineData("Upgrade", "h2c")]
-    public async Task A_handshake_with_a_mistake_is_told_what_one_looks_like(string header, string? value)
+    public async Task Handshake_InvalidHeader_IsRefusedWithExplanation(string header, string? value)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -137,7 +138,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task A_handshake_by_POST_is_none()
+    public async Task Handshake_WithPost_IsRefusedWith400()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -149,7 +150,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task HTTP_1_0_knows_no_upgrade_and_is_told_what_does()
+    public async Task Handshake_WithHttp10_IsRefusedWithExplanation()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -163,7 +164,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Another_path_is_none_of_ours()
+    public async Task Handshake_OtherPath_IsNotFound()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -172,7 +173,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task A_group_name_that_is_too_long_is_refused_with_the_reason()
+    public async Task Handshake_GroupNameTooLong_IsRefusedWithReason()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/rooms/{room}"));
         await using var client = await RawClient.ConnectAsync(app);
@@ -185,7 +186,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task After_a_refusal_the_same_line_can_shake_hands()
+    public async Task Handshake_AfterRefusalOnSameTransport_Succeeds()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

@@ -4,7 +4,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>One HTTP/2 connection, without TLS, and WebSockets on it (RFC 8441).</summary>
+/// <summary>One HTTP/2 connection without TLS, with WebSockets on it (RFC 8441).</summary>
 sealed class Http2Client : IDisposable
 {
     readonly BroadcastApp _app;
@@ -17,7 +17,7 @@ sealed class Http2Client : IDisposable
         _invoker = new HttpMessageInvoker(new SocketsHttpHandler { ConnectCallback = ConnectAsync });
     }
 
-    /// <summary>By the framework's own client.</summary>
+    /// <summary>Opens a WebSocket with the framework's own client.</summary>
     public async Task<ClientWebSocket> OpenAsync(string path = "/ws")
     {
         var webSocket = new ClientWebSocket();
@@ -27,7 +27,7 @@ sealed class Http2Client : IDisposable
         return webSocket;
     }
 
-    /// <summary>With every byte of the WebSocket in one's own hands; in its group when the task ends.</summary>
+    /// <summary>Opens a WebSocket as a raw stream. The client has joined its group when the task completes.</summary>
     public async Task<RawClient> OpenRawAsync(string path = "/ws")
     {
         var client = await HandshakeAsync(path);
@@ -35,7 +35,7 @@ sealed class Http2Client : IDisposable
         return client;
     }
 
-    /// <summary>The same, but nothing has been read: what the handshake's answer promises comes first.</summary>
+    /// <summary>Sends the handshake and reads no frame yet.</summary>
     public async Task<RawClient> HandshakeAsync(string path, string? subprotocol = null)
     {
         var request = Request(HttpMethod.Connect, path);
@@ -54,7 +54,7 @@ sealed class Http2Client : IDisposable
         return _invoker.SendAsync(request, TestContext.Current.CancellationToken);
     }
 
-    /// <summary>The connection vanishes, and all that is on it.</summary>
+    /// <summary>Resets the TCP connection and all its WebSockets.</summary>
     public void Reset()
     {
         _socket!.LingerState = new LingerOption(true, 0);

@@ -14,7 +14,7 @@ public sealed class Http2Tests
     [InlineData(126)]
     [InlineData(65_535)]
     [InlineData(65_536)]
-    public async Task Messages_are_relayed_byte_for_byte(int length)
+    public async Task Message_OfAnyLength_IsRelayedUnchanged(int length)
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -33,7 +33,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task Many_WebSockets_share_one_connection_and_hear_each_other()
+    public async Task ManyWebSockets_OnOneConnection_ReceiveBroadcasts()
     {
         const int Count = 20;
         await using var app = await StartAsync();
@@ -64,7 +64,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task A_broadcast_arrives_in_order_and_whole()
+    public async Task Broadcast_OfManyMessages_ArrivesInOrder()
     {
         const int Messages = 3_000;
         await using var app = await StartAsync();
@@ -88,7 +88,7 @@ public sealed class Http2Tests
 
     [Theory]
     [MemberData(nameof(Errors))]
-    public async Task A_peer_that_breaks_the_protocol_ends_alone_and_is_told_why(string error, byte[] bytes, int code)
+    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatPeer(string error, byte[] bytes, int code)
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -107,7 +107,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task The_server_closes_with_code_and_reason_after_what_was_published_before()
+    public async Task CloseFromApp_AfterMessages_DeliversThemFirst()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -126,7 +126,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task A_WebSocket_whose_stream_is_reset_leaves_the_others_on_the_connection_alone()
+    public async Task StreamReset_OfOneWebSocket_LeavesOthersOpen()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -142,7 +142,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task A_connection_that_vanishes_takes_its_WebSockets_along_and_no_others()
+    public async Task ConnectionReset_RemovesOnlyItsWebSockets()
     {
         await using var app = await StartAsync();
         using var stays = new Http2Client(app);
@@ -159,7 +159,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task A_plain_request_is_refused_and_told_what_a_handshake_is()
+    public async Task PlainRequest_IsRefusedWithExplanation()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -172,7 +172,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task Shutting_down_tells_the_peers_with_1001()
+    public async Task Shutdown_ClosesPeersWith1001()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>What a server answered to a handshake.</summary>
+/// <summary>The HTTP response to a handshake.</summary>
 sealed record HttpAnswer(int Status, IReadOnlyDictionary<string, string> Headers, string Body)
 {
     public string? this[string header] => Headers.GetValueOrDefault(header);

@@ -3,12 +3,12 @@ using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>Alone, since what is allocated is counted for all.</summary>
+/// <summary>Runs alone, because it counts the allocations of the whole process.</summary>
 [Collection(nameof(Alone))]
 public sealed class HugeFrameTests
 {
     [Fact]
-    public async Task Four_exabytes_that_trickle_in_cost_what_has_come_and_end_with_1009_and_the_others_hear_each_other_all_the_while()
+    public async Task HugeFrame_ArrivingSlowly_AllocatesLittleAndEndsWith1009()
     {
         const int Limit = 1 << 20, Size = 4_000, Pieces = 400, Early = 40;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessageBytes = Limit);
@@ -24,13 +24,13 @@ public sealed class HugeFrameTests
         for (var sent = 0; sent < Pieces; sent++)
         {
             if (sent % 10 == 0) await TalkAsync(sent);
-            // Not even what is allowed is allocated before it comes.
+            // The server does not allocate even the allowed size before the bytes arrive.
             if (sent == Early) Assert.InRange(Allocated(), 0, Limit);
             await offender.SendAsync(piece);
         }
 
         Assert.Equal(1009, (await offender.ReadCloseAsync()).CloseCode);
-        // A buffer that doubles until it holds what is allowed.
+        // The buffer doubles until it holds the allowed size.
         Assert.InRange(Allocated(), 0, 8 * Limit);
         offender.Finish();
         await Eventually.True(() => app.Registry.Count == 2);

@@ -3,13 +3,13 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>In real time, each with a second of silence before a ping and a second to answer it.</summary>
+/// <summary>These tests use real time: one second until a ping, and one second for the answer.</summary>
 public sealed class KeepAliveTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
 
     [Fact]
-    public async Task A_client_that_answers_pings_stays_and_one_that_does_not_is_cut_off()
+    public async Task SilentClient_WithoutPong_IsDisconnected()
     {
         await using var app = await StartAsync();
         await using var answering = await RawClient.OpenAsync(app);
@@ -40,14 +40,14 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task A_client_that_sends_needs_no_ping_and_one_that_only_receives_is_pinged_between_messages()
+    public async Task Ping_IsSentOnlyToClientsThatSendNothing()
     {
         await using var app = await StartAsync();
         await using var sending = await RawClient.OpenAsync(app);
         await using var receiving = await RawClient.OpenAsync(app);
         var messages = 0;
 
-        // The sender gets its own messages and nothing else; the receiver is asked whether it is there all the same.
+        // The sender receives only its own messages. The receiver also receives pings.
         var pinged = PingedAsync();
         while (!pinged.IsCompleted)
         {
@@ -69,7 +69,7 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task A_client_whose_message_is_still_being_handled_is_not_cut_off()
+    public async Task KeepAlive_WhileMessageIsHandled_DoesNotDisconnect()
     {
         var handled = new TaskCompletionSource();
         await using var app = await StartAsync(endpoint => endpoint.Use(async (context, next) =>
@@ -80,7 +80,7 @@ public sealed class KeepAliveTests
         await using var client = await RawClient.OpenAsync(app);
         await client.SendAsync(ClientFrame.OfText("takes long"));
 
-        // The time itself is what is tested: interval, timeout and some beats more.
+        // This test needs real time: the interval, the timeout and a few heartbeats.
         await Task.Delay(3.5 * Second, TestContext.Current.CancellationToken);
         handled.SetResult();
 

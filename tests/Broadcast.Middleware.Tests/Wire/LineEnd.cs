@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>How a server ended a line.</summary>
+/// <summary>How the server ended the transport.</summary>
 enum LineEnd
 {
-    /// <summary>In order: everything it sent has arrived.</summary>
+    /// <summary>In order: all bytes from the server have arrived.</summary>
     Finished,
 
-    /// <summary>It was cut off: something may be lost.</summary>
+    /// <summary>By a reset: bytes may be lost.</summary>
     Reset,
 }

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
-sealed class LineEndedException(LineEnd end) : IOException($"The server has ended the line: {end}.")
+sealed class LineEndedException(LineEnd end) : IOException($"The server has ended the transport: {end}.")
 {
     public LineEnd End { get; } = end;
 }

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Tests.Wire;
 
 static class LogAssert
 {
-    /// <summary>What clients do is no error of the server's.</summary>
+    /// <summary>Asserts that the server logged no error. Client-caused events are not errors.</summary>
     public static void NoErrors(BroadcastApp app) =>
         Assert.DoesNotContain(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
 }

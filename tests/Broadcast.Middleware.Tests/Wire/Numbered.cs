@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>Messages that say which one they are, and of which every byte can be checked.</summary>
+/// <summary>Messages that contain their number. Every byte can be checked.</summary>
 static class Numbered
 {
     public static byte[] Make(int number, int size)
@@ -20,7 +20,9 @@ static class Numbered
         return number;
     }
 
-    /// <summary>Reads <paramref name="count"/> data frames, which have to be the messages from 0 on, in order and without a gap.</summary>
+    /// <summary>
+    /// Reads <paramref name="count"/> data frames. They must be the messages from 0 on, in order and without a gap.
+    /// </summary>
     public static async Task ReadAllAsync(RawClient client, int count, Action<int>? received = null)
     {
         for (var expected = 0; expected < count; expected++)
@@ -32,7 +34,9 @@ static class Numbered
         }
     }
 
-    /// <summary>Publishes messages from 0 on, never further ahead of the reader than a healthy one may fall behind.</summary>
+    /// <summary>
+    /// Publishes messages from 0 on. It waits when the reader is further behind than a healthy client may be.
+    /// </summary>
     public static async Task PublishAllAsync(BroadcastApp app, int count, int size, Func<int> received)
     {
         var window = Math.Max(1, 256 * 1024 / Math.Max(size, 64));

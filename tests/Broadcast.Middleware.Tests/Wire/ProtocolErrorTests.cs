@@ -9,10 +9,10 @@ public sealed class ProtocolErrorTests
 
     static readonly Dictionary<string, (byte[] Bytes, int Code)> Errors = new()
     {
-        // RFC 6455, section 5.1: a server that receives an unmasked frame closes; 1002 is the code the section names.
+        // RFC 6455, section 5.1: a server closes on an unmasked frame. The section names the code 1002.
         ["an unmasked frame"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, mask: false), 1002),
         ["an unmasked close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. "bye"u8], mask: false), 1002),
-        // Section 5.2: reserved bits and opcodes fail the connection where no extension was agreed on.
+        // Section 5.2: reserved bits and opcodes fail the connection unless an extension was negotiated.
         ["the first reserved bit, as of a compressed frame"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 4), 1002),
         ["the second reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 2), 1002),
         ["the third reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 1), 1002),
@@ -27,14 +27,14 @@ public sealed class ProtocolErrorTests
         ["opcode 13"] = (ClientFrame.Make(13, []), 1002),
         ["opcode 14"] = (ClientFrame.Make(14, []), 1002),
         ["opcode 15"] = (ClientFrame.Make(15, []), 1002),
-        // Section 5.5: control frames have 125 bytes at most and are not fragmented.
+        // Section 5.5: control frames have at most 125 bytes and are not fragmented.
         ["a ping of 126 bytes"] = (ClientFrame.Make(ClientFrame.Ping, new byte[126]), 1002),
         ["a close frame of 126 bytes"] = (ClientFrame.Make(ClientFrame.Close, new byte[126]), 1002),
         ["a fragmented ping"] = (ClientFrame.Make(ClientFrame.Ping, "half"u8, fin: false), 1002),
         ["a fragmented close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8], fin: false), 1002),
-        // Section 5.4: how fragments follow each other.
-        ["a continuation of nothing"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8), 1002),
-        ["a continuation of nothing, not final"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8, fin: false), 1002),
+        // Section 5.4: the order of fragments.
+        ["a continuation without a first fragment"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8), 1002),
+        ["a continuation without a first fragment, not final"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8, fin: false), 1002),
         ["a message inside a fragmented one"] =
             ([.. ClientFrame.Make(ClientFrame.Text, "first"u8, fin: false), .. ClientFrame.Make(ClientFrame.Text, "second"u8)], 1002),
         ["a binary message inside a fragmented text"] =
@@ -42,7 +42,7 @@ public sealed class ProtocolErrorTests
         // Section 5.2: "the most significant bit MUST be 0".
         ["a length with the top bit set"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: 1ul << 63), 1002),
         ["the largest length there is"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: ulong.MaxValue), 1002),
-        // Section 8.1: text that is not UTF-8 fails the connection; 1007 is its code in section 7.4.1.
+        // Section 8.1: text that is not UTF-8 fails the connection. Section 7.4.1 defines the code 1007.
         ["text that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Text, [0xC3, 0x28]), 1007),
         ["text with a surrogate"] = (ClientFrame.Make(ClientFrame.Text, [0xED, 0xA0, 0x80]), 1007),
         ["text with an overlong encoding"] = (ClientFrame.Make(ClientFrame.Text, [0xC0, 0xAF]), 1007),
@@ -52,18 +52,19 @@ public sealed class ProtocolErrorTests
         ["text that ends in the middle of a character"] = (ClientFrame.Make(ClientFrame.Text, [0x61, 0xE2, 0x82]), 1007),
         ["fragmented text that ends in the middle of a character"] =
             ([.. ClientFrame.Make(ClientFrame.Text, [0xE2], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [0x82])], 1007),
-        // Section 7.4.1: 1009 for a message that is too big to process.
+        // Section 7.4.1: the code 1009 is for a message that is too big to process.
         ["a message one byte too long"] = (ClientFrame.Make(ClientFrame.Binary, new byte[65_537]), 1009),
         ["a text one byte too long"] = (ClientFrame.Make(ClientFrame.Text, Encoding.ASCII.GetBytes(new string('a', 65_537))), 1009),
         ["a message too long by its fragments"] =
             ([.. ClientFrame.Make(ClientFrame.Binary, new byte[65_536], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [1])], 1009),
-        ["a terabyte, begun"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 40), 1009),
-        ["four exabytes, begun"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 62), 1009),
+        ["the start of a terabyte"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 40), 1009),
+        ["the start of four exabytes"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 62), 1009),
         ["empty fragments"] =
             ([.. ClientFrame.Make(ClientFrame.Text, [], fin: false), .. Repeat(ClientFrame.Make(ClientFrame.Continuation, [], fin: false), 1100)], 1009),
         ["fragments of one byte"] =
             ([.. ClientFrame.Make(ClientFrame.Text, "a"u8, fin: false), .. Repeat(ClientFrame.Make(ClientFrame.Continuation, "a"u8, fin: false), 1100)], 1009),
-        // Section 5.5.1: a close frame's payload is empty, or begins with two bytes of code; section 7.4: which codes are sent.
+        // Section 5.5.1: the payload of a close frame is empty or starts with a two-byte code. Section 7.4 lists the
+        // codes.
         ["a close frame of one byte"] = (ClientFrame.Make(ClientFrame.Close, [0x03]), 1002),
         ["close code 0"] = (ClientFrame.OfClose(0), 1002),
         ["close code 999"] = (ClientFrame.OfClose(999), 1002),
@@ -75,7 +76,7 @@ public sealed class ProtocolErrorTests
         ["close code 2999"] = (ClientFrame.OfClose(2999), 1002),
         ["close code 5000"] = (ClientFrame.OfClose(5000), 1002),
         ["close code 65535"] = (ClientFrame.OfClose(65535), 1002),
-        // Not a message, so that 1007 does not fit: a close frame that is not formed as section 5.5.1 has it.
+        // A close frame is not a message, so 1007 does not fit. The frame violates section 5.5.1.
         ["a close reason that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, 0xC3, 0x28]), 1002),
     };
 
@@ -83,7 +84,7 @@ public sealed class ProtocolErrorTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task A_peer_that_breaks_the_protocol_ends_alone_and_is_told_why(string error)
+    public async Task ProtocolError_OfOnePeer_ClosesOnlyThatPeer(string error)
     {
         var (bytes, code) = Errors[error];
         await using var app = await BroadcastApp.StartAsync();
@@ -105,7 +106,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task What_came_before_the_bad_frame_is_still_relayed()
+    public async Task MessageBeforeProtocolError_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -123,7 +124,7 @@ public sealed class ProtocolErrorTests
     [Theory]
     [InlineData(1 << 16)]
     [InlineData(1 << 10)]
-    public async Task The_close_frame_reaches_a_peer_that_goes_on_sending(int burst)
+    public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);
@@ -134,10 +135,10 @@ public sealed class ProtocolErrorTests
             await using var client = await RawClient.ConnectAsync(app);
             await client.HandshakeAsync();
             await client.SendAsync(bad);
-            // A socket that is closed with any of this unread sends a reset, and a reset throws away what the peer has not read yet.
+            // Closing a socket with unread bytes sends a reset. A reset discards bytes that the peer has not read yet.
             await client.SendAsync(more, more);
 
-            // An end before the close frame would throw.
+            // This call throws when the transport ends before the close frame.
             Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
             client.Finish();
         }
@@ -147,7 +148,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task A_peer_that_never_stops_sending_after_its_bad_frame_is_cut_off_after_a_second()
+    public async Task ProtocolError_PeerNeverStopsSending_IsDisconnectedAfterASecond()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -165,7 +166,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task A_terabyte_that_goes_on_flowing_takes_no_memory_and_ends_at_the_close_timeout()
+    public async Task HugeFrame_PeerNeverStopsSending_EndsAtCloseTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app);

@@ -7,12 +7,12 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Wire;
 
 /// <summary>
-/// A WebSocket client without a WebSocket library, on a bare socket or on any stream: it can break every rule, and sees every byte.
-/// Each wait for the server ends after ten seconds.
+/// A WebSocket client without a WebSocket library, on a socket or any stream. It can break every rule and sees every
+/// byte. Each wait for the server times out after ten seconds.
 /// </summary>
 sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
 {
-    /// <summary>The key of RFC 6455, section 1.3, and what proves that it was understood.</summary>
+    /// <summary>The key of RFC 6455, section 1.3, and the matching accept value.</summary>
     public const string Key = "dGhlIHNhbXBsZSBub25jZQ==", Accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
@@ -21,11 +21,11 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
     int _start;
     int _end;
 
-    /// <summary>Connects, and shakes no hands.</summary>
+    /// <summary>Connects without a handshake.</summary>
     public static async Task<RawClient> ConnectAsync(BroadcastApp app, int? receiveBuffer = null)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        // Before connecting: the window that is offered to the server depends on it.
+        // Set the size before connecting, because the offered TCP window depends on it.
         if (receiveBuffer is { } size) socket.ReceiveBufferSize = size;
         try
         {
@@ -40,7 +40,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return new(new NetworkStream(socket, ownsSocket: true), socket);
     }
 
-    /// <summary>Connects, and is in its group when the task ends.</summary>
+    /// <summary>Connects. The client has joined its group when the task completes.</summary>
     public static async Task<RawClient> OpenAsync(BroadcastApp app, string path = "/ws", int? receiveBuffer = null)
     {
         var client = await ConnectAsync(app, receiveBuffer);
@@ -49,18 +49,22 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return client;
     }
 
-    /// <summary>The server begins to read when the connection has joined its group, so a pong tells that it has.</summary>
+    /// <summary>
+    /// Waits until the connection has joined its group. The server reads only afterwards, so a pong proves it.
+    /// </summary>
     public async Task JoinedAsync()
     {
         await SendAsync(ClientFrame.Make(ClientFrame.Ping, "joined?"u8));
         Assert.Equal(ClientFrame.Pong, (await ReadFrameAsync()).Opcode);
     }
 
-    /// <summary>Sends the handshake of RFC 6455, section 4.1, with some headers changed, or, with null, left out.</summary>
+    /// <summary>
+    /// Sends the handshake of RFC 6455, section 4.1. The changes replace headers; null removes a header.
+    /// </summary>
     public Task<HttpAnswer> HandshakeAsync(string path = "/ws", params (string Name, string? Value)[] changes) =>
         RequestAsync($"GET {path} HTTP/1.1", changes);
 
-    /// <summary>The same with a request line of one's own.</summary>
+    /// <summary>Sends a handshake with another request line.</summary>
     public async Task<HttpAnswer> RequestAsync(string requestLine, params (string Name, string? Value)[] changes)
     {
         var headers = new Dictionary<string, string?>
@@ -85,7 +89,9 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         await stream.FlushAsync(patience.Token);
     }
 
-    /// <summary>The next frame, which has to be one that a server may send: no mask, no fragments, no reserved bits, the shortest length.</summary>
+    /// <summary>
+    /// Reads the next frame. It must be valid: unmasked, unfragmented, no reserved bits, shortest length encoding.
+    /// </summary>
     public async Task<ServerFrame> ReadFrameAsync()
     {
         var header = await ReadAsync(2);
@@ -111,7 +117,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
 
     public async Task<byte> ReadByteAsync() => (await ReadAsync(1))[0];
 
-    /// <summary>Skips whatever comes before the close frame.</summary>
+    /// <summary>Reads up to the close frame and skips all other frames.</summary>
     public async Task<ServerFrame> ReadCloseAsync()
     {
         while (true)
@@ -120,7 +126,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
     }
 
-    /// <summary>Skips whatever comes before the server ends the line.</summary>
+    /// <summary>Reads until the server ends the transport, and ignores the bytes.</summary>
     public async Task<LineEnd> ReadEndAsync()
     {
         try
@@ -133,14 +139,14 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
     }
 
-    /// <summary>Vanishes without a word: the server gets a reset.</summary>
+    /// <summary>Disconnects with a reset.</summary>
     public void Reset()
     {
         socket!.LingerState = new LingerOption(true, 0);
         socket.Dispose();
     }
 
-    /// <summary>Sends nothing more, and goes on reading: the server gets a FIN.</summary>
+    /// <summary>Sends a FIN and continues to read.</summary>
     public void Finish() => socket!.Shutdown(SocketShutdown.Send);
 
     public ValueTask DisposeAsync() => stream.DisposeAsync();
@@ -172,7 +178,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
         else if (status != 101)
         {
-            // The body ends with the line (HTTP/1.0).
+            // The body ends with the connection (HTTP/1.0).
             try
             {
                 while (true) body.Append((char)await ReadByteAsync());
@@ -193,7 +199,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return line.ToString().TrimEnd('\r');
     }
 
-    /// <summary>So many bytes, whatever they mean.</summary>
+    /// <summary>Reads this number of bytes.</summary>
     public async ValueTask<byte[]> ReadAsync(int count)
     {
         var bytes = new byte[count];
@@ -220,7 +226,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
         catch (OperationCanceledException) when (!TestContext.Current.CancellationToken.IsCancellationRequested)
         {
-            throw new TimeoutException($"Nothing came from the server for {Patience}.");
+            throw new TimeoutException($"The server sent nothing for {Patience}.");
         }
         catch (IOException exception) when (exception is not LineEndedException)
         {

@@ -6,7 +6,7 @@ public sealed class RelayTests
 {
     [Theory]
     [MemberData(nameof(Lengths))]
-    public async Task A_message_reaches_sender_and_others_byte_for_byte_in_one_frame(int opcode, int length, byte[] header)
+    public async Task Message_OfAnyLength_IsRelayedInOneFrame(int opcode, int length, byte[] header)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var sender = await RawClient.OpenAsync(app);
@@ -24,14 +24,14 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task Fragments_with_a_ping_between_them_arrive_as_one_message()
+    public async Task FragmentedMessage_WithPingBetween_IsRelayedAsOneMessage()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var sender = await RawClient.OpenAsync(app);
         await using var other = await RawClient.OpenAsync(app);
         var text = "grüß"u8.ToArray();
 
-        // The first fragment ends in the middle of the ü.
+        // The first fragment ends in the middle of the "ü".
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Text, text.AsSpan(0, 3), fin: false));
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Ping, "there?"u8));
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Continuation, [], fin: false));
@@ -47,7 +47,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task A_message_that_arrives_byte_by_byte_is_relayed_whole()
+    public async Task Message_ArrivingByteByByte_IsRelayedWhole()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var sender = await RawClient.OpenAsync(app);
@@ -58,7 +58,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task Many_frames_in_one_packet_are_relayed_in_order()
+    public async Task ManyFrames_InOnePacket_AreRelayedInOrder()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var sender = await RawClient.OpenAsync(app);
@@ -74,7 +74,7 @@ public sealed class RelayTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(125)]
-    public async Task A_pong_carries_the_pings_payload(int length)
+    public async Task Pong_CarriesPayloadOfPing(int length)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -88,7 +88,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task An_unasked_pong_is_ignored()
+    public async Task UnsolicitedPong_IsIgnored()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -99,14 +99,15 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task Pongs_never_fall_into_the_middle_of_a_saturated_broadcasts_frames()
+    public async Task Pong_DuringSaturatedBroadcast_NeverSplitsAFrame()
     {
         const int Messages = 5_000, Pings = 5_000;
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
         int messages = 0, pongs = 0;
 
-        // Each ping asks for an answer while messages of all sizes stream past: a pong inside another frame would garble the rest.
+        // The client pings while messages of all sizes arrive. A pong inside another frame would corrupt all later
+        // frames.
         await Task.WhenAll(PublishAsync(), PingAsync(), ReadAsync());
 
         Assert.Equal((Messages, Pings), (messages, pongs));
@@ -149,7 +150,9 @@ public sealed class RelayTests
         }
     }
 
-    /// <summary>Text and binary at the lengths where the encoding changes (RFC 6455, section 5.2), up to the largest one allowed by default.</summary>
+    /// <summary>
+    /// Text and binary at the lengths where the encoding changes (RFC 6455, section 5.2), up to the default limit.
+    /// </summary>
     public static TheoryData<int, int, byte[]> Lengths
     {
         get

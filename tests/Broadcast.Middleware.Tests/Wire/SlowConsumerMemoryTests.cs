@@ -1,12 +1,12 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>Alone, since the heap is everybody's.</summary>
+/// <summary>Runs alone, because the whole process shares the heap.</summary>
 [CollectionDefinition(nameof(SlowConsumerMemoryTests), DisableParallelization = true)]
 [Collection(nameof(SlowConsumerMemoryTests))]
 public sealed class SlowConsumerMemoryTests
 {
     [Fact]
-    public async Task Clients_that_never_read_hold_no_more_than_the_backlog_while_much_more_is_published()
+    public async Task StalledClients_WhileMuchIsPublished_HoldAtMostOneBacklog()
     {
         const int Stalled = 10, Published = 64 * 1024 * 1024, Size = 32 * 1024, Backlog = 1024 * 1024;
         await using var app = await BroadcastApp.StartAsync(options: options =>
@@ -23,7 +23,7 @@ public sealed class SlowConsumerMemoryTests
             await app.Broadcaster.PublishAsync(message, cancellationToken: TestContext.Current.CancellationToken);
 
         var growth = GC.GetTotalMemory(forceFullCollection: true) - before;
-        // One backlog for all of them, and what the server's pipes hold for each: 64 KB, and one write.
+        // All clients share one backlog. The server's pipes hold 64 KB and one write per client.
         Assert.InRange(growth, long.MinValue, 2 * Backlog + Stalled * 256 * 1024);
         Assert.Equal(Stalled, app.Registry.Count);
         foreach (var client in clients) client.Reset();

@@ -5,7 +5,7 @@ public sealed class SlowConsumerTests
     const int SmallWindow = 4096;
 
     [Fact]
-    public async Task A_client_that_never_reads_is_removed_and_the_others_hear_everything_in_order()
+    public async Task ClientThatNeverReads_IsRemovedAndOthersReceiveEverything()
     {
         const int Messages = 5_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
@@ -21,14 +21,14 @@ public sealed class SlowConsumerTests
 
         await Eventually.True(() => app.Registry.Count == 2);
         Assert.Equal(2, app.Registry.CountInGroup("/ws"));
-        // What it can still read are the first messages, and then the end: it was cut off.
+        // The client can still read the first messages. Then the transport ends with a reset.
         Assert.Equal(LineEnd.Reset, await stalled.ReadEndAsync());
         Assert.Contains(app.Logs.GetSnapshot(), record => record.Message.Contains("1013", StringComparison.Ordinal));
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task A_slow_client_that_reads_on_gets_a_prefix_without_a_gap_and_then_1013()
+    public async Task SlowClient_OverBacklog_GetsPrefixAnd1013()
     {
         const int Messages = 6_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -53,9 +53,9 @@ public sealed class SlowConsumerTests
     }
 
     [Fact]
-    public async Task A_client_that_pauses_within_the_backlog_misses_nothing()
+    public async Task PausingClient_WithinBacklog_MissesNothing()
     {
-        // More than the sockets' buffers take, less than the backlog.
+        // The messages need more than the socket buffers and less than the backlog.
         const int Messages = 8_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
         await using var pausing = await RawClient.OpenAsync(app, receiveBuffer: SmallWindow);

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Wire;
 public sealed class TlsTests
 {
     [Fact]
-    public async Task Messages_are_relayed_over_TLS()
+    public async Task Message_OverTls_IsRelayed()
     {
         var token = TestContext.Current.CancellationToken;
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);

@@ -7,7 +7,7 @@ public sealed class VanishTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_that_vanish_in_the_middle_of_a_broadcast_disturb_nobody(string how)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(string how)
     {
         const int Messages = 3_000;
         using var unobserved = new UnobservedExceptions();
@@ -50,7 +50,7 @@ public sealed class VanishTests
     }
 
     [Fact]
-    public async Task A_client_that_vanishes_in_the_middle_of_its_own_message_is_removed()
+    public async Task Disconnect_InMiddleOfOwnMessage_RemovesConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -66,7 +66,7 @@ public sealed class VanishTests
     }
 
     [Fact]
-    public async Task Clients_that_vanish_as_soon_as_they_have_asked_for_a_handshake_leave_nothing_behind()
+    public async Task Disconnect_RightAfterHandshakeRequest_LeavesNothing()
     {
         await using var app = await BroadcastApp.StartAsync();
         var handshake = System.Text.Encoding.ASCII.GetBytes(
@@ -86,7 +86,7 @@ public sealed class VanishTests
     }
 
     [Fact]
-    public async Task What_a_client_sent_before_it_vanished_is_relayed()
+    public async Task MessageBeforeDisconnect_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);

@@ -4,14 +4,14 @@ using Microsoft.AspNetCore.Hosting;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
-/// <summary>Faults that were found once, each at its smallest.</summary>
+/// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
 public sealed class WireFaultTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
 
     /// <summary>RFC 9110, section 7.8: "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."</summary>
     [Fact]
-    public async Task HTTP_1_0_knows_no_upgrade()
+    public async Task Handshake_Http10WithUpgradeHeader_IsRefused()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -21,7 +21,7 @@ public sealed class WireFaultTests
 
     /// <summary>RFC 9110, section 15.5.22: "The server MUST send an Upgrade header field in a 426 response".</summary>
     [Fact]
-    public async Task The_answer_to_another_version_names_the_protocol_to_upgrade_to()
+    public async Task Handshake_OtherVersion_NamesProtocolToUpgradeTo()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -32,9 +32,9 @@ public sealed class WireFaultTests
         Assert.Equal("websocket", answer["Upgrade"]);
     }
 
-    /// <summary>The receive ends only when the buffer is full, and the pooled buffer is larger than the limit.</summary>
+    /// <summary>A receive ends only when the buffer is full, and the pooled buffer is larger than the limit.</summary>
     [Fact]
-    public async Task A_message_is_refused_as_soon_as_one_byte_more_than_the_limit_has_come()
+    public async Task Message_OneByteOverLimit_IsRefusedAtOnce()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -45,7 +45,7 @@ public sealed class WireFaultTests
     }
 
     [Fact]
-    public async Task A_filter_that_is_cancelled_because_its_client_has_vanished_is_no_error()
+    public async Task Filter_CancelledByDisconnect_IsNoError()
     {
         var entered = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, _) =>
@@ -63,9 +63,9 @@ public sealed class WireFaultTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Nothing is read from it, so it cannot answer.</summary>
+    /// <summary>The server reads nothing from this client, so the client cannot answer a ping.</summary>
     [Fact]
-    public async Task A_client_whose_start_is_still_being_handled_is_not_cut_off()
+    public async Task KeepAlive_WhileConnectFilterRuns_DoesNotDisconnect()
     {
         var started = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(
@@ -85,9 +85,9 @@ public sealed class WireFaultTests
         while (await client.ReadFrameAsync() is var frame && frame.Text != "hello") Assert.Equal(ClientFrame.Ping, frame.Opcode);
     }
 
-    /// <summary>After the close frame no ping is sent, and yet its answer is missed.</summary>
+    /// <summary>The server sends no ping after the close frame, so it must not wait for a pong.</summary>
     [Fact]
-    public async Task A_client_that_was_closed_has_the_whole_close_timeout_to_answer()
+    public async Task KeepAlive_DuringCloseHandshake_DoesNotShortenCloseTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {
@@ -105,9 +105,9 @@ public sealed class WireFaultTests
         Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
     }
 
-    /// <summary>"It gets what was published before, then a close frame": and nothing that was published long after.</summary>
+    /// <summary>A closed connection gets the messages from before the close and nothing newer.</summary>
     [Fact]
-    public async Task A_connection_that_is_closed_while_more_is_published_gets_nothing_newer_than_the_close()
+    public async Task CloseFromApp_WhileMoreIsPublished_SendsNothingNewer()
     {
         const int Before = 900, After = 500, Size = 1000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
@@ -122,9 +122,12 @@ public sealed class WireFaultTests
         Assert.Equal(ClientFrame.Close, (await client.ReadFrameAsync()).Opcode);
     }
 
-    /// <summary>The cursor is overrun while the connection waits to be closed: its backlog is given up, and the close frame says "normal".</summary>
+    /// <summary>
+    /// The log overtakes the cursor while the connection waits for its close. The close frame must not report a normal
+    /// closure.
+    /// </summary>
     [Fact]
-    public async Task A_connection_that_misses_what_was_published_before_it_was_closed_is_not_told_that_all_is_well()
+    public async Task CloseFromApp_WithLostMessages_IsNotReportedAsNormalClosure()
     {
         const int Before = 900, After = 5_000, Size = 1000;
         await using var app = await BroadcastApp.StartAsync();
@@ -143,9 +146,9 @@ public sealed class WireFaultTests
             $"{received} of {Before} messages came, and the close code is {frame.CloseCode}.");
     }
 
-    /// <summary>The server's own limit is a matter of load, no failure of the app's.</summary>
+    /// <summary>The server's own limit is a question of load and no failure of the app.</summary>
     [Fact]
-    public async Task One_connection_more_than_the_server_upgrades_is_refused_with_503()
+    public async Task Handshake_OverServerUpgradeLimit_IsRefusedWith503()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.WebHost.ConfigureKestrel(kestrel => kestrel.Limits.MaxConcurrentUpgradedConnections = 1));
@@ -160,11 +163,11 @@ public sealed class WireFaultTests
     }
 
     /// <summary>
-    /// Disposing of a WebSocket that has failed aborts the request: the framework wraps the stream to that end. A reset can make the
-    /// peer lose the close frame, which lingering was to prevent.
+    /// Disposing a failed WebSocket aborts the request, because the framework wraps the stream. A reset could make the
+    /// peer lose the close frame.
     /// </summary>
     [Fact]
-    public async Task After_the_close_frame_the_line_ends_in_order()
+    public async Task ProtocolError_AfterCloseFrame_EndsTransportInOrder()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -176,9 +179,12 @@ public sealed class WireFaultTests
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
-    /// <summary>A race, lost in about one run of five on a busy machine: between marking the connection as closing and telling its writer.</summary>
+    /// <summary>
+    /// Regression test of a race between marking the connection as closing and notifying its writer. It failed in about
+    /// one run of five on a busy machine.
+    /// </summary>
     [Fact]
-    public async Task When_both_sides_close_at_once_each_gets_one_close_frame_and_the_line_ends()
+    public async Task SimultaneousClose_ByAppAndPeer_SendsOneCloseFrame()
     {
         await using var app = await BroadcastApp.StartAsync();
 
