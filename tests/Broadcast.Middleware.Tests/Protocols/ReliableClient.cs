@@ -4,8 +4,8 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>
-/// A client of the reliable protocol on one line: what it was told when it connected, and the last id it has had. It fails where an id is
-/// not above the one before.
+/// A A client of the reliable protocol on one transport. It knows its connection ID, its token and the last sequence ID. The test fails
+/// when a sequence ID does not increase.
 /// </summary>
 sealed class ReliableClient : IAsyncDisposable
 {
@@ -24,13 +24,13 @@ sealed class ReliableClient : IAsyncDisposable
 
     public string Id { get; private set; } = "";
 
-    /// <summary>Null if it was given none.</summary>
+    /// <summary>Null if the server sent no token.</summary>
     public string? Token { get; private set; }
 
-    /// <summary>The last id on this line; what it had before does not count.</summary>
+    /// <summary>The last sequence ID on this transport. Earlier transports do not count.</summary>
     public long LastId { get; private set; }
 
-    /// <summary>Connects, and is in its group when the task ends.</summary>
+    /// <summary>Connects and waits until the client is a member of its group.</summary>
     public static async Task<ReliableClient> OpenAsync(
         BroadcastApp app, string path = "/ws", int? receiveBuffer = null, params (string Name, string? Value)[] headers)
     {
@@ -40,7 +40,7 @@ sealed class ReliableClient : IAsyncDisposable
         return client;
     }
 
-    /// <summary>A line that asks for a connection, and whose handshake is answered.</summary>
+    /// <summary>A Opens a transport, asks for the connection, and completes the handshake.</summary>
     public static Task<RawClient> AskAsync(
         BroadcastApp app, string? id, string? token, string path = "/ws", params (string Name, string? Value)[] headers)
     {
@@ -48,13 +48,13 @@ sealed class ReliableClient : IAsyncDisposable
         return HandshakeAsync(app, $"{path}?{string.Join('&', query.OfType<string>())}", null, headers);
     }
 
-    /// <summary>Comes back on another line, with what it was told on this one.</summary>
-    /// <param name="app">Where to.</param>
-    /// <param name="token">In place of the newest one.</param>
+    /// <summary>Reconnects on a new transport with the connection ID and the token.</summary>
+    /// <param name="app">The app to connect to.</param>
+    /// <param name="token">Replaces the newest token.</param>
     public async Task<ReliableClient> ComeBackAsync(BroadcastApp app, string? token = null) =>
         await ComeBackAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
 
-    /// <summary>The same on a line whose handshake has been answered.</summary>
+    /// <summary>Reconnects on a transport whose handshake is complete.</summary>
     public async Task<ReliableClient> ComeBackAsync(RawClient line)
     {
         var client = new ReliableClient(line, Path, 0, _headers);
@@ -64,7 +64,7 @@ sealed class ReliableClient : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Its line is refused: nothing but a close frame with 1008.</summary>
+    /// <summary>Asserts that the server refuses the transport: the only frame is a close frame with code 1008.</summary>
     public static async Task IsRefusedAsync(RawClient line)
     {
         var close = await line.ReadFrameAsync();
@@ -82,10 +82,10 @@ sealed class ReliableClient : IAsyncDisposable
 
     public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Line, messages);
 
-    /// <summary>Acknowledges what it has, or what is given.</summary>
+    /// <summary>Acknowledges the given sequence ID, or the last one.</summary>
     public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
 
-    /// <summary>The same, and it has been taken note of when the task ends.</summary>
+    /// <summary>Acknowledges, and waits until the server has processed the acknowledgement.</summary>
     public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
     {
         await AcknowledgeAsync(id);
@@ -95,7 +95,7 @@ sealed class ReliableClient : IAsyncDisposable
 
     public Connection ConnectionOf(BroadcastApp app) => (Connection)app.Registry.Find(Id)!;
 
-    /// <summary>The next message, which has to have an id above the one before.</summary>
+    /// <summary>Returns the next message. Fails if its sequence ID does not increase.</summary>
     public async Task<ReliableMessage> ReadAsync()
     {
         var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Line));
@@ -104,7 +104,7 @@ sealed class ReliableClient : IAsyncDisposable
         return message;
     }
 
-    /// <summary>Messages with this data, each with an id.</summary>
+    /// <summary>Reads messages with this data. Each must have a sequence ID.</summary>
     public async Task<ReliableMessage[]> HearsAsync(params string[] data)
     {
         var messages = new List<ReliableMessage>();
@@ -117,7 +117,7 @@ sealed class ReliableClient : IAsyncDisposable
         return [.. messages];
     }
 
-    /// <summary>The line is gone, without a word.</summary>
+    /// <summary>Resets the transport without a close frame.</summary>
     public void Lose() => Line.Reset();
 
     public ValueTask DisposeAsync() => Line.DisposeAsync();
@@ -141,10 +141,10 @@ sealed class ReliableClient : IAsyncDisposable
     }
 }
 
-/// <summary>A message as it came.</summary>
-/// <param name="Id">Its sequenceId; null without one.</param>
-/// <param name="Data">Its data: the text, or the JSON as it stands.</param>
-/// <param name="Text">All of it.</param>
+/// <summary>A A received message.</summary>
+/// <param name="Id">The sequence ID, or null.</param>
+/// <param name="Data">The text, or the unchanged JSON.</param>
+/// <param name="Text">The whole message.</param>
 sealed record ReliableMessage(long? Id, string Data, string Text)
 {
     public static ReliableMessage Parse(string text)

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>How connections end whose lines were lost, and those that do not wait.</summary>
-public sealed class LostConnectionTests
+/// <summary>Tests how sessions of disconnected clients end, and which connections end at once.</summary>
+public sealed class DisconnectedSessionTests
 {
     readonly RecoveryClock _clock = new();
     readonly List<(string Id, WebSocketCloseStatus? Status)> _disconnected = [];
@@ -18,7 +18,7 @@ public sealed class LostConnectionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Nobody_can_come_back_when_the_time_is_up()
+    public async Task Reconnect_AfterRecoveryTimeout_IsRefused()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -41,7 +41,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Each_wait_has_the_whole_time()
+    public async Task RecoveryTimeout_EachDisconnect_StartsAgain()
     {
         await using var app = await StartAsync();
         var client = await ReliableClient.OpenAsync(app);
@@ -61,9 +61,9 @@ public sealed class LostConnectionTests
     [Theory]
     [InlineData(HttpProtocols.Http1)]
     [InlineData(HttpProtocols.Http2)]
-    public async Task After_many_that_were_lost_and_given_up_nothing_is_left(HttpProtocols protocols)
+    public async Task Sessions_ManyExpire_LeaveNothingBehind(HttpProtocols protocols)
     {
-        // As many as may wait on one line of HTTP/2.
+        // One HTTP/2 connection allows at most this many disconnected sessions.
         const int Count = 32;
         await using var app = await StartAsync(protocols: protocols);
         using var http2 = new Http2Client(app);
@@ -91,11 +91,11 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Of_many_that_are_lost_on_one_line_of_HTTP2_most_end_at_once_and_the_line_lasts()
+    public async Task Http2Connection_ManyStreamsReset_KeepsAtMost32SessionsAndStaysOpen()
     {
         await using var app = await StartAsync(protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
-        // The server ends a line on which 200 requests are over for the client and not for the server.
+        // The server closes an HTTP/2 connection with 200 requests that only the client has ended.
         for (var i = 0; i < 300; i++)
         {
             var line = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
@@ -110,7 +110,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Of_more_than_may_wait_those_lost_last_end_at_once()
+    public async Task Session_OverMaxDisconnectedSessions_EndsAtOnce()
     {
         await using var app = await StartAsync(options => options.MaxLostConnections = 1);
         await using var first = await ReliableClient.OpenAsync(app);
@@ -122,7 +122,7 @@ public sealed class LostConnectionTests
 
         await EndedAsync(app, second, null, left: 1);
         await second.IsRefusedAsync(app);
-        // Who comes back makes room.
+        // A client that reconnects makes room for another session.
         await using var again = await first.ComeBackAsync(app);
         await using var third = await ReliableClient.OpenAsync(app);
         third.Lose();
@@ -132,7 +132,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task The_app_can_close_it_while_it_waits()
+    public async Task Session_ClosedByApp_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -147,7 +147,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task It_ends_when_its_authentication_expires()
+    public async Task Session_AuthenticationExpires_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
@@ -162,7 +162,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Who_comes_back_with_a_fresh_authentication_stays_as_long_as_that()
+    public async Task Reconnect_FreshAuthentication_UsesNewExpiration()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
@@ -181,7 +181,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task It_ends_when_more_gathers_than_it_could_be_sent()
+    public async Task Session_OverMaxUnacknowledgedBytes_Ends()
     {
         await using var app = await StartAsync(options => options.MaxUnacknowledgedBytes = 100_000);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -198,7 +198,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task It_ends_at_once_when_the_app_ends()
+    public async Task Session_AppStops_EndsAtOnce()
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -212,7 +212,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task While_the_app_says_goodbye_nobody_waits_and_who_wants_to_come_back_is_told_to_try_again()
+    public async Task Reconnect_DuringDrain_IsRefusedWith503()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -234,7 +234,7 @@ public sealed class LostConnectionTests
     [InlineData("a violation of the protocol")]
     [InlineData("a message that is too long")]
     [InlineData("a filter that fails")]
-    public async Task An_end_that_somebody_has_said_is_for_good(string what)
+    public async Task Reconnect_AfterExplicitClose_IsRefused(string what)
     {
         await using var app = await StartAsync(map: endpoint => endpoint.Use((context, next) =>
             context.Text == "fail" ? throw new InvalidOperationException("boom") : next(context)));
@@ -273,7 +273,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Who_is_too_slow_ends_for_good()
+    public async Task Reconnect_AfterSlowConsumerClose_IsRefused()
     {
         await using var app = await StartAsync(
             options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (16 * 1024, 64 * 1024), configure: Stall.SmallSendBuffers);
@@ -289,7 +289,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task A_goodbye_that_comes_in_the_very_moment_of_the_peers_does_not_keep_the_request()
+    public async Task Close_ByBothSidesAtOnce_EndsRequest()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)
@@ -305,12 +305,12 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task A_goodbye_that_comes_after_the_answer_to_the_peers_is_not_waited_for()
+    public async Task Close_PeersCloseAlreadyAnswered_CompletesAtOnce()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         var writer = client.ConnectionOf(app).Writer;
-        // As the framework answers a close frame.
+        // The framework answers a close frame in this way.
         await using var frames = new FrameStream(Stream.Null) { Writer = writer };
         await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
         Assert.True(writer.CloseFrameSent);
@@ -321,7 +321,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task One_that_was_not_let_in_does_not_wait()
+    public async Task Disconnect_RefusedConnection_StartsNoSession()
     {
         var filter = new TaskCompletionSource();
         await using var app = await StartAsync(map: endpoint => endpoint.UseConnect(async (context, next) =>
