@@ -10,7 +10,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A Tests that a mapped broadcast supports the usual endpoint conventions.</summary>
+/// <summary>Tests that a mapped broadcast supports the usual endpoint conventions.</summary>
 public sealed class BroadcastEndpointConventionTests
 {
     [Fact]

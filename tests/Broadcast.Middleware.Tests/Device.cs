@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A A client together with its connection on the server. It stands for one device of a user.</summary>
+/// <summary>A client together with its connection on the server. It stands for one device of a user.</summary>
 sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDisposable
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);

@@ -7,7 +7,7 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Events;
 
 /// <summary>
-/// A A client for server-sent events on a plain socket, or on the stream of a response body. It reports how the body ends. Each wait
+/// A client for server-sent events on a plain socket, or on the stream of a response body. It reports how the body ends. Each wait
 /// ends after ten seconds.
 /// </summary>
 sealed class EventClient : IAsyncDisposable

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>A Tests clients that reconnect with the ID of their last event.</summary>
+/// <summary>Tests clients that reconnect with the ID of their last event.</summary>
 public sealed class EventRecoveryTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>A Tests that a filter that never returns blocks only its own connection.</summary>
+/// <summary>Tests that a filter that never returns blocks only its own connection.</summary>
 [Collection(nameof(Alone))]
 public sealed class BlockedFilterTests
 {

@@ -75,7 +75,7 @@ public sealed class CompactionTests
         },
         iter: 300);
 
-    /// <summary>A A newer message for other readers does not replace an older message for this reader.</summary>
+    /// <summary>A newer message for other readers does not replace an older message for this reader.</summary>
     [Fact]
     public void Compact_NewerMessageForOthers_KeepsOlderMessage()
     {
@@ -103,7 +103,7 @@ public sealed class CompactionTests
         Assert.Equal([0], model.Got);
     }
 
-    /// <summary>A A closing connection receives only the messages that were published before the close.</summary>
+    /// <summary>A closing connection receives only the messages that were published before the close.</summary>
     [Fact]
     public void Compact_NewerMessageAfterClose_KeepsOlderMessage()
     {

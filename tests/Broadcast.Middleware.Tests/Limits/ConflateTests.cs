@@ -53,7 +53,7 @@ public sealed class ConflateTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>A The key contains a number below 50. Every tenth message has no key.</summary>
+    /// <summary>The key contains a number below 50. Every tenth message has no key.</summary>
     internal static ValueTask<PublishResult> PublishAsync(BroadcastApp app, int number, int size = 200) => app.Broadcaster.PublishAsync(
         new Message(Numbered.Make(number, size), MessageType.Binary) { Key = KeyOf(number) },
         cancellationToken: TestContext.Current.CancellationToken);

@@ -2,7 +2,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>A A manual clock that counts waits for a reconnect. Only these waits create timers of this duration.</summary>
+/// <summary>A manual clock that counts waits for a reconnect. Only these waits create timers of this duration.</summary>
 sealed class RecoveryClock : FakeTimeProvider
 {
     public static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>
-/// A A client of the reliable protocol on one transport. It knows its connection ID, its token and the last sequence ID. The test fails
+/// A client of the reliable protocol on one transport. It knows its connection ID, its token and the last sequence ID. The test fails
 /// when a sequence ID does not increase.
 /// </summary>
 sealed class ReliableClient : IAsyncDisposable
@@ -40,7 +40,7 @@ sealed class ReliableClient : IAsyncDisposable
         return client;
     }
 
-    /// <summary>A Opens a transport, asks for the connection, and completes the handshake.</summary>
+    /// <summary>Opens a transport, asks for the connection, and completes the handshake.</summary>
     public static Task<RawClient> AskAsync(
         BroadcastApp app, string? id, string? token, string path = "/ws", params (string Name, string? Value)[] headers)
     {
@@ -141,7 +141,7 @@ sealed class ReliableClient : IAsyncDisposable
     }
 }
 
-/// <summary>A A received message.</summary>
+/// <summary>A received message.</summary>
 /// <param name="Id">The sequence ID, or null.</param>
 /// <param name="Data">The text, or the unchanged JSON.</param>
 /// <param name="Text">The whole message.</param>

@@ -9,7 +9,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>A Tests that a disconnected client reconnects and misses no message.</summary>
+/// <summary>Tests that a disconnected client reconnects and misses no message.</summary>
 public sealed class ReliableRecoveryTests
 {
     readonly RecoveryClock _clock = new();

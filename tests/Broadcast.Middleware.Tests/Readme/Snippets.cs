@@ -4,7 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Readme;
 
-/// <summary>The C# code of the README, compiled. <see cref="ReadmeTests"/> compares it with the README.</summary>
+/// <summary>The README's C#, compiled. <see cref="ReadmeTests"/> compares.</summary>
 static class Snippets
 {
     public static void Start(string[] args)
