@@ -25,7 +25,7 @@ public sealed class DisconnectedSessionTests
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         _clock.Advance(RecoveryClock.Timeout - TimeSpan.FromSeconds(1));
@@ -47,13 +47,13 @@ public sealed class DisconnectedSessionTests
         var client = await ReliableClient.OpenAsync(app);
         for (var i = 1; i <= 3; i++)
         {
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync(i);
             _clock.Advance(RecoveryClock.Timeout - TimeSpan.FromSeconds(1));
-            client = await client.ComeBackAsync(app);
+            client = await client.ReconnectAsync(app);
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         Assert.Empty(_disconnected);
         await client.DisposeAsync();
     }
@@ -69,11 +69,11 @@ public sealed class DisconnectedSessionTests
         using var http2 = new Http2Client(app);
         for (var i = 0; i < Count; i++)
         {
-            var line = protocols == HttpProtocols.Http2
+            var transport = protocols == HttpProtocols.Http2
                 ? await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol)
-                : (await ReliableClient.OpenAsync(app)).Line;
-            if (protocols == HttpProtocols.Http2) await JsonClient.IdAsync(line);
-            await line.DisposeAsync();
+                : (await ReliableClient.OpenAsync(app)).Transport;
+            if (protocols == HttpProtocols.Http2) await JsonClient.IdAsync(transport);
+            await transport.DisposeAsync();
         }
 
         await _clock.WaitsAsync(Count);
@@ -98,9 +98,9 @@ public sealed class DisconnectedSessionTests
         // The server closes an HTTP/2 connection with 200 requests that only the client has ended.
         for (var i = 0; i < 300; i++)
         {
-            var line = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
-            await JsonClient.IdAsync(line);
-            await line.DisposeAsync();
+            var transport = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
+            await JsonClient.IdAsync(transport);
+            await transport.DisposeAsync();
         }
 
         await _clock.WaitsAsync(32);
@@ -115,20 +115,20 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync(options => options.MaxLostConnections = 1);
         await using var first = await ReliableClient.OpenAsync(app);
         await using var second = await ReliableClient.OpenAsync(app);
-        first.Lose();
+        first.Disconnect();
         await _clock.WaitsAsync();
 
-        second.Lose();
+        second.Disconnect();
 
         await EndedAsync(app, second, null, left: 1);
         await second.IsRefusedAsync(app);
         // A client that reconnects makes room for another session.
-        await using var again = await first.ComeBackAsync(app);
+        await using var again = await first.ReconnectAsync(app);
         await using var third = await ReliableClient.OpenAsync(app);
-        third.Lose();
+        third.Disconnect();
         await _clock.WaitsAsync(2);
-        await using var fourth = await third.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(fourth.Line);
+        await using var fourth = await third.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(fourth.Transport);
     }
 
     [Fact]
@@ -137,7 +137,7 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         Assert.True(await app.Broadcaster.CloseAsync(client.Id, (WebSocketCloseStatus)4001, "enough", Token));
@@ -152,7 +152,7 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
             app, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(10))]);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         _clock.Advance(TimeSpan.FromSeconds(15));
@@ -167,16 +167,16 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
             app, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(10))]);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(await ReliableClient.AskAsync(
+        await using var again = await client.ReconnectAsync(await ReliableClient.AskAsync(
             app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(60))]));
 
         _clock.Advance(TimeSpan.FromSeconds(30));
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         _clock.Advance(TimeSpan.FromSeconds(35));
 
-        await JsonClient.EndsAsync(again.Line, 1008);
+        await JsonClient.EndsAsync(again.Transport, 1008);
         await EndedAsync(app, client, WebSocketCloseStatus.PolicyViolation);
     }
 
@@ -185,7 +185,7 @@ public sealed class DisconnectedSessionTests
     {
         await using var app = await StartAsync(options => options.MaxUnacknowledgedBytes = 100_000);
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         await app.PublishAsync([.. Enumerable.Range(0, 2).Select(_ => new string('x', 30_000))]);
@@ -202,7 +202,7 @@ public sealed class DisconnectedSessionTests
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         await app.StopAsync();
@@ -221,7 +221,7 @@ public sealed class DisconnectedSessionTests
 
         var answer = await early.HandshakeAsync(
             $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={client.Token}", JsonClient.Offers(ReliableClient.Subprotocol));
-        client.Lose();
+        client.Disconnect();
 
         Assert.Equal(503, answer.Status);
         await EndedAsync(app, client, WebSocketCloseStatus.EndpointUnavailable);
@@ -243,7 +243,7 @@ public sealed class DisconnectedSessionTests
         switch (what)
         {
             case "a close frame with a code":
-                await client.Line.SendAsync(ClientFrame.OfClose(1001));
+                await client.Transport.SendAsync(ClientFrame.OfClose(1001));
                 status = WebSocketCloseStatus.EndpointUnavailable;
                 break;
             case "the app's close":
@@ -251,11 +251,11 @@ public sealed class DisconnectedSessionTests
                 status = (WebSocketCloseStatus)4000;
                 break;
             case "a violation of the protocol":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
                 status = null;
                 break;
             case "a message that is too long":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, new byte[70_000]));
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, new byte[70_000]));
                 status = WebSocketCloseStatus.MessageTooBig;
                 break;
             default:
@@ -264,8 +264,8 @@ public sealed class DisconnectedSessionTests
                 break;
         }
 
-        await client.Line.ReadCloseAsync();
-        client.Lose();
+        await client.Transport.ReadCloseAsync();
+        client.Disconnect();
 
         await EndedAsync(app, client, status);
         await client.IsRefusedAsync(app);
@@ -281,7 +281,7 @@ public sealed class DisconnectedSessionTests
         for (var i = 0; i < 100; i++) await app.PublishAsync(new string('x', 16_000));
         await Eventually.True(() => client.ConnectionOf(app).Writer.ClosingStatus is not null);
 
-        client.Lose();
+        client.Disconnect();
 
         await EndedAsync(app, client, CloseStatus.TryAgainLater);
         await client.IsRefusedAsync(app);
@@ -296,9 +296,9 @@ public sealed class DisconnectedSessionTests
         {
             await using var client = await ReliableClient.OpenAsync(app);
             var closing = Task.Run(() => app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token).AsTask(), Token);
-            await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
+            await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
             await closing;
-            await client.Line.ReadEndAsync();
+            await client.Transport.ReadEndAsync();
         }
 
         await app.IsEmptyAsync();
@@ -329,9 +329,9 @@ public sealed class DisconnectedSessionTests
             await context.ReplyAsync("wait");
             await filter.Task;
         }));
-        await using var line = await ReliableClient.AskAsync(app, null, null);
-        await JsonClient.ReadAsync(line);
-        line.Reset();
+        await using var transport = await ReliableClient.AskAsync(app, null, null);
+        await JsonClient.ReadAsync(transport);
+        transport.Reset();
 
         filter.SetResult();
 

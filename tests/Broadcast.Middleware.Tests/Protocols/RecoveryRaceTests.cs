@@ -33,7 +33,7 @@ public sealed class RecoveryRaceTests
         await client.HearsAsync("0", "1");
         if (isLost)
         {
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync();
         }
 
@@ -50,12 +50,12 @@ public sealed class RecoveryRaceTests
         Assert.Equal(published, winner.Messages);
         Assert.Equal(2, app.Registry.Count);
         // The token of the winner is the valid one.
-        await using var again = await client.ComeBackAsync(app, winner.Token);
+        await using var again = await client.ReconnectAsync(app, winner.Token);
         for (var i = 0; i < published; i++) await again.HearsAsync(i.ToString(CultureInfo.InvariantCulture));
         await again.HearsAsync(End);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         await stranger.HearsAsync("not for you");
-        await JsonClient.HearsNothingElseAsync(stranger.Line);
+        await JsonClient.HearsNothingElseAsync(stranger.Transport);
         LogAssert.NoErrors(app);
 
         void Publish(string text) => app.Inside().Publish(Message.FromText(text), Recipients.Connection(client.Id));
@@ -67,10 +67,10 @@ public sealed class RecoveryRaceTests
             try
             {
                 // The server may disconnect this client before the handshake is answered.
-                await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
+                await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
                 while (true)
                 {
-                    var frame = await line.ReadFrameAsync();
+                    var frame = await transport.ReadFrameAsync();
                     if (frame.Opcode == ClientFrame.Close)
                     {
                         Assert.Equal((1008, 0, null), (frame.CloseCode, messages, token));
@@ -105,18 +105,18 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
         await filter.Entered;
-        client.Lose();
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        client.Disconnect();
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         filter.Release();
 
-        await using var again = await client.ComeBackAsync(line);
+        await using var again = await client.ReconnectAsync(transport);
         // The old transport published this message. Its answer is lost, so the client repeats the request.
         await again.HearsAsync("1");
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
-        await JsonClient.FailsAsync(again.Line, 1, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.FailsAsync(again.Transport, 1, "Duplicate");
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -127,18 +127,18 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         _clock.Expire();
 
-        await ReliableClient.IsRefusedAsync(line);
+        await ReliableClient.IsRefusedAsync(transport);
         // The connection still exists, and a later reconnect succeeds.
         Assert.Equal(1, app.Registry.Count);
         await using var late = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync(2);
         filter.Release();
-        await using var again = await client.ComeBackAsync(late);
+        await using var again = await client.ReconnectAsync(late);
         await again.HearsAsync("1");
     }
 
@@ -151,9 +151,9 @@ public sealed class RecoveryRaceTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -171,7 +171,7 @@ public sealed class RecoveryRaceTests
 
         await ReliableClient.IsRefusedAsync(first);
         filter.Release();
-        await using var again = await client.ComeBackAsync(second);
+        await using var again = await client.ReconnectAsync(second);
 
         await again.HearsAsync("1");
     }
@@ -184,13 +184,13 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);
         filter.Release();
 
-        await ReliableClient.IsRefusedAsync(line);
+        await ReliableClient.IsRefusedAsync(transport);
         await app.IsEmptyAsync();
     }
 
@@ -208,7 +208,7 @@ public sealed class RecoveryRaceTests
         filter.Release();
         await _clock.WaitsAsync(2);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("1");
     }
@@ -223,13 +223,13 @@ public sealed class RecoveryRaceTests
         await client.HearsAsync("1", "2", "3");
 
         // The socket stays open until the request ends.
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
-        Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(line));
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(transport));
         await filter.Entered;
 
-        static async Task<(int?, string)> ReadCloseAsync(RawClient line)
+        static async Task<(int?, string)> ReadCloseAsync(RawClient transport)
         {
-            var close = await line.ReadFrameAsync();
+            var close = await transport.ReadFrameAsync();
             return (close.CloseCode, close.CloseReason);
         }
     }
@@ -241,7 +241,7 @@ public sealed class RecoveryRaceTests
         await using var client = await ReliableClient.OpenAsync(app);
         var connection = client.ConnectionOf(app);
         var context = connection.HttpContext;
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         // A reconnect claims the session first. The old request ends only after the new request has taken its place.
@@ -272,9 +272,9 @@ public sealed class RecoveryRaceTests
         await using var app = await ReliableApp.StartAsync(
             _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("has a new line")));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await _clock.WaitsAsync(2);
 
         _clock.Expire();

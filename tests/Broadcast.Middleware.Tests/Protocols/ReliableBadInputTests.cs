@@ -23,7 +23,7 @@ public sealed class ReliableBadInputTests
 
         await client.SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
 
-        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Line, 1008), StringComparison.Ordinal);
+        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Transport, 1008), StringComparison.Ordinal);
         await app.IsEmptyAsync();
         await client.IsRefusedAsync(app);
         LogAssert.NoErrors(app);
@@ -38,9 +38,9 @@ public sealed class ReliableBadInputTests
         await app.PublishToAsync(Recipients.Connection(other.Id), "secret");
         await other.HearsAsync("secret");
         await client.AcknowledgeAsync(other.LastId);
-        await JsonClient.EndsAsync(client.Line, 1008);
+        await JsonClient.EndsAsync(client.Transport, 1008);
 
-        await using var again = await other.ComeBackAsync(app);
+        await using var again = await other.ReconnectAsync(app);
         await again.HearsAsync("secret");
     }
 
@@ -57,7 +57,7 @@ public sealed class ReliableBadInputTests
 
         await client.AcknowledgedAsync(app, client.LastId - 1);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("3");
     }
 
@@ -83,11 +83,11 @@ public sealed class ReliableBadInputTests
         await asking.SayAsync($$"""{"type":"sequenceAck","ackId":5{{id}}}""");
         await other.SayAsync($$"""{"type":"sequenceAck"{{id}}}""");
 
-        await JsonClient.FailsAsync(asking.Line, 5, "BadRequest");
-        await JsonClient.EndsAsync(other.Line, 1008);
+        await JsonClient.FailsAsync(asking.Transport, 5, "BadRequest");
+        await JsonClient.EndsAsync(other.Transport, 1008);
         await other.IsRefusedAsync(app);
         // The invalid request acknowledged nothing.
-        await using var again = await asking.ComeBackAsync(app);
+        await using var again = await asking.ReconnectAsync(app);
         await again.HearsAsync("1");
     }
 
@@ -112,11 +112,11 @@ public sealed class ReliableBadInputTests
 
         await client.SayAsync(text);
 
-        await JsonClient.EndsAsync(client.Line, 1008);
+        await JsonClient.EndsAsync(client.Transport, 1008);
         await Eventually.True(() => app.Registry.Count == 1);
         await client.IsRefusedAsync(app);
         await other.HearsAsync("1");
-        await JsonClient.HearsNothingElseAsync(other.Line);
+        await JsonClient.HearsNothingElseAsync(other.Transport);
         LogAssert.NoErrors(app);
     }
 
@@ -126,7 +126,7 @@ public sealed class ReliableBadInputTests
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"unknown","ackId":1}""");
-        await JsonClient.FailsAsync(client.Line, 1, "BadRequest");
+        await JsonClient.FailsAsync(client.Transport, 1, "BadRequest");
     }
 
     [Fact]
@@ -134,8 +134,8 @@ public sealed class ReliableBadInputTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
-        await JsonClient.EndsAsync(client.Line, 1003);
+        await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
+        await JsonClient.EndsAsync(client.Transport, 1003);
         await client.IsRefusedAsync(app);
     }
 
@@ -199,17 +199,17 @@ public sealed class ReliableBadInputTests
             default: throw new ArgumentOutOfRangeException(nameof(what));
         }
 
-        await using var line = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
-        await ReliableClient.IsRefusedAsync(line);
+        await using var transport = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
+        await ReliableClient.IsRefusedAsync(transport);
 
         // The old transport still works, and its client can reconnect.
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         foreach (var each in new[] { client, other })
         {
-            each.Lose();
-            await using var again = await each.ComeBackAsync(app);
+            each.Disconnect();
+            await using var again = await each.ReconnectAsync(app);
             if (each == client) await again.HearsAsync("secret");
-            await JsonClient.HearsNothingElseAsync(again.Line);
+            await JsonClient.HearsNothingElseAsync(again.Transport);
         }
 
         LogAssert.NoErrors(app);
@@ -220,11 +220,11 @@ public sealed class ReliableBadInputTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await using var line = await RawClient.ConnectAsync(app);
-        var answer = await line.HandshakeAsync(
+        await using var transport = await RawClient.ConnectAsync(app);
+        var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={new string('x', 100_000)}", JsonClient.Offers(ReliableClient.Subprotocol));
         Assert.Equal(414, answer.Status);
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
     }
 
     [Fact]
@@ -232,8 +232,8 @@ public sealed class ReliableBadInputTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await using var line = await ReliableClient.AskAsync(app, null, client.Token);
-        Assert.NotEqual(client.Id, await JsonClient.IdAsync(line));
+        await using var transport = await ReliableClient.AskAsync(app, null, client.Token);
+        Assert.NotEqual(client.Id, await JsonClient.IdAsync(transport));
         Assert.Equal(2, app.Registry.Count);
     }
 
@@ -241,12 +241,12 @@ public sealed class ReliableBadInputTests
     public async Task RefusedReconnect_CloseFrameUnanswered_IsAbortedAfterCloseTimeout()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
-        await using var line = await ReliableClient.AskAsync(app, "unknown", "unknown");
-        Assert.Equal(1008, (await line.ReadFrameAsync()).CloseCode);
+        await using var transport = await ReliableClient.AskAsync(app, "unknown", "unknown");
+        Assert.Equal(1008, (await transport.ReadFrameAsync()).CloseCode);
         // The client sends more frames instead of answering the close frame.
-        await line.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
+        await transport.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
 
-        var end = line.ReadEndAsync();
+        var end = transport.ReadEndAsync();
         await Eventually.True(() =>
         {
             _clock.Advance(TimeSpan.FromSeconds(1));

@@ -15,10 +15,10 @@ sealed class ReliableClient : IAsyncDisposable
 
     readonly (string Name, string? Value)[] _headers;
 
-    ReliableClient(RawClient line, string path, long lastId, (string Name, string? Value)[] headers) =>
-        (Line, Path, LastId, _headers) = (line, path, lastId, headers);
+    ReliableClient(RawClient transport, string path, long lastId, (string Name, string? Value)[] headers) =>
+        (Transport, Path, LastId, _headers) = (transport, path, lastId, headers);
 
-    public RawClient Line { get; }
+    public RawClient Transport { get; }
 
     public string Path { get; }
 
@@ -36,7 +36,7 @@ sealed class ReliableClient : IAsyncDisposable
     {
         var client = new ReliableClient(await HandshakeAsync(app, path, receiveBuffer, headers), path, 0, headers);
         await client.ReadConnectedAsync();
-        await client.Line.JoinedAsync();
+        await client.Transport.JoinedAsync();
         return client;
     }
 
@@ -51,13 +51,13 @@ sealed class ReliableClient : IAsyncDisposable
     /// <summary>Reconnects on a new transport with the connection ID and the token.</summary>
     /// <param name="app">The app to connect to.</param>
     /// <param name="token">Replaces the newest token.</param>
-    public async Task<ReliableClient> ComeBackAsync(BroadcastApp app, string? token = null) =>
-        await ComeBackAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
+    public async Task<ReliableClient> ReconnectAsync(BroadcastApp app, string? token = null) =>
+        await ReconnectAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
 
     /// <summary>Reconnects on a transport whose handshake is complete.</summary>
-    public async Task<ReliableClient> ComeBackAsync(RawClient line)
+    public async Task<ReliableClient> ReconnectAsync(RawClient transport)
     {
-        var client = new ReliableClient(line, Path, 0, _headers);
+        var client = new ReliableClient(transport, Path, 0, _headers);
         await client.ReadConnectedAsync();
         Assert.Equal(Id, client.Id);
         Assert.NotEqual(Token, client.Token);
@@ -65,22 +65,22 @@ sealed class ReliableClient : IAsyncDisposable
     }
 
     /// <summary>Asserts that the server refuses the transport: the only frame is a close frame with code 1008.</summary>
-    public static async Task IsRefusedAsync(RawClient line)
+    public static async Task IsRefusedAsync(RawClient transport)
     {
-        var close = await line.ReadFrameAsync();
+        var close = await transport.ReadFrameAsync();
         Assert.True(close.Opcode == ClientFrame.Close, close.Text);
         Assert.Equal((1008, Refused), (close.CloseCode, close.CloseReason));
-        await line.SendAsync(ClientFrame.OfClose(1008));
-        await line.ReadEndAsync();
+        await transport.SendAsync(ClientFrame.OfClose(1008));
+        await transport.ReadEndAsync();
     }
 
     public async Task IsRefusedAsync(BroadcastApp app, string? token = null)
     {
-        await using var line = await AskAsync(app, Id, token ?? Token, Path, _headers);
-        await IsRefusedAsync(line);
+        await using var transport = await AskAsync(app, Id, token ?? Token, Path, _headers);
+        await IsRefusedAsync(transport);
     }
 
-    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Line, messages);
+    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Transport, messages);
 
     /// <summary>Acknowledges the given sequence ID, or the last one.</summary>
     public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
@@ -89,7 +89,7 @@ sealed class ReliableClient : IAsyncDisposable
     public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
     {
         await AcknowledgeAsync(id);
-        await JsonClient.HearsNothingElseAsync(Line);
+        await JsonClient.HearsNothingElseAsync(Transport);
         await PumpBarrier.PassAsync(ConnectionOf(app).Writer.Pump);
     }
 
@@ -98,7 +98,7 @@ sealed class ReliableClient : IAsyncDisposable
     /// <summary>Returns the next message. Fails if its sequence ID does not increase.</summary>
     public async Task<ReliableMessage> ReadAsync()
     {
-        var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Line));
+        var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Transport));
         Assert.True(message.Id > LastId, $"After {LastId}: {message.Text}");
         LastId = message.Id!.Value;
         return message;
@@ -118,21 +118,21 @@ sealed class ReliableClient : IAsyncDisposable
     }
 
     /// <summary>Resets the transport without a close frame.</summary>
-    public void Lose() => Line.Reset();
+    public void Disconnect() => Transport.Reset();
 
-    public ValueTask DisposeAsync() => Line.DisposeAsync();
+    public ValueTask DisposeAsync() => Transport.DisposeAsync();
 
     static async Task<RawClient> HandshakeAsync(BroadcastApp app, string path, int? receiveBuffer, (string Name, string? Value)[] headers)
     {
-        var line = await RawClient.ConnectAsync(app, receiveBuffer);
-        var answer = await line.HandshakeAsync(path, [JsonClient.Offers(Subprotocol), .. headers]);
+        var transport = await RawClient.ConnectAsync(app, receiveBuffer);
+        var answer = await transport.HandshakeAsync(path, [JsonClient.Offers(Subprotocol), .. headers]);
         Assert.Equal((101, Subprotocol), (answer.Status, answer["Sec-WebSocket-Protocol"]));
-        return line;
+        return transport;
     }
 
     async Task ReadConnectedAsync()
     {
-        var connected = await JsonClient.ReadAsync(Line);
+        var connected = await JsonClient.ReadAsync(Transport);
         using var document = JsonDocument.Parse(connected);
         var root = document.RootElement;
         Assert.True(root.TryGetProperty("event", out var name) && name.GetString() == "connected", connected);

@@ -15,8 +15,8 @@ public sealed class ReliableProtocolTests
     public async Task ConnectedEvent_ReliableClient_ContainsUniqueToken()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
-        await using var line = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
-        var connected = await JsonClient.ReadAsync(line);
+        await using var transport = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
+        var connected = await JsonClient.ReadAsync(transport);
         using var document = JsonDocument.Parse(connected);
         var token = document.RootElement.GetProperty("reconnectionToken").GetString();
         var id = app.Registry.Connections.Single().Id;
@@ -38,7 +38,7 @@ public sealed class ReliableProtocolTests
         await client.AcknowledgedAsync(app);
         Assert.Equal(0, app.Kept());
 
-        client.Lose();
+        client.Disconnect();
 
         await app.IsEmptyAsync();
         await client.IsRefusedAsync(app, "none");
@@ -51,17 +51,17 @@ public sealed class ReliableProtocolTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var reliable = await ReliableClient.OpenAsync(app);
-        await using var line = await RawClient.ConnectAsync(app);
+        await using var transport = await RawClient.ConnectAsync(app);
         // Other protocols ignore the reconnect parameters of the URL, so this is a new connection.
-        var answer = await line.HandshakeAsync(
+        var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={reliable.Id}&awps_reconnection_token={reliable.Token}", ("Sec-WebSocket-Protocol", subprotocol));
         Assert.Equal(101, answer.Status);
-        if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(line));
-        await line.JoinedAsync();
+        if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(transport));
+        await transport.JoinedAsync();
         await app.PublishAsync("hi");
-        await JsonClient.HearsAsync(line, message);
+        await JsonClient.HearsAsync(transport, message);
 
-        line.Reset();
+        transport.Reset();
 
         await Eventually.True(() => app.Registry.Count == 1);
         await reliable.HearsAsync("hi");
@@ -103,13 +103,13 @@ public sealed class ReliableProtocolTests
             """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"binary","data":"AQID","sequenceId":3}""",
         ];
 
-        await JsonClient.HearsAsync(ann.Line, expected);
-        await JsonClient.HearsAsync(bob.Line, expected);
-        await JsonClient.HearsNothingElseAsync(ann.Line);
+        await JsonClient.HearsAsync(ann.Transport, expected);
+        await JsonClient.HearsAsync(bob.Transport, expected);
+        await JsonClient.HearsNothingElseAsync(ann.Transport);
         await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, Token);
         await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, Token);
         await JsonClient.HearsAsync(
-            ann.Line,
+            ann.Transport,
             """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",
             """{"type":"message","from":"server","dataType":"json","data":6,"sequenceId":7}""");
     }
@@ -149,9 +149,9 @@ public sealed class ReliableProtocolTests
         foreach (var message in new[] { 1, 0, 1, 0 }) await client.AcknowledgeAsync(heard[message].Id);
         await client.AcknowledgedAsync(app, 0);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("3");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -162,13 +162,13 @@ public sealed class ReliableProtocolTests
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
         // Answers use up sequence IDs too, but do not carry them.
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         await client.AcknowledgedAsync(app);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await client.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -178,11 +178,11 @@ public sealed class ReliableProtocolTests
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
-        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Line);
+        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Transport);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("1");
     }
 
@@ -212,15 +212,15 @@ public sealed class ReliableProtocolTests
         await client.AcknowledgedAsync(app);
         Assert.Equal(3, app.Registry.Count);
         Assert.InRange(app.Kept(), 0, 200_000);
-        foreach (var each in new[] { lost, client, good }) each.Lose();
+        foreach (var each in new[] { lost, client, good }) each.Disconnect();
         await _clock.WaitsAsync(2);
         await Eventually.True(() => app.Registry.Count == 2);
 
         await lost.IsRefusedAsync(app);
         foreach (var each in new[] { client, good })
         {
-            await using var again = await each.ComeBackAsync(app);
-            await JsonClient.HearsNothingElseAsync(again.Line);
+            await using var again = await each.ReconnectAsync(app);
+            await JsonClient.HearsNothingElseAsync(again.Transport);
         }
     }
 }

@@ -25,17 +25,17 @@ public sealed class ReliableRecoveryTests
         var before = await client.HearsAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, before[0].Id);
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         Assert.Equal((1, 1), (app.Registry.Count, app.Registry.CountInGroup("/ws")));
         await app.PublishAsync("4");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         var after = await again.HearsAsync("2", "3", "4");
         Assert.Equal(before[1..].Select(message => message.Text), after[..2].Select(message => message.Text));
         await app.PublishToAsync(Recipients.Group("/ws"), "5");
         await again.HearsAsync("5");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         Assert.Equal(1, app.Registry.Count);
         LogAssert.NoErrors(app);
     }
@@ -54,13 +54,13 @@ public sealed class ReliableRecoveryTests
             Assert.True(tokens.Add(client.Token!));
             // The token has 256 bits in base64url.
             Assert.Equal(43, client.Token!.Length);
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync(i);
-            client = await client.ComeBackAsync(app);
+            client = await client.ReconnectAsync(app);
             Assert.Equal(kept, await client.HearsAsync("kept"));
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         Assert.Equal((1, 0), (meters.Sum(Meters.Connections), meters.Sum(Meters.Ended)));
         await client.DisposeAsync();
     }
@@ -73,11 +73,11 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("old");
         await client.HearsAsync("old");
 
-        await using var unheard = await client.ComeBackAsync(app);
+        await using var unheard = await client.ReconnectAsync(app);
         // An acknowledged old message does not prove that the client has the new token.
         await unheard.HearsAsync("old");
         await unheard.AcknowledgedAsync(app);
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         // The second reconnect replaced the token of the first.
         await unheard.IsRefusedAsync(app);
         await app.PublishAsync("new");
@@ -85,8 +85,8 @@ public sealed class ReliableRecoveryTests
         await again.AcknowledgedAsync(app);
 
         await client.IsRefusedAsync(app);
-        await using var last = await again.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(last.Line);
+        await using var last = await again.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(last.Transport);
     }
 
     [Fact]
@@ -94,13 +94,13 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var first = await ReliableClient.OpenAsync(app);
-        await using var second = await first.ComeBackAsync(app);
-        await using var third = await second.ComeBackAsync(app);
+        await using var second = await first.ReconnectAsync(app);
+        await using var third = await second.ReconnectAsync(app);
 
         await first.IsRefusedAsync(app);
 
         // The refused attempt does not disturb the connected client.
-        await JsonClient.HearsNothingElseAsync(third.Line);
+        await JsonClient.HearsNothingElseAsync(third.Transport);
     }
 
     [Fact]
@@ -111,9 +111,9 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("1");
         await client.HearsAsync("1");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
-        Assert.Equal(LineEnd.Reset, await client.Line.ReadEndAsync());
+        Assert.Equal(LineEnd.Reset, await client.Transport.ReadEndAsync());
         await app.PublishAsync("2");
         await again.HearsAsync("1", "2");
         Assert.Equal(1, app.Registry.Count);
@@ -129,11 +129,11 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("first");
         var filled = await Stall.FillAsync(app, meters, client.Id);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("first");
         for (var i = 0; i < filled; i++) await again.ReadAsync();
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Theory]
@@ -152,19 +152,19 @@ public sealed class ReliableRecoveryTests
         switch (how)
         {
             case "reset":
-                client.Lose();
+                client.Disconnect();
                 break;
             case "finish":
-                client.Line.Finish();
+                client.Transport.Finish();
                 break;
             case "half a message":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, "half"u8, declared: 1000));
-                client.Line.Finish();
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "half"u8, declared: 1000));
+                client.Transport.Finish();
                 break;
             case "close without a code":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
-                Assert.Equal(1000, (await client.Line.ReadFrameAsync()).CloseCode);
-                await client.Line.DisposeAsync();
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
+                Assert.Equal(1000, (await client.Transport.ReadFrameAsync()).CloseCode);
+                await client.Transport.DisposeAsync();
                 break;
             default:
                 // The client does not answer the ping.
@@ -179,7 +179,7 @@ public sealed class ReliableRecoveryTests
         await _clock.WaitsAsync();
         Assert.Equal(1, app.Registry.Count);
         await app.PublishAsync("2");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("1", "2");
         LogAssert.NoErrors(app);
     }
@@ -194,21 +194,21 @@ public sealed class ReliableRecoveryTests
         await client.HearsAsync("0");
         await client.SayAsync(
             """{"type":"ping"}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
-        await JsonClient.HearsAsync(client.Line, """{"type":"pong"}""");
+        await JsonClient.HearsAsync(client.Transport, """{"type":"pong"}""");
         await client.HearsAsync("1");
-        await JsonClient.SucceedsAsync(client.Line, 7);
-        await JsonClient.FailsAsync(client.Line, 7, "Duplicate");
+        await JsonClient.SucceedsAsync(client.Transport, 7);
+        await JsonClient.FailsAsync(client.Transport, 7, "Duplicate");
         await app.PublishToAsync(Recipients.Connection(client.Id), "2");
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("0", "1", "2");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         // A request that has taken effect is a duplicate on the new transport too.
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
-        await JsonClient.FailsAsync(again.Line, 7, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.FailsAsync(again.Transport, 7, "Duplicate");
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -217,33 +217,33 @@ public sealed class ReliableRecoveryTests
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
-        await JsonClient.SucceedsAsync(client.Line, 1);
+        await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("g"), "in");
         await client.HearsAsync("in");
         await client.SayAsync("""{"type":"leaveGroup","group":"g","ackId":2}""");
-        await JsonClient.SucceedsAsync(client.Line, 2);
+        await JsonClient.SucceedsAsync(client.Transport, 2);
         await app.PublishToAsync(Recipients.Group("g"), "out");
         await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":3}""");
-        await JsonClient.SucceedsAsync(client.Line, 3);
+        await JsonClient.SucceedsAsync(client.Transport, 3);
         await app.PublishToAsync(Recipients.Group("g"), "in again");
         var last = await client.HearsAsync("in again");
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         // The app removes the connection from the group while the client is disconnected.
         await app.Broadcaster.LeaveAsync(client.Id, "g", Token);
         await app.PublishToAsync(Recipients.Group("g"), "out again");
         await app.Broadcaster.JoinAsync(client.Id, "h", Token);
         await app.PublishToAsync(Recipients.Group("h"), "other");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("in", "in again", "other");
         Assert.True(again.LastId > last[0].Id);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         // The server frees the messages of the left group after the client acknowledges all of them.
         await again.AcknowledgedAsync(app);
-        await using var late = await again.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(late.Line);
+        await using var late = await again.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(late.Transport);
     }
 
     [Fact]
@@ -261,12 +261,12 @@ public sealed class ReliableRecoveryTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"3"}""");
         var before = await client.HearsAsync("1", "2", "3", "for you");
         await app.PublishToAsync(Recipients.User("ann"), "5");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishToAsync(Recipients.Connection(client.Id), "6");
         await app.PublishAsync("7");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         var after = await again.HearsAsync("1", "2", "3", "for you", "5", "6", "7");
         Assert.Equal(before, after[..4]);
@@ -279,20 +279,20 @@ public sealed class ReliableRecoveryTests
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g"}""", """{"type":"joinGroup","group":"h","ackId":1}""");
-        await JsonClient.SucceedsAsync(client.Line, 1);
+        await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("h"), "1");
         await app.PublishToAsync(Recipients.Groups("g", "h", "/ws"), "2");
         await app.PublishToAsync(Recipients.Groups("h", "g"), "3");
         await client.HearsAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, client.LastId - 2);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishToAsync(Recipients.Groups("g", "h"), "4");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("2", "3", "4");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -310,22 +310,22 @@ public sealed class ReliableRecoveryTests
             await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
             foreach (var data in new[] { "h1", "h2" })
             {
-                var message = ReliableMessage.Parse(await JsonClient.ReadAsync(client.Line));
+                var message = ReliableMessage.Parse(await JsonClient.ReadAsync(client.Transport));
                 Assert.Equal((null, data), (message.Id, message.Data));
             }
 
-            await JsonClient.SucceedsAsync(client.Line, 1);
+            await JsonClient.SucceedsAsync(client.Transport, 1);
         }
 
         await app.PublishAsync("later");
         foreach (var client in new[] { lost, careful }) await client.HearsAsync("later");
         await careful.AcknowledgedAsync(app);
 
-        lost.Lose();
-        careful.Lose();
+        lost.Disconnect();
+        careful.Disconnect();
 
-        await using var again = await careful.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await careful.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         await lost.IsRefusedAsync(app);
         await Eventually.True(() => app.Registry.Count == 1);
     }
@@ -335,11 +335,11 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
         await app.PublishToAsync(Recipients.Group("/ws"), "0", "1", "2");
-        var line = await ReliableClient.AskAsync(app, null, null);
-        var id = await JsonClient.IdAsync(line);
-        Assert.NotNull(ReliableMessage.Parse(await JsonClient.ReadAsync(line)).Id);
-        Assert.Equal("2", ReliableMessage.Parse(await JsonClient.ReadAsync(line)).Data);
-        await line.DisposeAsync();
+        var transport = await ReliableClient.AskAsync(app, null, null);
+        var id = await JsonClient.IdAsync(transport);
+        Assert.NotNull(ReliableMessage.Parse(await JsonClient.ReadAsync(transport)).Id);
+        Assert.Equal("2", ReliableMessage.Parse(await JsonClient.ReadAsync(transport)).Data);
+        await transport.DisposeAsync();
         Assert.NotNull(app.Registry.Find(id));
     }
 
@@ -353,19 +353,19 @@ public sealed class ReliableRecoveryTests
         batch = [.. Enumerable.Repeat(batch, Batch).SelectMany(frame => frame)];
         for (var sent = 0; sent < Messages; sent += Batch)
         {
-            await client.Line.SendAsync(batch);
-            await JsonClient.HearsNothingElseAsync(client.Line);
+            await client.Transport.SendAsync(batch);
+            await JsonClient.HearsNothingElseAsync(client.Transport);
             // One heartbeat passes.
             if (sent % (10 * Batch) == 0) _clock.Advance(TimeSpan.FromSeconds(3));
         }
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishAsync("for you");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("for you");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
@@ -375,10 +375,10 @@ public sealed class ReliableRecoveryTests
         await using var client = await ReliableClient.OpenAsync(app);
         await SayToOthersAsync(client, 40);
 
-        client.Lose();
+        client.Disconnect();
 
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
     }
 
     [Fact]
@@ -392,9 +392,9 @@ public sealed class ReliableRecoveryTests
         await BeatAsync(app, client);
         await BeatAsync(app, client);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await app.PublishAsync("for you");
         await again.HearsAsync("for you");
     }
@@ -407,15 +407,15 @@ public sealed class ReliableRecoveryTests
         var connection = client.ConnectionOf(app);
         var services = connection.HttpContext.RequestServices.GetRequiredService<object>();
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         var context = connection.HttpContext;
         Assert.Equal(("1", "/ws", "ann"), (context.Request.Headers["X-Line"].ToString(), context.Request.Path.Value, connection.UserId));
         Assert.Same(services, context.RequestServices.GetRequiredService<object>());
         Assert.Equal("ann", connection.User.Identity is { IsAuthenticated: true } ? connection.UserId : null);
-        var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);
-        await using var again = await client.ComeBackAsync(line);
+        var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);
+        await using var again = await client.ReconnectAsync(transport);
         Assert.NotSame(context, connection.HttpContext);
         Assert.Equal("2", connection.HttpContext.Request.Headers["X-Line"].ToString());
         Assert.NotSame(services, connection.HttpContext.RequestServices.GetRequiredService<object>());
@@ -438,14 +438,14 @@ public sealed class ReliableRecoveryTests
                 return next(context);
             }));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await client.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         Assert.Equal(1, connects);
         Assert.Empty(disconnects);
 
-        await Client.LeaveAsync(again.Line);
+        await Client.LeaveAsync(again.Transport);
 
         await app.IsEmptyAsync();
         await Eventually.True(() => disconnects.Count > 0);
@@ -466,7 +466,7 @@ public sealed class ReliableRecoveryTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await client.HearsAsync("1", "1");
         await client.AcknowledgedAsync(app);
-        await using var again = await client.ComeBackAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [("X-Line", "2")]));
+        await using var again = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [("X-Line", "2")]));
 
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","data":2}""");
 
@@ -545,7 +545,7 @@ public sealed class ReliableRecoveryTests
         }
     }
 
-    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient line) => Told(await JsonClient.ReadAsync(line));
+    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient transport) => Told(await JsonClient.ReadAsync(transport));
 
     static (string Id, string Token) Told(string connected)
     {
@@ -559,11 +559,11 @@ public sealed class ReliableRecoveryTests
         for (var i = 0; i < messages; i++)
         {
             // The pause after each 40 messages keeps the backlog below its limit.
-            if (i % 40 == 0) await JsonClient.HearsNothingElseAsync(client.Line);
+            if (i % 40 == 0) await JsonClient.HearsNothingElseAsync(client.Transport);
             await client.SayAsync($$"""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"{{data}}"}""");
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
     }
 
     async Task BeatAsync(BroadcastApp app, ReliableClient client)
