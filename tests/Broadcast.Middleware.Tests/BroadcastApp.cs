@@ -11,10 +11,10 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A real Kestrel on a free loopback port. By default it maps /ws on the default broadcast.</summary>
+/// <summary>A real Kestrel server on a free loopback port. By default, it maps /ws to the default broadcast.</summary>
 sealed class BroadcastApp : IAsyncDisposable
 {
-    // The same tests hold for both ways in which a server can send.
+    // The test script runs the tests without and with inline sends.
     static readonly bool InlineSends = Environment.GetEnvironmentVariable("BROADCAST_TEST_INLINE_SENDS") == "1";
 
     readonly WebApplication _app;

@@ -10,11 +10,11 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A mapped broadcast is an endpoint like others.</summary>
+/// <summary>Tests that a mapped broadcast supports the usual endpoint conventions.</summary>
 public sealed class BroadcastEndpointConventionTests
 {
     [Fact]
-    public async Task RequireAuthorization_refuses_with_401_and_lets_in_whom_the_scheme_knows()
+    public async Task RequireAuthorization_AnonymousRequest_IsRefusedWith401()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder =>
@@ -36,7 +36,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task RequireHost_keeps_other_hosts_out()
+    public async Task RequireHost_OtherHost_IsRefusedWith404()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/ws").RequireHost("chat.test"));
         Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync());
@@ -44,7 +44,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task RequireRateLimiting_refuses_a_connection_too_many_and_counts_it_as_long_as_it_lasts()
+    public async Task RequireRateLimiting_PermitLimitReached_IsRefusedUntilOneEnds()
     {
         var ended = 0;
         await using var app = await InMemoryApp.StartAsync(
@@ -69,7 +69,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task UseWebSockets_in_the_app_does_no_harm()
+    public async Task UseWebSockets_InSameApp_KeepsBroadcastWorking()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {
@@ -87,7 +87,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task A_route_groups_prefix_is_part_of_the_groups_name()
+    public async Task GroupName_RouteGroupPrefix_IsIncluded()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api/{tenant}").MapGroup("v1").MapBroadcast("rooms/{room}"));
         using var device = await app.ConnectAsync("/api/acme/v1/rooms/blue");
@@ -95,14 +95,14 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task Conventions_of_a_route_group_apply()
+    public async Task RouteGroup_Conventions_Apply()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api").RequireHost("chat.test").MapBroadcast("/ws"));
         Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync("/api/ws"));
     }
 
     [Fact]
-    public async Task Metadata_can_be_added_between_filters()
+    public async Task Use_MetadataBetweenFilters_KeepsAll()
     {
         await using var app = await InMemoryApp.StartAsync(map: map =>
         {
@@ -128,7 +128,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task Two_patterns_that_name_the_same_url_share_a_group()
+    public async Task GroupName_OverlappingPatterns_IsUrlPath()
     {
         await using var app = await InMemoryApp.StartAsync(map: map =>
         {

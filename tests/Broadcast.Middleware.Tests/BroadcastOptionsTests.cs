@@ -11,7 +11,7 @@ public sealed class BroadcastOptionsTests
     static readonly BroadcastOptionsValidator Validator = new();
 
     [Fact]
-    public void The_defaults_are_as_documented_and_valid()
+    public void Defaults_Validated_AreValid()
     {
         var options = new BroadcastOptions();
         Assert.Equal(65_536, options.MaxMessageBytes);
@@ -27,7 +27,7 @@ public sealed class BroadcastOptionsTests
     [InlineData(nameof(BroadcastOptions.MaxMessageBytes), 1, 1 << 30)]
     [InlineData(nameof(BroadcastOptions.MaxSmallFragments), 1, 1 << 20)]
     [InlineData(nameof(BroadcastOptions.MaxBacklogBytes), 1024, 1 << 30)]
-    public void Each_number_has_a_range(string option, int least, int most)
+    public void Validate_NumberOutOfRange_NamesOptionAndRange(string option, int least, int most)
     {
         Assert.Null(ProblemWith(option, least));
         Assert.Null(ProblemWith(option, most));
@@ -39,7 +39,7 @@ public sealed class BroadcastOptionsTests
     [InlineData(nameof(BroadcastOptions.KeepAliveInterval), "00:00:01", "1.00:00:00", true)]
     [InlineData(nameof(BroadcastOptions.KeepAliveTimeout), "00:00:01", "1.00:00:00", true)]
     [InlineData(nameof(BroadcastOptions.CloseTimeout), "00:00:00.0100000", "01:00:00", false)]
-    public void Each_time_has_a_range(string option, string least, string most, bool orInfinite)
+    public void Validate_TimeOutOfRange_NamesOptionAndRange(string option, string least, string most, bool orInfinite)
     {
         var (first, last) = (TimeSpan.Parse(least, null), TimeSpan.Parse(most, null));
         Assert.Null(ProblemWith(option, first));
@@ -50,7 +50,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void The_backlog_holds_at_least_one_message_of_the_largest_size()
+    public void Validate_MaxBacklogBytesBelowMaxMessageBytes_Fails()
     {
         Assert.True(Validator.Validate("", new() { MaxMessageBytes = 2000, MaxBacklogBytes = 2000 }).Succeeded);
         var result = Validator.Validate("", new() { MaxMessageBytes = 2001, MaxBacklogBytes = 2000 });
@@ -58,7 +58,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public async Task An_app_with_invalid_options_does_not_start_and_says_all_that_is_wrong_at_once()
+    public async Task Start_InvalidOptions_ReportsAllProblemsAtOnce()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -73,7 +73,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public async Task The_default_broadcast_is_validated_too()
+    public async Task Start_InvalidOptionsOfDefaultBroadcast_Fails()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -84,7 +84,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void A_broadcast_with_invalid_options_cannot_be_mapped()
+    public void MapBroadcast_InvalidOptions_Throws()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -94,7 +94,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void Configuration_and_code_add_up_in_the_order_of_the_calls()
+    public void AddBroadcast_ConfigurationAndCode_ApplyInCallOrder()
     {
         var services = new ServiceCollection();
         services.AddBroadcast(Section(("MaxMessageBytes", "100"), ("MaxSmallFragments", "5"), ("KeepAliveTimeout", "00:00:30")));
@@ -107,7 +107,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void Every_option_can_be_set_by_configuration()
+    public void Configuration_EveryOption_IsBound()
     {
         var services = new ServiceCollection();
         services.AddBroadcast(Section(
@@ -144,7 +144,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void Named_broadcasts_have_options_of_their_own()
+    public void NamedBroadcasts_Options_AreSeparate()
     {
         var services = new ServiceCollection();
         services.AddBroadcast(options => options.MaxMessageBytes = 1);
@@ -156,7 +156,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void Missing_arguments_are_named()
+    public void AddBroadcast_NullArguments_Throw()
     {
         var services = new ServiceCollection();
         Assert.Throws<ArgumentNullException>("services", () => default(IServiceCollection)!.AddBroadcast());
@@ -168,7 +168,7 @@ public sealed class BroadcastOptionsTests
     {
         var options = new BroadcastOptions();
         typeof(BroadcastOptions).GetProperty(option)!.SetValue(options, value);
-        // Of the two that depend on each other, the other one gives way.
+        // These two options depend on each other, so the other one gets a matching value.
         if (option == nameof(options.MaxMessageBytes)) options.MaxBacklogBytes = 1 << 30;
         if (option == nameof(options.MaxBacklogBytes)) options.MaxMessageBytes = 1;
         return Validator.Validate("", options).FailureMessage;

@@ -4,13 +4,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>What AddBroadcast adds, and how named broadcasts keep apart.</summary>
+/// <summary>Tests the services that AddBroadcast adds, and the separation of named broadcasts.</summary>
 public sealed class BroadcastServicesTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public void Mapping_a_broadcast_that_was_not_added_says_what_to_call()
+    public void MapBroadcast_NotAdded_NamesTheMissingCall()
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws"));
@@ -18,7 +18,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public void Mapping_a_named_broadcast_that_was_not_added_says_what_to_call()
+    public void MapBroadcast_NamedBroadcastNotAdded_NamesTheMissingCall()
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Services.AddBroadcast();
@@ -29,7 +29,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public void Mapping_needs_arguments()
+    public void MapBroadcast_NullArguments_Throw()
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         Assert.Throws<ArgumentNullException>("endpoints", () => default(IEndpointRouteBuilder)!.MapBroadcast("/ws"));
@@ -38,7 +38,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task Adding_twice_is_harmless()
+    public async Task AddBroadcast_Twice_AddsServicesOnce()
     {
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast());
         Assert.Single(app.Services.GetServices<IBroadcaster>());
@@ -50,7 +50,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public void The_builder_knows_its_name_and_services()
+    public void BroadcastBuilder_Properties_ReturnNameAndServices()
     {
         var services = new ServiceCollection();
         Assert.Equal(("", services), (services.AddBroadcast().Name, services.AddBroadcast().Services));
@@ -58,7 +58,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task The_broadcaster_knows_its_registry()
+    public async Task Broadcaster_Connections_IsItsRegistry()
     {
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast("news"));
         Assert.Same(app.Registry, app.Broadcaster.Connections);
@@ -69,7 +69,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task Broadcasts_share_nothing_even_where_their_groups_have_the_same_name()
+    public async Task NamedBroadcasts_SameGroupName_AreSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddBroadcast("news"),
@@ -97,7 +97,7 @@ public sealed class BroadcastServicesTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_registry_of_the_apps_own_is_used_wherever_it_was_registered(bool before)
+    public async Task CustomRegistry_RegisteredBeforeOrAfter_IsUsed(bool before)
     {
         var (own, ownNews) = (new SampleRegistry(), new SampleRegistry());
         var builder = WebApplication.CreateSlimBuilder();
@@ -118,7 +118,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task A_registry_of_the_apps_own_carries_everything()
+    public async Task CustomRegistry_WholeLifetime_TracksConnectionsAndGroups()
     {
         var own = new SampleRegistry();
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddSingleton<IConnectionRegistry>(own));

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A client and the connection it has become: one of a user's devices.</summary>
+/// <summary>A client together with its connection on the server. It stands for one device of a user.</summary>
 sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDisposable
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
@@ -21,7 +21,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     public Task SendAsync(byte[] bytes, WebSocketMessageType type, bool end = true) =>
         socket.SendAsync(bytes, type, end, TestContext.Current.CancellationToken);
 
-    /// <summary>The next message, which must be text.</summary>
+    /// <summary>Returns the next message. Fails if the message is not text.</summary>
     public async Task<string> HearAsync()
     {
         var (bytes, type) = await ReceiveAsync();
@@ -29,7 +29,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
         return Encoding.UTF8.GetString(bytes);
     }
 
-    /// <summary>The next message, fragments together; a close frame fails the test.</summary>
+    /// <summary>Returns the next message with its fragments joined. Fails on a close frame.</summary>
     public async Task<(byte[] Bytes, WebSocketMessageType Type)> ReceiveAsync()
     {
         var (length, result) = await ReceiveToEndAsync();
@@ -37,11 +37,11 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
         return (_buffer[..length], result.MessageType);
     }
 
-    /// <summary>The close frame, which must be next; it is answered.</summary>
+    /// <summary>Reads and answers a close frame. Fails if the next frame is another one.</summary>
     public async Task<(int Status, string? Reason)> HearCloseAsync()
     {
         var (length, result) = await ReceiveToEndAsync();
-        Assert.True(result.MessageType == WebSocketMessageType.Close, $"Heard a message in place of a close frame: {Encoding.UTF8.GetString(_buffer, 0, length)}");
+        Assert.True(result.MessageType == WebSocketMessageType.Close, $"Received a message instead of a close frame: {Encoding.UTF8.GetString(_buffer, 0, length)}");
         if (socket.State == WebSocketState.CloseReceived) await CloseAsync();
         return ((int)socket.CloseStatus!, socket.CloseStatusDescription);
     }
@@ -49,7 +49,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
     public Task CloseAsync(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = "bye") =>
         socket.CloseOutputAsync(status, reason, TestContext.Current.CancellationToken);
 
-    /// <summary>Waits until everything is begun that the connection's pump was told to do.</summary>
+    /// <summary>Waits until the connection's pump has started all its queued work.</summary>
     public Task SettleAsync() => PumpBarrier.PassAsync(((Connection)connection).Writer.Pump);
 
     public void Dispose() => socket.Dispose();

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>Waits for something that has to become true and is not announced; polls, and fails loudly when time is up.</summary>
+/// <summary>Polls a condition that no event reports. Fails the test after a timeout.</summary>
 static class Eventually
 {
     public static async Task True(

@@ -10,8 +10,8 @@ using Microsoft.Extensions.Logging.Testing;
 namespace Broadcast.Middleware.Tests;
 
 /// <summary>
-/// An app on the in-memory test server, which brings its own WebSockets: all of the framework but the network. By default it maps
-/// /ws on the default broadcast.
+/// An app on the in-memory test server, which has its own WebSockets. It uses the whole framework except the network. By default,
+/// it maps /ws to the default broadcast.
 /// </summary>
 sealed class InMemoryApp : IAsyncDisposable
 {
@@ -57,7 +57,7 @@ sealed class InMemoryApp : IAsyncDisposable
         return new InMemoryApp(app);
     }
 
-    /// <summary>Connects, and waits until what is published is heard.</summary>
+    /// <summary>Connects and waits until the connection receives published messages.</summary>
     public async Task<Device> ConnectAsync(string path = "/ws", string? user = null, IConnectionRegistry? registry = null)
     {
         registry ??= Registry;
@@ -70,7 +70,7 @@ sealed class InMemoryApp : IAsyncDisposable
         return new Device(socket, connection);
     }
 
-    /// <summary>Connects, and does not wait for more than the handshake's answer.</summary>
+    /// <summary>Connects and waits only for the answer to the handshake.</summary>
     public Task<WebSocket> OpenAsync(string path = "/ws", string? user = null, Action<HttpRequest>? configure = null)
     {
         var client = Server.CreateWebSocketClient();
@@ -82,7 +82,7 @@ sealed class InMemoryApp : IAsyncDisposable
         return client.ConnectAsync(new Uri("ws://localhost" + path), TestContext.Current.CancellationToken);
     }
 
-    /// <summary>The status code with which a handshake is refused.</summary>
+    /// <summary>Returns the status code of a refused handshake.</summary>
     public async Task<int> RefusedWithAsync(string path = "/ws", string? user = null, Action<HttpRequest>? configure = null)
     {
         var refusal = await Assert.ThrowsAsync<InvalidOperationException>(() => OpenAsync(path, user, configure));

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests;
 public sealed class PositionTests
 {
     [Fact]
-    public void What_is_written_is_read_again() =>
+    public void Position_FormattedAndParsed_RoundTrips() =>
         Gen.Select(Gen.ULong, Gen.Long[0, long.MaxValue]).Sample((epoch, offset) =>
         {
             var position = new Position(epoch, offset);
@@ -14,7 +14,7 @@ public sealed class PositionTests
         });
 
     [Fact]
-    public void It_is_written_the_same_everywhere()
+    public void ToString_Position_UsesFixedFormat()
     {
         Assert.Equal("00c0ffee00c0ffee-42", $"{new Position(0x00c0ffee00c0ffee, 42)}");
         Assert.Equal("0000000000000000-0", $"{default(Position)}");
@@ -52,14 +52,14 @@ public sealed class PositionTests
     [InlineData(" 0c0ffee00c0ffee-1")]
     [InlineData("00c0ffee00c0ff\0\0-1")]
     [InlineData("-0c0ffee00c0ffee-1")]
-    public void Anything_else_is_none(string? text)
+    public void TryParse_InvalidText_ReturnsFalse(string? text)
     {
         Assert.False(Position.TryParse(text, out var position));
         Assert.Equal(default, position);
     }
 
     [Fact]
-    public void Whatever_is_read_would_be_written_so() =>
+    public void TryParse_RandomText_AcceptsOnlyTheWrittenForm() =>
         Gen.Select(Gen.String["0123456789abcdefABCDEF \0"], Gen.String["0123456789-+ \0"]).Sample((epoch, offset) =>
         {
             var text = $"{epoch.PadLeft(16, '0')[..16]}-{offset}";

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>Notes what tasks nobody awaited have thrown while it lives.</summary>
+/// <summary>Collects the exceptions of tasks that no code awaits.</summary>
 sealed class UnobservedExceptions : IDisposable
 {
     readonly List<string> _exceptions = [];
@@ -8,7 +8,7 @@ sealed class UnobservedExceptions : IDisposable
     public UnobservedExceptions() => TaskScheduler.UnobservedTaskException += Note;
 
     /// <summary>
-    /// Whatever other tests may leave behind at the same time has passed through this library if it is a matter of this test.
+    /// Fails if an exception passed through this library. Tests that run at the same time may leave other exceptions.
     /// </summary>
     public void AssertNoneOfOurs()
     {

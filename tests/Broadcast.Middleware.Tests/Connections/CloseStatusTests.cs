@@ -16,7 +16,7 @@ public sealed class CloseStatusTests
     [InlineData(3000)]
     [InlineData(4000)]
     [InlineData(4999)]
-    public void Codes_that_may_stand_in_a_close_frame_are_taken(int code) => CloseStatus.ThrowIfNotSendable((WebSocketCloseStatus)code, null);
+    public void ThrowIfNotSendable_SendableCode_DoesNotThrow(int code) => CloseStatus.ThrowIfNotSendable((WebSocketCloseStatus)code, null);
 
     [Theory]
     [InlineData(-1)]
@@ -30,14 +30,14 @@ public sealed class CloseStatusTests
     [InlineData(2999)]
     [InlineData(5000)]
     [InlineData(70_000)]
-    public void Other_codes_are_refused_by_number(int code)
+    public void ThrowIfNotSendable_OtherCode_ThrowsAndNamesCode(int code)
     {
         var error = Assert.Throws<ArgumentException>(() => CloseStatus.ThrowIfNotSendable((WebSocketCloseStatus)code, null));
         Assert.Contains($"{code}", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void A_reason_has_123_bytes_at_most()
+    public void ThrowIfNotSendable_ReasonLongerThan123Bytes_Throws()
     {
         CloseStatus.ThrowIfNotSendable(WebSocketCloseStatus.NormalClosure, "");
         CloseStatus.ThrowIfNotSendable(WebSocketCloseStatus.NormalClosure, new string('x', 123));

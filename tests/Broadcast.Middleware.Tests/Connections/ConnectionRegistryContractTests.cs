@@ -3,7 +3,7 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>The contract suite is passed by a registry that is right, and finds what is wrong in one that is not.</summary>
+/// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of a wrong one.</summary>
 public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 {
     public static TheoryData<RegistryMistake> Mistakes => [.. Enum.GetValues<RegistryMistake>().Where(mistake => mistake != RegistryMistake.None)];
@@ -12,7 +12,7 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 
     [Theory]
     [MemberData(nameof(Mistakes))]
-    public async Task A_registry_that_makes_a_mistake_fails_the_suite(RegistryMistake mistake)
+    public async Task ContractSuite_RegistryWithMistake_Fails(RegistryMistake mistake)
     {
         var suite = new MistakenRegistryTests(mistake);
         var tests = typeof(ConnectionRegistryContract).GetMethods().Where(method => method.IsDefined(typeof(FactAttribute))).ToArray();
@@ -22,7 +22,7 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
             if (await Record.ExceptionAsync(() => RunAsync(suite, test)) is not null) return;
         }
 
-        Assert.Fail($"The suite has not noticed: {mistake}");
+        Assert.Fail($"The suite did not detect the mistake: {mistake}");
     }
 
     [Theory]
@@ -31,7 +31,7 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
     [InlineData(RegistryMistake.LetsStrangersJoin, nameof(TryJoin_UnknownConnection_ReturnsFalse))]
     [InlineData(RegistryMistake.FindsOneDevice, nameof(UserConnections_OnSeveralDevices_AreAllFound))]
     [InlineData(RegistryMistake.KeepsEmptyGroups, nameof(JoinAndLeave_AMillionTimes_LeaksNothing))]
-    public async Task The_test_that_is_named_for_a_mistake_finds_it(RegistryMistake mistake, string test)
+    public async Task ContractSuite_TestNamedForMistake_DetectsIt(RegistryMistake mistake, string test)
     {
         var error = await Record.ExceptionAsync(() => RunAsync(new MistakenRegistryTests(mistake), typeof(ConnectionRegistryContract).GetMethod(test)!));
         Assert.IsType<Xunit.Sdk.XunitException>(error, exactMatch: false);

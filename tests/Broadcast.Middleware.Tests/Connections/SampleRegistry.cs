@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>The simplest registry that is right: one lock around dictionaries. It can be told to make a mistake.</summary>
+/// <summary>A simple correct registry: one lock around dictionaries. A test can make it wrong in one way.</summary>
 sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IConnectionRegistry
 {
     readonly Dictionary<string, IBroadcastConnection> _connections = [];

@@ -14,7 +14,7 @@ public sealed class UserIdProviderTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task It_names_the_user_for_recipients_and_limits_in_place_of_the_claim()
+    public async Task UserIdProvider_Registered_ReplacesClaimForRecipientsAndLimits()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder =>
@@ -41,7 +41,7 @@ public sealed class UserIdProviderTests
     }
 
     [Fact]
-    public async Task A_broadcast_with_a_name_asks_its_own()
+    public async Task NamedBroadcast_KeyedUserIdProvider_IsUsed()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder =>
@@ -67,7 +67,7 @@ public sealed class UserIdProviderTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task One_that_throws_ends_its_own_request_with_500_and_one_line_in_the_log(bool wantsEvents)
+    public async Task UserIdProvider_Throws_RefusesOnlyThatRequestWith500(bool wantsEvents)
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<IUserIdProvider>(new ByHeader()),

@@ -7,11 +7,11 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>The endpoint, driven through a substituted socket.</summary>
+/// <summary>Tests the endpoint through a substituted socket.</summary>
 public sealed class BroadcastEndpointTests
 {
     [Fact]
-    public async Task A_received_message_is_sent_to_everyone_with_the_same_bytes_and_type_and_whole()
+    public async Task Receive_Message_IsSentToAllUnchanged()
     {
         await using var app = new MappedBroadcast();
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -32,7 +32,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Messages_of_one_sender_keep_their_order_and_boundaries()
+    public async Task Receive_ManyMessages_KeepsOrderAndBoundaries()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -44,7 +44,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task An_empty_message_is_a_message()
+    public async Task Receive_EmptyMessage_IsSentToAll()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -56,7 +56,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Fragments_are_put_together()
+    public async Task Receive_Fragments_AreJoined()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -71,7 +71,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task The_peers_close_is_answered_with_its_code_and_reason_and_everything_ends()
+    public async Task PeerClose_WithCodeAndReason_IsAnsweredAndEndsRequest()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -87,7 +87,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_close_without_a_code_is_answered_with_1000()
+    public async Task PeerClose_WithoutCode_IsAnsweredWith1000()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -98,7 +98,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task What_was_published_before_a_close_is_sent_before_it()
+    public async Task Close_MessagesPending_SendsThemFirst()
     {
         await using var app = new MappedBroadcast();
         var release = new TaskCompletionSource();
@@ -114,7 +114,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task After_goodbye_was_said_nothing_is_heard_from_the_connection()
+    public async Task Receive_AfterClose_IsNotPublished()
     {
         await using var app = new MappedBroadcast();
         var (leaver, other) = (new ScriptedSocket { AnswersClose = false }, new ScriptedSocket());
@@ -130,7 +130,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_close_that_is_not_answered_in_time_cuts_the_connection_off()
+    public async Task Close_UnansweredAfterCloseTimeout_AbortsConnection()
     {
         await using var app = new MappedBroadcast(options => options.CloseTimeout = TimeSpan.FromSeconds(3));
         var socket = new ScriptedSocket { AnswersClose = false };
@@ -147,7 +147,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_close_frame_that_cannot_be_sent_ends_the_connection_all_the_same()
+    public async Task Close_SendFails_EndsConnection()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket { Closing = () => throw new WebSocketException("gone") };
@@ -159,7 +159,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_receive_that_fails_ends_its_connection_quietly_and_no_other()
+    public async Task Receive_Fails_EndsOnlyThatConnectionWithoutErrorLog()
     {
         await using var app = new MappedBroadcast();
         var (failing, other) = (new ScriptedSocket(), new ScriptedSocket());
@@ -176,7 +176,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_send_that_fails_ends_its_connection_quietly_and_no_other()
+    public async Task Send_Fails_EndsOnlyThatConnectionWithoutErrorLog()
     {
         await using var app = new MappedBroadcast();
         var failing = new ScriptedSocket { Sending = () => throw new IOException("broken pipe") };
@@ -194,7 +194,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_send_that_fails_later_ends_its_connection_too()
+    public async Task Send_FailsLater_EndsConnection()
     {
         await using var app = new MappedBroadcast();
         var result = new TaskCompletionSource();
@@ -208,7 +208,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_send_that_never_ends_holds_up_nobody_else()
+    public async Task Send_NeverCompletes_DelaysNoOtherConnection()
     {
         await using var app = new MappedBroadcast();
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
@@ -227,7 +227,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_connection_for_which_too_much_waits_is_closed_with_1013_when_its_send_ends()
+    public async Task Backlog_OverLimit_ClosesWith1013AfterPendingSend()
     {
         await using var app = new MappedBroadcast(Small);
         var release = new TaskCompletionSource();
@@ -246,7 +246,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_connection_for_which_too_much_waits_and_whose_send_never_ends_is_cut_off_after_CloseTimeout()
+    public async Task Backlog_OverLimitAndSendNeverCompletes_AbortsAfterCloseTimeout()
     {
         await using var app = new MappedBroadcast(Small);
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
@@ -262,14 +262,14 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task What_waits_for_a_stuck_connection_is_freed_when_it_is_given_up()
+    public async Task Backlog_StalledConnectionClosed_FreesMemory()
     {
         await using var app = new MappedBroadcast(Small);
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
         await app.ConnectAsync(stuck);
         await PublishAsync(app, "first");
         await Eventually.True(() => stuck.Pending == 1);
-        // 256 MiB in all, of which little may stay.
+        // The messages need 256 MiB in total. The server must free most of this memory.
         var message = new string('x', 2000);
         var before = GC.GetTotalMemory(forceFullCollection: true);
         for (var i = 0; i < 128 * 1024; i++) await PublishAsync(app, message);
@@ -277,7 +277,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Within_the_limit_a_connection_may_wait_as_long_as_it_likes_and_misses_nothing()
+    public async Task Backlog_WithinLimit_LosesNothing()
     {
         await using var app = new MappedBroadcast(options =>
             options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
@@ -299,7 +299,7 @@ public sealed class BroadcastEndpointTests
     [Theory]
     [InlineData(100, 100)]
     [InlineData(5000, 5000)]
-    public async Task A_message_of_the_largest_size_is_taken(int limit, int size)
+    public async Task MaxMessageBytes_MessageOfMaximumSize_IsAccepted(int limit, int size)
     {
         await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
         var socket = new ScriptedSocket();
@@ -314,7 +314,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(100, 128)]
     [InlineData(100, 9000)]
     [InlineData(5000, 5001)]
-    public async Task A_message_that_is_too_large_is_refused_with_1009_and_heard_by_nobody(int limit, int size)
+    public async Task MaxMessageBytes_Exceeded_ClosesWith1009AndPublishesNothing(int limit, int size)
     {
         await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
         var (socket, other) = (new ScriptedSocket(), new ScriptedSocket());
@@ -331,7 +331,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Fragments_that_are_too_large_together_are_refused_with_1009()
+    public async Task MaxMessageBytes_ExceededByFragments_ClosesWith1009()
     {
         await using var app = new MappedBroadcast(options => options.MaxMessageBytes = 1000);
         var socket = new ScriptedSocket();
@@ -346,7 +346,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(63)]
-    public async Task Too_many_small_fragments_are_refused_with_1009(int size)
+    public async Task MaxSmallFragments_Exceeded_ClosesWith1009(int size)
     {
         await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
@@ -358,7 +358,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task As_many_small_fragments_as_are_allowed_are_taken_for_each_message_anew()
+    public async Task MaxSmallFragments_ReachedByEachMessage_IsAccepted()
     {
         await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
@@ -374,7 +374,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Large_fragments_are_not_counted()
+    public async Task MaxSmallFragments_LargeFragments_AreNotCounted()
     {
         await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 1);
         var socket = new ScriptedSocket();
@@ -385,7 +385,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_request_that_is_no_websocket_is_told_what_to_do()
+    public async Task Request_NotAWebSocket_IsRefusedWith426AndHint()
     {
         await using var app = new MappedBroadcast();
         var served = app.Serve(configure: context => context.Request.Protocol = HttpProtocol.Http11);
@@ -397,7 +397,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task An_upgrade_feature_that_cannot_upgrade_leaves_the_servers_own_websocket_in_place()
+    public async Task UpgradeFeature_CannotUpgrade_UsesServersWebSocket()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -411,7 +411,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_request_that_can_be_upgraded_but_not_to_a_websocket_is_refused()
+    public async Task Request_UpgradeToOtherProtocol_IsRefusedWith400()
     {
         await using var app = new MappedBroadcast();
         var upgrade = Substitute.For<IHttpUpgradeFeature>();
@@ -430,7 +430,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_request_timeout_does_not_apply_to_a_connection()
+    public async Task RequestTimeout_AcceptedConnection_IsDisabled()
     {
         await using var app = new MappedBroadcast();
         var timeout = Substitute.For<IHttpRequestTimeoutFeature>();
@@ -442,7 +442,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_request_timeout_applies_to_a_refusal()
+    public async Task RequestTimeout_RefusedRequest_StaysEnabled()
     {
         await using var app = new MappedBroadcast();
         var timeout = Substitute.For<IHttpRequestTimeoutFeature>();
@@ -451,7 +451,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_servers_own_websocket_is_asked_to_keep_itself_alive()
+    public async Task KeepAlive_ServersWebSocket_GetsTheOptions()
     {
         await using var app = new MappedBroadcast(options =>
             (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8)));
@@ -465,7 +465,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task A_handshake_that_fails_leaves_nothing_behind()
+    public async Task Handshake_Fails_LeavesNothingBehind()
     {
         await using var app = new MappedBroadcast();
         var handshake = Substitute.For<IHttpWebSocketFeature>();
@@ -478,7 +478,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task When_the_app_stops_connections_are_closed_with_1001_and_no_more_are_let_in()
+    public async Task AppStops_OpenConnection_ClosesWith1001AndRefusesOthers()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();

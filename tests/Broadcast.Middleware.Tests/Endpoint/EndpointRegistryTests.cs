@@ -6,7 +6,7 @@ using NSubstitute.ExceptionExtensions;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>What the endpoint asks of a replaced <see cref="IConnectionRegistry"/>, and how it takes the answers.</summary>
+/// <summary>Tests how the endpoint calls a replaced <see cref="IConnectionRegistry"/> and handles its results.</summary>
 public sealed class EndpointRegistryTests
 {
     readonly IConnectionRegistry _registry = Substitute.For<IConnectionRegistry>();
@@ -28,7 +28,7 @@ public sealed class EndpointRegistryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_connection_that_is_not_admitted_is_refused_with_503_before_the_handshake()
+    public async Task TryAdd_ReturnsFalse_RefusesWith503BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(false);
         await using var app = new MappedBroadcast(registry: _registry);
@@ -41,7 +41,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task A_connection_that_may_not_join_its_home_group_is_closed_with_1008()
+    public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWith1008()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "/ws").Returns(false);
         await using var app = new MappedBroadcast(registry: _registry);
@@ -53,7 +53,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task A_connection_is_added_joined_and_removed_once_each()
+    public async Task Connection_WholeLifetime_IsAddedJoinedAndRemovedOnce()
     {
         await using var app = new MappedBroadcast(registry: _registry);
         var socket = new ScriptedSocket();
@@ -73,7 +73,7 @@ public sealed class EndpointRegistryTests
 
     [Theory]
     [MemberData(nameof(Endings))]
-    public async Task It_is_removed_exactly_once_however_it_ends(string ending)
+    public async Task Connection_AnyEnd_IsRemovedExactlyOnce(string ending)
     {
         _registry.Connections.Returns(_ => _added is null ? [] : [_added]);
         await using var app = new MappedBroadcast(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
@@ -115,7 +115,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryAdd_that_throws_refuses_the_request_with_500_before_the_handshake_and_is_logged_once()
+    public async Task TryAdd_Throws_RefusesWith500BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
         await using var app = new MappedBroadcast(registry: _registry);
@@ -130,7 +130,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryJoin_that_throws_closes_its_connection_with_1011()
+    public async Task TryJoin_Throws_ClosesWith1011()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Throws(new InvalidOperationException("no"));
         await using var app = new MappedBroadcast(registry: _registry);
@@ -142,7 +142,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task Remove_that_throws_is_logged_once_and_the_connection_is_heard_no_more()
+    public async Task Remove_Throws_IsLoggedOnceAndEndsConnection()
     {
         _registry.Remove(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("no"));
         await using var app = new MappedBroadcast(registry: _registry);
@@ -159,7 +159,7 @@ public sealed class EndpointRegistryTests
     [InlineData("Find")]
     [InlineData("OfUser")]
     [InlineData("Leave")]
-    public async Task A_search_that_throws_within_a_filter_closes_that_connection_with_1011_and_no_other(string method)
+    public async Task RegistryCall_ThrowsInFilter_ClosesOnlyThatConnectionWith1011(string method)
     {
         await using var app = new MappedBroadcast(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {
@@ -180,7 +180,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task The_connections_it_finds_are_those_that_are_sent_to()
+    public async Task Publish_ReplacedRegistry_SendsToTheConnectionsItFinds()
     {
         await using var app = new MappedBroadcast(registry: _registry);
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -205,7 +205,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task A_connection_it_was_not_given_is_an_error_that_says_so()
+    public async Task Publish_RegistryFindsForeignConnection_ThrowsHelpfulError()
     {
         await using var app = new MappedBroadcast(registry: _registry);
         _registry.Find("stranger").Returns(Substitute.For<IBroadcastConnection>());
@@ -215,7 +215,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task A_group_it_does_not_let_a_connection_join_is_not_delivered()
+    public async Task JoinAsync_TryJoinReturnsFalse_DeliversNothing()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "secret").Returns(false);
         await using var app = new MappedBroadcast(registry: _registry);
@@ -229,7 +229,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["end"], socket.SentTexts);
     }
 
-    /// <summary>The default one, but for a method.</summary>
+    /// <summary>The default registry, except for one method that throws.</summary>
     sealed class FailingRegistry(string method) : IConnectionRegistry
     {
         readonly ConnectionRegistry _inner = new();

@@ -34,7 +34,7 @@ public sealed class GroupNameTemplateTests
     [InlineData("/all/{**rest}", "/all/x/y/z", "/all/x/y/z")]
     [InlineData("/all/{*rest}", "/all/x/y", "/all/x/y")]
     [InlineData("/all/{**rest}", "/all", "/all")]
-    public async Task A_group_has_its_urls_path_as_name_with_the_patterns_literals(string pattern, string path, string group)
+    public async Task GroupName_PatternAndUrl_IsUrlPathWithPatternLiterals(string pattern, string path, string group)
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern));
         using var device = await app.ConnectAsync(path);
@@ -44,7 +44,7 @@ public sealed class GroupNameTemplateTests
     }
 
     [Fact]
-    public async Task Each_url_has_a_group_of_its_own()
+    public async Task Group_DifferentUrls_AreSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         using var blue = await app.ConnectAsync("/rooms/blue");
@@ -56,7 +56,7 @@ public sealed class GroupNameTemplateTests
     }
 
     [Fact]
-    public async Task A_name_that_is_too_long_is_refused_with_400()
+    public async Task GroupName_TooLong_IsRefusedWith400()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         var longest = new string('x', 255 - "/rooms/".Length);
@@ -70,21 +70,21 @@ public sealed class GroupNameTemplateTests
     [InlineData("/rooms/a%0D")]
     [InlineData("/rooms/%7F")]
     [InlineData("/rooms/%E2%80%A8")]
-    public async Task A_name_with_control_characters_is_refused_with_400(string path)
+    public async Task GroupName_ControlCharacters_IsRefusedWith400(string path)
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));
     }
 
     [Fact]
-    public void A_pattern_without_parameters_has_one_name_for_all_requests()
+    public void NameFor_PatternWithoutParameters_ReturnsSameName()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/b"));
         Assert.Same(template.NameFor([]), template.NameFor(new RouteValueDictionary { ["a"] = "c" }));
     }
 
     [Fact]
-    public void Values_that_are_no_text_are_written_the_same_everywhere()
+    public void NameFor_NumberValue_UsesInvariantFormat()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
         Assert.Equal("/a/1.5", template.NameFor(new RouteValueDictionary { ["x"] = 1.5 }));

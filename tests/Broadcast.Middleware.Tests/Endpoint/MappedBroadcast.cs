@@ -11,7 +11,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>An endpoint mapped on /ws in an app that no server runs: tests call its delegate with requests of their own. Time stands still.</summary>
+/// <summary>An endpoint at /ws in an app without a server. Tests call its delegate with their own requests and a manual clock.</summary>
 sealed class MappedBroadcast : IAsyncDisposable
 {
     readonly WebApplication _app;
@@ -43,7 +43,7 @@ sealed class MappedBroadcast : IAsyncDisposable
 
     public IEnumerable<FakeLogRecord> Errors => Logs.Where(record => record.Level >= LogLevel.Error);
 
-    /// <summary>Makes a request, and does not wait.</summary>
+    /// <summary>Sends a request without waiting for its end.</summary>
     public Served Serve(ScriptedSocket? socket = null, Action<HttpContext>? configure = null)
     {
         var context = new DefaultHttpContext { RequestServices = _app.Services };
@@ -62,7 +62,7 @@ sealed class MappedBroadcast : IAsyncDisposable
         return new Served(context, lifetime, _endpoint(context));
     }
 
-    /// <summary>Makes a request that becomes a connection, which is returned when it hears its group.</summary>
+    /// <summary>Sends a request, and returns its connection after the connection has joined its group.</summary>
     public async Task<(Served Served, Connection Connection)> ConnectAsync(ScriptedSocket socket)
     {
         var before = Registry.Connections.ToHashSet();
@@ -80,7 +80,7 @@ sealed class MappedBroadcast : IAsyncDisposable
 
 sealed record Served(HttpContext Context, IHttpRequestLifetimeFeature Lifetime, Task Task)
 {
-    /// <summary>Ends when the request has.</summary>
+    /// <summary>Completes when the request ends.</summary>
     public Task Ended => Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
     public string Body => Encoding.UTF8.GetString(((MemoryStream)Context.Response.Body).ToArray());

@@ -6,8 +6,8 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>A substituted <see cref="WebSocket"/> that receives what a test says, and notes what is sent.</summary>
-/// <remarks>As sockets do, it ends every call that waits when it is aborted.</remarks>
+/// <summary>A substituted <see cref="WebSocket"/> that receives scripted messages and records sent messages.</summary>
+/// <remarks>Like a real socket, it ends every waiting call when it is aborted.</remarks>
 sealed class ScriptedSocket
 {
     readonly Channel<Func<Incoming>> _incoming = Channel.CreateUnbounded<Func<Incoming>>();
@@ -16,7 +16,7 @@ sealed class ScriptedSocket
 
     public ScriptedSocket()
     {
-#pragma warning disable CA2012 // This is how calls are described to a substitute.
+#pragma warning disable CA2012 // NSubstitute describes calls in this way.
         Socket.ReceiveAsync(Arg.Any<Memory<byte>>(), Arg.Any<CancellationToken>())
             .Returns(call => ReceiveAsync(call.Arg<Memory<byte>>()));
         Socket.SendAsync(Arg.Any<ReadOnlyMemory<byte>>(), Arg.Any<WebSocketMessageType>(), Arg.Any<bool>(), Arg.Any<CancellationToken>())
@@ -29,20 +29,20 @@ sealed class ScriptedSocket
 
     public WebSocket Socket { get; } = Substitute.For<WebSocket>();
 
-    /// <summary>What happens before a message counts as sent.</summary>
+    /// <summary>Runs before a message counts as sent.</summary>
     public Func<Task> Sending { get; set; } = static () => Task.CompletedTask;
 
-    /// <summary>What happens before a close frame counts as sent.</summary>
+    /// <summary>Runs before a close frame counts as sent.</summary>
     public Func<Task> Closing { get; set; } = static () => Task.CompletedTask;
 
-    /// <summary>Whether the peer answers a close frame with its own.</summary>
+    /// <summary>True if the peer answers a close frame.</summary>
     public bool AnswersClose { get; set; } = true;
 
     public ConcurrentQueue<Outgoing> Sent { get; } = [];
 
     public IEnumerable<string> SentTexts => Sent.Select(message => Encoding.UTF8.GetString(message.Bytes));
 
-    /// <summary>Sends that have begun and not ended.</summary>
+    /// <summary>The number of sends in progress.</summary>
     public int Pending;
 
     public bool IsAborted => _aborted.Task.IsCompleted;

@@ -7,7 +7,7 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Events;
 
 /// <summary>
-/// A client for server-sent events on a bare socket, or on any stream that is a response's body. It sees how the body ends, and each wait
+/// A client for server-sent events on a plain socket, or on the stream of a response body. It reports how the body ends. Each wait
 /// ends after ten seconds.
 /// </summary>
 sealed class EventClient : IAsyncDisposable
@@ -24,7 +24,7 @@ sealed class EventClient : IAsyncDisposable
     bool _isChunked;
     int _chunk;
 
-    /// <summary>Of a body that comes without chunks.</summary>
+    /// <summary>Creates a client for a body without chunked encoding.</summary>
     public EventClient(Stream body) => _stream = body;
 
     EventClient(Socket socket) => (_stream, _socket) = (new NetworkStream(socket, ownsSocket: true), socket);
@@ -33,12 +33,12 @@ sealed class EventClient : IAsyncDisposable
 
     public Dictionary<string, string> Headers { get; } = new(StringComparer.OrdinalIgnoreCase);
 
-    /// <summary>What a browser that has had the events taken so far would come back with.</summary>
+    /// <summary>The Last-Event-ID that a browser would send after the events taken so far.</summary>
     public string LastEventId => _parser.HasEvents ? _lastEventId : _parser.LastEventId;
 
     public int Comments => _parser.Comments;
 
-    /// <summary>Connects, asks for events, and is in its group when the task ends.</summary>
+    /// <summary>Connects, requests events, and waits until the client is a member of its group.</summary>
     public static async Task<EventClient> OpenAsync(
         BroadcastApp app, string path = "/ws", string? after = null, int? receiveBuffer = null, params (string Name, string? Value)[] headers)
     {
@@ -51,7 +51,7 @@ sealed class EventClient : IAsyncDisposable
         return client;
     }
 
-    /// <summary>Sends a request with these headers and reads the answer's.</summary>
+    /// <summary>Sends a request with these headers and reads the response headers.</summary>
     public static async Task<EventClient> AskAsync(
         BroadcastApp app, string path = "/ws", string method = "GET", string version = "HTTP/1.1", int? receiveBuffer = null,
         params (string Name, string? Value)[] headers)
@@ -74,7 +74,7 @@ sealed class EventClient : IAsyncDisposable
         }
     }
 
-    /// <summary>One more request on the same line, which has to be free.</summary>
+    /// <summary>Sends another request on the same socket, which must be idle.</summary>
     public async Task RequestAsync(string path, string method, string version, params (string Name, string? Value)[] headers)
     {
         var lines = headers.Where(header => header.Value is not null).Select(header => $"{header.Name}: {header.Value}\r\n");
@@ -93,7 +93,7 @@ sealed class EventClient : IAsyncDisposable
 
     public async Task SendAsync(ReadOnlyMemory<byte> bytes) => await _stream.WriteAsync(bytes, TestContext.Current.CancellationToken);
 
-    /// <summary>The next event; fails with <see cref="LineEndedException"/> if the body ends instead.</summary>
+    /// <summary>Returns the next event. Throws <see cref="LineEndedException"/> if the body ends instead.</summary>
     public async Task<ServerEvent> NextAsync()
     {
         ServerEvent? next;
@@ -102,7 +102,7 @@ sealed class EventClient : IAsyncDisposable
         return next;
     }
 
-    /// <summary>The next events, which have to be messages with text.</summary>
+    /// <summary>Returns the data of the next events. Fails if one of them is not a text message.</summary>
     public async Task<string[]> HearAsync(int count)
     {
         var heard = new string[count];
@@ -116,7 +116,7 @@ sealed class EventClient : IAsyncDisposable
         return heard;
     }
 
-    /// <summary>The id that comes first, which need not come with an event; ask before taking any.</summary>
+    /// <summary>Returns the first ID, which may come without an event. Call this method before you take an event.</summary>
     public async Task<string> ReadIdAsync()
     {
         while (_parser.FirstId is null) await FeedAsync();
@@ -128,7 +128,7 @@ sealed class EventClient : IAsyncDisposable
         for (var before = Comments; Comments == before;) await FeedAsync();
     }
 
-    /// <summary>The events up to the end, and how the body ended.</summary>
+    /// <summary>Returns all events up to the end, and how the body ended.</summary>
     public async Task<(List<ServerEvent> Events, LineEnd End)> ReadToEndAsync()
     {
         var events = new List<ServerEvent>();
@@ -142,7 +142,7 @@ sealed class EventClient : IAsyncDisposable
         }
     }
 
-    /// <summary>The event that takes a close frame's place, after whatever comes before; the body has to end then.</summary>
+    /// <summary>Reads up to the close event, which replaces a close frame. The body must end after this event.</summary>
     public async Task<string> ReadCloseAsync()
     {
         var (events, end) = await ReadToEndAsync();
@@ -153,7 +153,7 @@ sealed class EventClient : IAsyncDisposable
         return events[^1].Data;
     }
 
-    /// <summary>The text of an answer that is no event stream.</summary>
+    /// <summary>Returns the text of a response that is not an event stream.</summary>
     public async Task<string> ReadTextAsync()
     {
         if (!_isChunked) return Encoding.UTF8.GetString(await ReadAsync(int.Parse(Headers["Content-Length"], CultureInfo.InvariantCulture)));
@@ -167,14 +167,14 @@ sealed class EventClient : IAsyncDisposable
         return text.ToString();
     }
 
-    /// <summary>Vanishes without a word: the server gets a reset.</summary>
+    /// <summary>Closes the socket with a TCP reset.</summary>
     public void Reset()
     {
         _socket!.LingerState = new LingerOption(true, 0);
         _socket.Dispose();
     }
 
-    /// <summary>Sends nothing more: the server gets a FIN.</summary>
+    /// <summary>Ends the sending side of the socket: the server receives a FIN.</summary>
     public void Finish() => _socket!.Shutdown(SocketShutdown.Send);
 
     public ValueTask DisposeAsync() => _stream.DisposeAsync();
@@ -184,7 +184,7 @@ sealed class EventClient : IAsyncDisposable
         if (_isChunked && !await ReadChunkAsync()) throw new LineEndedException(LineEnd.Finished);
         if (_start == _end)
         {
-            // Without chunks, the end of the body is the end of the stream; within one, something is missing.
+            // Without chunks, the body ends with the stream. After an end within a chunk, bytes are missing.
             var received = await ReceiveAsync();
             if (received == 0) throw new LineEndedException(_isChunked ? LineEnd.Reset : LineEnd.Finished);
             (_start, _end) = (0, received);
@@ -196,7 +196,7 @@ sealed class EventClient : IAsyncDisposable
         if (_isChunked && _chunk == 0) Assert.Equal("", await ReadLineAsync());
     }
 
-    /// <summary>False at the last chunk.</summary>
+    /// <summary>Returns false at the last chunk.</summary>
     async Task<bool> ReadChunkAsync()
     {
         if (!_isChunked) return false;
@@ -208,7 +208,7 @@ sealed class EventClient : IAsyncDisposable
         return false;
     }
 
-    /// <summary>How many of so many bytes belong to the chunk that has begun.</summary>
+    /// <summary>Returns how many of the bytes belong to the current chunk.</summary>
     int Take(int count)
     {
         if (!_isChunked) return count;
@@ -250,7 +250,7 @@ sealed class EventClient : IAsyncDisposable
         }
         catch (OperationCanceledException) when (!TestContext.Current.CancellationToken.IsCancellationRequested)
         {
-            throw new TimeoutException($"Nothing came from the server for {Patience}.");
+            throw new TimeoutException($"The server sent nothing for {Patience}.");
         }
         catch (Exception exception) when (exception is IOException or HttpRequestException)
         {

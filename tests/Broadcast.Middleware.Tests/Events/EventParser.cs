@@ -3,8 +3,8 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Events;
 
 /// <summary>
-/// Reads an event stream as HTML, sections 9.2.5 and 9.2.6, say, and fails on what a browser would pass over in silence: unknown fields,
-/// bytes that are not UTF-8, NUL in an id.
+/// Parses an event stream by sections 9.2.5 and 9.2.6 of the HTML standard. It fails on input that a browser ignores: unknown fields,
+/// bytes that are not UTF-8, and NUL in an ID.
 /// </summary>
 sealed class EventParser
 {
@@ -18,17 +18,17 @@ sealed class EventParser
     bool _isFirst = true;
     bool _afterReturn;
 
-    /// <summary>What a browser would send as Last-Event-ID.</summary>
+    /// <summary>The value that a browser would send as Last-Event-ID.</summary>
     public string LastEventId { get; private set; } = "";
 
-    /// <summary>The first of them.</summary>
+    /// <summary>The first ID of the stream.</summary>
     public string? FirstId { get; private set; }
 
     public bool HasEvents => _events.Count > 0;
 
     public int Comments { get; private set; }
 
-    /// <summary>Whether the stream could end here without something being lost that has begun.</summary>
+    /// <summary>True if the stream can end here without an incomplete event.</summary>
     public bool IsBetweenEvents => _line.Length == 0 && _data.Length == 0 && _type.Length == 0 && !_hasId;
 
     public bool TryTake(out ServerEvent? next) => _events.TryDequeue(out next);
@@ -39,7 +39,7 @@ sealed class EventParser
         _decoder.GetChars(bytes, text, flush: false);
         foreach (var character in text)
         {
-            // One byte order mark at the start is no part of the stream.
+            // A byte order mark at the start does not belong to the stream.
             if (_isFirst && character == '\uFEFF')
             {
                 _isFirst = false;
@@ -87,7 +87,7 @@ sealed class EventParser
                 (_id, _hasId) = (value, true);
                 break;
             default:
-                Assert.Fail($"No field of an event: {line}");
+                Assert.Fail($"Unknown event field: {line}");
                 break;
         }
     }
@@ -98,7 +98,7 @@ sealed class EventParser
         if (_hasId) FirstId ??= _id;
         if (_data.Length > 0)
             _events.Enqueue(new(_type.Length == 0 ? "message" : _type, _data.ToString(0, _data.Length - 1), LastEventId, _hasId));
-        else Assert.True(_type.Length == 0, $"An event that no browser dispatches: {_type}");
+        else Assert.True(_type.Length == 0, $"A browser does not dispatch an event without data: {_type}");
         _data.Clear();
         (_type, _hasId) = ("", false);
     }

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>A client that comes back with the id of the last event it had.</summary>
+/// <summary>Tests clients that reconnect with the ID of their last event.</summary>
 public sealed class EventRecoveryTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -15,7 +15,7 @@ public sealed class EventRecoveryTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public async Task Whenever_the_line_is_cut_each_message_comes_once_and_in_order(int seed)
+    public async Task Reconnect_RandomDisconnects_DeliversEachMessageOnceInOrder(int seed)
     {
         const int Publishers = 3, Messages = 1_500;
         await using var app = await StartAsync(new() { HistoryMessages = 100_000, HistoryBytes = 64 * 1024 * 1024 });
@@ -32,7 +32,7 @@ public sealed class EventRecoveryTests
             }
         }, Token)));
 
-        // From before the first message on, which may have been published meanwhile.
+        // Start before the first message, because the publishers may already have published it.
         var first = await EventClient.OpenAsync(app);
         var id = (await first.ReadIdAsync())[..17] + "0";
         await first.DisposeAsync();
@@ -85,7 +85,7 @@ public sealed class EventRecoveryTests
     [InlineData("from the future", "{epoch}-11")]
     [InlineData("just trimmed", "{epoch}-4")]
     [InlineData("long trimmed", "{epoch}-0")]
-    public async Task Who_cannot_be_given_all_is_told_so_and_then_given_what_a_new_one_is(string what, string id)
+    public async Task Reconnect_UnknownOrTrimmedId_SendsMissedEventThenReplay(string what, string id)
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 3 });
         for (var i = 1; i <= 10; i++) await PublishAsync(app, $"{i}");
@@ -99,7 +99,7 @@ public sealed class EventRecoveryTests
         await PublishAsync(app, "11");
         Assert.True((await client.NextAsync()).Data == "11", what);
 
-        // Whatever came with an id can be gone on from.
+        // A client can resume from each ID that it has received.
         for (var from = 7; from <= 11; from++)
         {
             await using var back = await EventClient.OpenAsync(app, after: $"{epoch}-{from}");
@@ -108,7 +108,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task Exactly_what_is_missing_comes_as_far_as_the_history_goes_back()
+    public async Task Reconnect_IdWithinHistory_SendsExactlyTheMissingMessages()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 3 });
         for (var i = 1; i <= 10; i++) await PublishAsync(app, $"{i}");
@@ -125,7 +125,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task An_empty_id_asks_for_nothing()
+    public async Task Connect_EmptyLastEventId_CountsAsNewClient()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 1 });
         for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
@@ -134,7 +134,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task A_very_long_id_is_one_that_is_unknown()
+    public async Task Reconnect_VeryLongId_CountsAsUnknown()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5 });
         await using var client = await EventClient.OpenAsync(app, after: new string('7', 20_000));
@@ -143,7 +143,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task Without_a_history_who_missed_nothing_is_told_nothing_and_who_missed_something_is()
+    public async Task Reconnect_NoHistory_SendsMissedEventOnlyAfterLoss()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await EventClient.OpenAsync(app);
@@ -167,7 +167,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task A_message_to_several_groups_does_not_come_again()
+    public async Task Reconnect_MessageToSeveralGroups_IsNotSentAgain()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 100 });
         await using var first = await EventClient.OpenAsync(app);
@@ -182,7 +182,7 @@ public sealed class EventRecoveryTests
     }
 
     [Fact]
-    public async Task After_a_skip_the_ids_that_came_can_be_gone_on_from()
+    public async Task Reconnect_AfterSkip_ResumesBeforeTheGap()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
         {
@@ -194,7 +194,7 @@ public sealed class EventRecoveryTests
         await PublishAsync(app, "1");
         ServerEvent heard = await slow.NextAsync();
         var before = heard.Id;
-        // A pump that comes late finds everything in the history, and nobody behind: a skip takes one that comes while a write waits.
+        // A late pump run finds everything in the history and skips nothing. A skip needs a pump run during a pending write.
         var last = 1;
         await Eventually.True(() =>
         {
@@ -206,7 +206,7 @@ public sealed class EventRecoveryTests
         Assert.True(Offset(before) > 0);
         slow.Reset();
 
-        // It has not seen what follows the gap, so that it gets all that was skipped.
+        // The client has seen no message after the gap, so it receives all skipped messages.
         await using var back = await EventClient.OpenAsync(app, after: before);
         for (var i = Offset(before) + 1; i <= last; i++) Assert.StartsWith($"{i} ", (await back.NextAsync()).Data, StringComparison.Ordinal);
     }
@@ -216,7 +216,7 @@ public sealed class EventRecoveryTests
     [InlineData(1)]
     [InlineData(30)]
     [InlineData(200)]
-    public async Task After_conflation_nothing_without_a_key_is_lost_wherever_the_line_is_cut(int cutAfter)
+    public async Task Reconnect_AfterConflation_LosesOnlyReplacedMessages(int cutAfter)
     {
         const int Messages = 3_000, Keys = 20;
         var time = new FakeTimeProvider();
@@ -235,7 +235,7 @@ public sealed class EventRecoveryTests
                 };
             });
         await using var slow = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
-        // More than any buffer on the way takes.
+        // This is more than all buffers on the way can hold.
         var id = Assert.Single(app.Registry.Connections).Id;
         for (var i = 0; i < 16; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), Token);
         for (var i = 1; i <= Messages; i++)
@@ -246,7 +246,7 @@ public sealed class EventRecoveryTests
 
         var got = new List<int>();
         await ReadAsync(slow, cutAfter);
-        Assert.True(got.Count < 2 || got.Zip(got.Skip(1)).Any(pair => pair.Second > pair.First + 1), "Nothing was left out.");
+        Assert.True(got.Count < 2 || got.Zip(got.Skip(1)).Any(pair => pair.Second > pair.First + 1), "No message was replaced.");
         slow.Reset();
         await using var back = await EventClient.OpenAsync(app, after: id);
         await ReadAsync(back, int.MaxValue);
@@ -263,7 +263,7 @@ public sealed class EventRecoveryTests
             id = await client.ReadIdAsync();
             while (atMost > 0 && (got.Count == 0 || got[^1] != Messages))
             {
-                // Whatever is being written takes longer than it does with a reader that keeps up.
+                // Each write lasts longer than a write to a reader that keeps up.
                 time.Advance(TimeSpan.FromSeconds(1));
                 var heard = await client.NextAsync();
                 Assert.NotEqual("missed", heard.Type);

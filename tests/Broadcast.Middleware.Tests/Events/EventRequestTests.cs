@@ -12,7 +12,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>Which requests become event streams, which are refused, and what may stand in front.</summary>
+/// <summary>Tests which requests become event streams, which are refused, and which middleware may run in front.</summary>
 public sealed class EventRequestTests
 {
     const string Events = "text/event-stream";
@@ -26,7 +26,7 @@ public sealed class EventRequestTests
     [InlineData("text/event-stream; charset=utf-8")]
     [InlineData("text/html, text/event-stream;q=0.5, */*;q=0.1")]
     [InlineData("text/event-stream, ;;;, /")]
-    public async Task Who_accepts_event_streams_is_given_one(string accept)
+    public async Task Request_AcceptsEventStream_GetsEventStream(string accept)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: ("Accept", accept));
@@ -48,7 +48,7 @@ public sealed class EventRequestTests
     [InlineData("POST", Events, 426)]
     [InlineData("HEAD", Events, 426)]
     [InlineData("PUT", Events, 426)]
-    public async Task Others_are_answered_as_before(string method, string? accept, int status)
+    public async Task Request_OtherAcceptOrMethod_IsRefusedWith426(string method, string? accept, int status)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.AskAsync(app, method: method, headers: [("Accept", accept), ("Content-Length", method == "PUT" ? "0" : null)]);
@@ -59,7 +59,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Who_asks_for_both_gets_a_WebSocket()
+    public async Task Request_UpgradeAndAcceptsEventStream_GetsWebSocket()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -69,7 +69,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task An_upgrade_to_something_else_gets_events()
+    public async Task Request_OtherUpgradeAndAcceptsEventStream_GetsEventStream()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: [("Connection", "Upgrade"), ("Upgrade", "h2c")]);
@@ -81,7 +81,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Over_HTTP_1_0_the_stream_ends_with_the_line()
+    public async Task EventStream_Http10_EndsWithTheSocket()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.AskAsync(app, version: "HTTP/1.0", headers: ("Accept", Events));
@@ -95,7 +95,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Over_TLS()
+    public async Task EventStream_Tls_WorksOverHttp1AndHttp2()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256)
@@ -124,7 +124,7 @@ public sealed class EventRequestTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task Response_compression_in_front_holds_nothing_back(bool compressesEvents)
+    public async Task EventStream_ResponseCompression_DelaysNoEvent(bool compressesEvents)
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddResponseCompression(options =>
@@ -153,7 +153,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task In_memory()
+    public async Task EventStream_TestServer_ReceivesMessagesOfWebSockets()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -187,7 +187,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Routes_name_the_group_and_names_that_are_none_are_refused()
+    public async Task EventStream_InvalidGroupNameInUrl_IsRefusedWith400()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         await using var client = await EventClient.OpenAsync(app, "/rooms/blue");
@@ -205,7 +205,7 @@ public sealed class EventRequestTests
     [InlineData("http://localhost", null, 200)]
     [InlineData(null, null, 200)]
     [InlineData("http://good.example", "http://good.example", 200)]
-    public async Task Pages_of_other_origins_are_refused(string? origin, string? allowed, int status)
+    public async Task EventStream_OtherOrigin_IsRefusedWith403(string? origin, string? allowed, int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {
@@ -217,7 +217,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Limits_count_event_streams_and_WebSockets_together_and_places_come_free_again()
+    public async Task ConnectionLimits_EventStreamsAndWebSockets_AreCountedTogether()
     {
         await using var app = await BroadcastApp.StartAsync(
             TestUsers.Add,
@@ -251,7 +251,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task MaxConnections_is_503()
+    public async Task MaxConnections_Reached_RefusesEventStreamWith503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         await using var client = await EventClient.OpenAsync(app);
@@ -261,7 +261,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task Authorization_is_the_endpoints_and_ends_with_the_authentication()
+    public async Task EventStream_EndpointAuthorization_AppliesUntilExpiration()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(

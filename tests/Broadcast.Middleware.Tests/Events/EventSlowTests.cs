@@ -8,7 +8,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>Event streams whose clients do not read, or not fast enough.</summary>
+/// <summary>Tests event streams whose clients read slowly or not at all.</summary>
 public sealed class EventSlowTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -16,7 +16,7 @@ public sealed class EventSlowTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_client_that_takes_nothing_is_cut_off_after_SendTimeout_and_disturbs_nobody(bool overHttp2)
+    public async Task SendTimeout_ClientReadsNothing_AbortsOnlyThatClient(bool overHttp2)
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -32,13 +32,13 @@ public sealed class EventSlowTests
         await using var stalled = await OpenAsync();
         var id = Assert.Single(app.Registry.Connections).Id;
         await using var healthy = await OpenAsync();
-        // More than any buffer on the way takes.
+        // This is more than all buffers on the way can hold.
         for (var i = 0; i < 64; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), Token);
 
         time.Advance(TimeSpan.FromSeconds(9));
         await IsThereAsync();
         Assert.Equal(2, app.Registry.Count);
-        // The time runs from when a write first waits, which nothing tells.
+        // The timeout starts when a write begins to wait. No event reports this moment.
         await Eventually.True(() =>
         {
             time.Advance(TimeSpan.FromSeconds(1));
@@ -67,7 +67,7 @@ public sealed class EventSlowTests
     }
 
     [Fact]
-    public async Task A_client_that_is_too_far_behind_is_told_1013_if_it_reads_again()
+    public async Task SlowClient_OverBacklogLimit_ReceivesCloseEvent1013()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 128 * 1024);
         using var meters = new Meters(app);
@@ -80,7 +80,7 @@ public sealed class EventSlowTests
             if (i == 0) Assert.Equal(Text(0), (await slow.NextAsync()).Data);
         }
 
-        // Or it has gone already, where its last events fit into the system's buffers.
+        // The connection may already be gone, if its last events fit into the system's buffers.
         await Eventually.True(() =>
             app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
@@ -93,7 +93,7 @@ public sealed class EventSlowTests
     }
 
     [Fact]
-    public async Task One_that_skips_is_told_how_many_it_missed_where_it_missed_them()
+    public async Task SkipToLatest_SlowClient_ReceivesMissedEventWithCount()
     {
         const int Messages = 3_000;
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
@@ -110,7 +110,7 @@ public sealed class EventSlowTests
         Assert.True(skipped > 0, "Nothing was skipped.");
         Assert.Equal(skipped, meters.Sum(Meters.Dropped));
 
-        // Each gap is announced, by its size, before what follows it.
+        // A missed event with the size of the gap comes before the message after the gap.
         async Task<long> ReadAsync()
         {
             long missed = 0, expected = 0;
@@ -136,7 +136,7 @@ public sealed class EventSlowTests
     }
 
     [Fact]
-    public async Task While_the_app_ends_streams_are_told_1001_and_the_host_does_not_wait_for_those_who_do_not_read()
+    public async Task Drain_StalledClient_DelaysNeitherOthersNorHost()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         using var meters = new Meters(app);

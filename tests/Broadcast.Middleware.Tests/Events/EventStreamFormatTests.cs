@@ -5,12 +5,12 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>Whatever is published, a parser that follows the specification reads it back.</summary>
+/// <summary>Tests that a parser by the specification reads back every published message.</summary>
 public sealed partial class EventStreamFormatTests
 {
     const ulong Epoch = 0x00c0ffee00c0ffee;
 
-    // What means something to the format, and what could upset it.
+    // Text that has a meaning in the format, or that may break the format.
     static readonly Gen<string> _pieces = Gen.Frequency(
         (6, OneOf("\n", "\r", "\r\n", "\n\n", "\r\r\n", " ", ":", "\0", "\t")),
         (4, OneOf("data: x", "id: 1", "event: close", "retry: 1", ": comment", "data", "\uFEFF", "\u2028", "\u0085")),
@@ -27,7 +27,7 @@ public sealed partial class EventStreamFormatTests
     private static partial Regex LineBreak { get; }
 
     [Fact]
-    public void What_is_published_is_read_back_however_it_is_cut() =>
+    public void Encode_RandomMessages_AreReadBackInAnyPieces() =>
         Gen.Select(_messages.Array[1, 20], Gen.Int[1, 7], Gen.Int[1, 200], Gen.Bool).Sample(
             (messages, perRun, perRead, isHome) =>
             {
@@ -45,7 +45,7 @@ public sealed partial class EventStreamFormatTests
                 foreach (var piece in bytes.Chunk(perRead)) parser.Feed(piece);
                 for (var i = 0; i < messages.Length; i++)
                 {
-                    Assert.True(parser.TryTake(out var heard), $"{i} of {messages.Length} came.");
+                    Assert.True(parser.TryTake(out var heard), $"Only {i} of {messages.Length} messages arrived.");
                     Assert.Equal(Expected(messages[i]), (heard!.Type, heard.Data));
                     Assert.Equal(isHome ? $"00c0ffee00c0ffee-{i + 1}" : "", heard.Id);
                     Assert.Equal(isHome, heard.HasOwnId);
@@ -72,11 +72,11 @@ public sealed partial class EventStreamFormatTests
 
     [Theory]
     [MemberData(nameof(Texts))]
-    public void Text_is_a_data_line_for_each_of_its_lines(string text, string expected) =>
+    public void Encode_Text_WritesOneDataLinePerLine(string text, string expected) =>
         Assert.Equal(expected, Encoded(Message.FromText(text), EventStreamFormat.OfOthers));
 
     [Fact]
-    public void Binary_is_base64_in_an_event_of_that_name()
+    public void Encode_Binary_WritesBase64InBinaryEvent()
     {
         Assert.Equal("event: binary\ndata: \n\n", Encoded(new(default, MessageType.Binary), EventStreamFormat.OfOthers));
         Assert.Equal("event: binary\ndata: Cg==\n\n", Encoded(new("\n"u8.ToArray(), MessageType.Binary), EventStreamFormat.OfOthers));
@@ -86,7 +86,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public void A_very_long_message_is_one_event()
+    public void Encode_VeryLongMessage_WritesOneEvent()
     {
         var text = string.Concat(Enumerable.Repeat("0123456789abcde\n", 60_000));
         var parser = new EventParser();
@@ -100,7 +100,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public void What_the_server_has_to_say_itself_are_events_too()
+    public void Encode_OpeningMissedAndClose_WritesEvents()
     {
         var position = new Position(Epoch, 42);
         Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, null)));
@@ -114,7 +114,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public async Task Two_pumps_that_ask_for_the_same_messages_at_the_same_time_get_the_same_bytes()
+    public async Task Encode_ConcurrentPumps_GetTheSameBytes()
     {
         const int Messages = 2_000;
         var token = TestContext.Current.CancellationToken;

@@ -10,13 +10,13 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>Server-sent events beside WebSockets, at the same URL of a real server.</summary>
+/// <summary>Tests server-sent events next to WebSockets at the same URL, on a real server.</summary>
 public sealed class EventStreamTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_answers_headers_keep_caches_and_proxies_from_waiting()
+    public async Task ResponseHeaders_EventStream_DisableCachingAndBuffering()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -32,7 +32,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task WebSockets_and_event_streams_hear_the_same_in_the_same_order()
+    public async Task Group_WebSocketsAndEventStreams_ReceiveTheSameOrder()
     {
         const int Messages = 1_000;
         await using var app = await BroadcastApp.StartAsync(protocols: HttpProtocols.Http1);
@@ -76,7 +76,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Only_messages_of_the_home_group_carry_an_id_and_the_order_is_one()
+    public async Task EventId_MessagesOfSeveralGroups_OnlyHomeGroupHasIds()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -100,7 +100,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_message_to_the_home_group_and_another_carries_the_id_and_comes_once(bool homeFirst)
+    public async Task EventId_MessageToHomeAndOtherGroup_ArrivesOnceWithId(bool homeFirst)
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -131,7 +131,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Over_HTTP_2_streams_share_a_connection_and_none_disturbs_the_others()
+    public async Task Http2_SeveralEventStreams_EndIndependently()
     {
         await using var app = await BroadcastApp.StartAsync(protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
@@ -165,7 +165,7 @@ public sealed class EventStreamTests
         LogAssert.NoErrors(app);
         foreach (var response in responses) response.Dispose();
 
-        // Tells which connection a client is by what it alone hears.
+        // Finds the client's connection by a message that only this client receives.
         async Task<string> IdOf(BroadcastApp app, EventClient client)
         {
             foreach (var connection in app.Registry.Connections) await app.Broadcaster.PublishAsync(connection.Id, Recipients.Connection(connection.Id), Token);
@@ -176,7 +176,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task A_comment_comes_each_KeepAliveInterval_and_nobody_who_takes_it_is_lost()
+    public async Task KeepAlive_IdleEventStream_SendsCommentEachInterval()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
@@ -209,7 +209,7 @@ public sealed class EventStreamTests
     [InlineData(4001, "enough", "4001 enough")]
     [InlineData(1000, null, "1000 ")]
     [InlineData(4002, "two\r\nlines\n\nevent: forged", "4002 two lines  event: forged")]
-    public async Task CloseAsync_says_what_was_published_before_then_closes_and_ends_the_response(int status, string? reason, string said)
+    public async Task CloseAsync_EventStream_SendsEarlierMessagesThenCloseEvent(int status, string? reason, string said)
     {
         var disconnects = new ConcurrentQueue<DisconnectContext>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseDisconnect((context, next) =>
@@ -231,7 +231,7 @@ public sealed class EventStreamTests
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_app"]);
 
-        // The line is free for another request.
+        // The socket is free for another request.
         await client.RequestAsync("/ws", "GET", "HTTP/1.1");
         Assert.Equal(426, client.Status);
         LogAssert.NoErrors(app);
@@ -240,7 +240,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_that_vanish_while_they_are_sent_to_leave_nothing_behind(string how)
+    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string how)
     {
         const int Clients = 40;
         var disconnected = new ConcurrentQueue<string>();
@@ -293,7 +293,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Clients_that_vanish_as_soon_as_they_have_asked_leave_nothing_behind()
+    public async Task Clients_DisconnectAfterRequest_LeaveNothingBehind()
     {
         await using var app = await BroadcastApp.StartAsync();
         var request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"u8.ToArray();
@@ -311,7 +311,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Message_filters_and_FirstMessageTimeout_have_no_part_in_it_and_what_a_client_sends_is_not_read()
+    public async Task EventStream_MessageFiltersAndFirstMessageTimeout_DoNotApply()
     {
         var (time, messages) = (new FakeTimeProvider(), 0);
         await using var app = await BroadcastApp.StartAsync(
@@ -336,7 +336,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task A_connect_filter_sees_what_is_to_be_recovered_may_greet_and_may_refuse()
+    public async Task ConnectFilter_EventStream_SeesReplayAndCanGreetOrRefuse()
     {
         var seen = new ConcurrentQueue<Replay>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>
@@ -358,7 +358,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task A_connect_filter_that_throws_ends_with_1011()
+    public async Task ConnectFilter_ThrowsForEventStream_ClosesWith1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect((_, _) => throw new InvalidOperationException("boom")));
         await using var client = await EventClient.AskAsync(app, headers: ("Accept", "text/event-stream"));

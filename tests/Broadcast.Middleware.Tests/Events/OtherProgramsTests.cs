@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Broadcast.Middleware.Tests.Events;
 
-/// <summary>Programs that others have written, as they come: curl, and nginx in between.</summary>
+/// <summary>Tests event streams with curl as a client, and with nginx as a proxy.</summary>
 public sealed class OtherProgramsTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -14,7 +14,7 @@ public sealed class OtherProgramsTests
     [InlineData("--http1.1")]
     [InlineData("--http1.0")]
     [InlineData("--http2-prior-knowledge")]
-    public async Task Curl_hears_events_as_they_are_published_and_recovers(string version)
+    public async Task Curl_AnyHttpVersion_ReceivesEventsAndRecovers(string version)
     {
         await using var app = await BroadcastApp.StartAsync(
             options: options => options.Groups["/ws"] = new() { HistoryMessages = 100 },
@@ -45,7 +45,7 @@ public sealed class OtherProgramsTests
     }
 
     [Fact]
-    public async Task Nginx_buffers_and_holds_nothing_back()
+    public async Task Nginx_BufferingAndGzipEnabled_DelaysNoEvent()
     {
         await using var app = await BroadcastApp.StartAsync();
         var directory = Directory.CreateTempSubdirectory("broadcast-nginx-");

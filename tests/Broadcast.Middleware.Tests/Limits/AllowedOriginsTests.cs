@@ -13,14 +13,14 @@ public sealed class AllowedOriginsTests
     [InlineData("http://127.0.0.1:5000", "127.0.0.1:5000")]
     [InlineData("http://[::1]:5000", "[::1]:5000")]
     [InlineData("http://xn--bcher-kva.example", "xn--bcher-kva.example")]
-    public async Task A_page_of_the_requests_own_host_may_connect(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+    public async Task Origin_SameHost_IsAllowed(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
 
     /// <summary>The proxy speaks https to the browser and http to the app.</summary>
     [Theory]
     [InlineData("https://example.com", "example.com")]
     [InlineData("https://example.com", "example.com:443")]
     [InlineData("https://example.com:8443", "example.com:8443")]
-    public async Task A_page_behind_a_proxy_that_ends_TLS_may_connect(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+    public async Task Origin_HttpsBehindTlsProxy_IsAllowed(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
 
     [Theory]
     [InlineData("http://evil.example", "example.com")]
@@ -41,7 +41,7 @@ public sealed class AllowedOriginsTests
     [InlineData("http://example.com\r\nOrigin: http://example.com", "example.com")]
     [InlineData("http://example.com\r\nOrigin: http://evil.example", "example.com")]
     [InlineData("http://evil.example\r\nOrigin: http://example.com", "example.com")]
-    public async Task Other_pages_and_what_is_no_origin_get_403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
+    public async Task Origin_OtherHostOrInvalid_IsRefusedWith403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
 
     [Theory]
     [InlineData("https://friend.example", 101)]
@@ -51,12 +51,12 @@ public sealed class AllowedOriginsTests
     [InlineData("https://sub.friend.example", 403)]
     [InlineData("http://localhost:3000", 101)]
     [InlineData("http://localhost:3001", 403)]
-    [InlineData("http://localhost", 101)] // The handshake's host.
+    [InlineData("http://localhost", 101)] // The host of the handshake is always allowed.
     [InlineData("null", 403)]
-    public async Task Listed_origins_may_connect_and_no_others(string origin, int status) =>
+    public async Task Origin_AllowedOriginsSet_AllowsListedAndSameHost(string origin, int status) =>
         Assert.Equal(status, await TryAsync(origin, "localhost", "https://friend.example", "http://localhost:3000"));
 
-    /// <summary>Browsers send the host in ASCII, in small letters and without the default port.</summary>
+    /// <summary>Browsers send the host in ASCII, in lower case and without the default port.</summary>
     [Theory]
     [InlineData("https://bücher.example", "https://xn--bcher-kva.example", 101)]
     [InlineData("https://BÜCHER.example", "https://xn--bcher-kva.example", 101)]
@@ -68,23 +68,23 @@ public sealed class AllowedOriginsTests
     [InlineData("https://bücher.example", "https://xn--bcher-kva.example:8443", 403)]
     [InlineData("https://bücher.example:8443", "https://xn--bcher-kva.example", 403)]
     [InlineData("https://bücher.example", "https://bucher.example", 403)]
-    public async Task An_international_host_may_be_listed_either_way(string listed, string origin, int status) =>
+    public async Task Origin_InternationalHost_MatchesUnicodeOrAsciiEntry(string listed, string origin, int status) =>
         Assert.Equal(status, await TryAsync(origin, "localhost", listed));
 
     [Theory]
     [InlineData("https://anyone.example")]
     [InlineData("null")]
     [InlineData("gibberish")]
-    public async Task A_star_lets_every_page_in(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
+    public async Task Origin_StarListed_IsAllowed(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
 
     [Fact]
-    public async Task Null_may_connect_where_it_is_listed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
+    public async Task Origin_NullListed_IsAllowed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
 
     [Fact]
-    public async Task A_client_that_sends_no_origin_may_connect() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
+    public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
 
     [Fact]
-    public async Task A_refusal_is_logged_at_Debug_with_the_option_that_mends_it_and_without_the_origin()
+    public async Task OriginRefusal_DebugLog_NamesOptionButNotOrigin()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -101,7 +101,7 @@ public sealed class AllowedOriginsTests
     }
 
     [Fact]
-    public async Task Origins_that_no_browser_sends_are_reported_when_the_app_starts()
+    public async Task AllowedOrigins_InvalidEntries_FailAtStart()
     {
         var exception = await Assert.ThrowsAsync<OptionsValidationException>(() => BroadcastApp.StartAsync(options: options =>
         {
@@ -131,7 +131,7 @@ public sealed class AllowedOriginsTests
     [InlineData("", false)]
     [InlineData(" https://example.com", false)]
     [InlineData("https://example.com/app", false)]
-    [InlineData("https://example.com:443", false)] // Browsers leave the default port out, so it would never match.
+    [InlineData("https://example.com:443", false)] // Browsers omit the default port, so this entry would never match.
     [InlineData("https://example.com?x", false)]
     [InlineData("//example.com", false)]
     [InlineData("https://example.com#x", false)]
@@ -143,9 +143,9 @@ public sealed class AllowedOriginsTests
     [InlineData("https://bücher.example/", false)]
     [InlineData("https://bücher.example:443", false)]
     [InlineData("https://user@bücher.example", false)]
-    [InlineData("https://-bücher.example", false)] // No host name, so that it has no form in ASCII.
+    [InlineData("https://-bücher.example", false)] // This host name is invalid, so it has no ASCII form.
     [InlineData("https://xn--bücher.example", false)]
-    public void An_origin_is_a_scheme_a_host_and_perhaps_a_port(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.AsSent(text) is not null);
+    public void AllowedOrigin_Text_IsSchemeHostAndOptionalPort(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.AsSent(text) is not null);
 
     static async Task<int> TryAsync(string? origin, string host, params string[] allowed)
     {

@@ -1,5 +1,5 @@
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>For tests that need the machine for themselves.</summary>
+/// <summary>Runs test classes without any other test in parallel.</summary>
 [CollectionDefinition(nameof(Alone), DisableParallelization = true)]
 public sealed class Alone;

@@ -4,14 +4,14 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>What becomes of a request that is under way when the app ends.</summary>
+/// <summary>Tests how a drain treats a request that the app still handles.</summary>
 public sealed class AnsweringDrainTests
 {
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     [Fact]
-    public async Task Its_client_is_answered_and_then_told_1001()
+    public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -27,7 +27,7 @@ public sealed class AnsweringDrainTests
     }
 
     [Fact]
-    public async Task Whoever_takes_too_long_is_told_1001_without_an_answer_and_the_others_do_not_wait()
+    public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOthers()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);

@@ -7,7 +7,7 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>A filter that does not come back holds up the connection it was called for, and nobody else.</summary>
+/// <summary>Tests that a filter that never returns blocks only its own connection.</summary>
 [Collection(nameof(Alone))]
 public sealed class BlockedFilterTests
 {
@@ -18,7 +18,7 @@ public sealed class BlockedFilterTests
 
     [Theory]
     [MemberData(nameof(Blocks))]
-    public async Task The_others_hear_each_other_and_the_counts_are_right_when_it_has_ended(Stage stage, Blocking blocking)
+    public async Task BlockedFilter_OtherConnections_KeepWorking(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -30,14 +30,14 @@ public sealed class BlockedFilterTests
         for (var i = 0; i < 50; i++)
         {
             await TalkAsync(ann, bob, $"{i}");
-            // It sends nothing for the moment, and hears all the same.
+            // The blocked client cannot send now, but it still receives.
             if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
         }
 
-        // Others come and go.
+        // Another client connects and disconnects.
         var late = await Client.OpenAsync(app, TestUsers.As("late"));
         await Client.LeaveAsync(late);
-        // Who has left is not there, however long its filter takes.
+        // A closed connection does not count, even while its disconnect filter runs.
         var there = stage == Stage.Disconnect ? 2 : 3;
         await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
         Assert.Equal(stage == Stage.Message ? 3 : 2, app.Registry.CountInGroup("/ws"));
@@ -59,7 +59,7 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Message, Blocking.Thread)]
-    public async Task A_peer_that_vanishes_meanwhile_is_counted_out_when_its_filter_is_back(Stage stage, Blocking blocking)
+    public async Task BlockedFilter_PeerDisconnects_IsRemovedAfterFilterReturns(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -83,7 +83,7 @@ public sealed class BlockedFilterTests
     [Theory]
     [InlineData(Stage.Connect)]
     [InlineData(Stage.Message)]
-    public async Task An_app_ends_within_the_drain_window_if_its_filters_end_with_their_requests(Stage stage)
+    public async Task Drain_FiltersObserveAbort_EndsWithinDrainTimeout(Stage stage)
     {
         using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
         await using var app = await StartAsync(filter, Drain);
@@ -103,12 +103,12 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Nothing can end a request from outside: the server waits as long as the host lets it, and a second.</summary>
+    /// <summary>The server cannot end a request from outside. It waits for the host's shutdown timeout and one more second.</summary>
     [Theory]
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Disconnect, Blocking.Task)]
-    public async Task Where_they_do_not_the_others_end_in_time_and_so_does_their_own_line_but_the_app_when_the_hosts_patience_does(
+    public async Task Drain_FilterIgnoresAbort_EndsAtShutdownTimeout(
         Stage stage, Blocking blocking)
     {
         var patience = TimeSpan.FromSeconds(3);
@@ -151,7 +151,7 @@ public sealed class BlockedFilterTests
         app => app.MapBroadcast("/ws").Use<BlockingFilter>(),
         options);
 
-    /// <summary>Connects as the user for whom the filter blocks, and lets it.</summary>
+    /// <summary>Connects as the blocked user and waits until the filter blocks.</summary>
     static async Task<RawClient> BlockAsync(BroadcastApp app, BlockingFilter filter)
     {
         var client = await RawClient.ConnectAsync(app);
@@ -173,7 +173,7 @@ public sealed class BlockedFilterTests
         foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }
 
-    /// <summary>What it had sent is published when the filter is back.</summary>
+    /// <summary>Reads the message of the blocked client, which is published after the filter returns.</summary>
     static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
     {
         if (stage != Stage.Message) return;

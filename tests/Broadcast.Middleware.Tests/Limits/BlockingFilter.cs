@@ -9,17 +9,17 @@ public enum Stage
 
 public enum Blocking
 {
-    /// <summary>It waits for a task that does not end.</summary>
+    /// <summary>Waits for a task that does not complete.</summary>
     Task,
 
-    /// <summary>It keeps its thread.</summary>
+    /// <summary>Blocks its thread.</summary>
     Thread,
 
-    /// <summary>It waits as long as its connection lasts.</summary>
+    /// <summary>Waits until its request is aborted.</summary>
     UntilAborted,
 }
 
-/// <summary>Does not come back from one stage of the user "it", until it is released.</summary>
+/// <summary>Blocks one stage of the user "it" until the test releases the filter.</summary>
 sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, IDisposable
 {
     readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -29,7 +29,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
 
     public Stage Stage => stage;
 
-    /// <summary>Ends when the filter blocks.</summary>
+    /// <summary>Completes when the filter blocks.</summary>
     public Task Entered => _entered.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => RunAsync(Stage.Connect, context, next);
@@ -47,7 +47,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public void Dispose()
     {
         Release();
-        // A thread that still waits would find the event disposed of.
+        // A thread that still waits must not use a disposed event.
         if (_entered.Task.IsCompleted) _left.Task.Wait(TimeSpan.FromSeconds(10));
         _threadReleased.Dispose();
     }

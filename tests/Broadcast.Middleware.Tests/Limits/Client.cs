@@ -2,10 +2,10 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Clients whose handshakes say more than the necessary.</summary>
+/// <summary>Helpers for raw clients with extra handshake headers.</summary>
 static class Client
 {
-    /// <summary>Connects, and is in its group when the task ends.</summary>
+    /// <summary>Connects and waits until the client is a member of its group.</summary>
     public static async Task<RawClient> OpenAsync(BroadcastApp app, params (string Name, string? Value)[] headers)
     {
         var client = await RawClient.ConnectAsync(app);
@@ -14,14 +14,14 @@ static class Client
         return client;
     }
 
-    /// <summary>What is answered to a handshake; the connection, if there is one, is given up.</summary>
+    /// <summary>Returns the answer to a handshake and drops the connection.</summary>
     public static async Task<HttpAnswer> TryAsync(BroadcastApp app, params (string Name, string? Value)[] headers)
     {
         await using var client = await RawClient.ConnectAsync(app);
         return await client.HandshakeAsync("/ws", headers);
     }
 
-    /// <summary>Says goodbye, hears it, and sees the line end.</summary>
+    /// <summary>Exchanges close frames with the server and waits for the end of the socket.</summary>
     public static async Task LeaveAsync(RawClient client)
     {
         await client.SendAsync(ClientFrame.OfClose(1000));
@@ -29,7 +29,7 @@ static class Client
         await client.ReadEndAsync();
     }
 
-    /// <summary>The close code of a server that says goodbye; it is answered, and the line has to end.</summary>
+    /// <summary>Reads and answers the server's close frame, waits for the end of the socket, and returns the close code.</summary>
     public static async Task<int?> ClosedWithAsync(RawClient client)
     {
         var close = await client.ReadCloseAsync();
@@ -39,8 +39,8 @@ static class Client
     }
 
     /// <summary>
-    /// Fails unless the connection is there. The answer takes the way of all that is sent, so that what the server had on its mind
-    /// about this connection before is done when it comes.
+    /// Fails unless the connection is open. The answer uses the normal send path. So the server has finished earlier work for this
+    /// connection when the answer arrives.
     /// </summary>
     public static async Task IsThereAsync(RawClient client) => await client.JoinedAsync();
 }

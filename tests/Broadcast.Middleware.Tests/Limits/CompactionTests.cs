@@ -2,13 +2,13 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>What becomes of a stalled reader's messages when it is as far behind as it may be.</summary>
+/// <summary>Tests how the messages of a stalled reader are compacted at its backlog limit.</summary>
 public sealed class CompactionTests
 {
     const int Capacity = 8_000, Largest = 2_000;
 
     [Fact]
-    public void A_stalled_reader_loses_nothing_that_was_not_replaced()
+    public void Compact_StalledReader_LosesOnlyReplacedMessages()
     {
         var model = new LogModel(logs: 1, 2 * Capacity);
         for (var i = 0; i < 1_000; i++)
@@ -22,10 +22,10 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void A_reader_that_stalls_at_the_end_of_a_block_loses_nothing_that_was_not_replaced()
+    public void Compact_ReaderAtEndOfBlock_LosesOnlyReplacedMessages()
     {
         var model = new LogModel(logs: 1, 2 * Capacity);
-        // Five frames of 102 bytes are what fits the first block.
+        // The first block holds five frames of 102 bytes.
         for (var i = 0; i < 5; i++) model.Publish(0, $"key {i}", 100);
         model.TakeAll();
         for (var i = 0; !model.Reader.IsBehindBy(Capacity); i++) model.Publish(0, $"key {i % 10}", 100);
@@ -37,7 +37,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void What_a_reader_has_kept_for_itself_is_replaced_too()
+    public void Compact_AlreadyCompactedMessages_AreReplacedToo()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         for (var round = 0; round < 20; round++)
@@ -51,9 +51,9 @@ public sealed class CompactionTests
         Assert.Equal(10, model.Got.Count);
     }
 
-    /// <summary>After each message the writer looks, as it does while a write waits; now and then the reader takes something.</summary>
+    /// <summary>The writer checks after each message, as it does during a pending write. The reader sometimes takes a message.</summary>
     [Fact]
-    public void Whatever_is_published_a_reader_is_given_up_only_if_too_much_is_left() => Gen.Select(
+    public void Compact_RandomMessages_FailsOnlyIfTooMuchIsLeft() => Gen.Select(
             Gen.Int[0, 1], Gen.Int[0, 5], Gen.Int[4, 300], Gen.Int[0, 99]).Array[0, 400].Sample(
         steps =>
         {
@@ -63,7 +63,7 @@ public sealed class CompactionTests
                 model.Publish(log, key == 0 && takes < 5 ? null : $"key {key}", size);
                 if (model.Reader.IsBehindBy(Capacity) && !model.TryCompact(Capacity, Largest))
                 {
-                    Assert.True(Math.Max(model.Waiting(0), model.Waiting(1)) > Largest, "Given up, though little was left.");
+                    Assert.True(Math.Max(model.Waiting(0), model.Waiting(1)) > Largest, "The compaction failed, although little was left.");
                     return;
                 }
 
@@ -75,9 +75,9 @@ public sealed class CompactionTests
         },
         iter: 300);
 
-    /// <summary>A newer message that is not for the reader is nothing to be spared an older one for.</summary>
+    /// <summary>A newer message for other readers does not replace an older message for this reader.</summary>
     [Fact]
-    public void A_message_is_not_replaced_by_one_that_is_for_others()
+    public void Compact_NewerMessageForOthers_KeepsOlderMessage()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100);
@@ -90,7 +90,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void A_message_is_not_replaced_by_one_that_came_after_the_reader_left()
+    public void Compact_NewerMessageAfterLeave_KeepsOlderMessage()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100);
@@ -103,9 +103,9 @@ public sealed class CompactionTests
         Assert.Equal([0], model.Got);
     }
 
-    /// <summary>A connection that is being closed gets what was published before, and nothing that came later.</summary>
+    /// <summary>A closing connection receives only the messages that were published before the close.</summary>
     [Fact]
-    public void A_message_is_not_replaced_by_one_that_came_after_the_last_one_that_is_sent()
+    public void Compact_NewerMessageAfterClose_KeepsOlderMessage()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100);
@@ -118,7 +118,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Messages_for_others_are_not_counted_as_left_out_by_a_skip()
+    public void Skip_MessagesForOthers_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -131,7 +131,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void What_is_published_after_a_reader_left_is_not_counted_by_its_skips()
+    public void Skip_MessagesAfterLeave_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -147,7 +147,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Messages_for_others_are_not_counted_as_left_out_by_a_compaction()
+    public void Compact_MessagesForOthers_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100, isForReader: false);

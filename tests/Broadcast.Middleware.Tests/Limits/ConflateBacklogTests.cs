@@ -10,7 +10,7 @@ public sealed class ConflateBacklogTests
     [Theory]
     [InlineData(100)]
     [InlineData(1000)]
-    public async Task A_stalled_client_stays_however_much_is_published_and_then_gets_the_newest_of_each_key(int pace)
+    public async Task Conflate_StalledClient_ReceivesLatestOfEachKey(int pace)
     {
         const int Messages = 40_000, Keys = 50, Size = 200;
         var token = TestContext.Current.CancellationToken;
@@ -20,7 +20,7 @@ public sealed class ConflateBacklogTests
         var connection = (Connection)Assert.Single(app.Registry.Connections);
         var filled = await Stall.FillAsync(app, meters, connection.Id);
 
-        // Some 16 times what is kept; now and then the publisher waits until the writer has looked.
+        // The messages are about 16 times the backlog limit. The publisher sometimes waits for the writer's check.
         for (var i = 0; i < Messages; i++)
         {
             await app.Broadcaster.PublishAsync(new Message(Numbered.Make(i, Size), MessageType.Binary) { Key = $"key {i % Keys}" }, cancellationToken: token);

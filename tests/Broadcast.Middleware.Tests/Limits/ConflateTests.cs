@@ -10,7 +10,7 @@ public sealed class ConflateTests
     const int Keys = 50;
 
     [Fact]
-    public async Task A_client_that_lags_gets_all_messages_without_a_key_and_the_newest_of_each_key_and_one_that_keeps_up_gets_all()
+    public async Task Conflate_LaggingClient_MissesOnlyReplacedMessages()
     {
         const int Messages = 5_000;
         var time = new FakeTimeProvider();
@@ -25,19 +25,19 @@ public sealed class ConflateTests
         for (var i = 0; i <= Messages; i++) await PublishAsync(app, i);
         Assert.Equal(Enumerable.Range(0, Messages + 1), await reading);
         Assert.Equal(0, meters.Sum(Meters.Dropped));
-        // It has waited for longer than a reader that keeps up does.
+        // The write now waits longer than a write to a reader that keeps up.
         time.Advance(TimeSpan.FromMilliseconds(100));
         var got = await ReadUntilAsync(slow, Messages);
 
         AssertConflated(got, Messages);
         await Eventually.True(() => meters.Delivered == filled + Messages + 1 + got.Count);
         Assert.Equal(Messages + 1 - got.Count, meters.Sum(Meters.Dropped));
-        Assert.True(got.Count < Messages / 2, $"Hardly anything was left out: {got.Count} of {Messages} came.");
+        Assert.True(got.Count < Messages / 2, $"Too few messages were replaced: {got.Count} of {Messages} arrived.");
         await Client.IsThereAsync(slow);
     }
 
     [Fact]
-    public async Task A_client_that_is_behind_by_more_messages_without_a_key_than_it_may_keep_is_closed_with_1013()
+    public async Task Conflate_TooManyMessagesWithoutKey_ClosesWith1013()
     {
         const int Size = 1_000;
         await using var app = await StartAsync(256 * 1024);
@@ -53,7 +53,7 @@ public sealed class ConflateTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>A number below 50 is the key; every tenth message has none.</summary>
+    /// <summary>The key contains a number below 50. Every tenth message has no key.</summary>
     internal static ValueTask<PublishResult> PublishAsync(BroadcastApp app, int number, int size = 200) => app.Broadcaster.PublishAsync(
         new Message(Numbered.Make(number, size), MessageType.Binary) { Key = KeyOf(number) },
         cancellationToken: TestContext.Current.CancellationToken);
@@ -71,7 +71,7 @@ public sealed class ConflateTests
             options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan;
         });
 
-    /// <summary>In order, nothing twice, and missing only what a later message stands for.</summary>
+    /// <summary>Asserts order, no duplicates, and that only replaced messages are missing.</summary>
     internal static void AssertConflated(List<int> got, int last)
     {
         Assert.Equal(got, got.Order().Distinct());

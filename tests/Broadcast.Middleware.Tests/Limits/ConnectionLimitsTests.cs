@@ -14,7 +14,7 @@ public sealed class ConnectionLimitsTests
     [InlineData("2001:db8:0:1::1", "2001:db8:0:2::1", false)]
     [InlineData("fe80::1%1", "fe80::2%2", true)]
     [InlineData("::1", "127.0.0.1", false)]
-    public void One_IPv4_address_or_one_IPv6_network_of_64_bits_counts_as_one(string one, string other, bool same)
+    public void MaxConnectionsPerAddress_Ipv4AddressOrIpv6Network_CountsAsOne(string one, string other, bool same)
     {
         var limits = new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 });
         var (first, second) = (limits.AddressOf(From(IPAddress.Parse(one))), limits.AddressOf(From(IPAddress.Parse(other))));
@@ -25,7 +25,7 @@ public sealed class ConnectionLimitsTests
     }
 
     [Fact]
-    public void An_address_that_is_unknown_or_not_limited_is_not_counted()
+    public void MaxConnectionsPerAddress_UnknownOrUnlimited_CountsNoAddress()
     {
         Assert.Null(new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 }).AddressOf(From(null)));
         Assert.Null(new ConnectionLimits(new()).AddressOf(From(IPAddress.Loopback)));
@@ -34,7 +34,7 @@ public sealed class ConnectionLimitsTests
     static DefaultHttpContext From(IPAddress? address) => new() { Connection = { RemoteIpAddress = address } };
 
     [Fact]
-    public void A_refused_one_is_not_counted_anywhere()
+    public void RefusedConnection_AnyLimit_IsNotCounted()
     {
         var limits = new ConnectionLimits(new() { MaxConnections = 3, MaxConnectionsPerUser = 1, MaxConnectionsPerAddress = 2 });
         var (here, there) = (IPAddress.Parse("192.0.2.1"), IPAddress.Parse("192.0.2.2"));
@@ -51,7 +51,7 @@ public sealed class ConnectionLimitsTests
     }
 
     [Fact]
-    public void User_ids_are_told_apart_by_case()
+    public void MaxConnectionsPerUser_UserIds_AreCaseSensitive()
     {
         var limits = new ConnectionLimits(new() { MaxConnectionsPerUser = 1 });
         Assert.Equal(RefusalReason.None, limits.Enter("ann", null));
@@ -60,7 +60,7 @@ public sealed class ConnectionLimitsTests
     }
 
     [Fact]
-    public void Counts_are_exact_whoever_comes_and_goes_at_the_same_time()
+    public void ConnectionCounts_ConcurrentEnterAndLeave_StayExact()
     {
         var limits = new ConnectionLimits(new() { MaxConnections = 6, MaxConnectionsPerUser = 3, MaxConnectionsPerAddress = 4 });
         var addresses = Enumerable.Range(1, 3).Select(last => IPAddress.Parse($"192.0.2.{last}")).ToArray();
@@ -77,7 +77,7 @@ public sealed class ConnectionLimitsTests
         });
 
         Assert.InRange(most, 1, 6);
-        // All places are free again, and no more than all.
+        // All places are free again, and there are no extra places.
         for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter("user1", addresses[i]));
         Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("user1", addresses[0]));
         for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter(null, addresses[0]));

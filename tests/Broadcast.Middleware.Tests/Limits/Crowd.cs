@@ -7,7 +7,7 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Many clients that cost little: a socket each, and a small buffer while it is waited for.</summary>
+/// <summary>Many cheap clients. Each has one socket, and a small buffer only while it waits.</summary>
 sealed class Crowd : IAsyncDisposable
 {
     static readonly byte[] Handshake = Encoding.ASCII.GetBytes(
@@ -19,10 +19,10 @@ sealed class Crowd : IAsyncDisposable
     Crowd(Socket[] sockets) => _sockets = sockets;
 
     /// <param name="Code">The close code.</param>
-    /// <param name="At">When it came, as a timestamp of the stopwatch.</param>
-    public readonly record struct Goodbye(int Code, long At);
+    /// <param name="At">The time of arrival, as a stopwatch timestamp.</param>
+    public readonly record struct ReceivedClose(int Code, long At);
 
-    /// <summary>All of them are in their group when the task ends.</summary>
+    /// <summary>Connects all clients and waits until they are members of their group.</summary>
     public static async Task<Crowd> OpenAsync(BroadcastApp app, int count)
     {
         var before = app.Registry.CountInGroup("/ws");
@@ -37,11 +37,11 @@ sealed class Crowd : IAsyncDisposable
         return new(sockets);
     }
 
-    /// <summary>Each waits for its goodbye, which has to come first, answers it, and sees its line end.</summary>
-    public async Task<IReadOnlyCollection<Goodbye>> AnswerGoodbyesAsync(int count) =>
-        await Task.WhenAll(_sockets.Take(count).Select(AnswerGoodbyeAsync));
+    /// <summary>Each client reads a close frame as its first frame, answers it, and waits for the end of its socket.</summary>
+    public async Task<IReadOnlyCollection<ReceivedClose>> AnswerCloseFramesAsync(int count) =>
+        await Task.WhenAll(_sockets.Take(count).Select(AnswerCloseFrameAsync));
 
-    /// <summary>All vanish at once, without a goodbye.</summary>
+    /// <summary>Resets all sockets at once, without a close frame.</summary>
     public void Reset()
     {
         foreach (var socket in _sockets)
@@ -69,7 +69,7 @@ sealed class Crowd : IAsyncDisposable
         return socket;
     }
 
-    static async Task<Goodbye> AnswerGoodbyeAsync(Socket socket)
+    static async Task<ReceivedClose> AnswerCloseFrameAsync(Socket socket)
     {
         var buffer = new byte[128];
         var length = 0;
@@ -86,7 +86,7 @@ sealed class Crowd : IAsyncDisposable
     static async Task<int> ReceiveAsync(Socket socket, Memory<byte> buffer)
     {
         var received = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
-        Assert.True(received > 0, "The server has ended the line.");
+        Assert.True(received > 0, "The server has closed the socket.");
         return received;
     }
 }

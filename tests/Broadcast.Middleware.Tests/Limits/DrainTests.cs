@@ -7,14 +7,14 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>How an app with many connections ends. Nothing else runs meanwhile: these tests measure time.</summary>
+/// <summary>Tests how an app with many connections drains. No other test runs in parallel, because these tests measure time.</summary>
 [Collection(nameof(Alone))]
 public sealed class DrainTests
 {
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(1);
 
     [Fact]
-    public async Task Everyone_is_told_1001_and_the_app_ends_as_soon_as_all_have_answered()
+    public async Task Drain_AllClientsAnswer_ClosesWith1001AndEndsEarly()
     {
         const int Count = 300;
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(10));
@@ -23,12 +23,12 @@ public sealed class DrainTests
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
-        var goodbyes = await crowd.AnswerGoodbyesAsync(Count);
+        var closes = await crowd.AnswerCloseFramesAsync(Count);
         await stopping;
 
-        // 300 are spread over six steps of 50 ms, not over the window.
+        // The 300 close frames are spread over six steps of 50 ms, not over the whole window.
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(4));
-        Assert.All(goodbyes, goodbye => Assert.Equal(1001, goodbye.Code));
+        Assert.All(closes, close => Assert.Equal(1001, close.Code));
         Assert.Equal(0, app.Registry.Count);
         Assert.Equal(new Dictionary<string, long> { ["shutting_down"] = Count }, meters.ByReason(Meters.Ended));
         Assert.Equal(0, meters.Sum(Meters.Connections));
@@ -37,7 +37,7 @@ public sealed class DrainTests
     }
 
     [Fact]
-    public async Task While_the_app_says_goodbye_handshakes_are_refused()
+    public async Task Handshake_DuringDrain_IsRefusedWith503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await Client.OpenAsync(app);
@@ -52,7 +52,7 @@ public sealed class DrainTests
     }
 
     [Fact]
-    public async Task Those_who_do_not_answer_are_cut_off_when_the_window_ends()
+    public async Task Drain_CloseFrameUnanswered_AbortsAtDrainTimeout()
     {
         var window = TimeSpan.FromSeconds(2);
         await using var app = await BroadcastApp.StartAsync(
@@ -63,7 +63,7 @@ public sealed class DrainTests
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
-        await answering.AnswerGoodbyesAsync(100);
+        await answering.AnswerCloseFramesAsync(100);
         await stopping;
 
         Assert.InRange(Stopwatch.GetElapsedTime(started), window * 0.9, window + Margin);
@@ -72,7 +72,7 @@ public sealed class DrainTests
     }
 
     [Fact]
-    public async Task Five_thousand_of_whom_fifty_are_stalled_are_let_go_within_the_window_and_not_all_at_once()
+    public async Task Drain_FiveThousandClients_SpreadsCloseFramesWithinWindow()
     {
         const int Count = 4_950, Stalled = 50;
         var window = TimeSpan.FromSeconds(5);
@@ -88,15 +88,15 @@ public sealed class DrainTests
         await using var crowd = await Crowd.OpenAsync(app, Count);
         var started = Stopwatch.GetTimestamp();
         var stopping = app.StopAsync();
-        var goodbyes = await crowd.AnswerGoodbyesAsync(Count);
+        var closes = await crowd.AnswerCloseFramesAsync(Count);
         await stopping;
 
         Assert.InRange(Stopwatch.GetElapsedTime(started), window * 0.9, window + Margin);
-        Assert.Equal(Count, goodbyes.Count(goodbye => goodbye.Code == 1001));
+        Assert.Equal(Count, closes.Count(close => close.Code == 1001));
         Assert.Equal(0, app.Registry.Count);
-        // Spread over half of the window: never many of them in the same tenth of a second.
-        var slots = goodbyes.GroupBy(goodbye => (int)(Stopwatch.GetElapsedTime(started, goodbye.At) / TimeSpan.FromMilliseconds(100))).ToList();
-        Assert.True(slots.Count >= 15, $"The goodbyes came in {slots.Count} tenths of a second.");
+        // The close frames are spread over half of the window. No tenth of a second contains too many of them.
+        var slots = closes.GroupBy(close => (int)(Stopwatch.GetElapsedTime(started, close.At) / TimeSpan.FromMilliseconds(100))).ToList();
+        Assert.True(slots.Count >= 15, $"The close frames arrived in {slots.Count} tenths of a second.");
         Assert.InRange(slots.Max(slot => slot.Count()), 1, Count / 4);
     }
 }

@@ -7,9 +7,9 @@ namespace Broadcast.Middleware.Tests.Limits;
 
 public sealed class EarlyDrainTests
 {
-    /// <summary>It is admitted, and so one of those that are told; it is not in its group yet.</summary>
+    /// <summary>The drain closes this connection, because it is admitted. It has not joined its group yet.</summary>
     [Fact]
-    public async Task A_connection_that_a_connect_filter_keeps_waiting_is_told_too()
+    public async Task Drain_ConnectFilterStillRuns_ClosesConnectionToo()
     {
         var release = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(

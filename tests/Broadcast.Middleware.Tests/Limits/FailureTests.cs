@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>What the app's own code throws ends the connection it was called for, is logged once, and harms nobody else.</summary>
+/// <summary>Tests that an exception from app code ends only its own connection and is logged once.</summary>
 public sealed class FailureTests
 {
     const string Boom = "boom";
@@ -15,7 +15,7 @@ public sealed class FailureTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_connect_filter_that_throws(bool beforeNext)
+    public async Task ConnectFilter_Throws_ClosesOnlyItsConnection(bool beforeNext)
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -29,7 +29,7 @@ public sealed class FailureTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_message_filter_that_throws(bool atOnce)
+    public async Task MessageFilter_Throws_ClosesOnlyItsConnection(bool atOnce)
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
@@ -41,7 +41,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_disconnect_filter_that_throws_is_logged_when_the_close_frames_have_been_exchanged()
+    public async Task DisconnectFilter_Throws_IsLoggedOnce()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseDisconnect((context, next) =>
             context.Connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : next(context)));
@@ -58,7 +58,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_registry_that_throws_when_a_connection_joins_its_group()
+    public async Task Registry_JoinThrows_ClosesOnlyThatConnection()
     {
         var registry = new FaultyRegistry
         {
@@ -69,7 +69,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_registry_that_throws_when_a_connection_is_removed()
+    public async Task Registry_RemoveThrows_IsLoggedOnce()
     {
         var registry = new FaultyRegistry
         {
@@ -92,7 +92,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task A_registry_that_throws_when_a_connection_is_added_refuses_that_request_with_500()
+    public async Task Registry_AddThrows_RefusesThatRequestWith500()
     {
         var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
         await using var app = await StartAsync(registry);

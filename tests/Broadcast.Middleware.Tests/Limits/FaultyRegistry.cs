@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>The default registry, behind calls that can be made to refuse or to throw.</summary>
+/// <summary>A wrapper of the default registry. A test can make its calls refuse or throw.</summary>
 sealed class FaultyRegistry : IConnectionRegistry
 {
     readonly ConnectionRegistry _inner = new();

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class FirstMessageTimeoutTests
 {
     [Fact]
-    public async Task Who_has_not_spoken_in_time_is_closed_with_1008_and_who_has_stays()
+    public async Task FirstMessageTimeout_SilentClient_IsClosedWith1008()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
@@ -31,7 +31,7 @@ public sealed class FirstMessageTimeoutTests
     }
 
     [Fact]
-    public async Task A_ping_or_half_a_message_is_no_message()
+    public async Task FirstMessageTimeout_PingOrPartialMessage_DoesNotCount()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
@@ -45,7 +45,7 @@ public sealed class FirstMessageTimeoutTests
     }
 
     [Fact]
-    public async Task By_default_a_client_may_only_listen()
+    public async Task FirstMessageTimeout_Infinite_AllowsSilentClient()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, Timeout.InfiniteTimeSpan);

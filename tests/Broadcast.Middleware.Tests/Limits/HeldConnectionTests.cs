@@ -6,13 +6,13 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>What depends on time holds for a connection that a connect filter has yet to let in, too.</summary>
+/// <summary>Tests that timeouts also apply to a connection whose connect filter still runs.</summary>
 public sealed class HeldConnectionTests
 {
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task It_is_closed_with_1008_when_its_authentication_expires()
+    public async Task HeldConnection_AuthenticationExpires_IsClosedWith1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -25,7 +25,7 @@ public sealed class HeldConnectionTests
     }
 
     [Fact]
-    public async Task It_is_closed_with_1008_when_its_first_message_does_not_come_in_time()
+    public async Task HeldConnection_NoFirstMessageInTime_IsClosedWith1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
@@ -38,7 +38,7 @@ public sealed class HeldConnectionTests
     }
 
     [Fact]
-    public async Task It_is_cut_off_when_it_does_not_take_what_the_filter_sends_it()
+    public async Task HeldConnection_ReadsNothing_IsAbortedAfterSendTimeout()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.UntilAborted);
         await using var app = await StartAsync(filter);
@@ -52,14 +52,14 @@ public sealed class HeldConnectionTests
         Assert.Equal(0, meters.Sum(Meters.Ended));
         _time.Advance(TimeSpan.FromSeconds(10));
 
-        // The filter is told by the request's token.
+        // The request's token cancels the filter.
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(new Dictionary<string, long> { ["send_timeout"] = 1 }, meters.ByReason(Meters.Ended));
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task It_is_not_asked_whether_it_is_there_as_long_as_nothing_is_read_from_it()
+    public async Task HeldConnection_KeepAliveIntervalPasses_ReceivesNoPing()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(
@@ -69,7 +69,7 @@ public sealed class HeldConnectionTests
         for (var i = 0; i < 20; i++) _time.Advance(TimeSpan.FromSeconds(3));
         filter.Release();
 
-        // The pong would come after a ping.
+        // A ping would arrive before the pong.
         await Client.IsThereAsync(it);
     }
 
@@ -78,7 +78,7 @@ public sealed class HeldConnectionTests
     [InlineData("refused")]
     [InlineData("failed")]
     [InlineData("lost")]
-    public async Task The_heartbeat_forgets_it_when_it_is_in_its_group_or_has_ended(string what)
+    public async Task HeldConnection_AdmittedOrEnded_LeavesHeartbeatList(string what)
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await BroadcastApp.StartAsync(

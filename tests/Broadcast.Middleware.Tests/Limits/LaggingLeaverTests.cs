@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class LaggingLeaverTests
 {
     [Fact]
-    public async Task A_client_that_lags_is_not_closed_for_what_is_published_to_a_group_it_has_left()
+    public async Task LaggingClient_LeftGroup_IsNotClosedForItsMessages()
     {
         const int Backlog = 256 * 1024, Size = 32 * 1024;
         var token = TestContext.Current.CancellationToken;

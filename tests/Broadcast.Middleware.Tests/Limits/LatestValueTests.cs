@@ -8,8 +8,8 @@ using Microsoft.AspNetCore.Hosting;
 namespace Broadcast.Middleware.Tests.Limits;
 
 /// <summary>
-/// The state of 50 things, updated 100 times a second, for 200 connections of which a quarter reads 1 KB a second, for a minute: at four
-/// times that pace for some seconds, unless more effort is asked for.
+/// Publishes 100 updates of 50 keys a second to 200 connections for a minute. A quarter of the connections reads 1 KB a second.
+/// By default, the test runs for 12 seconds at four times that pace.
 /// </summary>
 [CollectionDefinition(nameof(LatestValueTests), DisableParallelization = true)]
 [Collection(nameof(LatestValueTests))]
@@ -20,21 +20,21 @@ public sealed class LatestValueTests
     static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
     static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(12) : TimeSpan.FromMinutes(1);
 
-    // What a slow reader can have before it that was the newest when it was taken for it: its own window, what waits in the system, and one
-    // message of each key. Twice that, for what the system counts otherwise than we do.
+    // The maximum age of an arriving value. The client's window, the system's buffer and one message of each key can wait before it.
+    // The limit is twice that time, because the system counts buffer sizes differently.
     static readonly TimeSpan Oldest = TimeSpan.FromSeconds(2 * (4096 + 4096 + (Keys * (Size + 2))) / (1024.0 * Pace));
 
     readonly ConcurrentDictionary<int, long> _publishedAt = new();
     volatile int _published;
 
     [Fact]
-    public async Task Slow_readers_are_given_the_newest_of_each_key_and_cost_no_memory_while_fast_ones_get_everything()
+    public async Task Conflate_SlowReaders_GetRecentValuesWithoutMemoryGrowth()
     {
         await using var app = await BroadcastApp.StartAsync(
             options: options =>
             {
                 options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate };
-                // These clients answer no pings.
+                // These clients do not answer pings.
                 options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             },
             listen: endpoint => endpoint.UseInlineSends());
@@ -90,7 +90,7 @@ public sealed class LatestValueTests
         }
     }
 
-    /// <summary>How many came, without a gap.</summary>
+    /// <summary>Returns the number of received messages. Fails on a gap.</summary>
     static async Task<int> ReadAllAsync(RawClient client)
     {
         for (var expected = 0; ; expected++)
@@ -101,7 +101,7 @@ public sealed class LatestValueTests
         }
     }
 
-    /// <summary>How long ago, at most, a value had been replaced when it came.</summary>
+    /// <summary>Returns the longest time between the replacement of a value and its arrival.</summary>
     async Task<TimeSpan> ReadSlowlyAsync(RawClient client, CancellationToken stop)
     {
         var (oldest, last) = (TimeSpan.Zero, -1);

@@ -5,10 +5,10 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Logs with one reader, what was published to them, and what the reader got or was told that it was spared.</summary>
+/// <summary>A model of logs with one reader. It records published messages, received messages and the number of dropped messages.</summary>
 sealed class LogModel
 {
-    // Only its id matters here.
+    // The model uses only its ID.
     static readonly Connection Reading = new(
         new ServiceCollection().AddLogging().AddBroadcast().Services.BuildServiceProvider().GetRequiredKeyedService<Broadcaster>(""),
         new Pump(static _ => { }), new DefaultHttpContext(), "/ws");
@@ -49,7 +49,7 @@ sealed class LogModel
         _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
     }
 
-    /// <summary>False if there was nothing.</summary>
+    /// <summary>Returns false if no message was waiting.</summary>
     public bool Take(long lastSequence = long.MaxValue)
     {
         var isThere = Reader.TryTake(lastSequence, out var run);
@@ -68,7 +68,7 @@ sealed class LogModel
         _hasLeft[log] = true;
     }
 
-    /// <summary>What a stalled reader's writer does when it finds it so far behind.</summary>
+    /// <summary>Does what the writer of a stalled reader does at the backlog limit.</summary>
     public bool TryCompact(long bytes, int largest, long lastSequence = long.MaxValue)
     {
         if (!Reader.TryCatchUp(bytes, lastSequence, largest, out _, out var leftOut)) return false;
@@ -82,14 +82,14 @@ sealed class LogModel
         LeftOut += leftOut;
     }
 
-    /// <summary>The bytes of a log that wait and have not been replaced.</summary>
+    /// <summary>The bytes of a log that wait and are not replaced.</summary>
     public int Waiting(int log)
     {
         var waiting = _published.Where(message => message.Log == log && (Got is [] || message.Number > Got[^1])).ToList();
         return waiting.Where(message => message.Key is null || waiting.Last(other => other.Key == message.Key) == message).Sum(message => message.Size);
     }
 
-    /// <summary>In order, nothing twice, and what is missing was counted.</summary>
+    /// <summary>Asserts order, no duplicates, and that missing messages were counted.</summary>
     public void AssertCounted()
     {
         Assert.Equal(Got, Got.Order().Distinct());
@@ -97,7 +97,7 @@ sealed class LogModel
         Assert.Equal(ForReader().Count() - Got.Count, LeftOut);
     }
 
-    /// <summary>And what is missing was replaced.</summary>
+    /// <summary>Also asserts that only replaced messages are missing.</summary>
     public void AssertConflated()
     {
         AssertCounted();

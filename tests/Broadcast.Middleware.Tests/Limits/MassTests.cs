@@ -3,12 +3,12 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Much of the same at once.</summary>
+/// <summary>Tests floods of frames and of connections.</summary>
 [Collection(nameof(Alone))]
 public sealed class MassTests
 {
     [Fact]
-    public async Task A_client_that_sends_pings_and_never_reads_is_held_back_and_then_cut_off()
+    public async Task PingFlood_ClientNeverReads_IsAbortedWithoutMemoryGrowth()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.SendTimeout = TimeSpan.FromSeconds(1));
         await using var other = await RawClient.OpenAsync(app);
@@ -33,14 +33,14 @@ public sealed class MassTests
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    public async Task A_hundred_thousand_tiny_fragments_end_their_own_connection_with_1009(int size)
+    public async Task FragmentFlood_TinyFragments_ClosesOnlyThatConnectionWith1009(int size)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);
         await using var flood = await RawClient.OpenAsync(app);
         var fragments = Enumerable.Repeat(ClientFrame.Make(ClientFrame.Continuation, new byte[size], fin: false), 100_000).SelectMany(frame => frame).ToArray();
 
-        // The server stops reading at some point, and nobody knows how much had gone by then.
+        // The server stops reading at an unknown point, so this send may fail.
         var sending = Record.ExceptionAsync(() => flood.SendAsync(ClientFrame.Make(ClientFrame.Text, [], fin: false), fragments));
 
         Assert.Equal(1009, (await flood.ReadCloseAsync()).CloseCode);
@@ -52,7 +52,7 @@ public sealed class MassTests
     }
 
     [Fact]
-    public async Task Five_thousand_connections_that_are_reset_in_the_middle_of_a_broadcast_leave_nothing_behind()
+    public async Task Publish_FiveThousandConnectionsReset_LeavesNothingBehind()
     {
         using var unobserved = new UnobservedExceptions();
         await RunAsync();

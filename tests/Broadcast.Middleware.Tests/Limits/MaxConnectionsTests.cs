@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class MaxConnectionsTests
 {
     [Fact]
-    public async Task More_than_MaxConnections_are_refused_with_503_until_one_leaves()
+    public async Task MaxConnections_Reached_RefusesWith503UntilOneLeaves()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
         await using var one = await Client.OpenAsync(app);
@@ -31,7 +31,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task A_client_that_vanishes_frees_its_place_too()
+    public async Task MaxConnections_ClientDisconnects_FreesItsPlace()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         for (var i = 0; i < 20; i++)
@@ -44,7 +44,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task A_user_with_MaxConnectionsPerUser_gets_429_and_others_and_the_anonymous_are_not_counted()
+    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWith429()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
         await using var one = await Client.OpenAsync(app, TestUsers.As("ann"));
@@ -64,7 +64,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task A_forwarded_address_is_not_believed_without_the_middleware_for_it()
+    public async Task MaxConnectionsPerAddress_NoForwardedHeadersMiddleware_IgnoresForwardedAddress()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnectionsPerAddress = 1);
         await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
@@ -77,13 +77,13 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task The_address_that_a_known_proxy_forwards_counts()
+    public async Task MaxConnectionsPerAddress_KnownProxy_UsesForwardedAddress()
     {
         await using var app = await StartBehindAsync(IPAddress.Loopback);
         await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
         Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
-        // The last one is the proxy's word; what stands before it is the client's.
+        // The proxy adds the last address. The client sends the addresses before it.
         Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
         Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
         await using var other = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
@@ -97,7 +97,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task The_address_that_an_unknown_proxy_forwards_does_not_count()
+    public async Task MaxConnectionsPerAddress_UnknownProxy_IgnoresForwardedAddress()
     {
         await using var app = await StartBehindAsync(IPAddress.Parse("10.1.2.3"));
         await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
@@ -106,7 +106,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task Counts_are_exact_after_hundreds_have_come_and_gone_at_the_same_time()
+    public async Task MaxConnections_ConcurrentClients_CountsStayExact()
     {
         const int Workers = 24, Rounds = 15, Most = 16, MostOfUser = 6;
         await using var app = await BroadcastApp.StartAsync(
@@ -118,12 +118,12 @@ public sealed class MaxConnectionsTests
         await Task.WhenAll(Enumerable.Range(0, Workers).Select(ChurnAsync));
 
         Assert.Equal(Workers * Rounds, opened + full + tooMany);
-        Assert.True(opened > Rounds, $"Hardly any was let in: {opened}.");
+        Assert.True(opened > Rounds, $"Too few clients were admitted: {opened}.");
         Assert.True(full + tooMany > 0, "No limit was ever reached.");
         Assert.InRange(mostHeld, 1, Most);
         await Eventually.True(() => app.Registry.Count == 0);
 
-        // As many places as at the beginning, for each user and for all.
+        // All places are free again, for each user and in total.
         var clients = new List<RawClient>();
         foreach (var user in new[] { "user0", "user1" })
         {
@@ -161,7 +161,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task A_registry_that_refuses_or_throws_gives_the_place_back()
+    public async Task Registry_RefusesOrThrows_FreesThePlace()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(

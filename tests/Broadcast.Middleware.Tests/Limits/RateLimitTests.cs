@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class RateLimitTests
 {
     [Fact]
-    public async Task A_burst_is_taken_and_what_exceeds_it_ends_the_connection_with_1008_and_no_other()
+    public async Task RateLimit_BurstExceeded_ClosesOnlyThatConnectionWith1008()
     {
         const int Rate = 2, Burst = 10;
         await using var app = await BroadcastApp.StartAsync(
@@ -30,7 +30,7 @@ public sealed class RateLimitTests
         var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("MaxMessagesPerSecond", StringComparison.Ordinal));
         Assert.Equal(LogLevel.Debug, line.Level);
 
-        // The other one has heard what was let through, and has a burst of its own.
+        // The other client has received the accepted messages, and it has its own burst.
         for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
         await SendAsync(other, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
@@ -38,14 +38,14 @@ public sealed class RateLimitTests
     }
 
     [Fact]
-    public async Task A_pause_earns_one_burst_and_no_more()
+    public async Task RateLimit_LongPause_EarnsOneBurst()
     {
         const int Rate = 4, Burst = 4;
         await using var app = await BroadcastApp.StartAsync(
             options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
         using var meters = new Meters(app);
         await using var client = await Client.OpenAsync(app);
-        // The pause itself, longer than it takes to earn two bursts.
+        // This pause is longer than the time to earn two bursts.
         await Task.Delay(TimeSpan.FromSeconds(2.2), TestContext.Current.CancellationToken);
         var started = Stopwatch.GetTimestamp();
 
@@ -57,7 +57,7 @@ public sealed class RateLimitTests
     }
 
     [Fact]
-    public async Task At_the_allowed_rate_nothing_happens_however_long_it_goes_on()
+    public async Task RateLimit_AllowedRate_KeepsConnectionOpen()
     {
         const int Rate = 20;
         await using var app = await BroadcastApp.StartAsync(
@@ -75,7 +75,7 @@ public sealed class RateLimitTests
     }
 
     [Fact]
-    public async Task Without_a_burst_of_its_own_the_limit_is_one_second_of_messages()
+    public async Task MaxMessageBurst_NotSet_IsOneSecondOfMessages()
     {
         const int Rate = 25;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessagesPerSecond = Rate);
@@ -87,7 +87,7 @@ public sealed class RateLimitTests
         await Client.IsThereAsync(client);
     }
 
-    /// <summary>In one write.</summary>
+    /// <summary>Sends the messages in one write.</summary>
     static Task SendAsync(RawClient client, int messages) =>
         client.SendAsync(Enumerable.Repeat(ClientFrame.OfText("x"), messages).SelectMany(frame => frame).ToArray());
 }

@@ -10,13 +10,13 @@ public sealed class RevalidationTests
 {
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
-    // A heartbeat comes at least that often.
+    // The longest time between two heartbeats.
     static readonly TimeSpan Beat = TimeSpan.FromSeconds(5);
 
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task A_connection_ends_with_1008_when_its_authentication_expires_and_others_stay()
+    public async Task Authentication_Expires_ClosesOnlyThatConnectionWith1008()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -39,7 +39,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task With_the_option_off_a_connection_outlives_its_authentication()
+    public async Task CloseOnAuthenticationExpiration_False_KeepsConnectionOpen()
     {
         await using var app = await StartAsync(options: options => options.CloseOnAuthenticationExpiration = false);
         await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
@@ -50,7 +50,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task The_revalidator_is_asked_at_each_interval_and_its_no_ends_the_connection_with_1008()
+    public async Task Revalidator_ReturnsFalse_ClosesWith1008()
     {
         var revalidator = new Revalidator();
         await using var app = await StartAsync(revalidator);
@@ -63,7 +63,7 @@ public sealed class RevalidationTests
             _time.Advance(Minute - (2 * Beat));
             await Client.IsThereAsync(client);
             Assert.Equal(times - 1, revalidator.TimesAsked("ann"));
-            // Two beats late at most: it asks anew an interval after the last answer.
+            // The next call is at most two heartbeats late. Its interval starts at the last answer.
             _time.Advance(4 * Beat);
             var expected = times;
             await Eventually.True(() => revalidator.TimesAsked("ann") == expected && revalidator.TimesAsked("bob") == expected);
@@ -80,7 +80,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task The_revalidator_is_asked_when_authentication_expires_and_may_prolong_it()
+    public async Task Revalidator_AuthenticationExpires_CanKeepConnectionOpen()
     {
         var revalidator = new Revalidator();
         await using var app = await StartAsync(revalidator, options => options.RevalidationInterval = Timeout.InfiniteTimeSpan);
@@ -100,7 +100,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task A_revalidator_that_throws_ends_its_connection_with_1011_and_one_line()
+    public async Task Revalidator_Throws_ClosesOnlyThatConnectionWith1011()
     {
         var revalidator = new Revalidator { Answer = (connection, _) => connection.UserId == "ann" ? throw new InvalidOperationException("boom") : new(true) };
         await using var app = await StartAsync(revalidator);
@@ -119,14 +119,14 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task A_revalidator_that_hangs_is_asked_once_and_keeps_nobody_waiting()
+    public async Task Revalidator_Hangs_IsCalledOnceWithoutDelayingOthers()
     {
         using var release = new ManualResetEventSlim();
         var revalidator = new Revalidator
         {
             Answer = (connection, _) =>
             {
-                // The thread too.
+                // The revalidator blocks its thread, too.
                 if (connection.UserId == "ann") release.Wait(CancellationToken.None);
                 return new(true);
             },

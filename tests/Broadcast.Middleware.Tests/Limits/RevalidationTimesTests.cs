@@ -11,7 +11,7 @@ public sealed class RevalidationTimesTests
     readonly Revalidator _revalidator = new();
 
     [Fact]
-    public async Task The_revalidator_is_asked_when_authentication_expires_between_two_intervals()
+    public async Task Revalidator_AuthenticationExpiresBetweenIntervals_IsCalled()
     {
         await using var app = await StartAsync(Minute);
         await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + (1.5 * Minute)));
@@ -26,7 +26,7 @@ public sealed class RevalidationTimesTests
     }
 
     [Fact]
-    public async Task The_revalidator_is_asked_about_as_often_as_the_option_says()
+    public async Task Revalidator_IntervalOfOneSecond_IsCalledInTime()
     {
         await using var app = await StartAsync(TimeSpan.FromSeconds(1));
         await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
@@ -39,7 +39,7 @@ public sealed class RevalidationTimesTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_revalidator_is_told_when_the_connection_has_ended_in_the_meantime(bool withGoodbye)
+    public async Task Revalidator_ConnectionEndsMeanwhile_IsCanceled(bool withCloseFrame)
     {
         var told = new TaskCompletionSource();
         _revalidator.Answer = async (_, token) =>
@@ -53,7 +53,7 @@ public sealed class RevalidationTimesTests
         _time.Advance(TimeSpan.FromSeconds(66));
         await Eventually.True(() => _revalidator.Asked == 1);
 
-        if (withGoodbye) await Client.LeaveAsync(client);
+        if (withCloseFrame) await Client.LeaveAsync(client);
         else client.Reset();
 
         await Eventually.True(() => app.Registry.Count == 0);

@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Says yes, or what it is told to say, and remembers who was asked about.</summary>
+/// <summary>A revalidator that returns true or the test's answer, and records its calls.</summary>
 sealed class Revalidator : IConnectionRevalidator
 {
     readonly ConcurrentQueue<string?> _asked = new();
@@ -14,7 +14,7 @@ sealed class Revalidator : IConnectionRevalidator
 
     public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
 
-    /// <summary>Ends when every question has been answered.</summary>
+    /// <summary>Completes when every call has returned.</summary>
     public Task HasAnswered() => Eventually.True(() => Volatile.Read(ref _answered) == Asked);
 
     public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class SendTimeoutTests
 {
     [Fact]
-    public async Task A_client_that_takes_nothing_is_cut_off_after_SendTimeout_though_its_backlog_is_small_and_no_ping_is_sent()
+    public async Task SendTimeout_ClientReadsNothing_IsAborted()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxConnections = 2);
@@ -21,7 +21,7 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromSeconds(5));
         await Client.IsThereAsync(healthy);
         Assert.Equal(2, app.Registry.Count);
-        // What its system still takes counts as progress, until that is full.
+        // Bytes that the client's system buffers count as progress until the buffer is full.
         await Eventually.True(() =>
         {
             time.Advance(TimeSpan.FromSeconds(1));
@@ -36,7 +36,7 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task A_client_that_reads_again_in_time_stays_and_has_missed_nothing()
+    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNothing()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);
@@ -55,9 +55,9 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task A_client_that_goes_on_reading_stays_however_long_one_write_takes()
+    public async Task SendTimeout_SlowProgressOnOneWrite_KeepsConnectionOpen()
     {
-        Assert.SkipUnless(OperatingSystem.IsLinux(), "Only Linux tells how much the peer has taken.");
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Only Linux reports how many bytes the peer has received.");
         const int Length = 4 * 1024 * 1024, Steps = 64;
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxMessageBytes = options.MaxBacklogBytes = Length);
@@ -70,7 +70,7 @@ public sealed class SendTimeoutTests
         {
             await slow.ReadAsync(Length / Steps);
             if (step > Steps / 2) continue;
-            // Each is less than SendTimeout; together they are many times as much, and the write is one and the same all the while.
+            // Each step is shorter than SendTimeout. All steps together are much longer and belong to one write.
             Assert.Equal(0, meters.Delivered);
             time.Advance(TimeSpan.FromSeconds(5));
         }
@@ -80,7 +80,7 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task Without_SendTimeout_it_is_waited_for()
+    public async Task SendTimeout_Infinite_WaitsForClient()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.SendTimeout = Timeout.InfiniteTimeSpan);

@@ -8,7 +8,7 @@ public sealed class SkipToLatestTests
     const int Size = 1_000;
 
     [Fact]
-    public async Task A_slow_client_stays_and_gets_a_prefix_then_a_gap_then_what_comes_next_and_what_it_missed_is_counted()
+    public async Task SkipToLatest_SlowClient_SkipsBacklogAndCountsDrops()
     {
         const int Messages = 3_000;
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
@@ -33,7 +33,7 @@ public sealed class SkipToLatestTests
         Assert.True(missing > 0, "Nothing was skipped.");
         Assert.Equal(missing, meters.Sum(Meters.Dropped));
         Assert.Equal(missing, meters.ByReason(Meters.Dropped)["slow_consumer"]);
-        // A skip leaves out a backlog, not a message here and there.
+        // A skip drops a whole backlog, not single messages.
         Assert.InRange(got.Zip(got.Skip(1)).Count(pair => pair.Second > pair.First + 1), 1, 1 + (Messages * Size / (512 * 1024)));
         Assert.Equal(2, app.Registry.Count);
         await Client.IsThereAsync(slow);
@@ -41,7 +41,7 @@ public sealed class SkipToLatestTests
     }
 
     [Fact]
-    public async Task Two_logs_of_a_slow_client_are_still_read_in_order()
+    public async Task SkipToLatest_TwoLogs_AreReadInOrder()
     {
         const int Messages = 1_000;
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
@@ -51,7 +51,7 @@ public sealed class SkipToLatestTests
         var id = Assert.Single(app.Registry.Connections).Id;
         var token = TestContext.Current.CancellationToken;
 
-        // The client alone is sent little, and its group much.
+        // The client itself gets few messages, and its group gets many.
         for (var i = 0; i < Messages; i++)
             await app.Broadcaster.PublishAsync(Numbered.Make(i, i % 50 == 0 ? 4 : Size), i % 50 == 0 ? Recipients.Connection(id) : Recipients.Group("/ws"), token);
         var reading = ReadUntilAsync(slow, Messages);
@@ -65,7 +65,7 @@ public sealed class SkipToLatestTests
         Assert.Empty(Enumerable.Range(0, Messages).Where(i => i % 50 == 0).Except(got));
     }
 
-    /// <summary>The numbers that come, up to the last.</summary>
+    /// <summary>Reads numbers up to the last one.</summary>
     static async Task<List<int>> ReadUntilAsync(RawClient client, int last)
     {
         var got = new List<int>();

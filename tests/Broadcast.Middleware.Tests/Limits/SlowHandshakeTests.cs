@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 public sealed class SlowHandshakeTests
 {
     [Fact]
-    public async Task A_thousand_half_handshakes_keep_nobody_waiting()
+    public async Task Handshake_ThousandIncompleteOnes_DoNotDelayOthers()
     {
         var token = TestContext.Current.CancellationToken;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 20);
@@ -23,7 +23,7 @@ public sealed class SlowHandshakeTests
                 await socket.SendAsync("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upg"u8.ToArray(), token);
             }
 
-            // They take no places either.
+            // Incomplete handshakes take no place of MaxConnections.
             for (var i = 0; i < 20; i++)
             {
                 var started = Stopwatch.GetTimestamp();

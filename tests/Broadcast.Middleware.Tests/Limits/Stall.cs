@@ -6,21 +6,21 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Clients that do not read, on lines that are soon full.</summary>
+/// <summary>Helpers for clients that do not read. Their socket buffers are soon full.</summary>
 static class Stall
 {
     public const int SmallWindow = 4096;
 
-    /// <summary>More than a line with small buffers and the server's own buffer take.</summary>
+    /// <summary>More bytes than small socket buffers and the server's own buffer hold.</summary>
     public const int FillBytes = 512 * 1024;
 
     const int FillMessage = 16 * 1024;
 
-    /// <summary>Makes the server's send buffers small, so that a client that does not read is noticed early.</summary>
+    /// <summary>Makes the server's send buffers small, so that a client that does not read stalls early.</summary>
     public static void SmallSendBuffers(WebApplicationBuilder builder) => builder.Services.Configure<SocketTransportOptions>(sockets =>
         sockets.CreateBoundListenSocket = endpoint =>
         {
-            // What is accepted inherits it.
+            // Accepted sockets inherit the buffer size.
             var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
             socket.SendBufferSize = SmallWindow;
             return socket;
@@ -28,14 +28,14 @@ static class Stall
 
     public static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, receiveBuffer: SmallWindow);
 
-    /// <summary>Sends the connection alone so much that a write to it waits, and returns how many messages that took.</summary>
+    /// <summary>Sends messages to the connection until a write waits, and returns the number of messages.</summary>
     public static async Task<int> FillAsync(BroadcastApp app, Meters meters, string connectionId)
     {
         var before = meters.Delivered;
         for (var sent = 1; ; sent++)
         {
             await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), TestContext.Current.CancellationToken);
-            // Nothing tells that a write waits, other than that it takes so long: by looks, of which a busy machine takes fewer in a second.
+            // No event reports a waiting write, so this loop polls. It counts polls, because a busy machine polls less often.
             for (var looks = 0; meters.Delivered < before + sent; looks++)
             {
                 if (looks == 60) return sent;
@@ -44,6 +44,6 @@ static class Stall
         }
     }
 
-    /// <summary>Whether it is one of those messages.</summary>
+    /// <summary>Returns true if the frame is one of these messages.</summary>
     public static bool IsFiller(ServerFrame frame) => frame.Payload.Length == FillMessage;
 }

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>An authentication that believes what a request's headers say: who it is, and until when.</summary>
+/// <summary>An authentication scheme that takes the user and the expiration from request headers.</summary>
 sealed class TestUsers(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder)
     : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
 {

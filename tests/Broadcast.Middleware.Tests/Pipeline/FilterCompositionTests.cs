@@ -12,7 +12,7 @@ public sealed class FilterCompositionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_filter_is_made_once_however_often_the_endpoints_are_listed()
+    public async Task Filter_EndpointsListedRepeatedly_IsCreatedOnce()
     {
         var made = new Made();
         await using var app = await InMemoryApp.StartAsync(
@@ -20,7 +20,7 @@ public sealed class FilterCompositionTests
             map =>
             {
                 map.MapBroadcast("/ws").Use<Counted>();
-                // As API explorers and the data sources of route groups do.
+                // API explorers and the data sources of route groups list endpoints, too.
                 for (var i = 0; i < 3; i++) Assert.Single(((IEndpointRouteBuilder)map).DataSources.SelectMany(source => source.Endpoints));
             });
         using var device = await app.ConnectAsync();
@@ -28,7 +28,7 @@ public sealed class FilterCompositionTests
     }
 
     [Fact]
-    public async Task An_endpoint_filter_of_a_route_group_is_not_left_out()
+    public async Task EndpointFilter_OfRouteGroup_Runs()
     {
         var ran = 0;
         await using var app = await InMemoryApp.StartAsync(map: map =>
@@ -46,7 +46,7 @@ public sealed class FilterCompositionTests
     }
 
     [Fact]
-    public async Task A_connect_filter_that_joins_the_home_group_itself_refuses_nobody()
+    public async Task ConnectFilter_JoinsHomeGroupItself_AdmitsConnection()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
@@ -59,7 +59,7 @@ public sealed class FilterCompositionTests
     }
 
     [Fact]
-    public async Task A_connect_filter_that_takes_long_after_next_does_not_make_a_healthy_peer_look_lost()
+    public async Task ConnectFilter_SlowAfterNext_KeepsHealthyPeerConnected()
     {
         var time = new FakeTimeProvider();
         var release = new TaskCompletionSource();

@@ -5,13 +5,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>Filters around messages, connects and disconnects: what they can do, and in which order they run.</summary>
+/// <summary>Tests what message, connect and disconnect filters can do, and in which order they run.</summary>
 public sealed class FilterPipelineTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_broadcasts_filters_run_around_those_of_the_endpoint_the_first_one_outermost()
+    public async Task Filters_OfBroadcastAndEndpoint_RunOutermostFirst()
     {
         var steps = new ConcurrentQueue<string>();
         await using var app = await InMemoryApp.StartAsync(
@@ -49,7 +49,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_class_is_made_with_services_or_taken_from_them()
+    public async Task FilterClass_RegisteredOrNot_IsResolvedOrCreated()
     {
         var registered = new Stamp(new Suffix("-registered"));
         await using var app = await InMemoryApp.StartAsync(
@@ -70,7 +70,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_class_without_its_services_is_found_out_at_the_start()
+    public async Task FilterClass_MissingService_ErrorNamesTheService()
     {
         var error = await Record.ExceptionAsync(async () =>
         {
@@ -81,7 +81,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_is_made_once_for_each_endpoint_whoever_connects()
+    public async Task FilterClass_SeveralConnections_IsCreatedOncePerEndpoint()
     {
         var made = new Made();
         await using var app = await InMemoryApp.StartAsync(
@@ -104,7 +104,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_can_be_rewritten()
+    public async Task MessageFilter_ChangesMessage_PublishesChangedMessage()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -122,7 +122,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task Text_reads_a_binary_message_too_and_setting_it_makes_text()
+    public async Task MessageContextText_BinaryMessage_IsReadAndBecomesText()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -135,7 +135,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_can_be_redirected_and_the_next_one_goes_home_again()
+    public async Task MessageFilter_ChangesRecipients_RedirectsOnlyThatMessage()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -153,7 +153,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_can_be_swallowed()
+    public async Task MessageFilter_DoesNotCallNext_DropsMessage()
     {
         await using var app = await WithAsync((context, next) => context.Text == "secret" ? Task.CompletedTask : next(context));
         using var device = await app.ConnectAsync();
@@ -163,7 +163,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_can_be_answered_to_its_sender_alone()
+    public async Task ReplyAsync_InMessageFilter_ReachesOnlySender()
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -183,7 +183,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_can_be_for_everybody_else()
+    public async Task ExcludeSender_InMessageFilter_SendsOnlyToOthers()
     {
         var results = new ConcurrentQueue<PublishResult>();
         await using var app = await WithAsync(async (context, next) =>
@@ -203,7 +203,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task Exclusions_of_a_filter_and_of_the_sender_add_up()
+    public async Task ExcludeSender_WithOtherExclusions_AddsUp()
     {
         var excluded = "";
         await using var app = await WithAsync((context, next) =>
@@ -223,7 +223,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task The_context_tells_who_it_is_about()
+    public async Task MessageContext_Properties_DescribeConnection()
     {
         MessageContext? seen = null;
         var isScoped = false;
@@ -246,7 +246,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_can_close_the_connection_with_a_code_after_what_was_published()
+    public async Task ContextClose_AfterNext_SendsMessageThenCloseCode()
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -261,7 +261,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_cannot_close_with_a_code_that_may_not_be_sent()
+    public async Task ContextClose_InvalidCodeOrReason_Throws()
     {
         var errors = new ConcurrentQueue<Exception>();
         await using var app = await WithAsync((context, next) =>
@@ -277,7 +277,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_that_never_ends_holds_up_its_own_connection_and_no_other()
+    public async Task MessageFilter_NeverCompletes_BlocksOnlyItsConnection()
     {
         var release = new TaskCompletionSource();
         await using var app = await WithAsync(async (context, next) =>
@@ -299,7 +299,7 @@ public sealed class FilterPipelineTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_message_filter_that_throws_closes_its_connection_with_1011_and_is_logged_once(bool atOnce)
+    public async Task MessageFilter_Throws_ClosesOnlyThatConnectionWith1011(bool atOnce)
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -319,7 +319,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_filter_that_throws_after_next_has_published_and_closes_with_1011()
+    public async Task MessageFilter_ThrowsAfterNext_PublishesThenClosesWith1011()
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -333,7 +333,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task Text_that_is_not_utf8_does_not_leave_a_filter()
+    public async Task MessageFilter_SetsTextNotUtf8_ClosesWith1011()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -353,7 +353,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_message_without_a_type_does_not_leave_a_filter()
+    public async Task MessageFilter_SetsMessageWithoutType_ClosesWith1011()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -366,7 +366,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_connection_that_no_connect_filter_lets_in_is_closed_with_1008_and_hears_nothing()
+    public async Task ConnectFilter_DoesNotCallNext_ClosesWith1008()
     {
         var disconnects = 0;
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast
@@ -386,7 +386,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_connect_filter_can_refuse_with_a_code_and_a_reason_of_its_own()
+    public async Task ConnectFilter_CallsClose_UsesItsCodeAndReason()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect((context, _) =>
         {
@@ -399,7 +399,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_refused_connection_publishes_nothing()
+    public async Task RefusedConnection_SendsMessage_PublishesNothing()
     {
         var messages = 0;
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast
@@ -417,7 +417,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_connect_filter_can_greet_and_join_further_groups()
+    public async Task ConnectFilter_RepliesAndJoinsGroups_TakesEffect()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
@@ -438,7 +438,7 @@ public sealed class FilterPipelineTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task A_connect_filter_that_throws_closes_its_connection_with_1011_and_is_logged_once(bool beforeNext)
+    public async Task ConnectFilter_Throws_ClosesOnlyThatConnectionWith1011(bool beforeNext)
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
@@ -456,7 +456,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_disconnect_filter_that_throws_is_logged_once_and_leaves_nothing_behind()
+    public async Task DisconnectFilter_Throws_IsLoggedOnceAndLeavesNothingBehind()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((_, _) =>
             throw new InvalidOperationException("a filter's error")));
@@ -470,7 +470,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_disconnect_filter_sees_a_connection_that_has_left_and_the_code_of_whoever_closed()
+    public async Task DisconnectFilter_AnyEnd_SeesStatusAndNoGroups()
     {
         var seen = new ConcurrentQueue<(int? Status, Exception? Exception, int Groups, int Count)>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((context, next) =>
@@ -494,7 +494,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task A_disconnect_filter_cannot_bring_the_dead_back()
+    public async Task DisconnectFilter_JoinsGroup_HasNoEffect()
     {
         var joined = new TaskCompletionSource<bool>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect(async (context, next) =>
@@ -509,7 +509,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public void A_filter_is_not_null()
+    public void Use_NullFilter_Throws()
     {
         var broadcast = new ServiceCollection().AddBroadcast();
         Assert.Throws<ArgumentNullException>("filter", () => broadcast.Use(null!));

@@ -3,7 +3,7 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>Nothing else runs meanwhile: these tests measure memory.</summary>
+/// <summary>Tests the memory that presence uses. No other test runs in parallel, because this test measures memory.</summary>
 [Collection(nameof(Alone))]
 public sealed class PresenceMemoryTests
 {
@@ -12,7 +12,7 @@ public sealed class PresenceMemoryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_watcher_that_does_not_look_costs_no_memory_for_those_who_came_and_went()
+    public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
     {
         using var stage = new Properties.Stage();
         var presence = stage.Broadcaster.Presence;
@@ -23,7 +23,7 @@ public sealed class PresenceMemoryTests
 
         for (var i = 0; i < 50_000; i++)
         {
-            // As a connection does that comes and goes.
+            // A connection that joins and leaves makes the same calls.
             presence.OnJoined(stays, Group);
             var other = new Connection(stage.Broadcaster, stage.Pumps[0].Pump, new FakeRequest().Context, Group);
             presence.OnJoined(other, Group);

@@ -8,7 +8,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests;
 
-/// <summary>Who is in a group, what is said of them, and what watchers are told.</summary>
+/// <summary>Tests the members of a group, their states, and the changes that watchers receive.</summary>
 public sealed class PresenceTests
 {
     const string Group = "/rooms/blue";
@@ -16,7 +16,7 @@ public sealed class PresenceTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Members_are_counted_and_listed_with_their_users_and_states()
+    public async Task GetMembers_SeveralMembers_ListsUsersAndStates()
     {
         await using var app = await InMemoryApp.StartAsync();
         var presence = app.Services.GetRequiredService<IPresence>();
@@ -38,7 +38,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task A_state_is_copied_replaced_taken_back_limited_and_each_groups_own()
+    public async Task SetState_Member_SetsReplacesAndClearsStatePerGroup()
     {
         using var stage = new Stage();
         var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
@@ -67,7 +67,7 @@ public sealed class PresenceTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task A_state_is_forgotten_with_the_membership(bool isRemoved)
+    public async Task State_MembershipEnds_IsRemoved(bool isRemoved)
     {
         using var stage = new Stage();
         var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
@@ -87,7 +87,7 @@ public sealed class PresenceTests
     [InlineData("")]
     [InlineData("a\nb")]
     [InlineData("a\u2028b")]
-    public async Task What_is_no_groups_name_is_refused_at_once(string? name)
+    public async Task Presence_InvalidGroupName_Throws(string? name)
     {
         using var stage = new Stage();
         var presence = stage.Broadcaster.Presence;
@@ -99,7 +99,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task A_call_that_was_given_up_does_nothing()
+    public async Task Presence_CanceledToken_DoesNothing()
     {
         using var stage = new Stage();
         var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
@@ -111,7 +111,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task A_watcher_is_told_who_is_there_then_who_comes_changes_and_goes()
+    public async Task Watch_MembersJoinChangeAndLeave_ReportsEachChange()
     {
         using var stage = new Stage();
         var presence = stage.Broadcaster.Presence;
@@ -140,7 +140,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public void A_slow_watcher_is_told_the_latest_of_each_and_no_joining_that_was_undone()
+    public void Watcher_SlowReader_ReportsOnlyTheLatestChanges()
     {
         var (first, watcher) = (new PresenceMember("first", null, "0"u8.ToArray()), new PresenceWatcher());
         watcher.Tell("first", first);
@@ -158,7 +158,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task Cancelling_ends_a_watch_and_nothing_is_left_of_it()
+    public async Task Watch_Canceled_LeavesNothingBehind()
     {
         using var stage = new Stage();
         var presence = stage.Broadcaster.Presence;
@@ -185,7 +185,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task A_watch_that_is_cancelled_ends_though_there_is_always_news()
+    public async Task Watch_CanceledDuringConstantChanges_Ends()
     {
         using var stage = new Stage();
         var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
@@ -196,16 +196,16 @@ public sealed class PresenceTests
             await foreach (var _ in presence.WatchAsync(Group, cancel.Token))
             {
                 if (++told == 3) await cancel.CancelAsync();
-                Assert.True(told < 10, "It goes on.");
+                Assert.True(told < 10, "The watch continues after the cancellation.");
                 await presence.SetStateAsync(connection.Id, Group, Encoding.UTF8.GetBytes($"{told}"), Token);
             }
         });
     }
 
     [Fact]
-    public async Task Who_is_removed_while_a_watch_begins_is_not_there_for_ever()
+    public async Task Watch_StartsDuringRemoval_DropsTheRemovedMember()
     {
-        // The registry forgets a connection that goes after the connection has left its groups: a watch may begin in between.
+        // The registry removes a connection after the connection has left its groups. A watch may start in between.
         using var registry = new SlowToForget();
         using var stage = new Stage(registry: registry);
         var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
@@ -230,7 +230,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public void Whatever_happens_in_whatever_order_a_watchers_picture_is_the_registrys() =>
+    public void Watch_RandomChanges_MatchesTheRegistry() =>
         Gen.Select(Gen.Int[0, 4], Gen.Int[0, 3], Gen.Int[0, 99]).Array[1, 120].Sample(
             steps =>
             {
@@ -264,17 +264,17 @@ public sealed class PresenceTests
                     }
                 }
 
-                // Each look takes one change: at the end, all there are.
+                // Each call of Look takes one change. At the end, take all remaining changes.
                 var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
                 var started = TimeProvider.System.GetTimestamp();
                 while (!picture.Has(last.Id))
                 {
                     Look();
-                    if (TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(10)) Assert.Fail("The last one does not come.");
+                    if (TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(10)) Assert.Fail("The last member does not arrive.");
                     Thread.Yield();
                 }
 
-                // The first look lists who is there in any order.
+                // The first look lists the members in any order.
                 do Look();
                 while (!isWaiting);
                 AssertSame(MembersOf(presence), picture);
@@ -291,7 +291,7 @@ public sealed class PresenceTests
             iter: 200 * Effort.Factor, threads: 1);
 
     [Fact]
-    public async Task Many_watchers_of_joins_leaves_states_and_removals_at_once_all_end_with_the_same_picture()
+    public async Task Watch_ConcurrentChanges_AllWatchersEndWithSameMembers()
     {
         const int Workers = 4, Rounds = 1_500, Watchers = 12;
         using var stage = new Stage();
@@ -346,7 +346,7 @@ public sealed class PresenceTests
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
-        // Ends when it has seen the last state; some are slow. Changes that were taken together with it may still follow.
+        // Ends after the last state. Some watchers are slow. Changes of the same batch may still follow.
         async Task WatchAsync(int number)
         {
             var picture = new Picture();
@@ -368,7 +368,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task A_broadcast_with_a_name_has_its_own()
+    public async Task NamedBroadcast_Presence_IsSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddBroadcast("chat"),
@@ -389,7 +389,7 @@ public sealed class PresenceTests
 
     static IReadOnlyList<PresenceMember> MembersOf(Presence presence) => presence.GetMembersAsync(Group, Token).AsTask().GetAwaiter().GetResult();
 
-    /// <summary>How many groups have states or watchers.</summary>
+    /// <summary>The number of groups that have states or watchers.</summary>
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_count")]
     static extern ref int Followed(Presence presence);
 
@@ -398,7 +398,7 @@ public sealed class PresenceTests
     static void AssertSame(IEnumerable<PresenceMember> members, Picture picture) =>
         Assert.Equal(members.Select(member => (member.ConnectionId, Text(member))).Order(), picture.Members.Order());
 
-    /// <summary>What a watcher knows from what it was told; who is told what cannot be fails.</summary>
+    /// <summary>The members that a watcher knows from the received changes. Fails on an impossible change.</summary>
     sealed class Picture
     {
         readonly Dictionary<string, string> _states = [];
@@ -415,22 +415,22 @@ public sealed class PresenceTests
             switch (change.Kind)
             {
                 case PresenceChangeKind.Joined:
-                    Assert.True(_states.TryAdd(id, state), "Joined twice.");
+                    Assert.True(_states.TryAdd(id, state), "A member joined twice.");
                     break;
                 case PresenceChangeKind.StateChanged:
-                    Assert.True(_states.ContainsKey(id), "Changed, and is not there.");
+                    Assert.True(_states.ContainsKey(id), "The state of an unknown member changed.");
                     Assert.NotEqual(_states[id], state);
                     _states[id] = state;
                     break;
                 default:
                     Assert.Equal(_states[id], state);
-                    Assert.True(_states.Remove(id), "Left, and was not there.");
+                    Assert.True(_states.Remove(id), "An unknown member left.");
                     break;
             }
         }
     }
 
-    /// <summary>The real registry, whose Remove waits.</summary>
+    /// <summary>The default registry, but Remove waits for the test.</summary>
     sealed class SlowToForget : IConnectionRegistry, IDisposable
     {
         readonly ConnectionRegistry _registry = new();

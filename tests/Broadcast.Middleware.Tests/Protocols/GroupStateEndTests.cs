@@ -4,13 +4,13 @@ using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What subscriptions leave behind, and that they go on, with connections whose pumps the test drives.</summary>
+/// <summary>Tests how group state subscriptions continue and end. The tests drive the pumps of the connections.</summary>
 public sealed class GroupStateEndTests
 {
     static readonly JsonProtocol _protocol = new();
 
     [Fact]
-    public async Task After_10_000_connections_that_subscribed_and_vanished_nothing_is_followed()
+    public async Task Presence_TenThousandSubscribersDisconnected_TracksNoGroup()
     {
         using var stage = new Stage();
         var presence = stage.Broadcaster.Presence;
@@ -21,7 +21,7 @@ public sealed class GroupStateEndTests
             await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
             Assert.True(Presences.Followed(presence) > 0);
             stage.Broadcaster.Remove(connection);
-            // Nobody subscribes any more who has gone.
+            // A removed connection can no longer subscribe.
             await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
             connection.GroupStates!.Subscribe("/ws");
         }
@@ -31,7 +31,7 @@ public sealed class GroupStateEndTests
     }
 
     [Fact]
-    public void Who_left_before_it_first_subscribed_never_does()
+    public void Subscribe_ConnectionRemoved_CreatesNoSubscription()
     {
         using var stage = new Stage();
         var connection = Connect(stage, "/ws");
@@ -43,7 +43,7 @@ public sealed class GroupStateEndTests
     }
 
     [Fact]
-    public async Task A_group_whose_states_are_gone_is_followed_for_its_subscribers_alone()
+    public async Task Group_LastStateRemoved_IsTrackedUntilLastUnsubscribe()
     {
         using var stage = new Stage();
         var presence = stage.Broadcaster.Presence;
@@ -59,14 +59,14 @@ public sealed class GroupStateEndTests
     }
 
     [Fact]
-    public async Task Restarting_does_not_wait_for_what_may_never_be_taken()
+    public async Task Restart_PreviousSnapshotUnsent_SendsNewSnapshot()
     {
         using var stage = new Stage();
         var connection = Connect(stage, "/ws");
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         await Eventually.True(() => Sent(connection) == 1);
 
-        // The pump does not run: nobody takes the first one.
+        // The pump does not run, so the first snapshot stays unsent.
         connection.GroupStates!.Restart();
         await Eventually.True(() => Sent(connection) == 2);
         connection.SetState("/ws", "{}"u8.ToArray());
@@ -79,7 +79,7 @@ public sealed class GroupStateEndTests
     }
 
     [Fact]
-    public async Task A_client_that_has_taken_a_message_before_its_sender_asks_is_sent_the_next()
+    public async Task Sender_PreviousMessageAlreadyTaken_SendsNextUpdate()
     {
         using var stage = new Stage();
         var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");

@@ -4,13 +4,13 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What subscribers are told of a group's states, however slow they are.</summary>
+/// <summary>Tests which group states a subscriber receives, even when it reads slowly.</summary>
 public sealed class GroupStateFeedTests
 {
     const string Group = "g";
 
     [Fact]
-    public void Each_member_is_told_once_with_its_latest_and_what_was_set_and_cleared_unseen_is_not()
+    public void Take_SeveralChangesPerMember_ReturnsLatestStateOnce()
     {
         var (feed, subscription) = Subscribe();
         Assert.Equal(StatePicture.Snapshot(Group), Take(feed, subscription));
@@ -31,7 +31,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Who_has_news_to_tell_is_told_so_until_it_is_removed()
+    public void Subscription_StateChanges_IsNotifiedUntilRemoved()
     {
         var feed = new GroupStateFeed(Group);
         var news = 0;
@@ -48,7 +48,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Who_is_far_behind_those_that_were_cleared_gets_a_snapshot_and_the_others_do_not()
+    public void Take_FarBehindClearedStates_ReturnsSnapshotToSlowSubscriberOnly()
     {
         const int Members = 2_000;
         var (feed, slow) = Subscribe();
@@ -81,7 +81,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Parts_of_a_snapshot_come_to_an_end_though_many_were_forgotten_meanwhile()
+    public void Take_ManyStatesClearedBeforeSnapshot_CompletesSnapshotInParts()
     {
         var (feed, subscription) = Subscribe();
         for (var i = 0; i < 50; i++) feed.Set($"{i}", null, State(i), At(i));
@@ -103,7 +103,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Whatever_is_set_and_cleared_in_whatever_order_and_parts_the_picture_is_what_is_set() =>
+    public void Take_RandomChangesAndParts_RebuildsCurrentStates() =>
         Gen.Select(Gen.Int[0, 9], Gen.Int[0, 5], Gen.Int[0, 400]).Array[1, 150].Sample(
             steps =>
             {
@@ -123,7 +123,7 @@ public sealed class GroupStateFeedTests
                             states.Remove($"{who}");
                             break;
                         case 6 when number < 40:
-                            // So many that some are forgotten.
+                            // This loop clears so many states that the feed forgets some of them.
                             for (var i = 0; i < 300; i++)
                             {
                                 feed.Set($"{at} {i}", null, State(i), At(at));
@@ -173,11 +173,11 @@ public sealed class GroupStateFeedTests
     [InlineData("""{"a":{}}""", false)]
     [InlineData("""{"a":"\ud83d"}""", false)]
     [InlineData("""{"\ude00":"b"}""", false)]
-    public void What_can_be_told_is_an_object_of_strings(string json, bool isState) =>
+    public void IsState_Json_AcceptsOnlyObjectsOfStrings(string json, bool isState) =>
         Assert.Equal(isState, GroupStates.IsState(Encoding.UTF8.GetBytes(json)));
 
     [Fact]
-    public void Whatever_is_set_what_is_told_is_JSON() =>
+    public void Take_RandomStateBytes_ReturnsValidJson() =>
         Gen.OneOf(Gen.Byte.Array[0, 40], Gen.String["{}[]\",:\\u0dD8e1.k \n"].Select(Encoding.UTF8.GetBytes)).Sample(
             bytes =>
             {

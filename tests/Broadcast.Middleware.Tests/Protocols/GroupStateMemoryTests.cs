@@ -2,12 +2,12 @@ using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Nothing else runs meanwhile: these tests measure memory.</summary>
+/// <summary>Tests the memory that group states use. No other test runs in parallel, because these tests measure memory.</summary>
 [Collection(nameof(Alone))]
 public sealed class GroupStateMemoryTests
 {
     [Fact]
-    public void A_subscriber_that_does_not_look_costs_no_memory_for_those_who_came_and_went()
+    public void Feed_MembersComeAndGoUnread_KeepsMemoryBounded()
     {
         var feed = new GroupStateFeed("g");
         var subscription = new GroupStateSubscription("g", static _ => { });
@@ -26,7 +26,7 @@ public sealed class GroupStateMemoryTests
     }
 
     [Fact]
-    public void A_subscriber_costs_little_however_many_members_it_is_told_of()
+    public void Subscriber_TwoThousandMembers_UsesLessThanOneKilobyte()
     {
         const int Members = 2_000, Subscribers = 500;
         var feed = new GroupStateFeed("g");
@@ -39,7 +39,7 @@ public sealed class GroupStateMemoryTests
             Assert.False(feed.Take(subscription, int.MaxValue, out _).IsEmpty);
         }
 
-        // Each that remembered whom it has told what would take more than this.
+        // A copy of the members in each subscription would exceed this limit.
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, Subscribers * 1_000);
         GC.KeepAlive(feed);
     }

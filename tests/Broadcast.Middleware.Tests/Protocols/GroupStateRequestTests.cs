@@ -4,14 +4,14 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>How requests about states are read.</summary>
+/// <summary>Tests how requests about group states are parsed.</summary>
 public sealed class GroupStateRequestTests
 {
     [Theory]
     [InlineData("setGroupState", nameof(JsonRequestKind.SetState))]
     [InlineData("subscribeGroupState", nameof(JsonRequestKind.SubscribeStates))]
     [InlineData("unsubscribeGroupState", nameof(JsonRequestKind.UnsubscribeStates))]
-    public void Each_kind(string type, string kind)
+    public void Parse_GroupStateRequest_ReadsKindGroupAndAckId(string type, string kind)
     {
         var request = Read($$"""{"ackId":7,"group":"g","type":"{{type}}"}""");
         Assert.Equal((kind, "g", 7UL, true), (request.Kind.ToString(), request.Group, request.AckId, request.State.IsEmpty));
@@ -25,10 +25,10 @@ public sealed class GroupStateRequestTests
     [InlineData("""{"type":"setGroupState","group":"g","state":{"last":"counts"},"state":null}""", "")]
     [InlineData("""{"type":"setGroupState","group":"g","data":1,"State":1}""", "")]
     [InlineData("""{"type":"joinGroup","group":"g","state":[5]}""", "")]
-    public void The_state_is_kept_as_it_came(string json, string state) => Assert.Equal(state, Encoding.UTF8.GetString(Read(json).State.Span));
+    public void Parse_State_KeepsOriginalJson(string json, string state) => Assert.Equal(state, Encoding.UTF8.GetString(Read(json).State.Span));
 
     [Fact]
-    public void Whatever_becomes_of_a_request_on_its_way_its_state_is_one_that_can_be_told() =>
+    public void Parse_RandomlyDamagedRequest_YieldsProblemOrValidState() =>
         Gen.Select(Gen.Int[0, 100], Gen.Int[0, 3], Gen.String["{}[]\",:\\u0dD8e1.-\0é😀 "]).Array[1, 4].Sample(
             changes =>
             {

@@ -9,13 +9,13 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Clients that set their states in groups and subscribe to those of others, on a real server.</summary>
+/// <summary>Tests clients that set group states and subscribe to them, on a real server.</summary>
 public sealed class GroupStateTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task A_subscriber_is_told_the_states_there_are_and_then_what_changes()
+    public async Task SubscribeGroupState_GroupWithStates_SendsSnapshotThenUpdates()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<TimeProvider>(time));
@@ -30,7 +30,7 @@ public sealed class GroupStateTests
         var annAt = time.GetUtcNow();
         time.Advance(TimeSpan.FromMilliseconds(1234));
 
-        // The answer first; who has no state is not there.
+        // The acknowledgement comes before the snapshot. The snapshot omits members without a state.
         await JsonClient.SayAsync(eve, """{"type":"subscribeGroupState","group":"g","ackId":1}""");
         await JsonClient.HearsAsync(eve, JsonClient.Success(1), StatePicture.Snapshot("g", StatePicture.Of(annId, "ann", """{"k":"v"}""", annAt)));
 
@@ -44,7 +44,7 @@ public sealed class GroupStateTests
         await DoAsync(bob, Set("g", "{}"));
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
 
-        // Taken back by leaving it out, by null, by leaving the group, by vanishing.
+        // A client clears its state by omitting it, by sending null, by leaving the group, or by disconnecting.
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
@@ -60,7 +60,7 @@ public sealed class GroupStateTests
         ann.Reset();
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
 
-        // Its own counts too, and is gone when it comes back.
+        // A subscriber sees its own state too. The state is gone after the subscriber leaves and joins again.
         await DoAsync(eve, Join("g"));
         await JsonClient.SayAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
@@ -72,7 +72,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_state_is_presence_as_the_app_sees_it()
+    public async Task SetGroupState_Member_IsVisibleInPresence()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app, "ann");
@@ -86,7 +86,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Only_members_have_states_and_of_a_limited_size()
+    public async Task SetGroupState_NonMemberOrTooLarge_IsRejected()
     {
         await using var app = await StartAsync(options: options => options.MaxPresenceStateBytes = 20);
         var (client, _) = await OpenAsync(app);
@@ -105,7 +105,7 @@ public sealed class GroupStateTests
         picture.Apply(await JsonClient.ReadAsync(client));
         Assert.Equal("""{"k":"123456789012"}""", Assert.Single(picture.Members).State);
 
-        // What was refused, without an ackId too, has changed nothing.
+        // A rejected state changes nothing, with or without an ackId.
         await JsonClient.SayAsync(client, $$$"""{"type":"setGroupState","group":"g","state":{"k":"{{{new string('x', 60_000)}}}"}}""");
         await JsonClient.HearsNothingElseAsync(client);
         Assert.Equal(20, Assert.Single(await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token)).State.Length);
@@ -124,7 +124,7 @@ public sealed class GroupStateTests
     [InlineData("""{"k":["v"]}""")]
     [InlineData("""{"k":"\ud800"}""")]
     [InlineData("""{"\udc00":"v"}""")]
-    public async Task A_state_is_an_object_of_strings(string state)
+    public async Task SetGroupState_NotAnObjectOfStrings_IsRejected(string state)
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
@@ -140,14 +140,14 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_deep_one_is_none()
+    public async Task SetGroupState_TooDeep_IsRejected()
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
         await JsonClient.SayAsync(client, Set("g", Deep(60), 1));
         await JsonClient.FailsAsync(client, 1, "BadRequest");
-        // What is deeper than any message may be is not read to its end.
+        // The parser stops at the maximum depth, and the server closes the connection.
         await JsonClient.SayAsync(client, Set("g", Deep(5_000), 2));
         await JsonClient.EndsAsync(client, 1008);
 
@@ -158,7 +158,7 @@ public sealed class GroupStateTests
     [InlineData("setGroupState")]
     [InlineData("subscribeGroupState")]
     [InlineData("unsubscribeGroupState")]
-    public async Task A_group_has_a_name(string type)
+    public async Task GroupStateRequest_InvalidGroupName_IsRejected(string type)
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
@@ -175,7 +175,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task By_default_members_may_subscribe_and_nobody_else()
+    public async Task SubscribeGroupState_DefaultAuthorizer_AllowsMembersOnly()
     {
         await using var app = await BroadcastApp.StartAsync();
         var (client, id) = await OpenAsync(app);
@@ -193,7 +193,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Who_may_join_may_subscribe_without_being_a_member()
+    public async Task SubscribeGroupState_AllowedToJoin_NeedsNoMembership()
     {
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : operation == GroupOperation.Publish));
         var (client, _) = await OpenAsync(app);
@@ -206,7 +206,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task An_authorizer_that_throws_leaves_no_subscription()
+    public async Task SubscribeGroupState_AuthorizerThrows_LeavesNoSubscription()
     {
         await using var app = await StartAsync(new Rules((_, _) => throw new InvalidOperationException("secret")));
         var (client, _) = await OpenAsync(app);
@@ -218,7 +218,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Subscribing_twice_and_unsubscribing_what_is_not_subscribed_change_nothing()
+    public async Task SubscribeGroupState_AlreadySubscribed_SendsNoSecondSnapshot()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app);
@@ -237,7 +237,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_request_that_is_repeated_takes_effect_once_and_one_that_failed_may_be()
+    public async Task GroupStateRequest_AckIdRepeated_TakesEffectOnceUnlessFailed()
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
@@ -259,7 +259,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Subscriptions_are_limited_as_groups_are()
+    public async Task SubscribeGroupState_OverMaxGroupsPerConnection_IsRejected()
     {
         await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 3);
         var (client, _) = await OpenAsync(app);
@@ -282,7 +282,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task After_the_end_of_a_subscription_nothing_comes()
+    public async Task UnsubscribeGroupState_StatesKeepChanging_StopsUpdates()
     {
         await using var app = await StartAsync();
         var (teller, tellerId) = await OpenAsync(app);
@@ -309,7 +309,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_state_of_the_apps_own_that_is_no_object_of_strings_counts_as_none()
+    public async Task AppState_NotAnObjectOfStrings_CountsAsNoState()
     {
         await using var app = await StartAsync();
         var presence = app.Services.GetRequiredService<IPresence>();
@@ -349,7 +349,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Restarting_sends_every_snapshot_again()
+    public async Task Restart_SeveralSubscriptions_SendsEverySnapshotAgain()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app);
@@ -382,7 +382,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_large_group_comes_in_parts_that_are_within_what_a_client_may_be_behind()
+    public async Task Snapshot_LargeGroup_IsSplitWithinBacklogLimit()
     {
         const int Members = 60, Backlog = 16 * 1024;
         await using var app = await StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (4096, Backlog));
@@ -412,7 +412,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task A_slow_subscriber_is_told_the_latest_and_nobody_waits_for_it()
+    public async Task SlowSubscriber_ManyUpdates_ReceivesLatestStateWithoutDelayingOthers()
     {
         const int States = 4_000;
         await using var app = await StartAsync(configure: Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 256 * 1024);
@@ -447,7 +447,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Whoever_sets_leaves_and_subscribes_at_once_all_end_with_the_same_picture()
+    public async Task Subscribers_ConcurrentChanges_EndWithSameStates()
     {
         const int Tellers = 6, Rounds = 150, Subscribers = 8;
         await using var app = await StartAsync();
@@ -512,7 +512,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Who_vanishes_is_not_told_any_more_and_leaves_nothing_behind()
+    public async Task Subscriber_Disconnects_LeavesNothingBehind()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 60; i++)
@@ -559,7 +559,7 @@ public sealed class GroupStateTests
 
     static string Subscribe(string group, int ackId) => $$"""{"type":"subscribeGroupState","group":"{{group}}","ackId":{{ackId}}}""";
 
-    /// <summary>Says things with the ackId 0, each as if it were another one's, and hears that they took effect.</summary>
+    /// <summary>Sends each request with a new ackId in place of 0, and reads the success answer.</summary>
     static async Task DoAsync(RawClient client, params string[] requests)
     {
         foreach (var request in requests)
@@ -572,7 +572,7 @@ public sealed class GroupStateTests
 
     static int _ackId = 1_000;
 
-    /// <summary>Subscribes to groups in which nobody has a state yet.</summary>
+    /// <summary>Subscribes to groups in which no member has a state yet.</summary>
     static async Task<GroupStates> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
     {
         foreach (var group in groups)

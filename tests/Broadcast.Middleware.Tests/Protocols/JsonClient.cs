@@ -3,14 +3,14 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Clients of the JSON protocol, on bare sockets.</summary>
+/// <summary>Helpers for clients of the JSON protocol on plain sockets.</summary>
 static class JsonClient
 {
     public const string Subprotocol = "json.webpubsub.azure.v1";
 
     public static (string, string?) Offers(string subprotocols = Subprotocol) => ("Sec-WebSocket-Protocol", subprotocols);
 
-    /// <summary>Connects, and is in its group when the task ends; what it is told first has been read.</summary>
+    /// <summary>Connects, reads the connected event, and waits until the client is a member of its group.</summary>
     public static async Task<RawClient> OpenAsync(BroadcastApp app, string path = "/ws", int? receiveBuffer = null, params (string Name, string? Value)[] headers)
     {
         var client = await RawClient.ConnectAsync(app, receiveBuffer);
@@ -21,7 +21,7 @@ static class JsonClient
         return client;
     }
 
-    /// <summary>Reads that it is connected, and as what.</summary>
+    /// <summary>Reads the connected event and returns the connection ID.</summary>
     public static async Task<string> IdAsync(RawClient client)
     {
         var connected = await ReadAsync(client);
@@ -33,7 +33,7 @@ static class JsonClient
     public static Task SayAsync(RawClient client, params string[] messages) =>
         client.SendAsync([.. messages.Select(message => (ReadOnlyMemory<byte>)ClientFrame.OfText(message))]);
 
-    /// <summary>The next message, which has to be text.</summary>
+    /// <summary>Returns the next message. Fails if the message is not text.</summary>
     public static async Task<string> ReadAsync(RawClient client)
     {
         var frame = await client.ReadFrameAsync();
@@ -46,7 +46,7 @@ static class JsonClient
         foreach (var message in messages) Assert.Equal(message, await ReadAsync(client));
     }
 
-    /// <summary>Fails if anything is on its way to the client: the answer to a ping comes first.</summary>
+    /// <summary>Fails if another message is on its way: the next frame must be the answer to a ping.</summary>
     public static async Task HearsNothingElseAsync(RawClient client)
     {
         await SayAsync(client, """{"type":"ping"}""");
@@ -61,13 +61,13 @@ static class JsonClient
         Assert.StartsWith($$$"""{"type":"ack","ackId":{{{ackId}}},"success":false,"error":{"name":"{{{error}}}","message":""", answer, StringComparison.Ordinal);
     }
 
-    /// <summary>The goodbye, and then the close frame; it is answered, and the line has to end.</summary>
+    /// <summary>Reads the disconnected event and the close frame, answers the close frame, and waits for the end of the socket.</summary>
     public static async Task<string> EndsAsync(RawClient client, int code)
     {
-        var goodbye = await ReadAsync(client);
+        var disconnected = await ReadAsync(client);
         var close = await client.ReadFrameAsync();
         Assert.Equal((ClientFrame.Close, code), (close.Opcode, close.CloseCode));
-        Assert.Equal($$"""{"type":"system","event":"disconnected","message":"{{close.CloseReason}}"}""", goodbye);
+        Assert.Equal($$"""{"type":"system","event":"disconnected","message":"{{close.CloseReason}}"}""", disconnected);
         await client.SendAsync(ClientFrame.OfClose(code));
         await client.ReadEndAsync();
         return close.CloseReason;

@@ -10,13 +10,13 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>The subprotocol as its clients see it, on a real server.</summary>
+/// <summary>Tests the JSON subprotocol from the client's side, on a real server.</summary>
 public sealed class JsonProtocolTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task The_subprotocol_is_echoed_and_connected_comes_first()
+    public async Task Handshake_JsonSubprotocol_IsEchoedBeforeConnectedEvent()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add);
         await using var client = await RawClient.ConnectAsync(app);
@@ -35,7 +35,7 @@ public sealed class JsonProtocolTests
     [InlineData("json.reliable.webpubsub.azure.v1", "json.reliable.webpubsub.azure.v1")]
     [InlineData("chat, json.webpubsub.azure.v1, other", JsonClient.Subprotocol)]
     [InlineData("json.webpubsub.azure.v1,chat", JsonClient.Subprotocol)]
-    public async Task Of_several_the_known_one_is_taken_and_who_offers_none_speaks_raw(string offered, string? taken)
+    public async Task Handshake_SubprotocolsOffered_SelectsKnownOneOrRaw(string offered, string? taken)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -53,7 +53,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Messages_published_while_it_connects_come_after_connected()
+    public async Task Publish_DuringConnectFilter_ArrivesAfterConnectedEvent()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
@@ -70,7 +70,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task One_that_is_refused_is_told_so()
+    public async Task Connect_RefusedByFilter_ClosesWith1008()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);
@@ -79,7 +79,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Who_leaves_its_own_group_and_joins_it_again_is_not_told_twice_that_it_is_connected()
+    public async Task HomeGroup_LeftAndRejoined_SendsNoSecondConnectedEvent()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -92,7 +92,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Groups_are_joined_published_to_and_left()
+    public async Task Group_JoinPublishLeave_DeliversToMembersOnly()
     {
         await using var app = await StartAsync();
         await using var ann = await JsonClient.OpenAsync(app, headers: TestUsers.As("ann"));
@@ -133,7 +133,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task By_default_only_publishing_to_ones_own_group_is_allowed()
+    public async Task DefaultAuthorizer_GroupRequests_AllowsOnlyPublishingToHomeGroup()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -152,7 +152,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task An_authorizer_decides_also_about_the_own_group()
+    public async Task CustomAuthorizer_HomeGroup_IsAskedToo()
     {
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : group == "out"));
         await using var client = await JsonClient.OpenAsync(app);
@@ -173,7 +173,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_broadcast_with_a_name_has_an_authorizer_of_its_own()
+    public async Task NamedBroadcast_KeyedAuthorizer_IsUsed()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder =>
@@ -201,7 +201,7 @@ public sealed class JsonProtocolTests
     [InlineData("sendToGroup", false)]
     [InlineData("joinGroup", true)]
     [InlineData("sendToGroup", true)]
-    public async Task An_authorizer_that_throws_ends_the_connection_and_tells_no_secrets(string type, bool isArgument)
+    public async Task Authorizer_Throws_ClosesConnectionWithoutDetails(string type, bool isArgument)
     {
         await using var app = await StartAsync(new Rules((_, _) => throw (isArgument ? new ArgumentException("secret") : new InvalidOperationException("secret"))));
         await using var client = await JsonClient.OpenAsync(app);
@@ -212,7 +212,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task What_a_filter_may_not_do_is_no_answer_to_the_client()
+    public async Task Filter_ThrowsUnauthorizedAccess_IsReportedAsInternalServerError()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((_, _) => throw new UnauthorizedAccessException("Access to the path '/secret' is denied.")));
         await using var client = await JsonClient.OpenAsync(app);
@@ -222,7 +222,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_filter_that_throws_ends_the_connection_with_and_without_an_ackId()
+    public async Task Filter_Throws_ClosesWith1011()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((_, _) => throw new ArgumentException("boom")));
         await using var one = await JsonClient.OpenAsync(app);
@@ -235,7 +235,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Too_many_groups_are_a_bad_request()
+    public async Task JoinGroup_OverMaxGroupsPerConnection_IsBadRequest()
     {
         await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 2);
         await using var client = await JsonClient.OpenAsync(app);
@@ -246,7 +246,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task What_is_malformed_ends_the_connection_unless_it_has_an_ackId()
+    public async Task MalformedRequest_WithoutAckId_ClosesConnection()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -270,7 +270,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_request_that_is_repeated_takes_effect_once()
+    public async Task Request_AckIdRepeated_TakesEffectOnce()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -282,7 +282,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_request_that_failed_may_be_repeated()
+    public async Task Request_RepeatedAfterFailure_TakesEffect()
     {
         var isAllowed = false;
         await using var app = await StartAsync(new Rules((_, _) => Volatile.Read(ref isAllowed)));
@@ -297,7 +297,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task The_last_1000_requests_are_remembered()
+    public async Task Request_AckIdAmongLast1000_IsRejectedAsDuplicate()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -309,7 +309,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Events_go_to_the_filters_and_nowhere_else()
+    public async Task Event_AnyName_ReachesFiltersOnly()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
@@ -334,7 +334,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Filters_see_and_change_messages_and_the_sender_stays()
+    public async Task Filter_RewritesMessage_KeepsSender()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((context, next) =>
         {
@@ -357,7 +357,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Goodbye_is_said_before_the_close_frame()
+    public async Task Close_ByAppOrDrain_SendsDisconnectedEventBeforeCloseFrame()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -373,7 +373,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task One_that_is_too_slow_is_told_so()
+    public async Task SlowClient_OverBacklogLimit_ReceivesDisconnectedEventAndClose1013()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 64 * 1024);
         using var meters = new Meters(app);
@@ -390,7 +390,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Raw_clients_event_streams_and_structured_clients_share_a_group()
+    public async Task Group_RawEventStreamAndJsonClients_ReceiveSameMessages()
     {
         await using var app = await StartAsync();
         await using var structured = await JsonClient.OpenAsync(app);
@@ -419,7 +419,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task The_app_publishes_json()
+    public async Task Publish_JsonMessage_ArrivesAsJson()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -437,7 +437,7 @@ public sealed class JsonProtocolTests
     [InlineData("[1] 2")]
     [InlineData("hello")]
     [InlineData("\"\n\"")]
-    public async Task What_says_that_it_is_json_has_to_be(string text)
+    public async Task Publish_IsJsonWithInvalidPayload_Throws(string text)
     {
         await using var app = await StartAsync();
         var message = Message.FromText(text) with { IsJson = true };
@@ -447,7 +447,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task History_is_replayed_after_connected_and_several_groups_are_one_message()
+    public async Task ReplayOnJoin_NewClient_SendsHistoryAfterConnectedEvent()
     {
         await using var app = await StartAsync(options: options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await using var ann = await JsonClient.OpenAsync(app, headers: TestUsers.As("ann"));
@@ -471,7 +471,7 @@ public sealed class JsonProtocolTests
     [Theory]
     [InlineData("\"quoted\" \\ / <b>&amp;'", "plain")]
     [InlineData("é😀\u2028\u0000\u0001\u001f\u007f\ufffe", "é😀 \"g\" \\")]
-    public async Task Data_and_names_come_as_they_were_sent(string text, string group)
+    public async Task SendToGroup_SpecialCharacters_ArriveUnchanged(string text, string group)
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -485,7 +485,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_protocol_of_the_apps_own_takes_the_place_of_one_of_the_same_name()
+    public async Task CustomProtocol_SameSubprotocol_ReplacesBuiltInProtocol()
     {
         var own = new OwnProtocol();
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own));
@@ -505,7 +505,7 @@ public sealed class JsonProtocolTests
     [InlineData("utf8")]
     [InlineData("size")]
     [InlineData("type")]
-    public async Task What_a_protocol_makes_of_a_message_is_checked(string wrong)
+    public async Task CustomProtocol_InvalidMessage_ClosesWith1011(string wrong)
     {
         var own = new OwnProtocol
         {
@@ -527,7 +527,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_protocol_that_fails_to_welcome_a_client_leaves_nothing_behind()
+    public async Task CustomProtocol_ConnectedThrows_LeavesNothingBehind()
     {
         var own = new OwnProtocol { OnConnected = _ => throw new InvalidOperationException("boom") };
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own));
@@ -539,7 +539,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Without_protocols_all_speak_raw()
+    public async Task Handshake_NoProtocolsRegistered_UsesRaw()
     {
         await using var app = await StartAsync(configure: builder => builder.Services.RemoveAll<IBroadcastProtocol>());
         await using var client = await RawClient.ConnectAsync(app);
@@ -551,7 +551,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task A_message_is_encoded_once_whoever_many_get_it()
+    public async Task Publish_ManyRecipients_EncodesOnce()
     {
         const int Count = 50, Messages = 20;
         var own = new OwnProtocol();

@@ -5,7 +5,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What clients of the JSON protocol may send, and what becomes of all else.</summary>
+/// <summary>Tests which requests the JSON protocol accepts and which it rejects.</summary>
 public sealed class JsonRequestTests
 {
     static readonly string[] _valid =
@@ -21,7 +21,7 @@ public sealed class JsonRequestTests
     ];
 
     [Fact]
-    public void Join_and_leave()
+    public void Parse_JoinAndLeave_ReadsGroupAndAckId()
     {
         var join = Read("""{"type":"joinGroup","group":"g","ackId":1}""");
         Assert.Equal((JsonRequestKind.Join, "g", 1UL), (join.Kind, join.Group, join.AckId));
@@ -31,14 +31,14 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Ping_and_sequence_acknowledgement()
+    public void Parse_PingAndSequenceAck_ReadsKind()
     {
         Assert.Equal(JsonRequestKind.Ping, Read("""{"type":"ping"}""").Kind);
         Assert.Equal(JsonRequestKind.SequenceAck, Read("""{"type":"sequenceAck","sequenceId":3}""").Kind);
     }
 
     [Fact]
-    public void Event()
+    public void Parse_Event_ReadsNameAndData()
     {
         var request = Read("""{"type":"event","event":"name","ackId":5,"dataType":"json","data":{ "a":1 }}""");
         Assert.Equal((JsonRequestKind.Event, "name", 5UL), (request.Kind, request.Event, request.AckId));
@@ -46,7 +46,7 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Send_in_any_order_of_properties()
+    public void Parse_SendInAnyPropertyOrder_ReadsAllProperties()
     {
         foreach (var properties in Permutations("\"type\":\"sendToGroup\"", "\"group\":\"g\"", "\"dataType\":\"text\"", "\"data\":\"hi\"", "\"noEcho\":true", "\"ackId\":7"))
         {
@@ -57,21 +57,21 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Properties_that_are_not_known_are_ignored()
+    public void Parse_UnknownProperties_AreIgnored()
     {
         var request = Read("""{"x":{"data":1,"ackId":"no","y":[[]]},"type":"sendToGroup","Group":5,"group":"g","data":1,"z":null,"ackId":2,"w":"\ud800"}""");
         Assert.Equal((JsonRequestKind.Send, "g", "1", 2UL), (request.Kind, request.Group, request.Data.ToString(), request.AckId));
     }
 
     [Fact]
-    public void Of_properties_that_come_twice_the_last_counts()
+    public void Parse_DuplicateProperties_LastOneWins()
     {
         var request = Read("""{"type":"ping","type":"sendToGroup","group":"a","group":"b","data":1,"data":2,"ackId":1,"ackId":2,"noEcho":true,"noEcho":false}""");
         Assert.Equal((JsonRequestKind.Send, "b", "2", 2UL, false), (request.Kind, request.Group, request.Data.ToString(), request.AckId, request.NoEcho));
     }
 
     [Fact]
-    public void Names_may_be_escaped()
+    public void Parse_EscapedNames_AreUnescaped()
     {
         var request = Read("""{"t\u0079pe":"join\u0047roup","gr\u006fup":"\"\u00e9\ud83d\ude00","ack\u0049d":1}""");
         Assert.Equal((JsonRequestKind.Join, "\"é😀", 1UL), (request.Kind, request.Group, request.AckId));
@@ -81,12 +81,12 @@ public sealed class JsonRequestTests
     [InlineData("text")]
     [InlineData("Text")]
     [InlineData("TEXT")]
-    public void Text_in_any_case(string dataType) => Assert.Equal("hi", Read(Send($"\"{dataType}\"", "\"hi\"")).Data.ToString());
+    public void Parse_TextTypeInAnyCase_IsAccepted(string dataType) => Assert.Equal("hi", Read(Send($"\"{dataType}\"", "\"hi\"")).Data.ToString());
 
     [Theory]
     [InlineData("binary")]
     [InlineData("Binary")]
-    public void Binary_in_any_case(string dataType)
+    public void Parse_BinaryTypeInAnyCase_IsAccepted(string dataType)
     {
         var data = Read(Send($"\"{dataType}\"", "\"AQID\"")).Data;
         Assert.Equal(MessageType.Binary, data.Type);
@@ -105,7 +105,7 @@ public sealed class JsonRequestTests
     [InlineData("false")]
     [InlineData("null")]
     [InlineData("{}")]
-    public void Json_is_kept_as_it_came(string data)
+    public void Parse_JsonData_KeepsOriginalText(string data)
     {
         foreach (var dataType in new[] { "\"json\"", "\"Json\"", null })
         {
@@ -123,7 +123,7 @@ public sealed class JsonRequestTests
     [InlineData("""\ud83d\ude00""", "😀")]
     [InlineData("""😀é\u0000""", "😀é\0")]
     [InlineData("", "")]
-    public void Text_is_without_its_escapes(string escaped, string text) => Assert.Equal(text, Read(Send("\"text\"", $"\"{escaped}\"")).Data.ToString());
+    public void Parse_EscapedText_IsUnescaped(string escaped, string text) => Assert.Equal(text, Read(Send("\"text\"", $"\"{escaped}\"")).Data.ToString());
 
     [Theory]
     [InlineData("""\ud83d""")]
@@ -131,7 +131,7 @@ public sealed class JsonRequestTests
     [InlineData("""\ude00\ud83d""")]
     [InlineData("""\ud83dx""")]
     [InlineData("""\ud83d\u0041""")]
-    public void Half_of_a_surrogate_pair_is_no_text(string escaped)
+    public void Parse_LoneSurrogate_IsRejected(string escaped)
     {
         Refuses(Send("\"text\"", $"\"{escaped}\""));
         Refuses(Send("\"binary\"", $"\"{escaped}\""));
@@ -147,7 +147,7 @@ public sealed class JsonRequestTests
     [InlineData("A A\\tA\\r\\nA", 3)]
     [InlineData("AQ\\u0049D", 3)]
     [InlineData("+\\/+\\/", 3)]
-    public void Base64(string data, int length) => Assert.Equal(length, Read(Send("\"binary\"", $"\"{data}\"")).Data.Payload.Length);
+    public void Parse_ValidBase64_IsDecoded(string data, int length) => Assert.Equal(length, Read(Send("\"binary\"", $"\"{data}\"")).Data.Payload.Length);
 
     [Theory]
     [InlineData("A")]
@@ -161,12 +161,12 @@ public sealed class JsonRequestTests
     [InlineData("-_-_")]
     [InlineData("A\\u00a0AAA")]
     [InlineData("AAé=")]
-    public void No_base64(string data) => Refuses(Send("\"binary\"", $"\"{data}\""));
+    public void Parse_InvalidBase64_IsRejected(string data) => Refuses(Send("\"binary\"", $"\"{data}\""));
 
     [Fact]
-    public void Base64_with_bits_to_spare_is_no_failure()
+    public void Parse_Base64WithSpareBits_DoesNotThrow()
     {
-        // Decoders differ; what must not be is a request that passes the check and fails then.
+        // Decoders differ on spare bits. Invariant: data that passes the check also decodes.
         var request = JsonRequest.Parse(Bytes(Send("\"binary\"", "\"AB==\"")), out var problem);
         Assert.True(problem is not null || request.Data.Payload.Length == 1);
     }
@@ -181,7 +181,7 @@ public sealed class JsonRequestTests
     [InlineData("\"binary\"", "{\"AAAA\":1}")]
     [InlineData("\"protobuf\"", "\"AAAA\"")]
     [InlineData("\"\"", "1")]
-    public void Data_that_is_not_of_its_type(string dataType, string data) => Refuses(Send(dataType, data));
+    public void Parse_DataOfWrongType_IsRejected(string dataType, string data) => Refuses(Send(dataType, data));
 
     [Theory]
     [InlineData("""{"type":"sendToGroup","group":"g"}""")]
@@ -198,10 +198,10 @@ public sealed class JsonRequestTests
     [InlineData("""{"type":"JOINGROUP","group":"g"}""")]
     [InlineData("""{"group":"g"}""")]
     [InlineData("{}")]
-    public void Something_is_missing_or_no_name(string json) => Refuses(json);
+    public void Parse_MissingPropertyOrInvalidName_IsRejected(string json) => Refuses(json);
 
     [Fact]
-    public void Names_have_255_characters_at_most()
+    public void Parse_NameLongerThan255Characters_IsRejected()
     {
         var (longest, tooLong) = (new string('x', 255), new string('x', 256));
         Assert.Equal(longest, Read($$"""{"type":"joinGroup","group":"{{longest}}"}""").Group);
@@ -217,7 +217,7 @@ public sealed class JsonRequestTests
     [InlineData("event")]
     [InlineData("dataType")]
     [InlineData("noEcho")]
-    public void A_property_of_another_type_is_refused_and_the_ackId_is_read_wherever_it_stands(string property)
+    public void Parse_PropertyOfWrongType_IsRejectedWithAckId(string property)
     {
         string[] wrong = ["1", "null", "[1,{\"ackId\":8}]", "{\"ackId\":8,\"type\":\"ping\"}", property == "noEcho" ? "\"true\"" : "true"];
         foreach (var value in wrong)
@@ -245,7 +245,7 @@ public sealed class JsonRequestTests
     [InlineData("\"1\"")]
     [InlineData("null")]
     [InlineData("{\"ackId\":1}")]
-    public void An_ackId_is_a_whole_number(string ackId) =>
+    public void Parse_InvalidAckId_IsRejected(string ackId) =>
         Assert.Null(Refuses($$"""{"type":"joinGroup","ackId":{{ackId}},"group":"g"}""").AckId);
 
     [Theory]
@@ -272,10 +272,10 @@ public sealed class JsonRequestTests
     [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"a\nb\"}")]
     [InlineData("{\"ackId\":1,\"type\":\"joinGroup\",\"group\":\"\\x\"}")]
     [InlineData("{\"ackId\":01}")]
-    public void What_is_not_one_object_is_refused_without_an_ackId(string json) => Assert.Null(Refuses(json).AckId);
+    public void Parse_NotOneObject_IsRejectedWithoutAckId(string json) => Assert.Null(Refuses(json).AckId);
 
     [Fact]
-    public void Depth_is_limited()
+    public void Parse_TooDeep_IsRejected()
     {
         foreach (var depth in new[] { 100, 10_000 })
         {
@@ -289,7 +289,7 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void A_problem_fits_a_close_frame()
+    public void Problem_AnyInvalidRequest_FitsIntoCloseFrame()
     {
         string[] all =
         [
@@ -305,12 +305,12 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Whatever_comes_is_read_or_refused() =>
+    public void Parse_RandomText_IsReadOrRejected() =>
         Gen.OneOf(Gen.String, Gen.String["{}[]\",:\\u0dD8e1.-typeackIdsonlgruvba \n"]).Sample(
             text => Check(Bytes(text)), iter: 20_000 * Effort.Factor);
 
     [Fact]
-    public void Whatever_becomes_of_a_request_on_its_way_is_read_or_refused() =>
+    public void Parse_RandomlyDamagedRequest_IsReadOrRejected() =>
         Gen.Select(Gen.Int[0, _valid.Length - 1], Gen.Select(Gen.Int[0, 200], Gen.Int[0, 3], Gen.String["{}[]\",:\\u0dD8e1.-\0é😀 "]).Array[1, 4]).Sample(
             (which, changes) =>
             {
@@ -324,7 +324,7 @@ public sealed class JsonRequestTests
                 Check(Bytes(text));
             }, iter: 20_000 * Effort.Factor);
 
-    /// <summary>What is taken is what the other parts rely on.</summary>
+    /// <summary>Checks what other components rely on in an accepted request.</summary>
     static void Check(byte[] json)
     {
         var request = JsonRequest.Parse(json, out var problem);

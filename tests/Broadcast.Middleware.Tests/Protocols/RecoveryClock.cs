@@ -2,14 +2,14 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>A clock that stands still, and tells when a connection waits for its client: nothing else asks for so long a time.</summary>
+/// <summary>A manual clock that counts waits for a reconnect. Only these waits create timers of this duration.</summary>
 sealed class RecoveryClock : FakeTimeProvider
 {
     public static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
 
     int _waits;
 
-    /// <summary>How many waits have begun, of connections for their clients and of clients for their connections.</summary>
+    /// <summary>The number of started waits: of sessions for their clients, and of clients for their sessions.</summary>
     public int Waits => Volatile.Read(ref _waits);
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
@@ -19,7 +19,7 @@ sealed class RecoveryClock : FakeTimeProvider
         return timer;
     }
 
-    /// <summary>So many have begun.</summary>
+    /// <summary>Waits until this many waits have started.</summary>
     public Task WaitsAsync(int waits = 1) => Eventually.True(() => Waits >= waits);
 
     public void Expire() => Advance(Timeout);

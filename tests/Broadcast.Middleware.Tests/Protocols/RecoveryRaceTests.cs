@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Several who come back to one connection, and one who comes back to it while something holds it.</summary>
+/// <summary>Tests clients that reconnect at the same time, and clients that reconnect while a filter still runs.</summary>
 public sealed class RecoveryRaceTests
 {
     const string End = "end";
@@ -23,7 +23,7 @@ public sealed class RecoveryRaceTests
     [InlineData(10, true)]
     [InlineData(2, false)]
     [InlineData(10, false)]
-    public async Task Of_several_at_once_one_has_the_connection_in_the_end_and_all_of_its_messages(int count, bool isLost)
+    public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isLost)
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var stranger = await ReliableClient.OpenAsync(app);
@@ -33,7 +33,7 @@ public sealed class RecoveryRaceTests
         await client.HearsAsync("0", "1");
         if (isLost)
         {
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync();
         }
 
@@ -49,28 +49,28 @@ public sealed class RecoveryRaceTests
         var winner = Assert.Single(await Task.WhenAll(readings), heard => heard.HasAll);
         Assert.Equal(published, winner.Messages);
         Assert.Equal(2, app.Registry.Count);
-        // What it was told is what counts.
-        await using var again = await client.ComeBackAsync(app, winner.Token);
+        // The token of the winner is the valid one.
+        await using var again = await client.ReconnectAsync(app, winner.Token);
         for (var i = 0; i < published; i++) await again.HearsAsync(i.ToString(CultureInfo.InvariantCulture));
         await again.HearsAsync(End);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         await stranger.HearsAsync("not for you");
-        await JsonClient.HearsNothingElseAsync(stranger.Line);
+        await JsonClient.HearsNothingElseAsync(stranger.Transport);
         LogAssert.NoErrors(app);
 
         void Publish(string text) => app.Inside().Publish(Message.FromText(text), Recipients.Connection(client.Id));
 
-        // Everything from the first message on, in order, until it is refused or cut off, or has all.
+        // Reads all messages in order until the client is refused, is disconnected, or has the last message.
         async Task<(bool HasAll, int Messages, string? Token)> ReadAsync()
         {
             var (messages, token) = (0, default(string));
             try
             {
-                // It may be cut off before it has seen the handshake's answer.
-                await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
+                // The server may disconnect this client before the handshake is answered.
+                await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
                 while (true)
                 {
-                    var frame = await line.ReadFrameAsync();
+                    var frame = await transport.ReadFrameAsync();
                     if (frame.Opcode == ClientFrame.Close)
                     {
                         Assert.Equal((1008, 0, null), (frame.CloseCode, messages, token));
@@ -98,52 +98,52 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task While_a_filter_of_the_old_line_runs_who_comes_back_waits_for_it()
+    public async Task Reconnect_FilterStillRuns_WaitsForFilter()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
         await filter.Entered;
-        client.Lose();
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        client.Disconnect();
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         filter.Release();
 
-        await using var again = await client.ComeBackAsync(line);
-        // It was published by the old line, after this one had asked; the answer to it is lost, and can be asked for.
+        await using var again = await client.ReconnectAsync(transport);
+        // The old transport published this message. Its answer is lost, so the client repeats the request.
         await again.HearsAsync("1");
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
-        await JsonClient.FailsAsync(again.Line, 1, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.FailsAsync(again.Transport, 1, "Duplicate");
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task A_filter_that_does_not_end_is_waited_for_as_long_as_a_client_would_be()
+    public async Task Reconnect_FilterNeverEnds_IsRefusedAfterRecoveryTimeout()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         _clock.Expire();
 
-        await ReliableClient.IsRefusedAsync(line);
-        // It is still one, and can still be had.
+        await ReliableClient.IsRefusedAsync(transport);
+        // The connection still exists, and a later reconnect succeeds.
         Assert.Equal(1, app.Registry.Count);
         await using var late = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync(2);
         filter.Release();
-        await using var again = await client.ComeBackAsync(late);
+        await using var again = await client.ReconnectAsync(late);
         await again.HearsAsync("1");
     }
 
     [Fact]
-    public async Task A_filter_that_heeds_the_end_of_its_line_is_told_by_who_comes_back()
+    public async Task Reconnect_FilterObservesAbort_CancelsFilter()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.UntilAborted);
         await using var app = await StartAsync(filter);
@@ -151,14 +151,14 @@ public sealed class RecoveryRaceTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task Of_two_who_wait_for_a_filter_the_later_one_gets_the_connection()
+    public async Task Reconnect_TwoClientsWaitForFilter_LaterOneWins()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -171,31 +171,31 @@ public sealed class RecoveryRaceTests
 
         await ReliableClient.IsRefusedAsync(first);
         filter.Release();
-        await using var again = await client.ComeBackAsync(second);
+        await using var again = await client.ReconnectAsync(second);
 
         await again.HearsAsync("1");
     }
 
     [Fact]
-    public async Task Who_waits_for_a_connection_that_ends_is_refused()
+    public async Task Reconnect_ConnectionClosesMeanwhile_IsRefused()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("it")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await filter.Entered;
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
         await _clock.WaitsAsync();
 
         await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);
         filter.Release();
 
-        await ReliableClient.IsRefusedAsync(line);
+        await ReliableClient.IsRefusedAsync(transport);
         await app.IsEmptyAsync();
     }
 
     [Fact]
-    public async Task A_line_that_is_gone_before_it_gets_the_connection_loses_it_again()
+    public async Task Reconnect_ClientDisconnectsMeanwhile_SessionWaitsAgain()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -208,13 +208,13 @@ public sealed class RecoveryRaceTests
         filter.Release();
         await _clock.WaitsAsync(2);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("1");
     }
 
     [Fact]
-    public async Task A_slow_disconnect_filter_does_not_keep_who_is_refused_waiting()
+    public async Task Reconnect_SlowDisconnectFilter_IsRefusedAtOnce()
     {
         using var filter = new BlockingFilter(Stage.Disconnect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.MaxUnacknowledgedMessages = 1);
@@ -222,29 +222,29 @@ public sealed class RecoveryRaceTests
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
 
-        // The line itself lasts as long as the request.
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
-        Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(line));
+        // The socket stays open until the request ends.
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("it")]);
+        Assert.Equal((1008, ReliableClient.Refused), await ReadCloseAsync(transport));
         await filter.Entered;
 
-        static async Task<(int?, string)> ReadCloseAsync(RawClient line)
+        static async Task<(int?, string)> ReadCloseAsync(RawClient transport)
         {
-            var close = await line.ReadFrameAsync();
+            var close = await transport.ReadFrameAsync();
             return (close.CloseCode, close.CloseReason);
         }
     }
 
     [Fact]
-    public async Task What_comes_late_to_cut_off_the_old_line_does_not_touch_a_request_that_has_ended()
+    public async Task Abort_OldRequestHasEnded_DoesNotThrow()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         var connection = client.ConnectionOf(app);
         var context = connection.HttpContext;
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
-        // What the request of one who comes back does first. The old one ends when the new one is in its place, and not before.
+        // A reconnect claims the session first. The old request ends only after the new request has taken its place.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
         connection.Session.OnTaken();
@@ -267,14 +267,14 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task A_logger_that_throws_does_not_leave_a_connection_behind_that_nobody_serves()
+    public async Task Reconnect_LoggerThrows_LeavesNoConnectionBehind()
     {
         await using var app = await ReliableApp.StartAsync(
             _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("has a new line")));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var line = await ReliableClient.AskAsync(app, client.Id, client.Token);
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await _clock.WaitsAsync(2);
 
         _clock.Expire();
@@ -282,7 +282,7 @@ public sealed class RecoveryRaceTests
         await app.IsEmptyAsync();
     }
 
-    /// <summary>Throws at what contains a text.</summary>
+    /// <summary>Throws when a log message contains the text.</summary>
     sealed class FaultyLogger(string text) : ILoggerProvider, ILogger
     {
         public ILogger CreateLogger(string categoryName) => this;

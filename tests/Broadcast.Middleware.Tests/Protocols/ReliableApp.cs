@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Apps whose clock stands still, and whose clients may join and publish to any group.</summary>
+/// <summary>Starts apps with a manual clock. Their clients may join and publish to any group.</summary>
 static class ReliableApp
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -32,7 +32,7 @@ static class ReliableApp
 
     public static Broadcaster Inside(this BroadcastApp app) => app.Services.GetRequiredKeyedService<Broadcaster>("");
 
-    /// <summary>What is kept for clients that have not acknowledged it.</summary>
+    /// <summary>The bytes that the server keeps for clients that have not acknowledged them.</summary>
     public static long Kept(this BroadcastApp app) => app.Inside().Groups.Default.Budget!.Used;
 
     public static async Task PublishAsync(this BroadcastApp app, params string[] messages)
@@ -45,7 +45,7 @@ static class ReliableApp
         foreach (var message in messages) await app.Broadcaster.PublishAsync(message, recipients, Token);
     }
 
-    /// <summary>Nobody is connected, and nothing is left of those who were but the group of everyone.</summary>
+    /// <summary>Waits until no connections, no groups and no kept bytes are left, except the group of all connections.</summary>
     public static async Task IsEmptyAsync(this BroadcastApp app)
     {
         await Eventually.True(() => app.Registry.Count == 0);

@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What clients of the reliable protocol should not send.</summary>
+/// <summary>Tests bad input from clients of the reliable protocol.</summary>
 public sealed class ReliableBadInputTests
 {
     readonly RecoveryClock _clock = new();
@@ -14,7 +14,7 @@ public sealed class ReliableBadInputTests
     [InlineData("18446744073709551615")]
     [InlineData("9223372036854775807")]
     [InlineData("2")]
-    public async Task An_acknowledgement_of_what_was_never_sent_ends_it_for_good(string id)
+    public async Task SequenceAck_IdNeverSent_EndsSession(string id)
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -23,14 +23,14 @@ public sealed class ReliableBadInputTests
 
         await client.SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
 
-        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Line, 1008), StringComparison.Ordinal);
+        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Transport, 1008), StringComparison.Ordinal);
         await app.IsEmptyAsync();
         await client.IsRefusedAsync(app);
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task A_message_that_another_client_has_cannot_be_acknowledged()
+    public async Task SequenceAck_IdOfAnotherClient_EndsSession()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -38,14 +38,14 @@ public sealed class ReliableBadInputTests
         await app.PublishToAsync(Recipients.Connection(other.Id), "secret");
         await other.HearsAsync("secret");
         await client.AcknowledgeAsync(other.LastId);
-        await JsonClient.EndsAsync(client.Line, 1008);
+        await JsonClient.EndsAsync(client.Transport, 1008);
 
-        await using var again = await other.ComeBackAsync(app);
+        await using var again = await other.ReconnectAsync(app);
         await again.HearsAsync("secret");
     }
 
     [Fact]
-    public async Task Numbers_of_others_below_its_own_acknowledge_what_is_below_them()
+    public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierOnes()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -57,7 +57,7 @@ public sealed class ReliableBadInputTests
 
         await client.AcknowledgedAsync(app, client.LastId - 1);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("3");
     }
 
@@ -71,7 +71,7 @@ public sealed class ReliableBadInputTests
     [InlineData("[1]")]
     [InlineData("{}")]
     [InlineData(null)]
-    public async Task A_sequenceId_that_is_no_whole_number_is_told_to_who_asks_for_an_answer_and_ends_others(string? value)
+    public async Task SequenceAck_IdNotAWholeNumber_IsRejected(string? value)
     {
         var id = value is null ? "" : $",\"sequenceId\":{value}";
         await using var app = await ReliableApp.StartAsync(_clock);
@@ -83,11 +83,11 @@ public sealed class ReliableBadInputTests
         await asking.SayAsync($$"""{"type":"sequenceAck","ackId":5{{id}}}""");
         await other.SayAsync($$"""{"type":"sequenceAck"{{id}}}""");
 
-        await JsonClient.FailsAsync(asking.Line, 5, "BadRequest");
-        await JsonClient.EndsAsync(other.Line, 1008);
+        await JsonClient.FailsAsync(asking.Transport, 5, "BadRequest");
+        await JsonClient.EndsAsync(other.Transport, 1008);
         await other.IsRefusedAsync(app);
-        // And nothing was acknowledged by it.
-        await using var again = await asking.ComeBackAsync(app);
+        // The invalid request acknowledged nothing.
+        await using var again = await asking.ReconnectAsync(app);
         await again.HearsAsync("1");
     }
 
@@ -100,7 +100,7 @@ public sealed class ReliableBadInputTests
     [InlineData("""{"sequenceId":1}""")]
     [InlineData("deep")]
     [InlineData("deep ack")]
-    public async Task What_is_no_request_ends_it_for_good_and_nobody_else(string text)
+    public async Task Request_Invalid_EndsOnlyItsOwnSession(string text)
     {
         if (text == "deep") text = new string('[', 10_000) + new string(']', 10_000);
         if (text == "deep ack") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";
@@ -112,30 +112,30 @@ public sealed class ReliableBadInputTests
 
         await client.SayAsync(text);
 
-        await JsonClient.EndsAsync(client.Line, 1008);
+        await JsonClient.EndsAsync(client.Transport, 1008);
         await Eventually.True(() => app.Registry.Count == 1);
         await client.IsRefusedAsync(app);
         await other.HearsAsync("1");
-        await JsonClient.HearsNothingElseAsync(other.Line);
+        await JsonClient.HearsNothingElseAsync(other.Transport);
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task An_unknown_type_with_an_ackId_is_answered()
+    public async Task Request_UnknownTypeWithAckId_IsBadRequest()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"unknown","ackId":1}""");
-        await JsonClient.FailsAsync(client.Line, 1, "BadRequest");
+        await JsonClient.FailsAsync(client.Transport, 1, "BadRequest");
     }
 
     [Fact]
-    public async Task A_binary_message_ends_it_for_good()
+    public async Task Request_BinaryMessage_EndsSession()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
-        await JsonClient.EndsAsync(client.Line, 1003);
+        await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
+        await JsonClient.EndsAsync(client.Transport, 1003);
         await client.IsRefusedAsync(app);
     }
 
@@ -159,7 +159,7 @@ public sealed class ReliableBadInputTests
     [InlineData("nobody")]
     [InlineData("a raw connection")]
     [InlineData("a plain connection")]
-    public async Task Who_has_not_all_that_belongs_together_is_refused_and_disturbs_nobody(string what)
+    public async Task Reconnect_WrongIdTokenUrlOrUser_IsRefused(string what)
     {
         await using var app = await ReliableApp.StartAsync(_clock, map: app =>
         {
@@ -199,54 +199,54 @@ public sealed class ReliableBadInputTests
             default: throw new ArgumentOutOfRangeException(nameof(what));
         }
 
-        await using var line = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
-        await ReliableClient.IsRefusedAsync(line);
+        await using var transport = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
+        await ReliableClient.IsRefusedAsync(transport);
 
-        // The old line is still there, and its client can come back.
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        // The old transport still works, and its client can reconnect.
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         foreach (var each in new[] { client, other })
         {
-            each.Lose();
-            await using var again = await each.ComeBackAsync(app);
+            each.Disconnect();
+            await using var again = await each.ReconnectAsync(app);
             if (each == client) await again.HearsAsync("secret");
-            await JsonClient.HearsNothingElseAsync(again.Line);
+            await JsonClient.HearsNothingElseAsync(again.Transport);
         }
 
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task A_request_line_that_is_too_long_is_the_servers_to_refuse()
+    public async Task Reconnect_RequestLineTooLong_IsRefusedWith414()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await using var line = await RawClient.ConnectAsync(app);
-        var answer = await line.HandshakeAsync(
+        await using var transport = await RawClient.ConnectAsync(app);
+        var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={new string('x', 100_000)}", JsonClient.Offers(ReliableClient.Subprotocol));
         Assert.Equal(414, answer.Status);
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
     }
 
     [Fact]
-    public async Task A_token_without_a_connection_asks_for_a_new_one()
+    public async Task Connect_TokenWithoutConnectionId_CreatesNewConnection()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        await using var line = await ReliableClient.AskAsync(app, null, client.Token);
-        Assert.NotEqual(client.Id, await JsonClient.IdAsync(line));
+        await using var transport = await ReliableClient.AskAsync(app, null, client.Token);
+        Assert.NotEqual(client.Id, await JsonClient.IdAsync(transport));
         Assert.Equal(2, app.Registry.Count);
     }
 
     [Fact]
-    public async Task Who_is_refused_and_does_not_answer_is_cut_off_in_time()
+    public async Task RefusedReconnect_CloseFrameUnanswered_IsAbortedAfterCloseTimeout()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
-        await using var line = await ReliableClient.AskAsync(app, "unknown", "unknown");
-        Assert.Equal(1008, (await line.ReadFrameAsync()).CloseCode);
-        // It goes on to talk.
-        await line.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
+        await using var transport = await ReliableClient.AskAsync(app, "unknown", "unknown");
+        Assert.Equal(1008, (await transport.ReadFrameAsync()).CloseCode);
+        // The client sends more frames instead of answering the close frame.
+        await transport.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
 
-        var end = line.ReadEndAsync();
+        var end = transport.ReadEndAsync();
         await Eventually.True(() =>
         {
             _clock.Advance(TimeSpan.FromSeconds(1));

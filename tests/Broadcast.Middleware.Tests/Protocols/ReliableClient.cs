@@ -4,8 +4,8 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>
-/// A client of the reliable protocol on one line: what it was told when it connected, and the last id it has had. It fails where an id is
-/// not above the one before.
+/// A client of the reliable protocol on one transport. It knows its connection ID, its token and the last sequence ID. The test fails
+/// when a sequence ID does not increase.
 /// </summary>
 sealed class ReliableClient : IAsyncDisposable
 {
@@ -15,32 +15,32 @@ sealed class ReliableClient : IAsyncDisposable
 
     readonly (string Name, string? Value)[] _headers;
 
-    ReliableClient(RawClient line, string path, long lastId, (string Name, string? Value)[] headers) =>
-        (Line, Path, LastId, _headers) = (line, path, lastId, headers);
+    ReliableClient(RawClient transport, string path, long lastId, (string Name, string? Value)[] headers) =>
+        (Transport, Path, LastId, _headers) = (transport, path, lastId, headers);
 
-    public RawClient Line { get; }
+    public RawClient Transport { get; }
 
     public string Path { get; }
 
     public string Id { get; private set; } = "";
 
-    /// <summary>Null if it was given none.</summary>
+    /// <summary>Null if the server sent no token.</summary>
     public string? Token { get; private set; }
 
-    /// <summary>The last id on this line; what it had before does not count.</summary>
+    /// <summary>The last sequence ID on this transport. Earlier transports do not count.</summary>
     public long LastId { get; private set; }
 
-    /// <summary>Connects, and is in its group when the task ends.</summary>
+    /// <summary>Connects and waits until the client is a member of its group.</summary>
     public static async Task<ReliableClient> OpenAsync(
         BroadcastApp app, string path = "/ws", int? receiveBuffer = null, params (string Name, string? Value)[] headers)
     {
         var client = new ReliableClient(await HandshakeAsync(app, path, receiveBuffer, headers), path, 0, headers);
         await client.ReadConnectedAsync();
-        await client.Line.JoinedAsync();
+        await client.Transport.JoinedAsync();
         return client;
     }
 
-    /// <summary>A line that asks for a connection, and whose handshake is answered.</summary>
+    /// <summary>Opens a transport, asks for the connection, and completes the handshake.</summary>
     public static Task<RawClient> AskAsync(
         BroadcastApp app, string? id, string? token, string path = "/ws", params (string Name, string? Value)[] headers)
     {
@@ -48,63 +48,63 @@ sealed class ReliableClient : IAsyncDisposable
         return HandshakeAsync(app, $"{path}?{string.Join('&', query.OfType<string>())}", null, headers);
     }
 
-    /// <summary>Comes back on another line, with what it was told on this one.</summary>
-    /// <param name="app">Where to.</param>
-    /// <param name="token">In place of the newest one.</param>
-    public async Task<ReliableClient> ComeBackAsync(BroadcastApp app, string? token = null) =>
-        await ComeBackAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
+    /// <summary>Reconnects on a new transport with the connection ID and the token.</summary>
+    /// <param name="app">The app to connect to.</param>
+    /// <param name="token">Replaces the newest token.</param>
+    public async Task<ReliableClient> ReconnectAsync(BroadcastApp app, string? token = null) =>
+        await ReconnectAsync(await AskAsync(app, Id, token ?? Token, Path, _headers));
 
-    /// <summary>The same on a line whose handshake has been answered.</summary>
-    public async Task<ReliableClient> ComeBackAsync(RawClient line)
+    /// <summary>Reconnects on a transport whose handshake is complete.</summary>
+    public async Task<ReliableClient> ReconnectAsync(RawClient transport)
     {
-        var client = new ReliableClient(line, Path, 0, _headers);
+        var client = new ReliableClient(transport, Path, 0, _headers);
         await client.ReadConnectedAsync();
         Assert.Equal(Id, client.Id);
         Assert.NotEqual(Token, client.Token);
         return client;
     }
 
-    /// <summary>Its line is refused: nothing but a close frame with 1008.</summary>
-    public static async Task IsRefusedAsync(RawClient line)
+    /// <summary>Asserts that the server refuses the transport: the only frame is a close frame with code 1008.</summary>
+    public static async Task IsRefusedAsync(RawClient transport)
     {
-        var close = await line.ReadFrameAsync();
+        var close = await transport.ReadFrameAsync();
         Assert.True(close.Opcode == ClientFrame.Close, close.Text);
         Assert.Equal((1008, Refused), (close.CloseCode, close.CloseReason));
-        await line.SendAsync(ClientFrame.OfClose(1008));
-        await line.ReadEndAsync();
+        await transport.SendAsync(ClientFrame.OfClose(1008));
+        await transport.ReadEndAsync();
     }
 
     public async Task IsRefusedAsync(BroadcastApp app, string? token = null)
     {
-        await using var line = await AskAsync(app, Id, token ?? Token, Path, _headers);
-        await IsRefusedAsync(line);
+        await using var transport = await AskAsync(app, Id, token ?? Token, Path, _headers);
+        await IsRefusedAsync(transport);
     }
 
-    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Line, messages);
+    public Task SayAsync(params string[] messages) => JsonClient.SayAsync(Transport, messages);
 
-    /// <summary>Acknowledges what it has, or what is given.</summary>
+    /// <summary>Acknowledges the given sequence ID, or the last one.</summary>
     public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
 
-    /// <summary>The same, and it has been taken note of when the task ends.</summary>
+    /// <summary>Acknowledges, and waits until the server has processed the acknowledgement.</summary>
     public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
     {
         await AcknowledgeAsync(id);
-        await JsonClient.HearsNothingElseAsync(Line);
+        await JsonClient.HearsNothingElseAsync(Transport);
         await PumpBarrier.PassAsync(ConnectionOf(app).Writer.Pump);
     }
 
     public Connection ConnectionOf(BroadcastApp app) => (Connection)app.Registry.Find(Id)!;
 
-    /// <summary>The next message, which has to have an id above the one before.</summary>
+    /// <summary>Returns the next message. Fails if its sequence ID does not increase.</summary>
     public async Task<ReliableMessage> ReadAsync()
     {
-        var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Line));
+        var message = ReliableMessage.Parse(await JsonClient.ReadAsync(Transport));
         Assert.True(message.Id > LastId, $"After {LastId}: {message.Text}");
         LastId = message.Id!.Value;
         return message;
     }
 
-    /// <summary>Messages with this data, each with an id.</summary>
+    /// <summary>Reads messages with this data. Each must have a sequence ID.</summary>
     public async Task<ReliableMessage[]> HearsAsync(params string[] data)
     {
         var messages = new List<ReliableMessage>();
@@ -117,22 +117,22 @@ sealed class ReliableClient : IAsyncDisposable
         return [.. messages];
     }
 
-    /// <summary>The line is gone, without a word.</summary>
-    public void Lose() => Line.Reset();
+    /// <summary>Resets the transport without a close frame.</summary>
+    public void Disconnect() => Transport.Reset();
 
-    public ValueTask DisposeAsync() => Line.DisposeAsync();
+    public ValueTask DisposeAsync() => Transport.DisposeAsync();
 
     static async Task<RawClient> HandshakeAsync(BroadcastApp app, string path, int? receiveBuffer, (string Name, string? Value)[] headers)
     {
-        var line = await RawClient.ConnectAsync(app, receiveBuffer);
-        var answer = await line.HandshakeAsync(path, [JsonClient.Offers(Subprotocol), .. headers]);
+        var transport = await RawClient.ConnectAsync(app, receiveBuffer);
+        var answer = await transport.HandshakeAsync(path, [JsonClient.Offers(Subprotocol), .. headers]);
         Assert.Equal((101, Subprotocol), (answer.Status, answer["Sec-WebSocket-Protocol"]));
-        return line;
+        return transport;
     }
 
     async Task ReadConnectedAsync()
     {
-        var connected = await JsonClient.ReadAsync(Line);
+        var connected = await JsonClient.ReadAsync(Transport);
         using var document = JsonDocument.Parse(connected);
         var root = document.RootElement;
         Assert.True(root.TryGetProperty("event", out var name) && name.GetString() == "connected", connected);
@@ -141,10 +141,10 @@ sealed class ReliableClient : IAsyncDisposable
     }
 }
 
-/// <summary>A message as it came.</summary>
-/// <param name="Id">Its sequenceId; null without one.</param>
-/// <param name="Data">Its data: the text, or the JSON as it stands.</param>
-/// <param name="Text">All of it.</param>
+/// <summary>A received message.</summary>
+/// <param name="Id">The sequence ID, or null.</param>
+/// <param name="Data">The text, or the unchanged JSON.</param>
+/// <param name="Text">The whole message.</param>
 sealed record ReliableMessage(long? Id, string Data, string Text)
 {
     public static ReliableMessage Parse(string text)

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What is different from the plain subprotocol as long as no line is lost.</summary>
+/// <summary>Tests how the reliable subprotocol differs from the plain one while clients stay connected.</summary>
 public sealed class ReliableProtocolTests
 {
     readonly RecoveryClock _clock = new();
@@ -12,11 +12,11 @@ public sealed class ReliableProtocolTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Connected_carries_a_token_that_no_other_has()
+    public async Task ConnectedEvent_ReliableClient_ContainsUniqueToken()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
-        await using var line = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
-        var connected = await JsonClient.ReadAsync(line);
+        await using var transport = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
+        var connected = await JsonClient.ReadAsync(transport);
         using var document = JsonDocument.Parse(connected);
         var token = document.RootElement.GetProperty("reconnectionToken").GetString();
         var id = app.Registry.Connections.Single().Id;
@@ -28,7 +28,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task Without_a_time_to_come_back_there_is_no_token_but_there_are_ids()
+    public async Task ConnectedEvent_RecoveryTimeoutZero_ContainsNoToken()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.RecoveryTimeout = TimeSpan.Zero);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -38,7 +38,7 @@ public sealed class ReliableProtocolTests
         await client.AcknowledgedAsync(app);
         Assert.Equal(0, app.Kept());
 
-        client.Lose();
+        client.Disconnect();
 
         await app.IsEmptyAsync();
         await client.IsRefusedAsync(app, "none");
@@ -47,28 +47,28 @@ public sealed class ReliableProtocolTests
     [Theory]
     [InlineData("json.webpubsub.azure.v1", """{"type":"message","from":"server","dataType":"text","data":"hi"}""")]
     [InlineData(null, "hi")]
-    public async Task Clients_of_other_protocols_get_no_ids_and_cannot_come_back(string? subprotocol, string message)
+    public async Task OtherProtocols_ReconnectParameters_AreIgnored(string? subprotocol, string message)
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var reliable = await ReliableClient.OpenAsync(app);
-        await using var line = await RawClient.ConnectAsync(app);
-        // A connection like any other, whatever its URL asks for.
-        var answer = await line.HandshakeAsync(
+        await using var transport = await RawClient.ConnectAsync(app);
+        // Other protocols ignore the reconnect parameters of the URL, so this is a new connection.
+        var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={reliable.Id}&awps_reconnection_token={reliable.Token}", ("Sec-WebSocket-Protocol", subprotocol));
         Assert.Equal(101, answer.Status);
-        if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(line));
-        await line.JoinedAsync();
+        if (subprotocol is not null) Assert.NotEqual(reliable.Id, await JsonClient.IdAsync(transport));
+        await transport.JoinedAsync();
         await app.PublishAsync("hi");
-        await JsonClient.HearsAsync(line, message);
+        await JsonClient.HearsAsync(transport, message);
 
-        line.Reset();
+        transport.Reset();
 
         await Eventually.True(() => app.Registry.Count == 1);
         await reliable.HearsAsync("hi");
     }
 
     [Fact]
-    public async Task Ids_grow_through_all_groups_and_gaps_are_what_others_got()
+    public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOthers()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -86,7 +86,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task Payloads_of_each_kind_have_an_id_and_are_the_same_bytes_for_all()
+    public async Task Message_EachDataType_CarriesSameSequenceIdForAll()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
@@ -103,19 +103,19 @@ public sealed class ReliableProtocolTests
             """{"type":"message","from":"group","group":"/ws","fromUserId":"ann","dataType":"binary","data":"AQID","sequenceId":3}""",
         ];
 
-        await JsonClient.HearsAsync(ann.Line, expected);
-        await JsonClient.HearsAsync(bob.Line, expected);
-        await JsonClient.HearsNothingElseAsync(ann.Line);
+        await JsonClient.HearsAsync(ann.Transport, expected);
+        await JsonClient.HearsAsync(bob.Transport, expected);
+        await JsonClient.HearsNothingElseAsync(ann.Transport);
         await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, Token);
         await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, Token);
         await JsonClient.HearsAsync(
-            ann.Line,
+            ann.Transport,
             """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",
             """{"type":"message","from":"server","dataType":"json","data":6,"sequenceId":7}""");
     }
 
     [Fact]
-    public async Task What_is_acknowledged_is_not_kept()
+    public async Task SequenceAck_KeptMessages_AreFreed()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -130,7 +130,7 @@ public sealed class ReliableProtocolTests
             await client.AcknowledgedAsync(app);
         }
 
-        // They share what is kept.
+        // Both clients share the kept messages.
         Assert.InRange(app.Kept(), 9 * 60_000, 11 * 60_000);
         await lagging.AcknowledgedAsync(app, heard[5].Id);
         Assert.InRange(app.Kept(), 3 * 60_000, 6 * 60_000);
@@ -139,7 +139,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task Acknowledgements_that_go_backwards_or_come_twice_change_nothing()
+    public async Task SequenceAck_OlderOrRepeated_ChangesNothing()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -149,40 +149,40 @@ public sealed class ReliableProtocolTests
         foreach (var message in new[] { 1, 0, 1, 0 }) await client.AcknowledgeAsync(heard[message].Id);
         await client.AcknowledgedAsync(app, 0);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("3");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task An_answer_between_messages_does_not_keep_it_from_acknowledging_all_it_has()
+    public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAll()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
-        // Answers take numbers too, but tell nobody.
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        // Answers use up sequence IDs too, but do not carry them.
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         await client.AcknowledgedAsync(app);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await client.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task Answers_do_not_count_as_messages_that_wait_to_be_acknowledged()
+    public async Task Answers_ManySent_DoNotCountAsUnacknowledged()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 5);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
-        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Line);
+        for (var i = 0; i < 20; i++) await JsonClient.HearsNothingElseAsync(client.Transport);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("1");
     }
 
@@ -190,7 +190,7 @@ public sealed class ReliableProtocolTests
     [InlineData("bytes")]
     [InlineData("messages")]
     [InlineData("bytes in all")]
-    public async Task Who_has_too_much_unacknowledged_goes_on_but_comes_back_only_when_it_has_acknowledged(string limit)
+    public async Task Reconnect_OverUnacknowledgedLimit_NeedsAcknowledgement(string limit)
     {
         await using var app = await ReliableApp.StartAsync(_clock, options =>
         {
@@ -212,15 +212,15 @@ public sealed class ReliableProtocolTests
         await client.AcknowledgedAsync(app);
         Assert.Equal(3, app.Registry.Count);
         Assert.InRange(app.Kept(), 0, 200_000);
-        foreach (var each in new[] { lost, client, good }) each.Lose();
+        foreach (var each in new[] { lost, client, good }) each.Disconnect();
         await _clock.WaitsAsync(2);
         await Eventually.True(() => app.Registry.Count == 2);
 
         await lost.IsRefusedAsync(app);
         foreach (var each in new[] { client, good })
         {
-            await using var again = await each.ComeBackAsync(app);
-            await JsonClient.HearsNothingElseAsync(again.Line);
+            await using var again = await each.ReconnectAsync(app);
+            await JsonClient.HearsNothingElseAsync(again.Transport);
         }
     }
 }

@@ -9,7 +9,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>A client that has lost its line comes back on another, and misses nothing.</summary>
+/// <summary>Tests that a disconnected client reconnects and misses no message.</summary>
 public sealed class ReliableRecoveryTests
 {
     readonly RecoveryClock _clock = new();
@@ -17,7 +17,7 @@ public sealed class ReliableRecoveryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task It_gets_what_it_has_not_acknowledged_with_the_same_ids_and_then_what_is_new()
+    public async Task Reconnect_UnacknowledgedMessages_AreSentAgainWithSameIds()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -25,23 +25,23 @@ public sealed class ReliableRecoveryTests
         var before = await client.HearsAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, before[0].Id);
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         Assert.Equal((1, 1), (app.Registry.Count, app.Registry.CountInGroup("/ws")));
         await app.PublishAsync("4");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         var after = await again.HearsAsync("2", "3", "4");
         Assert.Equal(before[1..].Select(message => message.Text), after[..2].Select(message => message.Text));
         await app.PublishToAsync(Recipients.Group("/ws"), "5");
         await again.HearsAsync("5");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         Assert.Equal(1, app.Registry.Count);
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task It_comes_back_any_number_of_times_each_time_with_the_token_it_was_told_last()
+    public async Task Reconnect_Repeatedly_UsesNewestTokenEachTime()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         using var meters = new Meters(app);
@@ -52,68 +52,68 @@ public sealed class ReliableRecoveryTests
         for (var i = 1; i <= 10; i++)
         {
             Assert.True(tokens.Add(client.Token!));
-            // 256 bits in base64url.
+            // The token has 256 bits in base64url.
             Assert.Equal(43, client.Token!.Length);
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync(i);
-            client = await client.ComeBackAsync(app);
+            client = await client.ReconnectAsync(app);
             Assert.Equal(kept, await client.HearsAsync("kept"));
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         Assert.Equal((1, 0), (meters.Sum(Meters.Connections), meters.Sum(Meters.Ended)));
         await client.DisposeAsync();
     }
 
     [Fact]
-    public async Task The_token_before_counts_until_something_first_sent_on_the_new_line_is_acknowledged()
+    public async Task PreviousToken_NoNewMessageAcknowledged_StaysValid()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("old");
         await client.HearsAsync("old");
 
-        await using var unheard = await client.ComeBackAsync(app);
-        // That it has what was sent before does not show that it had the new token.
+        await using var unheard = await client.ReconnectAsync(app);
+        // An acknowledged old message does not prove that the client has the new token.
         await unheard.HearsAsync("old");
         await unheard.AcknowledgedAsync(app);
-        await using var again = await client.ComeBackAsync(app);
-        // One of the two newer ones is in force.
+        await using var again = await client.ReconnectAsync(app);
+        // The second reconnect replaced the token of the first.
         await unheard.IsRefusedAsync(app);
         await app.PublishAsync("new");
         await again.HearsAsync("new");
         await again.AcknowledgedAsync(app);
 
         await client.IsRefusedAsync(app);
-        await using var last = await again.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(last.Line);
+        await using var last = await again.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(last.Transport);
     }
 
     [Fact]
-    public async Task A_token_does_not_count_any_more_when_the_next_one_was_used()
+    public async Task PreviousToken_NextTokenUsed_IsRefused()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var first = await ReliableClient.OpenAsync(app);
-        await using var second = await first.ComeBackAsync(app);
-        await using var third = await second.ComeBackAsync(app);
+        await using var second = await first.ReconnectAsync(app);
+        await using var third = await second.ReconnectAsync(app);
 
         await first.IsRefusedAsync(app);
 
-        // Nor has it disturbed the one who is there.
-        await JsonClient.HearsNothingElseAsync(third.Line);
+        // The refused attempt does not disturb the connected client.
+        await JsonClient.HearsNothingElseAsync(third.Transport);
     }
 
     [Fact]
-    public async Task A_line_that_the_server_holds_for_good_is_cut_off_for_the_new_one()
+    public async Task Reconnect_OldTransportOpen_ResetsOldTransport()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
-        Assert.Equal(LineEnd.Reset, await client.Line.ReadEndAsync());
+        Assert.Equal(LineEnd.Reset, await client.Transport.ReadEndAsync());
         await app.PublishAsync("2");
         await again.HearsAsync("1", "2");
         Assert.Equal(1, app.Registry.Count);
@@ -121,7 +121,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task A_line_that_takes_nothing_any_more_is_replaced_too()
+    public async Task Reconnect_OldTransportStalled_ReplacesIt()
     {
         await using var app = await ReliableApp.StartAsync(_clock, configure: Stall.SmallSendBuffers);
         using var meters = new Meters(app);
@@ -129,11 +129,11 @@ public sealed class ReliableRecoveryTests
         await app.PublishAsync("first");
         var filled = await Stall.FillAsync(app, meters, client.Id);
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("first");
         for (var i = 0; i < filled; i++) await again.ReadAsync();
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Theory]
@@ -142,7 +142,7 @@ public sealed class ReliableRecoveryTests
     [InlineData("half a message")]
     [InlineData("close without a code")]
     [InlineData("silence")]
-    public async Task However_the_line_is_lost_the_connection_waits(string how)
+    public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string how)
     {
         await using var app = await ReliableApp.StartAsync(
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));
@@ -152,22 +152,22 @@ public sealed class ReliableRecoveryTests
         switch (how)
         {
             case "reset":
-                client.Lose();
+                client.Disconnect();
                 break;
             case "finish":
-                client.Line.Finish();
+                client.Transport.Finish();
                 break;
             case "half a message":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, "half"u8, declared: 1000));
-                client.Line.Finish();
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "half"u8, declared: 1000));
+                client.Transport.Finish();
                 break;
             case "close without a code":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
-                Assert.Equal(1000, (await client.Line.ReadFrameAsync()).CloseCode);
-                await client.Line.DisposeAsync();
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
+                Assert.Equal(1000, (await client.Transport.ReadFrameAsync()).CloseCode);
+                await client.Transport.DisposeAsync();
                 break;
             default:
-                // A ping, that is not answered.
+                // The client does not answer the ping.
                 await Eventually.True(() =>
                 {
                     _clock.Advance(TimeSpan.FromSeconds(1));
@@ -179,75 +179,75 @@ public sealed class ReliableRecoveryTests
         await _clock.WaitsAsync();
         Assert.Equal(1, app.Registry.Count);
         await app.PublishAsync("2");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("1", "2");
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task Answers_have_no_ids_and_are_not_sent_again()
+    public async Task Answers_Reconnect_AreNotSentAgain()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        // They stand among these, that are sent again.
+        // The answers lie between messages that are sent again.
         await app.PublishToAsync(Recipients.Connection(client.Id), "0");
         await client.HearsAsync("0");
         await client.SayAsync(
             """{"type":"ping"}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""", """{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
-        await JsonClient.HearsAsync(client.Line, """{"type":"pong"}""");
+        await JsonClient.HearsAsync(client.Transport, """{"type":"pong"}""");
         await client.HearsAsync("1");
-        await JsonClient.SucceedsAsync(client.Line, 7);
-        await JsonClient.FailsAsync(client.Line, 7, "Duplicate");
+        await JsonClient.SucceedsAsync(client.Transport, 7);
+        await JsonClient.FailsAsync(client.Transport, 7, "Duplicate");
         await app.PublishToAsync(Recipients.Connection(client.Id), "2");
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("0", "1", "2");
-        await JsonClient.HearsNothingElseAsync(again.Line);
-        // What has taken effect is known on the new line too.
+        await JsonClient.HearsNothingElseAsync(again.Transport);
+        // A request that has taken effect is a duplicate on the new transport too.
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
-        await JsonClient.FailsAsync(again.Line, 7, "Duplicate");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.FailsAsync(again.Transport, 7, "Duplicate");
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task What_came_before_it_left_a_group_is_sent_again_and_nothing_after()
+    public async Task Reconnect_ClientLeftGroup_ReplaysOnlyMessagesBeforeLeave()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
-        await JsonClient.SucceedsAsync(client.Line, 1);
+        await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("g"), "in");
         await client.HearsAsync("in");
         await client.SayAsync("""{"type":"leaveGroup","group":"g","ackId":2}""");
-        await JsonClient.SucceedsAsync(client.Line, 2);
+        await JsonClient.SucceedsAsync(client.Transport, 2);
         await app.PublishToAsync(Recipients.Group("g"), "out");
         await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":3}""");
-        await JsonClient.SucceedsAsync(client.Line, 3);
+        await JsonClient.SucceedsAsync(client.Transport, 3);
         await app.PublishToAsync(Recipients.Group("g"), "in again");
         var last = await client.HearsAsync("in again");
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        // Removed by the app while nobody is there.
+        // The app removes the connection from the group while the client is disconnected.
         await app.Broadcaster.LeaveAsync(client.Id, "g", Token);
         await app.PublishToAsync(Recipients.Group("g"), "out again");
         await app.Broadcaster.JoinAsync(client.Id, "h", Token);
         await app.PublishToAsync(Recipients.Group("h"), "other");
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("in", "in again", "other");
         Assert.True(again.LastId > last[0].Id);
-        await JsonClient.HearsNothingElseAsync(again.Line);
-        // What it has left goes when all of it is acknowledged.
+        await JsonClient.HearsNothingElseAsync(again.Transport);
+        // The server frees the messages of the left group after the client acknowledges all of them.
         await again.AcknowledgedAsync(app);
-        await using var late = await again.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(late.Line);
+        await using var late = await again.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(late.Transport);
     }
 
     [Fact]
-    public async Task Private_messages_are_sent_again_in_their_place()
+    public async Task Reconnect_PrivateMessages_AreSentAgainInOrder()
     {
         await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
@@ -261,12 +261,12 @@ public sealed class ReliableRecoveryTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","dataType":"text","data":"3"}""");
         var before = await client.HearsAsync("1", "2", "3", "for you");
         await app.PublishToAsync(Recipients.User("ann"), "5");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishToAsync(Recipients.Connection(client.Id), "6");
         await app.PublishAsync("7");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         var after = await again.HearsAsync("1", "2", "3", "for you", "5", "6", "7");
         Assert.Equal(before, after[..4]);
@@ -274,29 +274,29 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task A_message_to_several_of_its_groups_is_sent_once_and_again_once()
+    public async Task Reconnect_MessageToSeveralGroups_IsSentAgainOnce()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g"}""", """{"type":"joinGroup","group":"h","ackId":1}""");
-        await JsonClient.SucceedsAsync(client.Line, 1);
+        await JsonClient.SucceedsAsync(client.Transport, 1);
         await app.PublishToAsync(Recipients.Group("h"), "1");
         await app.PublishToAsync(Recipients.Groups("g", "h", "/ws"), "2");
         await app.PublishToAsync(Recipients.Groups("h", "g"), "3");
         await client.HearsAsync("1", "2", "3");
         await client.AcknowledgedAsync(app, client.LastId - 2);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishToAsync(Recipients.Groups("g", "h"), "4");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
 
         await again.HearsAsync("2", "3", "4");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task History_that_comes_late_has_no_ids_and_nobody_comes_back_before_something_later_is_acknowledged()
+    public async Task Reconnect_AfterLateHistory_NeedsLaterAcknowledgement()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["g"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await app.PublishToAsync(Recipients.Group("g"), "h1", "h2");
@@ -310,41 +310,41 @@ public sealed class ReliableRecoveryTests
             await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
             foreach (var data in new[] { "h1", "h2" })
             {
-                var message = ReliableMessage.Parse(await JsonClient.ReadAsync(client.Line));
+                var message = ReliableMessage.Parse(await JsonClient.ReadAsync(client.Transport));
                 Assert.Equal((null, data), (message.Id, message.Data));
             }
 
-            await JsonClient.SucceedsAsync(client.Line, 1);
+            await JsonClient.SucceedsAsync(client.Transport, 1);
         }
 
         await app.PublishAsync("later");
         foreach (var client in new[] { lost, careful }) await client.HearsAsync("later");
         await careful.AcknowledgedAsync(app);
 
-        lost.Lose();
-        careful.Lose();
+        lost.Disconnect();
+        careful.Disconnect();
 
-        await using var again = await careful.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await careful.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         await lost.IsRefusedAsync(app);
         await Eventually.True(() => app.Registry.Count == 1);
     }
 
     [Fact]
-    public async Task History_that_comes_first_has_ids()
+    public async Task History_ReplayedOnConnect_HasSequenceIds()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
         await app.PublishToAsync(Recipients.Group("/ws"), "0", "1", "2");
-        var line = await ReliableClient.AskAsync(app, null, null);
-        var id = await JsonClient.IdAsync(line);
-        Assert.NotNull(ReliableMessage.Parse(await JsonClient.ReadAsync(line)).Id);
-        Assert.Equal("2", ReliableMessage.Parse(await JsonClient.ReadAsync(line)).Data);
-        await line.DisposeAsync();
+        var transport = await ReliableClient.AskAsync(app, null, null);
+        var id = await JsonClient.IdAsync(transport);
+        Assert.NotNull(ReliableMessage.Parse(await JsonClient.ReadAsync(transport)).Id);
+        Assert.Equal("2", ReliableMessage.Parse(await JsonClient.ReadAsync(transport)).Data);
+        await transport.DisposeAsync();
         Assert.NotNull(app.Registry.Find(id));
     }
 
     [Fact]
-    public async Task A_publisher_that_hears_nothing_of_what_it_says_can_always_come_back()
+    public async Task Reconnect_PublisherWithoutEcho_Succeeds()
     {
         const int Messages = 100_000, Batch = 1_000;
         await using var app = await ReliableApp.StartAsync(_clock);
@@ -353,38 +353,38 @@ public sealed class ReliableRecoveryTests
         batch = [.. Enumerable.Repeat(batch, Batch).SelectMany(frame => frame)];
         for (var sent = 0; sent < Messages; sent += Batch)
         {
-            await client.Line.SendAsync(batch);
-            await JsonClient.HearsNothingElseAsync(client.Line);
-            // A beat.
+            await client.Transport.SendAsync(batch);
+            await JsonClient.HearsNothingElseAsync(client.Transport);
+            // One heartbeat passes.
             if (sent % (10 * Batch) == 0) _clock.Advance(TimeSpan.FromSeconds(3));
         }
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
         await app.PublishAsync("for you");
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await again.HearsAsync("for you");
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
     }
 
     [Fact]
-    public async Task What_a_publisher_says_to_the_others_after_the_last_beat_does_not_count_against_it()
+    public async Task Reconnect_OwnMessagesSinceLastHeartbeat_DoNotCount()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
         await using var client = await ReliableClient.OpenAsync(app);
         await SayToOthersAsync(client, 40);
 
-        client.Lose();
+        client.Disconnect();
 
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
     }
 
     [Fact]
-    public async Task A_publisher_of_more_than_is_kept_between_two_beats_can_come_back_after_the_next_one()
+    public async Task Reconnect_OwnMessagesOverLimit_SucceedsAfterNextHeartbeat()
     {
-        // A log keeps what it may keep for readers, and that.
+        // A log keeps MaxBacklogBytes for readers, plus MaxUnacknowledgedBytes.
         await using var app = await ReliableApp.StartAsync(
             _clock, options => (options.MaxBacklogBytes, options.MaxUnacknowledgedBytes) = (64 * 1024, 16 * 1024));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -392,30 +392,30 @@ public sealed class ReliableRecoveryTests
         await BeatAsync(app, client);
         await BeatAsync(app, client);
 
-        client.Lose();
+        client.Disconnect();
 
-        await using var again = await client.ComeBackAsync(app);
+        await using var again = await client.ReconnectAsync(app);
         await app.PublishAsync("for you");
         await again.HearsAsync("for you");
     }
 
     [Fact]
-    public async Task The_request_and_its_services_belong_to_the_connection_while_it_waits_and_the_new_ones_afterwards()
+    public async Task HttpContext_Reconnect_ReplacesRequestAndServices()
     {
         await using var app = await ReliableApp.StartAsync(_clock, configure: builder => builder.Services.AddScoped<object>());
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), ("X-Line", "1")]);
         var connection = client.ConnectionOf(app);
         var services = connection.HttpContext.RequestServices.GetRequiredService<object>();
 
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         var context = connection.HttpContext;
         Assert.Equal(("1", "/ws", "ann"), (context.Request.Headers["X-Line"].ToString(), context.Request.Path.Value, connection.UserId));
         Assert.Same(services, context.RequestServices.GetRequiredService<object>());
         Assert.Equal("ann", connection.User.Identity is { IsAuthenticated: true } ? connection.UserId : null);
-        var line = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);
-        await using var again = await client.ComeBackAsync(line);
+        var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);
+        await using var again = await client.ReconnectAsync(transport);
         Assert.NotSame(context, connection.HttpContext);
         Assert.Equal("2", connection.HttpContext.Request.Headers["X-Line"].ToString());
         Assert.NotSame(services, connection.HttpContext.RequestServices.GetRequiredService<object>());
@@ -423,7 +423,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Connect_filters_run_once_and_disconnect_filters_when_it_has_ended_for_good()
+    public async Task ConnectAndDisconnectFilters_Reconnect_RunOncePerSession()
     {
         var (connects, disconnects) = (0, new List<(string, WebSocketCloseStatus?)>());
         await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws")
@@ -438,14 +438,14 @@ public sealed class ReliableRecoveryTests
                 return next(context);
             }));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await using var again = await client.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         Assert.Equal(1, connects);
         Assert.Empty(disconnects);
 
-        await Client.LeaveAsync(again.Line);
+        await Client.LeaveAsync(again.Transport);
 
         await app.IsEmptyAsync();
         await Eventually.True(() => disconnects.Count > 0);
@@ -455,7 +455,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Filters_answer_on_the_line_that_is_there()
+    public async Task Reply_AfterReconnect_UsesNewTransport()
     {
         await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
@@ -466,7 +466,7 @@ public sealed class ReliableRecoveryTests
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await client.HearsAsync("1", "1");
         await client.AcknowledgedAsync(app);
-        await using var again = await client.ComeBackAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [("X-Line", "2")]));
+        await using var again = await client.ReconnectAsync(await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [("X-Line", "2")]));
 
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","data":2}""");
 
@@ -474,7 +474,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Over_HTTP2_it_comes_back_too_also_from_one_version_to_the_other()
+    public async Task Reconnect_Http2_ResumesSession()
     {
         await using var app = await ReliableApp.StartAsync(_clock, protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
@@ -493,7 +493,7 @@ public sealed class ReliableRecoveryTests
         Assert.Equal(id, (await ReadConnectedAsync(again)).Id);
         foreach (var data in new[] { "1", "2" }) Assert.Equal(data, ReliableMessage.Parse(await JsonClient.ReadAsync(again)).Data);
 
-        // The old line is open; and the whole of its connection may vanish.
+        // The old transport stays open. Then the whole HTTP/2 connection of the new transport is reset.
         await using var third = await other.HandshakeAsync($"/ws?awps_connection_id={id}&awps_reconnection_token={token}", ReliableClient.Subprotocol);
         var (_, newest) = await ReadConnectedAsync(third);
         other.Reset();
@@ -507,7 +507,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task On_a_server_with_WebSockets_of_its_own_it_comes_back_too()
+    public async Task Reconnect_TestServerWebSockets_ResumesSession()
     {
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(_clock), options: options =>
             (options.RecoveryTimeout, options.KeepAliveInterval) = (RecoveryClock.Timeout, Timeout.InfiniteTimeSpan));
@@ -527,7 +527,7 @@ public sealed class ReliableRecoveryTests
         using var refused = await OpenAsync($"/ws?awps_connection_id={id}&awps_reconnection_token=wrong");
         Assert.Equal(WebSocketMessageType.Close, (await refused.ReceiveAsync(new byte[1000], Token)).MessageType);
         Assert.Equal(WebSocketCloseStatus.PolicyViolation, refused.CloseStatus);
-        // Without a code, and without waiting for the answer.
+        // The client closes without a code and does not wait for the answer.
         await again.CloseOutputAsync(WebSocketCloseStatus.Empty, null, Token);
         await _clock.WaitsAsync(2);
         _clock.Expire();
@@ -545,7 +545,7 @@ public sealed class ReliableRecoveryTests
         }
     }
 
-    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient line) => Told(await JsonClient.ReadAsync(line));
+    static async Task<(string Id, string Token)> ReadConnectedAsync(RawClient transport) => Told(await JsonClient.ReadAsync(transport));
 
     static (string Id, string Token) Told(string connected)
     {
@@ -558,12 +558,12 @@ public sealed class ReliableRecoveryTests
         var data = new string('x', 1000);
         for (var i = 0; i < messages; i++)
         {
-            // Not more at once than may wait for a reader, for whomever it is.
-            if (i % 40 == 0) await JsonClient.HearsNothingElseAsync(client.Line);
+            // The pause after each 40 messages keeps the backlog below its limit.
+            if (i % 40 == 0) await JsonClient.HearsNothingElseAsync(client.Transport);
             await client.SayAsync($$"""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"{{data}}"}""");
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
     }
 
     async Task BeatAsync(BroadcastApp app, ReliableClient client)

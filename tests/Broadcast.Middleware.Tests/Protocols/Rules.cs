@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Who may do what, as a test has it.</summary>
+/// <summary>An authorizer whose rule the test supplies.</summary>
 sealed class Rules(Func<string, GroupOperation, bool> allows) : IGroupAuthorizer
 {
     public static Rules AllowAll { get; } = new((_, _) => true);

@@ -3,7 +3,7 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>What a subscriber knows of a group's states from what it was told; who is told what cannot be fails.</summary>
+/// <summary>Rebuilds a group's states from the messages that a subscriber receives. Fails on an invalid message.</summary>
 sealed class StatePicture(string group)
 {
     readonly Dictionary<string, (string? User, string State, long At)> _members = [];
@@ -26,7 +26,7 @@ sealed class StatePicture(string group)
     public static string Of(string id, string? user, string? state, DateTimeOffset at) =>
         $$"""{"connectionId":"{{id}}",{{(user is null ? "" : $"\"userId\":\"{user}\",")}}{{(state is null ? "" : $"\"state\":{state},")}}"updatedAt":{{at.ToUnixTimeMilliseconds()}}}""";
 
-    /// <summary>Reads messages, which have to be about the group, until it knows what it is to know.</summary>
+    /// <summary>Reads messages about the group until the condition is true.</summary>
     public async Task ReadUntilAsync(RawClient client, Func<bool> condition)
     {
         while (!condition()) Apply(await JsonClient.ReadAsync(client));
@@ -47,7 +47,7 @@ sealed class StatePicture(string group)
         else
         {
             Assert.Equal("groupStateUpdate", root.GetProperty("type").GetString());
-            Assert.True(Snapshots > 0, "An update before the snapshot.");
+            Assert.True(Snapshots > 0, "An update arrived before the snapshot.");
             Assert.NotEqual(0, root.GetProperty("items").GetArrayLength());
             Updates++;
         }
@@ -55,7 +55,7 @@ sealed class StatePicture(string group)
         foreach (var item in root.GetProperty("items").EnumerateArray())
         {
             var id = item.GetProperty("connectionId").GetString()!;
-            Assert.True(seen.Add(id), "Twice in one message.");
+            Assert.True(seen.Add(id), "The message contains the connection twice.");
             if (item.TryGetProperty("state", out var state))
             {
                 Assert.Equal(JsonValueKind.Object, state.ValueKind);

@@ -9,7 +9,7 @@ public sealed partial class BroadcasterTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Text_bytes_and_json_arrive_as_they_were_published()
+    public async Task Publish_TextBytesAndJson_ArriveUnchanged()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -26,7 +26,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task The_bytes_are_copied_before_the_call_returns()
+    public async Task Publish_Bytes_AreCopiedBeforeReturn()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -38,7 +38,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_lone_surrogate_becomes_the_replacement_character()
+    public async Task Publish_LoneSurrogate_BecomesReplacementCharacter()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -47,7 +47,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_target_reaches_those_it_names_and_nobody_else()
+    public async Task Publish_EachKindOfRecipients_ReachesOnlyThem()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         using var phone = await app.ConnectAsync("/rooms/a", "ann");
@@ -68,7 +68,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Excluded_connections_hear_nothing_and_are_not_counted()
+    public async Task Publish_ExcludedConnections_ReceiveNothingAndAreNotCounted()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var phone = await app.ConnectAsync(user: "ann");
@@ -92,7 +92,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Messages_through_different_targets_keep_the_order_in_which_they_were_published()
+    public async Task Publish_DifferentRecipients_KeepsOrder()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync(user: "ann");
@@ -107,7 +107,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Offsets_count_the_messages_of_one_life_of_a_group()
+    public async Task Position_GroupBecomesEmpty_StartsNewEpoch()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         using var stays = await app.ConnectAsync("/rooms/b");
@@ -133,7 +133,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Everyone_has_offsets_of_its_own_and_single_connections_have_none()
+    public async Task Position_UserOrConnection_IsNull()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync(user: "ann");
@@ -144,7 +144,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Nobody_to_hear_is_no_error()
+    public async Task Publish_NoRecipients_ReturnsEmptyResult()
     {
         await using var app = await InMemoryApp.StartAsync();
         foreach (var recipients in new[] { Recipients.All, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.All.Except("c") })
@@ -152,7 +152,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_message_needs_a_type()
+    public async Task Publish_MessageWithoutValidType_Throws()
     {
         await using var app = await InMemoryApp.StartAsync();
         await RefusedAsync(app, default, "type");
@@ -164,7 +164,7 @@ public sealed partial class BroadcasterTests
     [InlineData(new byte[] { 0xC3 })]
     [InlineData(new byte[] { 0xED, 0xA0, 0x80 })]
     [InlineData(new byte[] { 0xC0, 0x80 })]
-    public async Task Text_must_be_utf8(byte[] payload)
+    public async Task Publish_TextNotUtf8_Throws(byte[] payload)
     {
         await using var app = await InMemoryApp.StartAsync();
         await RefusedAsync(app, new Message(payload, MessageType.Text), "UTF-8");
@@ -172,7 +172,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_message_is_not_larger_than_the_backlog()
+    public async Task Publish_LargerThanMaxBacklogBytes_Throws()
     {
         await using var app = await InMemoryApp.StartAsync(options: options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1000, 200_000));
         using var device = await app.ConnectAsync();
@@ -185,7 +185,7 @@ public sealed partial class BroadcasterTests
     [InlineData("")]
     [InlineData(null)]
     [InlineData("a\nb")]
-    public async Task A_groups_name_is_checked_wherever_one_is_named(string? group)
+    public async Task GroupMethods_InvalidGroupName_Throw(string? group)
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -195,7 +195,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_cancelled_token_cancels_before_anything_is_done()
+    public async Task Broadcaster_CanceledToken_DoesNothing()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -210,7 +210,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_member_hears_a_group_from_joining_to_leaving()
+    public async Task Member_JoinsAndLeaves_ReceivesOnlyMessagesInBetween()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -232,7 +232,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_connection_can_leave_its_home_group_and_still_hears_everyone()
+    public async Task HomeGroup_Left_StillReceivesMessagesToAll()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -243,7 +243,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Who_is_not_there_joins_leaves_and_closes_nothing()
+    public async Task Broadcaster_UnknownConnection_ReturnsFalse()
     {
         await using var app = await InMemoryApp.StartAsync();
         Assert.False(await app.Broadcaster.JoinAsync("nobody", "g", Token));
@@ -258,7 +258,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Groups_of_a_connection_that_has_gone_are_gone()
+    public async Task Groups_ConnectionCloses_AreRemoved()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -271,7 +271,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_connection_is_closed_with_code_and_reason_and_the_first_call_counts()
+    public async Task CloseAsync_CalledTwice_UsesFirstCodeAndReason()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -284,7 +284,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_code_or_reason_that_may_not_be_sent_closes_nothing()
+    public async Task CloseAsync_InvalidCodeOrReason_ThrowsAndKeepsConnection()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -296,7 +296,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task When_the_app_stops_everyone_is_told_with_1001()
+    public async Task AppStops_OpenConnection_ClosesWith1001()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -305,7 +305,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task A_connection_describes_itself()
+    public async Task Connection_Properties_DescribeUserAndRequest()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         using var ann = await app.ConnectAsync("/rooms/a?token=7", "ann");

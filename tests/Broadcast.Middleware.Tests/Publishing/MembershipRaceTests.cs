@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Tests;
 public sealed class MembershipRaceTests
 {
     [Fact]
-    public async Task A_leave_in_the_middle_of_a_join_leaves_registry_and_delivery_of_one_mind()
+    public async Task Leave_DuringJoin_KeepsRegistryAndDeliveryConsistent()
     {
         var token = TestContext.Current.CancellationToken;
         var registry = new InterruptedRegistry();
@@ -16,7 +16,7 @@ public sealed class MembershipRaceTests
         Assert.Equal(registry.CountInGroup("g") == 1, connection.Groups.Contains("g"));
     }
 
-    /// <summary>The default one; something happens at the worst moment.</summary>
+    /// <summary>The default registry, with a callback between the join and its return.</summary>
     sealed class InterruptedRegistry : IConnectionRegistry
     {
         readonly ConnectionRegistry _inner = new();

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Tests;
 public sealed class RecipientsTests
 {
     [Fact]
-    public void The_default_is_everyone()
+    public void Recipients_Default_IsAll()
     {
         Assert.Equal(Recipients.All, default);
         Assert.Equal(RecipientsKind.All, default(Recipients).Kind);
@@ -12,7 +12,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Each_target_knows_its_kind_and_name()
+    public void Recipients_EachKind_HasKindAndName()
     {
         Assert.Equal((RecipientsKind.Group, "g"), Of(Recipients.Group("g")));
         Assert.Equal((RecipientsKind.User, "u"), Of(Recipients.User("u")));
@@ -22,7 +22,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Equal_targets_are_equal_and_hash_alike()
+    public void Equals_SameRecipients_AreEqualWithSameHash()
     {
         Recipients[] different =
         [
@@ -50,7 +50,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Exclusions_add_up_and_do_not_change_the_original()
+    public void Except_CalledAgain_AddsWithoutChangingOriginal()
     {
         var original = Recipients.Group("g").Except("a");
         var more = original.Except("b", "c");
@@ -60,7 +60,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Missing_names_are_refused()
+    public void Recipients_MissingNames_Throw()
     {
         Assert.Throws<ArgumentNullException>(() => Recipients.User(null!));
         Assert.Throws<ArgumentException>(() => Recipients.User(""));
@@ -70,7 +70,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void They_can_be_read_in_a_log()
+    public void ToString_EachKind_IsReadable()
     {
         Assert.Equal("all", $"{Recipients.All}");
         Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");
@@ -78,7 +78,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Several_groups_are_the_same_in_any_order_and_however_often_they_are_named()
+    public void Equals_GroupsReorderedOrRepeated_AreEqual()
     {
         Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a"));
         Same(Recipients.Groups("a", "b"), Recipients.Groups("b", "a", "b"));
@@ -102,7 +102,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Several_groups_are_copied_and_listed()
+    public void Groups_Names_AreCopiedAndListed()
     {
         string[] names = ["a", "b"];
         var recipients = Recipients.Groups(names);
@@ -117,14 +117,14 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Several_groups_have_names_that_groups_may_have()
+    public void Groups_InvalidNames_Throw()
     {
         Assert.Throws<ArgumentNullException>("names", () => Recipients.Groups(null!));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", ""));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", null!));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", "b\n"));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups(new string('a', 256), "b"));
-        // One that says something else the second time.
+        // This collection returns another name on the second read.
         Assert.Equal(["a"], Recipients.Groups(new Fickle()).Names);
     }
 

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Readme;
 public sealed partial class ReadmeTests
 {
     [Fact]
-    public void Every_csharp_block_of_the_readme_is_code_that_compiles()
+    public void Readme_CSharpBlocks_AreCompiledSnippets()
     {
         var compiled = WithoutIndentation(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "Snippets.cs")));
         var blocks = CSharpBlock().Matches(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "README.md")));
@@ -14,7 +14,7 @@ public sealed partial class ReadmeTests
     }
 
     [Fact]
-    public void Every_option_stands_in_the_readme()
+    public void Readme_Options_AreAllListed()
     {
         var readme = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "README.md"));
         Assert.All(typeof(BroadcastOptions).GetProperties(), option => Assert.Contains($"`{option.Name}`", readme, StringComparison.Ordinal));

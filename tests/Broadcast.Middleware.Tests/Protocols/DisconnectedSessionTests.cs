@@ -9,8 +9,8 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>How connections end whose lines were lost, and those that do not wait.</summary>
-public sealed class LostConnectionTests
+/// <summary>Tests how sessions of disconnected clients end, and which connections end at once.</summary>
+public sealed class DisconnectedSessionTests
 {
     readonly RecoveryClock _clock = new();
     readonly List<(string Id, WebSocketCloseStatus? Status)> _disconnected = [];
@@ -18,14 +18,14 @@ public sealed class LostConnectionTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Nobody_can_come_back_when_the_time_is_up()
+    public async Task Reconnect_AfterRecoveryTimeout_IsRefused()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         _clock.Advance(RecoveryClock.Timeout - TimeSpan.FromSeconds(1));
@@ -41,19 +41,19 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Each_wait_has_the_whole_time()
+    public async Task RecoveryTimeout_EachDisconnect_StartsAgain()
     {
         await using var app = await StartAsync();
         var client = await ReliableClient.OpenAsync(app);
         for (var i = 1; i <= 3; i++)
         {
-            client.Lose();
+            client.Disconnect();
             await _clock.WaitsAsync(i);
             _clock.Advance(RecoveryClock.Timeout - TimeSpan.FromSeconds(1));
-            client = await client.ComeBackAsync(app);
+            client = await client.ReconnectAsync(app);
         }
 
-        await JsonClient.HearsNothingElseAsync(client.Line);
+        await JsonClient.HearsNothingElseAsync(client.Transport);
         Assert.Empty(_disconnected);
         await client.DisposeAsync();
     }
@@ -61,19 +61,19 @@ public sealed class LostConnectionTests
     [Theory]
     [InlineData(HttpProtocols.Http1)]
     [InlineData(HttpProtocols.Http2)]
-    public async Task After_many_that_were_lost_and_given_up_nothing_is_left(HttpProtocols protocols)
+    public async Task Sessions_ManyExpire_LeaveNothingBehind(HttpProtocols protocols)
     {
-        // As many as may wait on one line of HTTP/2.
+        // One HTTP/2 connection allows at most this many disconnected sessions.
         const int Count = 32;
         await using var app = await StartAsync(protocols: protocols);
         using var http2 = new Http2Client(app);
         for (var i = 0; i < Count; i++)
         {
-            var line = protocols == HttpProtocols.Http2
+            var transport = protocols == HttpProtocols.Http2
                 ? await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol)
-                : (await ReliableClient.OpenAsync(app)).Line;
-            if (protocols == HttpProtocols.Http2) await JsonClient.IdAsync(line);
-            await line.DisposeAsync();
+                : (await ReliableClient.OpenAsync(app)).Transport;
+            if (protocols == HttpProtocols.Http2) await JsonClient.IdAsync(transport);
+            await transport.DisposeAsync();
         }
 
         await _clock.WaitsAsync(Count);
@@ -91,16 +91,16 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Of_many_that_are_lost_on_one_line_of_HTTP2_most_end_at_once_and_the_line_lasts()
+    public async Task Http2Connection_ManyStreamsReset_KeepsAtMost32SessionsAndStaysOpen()
     {
         await using var app = await StartAsync(protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
-        // The server ends a line on which 200 requests are over for the client and not for the server.
+        // The server closes an HTTP/2 connection with 200 requests that only the client has ended.
         for (var i = 0; i < 300; i++)
         {
-            var line = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
-            await JsonClient.IdAsync(line);
-            await line.DisposeAsync();
+            var transport = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
+            await JsonClient.IdAsync(transport);
+            await transport.DisposeAsync();
         }
 
         await _clock.WaitsAsync(32);
@@ -110,34 +110,34 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Of_more_than_may_wait_those_lost_last_end_at_once()
+    public async Task Session_OverMaxDisconnectedSessions_EndsAtOnce()
     {
         await using var app = await StartAsync(options => options.MaxLostConnections = 1);
         await using var first = await ReliableClient.OpenAsync(app);
         await using var second = await ReliableClient.OpenAsync(app);
-        first.Lose();
+        first.Disconnect();
         await _clock.WaitsAsync();
 
-        second.Lose();
+        second.Disconnect();
 
         await EndedAsync(app, second, null, left: 1);
         await second.IsRefusedAsync(app);
-        // Who comes back makes room.
-        await using var again = await first.ComeBackAsync(app);
+        // A client that reconnects makes room for another session.
+        await using var again = await first.ReconnectAsync(app);
         await using var third = await ReliableClient.OpenAsync(app);
-        third.Lose();
+        third.Disconnect();
         await _clock.WaitsAsync(2);
-        await using var fourth = await third.ComeBackAsync(app);
-        await JsonClient.HearsNothingElseAsync(fourth.Line);
+        await using var fourth = await third.ReconnectAsync(app);
+        await JsonClient.HearsNothingElseAsync(fourth.Transport);
     }
 
     [Fact]
-    public async Task The_app_can_close_it_while_it_waits()
+    public async Task Session_ClosedByApp_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         Assert.True(await app.Broadcaster.CloseAsync(client.Id, (WebSocketCloseStatus)4001, "enough", Token));
@@ -147,12 +147,12 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task It_ends_when_its_authentication_expires()
+    public async Task Session_AuthenticationExpires_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
             app, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(10))]);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         _clock.Advance(TimeSpan.FromSeconds(15));
@@ -162,30 +162,30 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Who_comes_back_with_a_fresh_authentication_stays_as_long_as_that()
+    public async Task Reconnect_FreshAuthentication_UsesNewExpiration()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(
             app, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(10))]);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
-        await using var again = await client.ComeBackAsync(await ReliableClient.AskAsync(
+        await using var again = await client.ReconnectAsync(await ReliableClient.AskAsync(
             app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.Until(_clock.GetUtcNow() + TimeSpan.FromSeconds(60))]));
 
         _clock.Advance(TimeSpan.FromSeconds(30));
-        await JsonClient.HearsNothingElseAsync(again.Line);
+        await JsonClient.HearsNothingElseAsync(again.Transport);
         _clock.Advance(TimeSpan.FromSeconds(35));
 
-        await JsonClient.EndsAsync(again.Line, 1008);
+        await JsonClient.EndsAsync(again.Transport, 1008);
         await EndedAsync(app, client, WebSocketCloseStatus.PolicyViolation);
     }
 
     [Fact]
-    public async Task It_ends_when_more_gathers_than_it_could_be_sent()
+    public async Task Session_OverMaxUnacknowledgedBytes_Ends()
     {
         await using var app = await StartAsync(options => options.MaxUnacknowledgedBytes = 100_000);
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         await app.PublishAsync([.. Enumerable.Range(0, 2).Select(_ => new string('x', 30_000))]);
@@ -198,11 +198,11 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task It_ends_at_once_when_the_app_ends()
+    public async Task Session_AppStops_EndsAtOnce()
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
-        client.Lose();
+        client.Disconnect();
         await _clock.WaitsAsync();
 
         await app.StopAsync();
@@ -212,7 +212,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task While_the_app_says_goodbye_nobody_waits_and_who_wants_to_come_back_is_told_to_try_again()
+    public async Task Reconnect_DuringDrain_IsRefusedWith503()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -221,7 +221,7 @@ public sealed class LostConnectionTests
 
         var answer = await early.HandshakeAsync(
             $"/ws?awps_connection_id={client.Id}&awps_reconnection_token={client.Token}", JsonClient.Offers(ReliableClient.Subprotocol));
-        client.Lose();
+        client.Disconnect();
 
         Assert.Equal(503, answer.Status);
         await EndedAsync(app, client, WebSocketCloseStatus.EndpointUnavailable);
@@ -234,7 +234,7 @@ public sealed class LostConnectionTests
     [InlineData("a violation of the protocol")]
     [InlineData("a message that is too long")]
     [InlineData("a filter that fails")]
-    public async Task An_end_that_somebody_has_said_is_for_good(string what)
+    public async Task Reconnect_AfterExplicitClose_IsRefused(string what)
     {
         await using var app = await StartAsync(map: endpoint => endpoint.Use((context, next) =>
             context.Text == "fail" ? throw new InvalidOperationException("boom") : next(context)));
@@ -243,7 +243,7 @@ public sealed class LostConnectionTests
         switch (what)
         {
             case "a close frame with a code":
-                await client.Line.SendAsync(ClientFrame.OfClose(1001));
+                await client.Transport.SendAsync(ClientFrame.OfClose(1001));
                 status = WebSocketCloseStatus.EndpointUnavailable;
                 break;
             case "the app's close":
@@ -251,11 +251,11 @@ public sealed class LostConnectionTests
                 status = (WebSocketCloseStatus)4000;
                 break;
             case "a violation of the protocol":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
                 status = null;
                 break;
             case "a message that is too long":
-                await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Text, new byte[70_000]));
+                await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, new byte[70_000]));
                 status = WebSocketCloseStatus.MessageTooBig;
                 break;
             default:
@@ -264,8 +264,8 @@ public sealed class LostConnectionTests
                 break;
         }
 
-        await client.Line.ReadCloseAsync();
-        client.Lose();
+        await client.Transport.ReadCloseAsync();
+        client.Disconnect();
 
         await EndedAsync(app, client, status);
         await client.IsRefusedAsync(app);
@@ -273,7 +273,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task Who_is_too_slow_ends_for_good()
+    public async Task Reconnect_AfterSlowConsumerClose_IsRefused()
     {
         await using var app = await StartAsync(
             options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (16 * 1024, 64 * 1024), configure: Stall.SmallSendBuffers);
@@ -281,7 +281,7 @@ public sealed class LostConnectionTests
         for (var i = 0; i < 100; i++) await app.PublishAsync(new string('x', 16_000));
         await Eventually.True(() => client.ConnectionOf(app).Writer.ClosingStatus is not null);
 
-        client.Lose();
+        client.Disconnect();
 
         await EndedAsync(app, client, CloseStatus.TryAgainLater);
         await client.IsRefusedAsync(app);
@@ -289,28 +289,28 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task A_goodbye_that_comes_in_the_very_moment_of_the_peers_does_not_keep_the_request()
+    public async Task Close_ByBothSidesAtOnce_EndsRequest()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)
         {
             await using var client = await ReliableClient.OpenAsync(app);
             var closing = Task.Run(() => app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token).AsTask(), Token);
-            await client.Line.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
+            await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
             await closing;
-            await client.Line.ReadEndAsync();
+            await client.Transport.ReadEndAsync();
         }
 
         await app.IsEmptyAsync();
     }
 
     [Fact]
-    public async Task A_goodbye_that_comes_after_the_answer_to_the_peers_is_not_waited_for()
+    public async Task Close_PeersCloseAlreadyAnswered_CompletesAtOnce()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         var writer = client.ConnectionOf(app).Writer;
-        // As the framework answers a close frame.
+        // The framework answers a close frame in this way.
         await using var frames = new FrameStream(Stream.Null) { Writer = writer };
         await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
         Assert.True(writer.CloseFrameSent);
@@ -321,7 +321,7 @@ public sealed class LostConnectionTests
     }
 
     [Fact]
-    public async Task One_that_was_not_let_in_does_not_wait()
+    public async Task Disconnect_RefusedConnection_StartsNoSession()
     {
         var filter = new TaskCompletionSource();
         await using var app = await StartAsync(map: endpoint => endpoint.UseConnect(async (context, next) =>
@@ -329,9 +329,9 @@ public sealed class LostConnectionTests
             await context.ReplyAsync("wait");
             await filter.Task;
         }));
-        await using var line = await ReliableClient.AskAsync(app, null, null);
-        await JsonClient.ReadAsync(line);
-        line.Reset();
+        await using var transport = await ReliableClient.AskAsync(app, null, null);
+        await JsonClient.ReadAsync(transport);
+        transport.Reset();
 
         filter.SetResult();
 

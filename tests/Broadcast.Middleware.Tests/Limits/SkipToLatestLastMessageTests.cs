@@ -3,11 +3,11 @@ using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-public sealed class SkipToNewestTests
+public sealed class SkipToLatestLastMessageTests
 {
-    /// <summary>Where only the present counts, the newest message is the one that must not be skipped: it may be the last for a while.</summary>
+    /// <summary>The newest message must not be skipped, because it may be the last one for a while.</summary>
     [Fact]
-    public async Task A_slow_client_gets_the_newest_message_even_if_nothing_follows_it()
+    public async Task SkipToLatest_NothingFollows_DeliversNewestMessage()
     {
         const int Size = 1_000, Backlog = 64 * 1024;
         var token = TestContext.Current.CancellationToken;
@@ -17,7 +17,7 @@ public sealed class SkipToNewestTests
         await using var slow = await Stall.OpenAsync(app);
         await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
 
-        // One more than may wait, not counting the newest.
+        // This is one message more than the backlog allows, not counting the newest.
         const int Last = (Backlog / (Size + 4)) + 1;
         for (var i = 0; i <= Last; i++) await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: token);
         await Eventually.True(() => meters.Sum(Meters.Dropped) > 0);
