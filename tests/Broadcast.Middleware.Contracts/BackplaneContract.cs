@@ -101,8 +101,8 @@ public abstract class BackplaneContract : IAsyncLifetime
         var published = Enumerable.Range(0, 500).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}").AsTask()).ToArray();
         var positions = await Task.WhenAll(published);
         await nodes[1].HeardAsync(Name("a"), 500);
-        Assert.Equal(Enumerable.Range(0, 500).Select(i => $"{i}"), nodes[1].Heard(Name("a")).Select(heard => heard.Text));
-        Assert.Equal(positions, nodes[1].Heard(Name("a")).Select(heard => heard.Position));
+        Assert.Equal(Enumerable.Range(0, 500).Select(i => $"{i}"), nodes[1].Heard(Name("a")).Select(received => received.Text));
+        Assert.Equal(positions, nodes[1].Heard(Name("a")).Select(received => received.Position));
     }
 
     [Fact]
@@ -111,14 +111,14 @@ public abstract class BackplaneContract : IAsyncLifetime
         const int Publishers = 8;
         var nodes = await NodesAsync(3);
         foreach (var node in nodes) await node.SubscribeAsync(Name("a"));
-        var told = await PublishManyAsync(nodes, Name("a"), Publishers, Many / Publishers);
+        var published = await PublishManyAsync(nodes, Name("a"), Publishers, Many / Publishers);
         foreach (var node in nodes)
         {
-            await node.HeardAsync(Name("a"), told.Count);
-            var heard = node.Heard(Name("a"));
-            Assert.Equal(told.OrderBy(message => message.Position.Offset), heard);
-            Assert.Equal(Enumerable.Range(1, told.Count).Select(i => (long)i), heard.Select(message => message.Position.Offset));
-            foreach (var publisher in heard.GroupBy(message => message.Text.Split(' ')[0]))
+            await node.HeardAsync(Name("a"), published.Count);
+            var received = node.Heard(Name("a"));
+            Assert.Equal(published.OrderBy(message => message.Position.Offset), received);
+            Assert.Equal(Enumerable.Range(1, published.Count).Select(i => (long)i), received.Select(message => message.Position.Offset));
+            foreach (var publisher in received.GroupBy(message => message.Text.Split(' ')[0]))
                 Assert.Equal(publisher.Select(message => message.Text), publisher.Select(message => message.Text).OrderBy(text => int.Parse(text.Split(' ')[1])));
         }
     }
@@ -144,13 +144,13 @@ public abstract class BackplaneContract : IAsyncLifetime
         }
 
         await enough.CancelAsync();
-        var told = await publishing;
-        var last = told.Max(message => message.Position.Offset);
+        var published = await publishing;
+        var last = published.Max(message => message.Position.Offset);
         foreach (var node in nodes[1..])
         {
             var start = starts.Last(start => start.Node == node).Position;
             await node.HeardAsync(Name("a"), (int)(last - start.Offset));
-            Assert.Equal(told.Where(message => message.Position.Offset > start.Offset).OrderBy(message => message.Position.Offset), node.Heard(Name("a")));
+            Assert.Equal(published.Where(message => message.Position.Offset > start.Offset).OrderBy(message => message.Position.Offset), node.Heard(Name("a")));
         }
     }
 
@@ -170,12 +170,12 @@ public abstract class BackplaneContract : IAsyncLifetime
         }
 
         await enough.CancelAsync();
-        var told = (await publishing).ToDictionary(message => message.Position.Offset, message => message.Text);
+        var published = (await publishing).ToDictionary(message => message.Position.Offset, message => message.Text);
         foreach (var (position, history) in all)
         {
             Assert.InRange(history.Count, 0, 10);
             if (position.Offset >= 10) Assert.Equal(10, history.Count);
-            Assert.Equal(Enumerable.Range(0, history.Count).Select(i => told[position.Offset - history.Count + 1 + i]), history);
+            Assert.Equal(Enumerable.Range(0, history.Count).Select(i => published[position.Offset - history.Count + 1 + i]), history);
         }
     }
 
@@ -194,7 +194,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         Assert.Equal(2, start.Position.Offset);
         await nodes[1].PublishAsync(Name("a"), "3");
         await nodes[0].HeardAsync(Name("a"), 2);
-        Assert.Equal(["1", "3"], nodes[0].Heard(Name("a")).Select(heard => heard.Text));
+        Assert.Equal(["1", "3"], nodes[0].Heard(Name("a")).Select(received => received.Text));
     }
 
     [Fact]
@@ -240,7 +240,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         foreach (var group in groups)
         {
             await nodes[0].HeardAsync(group, 3);
-            Assert.Equal([$"{group} 1", $"{group} 2", $"{group} 3"], nodes[0].Heard(group).Select(heard => heard.Text));
+            Assert.Equal([$"{group} 1", $"{group} 2", $"{group} 3"], nodes[0].Heard(group).Select(received => received.Text));
             Assert.Equal([$"{group} 1", $"{group} 2", $"{group} 3"], (await nodes[1].SubscribeAsync(group, Kept(10))).History.Select(Text));
         }
     }
@@ -488,10 +488,10 @@ public abstract class BackplaneContract : IAsyncLifetime
 
         var last = await nodes[0].PublishAsync(Name("a"), "last");
         await nodes[1].HeardAsync(Name("a"), (int)last.Offset);
-        var heard = nodes[1].Heard(Name("a")).Select(message => message.Text).ToArray();
-        Assert.Equal(heard.Distinct(), heard);
-        Assert.Equal("last", heard[^1]);
-        Assert.Empty(succeeded.Except(heard));
+        var received = nodes[1].Heard(Name("a")).Select(message => message.Text).ToArray();
+        Assert.Equal(received.Distinct(), received);
+        Assert.Equal("last", received[^1]);
+        Assert.Empty(succeeded.Except(received));
     }
 
     [Fact]
@@ -570,8 +570,8 @@ public abstract class BackplaneContract : IAsyncLifetime
             return positions;
         })));
         _publishing.Add(publishing);
-        var told = await publishing;
-        return [.. told.SelectMany(positions => positions)];
+        var published = await publishing;
+        return [.. published.SelectMany(positions => positions)];
     }
 
     async Task MembersAsync(Listener node, string group, params (string Name, string Value)[] expected)

@@ -44,7 +44,7 @@ public abstract class ConnectionRegistryContract
         Assert.True(registry.TryAdd(one));
         Assert.True(registry.TryAdd(two));
         Assert.Equal(2, registry.Count);
-        Same([one, two], registry.Connections);
+        AssertSame([one, two], registry.Connections);
         Assert.Same(one, registry.Find(one.Id));
         Assert.Same(two, registry.Find(two.Id));
     }
@@ -53,7 +53,7 @@ public abstract class ConnectionRegistryContract
     public void AddedConnection_IsInNoGroup()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         Assert.Empty(registry.InGroup(one.HomeGroup));
         Assert.Equal(0, registry.CountInGroup(one.HomeGroup));
     }
@@ -62,11 +62,11 @@ public abstract class ConnectionRegistryContract
     public void TryAdd_Twice_ReturnsFalse()
     {
         var registry = Create();
-        var one = Added(registry, "ann");
+        var one = AddConnection(registry, "ann");
         Assert.False(registry.TryAdd(one));
         Assert.Equal(1, registry.Count);
-        Same([one], registry.Connections);
-        Same([one], registry.OfUser("ann"));
+        AssertSame([one], registry.Connections);
+        AssertSame([one], registry.OfUser("ann"));
     }
 
     [Fact]
@@ -85,7 +85,7 @@ public abstract class ConnectionRegistryContract
     public void RemovedConnection_WithMemberships_IsFullyRemoved()
     {
         var registry = Create();
-        var (gone, stays) = (Added(registry, "ann"), Added(registry, "ann"));
+        var (gone, stays) = (AddConnection(registry, "ann"), AddConnection(registry, "ann"));
         string[] groups = ["/a", "/b", "/c"];
         foreach (var group in groups)
         {
@@ -95,12 +95,12 @@ public abstract class ConnectionRegistryContract
 
         Assert.True(registry.Remove(gone));
         Assert.Equal(1, registry.Count);
-        Same([stays], registry.Connections);
+        AssertSame([stays], registry.Connections);
         Assert.Null(registry.Find(gone.Id));
-        Same([stays], registry.OfUser("ann"));
+        AssertSame([stays], registry.OfUser("ann"));
         foreach (var group in groups)
         {
-            Same([stays], registry.InGroup(group));
+            AssertSame([stays], registry.InGroup(group));
             Assert.Equal(1, registry.CountInGroup(group));
         }
     }
@@ -109,7 +109,7 @@ public abstract class ConnectionRegistryContract
     public void Remove_Twice_ReturnsFalse()
     {
         var registry = Create();
-        var (one, other) = (Added(registry), Added(registry));
+        var (one, other) = (AddConnection(registry), AddConnection(registry));
         Assert.True(registry.Remove(one));
         Assert.False(registry.Remove(one));
         Assert.Equal(1, registry.Count);
@@ -120,7 +120,7 @@ public abstract class ConnectionRegistryContract
     public void Remove_UnknownConnection_ChangesNothing()
     {
         var registry = Create();
-        Added(registry);
+        AddConnection(registry);
         Assert.False(registry.Remove(new FakeConnection()));
         Assert.Equal(1, registry.Count);
     }
@@ -129,7 +129,7 @@ public abstract class ConnectionRegistryContract
     public void TryAdd_RemovedConnection_SucceedsWithoutGroups()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.Remove(one));
         Assert.True(registry.TryAdd(one));
@@ -142,12 +142,12 @@ public abstract class ConnectionRegistryContract
     public void GroupMembers_AreCountedAndListed()
     {
         var registry = Create();
-        var (one, two, other) = (Added(registry), Added(registry), Added(registry));
+        var (one, two, other) = (AddConnection(registry), AddConnection(registry), AddConnection(registry));
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.TryJoin(two, "/a"));
         Assert.True(registry.TryJoin(other, "/b"));
-        Same([one, two], registry.InGroup("/a"));
-        Same([other], registry.InGroup("/b"));
+        AssertSame([one, two], registry.InGroup("/a"));
+        AssertSame([other], registry.InGroup("/b"));
         Assert.Equal(2, registry.CountInGroup("/a"));
         Assert.Equal(1, registry.CountInGroup("/b"));
         Assert.Equal(3, registry.Count);
@@ -157,7 +157,7 @@ public abstract class ConnectionRegistryContract
     public void GroupNames_DifferInCase_AreDistinct()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.TryJoin(one, "/A"));
         Assert.True(registry.Leave(one, "/a"));
@@ -169,11 +169,11 @@ public abstract class ConnectionRegistryContract
     public void TryJoin_Twice_ReturnsFalse()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.False(registry.TryJoin(one, "/a"));
         Assert.Equal(1, registry.CountInGroup("/a"));
-        Same([one], registry.InGroup("/a"));
+        AssertSame([one], registry.InGroup("/a"));
     }
 
     [Fact]
@@ -181,7 +181,7 @@ public abstract class ConnectionRegistryContract
     {
         var registry = Create();
         Assert.False(registry.TryJoin(new FakeConnection(), "/a"));
-        var gone = Added(registry);
+        var gone = AddConnection(registry);
         registry.Remove(gone);
         Assert.False(registry.TryJoin(gone, "/a"));
         Assert.Equal(0, registry.CountInGroup("/a"));
@@ -192,13 +192,13 @@ public abstract class ConnectionRegistryContract
     public void Leave_OneMembership_KeepsTheOthers()
     {
         var registry = Create();
-        var (one, two) = (Added(registry), Added(registry));
+        var (one, two) = (AddConnection(registry), AddConnection(registry));
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.TryJoin(one, "/b"));
         Assert.True(registry.TryJoin(two, "/a"));
         Assert.True(registry.Leave(one, "/a"));
-        Same([two], registry.InGroup("/a"));
-        Same([one], registry.InGroup("/b"));
+        AssertSame([two], registry.InGroup("/a"));
+        AssertSame([one], registry.InGroup("/b"));
         Assert.Equal((1, 1), (registry.CountInGroup("/a"), registry.CountInGroup("/b")));
         Assert.Equal(2, registry.Count);
     }
@@ -207,7 +207,7 @@ public abstract class ConnectionRegistryContract
     public void Leave_WithoutMembership_ChangesNothing()
     {
         var registry = Create();
-        var (one, two) = (Added(registry), Added(registry));
+        var (one, two) = (AddConnection(registry), AddConnection(registry));
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.False(registry.Leave(two, "/a"));
         Assert.False(registry.Leave(one, "/b"));
@@ -223,11 +223,11 @@ public abstract class ConnectionRegistryContract
     public void TryJoin_AfterLastMemberLeft_Succeeds()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         for (var i = 0; i < 3; i++)
         {
             Assert.True(registry.TryJoin(one, "/a"));
-            Same([one], registry.InGroup("/a"));
+            AssertSame([one], registry.InGroup("/a"));
             Assert.True(registry.Leave(one, "/a"));
             Assert.Empty(registry.InGroup("/a"));
         }
@@ -237,22 +237,22 @@ public abstract class ConnectionRegistryContract
     public void UserConnections_OnSeveralDevices_AreAllFound()
     {
         var registry = Create();
-        var (phone, laptop, other, anonymous) = (Added(registry, "ann"), Added(registry, "ann"), Added(registry, "bob"), Added(registry));
-        Same([phone, laptop], registry.OfUser("ann"));
-        Same([other], registry.OfUser("bob"));
+        var (phone, laptop, other, anonymous) = (AddConnection(registry, "ann"), AddConnection(registry, "ann"), AddConnection(registry, "bob"), AddConnection(registry));
+        AssertSame([phone, laptop], registry.OfUser("ann"));
+        AssertSame([other], registry.OfUser("bob"));
         Assert.Same(anonymous, registry.Find(anonymous.Id));
         registry.Remove(phone);
-        Same([laptop], registry.OfUser("ann"));
+        AssertSame([laptop], registry.OfUser("ann"));
         registry.Remove(laptop);
         Assert.Empty(registry.OfUser("ann"));
-        Same([other], registry.OfUser("bob"));
+        AssertSame([other], registry.OfUser("bob"));
     }
 
     [Fact]
     public void Listings_WhileRegistryChanges_CanBeRead()
     {
         var registry = Create();
-        for (var i = 0; i < 10; i++) Assert.True(registry.TryJoin(Added(registry, "ann"), "/a"));
+        for (var i = 0; i < 10; i++) Assert.True(registry.TryJoin(AddConnection(registry, "ann"), "/a"));
         Disturb(registry.Connections);
         Disturb(registry.OfUser("ann"));
         Disturb(registry.InGroup("/a"));
@@ -262,7 +262,7 @@ public abstract class ConnectionRegistryContract
             foreach (var connection in listing)
             {
                 registry.Remove(connection);
-                registry.TryJoin(Added(registry, "ann"), "/a");
+                registry.TryJoin(AddConnection(registry, "ann"), "/a");
                 if (registry.Count > 100) break;
             }
 
@@ -285,7 +285,7 @@ public abstract class ConnectionRegistryContract
             Assert.Equal(0, registry.CountInGroup("/a"));
             Assert.True(registry.TryJoin(one, "/a"));
             Assert.Equal(1, await SuccessesAsync(() => registry.Remove(one)));
-            Nobody(registry, "/a");
+            AssertEmpty(registry, "/a");
         }
     }
 
@@ -311,7 +311,7 @@ public abstract class ConnectionRegistryContract
                 Assert.False(registry.TryJoin(one, groups[0]));
             }
         });
-        Nobody(registry, groups);
+        AssertEmpty(registry, groups);
     }
 
     [Fact]
@@ -320,13 +320,13 @@ public abstract class ConnectionRegistryContract
         for (var round = 0; round < 100; round++)
         {
             var registry = Create();
-            var one = Added(registry, "ann");
+            var one = AddConnection(registry, "ann");
             await InParallelAsync(thread =>
             {
                 if (thread == 0) Assert.True(registry.Remove(one));
                 else registry.TryJoin(one, $"/{thread}");
             });
-            Nobody(registry, [.. Enumerable.Range(0, Threads).Select(thread => $"/{thread}")]);
+            AssertEmpty(registry, [.. Enumerable.Range(0, Threads).Select(thread => $"/{thread}")]);
         }
     }
 
@@ -334,7 +334,7 @@ public abstract class ConnectionRegistryContract
     public async Task ConcurrentJoinsAndLeaves_OfOneConnection_KeepCountConsistent()
     {
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         var members = 0;
         await InParallelAsync(thread =>
         {
@@ -354,7 +354,7 @@ public abstract class ConnectionRegistryContract
         // A leaked entry per round would cost more than 100 MB.
         const long Noise = 48 * 1024 * 1024;
         var registry = Create();
-        var one = Added(registry);
+        var one = AddConnection(registry);
         var before = GC.GetTotalMemory(forceFullCollection: true);
         for (var i = 0; i < 1_000_000; i++)
         {
@@ -364,10 +364,10 @@ public abstract class ConnectionRegistryContract
 
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, Noise);
         registry.Remove(one);
-        Nobody(registry, "/0", "/999999");
+        AssertEmpty(registry, "/0", "/999999");
     }
 
-    static FakeConnection Added(IConnectionRegistry registry, string? userId = null)
+    static FakeConnection AddConnection(IConnectionRegistry registry, string? userId = null)
     {
         var connection = new FakeConnection(userId);
         Assert.True(registry.TryAdd(connection));
@@ -375,14 +375,14 @@ public abstract class ConnectionRegistryContract
     }
 
     /// <summary>Asserts that exactly these objects are listed, in any order.</summary>
-    static void Same(IBroadcastConnection[] expected, IEnumerable<IBroadcastConnection> actual)
+    static void AssertSame(IBroadcastConnection[] expected, IEnumerable<IBroadcastConnection> actual)
     {
         var listed = actual.ToArray();
         Assert.Equal(expected.Length, listed.Length);
         foreach (var connection in expected) Assert.Contains(listed, other => ReferenceEquals(other, connection));
     }
 
-    static void Nobody(IConnectionRegistry registry, params string[] groups)
+    static void AssertEmpty(IConnectionRegistry registry, params string[] groups)
     {
         Assert.Equal(0, registry.Count);
         Assert.Empty(registry.Connections);

@@ -21,36 +21,36 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     /// <summary>Clears the received messages of the group.</summary>
     public void Begin(string group)
     {
-        var heard = Of(group);
-        lock (heard) heard.Messages.Clear();
-        Volatile.Write(ref heard.Losses, 0);
+        var received = MessagesOf(group);
+        lock (received) received.Messages.Clear();
+        Volatile.Write(ref received.Losses, 0);
     }
 
     public (Position Position, string Text)[] Heard(string group)
     {
-        var heard = Of(group);
-        lock (heard) return [.. heard.Messages.Select(message => (message.Position, Encoding.UTF8.GetString(message.Bytes)))];
+        var received = MessagesOf(group);
+        lock (received) return [.. received.Messages.Select(message => (message.Position, Encoding.UTF8.GetString(message.Bytes)))];
     }
 
     public byte[][] HeardBytes(string group)
     {
-        var heard = Of(group);
-        lock (heard) return [.. heard.Messages.Select(message => message.Bytes)];
+        var received = MessagesOf(group);
+        lock (received) return [.. received.Messages.Select(message => message.Bytes)];
     }
 
-    public int Losses(string group) => Volatile.Read(ref Of(group).Losses);
+    public int Losses(string group) => Volatile.Read(ref MessagesOf(group).Losses);
 
     /// <summary>Waits until exactly this number of messages has arrived.</summary>
     public async Task HeardAsync(string group, int count)
     {
-        var heard = Of(group);
-        await EventuallyAsync(() => new(Count() >= count || heard.Overlapped || Losses(group) > 0), patience, $"{count} messages must arrive. At the start of the wait, there were {Count()}.");
-        Assert.False(heard.Overlapped, "Calls about one group must not overlap.");
+        var received = MessagesOf(group);
+        await EventuallyAsync(() => new(Count() >= count || received.Overlapped || Losses(group) > 0), patience, $"{count} messages must arrive. At the start of the wait, there were {Count()}.");
+        Assert.False(received.Overlapped, "Calls about one group must not overlap.");
         Assert.Equal(count, Count());
 
         int Count()
         {
-            lock (heard) return heard.Messages.Count;
+            lock (received) return received.Messages.Count;
         }
     }
 
@@ -64,29 +64,29 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     /// </summary>
     public void Continues(string group, Position start)
     {
-        var heard = Of(group);
-        lock (heard)
+        var received = MessagesOf(group);
+        lock (received)
         {
-            heard.Messages.RemoveAll(message => message.Position.Offset <= start.Offset);
+            received.Messages.RemoveAll(message => message.Position.Offset <= start.Offset);
             Assert.Equal(
-                Enumerable.Range(1, heard.Messages.Count).Select(i => new Position(start.Epoch, start.Offset + i)), heard.Messages.Select(message => message.Position));
+                Enumerable.Range(1, received.Messages.Count).Select(i => new Position(start.Epoch, start.Offset + i)), received.Messages.Select(message => message.Position));
         }
     }
 
     void IBackplaneReceiver.OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
-        var heard = Of(group);
-        heard.Enter();
-        lock (heard) heard.Messages.Add((position, message.ToArray()));
-        heard.Leave();
+        var received = MessagesOf(group);
+        received.Enter();
+        lock (received) received.Messages.Add((position, message.ToArray()));
+        received.Leave();
     }
 
     void IBackplaneReceiver.OnLost(string group)
     {
-        var heard = Of(group);
-        heard.Enter();
-        Interlocked.Increment(ref heard.Losses);
-        heard.Leave();
+        var received = MessagesOf(group);
+        received.Enter();
+        Interlocked.Increment(ref received.Losses);
+        received.Leave();
     }
 
     public static async Task EventuallyAsync(Func<ValueTask<bool>> condition, TimeSpan within, string what)
@@ -99,7 +99,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         }
     }
 
-    Heard Of(string group) => _groups.GetOrAdd(group, static _ => new());
+    Heard MessagesOf(string group) => _groups.GetOrAdd(group, static _ => new());
 }
 
 /// <summary>The received messages of one group.</summary>

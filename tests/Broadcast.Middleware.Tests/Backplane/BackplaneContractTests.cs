@@ -44,7 +44,7 @@ public sealed class BackplaneContractTests
 
         protected override Func<IBackplane, ValueTask>? Crash => node =>
         {
-            if (mistake != BackplaneMistake.KeepsMembersOfTheDead) ((IDisposable)node).Dispose();
+            if (mistake != BackplaneMistake.KeepsMembersOfCrashedNodes) ((IDisposable)node).Dispose();
             return default;
         };
 

@@ -32,7 +32,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     {
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
-        _backplane.AwayFor = "/ws";
+        _backplane.UnreachableGroup = "/ws";
         await ann.SendAsync(ClientFrame.OfText("lost"));
         await bob.SendAsync(ClientFrame.OfText("to others"));
 
@@ -48,7 +48,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [InlineData("")]
     public async Task Connect_WhileClusterIsUnreachable_IsClosedWith1013(string group)
     {
-        _backplane.AwayFor = group;
+        _backplane.UnreachableGroup = group;
         await using (var ann = await RawClient.ConnectAsync(_app))
         {
             Assert.Equal(101, (await ann.HandshakeAsync()).Status);
@@ -66,7 +66,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         }
 
         await Eventually.True(() => _app.Registry.Count == 0);
-        _backplane.AwayFor = null;
+        _backplane.UnreachableGroup = null;
         await using var bob = await RawClient.OpenAsync(_app);
         await bob.SendAsync(ClientFrame.OfText("back"));
         Assert.Equal("back", (await bob.ReadFrameAsync()).Text);
@@ -77,11 +77,11 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     {
         await using var ann = await RawClient.OpenAsync(_app);
         var id = _app.Registry.Connections.Single().Id;
-        _backplane.AwayFor = "g";
+        _backplane.UnreachableGroup = "g";
         await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.JoinAsync(id, "g", Token).AsTask());
         Assert.Equal(0, _app.Registry.CountInGroup("g"));
 
-        _backplane.AwayFor = null;
+        _backplane.UnreachableGroup = null;
         Assert.True(await _app.Broadcaster.JoinAsync(id, "g", Token));
         await _app.Broadcaster.PublishAsync("joined", Recipients.Group("g"), Token);
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
@@ -92,13 +92,13 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public async Task JoinOnOtherNode_Fails_ThrowsSameException()
     {
         var cluster = new InMemoryCluster();
-        var away = new FlakyBackplane(cluster.CreateNode());
+        var unreachable = new FlakyBackplane(cluster.CreateNode());
         await using var one = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
-        await using var two = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => away));
+        await using var two = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => unreachable));
         await using var ann = await RawClient.OpenAsync(two);
-        away.AwayFor = "g";
+        unreachable.UnreachableGroup = "g";
         var error = await Assert.ThrowsAsync<BackplaneException>(() => one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token).AsTask());
-        Assert.Equal("Away.", error.Message);
+        Assert.Equal("Unreachable.", error.Message);
     }
 
     [Theory]
@@ -114,18 +114,18 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Fact]
     public async Task Disconnect_WhileWaitingForCluster_RemovesConnection()
     {
-        var backplane = new HandBackplane { AnswersLater = true };
+        var backplane = new ManualBackplane { DefersSubscriptions = true };
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
         PendingSubscription pending;
         await using (var ann = await RawClient.ConnectAsync(app))
         {
             Assert.Equal(101, (await ann.HandshakeAsync()).Status);
-            pending = await backplane.AskedAsync();
+            pending = await backplane.NextSubscriptionAsync();
             Assert.Equal(1, app.Registry.Count);
         }
 
         await Eventually.True(() => app.Registry.Count == 0);
-        pending.Arrive();
+        pending.Complete();
         await Eventually.True(() => backplane.Subscribed.Length == 0);
     }
 
@@ -133,7 +133,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public async Task JsonRequestWithAckId_ClusterIsUnreachable_FailsAndStaysConnected()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
-        _backplane.AwayFor = "g";
+        _backplane.UnreachableGroup = "g";
         await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.FailsAsync(ann, 1, "InternalServerError");
         await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
@@ -141,11 +141,11 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await JsonClient.HearsNothingElseAsync(ann);
 
         // The same requests with the same IDs now succeed, because the failed ones had no effect.
-        _backplane.AwayFor = null;
+        _backplane.UnreachableGroup = null;
         await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
         await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
-        await HearsInAnyOrderAsync(ann, JsonClient.Success(2), JsonClient.FromGroup("g", "json", "1"));
+        await ReceivesInAnyOrderAsync(ann, JsonClient.Success(2), JsonClient.FromGroup("g", "json", "1"));
         await JsonClient.HearsNothingElseAsync(ann);
     }
 
@@ -154,17 +154,17 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);
-        _backplane.AwayFor = "g";
+        _backplane.UnreachableGroup = "g";
         await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","data":1}""");
         await JsonClient.EndsAsync(ann, 1013);
         await JsonClient.HearsNothingElseAsync(bob);
     }
 
-    static async Task HearsInAnyOrderAsync(RawClient client, params string[] messages)
+    static async Task ReceivesInAnyOrderAsync(RawClient client, params string[] messages)
     {
-        var heard = new List<string>();
-        foreach (var _ in messages) heard.Add(await JsonClient.ReadAsync(client));
-        Assert.Equal(messages.Order(StringComparer.Ordinal), heard.Order(StringComparer.Ordinal));
+        var received = new List<string>();
+        foreach (var _ in messages) received.Add(await JsonClient.ReadAsync(client));
+        Assert.Equal(messages.Order(StringComparer.Ordinal), received.Order(StringComparer.Ordinal));
     }
 
     static void AssertUnreachable(ServerFrame close) => Assert.Equal((1013, Connection.ClusterUnreachable), (close.CloseCode, close.CloseReason));

@@ -13,7 +13,7 @@ public sealed class ClusterModelTests
     public async Task Cluster_RandomSchedule_DeliversOnceInOrderOrNotifies(int seed)
     {
         using var model = new Model(seed);
-        for (var i = 0; i < 150; i++) await model.ActAsync();
+        for (var i = 0; i < 150; i++) await model.RunStepAsync();
         await model.EndAsync();
     }
 
@@ -23,9 +23,9 @@ public sealed class ClusterModelTests
     public async Task MessageKey_AcrossNodes_IsPreserved()
     {
         var cluster = new InMemoryCluster();
-        using var one = new Stage(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
-        using var two = new Stage(backplane: cluster.CreateNode());
-        var ann = await ClusterHearer.ConnectAsync(one);
+        using var one = new ManualBroadcast(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
+        using var two = new ManualBroadcast(backplane: cluster.CreateNode());
+        var ann = await ClusterListener.ConnectAsync(one);
         await ann.Connection.JoinAsync("g");
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 5; i++)
@@ -50,7 +50,7 @@ public sealed class ClusterModelTests
         readonly InMemoryCluster _cluster = new();
         readonly IBackplane[] _nodes;
         readonly Random _random;
-        readonly Stage[] _stages;
+        readonly ManualBroadcast[] _broadcasts;
         readonly List<Member> _members = [];
         // The expected history of each group in the cluster, in order of offsets.
         readonly Dictionary<string, List<(int Number, string[] Excluded, bool IsShared)>> _history = [];
@@ -62,16 +62,16 @@ public sealed class ClusterModelTests
         {
             _random = new(seed);
             _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
-            _stages = [.. _nodes.Select(node => new Stage(_random.Next(1, 3), backplane: node, configure: static options =>
+            _broadcasts = [.. _nodes.Select(node => new ManualBroadcast(_random.Next(1, 3), backplane: node, configure: static options =>
             {
                 // All groups keep all messages, so that the model knows the cluster's epochs.
                 foreach (var group in _groups) options.Groups[group] = new() { HistoryMessages = 100_000, HistoryBytes = 16 * 1024 * 1024 };
             }))];
         }
 
-        Broadcaster AnyNode => Any(_stages).Broadcaster;
+        Broadcaster AnyNode => Any(_broadcasts).Broadcaster;
 
-        public async Task ActAsync()
+        public async Task RunStepAsync()
         {
             _steps++;
             switch (_random.Next(100))
@@ -86,7 +86,7 @@ public sealed class ClusterModelTests
                     await LeaveAsync();
                     break;
                 case < 38:
-                    Go();
+                    Disconnect();
                     break;
                 case < 39:
                     await ForgetAsync();
@@ -105,28 +105,28 @@ public sealed class ClusterModelTests
             await PublishAsync();
             Run();
             foreach (var member in _members) member.Check(_steps);
-            while (_members.Count > 0) Go();
+            while (_members.Count > 0) Disconnect();
             Run();
-            Assert.All(_stages, static stage => Assert.Equal((0, 0), (stage.Broadcaster.Groups.Count, stage.Broadcaster.Connections.Count)));
+            Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Broadcaster.Groups.Count, broadcast.Broadcaster.Connections.Count)));
             // The inboxes and the groups with a history remain.
-            Assert.Equal(_stages.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
+            Assert.Equal(_broadcasts.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
             foreach (var node in _nodes) ((IDisposable)node).Dispose();
         }
 
         public void Dispose()
         {
-            foreach (var stage in _stages) stage.Dispose();
+            foreach (var broadcast in _broadcasts) broadcast.Dispose();
         }
 
         async Task ConnectAsync()
         {
             if (_members.Count > 8) return;
-            var stage = Any(_stages);
+            var broadcast = Any(_broadcasts);
             var (home, user) = (_groups[_random.Next(2)], Any(_users));
             // The client may have been connected before, to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
-            var member = new Member(stage, await ClusterHearer.ConnectAsync(stage, home, user, Any(stage.Pumps), replay), user);
+            var member = new Member(broadcast, await ClusterListener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
             member.Groups.Add(home);
             _members.Add(member);
             if (after is not { } known) return;
@@ -169,13 +169,13 @@ public sealed class ClusterModelTests
             Assert.Equal(member.Groups.Remove(group), await AnyNode.LeaveAsync(member.Connection.Id, group, TestContext.Current.CancellationToken));
         }
 
-        void Go()
+        void Disconnect()
         {
             if (_members.Count == 0) return;
             Run();
             var member = Any(_members);
             member.Check(_steps);
-            member.Hearer.Go();
+            member.Listener.Disconnect();
             _members.Remove(member);
         }
 
@@ -185,12 +185,12 @@ public sealed class ClusterModelTests
             _cluster.Forget();
             _history.Clear();
             _epochs.Clear();
-            foreach (var stage in _stages) await stage.Broadcaster.Cluster!.Opening;
+            foreach (var broadcast in _broadcasts) await broadcast.Broadcaster.Cluster!.Opening;
             Run();
             foreach (var member in _members)
             {
                 member.CheckLost(_steps);
-                member.Hearer.Go();
+                member.Listener.Disconnect();
             }
 
             _members.Clear();
@@ -230,7 +230,7 @@ public sealed class ClusterModelTests
                     _ => recipients.Names.Count(member.Groups.Contains),
                 };
                 if (memberships > 0) member.Expect([number]);
-                if (member.Stage.Broadcaster == from) local += memberships;
+                if (member.ManualBroadcast.Broadcaster == from) local += memberships;
             }
 
             Assert.Equal(local, result.LocalRecipients);
@@ -238,7 +238,7 @@ public sealed class ClusterModelTests
 
         void Run()
         {
-            foreach (var stage in _stages) stage.RunUntilIdle();
+            foreach (var broadcast in _broadcasts) broadcast.RunUntilIdle();
         }
 
         List<(int Number, string[] Excluded, bool IsShared)> HistoryOf(string group)
@@ -250,15 +250,15 @@ public sealed class ClusterModelTests
         T Any<T>(IReadOnlyList<T> things) => things[_random.Next(things.Count)];
     }
 
-    sealed class Member(Stage stage, ClusterHearer hearer, string? user)
+    sealed class Member(ManualBroadcast broadcast, ClusterListener listener, string? user)
     {
         readonly List<int> _expected = [];
 
-        public Stage Stage => stage;
+        public ManualBroadcast ManualBroadcast => broadcast;
 
-        public ClusterHearer Hearer => hearer;
+        public ClusterListener Listener => listener;
 
-        public Connection Connection => hearer.Connection;
+        public Connection Connection => listener.Connection;
 
         public string? User => user;
 
@@ -273,25 +273,25 @@ public sealed class ClusterModelTests
         {
             foreach (var (number, _, isShared) in replayed)
             {
-                var isSpared = isShared && _expected.Contains(number) && hearer.Got.ElementAtOrDefault(_expected.Count) != number;
+                var isSpared = isShared && _expected.Contains(number) && listener.Got.ElementAtOrDefault(_expected.Count) != number;
                 if (!isSpared) _expected.Add(number);
             }
 
-            Assert.Equal(_expected, hearer.Got);
+            Assert.Equal(_expected, listener.Got);
         }
 
         public void Check(int step)
         {
-            Assert.Equal((step, null), (step, hearer.Problem ?? hearer.Sink.Violation));
-            Assert.Equal(_expected, hearer.Got);
+            Assert.Equal((step, null), (step, listener.Problem ?? listener.Sink.Violation));
+            Assert.Equal(_expected, listener.Got);
             Assert.Null(Connection.Writer.ClosingStatus);
         }
 
         public void CheckLost(int step)
         {
-            Assert.Equal((step, null), (step, hearer.Problem ?? hearer.Sink.Violation));
-            Assert.Equal(_expected.Take(hearer.Got.Count), hearer.Got);
-            Assert.Equal(CloseStatus.TryAgainLater, hearer.Sink.Closed);
+            Assert.Equal((step, null), (step, listener.Problem ?? listener.Sink.Violation));
+            Assert.Equal(_expected.Take(listener.Got.Count), listener.Got);
+            Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
         }
     }
 }

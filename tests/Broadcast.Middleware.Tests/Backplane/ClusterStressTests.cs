@@ -15,7 +15,7 @@ public sealed class ClusterStressTests
         using var unobserved = new UnobservedExceptions();
         var cluster = new InMemoryCluster();
         IBackplane[] backplanes = [cluster.CreateNode(), cluster.CreateNode()];
-        Broadcaster[] nodes = [.. backplanes.Select(backplane => Make.Broadcaster(new() { MaxBacklogBytes = 64 << 20 }, new ConnectionRegistry(), TimeProvider.System, backplane))];
+        Broadcaster[] nodes = [.. backplanes.Select(backplane => TestEngine.CreateBroadcaster(new() { MaxBacklogBytes = 64 << 20 }, new ConnectionRegistry(), TimeProvider.System, backplane))];
         var members = new List<(Broadcaster Node, Connection Connection, StressSink Sink, bool IsInBoth)>();
         for (var i = 0; i < Members; i++)
         {
@@ -57,7 +57,7 @@ public sealed class ClusterStressTests
                 await connection.JoinAsync("red");
                 await Task.WhenAll(connection.JoinAsync("green").AsTask(), nodes[1 - churner].JoinAsync(connection.Id, "green", TestContext.Current.CancellationToken).AsTask());
                 connection.Leave("red");
-                await GoAsync(nodes[churner], connection);
+                await DisconnectAsync(nodes[churner], connection);
                 gone.Add(sink);
                 Interlocked.Increment(ref visits);
             }
@@ -86,21 +86,21 @@ public sealed class ClusterStressTests
         {
             foreach (var (_, _, sink, _) in members.Where(member => name != "red" || member.IsInBoth))
             {
-                var heard = sink.Ids.Where(id => published[id] == name).ToList();
-                if (!orders.TryAdd(name, heard)) Assert.Equal(orders[name], heard);
+                var received = sink.Ids.Where(id => published[id] == name).ToList();
+                if (!orders.TryAdd(name, received)) Assert.Equal(orders[name], received);
             }
 
             // A visitor has received a contiguous part of that order.
             foreach (var visitor in visitors)
             {
-                var heard = visitor.Ids.Where(id => published[id] == name).ToList();
-                if (heard.Count > 0) Assert.Equal(orders[name].Skip(orders[name].IndexOf(heard[0])).Take(heard.Count), heard);
+                var received = visitor.Ids.Where(id => published[id] == name).ToList();
+                if (received.Count > 0) Assert.Equal(orders[name].Skip(orders[name].IndexOf(received[0])).Take(received.Count), received);
                 Assert.Null(visitor.Violation);
             }
         }
 
         Assert.True(visitors.Length > 20, $"{visitors.Length} visitors.");
-        foreach (var (node, connection, _, _) in members) await GoAsync(node, connection);
+        foreach (var (node, connection, _, _) in members) await DisconnectAsync(node, connection);
         Assert.All(nodes, static node => Assert.Equal((0, 0), (node.Groups.Count, node.Connections.Count)));
         Assert.Equal(nodes.Length, cluster.Count);
         foreach (var backplane in backplanes) ((IDisposable)backplane).Dispose();
@@ -118,7 +118,7 @@ public sealed class ClusterStressTests
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();
-        Broadcaster[] nodes = [.. Enumerable.Range(0, 2).Select(_ => Make.Broadcaster(new(), new ConnectionRegistry(), TimeProvider.System, cluster.CreateNode()))];
+        Broadcaster[] nodes = [.. Enumerable.Range(0, 2).Select(_ => TestEngine.CreateBroadcaster(new(), new ConnectionRegistry(), TimeProvider.System, cluster.CreateNode()))];
         var isDone = false;
         var last = 0L;
         var publishing = Task.Run(async () =>
@@ -128,7 +128,7 @@ public sealed class ClusterStressTests
         }, TestContext.Current.CancellationToken);
         var joining = Task.WhenAll(nodes.Select((node, seed) => Task.Run(async () =>
         {
-            var told = 0;
+            var notified = 0;
             while (!Volatile.Read(ref isDone))
             {
                 var (connection, sink) = await ConnectAsync(node, Pace.AtOnce, seed);
@@ -137,15 +137,15 @@ public sealed class ClusterStressTests
                 if (connection.Writer.ClosingStatus is { } status)
                 {
                     Assert.Equal(CloseStatus.TryAgainLater, status);
-                    told++;
+                    notified++;
                 }
 
-                await GoAsync(node, connection);
+                await DisconnectAsync(node, connection);
                 Assert.Null(sink.Violation);
                 for (var i = 1; i < sink.Ids.Count; i++) Assert.Equal(sink.Ids[i - 1] + 1, sink.Ids[i]);
             }
 
-            return told;
+            return notified;
         })));
 
         for (var i = 0; i < Rounds; i++)
@@ -173,7 +173,7 @@ public sealed class ClusterStressTests
         return (connection, sink);
     }
 
-    static async Task GoAsync(Broadcaster node, Connection connection)
+    static async Task DisconnectAsync(Broadcaster node, Connection connection)
     {
         node.Remove(connection);
         await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);

@@ -3,20 +3,20 @@ namespace Broadcast.Middleware.Tests.Backplane;
 /// <summary>A backplane that fails for one group while the test says so.</summary>
 sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 {
-    volatile string? _awayFor;
+    volatile string? _unreachableGroup;
 
     /// <summary>The group whose messages and subscriptions fail, or null.</summary>
-    public string? AwayFor
+    public string? UnreachableGroup
     {
-        get => _awayFor;
-        set => _awayFor = value;
+        get => _unreachableGroup;
+        set => _unreachableGroup = value;
     }
 
     public void Start(IBackplaneReceiver receiver) => backplane.Start(receiver);
 
     public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
-        ThrowIfAway(group);
+        ThrowIfUnreachable(group);
         var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
         // The result arrives asynchronously, as from a server.
         await Task.Yield();
@@ -25,7 +25,7 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 
     public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
-        ThrowIfAway(group);
+        ThrowIfUnreachable(group);
         return await backplane.SubscribeAsync(group, history, cancellationToken);
     }
 
@@ -39,8 +39,8 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 
     public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => backplane.CountMembersAsync(group, cancellationToken);
 
-    void ThrowIfAway(string group)
+    void ThrowIfUnreachable(string group)
     {
-        if (group == _awayFor) throw new BackplaneException("Away.");
+        if (group == _unreachableGroup) throw new BackplaneException("Unreachable.");
     }
 }

@@ -8,23 +8,23 @@ namespace Broadcast.Middleware.Tests.Backplane;
 /// </summary>
 public sealed class InboxTests : IDisposable
 {
-    readonly HandBackplane _backplane = new();
-    Stage? _stage;
+    readonly ManualBackplane _backplane = new();
+    ManualBroadcast? _broadcast;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    Stage Node => _stage ??= new Stage(backplane: _backplane);
+    ManualBroadcast Node => _broadcast ??= new ManualBroadcast(backplane: _backplane);
 
     public void Dispose()
     {
-        _stage?.Dispose();
+        _broadcast?.Dispose();
         Assert.Null(_backplane.Violation);
     }
 
     [Fact]
     public async Task LostInbox_IsReopenedAndNotifiesConnections()
     {
-        var ann = await ClusterHearer.ConnectAsync(Node);
+        var ann = await ClusterListener.ConnectAsync(Node);
         Node.RunUntilIdle();
         _backplane.Lose(_backplane.Inbox);
 
@@ -36,7 +36,7 @@ public sealed class InboxTests : IDisposable
         });
         ann.AssertLost();
         await Node.Broadcaster.Cluster!.Opening;
-        var bob = await ClusterHearer.ConnectAsync(Node);
+        var bob = await ClusterListener.ConnectAsync(Node);
         await SendAsync(bob, 5);
         Node.RunUntilIdle();
         bob.AssertGot(5);
@@ -48,13 +48,13 @@ public sealed class InboxTests : IDisposable
     public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
         if (wasOpen) await Node.Broadcaster.Cluster!.Opening;
-        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
+        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         if (wasOpen) _backplane.Lose(_backplane.Inbox);
         await Eventually.True(() => Node.Broadcaster.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
         _backplane.Failures.Clear();
-        var ann = await ClusterHearer.ConnectAsync(Node, user: "ann");
-        var bob = await ClusterHearer.ConnectAsync(Node, user: "bob");
-        bob.Go();
+        var ann = await ClusterListener.ConnectAsync(Node, user: "ann");
+        var bob = await ClusterListener.ConnectAsync(Node, user: "bob");
+        bob.Disconnect();
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
         await OpenAsync();
@@ -63,28 +63,28 @@ public sealed class InboxTests : IDisposable
         await SendAsync(ann, 5);
         Node.RunUntilIdle();
         ann.AssertGot(5);
-        ann.Go();
+        ann.Disconnect();
         Assert.Empty(_backplane.Members);
     }
 
     [Fact]
     public async Task Inbox_LostBeforeSubscriptionAnswer_IsNotOpen()
     {
-        _backplane.InboxAnswersLater = true;
-        var ann = await ClusterHearer.ConnectAsync(Node);
-        var first = await _backplane.AskedAsync();
+        _backplane.DefersInboxSubscription = true;
+        var ann = await ClusterListener.ConnectAsync(Node);
+        var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose(_backplane.Inbox);
         var opening = Node.Broadcaster.Cluster!.Opening;
-        first.Arrive();
-        var second = await _backplane.AskedAsync();
-        var bob = await ClusterHearer.ConnectAsync(Node);
+        first.Complete();
+        var second = await _backplane.NextSubscriptionAsync();
+        var bob = await ClusterListener.ConnectAsync(Node);
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
-        second.Arrive();
+        second.Complete();
         await opening;
         Assert.Equal(2, _backplane.Members.Count(IsPrivate));
-        bob.AssertSound();
-        ann.AssertSound();
+        bob.AssertNoViolation();
+        ann.AssertNoViolation();
     }
 
     /// <summary>
@@ -95,10 +95,10 @@ public sealed class InboxTests : IDisposable
     [InlineData(true)]
     public async Task Inbox_SubscribeFails_IsSubscribedAgain(bool unexpected)
     {
-        _backplane.InboxAnswersLater = true;
-        await ClusterHearer.ConnectAsync(Node);
-        var first = await _backplane.AskedAsync();
-        _backplane.InboxAnswersLater = false;
+        _backplane.DefersInboxSubscription = true;
+        await ClusterListener.ConnectAsync(Node);
+        var first = await _backplane.NextSubscriptionAsync();
+        _backplane.DefersInboxSubscription = false;
         first.Answer.SetException(unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Not in time."));
 
         await OpenAsync();
@@ -109,7 +109,7 @@ public sealed class InboxTests : IDisposable
     [Fact]
     public async Task Inbox_AfterDispose_IsNotRetried()
     {
-        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Away.");
+        _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         Assert.NotNull(Node.Broadcaster.Cluster);
         Assert.Equal(1, _backplane.InboxSubscriptions);
         Node.Dispose();
@@ -130,10 +130,10 @@ public sealed class InboxTests : IDisposable
 
     static bool IsPrivate((string Group, string Member) member) => member.Group.StartsWith('\u0001');
 
-    ValueTask<Position> SendAsync(ClusterHearer hearer, int number)
+    ValueTask<Position> SendAsync(ClusterListener listener, int number)
     {
         var message = new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Node.Time.GetUtcNow(), 0).Encode();
-        var request = new NodeRequest(NodeRequestKind.SendToConnection, 0, "other", hearer.Connection.Id) { Body = message };
+        var request = new NodeRequest(NodeRequestKind.SendToConnection, 0, "other", listener.Connection.Id) { Body = message };
         return _backplane.PublishAsync(_backplane.Inbox, request.Encode(), null, Token);
     }
 }

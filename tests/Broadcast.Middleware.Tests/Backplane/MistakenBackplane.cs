@@ -23,26 +23,26 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
-        if (mistake == BackplaneMistake.KeepsTheBuffer) await Task.Yield();
-        if (mistake == BackplaneMistake.OvertakesItself && Interlocked.Increment(ref _count) % 10 == 0) await Task.Delay(20, CancellationToken.None);
+        if (mistake == BackplaneMistake.KeepsPublishBuffer) await Task.Yield();
+        if (mistake == BackplaneMistake.ReordersPublishes && Interlocked.Increment(ref _count) % 10 == 0) await Task.Delay(20, CancellationToken.None);
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
         if (mistake == BackplaneMistake.PublishesCancelledTwice && cancellationToken.CanBeCanceled && message.Length < 3 && ++_count % 5 == 0)
-            await inner.PublishAsync(Of(group), message, history, CancellationToken.None);
+            await inner.PublishAsync(MapName(group), message, history, CancellationToken.None);
         if (mistake == BackplaneMistake.DropsEmptyMessages && message.IsEmpty) return default;
-        if (mistake == BackplaneMistake.CutsLargeMessages && message.Length > 65_536) message = message[..65_536];
-        if (mistake == BackplaneMistake.LeavesOutThePublisher) lock (_own) return Noted();
-        var position = await inner.PublishAsync(Of(group), message, Changed(history), cancellationToken);
+        if (mistake == BackplaneMistake.TruncatesLargeMessages && message.Length > 65_536) message = message[..65_536];
+        if (mistake == BackplaneMistake.SkipsPublisher) lock (_own) return Noted();
+        var position = await inner.PublishAsync(MapName(group), message, Changed(history), cancellationToken);
         return mistake switch
         {
-            BackplaneMistake.TellsAnotherPosition when Interlocked.Increment(ref _count) % 7 == 0 => position with { Offset = position.Offset + 1 },
-            _ => Told(position),
+            BackplaneMistake.ReturnsWrongPosition when Interlocked.Increment(ref _count) % 7 == 0 => position with { Offset = position.Offset + 1 },
+            _ => Reported(position),
         };
 
         // The message is delivered while it is published.
         Position Noted()
         {
             _own.Add((group, -1));
-            var noted = inner.PublishAsync(Of(group), message, history, cancellationToken).AsTask().GetAwaiter().GetResult();
+            var noted = inner.PublishAsync(MapName(group), message, history, cancellationToken).AsTask().GetAwaiter().GetResult();
             _own.Remove((group, -1));
             return noted;
         }
@@ -51,7 +51,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
     public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
-        if (mistake == BackplaneMistake.HearsOnAfterUnsubscribing)
+        if (mistake == BackplaneMistake.ReceivesAfterUnsubscribing)
         {
             lock (_subscribed)
             {
@@ -59,26 +59,26 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             }
         }
 
-        if (mistake == BackplaneMistake.MissesTheBeginning) lock (_subscribed) _subscribed.Add(group);
-        var subscription = await inner.SubscribeAsync(Of(group), Changed(history), cancellationToken);
-        if (mistake == BackplaneMistake.MissesTheBeginning)
+        if (mistake == BackplaneMistake.MissesFirstMessages) lock (_subscribed) _subscribed.Add(group);
+        var subscription = await inner.SubscribeAsync(MapName(group), Changed(history), cancellationToken);
+        if (mistake == BackplaneMistake.MissesFirstMessages)
         {
             await Task.Delay(20, CancellationToken.None);
             lock (_subscribed) _subscribed.Remove(group);
         }
 
         var kept = subscription.History;
-        return new(Told(subscription.Position with
+        return new(Reported(subscription.Position with
         {
             Offset = subscription.Position.Offset + (mistake, subscription.Position.Offset) switch
             {
-                (BackplaneMistake.BeginsTooEarly, > 0) => -1,
-                (BackplaneMistake.BeginsTooLate, _) => 1,
+                (BackplaneMistake.StartsTooEarly, > 0) => -1,
+                (BackplaneMistake.StartsTooLate, _) => 1,
                 _ => 0,
             },
         }), mistake switch
         {
-            BackplaneMistake.TurnsHistoryRound => [.. kept.Reverse()],
+            BackplaneMistake.ReversesHistory => [.. kept.Reverse()],
             BackplaneMistake.LeavesGapsInHistory when kept.Count > 2 => [.. kept.Where((_, i) => i != 1)],
             BackplaneMistake.KeepsNothing => [],
             _ => kept,
@@ -87,7 +87,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     public void Unsubscribe(string group)
     {
-        if (mistake == BackplaneMistake.HearsOnAfterUnsubscribing) return;
+        if (mistake == BackplaneMistake.ReceivesAfterUnsubscribing) return;
         if (mistake == BackplaneMistake.FailsToUnsubscribeTwice)
         {
             lock (_subscribed)
@@ -96,7 +96,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             }
         }
 
-        inner.Unsubscribe(Of(group));
+        inner.Unsubscribe(MapName(group));
     }
 
     public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
@@ -108,13 +108,13 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         }
 
         if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
-        if (mistake == BackplaneMistake.MixesMemberCalls) Later(() => inner.SetMember(Of(group), member, value));
-        else if (mistake == BackplaneMistake.KeepsMembersBuffer)
+        if (mistake == BackplaneMistake.ReordersMemberCalls) RunLater(() => inner.SetMember(MapName(group), member, value));
+        else if (mistake == BackplaneMistake.KeepsMemberBuffer)
         {
             // The value is written after its buffer was reused.
-            Later(() => inner.SetMember(Of(group), member, value), 10);
+            RunLater(() => inner.SetMember(MapName(group), member, value), 10);
         }
-        else inner.SetMember(Of(group), member, value);
+        else inner.SetMember(MapName(group), member, value);
     }
 
     public void RemoveMember(string group, string member)
@@ -126,13 +126,13 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
         if (mistake == BackplaneMistake.NeverRemovesMembers) return;
         if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
-        inner.RemoveMember(Of(group), member);
+        inner.RemoveMember(MapName(group), member);
     }
 
     public async ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
-        var members = await inner.GetMembersAsync(Of(group), cancellationToken);
+        var members = await inner.GetMembersAsync(MapName(group), cancellationToken);
         if (mistake != BackplaneMistake.KnowsOwnMembersOnly) return members;
         lock (_members) return [.. members.Where(member => _members.TryGetValue(group, out var own) && own.Contains(member.Name))];
     }
@@ -140,7 +140,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
     public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.MixesMembersOfGroups) group = "/all";
-        if (mistake != BackplaneMistake.CountsOwnMembersOnly) return inner.CountMembersAsync(Of(group), cancellationToken);
+        if (mistake != BackplaneMistake.CountsOwnMembersOnly) return inner.CountMembersAsync(MapName(group), cancellationToken);
         lock (_members) return new(_members.TryGetValue(group, out var own) ? own.Count : 0);
     }
 
@@ -149,18 +149,18 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         switch (mistake)
         {
             case BackplaneMistake.LosesMessages when Interlocked.Increment(ref _count) % 7 == 0:
-            case BackplaneMistake.LosesTheLastMessage when Interlocked.Increment(ref _count) == 20:
-            case BackplaneMistake.LeavesOutThePublisher when Monitor.IsEntered(_own) && _own.Contains((group, -1)):
+            case BackplaneMistake.LosesLastMessage when Interlocked.Increment(ref _count) == 20:
+            case BackplaneMistake.SkipsPublisher when Monitor.IsEntered(_own) && _own.Contains((group, -1)):
                 return;
-            case BackplaneMistake.MissesTheBeginning:
+            case BackplaneMistake.MissesFirstMessages:
                 lock (_subscribed)
                 {
                     if (_subscribed.Contains(group)) return;
                 }
 
                 break;
-            case BackplaneMistake.HandsOutTwice when Interlocked.Increment(ref _count) % 7 == 0:
-                _receiver.OnMessage(group, Told(position), message);
+            case BackplaneMistake.DeliversTwice when Interlocked.Increment(ref _count) % 7 == 0:
+                _receiver.OnMessage(group, Reported(position), message);
                 break;
             case BackplaneMistake.SkipsOffsets:
                 _receiver.OnMessage(group, position with { Offset = position.Offset * 2 }, message);
@@ -174,39 +174,39 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
                 else if (position.Offset % 10 == 5) _held[group] = (position, message.ToArray());
                 else break;
                 return;
-            case BackplaneMistake.MixesCallsAboutAGroup:
+            case BackplaneMistake.ReordersCallsOfAGroup:
                 var copy = message.ToArray();
-                Later(() => _receiver.OnMessage(group, position, copy));
+                RunLater(() => _receiver.OnMessage(group, position, copy));
                 return;
         }
 
-        _receiver.OnMessage(group, Told(position), message);
+        _receiver.OnMessage(group, Reported(position), message);
     }
 
     public void OnLost(string group)
     {
-        if (mistake != BackplaneMistake.KeepsQuietAboutLosses) _receiver.OnLost(group);
+        if (mistake != BackplaneMistake.HidesLosses) _receiver.OnLost(group);
     }
 
     public void Dispose() => ((IDisposable)inner).Dispose();
 
     // The node may have ended by then. Its exception must not become an unobserved task exception.
-    static void Later(Action act, int milliseconds = 0) => Task.Run(async () =>
+    static void RunLater(Action act, int milliseconds = 0) => Task.Run(async () =>
     {
         await Task.Delay(milliseconds);
         Record.Exception(act);
     });
 
-    Position Told(Position position) => mistake == BackplaneMistake.KeepsTheEpoch ? position with { Epoch = SameEpoch } : position;
+    Position Reported(Position position) => mistake == BackplaneMistake.KeepsEpoch ? position with { Epoch = SameEpoch } : position;
 
     GroupOptions? Changed(GroupOptions? history) => history is null ? null : new()
     {
         HistoryMessages = mistake == BackplaneMistake.KeepsTooManyMessages ? history.HistoryMessages + 1 : history.HistoryMessages,
         HistoryBytes = mistake == BackplaneMistake.KeepsTooManyBytes ? int.MaxValue : history.HistoryBytes,
-        HistoryAge = mistake == BackplaneMistake.KeepsForTooLong ? Timeout.InfiniteTimeSpan : history.HistoryAge,
+        HistoryAge = mistake == BackplaneMistake.KeepsMessagesTooLong ? Timeout.InfiniteTimeSpan : history.HistoryAge,
     };
 
-    string Of(string group)
+    string MapName(string group)
     {
         if (mistake == BackplaneMistake.FailsToUnsubscribeTwice) lock (_subscribed) _subscribed.Add(group);
         return mistake switch

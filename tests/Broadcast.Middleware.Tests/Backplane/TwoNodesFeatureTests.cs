@@ -92,11 +92,11 @@ public sealed class TwoNodesFeatureTests
 
         foreach (var expected in (string[])["1", "2"])
         {
-            var heard = await bob.NextAsync();
-            Assert.Equal(expected, heard.Data);
+            var received = await bob.NextAsync();
+            Assert.Equal(expected, received.Data);
             await Eventually.True(() => !positions.IsEmpty);
             Assert.True(positions.TryDequeue(out var position));
-            Assert.Equal(position.ToString(), heard.Id);
+            Assert.Equal(position.ToString(), received.Id);
         }
     }
 

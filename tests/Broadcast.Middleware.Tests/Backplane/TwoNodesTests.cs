@@ -18,11 +18,11 @@ public sealed class TwoNodesTests
         await using var bob = await RawClient.OpenAsync(two);
 
         await ann.SendAsync(ClientFrame.OfText("from ann"));
-        await HearAsync("from ann", ann, bob);
+        await ReceiveAsync("from ann", ann, bob);
         await bob.SendAsync(ClientFrame.OfText("from bob"));
-        await HearAsync("from bob", ann, bob);
+        await ReceiveAsync("from bob", ann, bob);
         await one.Broadcaster.PublishAsync("to all", cancellationToken: TestContext.Current.CancellationToken);
-        await HearAsync("to all", ann, bob);
+        await ReceiveAsync("to all", ann, bob);
     }
 
     [Fact]
@@ -37,8 +37,8 @@ public sealed class TwoNodesTests
 
         await two.Broadcaster.PublishAsync("once", Recipients.Groups("blue", "red", "/ws"), TestContext.Current.CancellationToken);
         await two.Broadcaster.PublishAsync("then", Recipients.Group("blue"), TestContext.Current.CancellationToken);
-        await HearAsync("once", ann);
-        await HearAsync("then", ann);
+        await ReceiveAsync("once", ann);
+        await ReceiveAsync("then", ann);
     }
 
     [Fact]
@@ -56,8 +56,8 @@ public sealed class TwoNodesTests
         var joined = await two.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "/ws", Replay.After(first.Position!.Value), token);
 
         Assert.Equal((true, true, first.Position), (joined.Joined, joined.Recovered, joined.Position));
-        await HearAsync("2", ann);
-        await HearAsync("3", ann);
+        await ReceiveAsync("2", ann);
+        await ReceiveAsync("3", ann);
     }
 
     [Fact]
@@ -67,13 +67,13 @@ public sealed class TwoNodesTests
         await using var ann = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("before", cancellationToken: TestContext.Current.CancellationToken);
 
-        await HearAsync("before", ann);
+        await ReceiveAsync("before", ann);
         _cluster.Forget();
 
         Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
         await using var bob = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);
-        await HearAsync("after", bob);
+        await ReceiveAsync("after", bob);
     }
 
     [Fact]
@@ -93,9 +93,9 @@ public sealed class TwoNodesTests
         await one.Broadcaster.PublishAsync("not to bob", Recipients.User("bob").Except(ofBob), token);
         await one.Broadcaster.PublishAsync("end", cancellationToken: token);
 
-        await HearAsync("to ann", ann, annToo);
-        await HearAsync("to bob", bob);
-        await HearAsync("end", ann, annToo, bob);
+        await ReceiveAsync("to ann", ann, annToo);
+        await ReceiveAsync("to bob", bob);
+        await ReceiveAsync("end", ann, annToo, bob);
     }
 
     [Fact]
@@ -111,7 +111,7 @@ public sealed class TwoNodesTests
         Assert.False(await one.Broadcaster.JoinAsync(id, "blue", token));
         Assert.Contains("MaxGroupsPerConnection", (await Assert.ThrowsAsync<InvalidOperationException>(() => one.Broadcaster.JoinAsync(id, "red", token).AsTask())).Message, StringComparison.Ordinal);
         await one.Broadcaster.PublishAsync("blue", Recipients.Group("blue"), token);
-        await HearAsync("blue", ann);
+        await ReceiveAsync("blue", ann);
         Assert.True(await one.Broadcaster.LeaveAsync(id, "blue", token));
         Assert.False(await one.Broadcaster.LeaveAsync(id, "blue", token));
         Assert.False(await one.Broadcaster.CloseAsync("none", cancellationToken: token));
@@ -166,7 +166,7 @@ public sealed class TwoNodesTests
             more?.Invoke(options);
         });
 
-    static async Task HearAsync(string text, params RawClient[] clients)
+    static async Task ReceiveAsync(string text, params RawClient[] clients)
     {
         foreach (var client in clients) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }

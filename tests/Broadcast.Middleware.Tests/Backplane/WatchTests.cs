@@ -6,10 +6,10 @@ namespace Broadcast.Middleware.Tests.Backplane;
 public sealed class WatchTests : IDisposable
 {
     readonly InMemoryCluster _cluster = new();
-    readonly Stage _here;
-    readonly Stage _there;
+    readonly ManualBroadcast _here;
+    readonly ManualBroadcast _there;
 
-    public WatchTests() => (_here, _there) = (new Stage(backplane: _cluster.CreateNode()), new Stage(backplane: _cluster.CreateNode()));
+    public WatchTests() => (_here, _there) = (new ManualBroadcast(backplane: _cluster.CreateNode()), new ManualBroadcast(backplane: _cluster.CreateNode()));
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -24,14 +24,14 @@ public sealed class WatchTests : IDisposable
     {
         await using var first = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         var looking = first.MoveNextAsync().AsTask();
-        var ann = await ClusterHearer.ConnectAsync(_there);
+        var ann = await ClusterListener.ConnectAsync(_there);
         await using var second = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
         // The first watcher need not wait for the next poll either.
         Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
-        ann.Go();
+        ann.Disconnect();
 
         foreach (var watch in (IAsyncEnumerator<PresenceChange>[])[first, second])
         {
@@ -51,23 +51,23 @@ public sealed class WatchTests : IDisposable
     [InlineData(true)]
     public async Task Watch_FailsToStart_StopsPolling(bool unexpected)
     {
-        var backplane = new HandBackplane();
-        using var stage = new Stage(backplane: backplane);
-        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Away.");
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
+        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Unreachable.");
         for (var i = 0; i < 10; i++)
         {
-            await using var watch = stage.Broadcaster.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
+            await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
             await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
         }
 
         // Each watch may poll once more.
-        await Eventually.True(() => LooksAfterASecond() == 0);
+        await Eventually.True(() => QueriesAfterASecond() == 0);
 
-        int LooksAfterASecond()
+        int QueriesAfterASecond()
         {
-            var before = Volatile.Read(ref backplane.Looks);
-            stage.Time.Advance(TimeSpan.FromSeconds(1));
-            return Volatile.Read(ref backplane.Looks) - before;
+            var before = Volatile.Read(ref backplane.MemberQueries);
+            broadcast.Time.Advance(TimeSpan.FromSeconds(1));
+            return Volatile.Read(ref backplane.MemberQueries) - before;
         }
     }
 
@@ -75,19 +75,19 @@ public sealed class WatchTests : IDisposable
     [Fact]
     public async Task Watch_PollFails_PollsAgain()
     {
-        var backplane = new HandBackplane();
-        using var stage = new Stage(backplane: backplane);
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
         using var end = CancellationTokenSource.CreateLinkedTokenSource(Token);
-        await using var watch = stage.Broadcaster.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
+        await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
         var watching = watch.MoveNextAsync().AsTask();
         backplane.Failures[nameof(IBackplane.GetMembersAsync)] = new InvalidOperationException("It is a bug.");
         for (var i = 0; i < 3; i++)
         {
-            var before = Volatile.Read(ref backplane.Looks);
+            var before = Volatile.Read(ref backplane.MemberQueries);
             await Eventually.True(() =>
             {
-                stage.Time.Advance(TimeSpan.FromSeconds(1));
-                return Volatile.Read(ref backplane.Looks) > before;
+                broadcast.Time.Advance(TimeSpan.FromSeconds(1));
+                return Volatile.Read(ref backplane.MemberQueries) > before;
             });
         }
 
@@ -98,10 +98,10 @@ public sealed class WatchTests : IDisposable
     [Fact]
     public async Task GetMembers_UnreadableMember_FailsWithFix()
     {
-        var backplane = new HandBackplane();
-        using var stage = new Stage(backplane: backplane);
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
         backplane.SetMember("g", "somebody", default);
-        var error = await Assert.ThrowsAsync<BackplaneException>(() => stage.Broadcaster.Presence.GetMembersAsync("g", Token).AsTask());
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => broadcast.Broadcaster.Presence.GetMembersAsync("g", Token).AsTask());
         Assert.Contains("version", error.Message, StringComparison.Ordinal);
     }
 }

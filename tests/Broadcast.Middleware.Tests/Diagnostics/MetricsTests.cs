@@ -122,7 +122,7 @@ public sealed class MetricsTests
             {
                 var (id, pings) = (IdOf(app, "it"), 0);
                 // A message takes the same way as a ping. When the message arrives, the heartbeat has run.
-                await Assert.ThrowsAsync<LineEndedException>(async () =>
+                await Assert.ThrowsAsync<TransportEndedException>(async () =>
                 {
                     for (var i = 0; i < 20; i++)
                     {
@@ -154,7 +154,7 @@ public sealed class MetricsTests
                     time.Advance(TimeSpan.FromSeconds(1));
                     return meters.Sum(Meters.Ended) > 0;
                 });
-                Assert.Equal(LineEnd.Reset, await client.ReadEndAsync());
+                Assert.Equal(TransportEnd.Reset, await client.ReadEndAsync());
             },
             options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan,
             time: time);

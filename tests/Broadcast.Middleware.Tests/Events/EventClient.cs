@@ -93,7 +93,7 @@ sealed class EventClient : IAsyncDisposable
 
     public async Task SendAsync(ReadOnlyMemory<byte> bytes) => await _stream.WriteAsync(bytes, TestContext.Current.CancellationToken);
 
-    /// <summary>Returns the next event. Throws <see cref="LineEndedException"/> if the body ends instead.</summary>
+    /// <summary>Returns the next event. Throws <see cref="TransportEndedException"/> if the body ends instead.</summary>
     public async Task<ServerEvent> NextAsync()
     {
         ServerEvent? next;
@@ -129,14 +129,14 @@ sealed class EventClient : IAsyncDisposable
     }
 
     /// <summary>Returns all events up to the end, and how the body ended.</summary>
-    public async Task<(List<ServerEvent> Events, LineEnd End)> ReadToEndAsync()
+    public async Task<(List<ServerEvent> Events, TransportEnd End)> ReadToEndAsync()
     {
         var events = new List<ServerEvent>();
         try
         {
             while (true) events.Add(await NextAsync());
         }
-        catch (LineEndedException ended)
+        catch (TransportEndedException ended)
         {
             return (events, ended.End);
         }
@@ -146,7 +146,7 @@ sealed class EventClient : IAsyncDisposable
     public async Task<string> ReadCloseAsync()
     {
         var (events, end) = await ReadToEndAsync();
-        Assert.Equal(LineEnd.Finished, end);
+        Assert.Equal(TransportEnd.Finished, end);
         Assert.Equal("close", events[^1].Type);
         Assert.DoesNotContain(events.SkipLast(1), other => other.Type == "close");
         Assert.True(_parser.IsBetweenEvents);
@@ -181,12 +181,12 @@ sealed class EventClient : IAsyncDisposable
 
     async Task FeedAsync()
     {
-        if (_isChunked && !await ReadChunkAsync()) throw new LineEndedException(LineEnd.Finished);
+        if (_isChunked && !await ReadChunkAsync()) throw new TransportEndedException(TransportEnd.Finished);
         if (_start == _end)
         {
             // Without chunks, the body ends with the stream. After an end within a chunk, bytes are missing.
             var received = await ReceiveAsync();
-            if (received == 0) throw new LineEndedException(_isChunked ? LineEnd.Reset : LineEnd.Finished);
+            if (received == 0) throw new TransportEndedException(_isChunked ? TransportEnd.Reset : TransportEnd.Finished);
             (_start, _end) = (0, received);
         }
 
@@ -231,7 +231,7 @@ sealed class EventClient : IAsyncDisposable
         for (var filled = 0; filled < count;)
         {
             if (_start == _end) (_start, _end) = (0, await ReceiveAsync());
-            if (_end == 0) throw new LineEndedException(LineEnd.Reset);
+            if (_end == 0) throw new TransportEndedException(TransportEnd.Reset);
             var taken = Math.Min(count - filled, _end - _start);
             _buffer.AsSpan(_start, taken).CopyTo(bytes.AsSpan(filled));
             (_start, filled) = (_start + taken, filled + taken);
@@ -254,7 +254,7 @@ sealed class EventClient : IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or HttpRequestException)
         {
-            throw new LineEndedException(LineEnd.Reset);
+            throw new TransportEndedException(TransportEnd.Reset);
         }
     }
 }

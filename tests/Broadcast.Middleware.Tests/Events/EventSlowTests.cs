@@ -47,7 +47,7 @@ public sealed class EventSlowTests
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
         await IsThereAsync();
-        Assert.Equal(LineEnd.Reset, (await stalled.ReadToEndAsync()).End);
+        Assert.Equal(TransportEnd.Reset, (await stalled.ReadToEndAsync()).End);
         LogAssert.NoErrors(app);
 
         async Task IsThereAsync()
@@ -84,7 +84,7 @@ public sealed class EventSlowTests
         await Eventually.True(() =>
             app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
-        Assert.Equal(LineEnd.Finished, end);
+        Assert.Equal(TransportEnd.Finished, end);
         Assert.Equal(("close", $"1013 {Connection.TooSlow}"), (events[^1].Type, events[^1].Data));
         Assert.InRange(events.Count, 1, 998);
         Assert.Equal(Enumerable.Range(1, events.Count - 1).Select(Text), events.SkipLast(1).Select(heard => heard.Data));

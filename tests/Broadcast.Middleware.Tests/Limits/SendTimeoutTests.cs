@@ -27,7 +27,7 @@ public sealed class SendTimeoutTests
             time.Advance(TimeSpan.FromSeconds(1));
             return app.Registry.Count == 1;
         });
-        Assert.Equal(LineEnd.Reset, await stalled.ReadEndAsync());
+        Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
         await Client.IsThereAsync(healthy);

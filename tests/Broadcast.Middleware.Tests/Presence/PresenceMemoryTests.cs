@@ -14,9 +14,9 @@ public sealed class PresenceMemoryTests
     [Fact]
     public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
     {
-        using var stage = new Properties.Stage();
+        using var stage = new Properties.ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
-        var stays = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var stays = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
         Assert.True(await watch.MoveNextAsync());
         var before = GC.GetTotalMemory(forceFullCollection: true);

@@ -40,8 +40,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task SetState_Member_SetsReplacesAndClearsStatePerGroup()
     {
-        using var stage = new Stage();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var stage = new ManualBroadcast();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         Assert.True(connection.Join("other").Joined);
         var state = "one"u8.ToArray();
 
@@ -69,8 +69,8 @@ public sealed class PresenceTests
     [InlineData(true)]
     public async Task State_MembershipEnds_IsRemoved(bool isRemoved)
     {
-        using var stage = new Stage();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var stage = new ManualBroadcast();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         Assert.True(await presence.SetStateAsync(connection.Id, Group, "one"u8.ToArray(), Token));
 
         if (isRemoved) stage.Broadcaster.Remove(connection);
@@ -89,7 +89,7 @@ public sealed class PresenceTests
     [InlineData("a\u2028b")]
     public async Task Presence_InvalidGroupName_Throws(string? name)
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.CountAsync(name!, Token));
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.GetMembersAsync(name!, Token));
@@ -101,8 +101,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task Presence_CanceledToken_DoesNothing()
     {
-        using var stage = new Stage();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var stage = new ManualBroadcast();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.CountAsync(Group, cancelled));
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.GetMembersAsync(Group, cancelled));
@@ -113,14 +113,14 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_MembersJoinChangeAndLeave_ReportsEachChange()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
-        var one = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var one = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await presence.SetStateAsync(one.Id, Group, "1"u8.ToArray(), Token);
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
 
         Assert.Equal((PresenceChangeKind.Joined, one.Id, "1"), await NextAsync());
-        var two = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var two = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         Assert.Equal((PresenceChangeKind.Joined, two.Id, ""), await NextAsync());
         await presence.SetStateAsync(two.Id, Group, "2"u8.ToArray(), Token);
         Assert.Equal((PresenceChangeKind.StateChanged, two.Id, "2"), await NextAsync());
@@ -160,7 +160,7 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_Canceled_LeavesNothingBehind()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
         using var cancel = new CancellationTokenSource();
         var watches = Enumerable.Range(0, 50).Select(_ => Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
@@ -176,7 +176,7 @@ public sealed class PresenceTests
         Assert.Equal(0, Followed(presence));
         await using (var unused = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token)) { }
         Assert.Equal(0, Followed(presence));
-        var connection = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var connection = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await foreach (var _ in presence.WatchAsync(Group, Token)) break;
         await presence.SetStateAsync(connection.Id, Group, "x"u8.ToArray(), Token);
         Assert.Equal(1, Followed(presence));
@@ -187,8 +187,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_CanceledDuringConstantChanges_Ends()
     {
-        using var stage = new Stage();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var stage = new ManualBroadcast();
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         using var cancel = new CancellationTokenSource();
         var told = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
@@ -207,8 +207,8 @@ public sealed class PresenceTests
     {
         // The registry removes a connection after the connection has left its groups. A watch may start in between.
         using var registry = new SlowToForget();
-        using var stage = new Stage(registry: registry);
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new HandSink()));
+        using var stage = new ManualBroadcast(registry: registry);
+        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         var removing = Task.Run(() => stage.Broadcaster.Remove(connection), Token);
         await registry.Forgetting.Task;
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
@@ -217,7 +217,7 @@ public sealed class PresenceTests
         await removing;
 
         var picture = new Picture();
-        var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         while (true)
         {
             Assert.True(await next.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -234,7 +234,7 @@ public sealed class PresenceTests
         Gen.Select(Gen.Int[0, 4], Gen.Int[0, 3], Gen.Int[0, 99]).Array[1, 120].Sample(
             steps =>
             {
-                using var stage = new Stage();
+                using var stage = new ManualBroadcast();
                 var presence = stage.Broadcaster.Presence;
                 var connections = new Connection?[4];
                 var (watcher, picture) = (presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token), new Picture());
@@ -245,7 +245,7 @@ public sealed class PresenceTests
                     switch (step)
                     {
                         case 0:
-                            connections[who] ??= stage.Connect(stage.Pumps[0], "elsewhere", new HandSink());
+                            connections[who] ??= stage.Connect(stage.Pumps[0], "elsewhere", new ManualSink());
                             connections[who]!.Join(Group);
                             break;
                         case 1:
@@ -265,7 +265,7 @@ public sealed class PresenceTests
                 }
 
                 // Each call of Look takes one change. At the end, take all remaining changes.
-                var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+                var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
                 var started = TimeProvider.System.GetTimestamp();
                 while (!picture.Has(last.Id))
                 {
@@ -294,7 +294,7 @@ public sealed class PresenceTests
     public async Task Watch_ConcurrentChanges_AllWatchersEndWithSameMembers()
     {
         const int Workers = 4, Rounds = 1_500, Watchers = 12;
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
         var token = Token;
         var pictures = new ConcurrentQueue<Picture>();
@@ -305,7 +305,7 @@ public sealed class PresenceTests
             Connection? connection = null;
             for (var i = 0; i < Rounds * Effort.Factor; i++)
             {
-                connection ??= stage.Connect(stage.Pumps[0], random.Next(2) == 0 ? Group : "elsewhere", new HandSink());
+                connection ??= stage.Connect(stage.Pumps[0], random.Next(2) == 0 ? Group : "elsewhere", new ManualSink());
                 switch (random.Next(8))
                 {
                     case 0 or 1:
@@ -337,7 +337,7 @@ public sealed class PresenceTests
         }
 
         await Task.WhenAll(working);
-        var last = stage.Connect(stage.Pumps[0], Group, new HandSink());
+        var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         last.SetState(Group, "last"u8.ToArray());
         await Task.WhenAll(watching);
 

@@ -36,11 +36,11 @@ public sealed class AllocationTests
 
     static long Measure(int connections, bool writesEndLater, KnownProtocol? protocol = null)
     {
-        using var stage = new Stage();
+        using var broadcast = new ManualBroadcast();
         var sinks = new CountingSink[connections];
         var members = new Connection[connections];
-        for (var i = 0; i < connections; i++) members[i] = stage.Connect(stage.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater), protocol: protocol);
-        stage.RunUntilIdle();
+        for (var i = 0; i < connections; i++) members[i] = broadcast.Connect(broadcast.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater), protocol: protocol);
+        broadcast.RunUntilIdle();
         var message = new Message(new byte[PayloadBytes], MessageType.Binary);
         var group = Recipients.Group("/g");
         // Warm up, so that the queues grow to their final size.
@@ -55,17 +55,17 @@ public sealed class AllocationTests
         {
             for (var i = 0; i < count; i++)
             {
-                stage.Broadcaster.Publish(message, group);
-                stage.Pumps[0].RunUntilIdle();
+                broadcast.Broadcaster.Publish(message, group);
+                broadcast.Pumps[0].RunUntilIdle();
                 if (protocol is not null)
                 {
-                    foreach (var member in members) member.Writer.OnAcknowledged(stage.Broadcaster.Clock.Last);
-                    stage.Pumps[0].RunUntilIdle();
+                    foreach (var member in members) member.Writer.OnAcknowledged(broadcast.Broadcaster.Clock.Last);
+                    broadcast.Pumps[0].RunUntilIdle();
                 }
 
                 if (!writesEndLater) continue;
                 foreach (var sink in sinks) sink.Complete();
-                stage.Pumps[0].RunUntilIdle();
+                broadcast.Pumps[0].RunUntilIdle();
             }
         }
     }

@@ -34,7 +34,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c"];
 
-    readonly Stage _stage = new(pumps, maxBacklog);
+    readonly ManualBroadcast _broadcast = new(pumps, maxBacklog);
     readonly List<Peer> _peers = [];
     readonly Dictionary<string, GroupModel> _groups = [];
     readonly HashSet<ulong> _epochs = [];
@@ -59,7 +59,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         Assert.True(_faults.Count == 0, string.Join("; ", _faults.Take(5)));
     }
 
-    public void Dispose() => _stage.Dispose();
+    public void Dispose() => _broadcast.Dispose();
 
     void Run(Operation operation)
     {
@@ -79,17 +79,17 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 break;
             case Step.Join when peer is not null:
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
-                Expect(joins == Await(_stage.Broadcaster.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
+                Expect(joins == Await(_broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
                 if (joins) Enter(name, peer);
                 Settle(peer);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
                 if (leaves) Exit(name, peer);
-                Expect(leaves == Await(_stage.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
+                Expect(leaves == Await(_broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
                 break;
             case Step.Connect when _peers.Count < 12:
-                Connect(_stage.Pumps[b % _stage.Pumps.Length], name, opens: c % 4 != 0, (WriteMode)(c % 2));
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, opens: c % 4 != 0, (WriteMode)(c % 2));
                 break;
             case Step.Remove when peer is not null:
                 Remove(peer);
@@ -108,7 +108,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 peer.Sink.Mode = c == 0 ? WriteMode.Throws : (WriteMode)(c % 2);
                 break;
             case Step.RunTurn:
-                _stage.Pumps[a % _stage.Pumps.Length].RunTurn();
+                _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
                 // A log that rests ends its block. The newest message then counts as backlog, too.
@@ -117,22 +117,22 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                     foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
                 }
 
-                _stage.Beat();
+                _broadcast.Beat();
                 break;
             case Step.Close when peer is not null:
-                Expect(!peer.IsRemoved == Await(_stage.Broadcaster.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
+                Expect(!peer.IsRemoved == Await(_broadcast.Broadcaster.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
                     "a close's result");
                 if (!peer.IsRemoved) peer.ExpectedAtClose ??= peer.Expected.Count;
                 break;
         }
     }
 
-    void Connect(HandPump pump, string home, bool opens, WriteMode mode)
+    void Connect(ManualPump pump, string home, bool opens, WriteMode mode)
     {
         var peer = new Peer { Request = new FakeRequest(), Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
-        peer.Sink = new HandSink(peer.OnWrite) { Mode = mode };
-        peer.Lane.Members.Add(peer, new(peer, peer.Lane));
-        peer.Connection = _stage.Admit(pump, home, peer.Request);
+        peer.Sink = new ManualSink(peer.OnWrite) { Mode = mode };
+        peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
+        peer.Connection = _broadcast.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
         Assert.True(Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
         Expect(peer.Connection.IsAttached, "attaching");
@@ -158,7 +158,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.IsRemoved = true;
         foreach (var group in peer.Groups) Exit(group, peer);
         peer.Groups.Clear();
-        _stage.Broadcaster.Remove(peer.Connection);
+        _broadcast.Broadcaster.Remove(peer.Connection);
         peer.Detached = peer.Connection.Writer.DetachAsync();
     }
 
@@ -169,7 +169,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
-        var result = Await(_stage.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
+        var result = Await(_broadcast.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
         // The broadcast copies the payload, so a later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         if (!_groups.TryGetValue(name, out var group))
@@ -190,10 +190,10 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
         size = Math.Min(size, maxBacklog);
         var id = ++_lastId;
-        var result = Await(_stage.Broadcaster.PublishAsync(
+        var result = Await(_broadcast.Broadcaster.PublishAsync(
             new(Payload.Make(id, size), MessageType.Binary), Recipients.Connection(peer.Connection.Id), default));
         Expect(result == new PublishResult(null, peer.IsRemoved ? 0 : 1), "the result of sending to a connection");
-        if (!peer.IsRemoved) Append(peer.Lane, [], id, size);
+        if (!peer.IsRemoved) Append(peer.PrivateLog, [], id, size);
         Settle(peer);
     }
 
@@ -244,29 +244,29 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         {
             do
             {
-                _stage.RunUntilIdle();
+                _broadcast.RunUntilIdle();
                 foreach (var peer in _peers) peer.Sink.CompleteWrite();
             }
-            while (_stage.Pumps.Any(pump => pump.IsScheduled));
-            _stage.Beat();
+            while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+            _broadcast.Beat();
         }
 
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         foreach (var peer in _peers) peer.CheckAtRest();
         foreach (var peer in _peers) Remove(peer);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
         CheckCounts();
-        Expect(_stage.Broadcaster.Groups.Count == 0, "no empty group");
-        Expect(_stage.Broadcaster.Connections.Count == 0, "no connection in the registry");
-        Expect(_stage.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
+        Expect(_broadcast.Broadcaster.Groups.Count == 0, "no empty group");
+        Expect(_broadcast.Broadcaster.Connections.Count == 0, "no connection in the registry");
+        Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
 
     void CheckCounts()
     {
-        var registry = _stage.Broadcaster.Connections;
+        var registry = _broadcast.Broadcaster.Connections;
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
-        Expect(_stage.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
+        Expect(_broadcast.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
         foreach (var name in _names)
             Expect(registry.CountInGroup(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
@@ -309,15 +309,15 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     sealed class Peer
     {
         public required FakeRequest Request { get; init; }
-        public required HandPump Pump { get; init; }
+        public required ManualPump Pump { get; init; }
         public required int MaxBacklog { get; init; }
         public required List<string> Faults { get; init; }
         public Connection Connection { get; set; } = null!;
-        public HandSink Sink { get; set; } = null!;
+        public ManualSink Sink { get; set; } = null!;
         public bool IsOpen { get; set; }
         public bool IsRemoved { get; set; }
         public Task? Detached { get; set; }
-        public GroupModel Lane { get; } = new();
+        public GroupModel PrivateLog { get; } = new();
         public HashSet<string> Groups { get; } = [];
         public List<Sent> Expected { get; } = [];
         public bool MayBeSlow { get; set; }
@@ -328,7 +328,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public void OnWrite(ReadOnlyMemory<byte> frames)
         {
             if (Detached is { IsCompleted: true }) Faults.Add("A write after the writer had been detached");
-            var problem = Wire.Read(frames.Span, (opcode, payload) =>
+            var problem = FrameParser.Read(frames.Span, (opcode, payload) =>
             {
                 if (Received == Expected.Count)
                 {

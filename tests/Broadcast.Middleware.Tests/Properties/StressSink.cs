@@ -39,7 +39,7 @@ sealed class StressSink(Pace pace, int seed) : Sink, IValueTaskSource, IThreadPo
     {
         if (Interlocked.Exchange(ref _isWriting, 1) != 0) Violation ??= "Two writes at once.";
         if (Closed is not null) Violation ??= "A write after the close frame.";
-        Violation ??= Wire.Read(frames.Span, (_, payload) => Ids.Add(BitConverter.ToInt64(payload)));
+        Violation ??= FrameParser.Read(frames.Span, (_, payload) => Ids.Add(BitConverter.ToInt64(payload)));
         Volatile.Write(ref _count, Ids.Count);
         switch (pace)
         {

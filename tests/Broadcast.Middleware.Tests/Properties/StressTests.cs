@@ -12,15 +12,15 @@ public sealed class StressTests
     {
         var messages = 100_000 * Effort.Factor;
         using var unobserved = new UnobservedExceptions();
-        using var crowd = new Crowd(maxBacklog: 1 << 30);
+        using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
 
         // These connections stay. Each is in two groups and has a private log from the start.
         var staying = new List<(Connection Connection, StressSink Sink, string[] Groups)>();
-        var first = crowd.NewPublisher();
+        var first = broadcast.NewPublisher();
         for (var i = 0; i < 12; i++)
         {
-            var (connection, sink) = crowd.Connect(_names[i % 4], (Pace)(i % 3));
-            Assert.True(await crowd.Broadcaster.JoinAsync(connection.Id, _names[(i + 1) % 4], TestContext.Current.CancellationToken));
+            var (connection, sink) = broadcast.Connect(_names[i % 4], (Pace)(i % 3));
+            Assert.True(await broadcast.Broadcaster.JoinAsync(connection.Id, _names[(i + 1) % 4], TestContext.Current.CancellationToken));
             first.Send(connection.Id);
             staying.Add((connection, sink, [_names[i % 4], _names[(i + 1) % 4], ""]));
         }
@@ -28,18 +28,18 @@ public sealed class StressTests
         var churning = new List<(Connection Connection, StressSink Sink, List<Stay> Stays)>();
         for (var i = 0; i < 4; i++)
         {
-            var (connection, sink) = crowd.Connect("/churn", (Pace)(i % 2));
+            var (connection, sink) = broadcast.Connect("/churn", (Pace)(i % 2));
             churning.Add((connection, sink, []));
         }
 
-        await crowd.AllIsDelivered();
+        await broadcast.WaitForDeliveryAsync();
         var ends = 0;
         var threads = new List<Task>();
         for (var i = 0; i < Publishers; i++)
         {
             var random = new Random(i);
-            var publisher = crowd.NewPublisher();
-            threads.Add(Crowd.Start(() =>
+            var publisher = broadcast.NewPublisher();
+            threads.Add(StressBroadcast.Start(() =>
             {
                 for (var n = 0; n < messages; n++)
                 {
@@ -56,18 +56,18 @@ public sealed class StressTests
         foreach (var (connection, _, stays) in churning)
         {
             var random = new Random(stays.Count);
-            var publisher = crowd.NewPublisher();
-            threads.Add(Crowd.Start(() =>
+            var publisher = broadcast.NewPublisher();
+            threads.Add(StressBroadcast.Start(() =>
             {
                 while (Volatile.Read(ref ends) < Publishers)
                 {
                     var name = _names[random.Next(4)];
                     var before = publisher.Publish(name);
-                    Assert.True(Now(crowd.Broadcaster.JoinAsync(connection.Id, name, default)));
+                    Assert.True(Now(broadcast.Broadcaster.JoinAsync(connection.Id, name, default)));
                     var entered = publisher.Publish(name);
                     Thread.SpinWait(random.Next(2_000));
                     var leaving = publisher.Publish(name);
-                    Assert.True(Now(crowd.Broadcaster.LeaveAsync(connection.Id, name, default)));
+                    Assert.True(Now(broadcast.Broadcaster.LeaveAsync(connection.Id, name, default)));
                     var after = publisher.Publish(name);
                     stays.Add(new(name, before.Offset, entered.Offset, leaving.Offset, after.Offset));
                 }
@@ -75,11 +75,11 @@ public sealed class StressTests
         }
 
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(120) * Effort.Factor, TestContext.Current.CancellationToken);
-        await crowd.AllIsDelivered();
-        await crowd.EverybodyGoes();
-        Assert.Equal(crowd.Published, crowd.Members.Sum(member => (long)member.Sink.Ids.Count));
+        await broadcast.WaitForDeliveryAsync();
+        await broadcast.DisconnectAllAsync();
+        Assert.Equal(broadcast.Published, broadcast.Members.Sum(member => (long)member.Sink.Ids.Count));
 
-        var ledger = crowd.Ledger();
+        var ledger = broadcast.Ledger();
         var lastOffsets = ledger.Values.Where(entry => entry.Group is not null).GroupBy(entry => entry.Group!)
             .ToDictionary(group => group.Key, group => group.Max(entry => entry.Offset));
         foreach (var (_, sink, groups) in staying)
@@ -120,26 +120,26 @@ public sealed class StressTests
     public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
     {
         var messages = 10_000 * Effort.Factor;
-        using var crowd = new Crowd(maxBacklog: 16 * 1024);
-        for (var i = 0; i < 16; i++) crowd.Connect("/a", (Pace)(i % 4));
+        using var broadcast = new StressBroadcast(maxBacklog: 16 * 1024);
+        for (var i = 0; i < 16; i++) broadcast.Connect("/a", (Pace)(i % 4));
         var threads = Enumerable.Range(0, 4).Select(_ =>
         {
-            var publisher = crowd.NewPublisher();
-            return Crowd.Start(() =>
+            var publisher = broadcast.NewPublisher();
+            return StressBroadcast.Start(() =>
             {
                 for (var n = 0; n < messages; n++) Assert.Equal(16, publisher.Publish("/a").Recipients);
             });
         });
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
-        foreach (var (_, sink) in crowd.Members) sink.Release();
+        foreach (var (_, sink) in broadcast.Members) sink.Release();
         var total = 4 * messages;
-        foreach (var (connection, sink) in crowd.Members) await Eventually.True(() => sink.Closed is not null || sink.Count == total);
-        await crowd.EverybodyGoes();
+        foreach (var (connection, sink) in broadcast.Members) await Eventually.True(() => sink.Closed is not null || sink.Count == total);
+        await broadcast.DisconnectAllAsync();
 
-        var ledger = crowd.Ledger();
-        for (var i = 0; i < crowd.Members.Count; i++)
+        var ledger = broadcast.Ledger();
+        for (var i = 0; i < broadcast.Members.Count; i++)
         {
-            var (connection, sink) = crowd.Members[i];
+            var (connection, sink) = broadcast.Members[i];
             Assert.Equal(Range(1, sink.Ids.Count), sink.Ids.Select(id => ledger[id].Offset));
             AssertOrderOfEachPublisher(sink.Ids);
             if (sink.Count == total) continue;
@@ -147,31 +147,31 @@ public sealed class StressTests
             Assert.Equal(CloseStatus.TryAgainLater, sink.Closed);
         }
 
-        Assert.All(crowd.Members.Where((_, index) => (Pace)(index % 4) == Pace.Stuck), member => Assert.NotNull(member.Sink.Closed));
+        Assert.All(broadcast.Members.Where((_, index) => (Pace)(index % 4) == Pace.Stuck), member => Assert.NotNull(member.Sink.Closed));
     }
 
     [Fact]
     public async Task Publish_ToShortLivedGroups_ReachesExactlyTheCountedRecipients()
     {
         var rounds = 20_000 * Effort.Factor;
-        using var crowd = new Crowd(maxBacklog: 1 << 30);
-        for (var i = 0; i < 4; i++) crowd.Connect($"/home{i}", (Pace)(i % 2));
+        using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
+        for (var i = 0; i < 4; i++) broadcast.Connect($"/home{i}", (Pace)(i % 2));
         var ends = 0;
         var threads = new List<Task>();
-        foreach (var (connection, _) in crowd.Members.ToArray())
+        foreach (var (connection, _) in broadcast.Members.ToArray())
         {
             var random = new Random(threads.Count);
-            var publisher = crowd.NewPublisher();
-            threads.Add(Crowd.Start(() =>
+            var publisher = broadcast.NewPublisher();
+            threads.Add(StressBroadcast.Start(() =>
             {
                 for (var n = 0; n < rounds; n++)
                 {
                     // Four threads share two names. A thread usually creates a group and removes it. Often two threads
                     // do so at the same time.
                     var name = _names[random.Next(2)];
-                    Assert.True(Now(crowd.Broadcaster.JoinAsync(connection.Id, name, default)));
+                    Assert.True(Now(broadcast.Broadcaster.JoinAsync(connection.Id, name, default)));
                     if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);
-                    Assert.True(Now(crowd.Broadcaster.LeaveAsync(connection.Id, name, default)));
+                    Assert.True(Now(broadcast.Broadcaster.LeaveAsync(connection.Id, name, default)));
                 }
 
                 Interlocked.Increment(ref ends);
@@ -181,8 +181,8 @@ public sealed class StressTests
         for (var i = 0; i < 2; i++)
         {
             var random = new Random(i);
-            var publisher = crowd.NewPublisher();
-            threads.Add(Crowd.Start(() =>
+            var publisher = broadcast.NewPublisher();
+            threads.Add(StressBroadcast.Start(() =>
             {
                 while (Volatile.Read(ref ends) < 4)
                 {
@@ -193,13 +193,13 @@ public sealed class StressTests
         }
 
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
-        await crowd.AllIsDelivered();
-        foreach (var name in _names) Assert.Equal(0, crowd.Broadcaster.Connections.CountInGroup(name));
-        Assert.Equal(1 + 4, crowd.Broadcaster.Groups.Count);
-        await crowd.EverybodyGoes();
-        var ledger = crowd.Ledger();
+        await broadcast.WaitForDeliveryAsync();
+        foreach (var name in _names) Assert.Equal(0, broadcast.Broadcaster.Connections.CountInGroup(name));
+        Assert.Equal(1 + 4, broadcast.Broadcaster.Groups.Count);
+        await broadcast.DisconnectAllAsync();
+        var ledger = broadcast.Ledger();
         var deliveries = new Dictionary<long, int>();
-        foreach (var (_, sink) in crowd.Members)
+        foreach (var (_, sink) in broadcast.Members)
         {
             Assert.Equal(sink.Ids.Count, sink.Ids.Distinct().Count());
             foreach (var id in sink.Ids) deliveries[id] = deliveries.GetValueOrDefault(id) + 1;
@@ -221,7 +221,7 @@ public sealed class StressTests
         }
     }
 
-    static Dictionary<string, List<long>> ByGroup(List<long> ids, Dictionary<long, Crowd.Entry> ledger)
+    static Dictionary<string, List<long>> ByGroup(List<long> ids, Dictionary<long, StressBroadcast.Entry> ledger)
     {
         var groups = new Dictionary<string, List<long>>();
         foreach (var id in ids)

@@ -17,7 +17,7 @@ public sealed class WakeUpTests
         rounds *= Effort.Factor;
         using var runner = new SpinningThread();
         var pump = new Pump(runner.Schedule);
-        var threads = Enumerable.Range(0, posters).Select(seed => Crowd.Start(() =>
+        var threads = Enumerable.Range(0, posters).Select(seed => StressBroadcast.Start(() =>
         {
             // The first post finds the pump idle or becoming idle. The other posts arrive while the pump looks for more
             // work. No later post can hide a lost wake-up.
@@ -44,13 +44,13 @@ public sealed class WakeUpTests
         var rounds = 200_000 * Effort.Factor;
         using var runner = new SpinningThread();
         using var ender = new SpinningThread();
-        using var stage = new Stage();
+        using var broadcast = new ManualBroadcast();
         var pump = new Pump(runner.Schedule);
         var sink = new EndedElsewhere(ender);
-        var connection = new Connection(stage.Broadcaster, pump, new FakeRequest().Context, "/g");
+        var connection = new Connection(broadcast.Broadcaster, pump, new FakeRequest().Context, "/g");
         connection.Writer.Open(sink);
         var busy = new Mailbox();
-        await Crowd.Start(() =>
+        await StressBroadcast.Start(() =>
         {
             for (var i = 1; i <= rounds; i++)
             {
@@ -69,23 +69,23 @@ public sealed class WakeUpTests
         const int GroupCount = 128;
         var rounds = 20_000 * Effort.Factor;
         using var runner = new SpinningThread();
-        using var stage = new Stage();
+        using var broadcast = new ManualBroadcast();
         var ids = new List<byte>();
         var count = 0;
-        var sink = new HandSink(frames =>
+        var sink = new ManualSink(frames =>
         {
-            Wire.Read(frames.Span, (_, payload) => ids.Add(payload[0]));
+            FrameParser.Read(frames.Span, (_, payload) => ids.Add(payload[0]));
             Volatile.Write(ref count, ids.Count);
         });
-        var connection = new Connection(stage.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
-        var groups = stage.Broadcaster.Groups;
-        Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
+        var connection = new Connection(broadcast.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
+        var groups = broadcast.Broadcaster.Groups;
+        Assert.True(broadcast.Broadcaster.Connections.TryAdd(connection));
         for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}").Joined);
         connection.Writer.Open(sink);
         var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
         Publish(other, 0);
         WaitFor(() => Volatile.Read(ref count), 1);
-        await Crowd.Start(() =>
+        await StressBroadcast.Start(() =>
         {
             var random = new Random(1);
             for (var i = 0; i < rounds; i++)
@@ -108,7 +108,7 @@ public sealed class WakeUpTests
     public async Task Pump_OnThreadPool_LosesNoWakeUp()
     {
         var pump = new Pump(static work => ThreadPool.UnsafeQueueUserWorkItem(work, preferLocal: false));
-        var threads = Enumerable.Range(0, 4).Select(_ => Crowd.Start(() =>
+        var threads = Enumerable.Range(0, 4).Select(_ => StressBroadcast.Start(() =>
         {
             var mailboxes = new Mailbox[100];
             for (var i = 0; i < mailboxes.Length; i++) mailboxes[i] = new Mailbox();

@@ -12,7 +12,7 @@ public sealed class GroupStateEndTests
     [Fact]
     public async Task Presence_TenThousandSubscribersDisconnected_TracksNoGroup()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
         for (var i = 0; i < 10_000; i++)
         {
@@ -33,7 +33,7 @@ public sealed class GroupStateEndTests
     [Fact]
     public void Subscribe_ConnectionRemoved_CreatesNoSubscription()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var connection = Connect(stage, "/ws");
         var context = ContextOf(stage, connection);
         stage.Broadcaster.Remove(connection);
@@ -45,7 +45,7 @@ public sealed class GroupStateEndTests
     [Fact]
     public async Task Group_LastStateRemoved_IsTrackedUntilLastUnsubscribe()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var presence = stage.Broadcaster.Presence;
         var one = Connect(stage, "/ws");
         var two = Connect(stage, "/ws");
@@ -61,7 +61,7 @@ public sealed class GroupStateEndTests
     [Fact]
     public async Task Restart_PreviousSnapshotUnsent_SendsNewSnapshot()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var connection = Connect(stage, "/ws");
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         await Eventually.True(() => Sent(connection) == 1);
@@ -81,10 +81,10 @@ public sealed class GroupStateEndTests
     [Fact]
     public async Task Sender_PreviousMessageAlreadyTaken_SendsNextUpdate()
     {
-        using var stage = new Stage();
+        using var stage = new ManualBroadcast();
         var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");
         Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
-        connection.Writer.Open(new HandSink());
+        connection.Writer.Open(new ManualSink());
         Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         for (var i = 1; i <= 3; i++)
@@ -99,10 +99,10 @@ public sealed class GroupStateEndTests
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_lane")]
     static extern ref MessageLog? LaneOf(Connection connection);
 
-    static Connection Connect(Stage stage, string group) => stage.Connect(stage.Pumps[0], group, new HandSink());
+    static Connection Connect(ManualBroadcast stage, string group) => stage.Connect(stage.Pumps[0], group, new ManualSink());
 
-    static ProtocolContext ContextOf(Stage stage, Connection connection) => new(stage.Broadcaster, connection, static _ => Task.CompletedTask);
+    static ProtocolContext ContextOf(ManualBroadcast stage, Connection connection) => new(stage.Broadcaster, connection, static _ => Task.CompletedTask);
 
-    static Task SayAsync(Stage stage, Connection connection, string message) =>
+    static Task SayAsync(ManualBroadcast stage, Connection connection, string message) =>
         _protocol.ReceiveAsync(ContextOf(stage, connection), new Message(Encoding.UTF8.GetBytes(message), MessageType.Text));
 }

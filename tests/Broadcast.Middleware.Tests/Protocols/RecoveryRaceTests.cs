@@ -90,7 +90,7 @@ public sealed class RecoveryRaceTests
                     Assert.Equal((messages++).ToString(CultureInfo.InvariantCulture), message.Data);
                 }
             }
-            catch (LineEndedException)
+            catch (TransportEndedException)
             {
                 return default;
             }

@@ -113,7 +113,7 @@ public sealed class ReliableRecoveryTests
 
         await using var again = await client.ReconnectAsync(app);
 
-        Assert.Equal(LineEnd.Reset, await client.Transport.ReadEndAsync());
+        Assert.Equal(TransportEnd.Reset, await client.Transport.ReadEndAsync());
         await app.PublishAsync("2");
         await again.HearsAsync("1", "2");
         Assert.Equal(1, app.Registry.Count);

@@ -8,7 +8,7 @@ public sealed class KeepAliveTests : IDisposable
     readonly BroadcastOptions _options = new() { KeepAliveInterval = TimeSpan.FromSeconds(10), KeepAliveTimeout = TimeSpan.FromSeconds(20) };
     Heartbeat? _heartbeat;
     KeepAlive _keepAlive;
-    int _heard = 1;
+    int _received = 1;
 
     Heartbeat Heartbeat => _heartbeat ??= new(new Groups(new SequenceClock(), new GroupRules(_options), 0, _time), _options, _time);
 
@@ -32,7 +32,7 @@ public sealed class KeepAliveTests : IDisposable
     {
         LostAfter(0);
         Assert.False(LostAfter(10));
-        _heard++;
+        _received++;
         Assert.False(LostAfter(19));
         Assert.False(LostAfter(9.9));
         Assert.False(LostAfter(0.1));
@@ -46,7 +46,7 @@ public sealed class KeepAliveTests : IDisposable
         LostAfter(0);
         for (var i = 0; i < 50; i++)
         {
-            _heard++;
+            _received++;
             Assert.False(LostAfter(100));
             Assert.False(_keepAlive.TakePing());
         }
@@ -115,6 +115,6 @@ public sealed class KeepAliveTests : IDisposable
         // The first check happens at the first heartbeat.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
-        return _keepAlive.IsPeerLost(Heartbeat, _heard, isBusy);
+        return _keepAlive.IsPeerLost(Heartbeat, _received, isBusy);
     }
 }

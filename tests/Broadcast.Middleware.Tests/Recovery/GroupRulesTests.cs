@@ -147,44 +147,44 @@ public sealed class GroupRulesTests
     [Fact]
     public void SlowConnection_InSeveralGroups_FollowsOptionOfEachGroup()
     {
-        using var stage = new Stage(maxBacklog: 4_096, configure: options =>
+        using var broadcast = new ManualBroadcast(maxBacklog: 4_096, configure: options =>
         {
-            Act.History("/unused")(options);
+            RecoveryHelpers.History("/unused")(options);
             options.Groups["/prices"] = new() { SlowConsumer = SlowConsumer.Conflate };
             options.Groups["/news"] = new() { SlowConsumer = SlowConsumer.SkipToLatest };
         });
-        var hearer = new Hearer(stage) { Sink = { Mode = WriteMode.Later } };
-        foreach (var group in new[] { "/prices", "/news", "/chat" }) hearer.Join(group);
+        var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
+        foreach (var group in new[] { "/prices", "/news", "/chat" }) listener.Join(group);
         var published = new List<int>();
         Publish("/chat", 1, null);
 
         // The write of message 1 stays pending. Prices are conflated, news are skipped, and chat messages wait.
-        foreach (var id in Act.Range(100, 199)) Publish("/prices", id, "a");
+        foreach (var id in RecoveryHelpers.Range(100, 199)) Publish("/prices", id, "a");
         Publish("/chat", 2, null);
-        foreach (var id in Act.Range(200, 299)) Publish("/news", id, null);
+        foreach (var id in RecoveryHelpers.Range(200, 299)) Publish("/news", id, null);
         Publish("/chat", 3, null);
-        Assert.Null(hearer.Connection.Writer.ClosingStatus);
-        hearer.Sink.Mode = WriteMode.AtOnce;
-        hearer.Sink.CompleteWrite();
-        stage.RunUntilIdle();
-        Assert.Equal(published.Where(hearer.Got.Contains), hearer.Got);
-        Assert.Equal([1, 2, 3], hearer.Got.Where(id => id < 100));
-        Assert.Equal(199, hearer.Got.Last(id => id is >= 100 and < 200));
-        Assert.Equal(299, hearer.Got.Last(id => id >= 200));
-        Assert.InRange(hearer.Got.Count(id => id is >= 100 and < 200), 1, 20);
-        Assert.InRange(hearer.Got.Count(id => id >= 200), 1, 20);
+        Assert.Null(listener.Connection.Writer.ClosingStatus);
+        listener.Sink.Mode = WriteMode.AtOnce;
+        listener.Sink.CompleteWrite();
+        broadcast.RunUntilIdle();
+        Assert.Equal(published.Where(listener.Got.Contains), listener.Got);
+        Assert.Equal([1, 2, 3], listener.Got.Where(id => id < 100));
+        Assert.Equal(199, listener.Got.Last(id => id is >= 100 and < 200));
+        Assert.Equal(299, listener.Got.Last(id => id >= 200));
+        Assert.InRange(listener.Got.Count(id => id is >= 100 and < 200), 1, 20);
+        Assert.InRange(listener.Got.Count(id => id >= 200), 1, 20);
 
         // Chat messages must not be skipped, so the connection is closed.
-        hearer.Sink.Mode = WriteMode.Later;
-        foreach (var id in Act.Range(300, 399)) Publish("/chat", id, "a");
-        Assert.Equal(CloseStatus.TryAgainLater, hearer.Connection.Writer.ClosingStatus);
-        hearer.AssertSound();
+        listener.Sink.Mode = WriteMode.Later;
+        foreach (var id in RecoveryHelpers.Range(300, 399)) Publish("/chat", id, "a");
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
+        listener.AssertNoViolation();
 
         void Publish(string group, int id, string? key)
         {
             published.Add(id);
-            stage.Broadcaster.Publish(new(Payload.Make(id, 200), MessageType.Binary) { Key = key }, Recipients.Group(group));
-            stage.RunUntilIdle();
+            broadcast.Broadcaster.Publish(new(Payload.Make(id, 200), MessageType.Binary) { Key = key }, Recipients.Group(group));
+            broadcast.RunUntilIdle();
         }
     }
 

@@ -12,12 +12,12 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_BeforeLossIsNoticed_SucceedsAfterwards()
     {
-        using var stage = new Stage();
-        var (connection, request) = Connect(stage);
+        using var broadcast = new ManualBroadcast();
+        var (connection, request) = Connect(broadcast);
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         await Eventually.True(() => request.IsAborted);
         Assert.True(connection.Session.IsClaimed);
-        await SuspendAsync(stage, connection);
+        await SuspendAsync(broadcast, connection);
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await claim);
         Assert.False(connection.Session.IsClaimed);
@@ -30,13 +30,13 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_Twice_LastClaimWins()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
         var first = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         var token = connection.Session.FirstToken;
         var second = connection.Session.ClaimAsync(token);
         Assert.Null(await first);
-        await SuspendAsync(stage, connection);
+        await SuspendAsync(broadcast, connection);
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await second);
         connection.Session.OnTaken();
@@ -46,22 +46,22 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_WhileAnotherReconnectResumes_AbortsThatReconnect()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
         var session = connection.Session!;
-        await SuspendAsync(stage, connection);
+        await SuspendAsync(broadcast, connection);
         var wait = session.WaitAsync();
         var token = session.FirstToken;
         var first = await session.ClaimAsync(token);
         // The second claim comes before the first one resumes the connection.
         var second = session.ClaimAsync(token);
         var request = new FakeRequest();
-        var resumed = connection.ResumeAsync(request.Context, null!, new HandSink(), first!);
-        stage.RunUntilIdle();
+        var resumed = connection.ResumeAsync(request.Context, null!, new ManualSink(), first!);
+        broadcast.RunUntilIdle();
         Assert.True(await resumed);
         Assert.True(await wait);
         await Eventually.True(() => request.IsAborted);
-        await SuspendAsync(stage, connection);
+        await SuspendAsync(broadcast, connection);
         var again = session.WaitAsync();
         Assert.NotNull(await second);
         session.OnTaken();
@@ -71,9 +71,9 @@ public sealed class HandoverTests
     [Fact]
     public async Task Close_DuringWait_EndsWait()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
-        await SuspendAsync(stage, connection);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
+        await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
@@ -83,9 +83,9 @@ public sealed class HandoverTests
     [Fact]
     public async Task Close_BeforeWait_EndsWaitImmediately()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
-        await SuspendAsync(stage, connection);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
+        await SuspendAsync(broadcast, connection);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
@@ -94,24 +94,24 @@ public sealed class HandoverTests
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {
-        using var stage = new Stage(configure: options => options.MaxUnacknowledgedMessages = 1);
-        var (connection, _) = Connect(stage);
-        for (var i = 1; i <= 3; i++) stage.Broadcaster.Publish(ReliableClient.Numbered(i), Recipients.Group("/g"));
-        stage.RunUntilIdle();
-        await SuspendAsync(stage, connection);
+        using var broadcast = new ManualBroadcast(configure: options => options.MaxUnacknowledgedMessages = 1);
+        var (connection, _) = Connect(broadcast);
+        for (var i = 1; i <= 3; i++) broadcast.Broadcaster.Publish(ReliableClient.Numbered(i), Recipients.Group("/g"));
+        broadcast.RunUntilIdle();
+        await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
-        stage.RunUntilIdle();
+        broadcast.RunUntilIdle();
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
     [Fact]
     public async Task RecoveryTimeout_DuringWait_EndsWait()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
-        await SuspendAsync(stage, connection);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
+        await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
-        stage.Time.Advance(stage.Broadcaster.Options.RecoveryTimeout);
+        broadcast.Time.Advance(broadcast.Broadcaster.Options.RecoveryTimeout);
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session.ClaimAsync(connection.Session.FirstToken));
     }
@@ -119,8 +119,8 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_ConnectionEnds_ReturnsNull()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         connection.End();
         Assert.Null(await claim.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
@@ -130,26 +130,26 @@ public sealed class HandoverTests
     [Fact]
     public async Task OldReconnectionToken_BeforeFirstAcknowledgement_StaysValid()
     {
-        using var stage = new Stage();
-        var (connection, _) = Connect(stage);
+        using var broadcast = new ManualBroadcast();
+        var (connection, _) = Connect(broadcast);
         var session = connection.Session!;
         var old = session.FirstToken;
         for (var i = 0; i < 2; i++)
         {
-            await SuspendAsync(stage, connection);
+            await SuspendAsync(broadcast, connection);
             var wait = session.WaitAsync();
             var token = await session.ClaimAsync(old);
-            var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new HandSink(), token!);
-            stage.RunUntilIdle();
+            var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new ManualSink(), token!);
+            broadcast.RunUntilIdle();
             Assert.True(await resumed);
             Assert.True(await wait);
         }
 
-        stage.Broadcaster.Publish(ReliableClient.Numbered(1), Recipients.Group("/g"));
-        stage.RunUntilIdle();
-        connection.Writer.OnAcknowledged(stage.Broadcaster.Clock.Last);
-        stage.RunUntilIdle();
-        await SuspendAsync(stage, connection);
+        broadcast.Broadcaster.Publish(ReliableClient.Numbered(1), Recipients.Group("/g"));
+        broadcast.RunUntilIdle();
+        connection.Writer.OnAcknowledged(broadcast.Broadcaster.Clock.Last);
+        broadcast.RunUntilIdle();
+        await SuspendAsync(broadcast, connection);
         _ = session.WaitAsync();
         Assert.Null(await session.ClaimAsync(old));
     }
@@ -212,18 +212,18 @@ public sealed class HandoverTests
 
     static void AsReliable(HttpContext context) => context.Request.Headers.SecWebSocketProtocol = "json.reliable.webpubsub.azure.v1";
 
-    static (Connection Connection, FakeRequest Request) Connect(Stage stage)
+    static (Connection Connection, FakeRequest Request) Connect(ManualBroadcast broadcast)
     {
         var request = new FakeRequest();
-        var connection = stage.Connect(stage.Pumps[0], "/g", new HandSink(), request, ReliableClient.Protocol);
-        stage.RunUntilIdle();
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), request, ReliableClient.Protocol);
+        broadcast.RunUntilIdle();
         return (connection, request);
     }
 
-    static async Task SuspendAsync(Stage stage, Connection connection)
+    static async Task SuspendAsync(ManualBroadcast broadcast, Connection connection)
     {
         var suspended = connection.Writer.SuspendAsync();
-        stage.RunUntilIdle();
+        broadcast.RunUntilIdle();
         await suspended;
     }
 }

@@ -7,8 +7,8 @@ enum RecoveryStep
     Publish,
     PublishToAll,
     Send,
-    Come,
-    Go,
+    Connect,
+    Disconnect,
     Leave,
     CompleteWrite,
     SetMode,
@@ -28,7 +28,7 @@ sealed class RecoveryModel : IDisposable
     const string Name = "/g";
 
     readonly GroupOptions _limits;
-    readonly Stage _stage;
+    readonly ManualBroadcast _broadcast;
     readonly Client[] _clients = [new(), new(), new(), new()];
     readonly Dictionary<int, Position> _positions = [];
     readonly HashSet<ulong> _epochs = [];
@@ -39,9 +39,9 @@ sealed class RecoveryModel : IDisposable
     public RecoveryModel(GroupOptions limits)
     {
         _limits = limits;
-        _stage = new(pumps: 2, maxBacklog: 64 << 20, configure: options =>
+        _broadcast = new(pumps: 2, maxBacklog: 64 << 20, configure: options =>
         {
-            Act.History(Name)(options);
+            RecoveryHelpers.History(Name)(options);
             options.Groups[Name] = limits;
         });
     }
@@ -50,9 +50,9 @@ sealed class RecoveryModel : IDisposable
 
     public int Trimmed { get; private set; }
 
-    public int OfTheFuture { get; private set; }
+    public int FromFuture { get; private set; }
 
-    public int OfAnotherEpoch { get; private set; }
+    public int FromOtherEpoch { get; private set; }
 
     bool HasHistory => _limits.HistoryMessages > 0;
 
@@ -63,20 +63,20 @@ sealed class RecoveryModel : IDisposable
     public void Run(IEnumerable<RecoveryOperation> operations)
     {
         foreach (var operation in operations) Run(operation);
-        foreach (var client in _clients.Where(client => client.Hearer is not null)) client.Hearer!.Sink.Mode = WriteMode.AtOnce;
+        foreach (var client in _clients.Where(client => client.Listener is not null)) client.Listener!.Sink.Mode = WriteMode.AtOnce;
         do
         {
-            _stage.RunUntilIdle();
-            foreach (var client in _clients) client.Hearer?.Sink.CompleteWrite();
+            _broadcast.RunUntilIdle();
+            foreach (var client in _clients) client.Listener?.Sink.CompleteWrite();
         }
-        while (_stage.Pumps.Any(pump => pump.IsScheduled));
-        foreach (var client in _clients) Go(client, hasAll: true);
-        _stage.RunUntilIdle();
-        _stage.Time.Advance(TimeSpan.FromDays(1));
-        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _stage.Broadcaster.Groups.Count);
+        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+        foreach (var client in _clients) Disconnect(client, hasAll: true);
+        _broadcast.RunUntilIdle();
+        _broadcast.Time.Advance(TimeSpan.FromDays(1));
+        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Broadcaster.Groups.Count);
     }
 
-    public void Dispose() => _stage.Dispose();
+    public void Dispose() => _broadcast.Dispose();
 
     void Run(RecoveryOperation operation)
     {
@@ -85,53 +85,53 @@ sealed class RecoveryModel : IDisposable
         switch (step)
         {
             case RecoveryStep.Publish:
-                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Hearer is not null && (index + b) % 3 == 0)] : [], size);
+                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size);
                 break;
             case RecoveryStep.PublishToAll:
-                _stage.Publish(Recipients.All, ++_lastId);
-                foreach (var other in _clients.Where(other => other.Hearer is not null)) other.Others.Add(_lastId);
+                _broadcast.Publish(Recipients.All, ++_lastId);
+                foreach (var other in _clients.Where(other => other.Listener is not null)) other.Others.Add(_lastId);
                 break;
-            case RecoveryStep.Send when client.Hearer is { } hearer:
-                _stage.Publish(Recipients.Connection(hearer.Connection.Id), ++_lastId);
+            case RecoveryStep.Send when client.Listener is { } listener:
+                _broadcast.Publish(Recipients.Connection(listener.Connection.Id), ++_lastId);
                 client.Others.Add(_lastId);
                 break;
-            case RecoveryStep.Come when client.Hearer is null:
-                client.Hearer = new(_stage, pump: _stage.Pumps[a % 2]);
-                if (b % 3 == 0) client.Hearer.Sink.Mode = WriteMode.Later;
+            case RecoveryStep.Connect when client.Listener is null:
+                client.Listener = new(_broadcast, pump: _broadcast.Pumps[a % 2]);
+                if (b % 3 == 0) client.Listener.Sink.Mode = WriteMode.Later;
                 Join(client, b, size);
                 break;
-            case RecoveryStep.Come when client.Stay is null:
+            case RecoveryStep.Connect when client.Stay is null:
                 // Pending messages of the last membership come first.
                 Drain(client);
                 Join(client, b, size);
                 break;
-            case RecoveryStep.Go:
-                Go(client, hasAll: false);
+            case RecoveryStep.Disconnect:
+                Disconnect(client, hasAll: false);
                 break;
             case RecoveryStep.Leave when client.Stay is not null:
-                client.Hearer!.Leave(Name);
+                client.Listener!.Leave(Name);
                 End(client);
                 break;
             case RecoveryStep.CompleteWrite:
-                client.Hearer?.Sink.CompleteWrite();
+                client.Listener?.Sink.CompleteWrite();
                 break;
-            case RecoveryStep.SetMode when client.Hearer is { } hearer:
-                hearer.Sink.Mode = (WriteMode)(b % 2);
+            case RecoveryStep.SetMode when client.Listener is { } listener:
+                listener.Sink.Mode = (WriteMode)(b % 2);
                 break;
             case RecoveryStep.RunTurn:
-                _stage.Pumps[a % 2].RunTurn();
+                _broadcast.Pumps[a % 2].RunTurn();
                 break;
             case RecoveryStep.Wait:
-                var beat = _stage.Broadcaster.Heartbeat.Beat;
-                _stage.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
-                if (_stage.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                var beat = _broadcast.Broadcaster.Heartbeat.Beat;
+                _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
+                if (_broadcast.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
                 break;
         }
     }
 
     void Publish(Client[] excluded, int size)
     {
-        var result = _stage.Publish(Recipients.Group(Name).Except([.. excluded.Select(client => client.Hearer!.Connection.Id)]), ++_lastId, size);
+        var result = _broadcast.Publish(Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]), ++_lastId, size);
         if (!HasHistory && !Members.Any())
         {
             Assert.Equal(default, result);
@@ -139,8 +139,8 @@ sealed class RecoveryModel : IDisposable
         }
 
         Remember(result.Position!.Value.Epoch);
-        var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _stage.Time.GetTimestamp(),
-            [.. excluded.Select(client => client.Hearer!.Connection.Id)]);
+        var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _broadcast.Time.GetTimestamp(),
+            [.. excluded.Select(client => client.Listener!.Connection.Id)]);
         _log!.Add(entry);
         Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
         _positions.Add(_lastId, result.Position.Value);
@@ -150,7 +150,7 @@ sealed class RecoveryModel : IDisposable
     void Join(Client client, int how, int number)
     {
         var first = Last + 1 - Kept().Count();
-        var after = Wish(client, how / 16);
+        var after = NextPosition(client, how / 16);
         var replay = (how % 16) switch
         {
             0 => default,
@@ -159,7 +159,7 @@ sealed class RecoveryModel : IDisposable
             3 => Replay.Last(number),
             _ => Replay.After(after),
         };
-        var result = client.Hearer!.Join(Name, replay);
+        var result = client.Listener!.Join(Name, replay);
         Assert.True(result.Joined);
         Remember(result.Position!.Value.Epoch);
 
@@ -174,16 +174,16 @@ sealed class RecoveryModel : IDisposable
             _ => Math.Max(first, Last + 1 - _limits.ReplayOnJoin),
         };
         Assert.Equal(new Position(_epoch!.Value, start - 1), result.Position);
-        client.Stay = new(start - 1, _log!.Skip((int)start - 1), client.Hearer.Connection.Id);
+        client.Stay = new(start - 1, _log!.Skip((int)start - 1), client.Listener.Connection.Id);
         if (recovered is true) Recovered++;
-        else if (recovered is false && after.Epoch != _epoch) OfAnotherEpoch++;
-        else if (recovered is false && after.Offset > Last) OfTheFuture++;
+        else if (recovered is false && after.Epoch != _epoch) FromOtherEpoch++;
+        else if (recovered is false && after.Offset > Last) FromFuture++;
         else if (recovered is false) Trimmed++;
         client.Position = result.Position.Value;
     }
 
     /// <summary>Returns the client's last position, or sometimes an invented one.</summary>
-    Position Wish(Client client, int how) => (how % 8) switch
+    Position NextPosition(Client client, int how) => (how % 8) switch
     {
         0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
         1 => client.Position with { Offset = client.Position.Offset - (how / 8) },
@@ -193,28 +193,28 @@ sealed class RecoveryModel : IDisposable
 
     void Drain(Client client)
     {
-        client.Hearer!.Sink.Mode = WriteMode.AtOnce;
-        client.Hearer.Sink.CompleteWrite();
-        _stage.RunUntilIdle();
+        client.Listener!.Sink.Mode = WriteMode.AtOnce;
+        client.Listener.Sink.CompleteWrite();
+        _broadcast.RunUntilIdle();
     }
 
-    void Go(Client client, bool hasAll)
+    void Disconnect(Client client, bool hasAll)
     {
-        if (client.Hearer is not { } hearer) return;
+        if (client.Listener is not { } listener) return;
         if (client.Stay is not null) End(client);
-        hearer.AssertSound();
-        var ofGroup = hearer.Got.Where(_positions.ContainsKey).ToList();
-        var others = hearer.Got.Where(id => !_positions.ContainsKey(id)).ToList();
+        listener.AssertNoViolation();
+        var ofGroup = listener.Got.Where(_positions.ContainsKey).ToList();
+        var others = listener.Got.Where(id => !_positions.ContainsKey(id)).ToList();
         Assert.Equal(client.Expected.Take(hasAll ? int.MaxValue : ofGroup.Count), ofGroup);
         Assert.Equal(client.Others.Take(hasAll ? int.MaxValue : others.Count), others);
         // Only replayed messages may be older than the messages before them.
-        var live = hearer.Got.Where(id => !client.Replayed.Contains(id)).ToList();
+        var live = listener.Got.Where(id => !client.Replayed.Contains(id)).ToList();
         Assert.Equal(live.Order(), live);
         if (ofGroup.Count > 0) client.Position = _positions[ofGroup[^1]];
-        hearer.Go();
-        Assert.Null(hearer.Sink.Closed);
+        listener.Disconnect();
+        Assert.Null(listener.Sink.Closed);
         client.Forget();
-        if (hasAll) _stage.RunUntilIdle();
+        if (hasAll) _broadcast.RunUntilIdle();
     }
 
     void End(Client client)
@@ -243,7 +243,7 @@ sealed class RecoveryModel : IDisposable
         {
             var entry = _log![i];
             (count, bytes) = (count + 1, bytes + entry.Cost);
-            var isYoung = _limits.HistoryAge == Timeout.InfiniteTimeSpan || _stage.Time.GetElapsedTime(entry.At) <= _limits.HistoryAge;
+            var isYoung = _limits.HistoryAge == Timeout.InfiniteTimeSpan || _broadcast.Time.GetElapsedTime(entry.At) <= _limits.HistoryAge;
             if (count > _limits.HistoryMessages || bytes > _limits.HistoryBytes || !isYoung) yield break;
             yield return entry;
         }
@@ -254,7 +254,7 @@ sealed class RecoveryModel : IDisposable
     /// <summary>A client with all its connections, one after the other.</summary>
     sealed class Client
     {
-        public Hearer? Hearer { get; set; }
+        public Listener? Listener { get; set; }
         public Stay? Stay { get; set; }
         public Position Position { get; set; }
         public List<int> Expected { get; } = [];
@@ -263,7 +263,7 @@ sealed class RecoveryModel : IDisposable
 
         public void Forget()
         {
-            Hearer = null;
+            Listener = null;
             Expected.Clear();
             Others.Clear();
             Replayed.Clear();

@@ -20,13 +20,13 @@ public sealed class RecoveryStressTests
     {
         var messages = 3_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
-        Act.History(Name, kept, bytes: 1 << 29)(options);
-        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        RecoveryHelpers.History(Name, kept, bytes: 1 << 29)(options);
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
         var published = new ConcurrentDictionary<long, (Position Position, string? Excluded)>();
         var present = new string?[Clients];
         using var here = new CountdownEvent(Clients);
-        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => Crowd.Start(() => Publish(publisher))));
-        var clients = await Task.WhenAll(Enumerable.Range(0, Clients).Select(client => Task.Run(() => ComeAndGoAsync(client))))
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        var clients = await Task.WhenAll(Enumerable.Range(0, Clients).Select(client => Task.Run(() => ReconnectRepeatedlyAsync(client))))
             .WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         Assert.Equal(0, broadcaster.Connections.Count);
 
@@ -74,7 +74,7 @@ public sealed class RecoveryStressTests
             }
         }
 
-        async Task<List<Stay>> ComeAndGoAsync(int number)
+        async Task<List<Stay>> ReconnectRepeatedlyAsync(int number)
         {
             var random = new Random(number);
             var stays = new List<Stay>();

@@ -13,8 +13,8 @@ public sealed class RecoveryTests
         (30, Gen.Const(RecoveryStep.Publish)),
         (4, Gen.Const(RecoveryStep.PublishToAll)),
         (3, Gen.Const(RecoveryStep.Send)),
-        (10, Gen.Const(RecoveryStep.Come)),
-        (8, Gen.Const(RecoveryStep.Go)),
+        (10, Gen.Const(RecoveryStep.Connect)),
+        (8, Gen.Const(RecoveryStep.Disconnect)),
         (3, Gen.Const(RecoveryStep.Leave)),
         (8, Gen.Const(RecoveryStep.CompleteWrite)),
         (3, Gen.Const(RecoveryStep.SetMode)),
@@ -52,8 +52,8 @@ public sealed class RecoveryTests
                 model.Run(schedule);
                 Interlocked.Add(ref recovered, model.Recovered);
                 Interlocked.Add(ref lost, model.Trimmed);
-                Interlocked.Add(ref future, model.OfTheFuture);
-                Interlocked.Add(ref otherEpochs, model.OfAnotherEpoch);
+                Interlocked.Add(ref future, model.FromFuture);
+                Interlocked.Add(ref otherEpochs, model.FromOtherEpoch);
             },
             iter: 700 * Effort.Factor);
         Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The random schedules are too easy: {(recovered, lost, future, otherEpochs)}.");
@@ -64,46 +64,46 @@ public sealed class RecoveryTests
     [InlineData(1_000, 1_024, 100)]
     public void Recovery_LimitedHistory_SucceedsUpToOldestKeptMessage(int messages, int bytes, int size)
     {
-        using var stage = new Stage(configure: Act.History("/g", messages, bytes));
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages, bytes));
         var kept = Math.Min(messages, bytes / (size + 2 + Block.EntrySize));
-        var position = Act.Range(1, 20).Select(id => stage.Publish("/g", id, size).Position!.Value).ToArray()[^1];
+        var position = RecoveryHelpers.Range(1, 20).Select(id => broadcast.Publish("/g", id, size).Position!.Value).ToArray()[^1];
         for (var offset = 0; offset <= 20; offset++)
         {
-            var hearer = new Hearer(stage);
-            var result = hearer.Join("/g", Replay.After(position with { Offset = offset }));
-            stage.RunUntilIdle();
+            var listener = new Listener(broadcast);
+            var result = listener.Join("/g", Replay.After(position with { Offset = offset }));
+            broadcast.RunUntilIdle();
             Assert.Equal(offset >= 20 - kept, result.Recovered);
-            Assert.Equal(result.Recovered is true ? Act.Range(offset + 1, 20) : [], hearer.Got);
+            Assert.Equal(result.Recovered is true ? RecoveryHelpers.Range(offset + 1, 20) : [], listener.Got);
             Assert.Equal(position with { Offset = result.Recovered is true ? offset : 20 }, result.Position);
-            hearer.Go();
+            listener.Disconnect();
         }
     }
 
     [Fact]
     public void History_MessageOlderThanHistoryAge_IsDropped()
     {
-        using var stage = new Stage(configure: Act.History("/g", age: TimeSpan.FromSeconds(60)));
-        var anchor = new Hearer(stage, "/g");
-        var first = stage.Publish("/g", 1).Position!.Value;
-        stage.Time.Advance(TimeSpan.FromSeconds(1));
-        stage.Publish("/g", 2);
-        stage.Time.Advance(TimeSpan.FromSeconds(59));
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
+        var anchor = new Listener(broadcast, "/g");
+        var first = broadcast.Publish("/g", 1).Position!.Value;
+        broadcast.Time.Advance(TimeSpan.FromSeconds(1));
+        broadcast.Publish("/g", 2);
+        broadcast.Time.Advance(TimeSpan.FromSeconds(59));
         Assert.True(Recovers(0));
-        stage.Time.Advance(TimeSpan.FromTicks(1));
+        broadcast.Time.Advance(TimeSpan.FromTicks(1));
         Assert.False(Recovers(0));
         Assert.True(Recovers(1));
-        stage.Time.Advance(TimeSpan.FromSeconds(1));
+        broadcast.Time.Advance(TimeSpan.FromSeconds(1));
         Assert.False(Recovers(1));
         // A client that has all messages recovers, even when the history is empty.
         Assert.True(Recovers(2));
         Assert.False(Recovers(3));
-        anchor.Go();
+        anchor.Disconnect();
 
         bool? Recovers(long offset)
         {
-            var hearer = new Hearer(stage);
-            var recovered = hearer.Join("/g", Replay.After(first with { Offset = offset })).Recovered;
-            hearer.Go();
+            var listener = new Listener(broadcast);
+            var recovered = listener.Join("/g", Replay.After(first with { Offset = offset })).Recovered;
+            listener.Disconnect();
             return recovered;
         }
     }
@@ -127,44 +127,44 @@ public sealed class RecoveryTests
     [Fact]
     public void Join_WithoutReplay_UsesReplayOnJoinOfGroup()
     {
-        using var stage = new Stage(configure: Act.History("/g", messages: 5, replayOnJoin: 3));
-        foreach (var id in Act.Range(1, 10)) stage.Publish("/g", id);
-        Assert.Equal([8, 9, 10], Hears(default));
-        Assert.Equal([], Hears(Replay.None));
-        Assert.Equal([], Hears(Replay.Last(0)));
-        Assert.Equal([10], Hears(Replay.Last(1)));
-        Assert.Equal([6, 7, 8, 9, 10], Hears(Replay.Last(5)));
-        Assert.Equal([6, 7, 8, 9, 10], Hears(Replay.Last(6)));
-        Assert.Equal([6, 7, 8, 9, 10], Hears(Replay.Last(int.MaxValue)));
-        Assert.Equal([8, 9, 10], Hears(Replay.After(new(0, long.MaxValue))));
-        Assert.Equal([8, 9, 10], Hears(Replay.After(new(0, long.MinValue))));
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
+        foreach (var id in RecoveryHelpers.Range(1, 10)) broadcast.Publish("/g", id);
+        Assert.Equal([8, 9, 10], Receives(default));
+        Assert.Equal([], Receives(Replay.None));
+        Assert.Equal([], Receives(Replay.Last(0)));
+        Assert.Equal([10], Receives(Replay.Last(1)));
+        Assert.Equal([6, 7, 8, 9, 10], Receives(Replay.Last(5)));
+        Assert.Equal([6, 7, 8, 9, 10], Receives(Replay.Last(6)));
+        Assert.Equal([6, 7, 8, 9, 10], Receives(Replay.Last(int.MaxValue)));
+        Assert.Equal([8, 9, 10], Receives(Replay.After(new(0, long.MaxValue))));
+        Assert.Equal([8, 9, 10], Receives(Replay.After(new(0, long.MinValue))));
         Assert.Throws<ArgumentOutOfRangeException>("messages", () => Replay.Last(-1));
 
-        List<int> Hears(Replay replay)
+        List<int> Receives(Replay replay)
         {
-            var hearer = new Hearer(stage);
-            Assert.True(hearer.Join("/g", replay).Joined);
-            stage.RunUntilIdle();
-            hearer.AssertSound();
-            hearer.Go();
-            return hearer.Got;
+            var listener = new Listener(broadcast);
+            Assert.True(listener.Join("/g", replay).Joined);
+            broadcast.RunUntilIdle();
+            listener.AssertNoViolation();
+            listener.Disconnect();
+            return listener.Got;
         }
     }
 
     [Fact]
     public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
     {
-        using var stage = new Stage();
-        var stays = new Hearer(stage, "/g");
-        var position = Act.Range(1, 3).Select(id => stage.Publish("/g", id).Position!.Value).ToArray()[^1];
+        using var broadcast = new ManualBroadcast();
+        var stays = new Listener(broadcast, "/g");
+        var position = RecoveryHelpers.Range(1, 3).Select(id => broadcast.Publish("/g", id).Position!.Value).ToArray()[^1];
         foreach (var (offset, recovered) in new[] { (3, true), (2, false), (0, false), (4, false) })
         {
-            var hearer = new Hearer(stage);
-            Assert.Equal(recovered, hearer.Join("/g", Replay.After(position with { Offset = offset })).Recovered);
-            Assert.Null(hearer.Join("/x", Replay.Last(5)).Recovered);
-            stage.RunUntilIdle();
-            Assert.Empty(hearer.Got);
-            hearer.Go();
+            var listener = new Listener(broadcast);
+            Assert.Equal(recovered, listener.Join("/g", Replay.After(position with { Offset = offset })).Recovered);
+            Assert.Null(listener.Join("/x", Replay.Last(5)).Recovered);
+            broadcast.RunUntilIdle();
+            Assert.Empty(listener.Got);
+            listener.Disconnect();
         }
 
         Assert.Equal(3, stays.Got.Count);
@@ -173,8 +173,8 @@ public sealed class RecoveryTests
     [Fact]
     public void Recovery_ExtremeOffsetsAndEpochs_IsRefused()
     {
-        using var stage = new Stage(configure: Act.History("/g"));
-        var position = stage.Publish("/g", 1).Position!.Value;
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g"));
+        var position = broadcast.Publish("/g", 1).Position!.Value;
         Position[] wrong =
         [
             default, position with { Epoch = ~position.Epoch }, position with { Offset = -1 }, position with { Offset = 2 },
@@ -182,10 +182,10 @@ public sealed class RecoveryTests
         ];
         foreach (var after in wrong)
         {
-            var hearer = new Hearer(stage);
-            Assert.Equal(new JoinResult(true, false, position), hearer.Join("/g", Replay.After(after)));
-            stage.RunUntilIdle();
-            Assert.Empty(hearer.Got);
+            var listener = new Listener(broadcast);
+            Assert.Equal(new JoinResult(true, false, position), listener.Join("/g", Replay.After(after)));
+            broadcast.RunUntilIdle();
+            Assert.Empty(listener.Got);
         }
     }
 

@@ -49,7 +49,7 @@ sealed class ReliableClient
         new(Encoding.UTF8.GetBytes("{\"type\":\"ack\",\"ackId\":" + Text(number) + "}"), MessageType.Text) { IsVerbatim = true };
 
     /// <summary>Reports the number and sequence ID of each message and reply. Ignores all other frames.</summary>
-    public static string? Parse(ReadOnlySpan<byte> frames, Action<int, long?, bool> onMessage, Action<string>? onToken = null) => Properties.Wire.Read(frames, (_, payload) =>
+    public static string? Parse(ReadOnlySpan<byte> frames, Action<int, long?, bool> onMessage, Action<string>? onToken = null) => Properties.FrameParser.Read(frames, (_, payload) =>
     {
         var reader = new Utf8JsonReader(payload);
         using var json = JsonDocument.ParseValue(ref reader);

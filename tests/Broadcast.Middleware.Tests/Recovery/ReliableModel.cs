@@ -30,10 +30,10 @@ readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C,
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
-/// <param name="InAll">See <see cref="BroadcastOptions.MaxUnacknowledgedBytesInAll"/>.</param>
+/// <param name="Total">See <see cref="BroadcastOptions.MaxUnacknowledgedBytesInAll"/>.</param>
 /// <param name="WritesMayWait">True when readers may be slow.</param>
 /// <param name="HasHistory">True when one group replays its history to new members.</param>
-sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long InAll, bool WritesMayWait, bool HasHistory)
+sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long Total, bool WritesMayWait, bool HasHistory)
 {
     public static ReliableLimits None { get; } = new(64 << 20, 64 << 20, 1_000_000, 1L << 30, true, true);
 }
@@ -50,7 +50,7 @@ sealed class ReliableModel : IDisposable
     static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping];
 
     readonly ReliableLimits _limits;
-    readonly Stage _stage;
+    readonly ManualBroadcast _broadcast;
     readonly List<Peer> _peers = [];
     readonly List<(int Id, Peer? Excluded)> _history = [];
     readonly Dictionary<int, long> _sequences = [];
@@ -59,11 +59,11 @@ sealed class ReliableModel : IDisposable
     public ReliableModel(int pumps, ReliableLimits limits)
     {
         _limits = limits;
-        _stage = new(pumps, limits.Backlog, configure: options =>
+        _broadcast = new(pumps, limits.Backlog, configure: options =>
         {
             options.MaxUnacknowledgedBytes = limits.Unacknowledged;
             options.MaxUnacknowledgedMessages = limits.Messages;
-            options.MaxUnacknowledgedBytesInAll = limits.InAll;
+            options.MaxUnacknowledgedBytesInAll = limits.Total;
             options.RecoveryTimeout = TimeSpan.FromHours(1);
             (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             if (limits.HasHistory) options.Groups[History] = new() { HistoryMessages = 50, HistoryBytes = 1 << 20, HistoryAge = Timeout.InfiniteTimeSpan, ReplayOnJoin = Replayed };
@@ -86,7 +86,7 @@ sealed class ReliableModel : IDisposable
 
     public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
 
-    long Retained => _stage.Broadcaster.Groups.Default.Budget!.Used;
+    long Retained => _broadcast.Broadcaster.Groups.Default.Budget!.Used;
 
     IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
 
@@ -101,7 +101,7 @@ sealed class ReliableModel : IDisposable
         Finish();
     }
 
-    public void Dispose() => _stage.Dispose();
+    public void Dispose() => _broadcast.Dispose();
 
     void Run(ReliableOperation operation)
     {
@@ -135,7 +135,7 @@ sealed class ReliableModel : IDisposable
                 if (peer.Groups.Remove(name)) Assert.True(peer.Connection.Leave(name));
                 break;
             case ReliableStep.Connect when Living.Count() < 6:
-                Connect(_stage.Pumps[b % _stage.Pumps.Length], "/home", c);
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], "/home", c);
                 break;
             case ReliableStep.End when peer is { State: State.Online } && c == 0:
                 End(peer);
@@ -160,10 +160,10 @@ sealed class ReliableModel : IDisposable
                 Resume(peer);
                 break;
             case ReliableStep.RunTurn:
-                _stage.Pumps[a % _stage.Pumps.Length].RunTurn();
+                _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case ReliableStep.Beat:
-                _stage.Beat();
+                _broadcast.Beat();
                 break;
         }
 
@@ -175,8 +175,8 @@ sealed class ReliableModel : IDisposable
         size = Math.Min(size, _limits.Backlog / 2);
         var id = ++_lastId;
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
-        _stage.Broadcaster.Publish(ReliableClient.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
-        _sequences[id] = _stage.Broadcaster.Clock.Last;
+        _broadcast.Broadcaster.Publish(ReliableClient.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
+        _sequences[id] = _broadcast.Broadcaster.Clock.Last;
         if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
         foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
         {
@@ -188,8 +188,8 @@ sealed class ReliableModel : IDisposable
 
     void Send(Peer peer, Message message)
     {
-        _stage.Broadcaster.Publish(message, Recipients.Connection(peer.Connection.Id));
-        _sequences[_lastId] = _stage.Broadcaster.Clock.Last;
+        _broadcast.Broadcaster.Publish(message, Recipients.Connection(peer.Connection.Id));
+        _sequences[_lastId] = _broadcast.Broadcaster.Clock.Last;
     }
 
     void Join(Peer peer, string name)
@@ -205,12 +205,12 @@ sealed class ReliableModel : IDisposable
         }
     }
 
-    void Connect(HandPump pump, string home, int how)
+    void Connect(ManualPump pump, string home, int how)
     {
         var peer = new Peer(_sequences);
         _peers.Add(peer);
-        peer.NewLine(_limits.WritesMayWait && how % 2 == 1 ? WriteMode.Later : WriteMode.AtOnce);
-        peer.Connection = _stage.Connect(pump, home, peer.Sink, protocol: ReliableClient.Protocol);
+        peer.NewTransport(_limits.WritesMayWait && how % 2 == 1 ? WriteMode.Later : WriteMode.AtOnce);
+        peer.Connection = _broadcast.Connect(pump, home, peer.Sink, protocol: ReliableClient.Protocol);
         peer.Token = peer.Connection.Session!.FirstToken;
         peer.Groups.UnionWith([home, Everyone]);
         Follow(peer);
@@ -237,7 +237,7 @@ sealed class ReliableModel : IDisposable
         }
 
         peer.Token = token;
-        peer.NewLine(WriteMode.AtOnce);
+        peer.NewTransport(WriteMode.AtOnce);
         peer.State = State.Resuming;
         peer.Change = peer.Connection.ResumeAsync(new FakeRequest().Context, null!, peer.Sink, token);
         Assert.True(Soon(peer.Wait!));
@@ -282,10 +282,10 @@ sealed class ReliableModel : IDisposable
 
     void End(Peer peer)
     {
-        peer.AssertSound();
+        peer.AssertNoViolation();
         if (peer.Change is not null || peer.Sink.IsWriting) peer.Sink.CompleteWrite();
         peer.State = State.Ended;
-        _stage.Broadcaster.Remove(peer.Connection);
+        _broadcast.Broadcaster.Remove(peer.Connection);
         peer.Detached = peer.Connection.Writer.DetachAsync();
         peer.Connection.End();
     }
@@ -303,23 +303,23 @@ sealed class ReliableModel : IDisposable
                 Settle();
             }
 
-            if (i % 2 == 0) _stage.Beat();
+            if (i % 2 == 0) _broadcast.Beat();
         }
 
         foreach (var peer in Living) peer.AssertHasAll();
         Assert.All(Living, peer => Assert.Equal(State.Online, peer.State));
         foreach (var peer in Living.ToList()) End(peer);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "A writer was not detached."));
         Assert.Equal(0, Retained);
-        Assert.Equal(0, _stage.Broadcaster.Connections.Count);
+        Assert.Equal(0, _broadcast.Broadcaster.Connections.Count);
     }
 
     void Settle()
     {
         do
         {
-            _stage.RunUntilIdle();
+            _broadcast.RunUntilIdle();
             foreach (var peer in Living.ToList())
             {
                 peer.Sink.Mode = WriteMode.AtOnce;
@@ -327,7 +327,7 @@ sealed class ReliableModel : IDisposable
                 Follow(peer);
             }
         }
-        while (_stage.Pumps.Any(pump => pump.IsScheduled));
+        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
     }
 
     static bool Soon(Task<bool> task) => task.WaitAsync(TimeSpan.FromSeconds(10)).GetAwaiter().GetResult();
@@ -348,7 +348,7 @@ sealed class ReliableModel : IDisposable
 
         public ReliableClient Client { get; } = new();
         public Connection Connection { get; set; } = null!;
-        public HandSink Sink { get; private set; } = null!;
+        public ManualSink Sink { get; private set; } = null!;
         public State State { get; set; }
 
         /// <summary>
@@ -377,10 +377,10 @@ sealed class ReliableModel : IDisposable
 
         public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
 
-        public void NewLine(WriteMode mode)
+        public void NewTransport(WriteMode mode)
         {
             (IsCut, StillArrive) = (false, 0);
-            Sink = new HandSink(OnWrite) { Mode = mode };
+            Sink = new ManualSink(OnWrite) { Mode = mode };
 
             void OnWrite(ReadOnlyMemory<byte> frames)
             {
@@ -414,7 +414,7 @@ sealed class ReliableModel : IDisposable
             Answers.Clear();
         }
 
-        public void AssertSound()
+        public void AssertNoViolation()
         {
             Assert.Null(Client.Problem);
             Assert.Null(Sink.Violation);
@@ -439,7 +439,7 @@ sealed class ReliableModel : IDisposable
 
         public void AssertHasAll()
         {
-            AssertSound();
+            AssertNoViolation();
             var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
             foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got message {id} {counts.GetValueOrDefault(id)} times instead of {expected} times.");
             foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"Reply {id} is missing.");

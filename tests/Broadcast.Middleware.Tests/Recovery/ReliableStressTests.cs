@@ -23,8 +23,8 @@ public sealed class ReliableStressTests
             MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxUnacknowledgedBytesInAll = 1L << 40,
             CloseTimeout = TimeSpan.FromHours(1),
         };
-        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
-        var lines = 0;
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        var transports = 0;
         var seats = Enumerable.Range(0, Clients).Select(number =>
         {
             var client = new ReliableClient();
@@ -38,8 +38,8 @@ public sealed class ReliableStressTests
         Assert.True(seats[0].Connection.Join("/b").Joined);
         var expected = new int[Clients];
 
-        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => Crowd.Start(() => Publish(publisher))));
-        await Task.WhenAll(seats.Select(seat => Task.Run(() => ComeAndGoAsync(seat.Client, seat.Connection, seat.Sink, seat.Number))))
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        await Task.WhenAll(seats.Select(seat => Task.Run(() => ReconnectRepeatedlyAsync(seat.Client, seat.Connection, seat.Sink, seat.Number))))
             .WaitAsync(TimeSpan.FromSeconds(60) * Effort.Factor, TestContext.Current.CancellationToken);
 
         foreach (var (client, connection, _, number) in seats)
@@ -56,7 +56,7 @@ public sealed class ReliableStressTests
         }
 
         Assert.Equal(0, broadcaster.Groups.Default.Budget!.Used);
-        Assert.True(lines > Clients, "Too few transports were cut.");
+        Assert.True(transports > Clients, "Too few transports were cut.");
 
         void Publish(int publisher)
         {
@@ -82,7 +82,7 @@ public sealed class ReliableStressTests
             }
         }
 
-        async Task ComeAndGoAsync(ReliableClient client, Connection connection, FragileSink sink, int number)
+        async Task ReconnectRepeatedlyAsync(ReliableClient client, Connection connection, FragileSink sink, int number)
         {
             var random = new Random(number);
             var session = connection.Session!;
@@ -109,7 +109,7 @@ public sealed class ReliableStressTests
                 sink = new FragileSink(client, random.Next());
                 Assert.True(await connection.ResumeAsync(new FakeRequest().Context, null!, sink, newToken), "The connection was not resumed.");
                 Assert.True(await wait, "The connection was not handed over.");
-                Interlocked.Increment(ref lines);
+                Interlocked.Increment(ref transports);
             }
 
             await publishing;

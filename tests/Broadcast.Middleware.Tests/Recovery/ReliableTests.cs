@@ -64,7 +64,7 @@ public sealed class ReliableTests
     public void Reconnect_WithRandomLimits_DeliversEverythingOrIsRefused()
     {
         var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
-            (backlog, unacknowledged, messages, inAll, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, inAll, wait, history));
+            (backlog, unacknowledged, messages, total, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, total, wait, history));
         var all = Sample(limits, 800);
         Assert.True(all is { Resumed: > 0, Refused: > 0, Slow: > 0 }, "The random schedules are too easy.");
     }

@@ -11,13 +11,13 @@ public sealed class RetainedTests
     [Fact]
     public void UnacknowledgedBurst_AfterTrim_IsKept()
     {
-        using var stage = Small();
-        var (connection, client, _) = Connect(stage);
-        Rest(stage);
-        PublishEach(stage, 1, 20);
-        Lose(stage, connection);
-        Assert.True(Resume(stage, connection, client));
-        Assert.Equal(Act.Range(1, 20), client.Got);
+        using var broadcast = Small();
+        var (connection, client, _) = Connect(broadcast);
+        TrimLogs(broadcast);
+        PublishEach(broadcast, 1, 20);
+        Lose(broadcast, connection);
+        Assert.True(Resume(broadcast, connection, client));
+        Assert.Equal(RecoveryHelpers.Range(1, 20), client.Got);
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
@@ -25,85 +25,85 @@ public sealed class RetainedTests
     [Fact]
     public void UnacknowledgedBurst_AfterTrimWhileDisconnected_IsKept()
     {
-        using var stage = Small();
-        var (connection, client, _) = Connect(stage);
-        Publish(stage, 1);
-        stage.RunUntilIdle();
+        using var broadcast = Small();
+        var (connection, client, _) = Connect(broadcast);
+        Publish(broadcast, 1);
+        broadcast.RunUntilIdle();
         connection.Writer.OnAcknowledged(client.LastId);
-        stage.RunUntilIdle();
-        Lose(stage, connection);
-        Rest(stage);
-        for (var i = 2; i <= 20; i++) Publish(stage, i);
-        stage.RunUntilIdle();
-        Assert.True(Resume(stage, connection, client));
-        Assert.Equal(Act.Range(1, 20), client.Got);
+        broadcast.RunUntilIdle();
+        Lose(broadcast, connection);
+        TrimLogs(broadcast);
+        for (var i = 2; i <= 20; i++) Publish(broadcast, i);
+        broadcast.RunUntilIdle();
+        Assert.True(Resume(broadcast, connection, client));
+        Assert.Equal(RecoveryHelpers.Range(1, 20), client.Got);
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
     [Fact]
     public void AcknowledgedMessages_AreNotKept()
     {
-        using var stage = Small();
-        var (connection, client, _) = Connect(stage);
+        using var broadcast = Small();
+        var (connection, client, _) = Connect(broadcast);
         for (var i = 1; i <= 400; i++)
         {
-            Publish(stage, i, size: 500);
-            stage.RunUntilIdle();
+            Publish(broadcast, i, size: 500);
+            broadcast.RunUntilIdle();
         }
 
-        Assert.InRange(Retained(stage), 400 * 500, 500 * 1_000);
+        Assert.InRange(Retained(broadcast), 400 * 500, 500 * 1_000);
         connection.Writer.OnAcknowledged(client.LastId);
-        stage.RunUntilIdle();
-        Assert.InRange(Retained(stage), 0, 80_000);
+        broadcast.RunUntilIdle();
+        Assert.InRange(Retained(broadcast), 0, 80_000);
     }
 
     [Fact]
     public void MaxUnacknowledgedBytes_ExceededByOneClient_AffectsOnlyThatClient()
     {
-        using var stage = Small(unacknowledged: 20_000);
-        var (silent, silentClient, _) = Connect(stage);
-        var (good, goodClient, _) = Connect(stage);
+        using var broadcast = Small(unacknowledged: 20_000);
+        var (silent, silentClient, _) = Connect(broadcast);
+        var (good, goodClient, _) = Connect(broadcast);
         for (var i = 1; i <= 1_000; i++)
         {
-            Publish(stage, i);
-            stage.RunUntilIdle();
+            Publish(broadcast, i);
+            broadcast.RunUntilIdle();
             if (i < 995) good.Writer.OnAcknowledged(goodClient.LastId);
-            stage.RunUntilIdle();
+            broadcast.RunUntilIdle();
         }
 
-        Assert.InRange(Retained(stage), 0, 150_000);
-        Lose(stage, silent);
-        Lose(stage, good);
-        Assert.False(Resume(stage, silent, silentClient));
-        Assert.True(Resume(stage, good, goodClient));
-        Assert.Equal(Act.Range(1, 1_000), goodClient.Got);
-        Assert.Equal(Act.Range(1, 1_000), silentClient.Got);
+        Assert.InRange(Retained(broadcast), 0, 150_000);
+        Lose(broadcast, silent);
+        Lose(broadcast, good);
+        Assert.False(Resume(broadcast, silent, silentClient));
+        Assert.True(Resume(broadcast, good, goodClient));
+        Assert.Equal(RecoveryHelpers.Range(1, 1_000), goodClient.Got);
+        Assert.Equal(RecoveryHelpers.Range(1, 1_000), silentClient.Got);
     }
 
     [Fact]
     public void Reconnect_AfterAcknowledgingDroppedMessages_Succeeds()
     {
-        using var stage = Small(unacknowledged: 20_000);
-        var (connection, client, _) = Connect(stage);
-        PublishEach(stage, 1, 200);
+        using var broadcast = Small(unacknowledged: 20_000);
+        var (connection, client, _) = Connect(broadcast);
+        PublishEach(broadcast, 1, 200);
         connection.Writer.OnAcknowledged(client.LastId);
-        stage.RunUntilIdle();
-        PublishEach(stage, 201, 201);
-        Lose(stage, connection);
-        Assert.True(Resume(stage, connection, client));
-        Assert.Equal(Act.Range(1, 201), client.Got);
+        broadcast.RunUntilIdle();
+        PublishEach(broadcast, 201, 201);
+        Lose(broadcast, connection);
+        Assert.True(Resume(broadcast, connection, client));
+        Assert.Equal(RecoveryHelpers.Range(1, 201), client.Got);
     }
 
     [Fact]
     public void Reconnect_WithoutAcknowledgingDroppedMessages_IsRefused()
     {
-        using var stage = Small(unacknowledged: 20_000);
-        var (connection, client, _) = Connect(stage);
-        PublishEach(stage, 1, 200);
+        using var broadcast = Small(unacknowledged: 20_000);
+        var (connection, client, _) = Connect(broadcast);
+        PublishEach(broadcast, 1, 200);
         connection.Writer.OnAcknowledged(client.LastId - 1);
-        stage.RunUntilIdle();
-        Lose(stage, connection);
-        Assert.False(Resume(stage, connection, client));
+        broadcast.RunUntilIdle();
+        Lose(broadcast, connection);
+        Assert.False(Resume(broadcast, connection, client));
     }
 
     /// <summary>
@@ -113,17 +113,17 @@ public sealed class RetainedTests
     [Fact]
     public void Acknowledgement_BeforeResend_PreventsResend()
     {
-        using var stage = Small();
-        var (connection, client, _) = Connect(stage);
-        for (var i = 1; i <= 5; i++) Publish(stage, i);
-        stage.RunUntilIdle();
-        Lose(stage, connection);
+        using var broadcast = Small();
+        var (connection, client, _) = Connect(broadcast);
+        for (var i = 1; i <= 5; i++) Publish(broadcast, i);
+        broadcast.RunUntilIdle();
+        Lose(broadcast, connection);
         connection.Writer.OnAcknowledged(client.LastId);
-        Assert.True(Resume(stage, connection, client));
-        Lose(stage, connection);
-        Publish(stage, 6);
-        Assert.True(Resume(stage, connection, client));
-        Assert.Equal(Act.Range(1, 6), client.Got);
+        Assert.True(Resume(broadcast, connection, client));
+        Lose(broadcast, connection);
+        Publish(broadcast, 6);
+        Assert.True(Resume(broadcast, connection, client));
+        Assert.Equal(RecoveryHelpers.Range(1, 6), client.Got);
         Assert.Equal(0, client.Dropped);
         Assert.Empty(client.WithoutId);
     }
@@ -131,17 +131,17 @@ public sealed class RetainedTests
     [Fact]
     public void History_NotSentBeforeDisconnect_ArrivesWithoutIds()
     {
-        using var stage = Small(configure: Act.History("/h", replayOnJoin: 10));
-        foreach (var id in Act.Range(1, 3)) stage.Broadcaster.Publish(ReliableClient.Numbered(id), Recipients.Group("/h"));
-        var (connection, client, _) = Connect(stage);
-        Publish(stage, 4);
-        stage.RunUntilIdle();
+        using var broadcast = Small(configure: RecoveryHelpers.History("/h", replayOnJoin: 10));
+        foreach (var id in RecoveryHelpers.Range(1, 3)) broadcast.Broadcaster.Publish(ReliableClient.Numbered(id), Recipients.Group("/h"));
+        var (connection, client, _) = Connect(broadcast);
+        Publish(broadcast, 4);
+        broadcast.RunUntilIdle();
         var suspended = connection.Writer.SuspendAsync();
         connection.Join("/h");
-        stage.RunUntilIdle();
+        broadcast.RunUntilIdle();
         Assert.True(suspended.IsCompleted);
         _ = connection.Session!.WaitAsync();
-        Assert.True(Resume(stage, connection, client));
+        Assert.True(Resume(broadcast, connection, client));
         Assert.Equal([1, 2, 3, 4], client.Got.Order());
         Assert.Equal([1, 2, 3], client.WithoutId);
     }
@@ -181,7 +181,7 @@ public sealed class RetainedTests
     [Fact]
     public void TryMark_LaterMessagesAreGone_Fails()
     {
-        var log = Make.Log(new SequenceClock(), Backlog);
+        var log = TestEngine.CreateLog(new SequenceClock(), Backlog);
         lock (log.Gate)
         {
             var cursor = new Cursor(log, null!, null, new CursorOptions());
@@ -190,61 +190,61 @@ public sealed class RetainedTests
         }
     }
 
-    static Stage Small(int unacknowledged = 1 << 20, Action<BroadcastOptions>? configure = null) => new(maxBacklog: Backlog, configure: options =>
+    static ManualBroadcast Small(int unacknowledged = 1 << 20, Action<BroadcastOptions>? configure = null) => new(maxBacklog: Backlog, configure: options =>
     {
         (options.MaxUnacknowledgedBytes, options.RecoveryTimeout) = (unacknowledged, TimeSpan.FromHours(1));
         configure?.Invoke(options);
     });
 
-    static long Retained(Stage stage) => stage.Broadcaster.Groups.Default.Budget!.Used;
+    static long Retained(ManualBroadcast broadcast) => broadcast.Broadcaster.Groups.Default.Budget!.Used;
 
-    static void Publish(Stage stage, int id, int size = 200) => stage.Broadcaster.Publish(ReliableClient.Numbered(id, size), Recipients.Group("/g"));
+    static void Publish(ManualBroadcast broadcast, int id, int size = 200) => broadcast.Broadcaster.Publish(ReliableClient.Numbered(id, size), Recipients.Group("/g"));
 
-    static void PublishEach(Stage stage, int from, int to)
+    static void PublishEach(ManualBroadcast broadcast, int from, int to)
     {
-        foreach (var id in Act.Range(from, to))
+        foreach (var id in RecoveryHelpers.Range(from, to))
         {
-            Publish(stage, id);
-            stage.RunUntilIdle();
+            Publish(broadcast, id);
+            broadcast.RunUntilIdle();
         }
     }
 
-    static (Connection Connection, ReliableClient Client, HandSink Sink) Connect(Stage stage)
+    static (Connection Connection, ReliableClient Client, ManualSink Sink) Connect(ManualBroadcast broadcast)
     {
         var client = new ReliableClient();
-        var sink = new HandSink(frames => client.Receive(frames.Span));
-        var connection = stage.Connect(stage.Pumps[0], "/g", sink, protocol: ReliableClient.Protocol);
-        stage.RunUntilIdle();
+        var sink = new ManualSink(frames => client.Receive(frames.Span));
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", sink, protocol: ReliableClient.Protocol);
+        broadcast.RunUntilIdle();
         return (connection, client, sink);
     }
 
     /// <summary>Ends the newest block of the group and moves all cursors to the next one.</summary>
-    static void Rest(Stage stage)
+    static void TrimLogs(ManualBroadcast broadcast)
     {
         for (var i = 0; i < 4; i++)
         {
-            stage.Beat();
-            stage.RunUntilIdle();
+            broadcast.Beat();
+            broadcast.RunUntilIdle();
         }
     }
 
-    static void Lose(Stage stage, Connection connection)
+    static void Lose(ManualBroadcast broadcast, Connection connection)
     {
         var suspended = connection.Writer.SuspendAsync();
-        stage.RunUntilIdle();
+        broadcast.RunUntilIdle();
         Assert.True(suspended.IsCompleted);
         Assert.Null(connection.Writer.ClosingStatus);
         _ = connection.Session!.WaitAsync();
-        stage.RunUntilIdle();
+        broadcast.RunUntilIdle();
     }
 
     /// <summary>Resumes the connection. Returns false when the server refuses.</summary>
-    static bool Resume(Stage stage, Connection connection, ReliableClient client)
+    static bool Resume(ManualBroadcast broadcast, Connection connection, ReliableClient client)
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);
         if (claim is not { IsCompletedSuccessfully: true, Result: { } token }) return false;
-        var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new HandSink(frames => client.Receive(frames.Span)), token);
-        stage.RunUntilIdle();
+        var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new ManualSink(frames => client.Receive(frames.Span)), token);
+        broadcast.RunUntilIdle();
         return resumed is { IsCompletedSuccessfully: true, Result: true };
     }
 }

@@ -18,15 +18,15 @@ public sealed class SeveralGroupsStressTests
     {
         var messages = 5_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
-        Act.History("/h*", 10_000_000, 1 << 29)(options);
-        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        RecoveryHelpers.History("/h*", 10_000_000, 1 << 29)(options);
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
         var published = new ConcurrentDictionary<long, Sent>();
 
         // These connections stay in some of the groups. The churning connections join and leave groups.
         var staying = Enumerable.Range(1, 12).Select(i => Connect(i, [.. _names.Where((_, index) => ((i * 5) & (1 << index)) != 0)])).ToArray();
         var churning = Enumerable.Range(20, 3).Select(i => Connect(i, [])).ToArray();
         var ends = 0;
-        var publishing = Enumerable.Range(1, Publishers).Select(publisher => Crowd.Start(() =>
+        var publishing = Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() =>
         {
             var random = new Random(publisher);
             var payload = new byte[8];
@@ -51,7 +51,7 @@ public sealed class SeveralGroupsStressTests
 
             Interlocked.Increment(ref ends);
         }));
-        var coming = churning.Select(peer => Crowd.Start(() =>
+        var coming = churning.Select(peer => StressBroadcast.Start(() =>
         {
             var random = new Random(peer.Number);
             while (Volatile.Read(ref ends) < Publishers)
@@ -71,7 +71,7 @@ public sealed class SeveralGroupsStressTests
             Assert.True(late.Connection.Join(name, Replay.Last(10_000_000)).Joined);
             var expected = published.Where(message => message.Value.Names.Contains(name)).Select(message => message.Key).ToHashSet();
             await Eventually.True(() => late.Sink.Count >= expected.Count);
-            await GoAsync(late);
+            await DisconnectAsync(late);
             Assert.Equal(expected.Count, late.Sink.Ids.Count);
             Assert.True(expected.SetEquals(late.Sink.Ids));
             orders.Add(name, late.Sink.Ids);
@@ -81,7 +81,7 @@ public sealed class SeveralGroupsStressTests
         {
             var expected = published.Where(message => message.Value.IsFor(peer)).Select(message => message.Key).ToHashSet();
             await Eventually.True(() => peer.Sink.Count >= expected.Count);
-            await GoAsync(peer);
+            await DisconnectAsync(peer);
             Assert.Equal(expected.Count, peer.Sink.Ids.Count);
             Assert.True(expected.SetEquals(peer.Sink.Ids));
             foreach (var name in peer.Groups)
@@ -95,7 +95,7 @@ public sealed class SeveralGroupsStressTests
             }
         }
 
-        foreach (var peer in churning) await GoAsync(peer);
+        foreach (var peer in churning) await DisconnectAsync(peer);
         foreach (var peer in staying.Concat(churning))
         {
             Assert.Equal(peer.Sink.Ids.Count, peer.Sink.Ids.Distinct().Count());
@@ -119,7 +119,7 @@ public sealed class SeveralGroupsStressTests
             return new(number, connection, sink, [.. groups, ""]);
         }
 
-        async Task GoAsync(Peer peer)
+        async Task DisconnectAsync(Peer peer)
         {
             broadcaster.Remove(peer.Connection);
             await peer.Connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
@@ -132,8 +132,8 @@ public sealed class SeveralGroupsStressTests
     {
         var rounds = 3_000 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxGroupsWithoutMembers = 1 };
-        Act.History("/h*", withoutMembers: 1)(options);
-        using var broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        RecoveryHelpers.History("/h*", maxEmptyGroups: 1)(options);
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
         var members = Enumerable.Range(1, 3).Select(number =>
         {
             var sink = new StressSink(Pace.AtOnce, number);
@@ -142,7 +142,7 @@ public sealed class SeveralGroupsStressTests
             Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Number: number, Connection: connection, Sink: sink, Due: new List<long>());
         }).ToArray();
-        await Task.WhenAll(members.Select(member => Crowd.Start(() =>
+        await Task.WhenAll(members.Select(member => StressBroadcast.Start(() =>
         {
             var random = new Random(member.Number);
             var payload = new byte[8];

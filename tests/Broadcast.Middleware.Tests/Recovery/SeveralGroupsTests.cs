@@ -15,8 +15,8 @@ public sealed class SeveralGroupsTests
         PublishToAll,
         PublishToUser,
         Send,
-        Come,
-        Go,
+        Connect,
+        Disconnect,
         Join,
         Leave,
         CompleteWrite,
@@ -32,8 +32,8 @@ public sealed class SeveralGroupsTests
         (3, Gen.Const(Step.PublishToAll)),
         (3, Gen.Const(Step.PublishToUser)),
         (3, Gen.Const(Step.Send)),
-        (5, Gen.Const(Step.Come)),
-        (1, Gen.Const(Step.Go)),
+        (5, Gen.Const(Step.Connect)),
+        (1, Gen.Const(Step.Disconnect)),
         (14, Gen.Const(Step.Join)),
         (9, Gen.Const(Step.Leave)),
         (10, Gen.Const(Step.CompleteWrite)),
@@ -50,13 +50,13 @@ public sealed class SeveralGroupsTests
     public void SharedMessage_NotYetInAllLogs_IsNotDelivered()
     {
         var clock = new SequenceClock();
-        using var stage = new Stage();
-        var hearer = new Hearer(stage);
-        var (one, other) = (Make.Log(clock, 1_024), Make.Log(clock, 1_024));
+        using var broadcast = new ManualBroadcast();
+        var listener = new Listener(broadcast);
+        var (one, other) = (TestEngine.CreateLog(clock, 1_024), TestEngine.CreateLog(clock, 1_024));
         var reader = new LogReader(clock);
         foreach (var log in new[] { one, other })
         {
-            reader.Arrive(new Cursor(log, hearer.Connection.Writer, new Slice(stage.Pumps[0].Pump)));
+            reader.Arrive(new Cursor(log, listener.Connection.Writer, new Slice(broadcast.Pumps[0].Pump)));
         }
 
         Message message = new(Payload.Make(1, 4), MessageType.Binary);
@@ -79,53 +79,53 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void Join_SeveralGroupsWithHistory_MergesReplays()
     {
-        using var stage = new Stage(configure: Act.History("/h*"));
-        foreach (var id in Act.Range(1, 60)) stage.Publish(Recipients.Groups((id % 3) switch { 0 => ["/h1"], 1 => ["/h2"], _ => ["/h2", "/h1"] }), id);
-        var hearer = new Hearer(stage);
-        hearer.Join("/h2", Replay.Last(1_000));
-        hearer.Join("/h1", Replay.Last(1_000));
-        stage.Publish(Recipients.Groups("/h1", "/h2"), 61);
-        stage.RunUntilIdle();
-        Assert.Equal(Act.Range(1, 61), hearer.Got);
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h*"));
+        foreach (var id in RecoveryHelpers.Range(1, 60)) broadcast.Publish(Recipients.Groups((id % 3) switch { 0 => ["/h1"], 1 => ["/h2"], _ => ["/h2", "/h1"] }), id);
+        var listener = new Listener(broadcast);
+        listener.Join("/h2", Replay.Last(1_000));
+        listener.Join("/h1", Replay.Last(1_000));
+        broadcast.Publish(Recipients.Groups("/h1", "/h2"), 61);
+        broadcast.RunUntilIdle();
+        Assert.Equal(RecoveryHelpers.Range(1, 61), listener.Got);
     }
 
     [Fact]
     public void PublishToSeveralGroups_RepeatedUnknownOrNoNames_IsAccepted()
     {
-        using var stage = new Stage(configure: Act.History("/h"));
-        var hearer = new Hearer(stage, "/home");
-        hearer.Join("/a");
-        Assert.Equal(new PublishResult(null, 1), stage.Publish(Recipients.Groups("/a", "/nobody", "/a"), 1));
-        Assert.Equal(default, stage.Publish(Recipients.Groups("/nobody"), 2));
-        Assert.Equal(default, stage.Publish(Recipients.Groups(), 3));
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h"));
+        var listener = new Listener(broadcast, "/home");
+        listener.Join("/a");
+        Assert.Equal(new PublishResult(null, 1), broadcast.Publish(Recipients.Groups("/a", "/nobody", "/a"), 1));
+        Assert.Equal(default, broadcast.Publish(Recipients.Groups("/nobody"), 2));
+        Assert.Equal(default, broadcast.Publish(Recipients.Groups(), 3));
         // The message has no recipient, but the history keeps it.
-        Assert.Equal(default, stage.Publish(Recipients.Groups("/nobody", "/h"), 4));
-        hearer.Join("/h", Replay.Last(1));
-        stage.RunUntilIdle();
-        Assert.Equal([1, 4], hearer.Got);
+        Assert.Equal(default, broadcast.Publish(Recipients.Groups("/nobody", "/h"), 4));
+        listener.Join("/h", Replay.Last(1));
+        broadcast.RunUntilIdle();
+        Assert.Equal([1, 4], listener.Got);
     }
 
     [Fact]
     public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
     {
-        using var stage = new Stage();
-        var hearer = new Hearer(stage, "/home") { Sink = { Mode = WriteMode.Later } };
-        hearer.Join("/a");
-        hearer.Join("/b");
-        stage.Publish(Recipients.Groups("/a", "/b"), 1);
-        stage.RunUntilIdle();
-        foreach (var id in Act.Range(2, 4)) stage.Publish(Recipients.Groups("/a", "/b"), id);
-        hearer.Leave("/a");
-        foreach (var id in Act.Range(5, 7)) stage.Publish(Recipients.Groups("/a", "/b"), id);
-        hearer.Leave("/b");
-        hearer.Join("/a");
-        stage.Publish(Recipients.Groups("/a", "/b"), 8);
-        hearer.Leave("/a");
-        stage.Publish(Recipients.Groups("/a", "/b"), 9);
-        hearer.Sink.Mode = WriteMode.AtOnce;
-        hearer.Sink.CompleteWrite();
-        stage.RunUntilIdle();
-        Assert.Equal(Act.Range(1, 8), hearer.Got);
+        using var broadcast = new ManualBroadcast();
+        var listener = new Listener(broadcast, "/home") { Sink = { Mode = WriteMode.Later } };
+        listener.Join("/a");
+        listener.Join("/b");
+        broadcast.Publish(Recipients.Groups("/a", "/b"), 1);
+        broadcast.RunUntilIdle();
+        foreach (var id in RecoveryHelpers.Range(2, 4)) broadcast.Publish(Recipients.Groups("/a", "/b"), id);
+        listener.Leave("/a");
+        foreach (var id in RecoveryHelpers.Range(5, 7)) broadcast.Publish(Recipients.Groups("/a", "/b"), id);
+        listener.Leave("/b");
+        listener.Join("/a");
+        broadcast.Publish(Recipients.Groups("/a", "/b"), 8);
+        listener.Leave("/a");
+        broadcast.Publish(Recipients.Groups("/a", "/b"), 9);
+        listener.Sink.Mode = WriteMode.AtOnce;
+        listener.Sink.CompleteWrite();
+        broadcast.RunUntilIdle();
+        Assert.Equal(RecoveryHelpers.Range(1, 8), listener.Got);
     }
 
     [Theory]
@@ -133,10 +133,10 @@ public sealed class SeveralGroupsTests
     [InlineData(SlowConsumer.SkipToLatest)]
     public void SlowMember_SkippingInOneGroup_GetsSharedMessagesThroughOtherGroupOnce(SlowConsumer whenSlow)
     {
-        using var stage = new Stage(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
-        var hearer = new Hearer(stage) { Sink = { Mode = WriteMode.Later } };
-        hearer.Join("/prices");
-        hearer.Join("/chat");
+        using var broadcast = new ManualBroadcast(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
+        var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
+        listener.Join("/prices");
+        listener.Join("/chat");
         var id = 0;
         for (var round = 0; round < 5; round++)
         {
@@ -144,27 +144,27 @@ public sealed class SeveralGroupsTests
             {
                 // Only a few messages go to the group that must not lose any.
                 var recipients = i % 50 == 0 ? Recipients.Groups("/prices", "/chat") : Recipients.Group("/prices");
-                stage.Broadcaster.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
-                stage.RunUntilIdle();
+                broadcast.Broadcaster.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
+                broadcast.RunUntilIdle();
             }
 
-            hearer.Sink.CompleteWrite();
-            stage.RunUntilIdle();
+            listener.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
         }
 
-        hearer.Sink.Mode = WriteMode.AtOnce;
-        hearer.Sink.CompleteWrite();
-        stage.RunUntilIdle();
-        Assert.Null(hearer.Sink.Closed);
-        Assert.Equal(hearer.Got.Order().Distinct(), hearer.Got);
-        Assert.Empty(Act.Range(1, id).Where(number => (number - 1) % 50 == 0).Except(hearer.Got));
-        Assert.Contains(id, hearer.Got);
-        Assert.InRange(hearer.Got.Count, 200, id - 1_000);
+        listener.Sink.Mode = WriteMode.AtOnce;
+        listener.Sink.CompleteWrite();
+        broadcast.RunUntilIdle();
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(listener.Got.Order().Distinct(), listener.Got);
+        Assert.Empty(RecoveryHelpers.Range(1, id).Where(number => (number - 1) % 50 == 0).Except(listener.Got));
+        Assert.Contains(id, listener.Got);
+        Assert.InRange(listener.Got.Count, 200, id - 1_000);
     }
 
     static void Run((Step, int, int, int)[] schedule)
     {
-        using var stage = new Stage(pumps: 2, maxBacklog: 64 << 20, configure: Act.History("/h*"));
+        using var broadcast = new ManualBroadcast(pumps: 2, maxBacklog: 64 << 20, configure: RecoveryHelpers.History("/h*"));
         var peers = new List<Peer>();
         var histories = new Dictionary<string, List<int>> { ["/h1"] = [], ["/h2"] = [] };
         var lastId = 0;
@@ -173,58 +173,58 @@ public sealed class SeveralGroupsTests
             var name = _names[b % 4];
             var peer = peers.Count == 0 ? null : peers[a % peers.Count];
             Peer[] excluded = c < 5 ? [.. peers.Where((_, index) => (index + c) % 3 == 0)] : [];
-            string[] exceptions = [.. excluded.Select(other => other.Hearer.Connection.Id)];
+            string[] exceptions = [.. excluded.Select(other => other.Listener.Connection.Id)];
             switch (step)
             {
                 case Step.Publish:
-                    stage.Publish(Recipients.Group(name).Except(exceptions), ++lastId);
+                    broadcast.Publish(Recipients.Group(name).Except(exceptions), ++lastId);
                     Expect([name]);
                     break;
                 case Step.PublishToSeveral:
                     string[] names = [.. _names.Where((_, index) => (b & (1 << index)) != 0), .. b > 31 ? [name, "/nobody"] : Array.Empty<string>()];
                     if (c % 2 == 0) Array.Reverse(names);
-                    var result = stage.Publish(Recipients.Groups(names).Except(exceptions), ++lastId);
+                    var result = broadcast.Publish(Recipients.Groups(names).Except(exceptions), ++lastId);
                     Assert.Null(result.Position);
                     Assert.Equal(names.Distinct().Sum(each => peers.Count(other => other.Groups.Contains(each))), result.LocalRecipients);
                     Expect(names);
                     break;
                 case Step.PublishToAll:
-                    stage.Publish(Recipients.All.Except(exceptions), ++lastId);
+                    broadcast.Publish(Recipients.All.Except(exceptions), ++lastId);
                     Expect([""]);
                     break;
                 case Step.PublishToUser:
-                    stage.Publish(Recipients.User($"{a % 2}").Except(exceptions), ++lastId);
-                    foreach (var other in peers.Where(other => other.IsThere && other.User == a % 2).Except(excluded)) other.Expected.Add(lastId);
+                    broadcast.Publish(Recipients.User($"{a % 2}").Except(exceptions), ++lastId);
+                    foreach (var other in peers.Where(other => other.IsConnected && other.User == a % 2).Except(excluded)) other.Expected.Add(lastId);
                     break;
-                case Step.Send when peer is { IsThere: true }:
-                    stage.Publish(Recipients.Connection(peer.Hearer.Connection.Id), ++lastId);
+                case Step.Send when peer is { IsConnected: true }:
+                    broadcast.Publish(Recipients.Connection(peer.Listener.Connection.Id), ++lastId);
                     peer.Expected.Add(lastId);
                     break;
-                case Step.Come when peers.Count < 8:
+                case Step.Connect when peers.Count < 8:
                     var request = new FakeRequest();
                     request.Context.User = new(new ClaimsIdentity([new(ClaimTypes.NameIdentifier, $"{a % 2}")], "test"));
-                    peers.Add(new(new Hearer(stage, name, stage.Pumps[a % 2], request) { Sink = { Mode = (WriteMode)(c % 2) } }, a % 2) { Groups = { name, "" } });
+                    peers.Add(new(new Listener(broadcast, name, broadcast.Pumps[a % 2], request) { Sink = { Mode = (WriteMode)(c % 2) } }, a % 2) { Groups = { name, "" } });
                     break;
-                case Step.Go when peer is { IsThere: true }:
-                    peer.Hearer.Go();
-                    (peer.IsThere, peer.WasCutOff) = (false, true);
+                case Step.Disconnect when peer is { IsConnected: true }:
+                    peer.Listener.Disconnect();
+                    (peer.IsConnected, peer.WasCutOff) = (false, true);
                     peer.Groups.Clear();
                     break;
-                case Step.Join when peer is { IsThere: true }:
+                case Step.Join when peer is { IsConnected: true }:
                     // A replay would correctly deliver a message a second time, so this join replays nothing.
-                    Assert.Equal(peer.Groups.Add(name), peer.Hearer.Join(name, Replay.None).Joined);
+                    Assert.Equal(peer.Groups.Add(name), peer.Listener.Join(name, Replay.None).Joined);
                     break;
                 case Step.Leave when peer is not null && peer.Groups.Remove(name):
-                    peer.Hearer.Leave(name);
+                    peer.Listener.Leave(name);
                     break;
                 case Step.CompleteWrite:
-                    peer?.Hearer.Sink.CompleteWrite();
+                    peer?.Listener.Sink.CompleteWrite();
                     break;
                 case Step.SetMode when peer is not null:
-                    peer.Hearer.Sink.Mode = (WriteMode)(c % 2);
+                    peer.Listener.Sink.Mode = (WriteMode)(c % 2);
                     break;
                 case Step.RunTurn:
-                    stage.Pumps[a % 2].RunTurn();
+                    broadcast.Pumps[a % 2].RunTurn();
                     break;
             }
 
@@ -235,39 +235,39 @@ public sealed class SeveralGroupsTests
             }
         }
 
-        foreach (var peer in peers) peer.Hearer.Sink.Mode = WriteMode.AtOnce;
+        foreach (var peer in peers) peer.Listener.Sink.Mode = WriteMode.AtOnce;
         do
         {
-            stage.RunUntilIdle();
-            foreach (var peer in peers) peer.Hearer.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
+            foreach (var peer in peers) peer.Listener.Sink.CompleteWrite();
         }
-        while (stage.Pumps.Any(pump => pump.IsScheduled));
+        while (broadcast.Pumps.Any(pump => pump.IsScheduled));
         foreach (var peer in peers)
         {
-            peer.Hearer.AssertSound();
-            Assert.Equal(peer.WasCutOff ? peer.Expected.Take(peer.Hearer.Got.Count) : peer.Expected, peer.Hearer.Got);
+            peer.Listener.AssertNoViolation();
+            Assert.Equal(peer.WasCutOff ? peer.Expected.Take(peer.Listener.Got.Count) : peer.Expected, peer.Listener.Got);
         }
 
         foreach (var (name, expected) in histories)
         {
-            var late = new Hearer(stage);
+            var late = new Listener(broadcast);
             late.Join(name, Replay.Last(1_000));
-            stage.RunUntilIdle();
+            broadcast.RunUntilIdle();
             Assert.Equal(expected, late.Got);
-            late.Go();
+            late.Disconnect();
         }
 
-        foreach (var peer in peers.Where(peer => peer.IsThere)) peer.Hearer.Go();
-        stage.RunUntilIdle();
-        stage.Time.Advance(TimeSpan.FromSeconds(10));
-        Assert.Equal(histories.Values.Count(history => history.Count > 0), stage.Broadcaster.Groups.Count);
+        foreach (var peer in peers.Where(peer => peer.IsConnected)) peer.Listener.Disconnect();
+        broadcast.RunUntilIdle();
+        broadcast.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(histories.Values.Count(history => history.Count > 0), broadcast.Broadcaster.Groups.Count);
     }
 
-    sealed record Peer(Hearer Hearer, int User)
+    sealed record Peer(Listener Listener, int User)
     {
         public HashSet<string> Groups { get; } = [];
         public List<int> Expected { get; } = [];
-        public bool IsThere { get; set; } = true;
+        public bool IsConnected { get; set; } = true;
         public bool WasCutOff { get; set; }
     }
 }

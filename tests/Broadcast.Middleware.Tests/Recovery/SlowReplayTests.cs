@@ -15,18 +15,18 @@ public sealed class SlowReplayTests
     [Fact]
     public void Replay_LargerThanBacklog_IsReadToTheEnd()
     {
-        using var stage = With(historyMessages: 200);
-        foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
-        var hearer = Joined(stage);
-        foreach (var id in Act.Range(201, 200 + MostThatWait))
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        foreach (var id in RecoveryHelpers.Range(201, 200 + MostThatWait))
         {
-            stage.Publish("/g", id, Size);
-            stage.RunUntilIdle();
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
         }
 
-        ReadAll(stage, hearer);
-        Assert.Null(hearer.Sink.Closed);
-        Assert.Equal(Act.Range(1, 200 + MostThatWait), hearer.Got);
+        ReadAll(broadcast, listener);
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(RecoveryHelpers.Range(1, 200 + MostThatWait), listener.Got);
     }
 
     [Theory]
@@ -34,48 +34,48 @@ public sealed class SlowReplayTests
     [InlineData(true)]
     public void Backlog_DuringReplay_HasTheUsualLimit(bool replays)
     {
-        using var stage = With(historyMessages: 200);
-        foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
-        var hearer = Joined(stage, replays ? Replay.Last(200) : Replay.None);
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast, replays ? Replay.Last(200) : Replay.None);
         var first = 201;
         if (!replays)
         {
             // The connection takes this message, and the write stays pending.
-            stage.Publish("/g", first++, Size);
-            stage.RunUntilIdle();
+            broadcast.Publish("/g", first++, Size);
+            broadcast.RunUntilIdle();
         }
 
-        foreach (var id in Act.Range(first, first + MostThatWait - 1))
+        foreach (var id in RecoveryHelpers.Range(first, first + MostThatWait - 1))
         {
-            stage.Publish("/g", id, Size);
-            stage.RunUntilIdle();
-            Assert.Null(hearer.Connection.Writer.ClosingStatus);
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
+            Assert.Null(listener.Connection.Writer.ClosingStatus);
         }
 
-        stage.Publish("/g", 1_000, Size);
-        stage.RunUntilIdle();
-        Assert.Equal(CloseStatus.TryAgainLater, hearer.Connection.Writer.ClosingStatus);
-        hearer.Sink.CompleteWrite();
-        stage.RunUntilIdle();
-        Assert.Equal(CloseStatus.TryAgainLater, hearer.Sink.Closed);
+        broadcast.Publish("/g", 1_000, Size);
+        broadcast.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
+        listener.Sink.CompleteWrite();
+        broadcast.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
     }
 
     [Fact]
     public void Backlog_AfterReplay_HasTheUsualLimit()
     {
-        using var stage = With(historyMessages: 200);
-        foreach (var id in Act.Range(1, 200)) stage.Publish("/g", id, Size);
-        var hearer = Joined(stage);
-        ReadAll(stage, hearer);
-        foreach (var id in Act.Range(201, 201 + MostThatWait)) Run(id);
-        Assert.Null(hearer.Connection.Writer.ClosingStatus);
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        ReadAll(broadcast, listener);
+        foreach (var id in RecoveryHelpers.Range(201, 201 + MostThatWait)) Run(id);
+        Assert.Null(listener.Connection.Writer.ClosingStatus);
         Run(1_000);
-        Assert.Equal(CloseStatus.TryAgainLater, hearer.Connection.Writer.ClosingStatus);
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
 
         void Run(int id)
         {
-            stage.Publish("/g", id, Size);
-            stage.RunUntilIdle();
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
         }
     }
 
@@ -83,13 +83,13 @@ public sealed class SlowReplayTests
     public void Log_WithReplayingReader_KeepsHistoryAndBacklog()
     {
         // The pump has no turn, so it never checks whether the reader is slow.
-        using var stage = With(historyMessages: 10_000, historyBytes: 200 * Cost);
-        foreach (var id in Act.Range(1, 300)) stage.Publish("/g", id, Size);
-        var hearer = Joined(stage);
-        foreach (var id in Act.Range(301, 300 + MostThatWait)) stage.Publish("/g", id, Size);
-        ReadAll(stage, hearer);
-        Assert.Null(hearer.Sink.Closed);
-        Assert.Equal(Act.Range(101, 300 + MostThatWait), hearer.Got);
+        using var broadcast = With(historyMessages: 10_000, historyBytes: 200 * Cost);
+        foreach (var id in RecoveryHelpers.Range(1, 300)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        foreach (var id in RecoveryHelpers.Range(301, 300 + MostThatWait)) broadcast.Publish("/g", id, Size);
+        ReadAll(broadcast, listener);
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(RecoveryHelpers.Range(101, 300 + MostThatWait), listener.Got);
     }
 
     [Fact]
@@ -108,50 +108,50 @@ public sealed class SlowReplayTests
     public void Replay_ByManyStalledReaders_HoldsAtMostHistoryAndBacklog(bool pumpHasTurns)
     {
         const int HistoryBytes = 1 << 20, Slack = 2 << 20;
-        using var stage = new Stage(maxBacklog: 64 * 1024, configure: Act.History("/g", 100_000, HistoryBytes));
+        using var broadcast = new ManualBroadcast(maxBacklog: 64 * 1024, configure: RecoveryHelpers.History("/g", 100_000, HistoryBytes));
         Publish(2 << 20);
-        var hearers = Enumerable.Range(0, 100).Select(_ => new Hearer(stage) { Sink = { Mode = WriteMode.Later } }).ToArray();
-        foreach (var hearer in hearers) hearer.Join("/g", Replay.Last(100_000));
+        var listeners = Enumerable.Range(0, 100).Select(_ => new Listener(broadcast) { Sink = { Mode = WriteMode.Later } }).ToArray();
+        foreach (var listener in listeners) listener.Join("/g", Replay.Last(100_000));
         var before = GC.GetTotalMemory(forceFullCollection: true);
         Publish(32 << 20);
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, HistoryBytes + (64 * 1024) + Slack);
-        stage.RunUntilIdle();
-        foreach (var hearer in hearers)
+        broadcast.RunUntilIdle();
+        foreach (var listener in listeners)
         {
-            hearer.Sink.CompleteWrite();
-            stage.RunUntilIdle();
-            Assert.Equal(CloseStatus.TryAgainLater, hearer.Sink.Closed);
-            hearer.AssertSound();
+            listener.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
+            Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
+            listener.AssertNoViolation();
         }
 
         void Publish(int bytes)
         {
             for (var id = 0; id < bytes / Cost; id++)
             {
-                stage.Publish("/g", id, Size);
-                if (pumpHasTurns) stage.RunUntilIdle();
+                broadcast.Publish("/g", id, Size);
+                if (pumpHasTurns) broadcast.RunUntilIdle();
             }
         }
     }
 
-    static Stage With(int historyMessages, int historyBytes = 1 << 20) => new(maxBacklog: Backlog, configure: Act.History("/g", historyMessages, historyBytes));
+    static ManualBroadcast With(int historyMessages, int historyBytes = 1 << 20) => new(maxBacklog: Backlog, configure: RecoveryHelpers.History("/g", historyMessages, historyBytes));
 
-    static Hearer Joined(Stage stage, Replay? replay = null)
+    static Listener Joined(ManualBroadcast broadcast, Replay? replay = null)
     {
-        var hearer = new Hearer(stage) { Sink = { Mode = WriteMode.Later } };
-        Assert.True(hearer.Join("/g", replay ?? Replay.Last(10_000)).Joined);
-        return hearer;
+        var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
+        Assert.True(listener.Join("/g", replay ?? Replay.Last(10_000)).Joined);
+        return listener;
     }
 
-    static void ReadAll(Stage stage, Hearer hearer)
+    static void ReadAll(ManualBroadcast broadcast, Listener listener)
     {
-        stage.RunUntilIdle();
-        while (hearer.Sink.IsWriting)
+        broadcast.RunUntilIdle();
+        while (listener.Sink.IsWriting)
         {
-            hearer.Sink.CompleteWrite();
-            stage.RunUntilIdle();
+            listener.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
         }
 
-        hearer.AssertSound();
+        listener.AssertNoViolation();
     }
 }

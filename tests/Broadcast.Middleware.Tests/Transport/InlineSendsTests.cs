@@ -119,7 +119,7 @@ public sealed class InlineSendsTests
 
         Assert.Equal(200, answer.Status);
         Assert.Equal(Encoding.ASCII.GetString(body), answer.Body);
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         LogAssert.NoErrors(app);
     }
 
@@ -163,20 +163,20 @@ public sealed class InlineSendsTests
             var connections = new List<Http2Client>();
             await using var one = await OpenAsync();
             await using var two = await OpenAsync();
-            var vanishing = new List<Action>();
+            var leaving = new List<Action>();
             for (var i = 0; i < 20; i++)
             {
                 var client = await OpenAsync(stalls ? Stall.SmallWindow : null);
-                vanishing.Add(protocols == HttpProtocols.Http1 ? client.Reset : connections[^1].Reset);
+                leaving.Add(protocols == HttpProtocols.Http1 ? client.Reset : connections[^1].Reset);
             }
 
-            int heardByOne = 0, heardByTwo = 0;
+            int receivedByOne = 0, receivedByTwo = 0;
 
             await Task.WhenAll(
-                Numbered.PublishAllAsync(app, Messages, Size, () => Math.Min(Volatile.Read(ref heardByOne), Volatile.Read(ref heardByTwo))),
-                Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref heardByOne, count)),
-                Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref heardByTwo, count)),
-                VanishAsync());
+                Numbered.PublishAllAsync(app, Messages, Size, () => Math.Min(Volatile.Read(ref receivedByOne), Volatile.Read(ref receivedByTwo))),
+                Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref receivedByOne, count)),
+                Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref receivedByTwo, count)),
+                DisconnectAsync());
 
             await Eventually.True(() => app.Registry.Count == 2);
             LogAssert.NoErrors(app);
@@ -189,13 +189,13 @@ public sealed class InlineSendsTests
                 return await connections[^1].OpenRawAsync();
             }
 
-            async Task VanishAsync()
+            async Task DisconnectAsync()
             {
-                for (var i = 0; i < vanishing.Count; i++)
+                for (var i = 0; i < leaving.Count; i++)
                 {
-                    var due = Messages * (i + 1) / (vanishing.Count + 2);
-                    await Eventually.True(() => Volatile.Read(ref heardByOne) >= due);
-                    vanishing[i]();
+                    var due = Messages * (i + 1) / (leaving.Count + 2);
+                    await Eventually.True(() => Volatile.Read(ref receivedByOne) >= due);
+                    leaving[i]();
                 }
             }
         }
@@ -243,7 +243,7 @@ public sealed class InlineSendsTests
         await app.StopAsync().WaitAsync(Patience, Token);
 
         await Eventually.True(() => app.Registry.Count + requests.Running == 0);
-        Assert.Equal(LineEnd.Reset, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Reset, await client.ReadEndAsync());
     }
 
     [Fact]
@@ -265,7 +265,7 @@ public sealed class InlineSendsTests
 
         await app.StopAsync().WaitAsync(Patience, Token);
 
-        Assert.Equal(LineEnd.Reset, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Reset, await client.ReadEndAsync());
     }
 
     [Fact]
@@ -284,7 +284,7 @@ public sealed class InlineSendsTests
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
 
         Assert.Equal(body, await client.ReadAsync(body.Length));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         LogAssert.NoErrors(app);
     }
 
@@ -301,7 +301,7 @@ public sealed class InlineSendsTests
         await using var client = await RawClient.ConnectAsync(app);
 
         Assert.Equal("left"u8.ToArray(), await client.ReadAsync(4));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
     [Fact]
@@ -319,7 +319,7 @@ public sealed class InlineSendsTests
         await using var client = await RawClient.ConnectAsync(app);
 
         Assert.Equal("bye"u8.ToArray(), await client.ReadAsync(3));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
     [Fact]

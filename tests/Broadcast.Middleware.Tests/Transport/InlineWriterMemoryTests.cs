@@ -9,7 +9,7 @@ public sealed class InlineWriterMemoryTests
     [Fact]
     public void Flush_CompletingSynchronously_AllocatesNothing()
     {
-        using var line = Line.Open(64 * 1024);
+        using var loopback = LoopbackConnection.Open(64 * 1024);
         var received = new byte[500];
         Flush(1_000);
         var before = GC.GetAllocatedBytesForCurrentThread();
@@ -23,23 +23,23 @@ public sealed class InlineWriterMemoryTests
         {
             for (var i = 0; i < count; i++)
             {
-                line.Write(received.Length);
-                var flush = line.Writer.FlushAsync(CancellationToken.None);
+                loopback.Write(received.Length);
+                var flush = loopback.Writer.FlushAsync(CancellationToken.None);
                 if (!flush.IsCompletedSuccessfully) Assert.Fail("The flush waits.");
                 flush.GetAwaiter().GetResult();
-                line.Read(received);
+                loopback.Read(received);
             }
         }
     }
 
     [Theory]
     [InlineData(500)]
-    [InlineData(Line.TooMuch)]
+    [InlineData(LoopbackConnection.TooMuch)]
     public async Task IdleWriter_HoldsNoBuffer(int size)
     {
         var token = TestContext.Current.CancellationToken;
         const int Writers = 300;
-        using var line = Line.Open();
+        using var loopback = LoopbackConnection.Open();
         var writers = new List<InlineWriter>();
         await FlushAsync(10);
         var before = GC.GetTotalMemory(forceFullCollection: true);
@@ -56,10 +56,10 @@ public sealed class InlineWriterMemoryTests
             var message = new byte[size];
             for (var i = 0; i < count; i++)
             {
-                var writer = line.NewWriter();
+                var writer = loopback.NewWriter();
                 writers.Add(writer);
                 var flush = writer.WriteAsync(message, token);
-                await line.SkipAsync(size);
+                await loopback.SkipAsync(size);
                 Assert.False((await flush).IsCompleted);
             }
         }

@@ -8,13 +8,13 @@ public sealed class InlineWriterTests : IDisposable
 {
     static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
-    readonly Line _line = Line.Open();
+    readonly LoopbackConnection _loopback = LoopbackConnection.Open();
 
-    InlineWriter Writer => _line.Writer;
+    InlineWriter Writer => _loopback.Writer;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    public void Dispose() => _line.Dispose();
+    public void Dispose() => _loopback.Dispose();
 
     [Theory]
     [InlineData(0)]
@@ -50,19 +50,19 @@ public sealed class InlineWriterTests : IDisposable
     public async Task UnflushedBytes_WhenBufferGrows_AreKept()
     {
         Assert.True(Writer.CanGetUnflushedBytes);
-        _line.Write(10);
-        _line.Write(200_000, hint: count => count);
-        _line.Write(300_000, hint: _ => 0);
-        Writer.Write(_line.Next(100_000));
-        Assert.Equal(_line.Written, Writer.UnflushedBytes);
+        _loopback.Write(10);
+        _loopback.Write(200_000, hint: count => count);
+        _loopback.Write(300_000, hint: _ => 0);
+        Writer.Write(_loopback.Next(100_000));
+        Assert.Equal(_loopback.Written, Writer.UnflushedBytes);
 
         var flush = Writer.FlushAsync(Token);
 
         Assert.Equal(0, Writer.UnflushedBytes);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(flush));
         Assert.Equal(0, Writer.UnflushedBytes);
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
@@ -74,21 +74,21 @@ public sealed class InlineWriterTests : IDisposable
             Writer.GetMemory();
         }
 
-        _line.Write(1);
+        _loopback.Write(1);
         Assert.Equal((false, false), Now(Writer.FlushAsync(Token)));
         Assert.Equal((false, false), Now(Writer.FlushAsync(Token)));
-        await _line.ReadToEndAsync();
-        _line.AssertNotAborted();
+        await _loopback.ReadToEndAsync();
+        _loopback.AssertNotAborted();
     }
 
     [Fact]
     public async Task Write_AfterUnflushedBytes_FlushesBoth()
     {
-        _line.Write(10);
+        _loopback.Write(10);
 
-        Assert.Equal((false, false), Now(Writer.WriteAsync(_line.Next(1_000), Token)));
+        Assert.Equal((false, false), Now(Writer.WriteAsync(_loopback.Next(1_000), Token)));
 
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
@@ -96,17 +96,17 @@ public sealed class InlineWriterTests : IDisposable
     {
         for (var round = 0; round < 3; round++)
         {
-            var flush = _line.Stall(Token);
-            await _line.ReadAsync(Line.TooMuch / 2);
+            var flush = _loopback.Stall(Token);
+            await _loopback.ReadAsync(LoopbackConnection.TooMuch / 2);
             Assert.False(flush.IsCompleted);
-            await _line.ReadRestAsync();
+            await _loopback.ReadRestAsync();
             Assert.Equal((false, false), await ResultAsync(flush));
-            _line.Write(5);
+            _loopback.Write(5);
             Assert.Equal((false, false), Now(Writer.FlushAsync(Token)));
         }
 
-        await _line.ReadToEndAsync();
-        _line.AssertNotAborted();
+        await _loopback.ReadToEndAsync();
+        _loopback.AssertNotAborted();
     }
 
     [Fact]
@@ -115,13 +115,13 @@ public sealed class InlineWriterTests : IDisposable
         // These sizes fit into a buffer, but are a little more than the socket takes.
         foreach (var size in new[] { 20_000, 30_000, 40_000, 60_000, 65_536 })
         {
-            _line.Write(size);
+            _loopback.Write(size);
             var flush = Writer.FlushAsync(Token);
-            await _line.ReadRestAsync();
+            await _loopback.ReadRestAsync();
             Assert.Equal((false, false), await ResultAsync(flush));
         }
 
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Theory]
@@ -131,7 +131,7 @@ public sealed class InlineWriterTests : IDisposable
     public async Task Writes_OfRandomSizes_ArriveOnceAndInOrder(int seed, int buffers)
     {
         const int Total = 16 * 1024 * 1024;
-        using var line = Line.Open(buffers);
+        using var loopback = LoopbackConnection.Open(buffers);
         var random = new Random(seed);
         var readerRandom = new Random(seed);
         // The reader starts when a flush is pending, so that at least one flush waits.
@@ -139,98 +139,98 @@ public sealed class InlineWriterTests : IDisposable
 
         await Task.WhenAll(Task.Run(WriteAsync, Token), Task.Run(ReadAsync, Token));
 
-        await line.ReadToEndAsync();
-        line.AssertNotAborted();
+        await loopback.ReadToEndAsync();
+        loopback.AssertNotAborted();
 
         async Task WriteAsync()
         {
-            while (line.Written < Total)
+            while (loopback.Written < Total)
             {
-                var size = (int)Math.Min(Total - line.Written, NextSize(random));
-                if (random.Next(2) == 0) line.Write(size, hint: count => random.Next(count + 1));
-                else line.Writer.Write(line.Next(size));
+                var size = (int)Math.Min(Total - loopback.Written, NextSize(random));
+                if (random.Next(2) == 0) loopback.Write(size, hint: count => random.Next(count + 1));
+                else loopback.Writer.Write(loopback.Next(size));
                 if (random.Next(4) == 0) continue;
-                var flush = line.Writer.FlushAsync(Token);
+                var flush = loopback.Writer.FlushAsync(Token);
                 if (!flush.IsCompleted) waits.TrySetResult();
                 Assert.Equal((false, false), await ResultAsync(flush));
             }
 
-            Assert.Equal((false, false), await ResultAsync(line.Writer.FlushAsync(Token)));
+            Assert.Equal((false, false), await ResultAsync(loopback.Writer.FlushAsync(Token)));
         }
 
         async Task ReadAsync()
         {
             await waits.Task;
-            await line.ReadAsync(Total, () => readerRandom.Next(1, 64 * 1024));
+            await loopback.ReadAsync(Total, () => readerRandom.Next(1, 64 * 1024));
         }
     }
 
     [Fact]
     public async Task CancelPendingFlush_PendingBytes_AreStillSentInOrder()
     {
-        var first = _line.Stall(Token);
+        var first = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(first));
 
-        var second = _line.Stall(Token);
+        var second = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(second));
 
-        _line.Write(1);
+        _loopback.Write(1);
         Assert.Equal(1, Writer.UnflushedBytes);
         var third = Writer.FlushAsync(Token);
         Assert.Equal(0, Writer.UnflushedBytes);
         Assert.False(third.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(third));
-        await _line.ReadToEndAsync();
-        _line.AssertNotAborted();
+        await _loopback.ReadToEndAsync();
+        _loopback.AssertNotAborted();
     }
 
     [Fact]
     public async Task FlushCancelledByToken_NextFlush_WaitsForBoth()
     {
         using var cancellation = new CancellationTokenSource();
-        var first = _line.Stall(cancellation.Token);
+        var first = _loopback.Stall(cancellation.Token);
         await cancellation.CancelAsync();
         var exception = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => ResultAsync(first));
         Assert.Equal(cancellation.Token, exception.CancellationToken);
 
-        _line.Write(70_000);
+        _loopback.Write(70_000);
         var second = Writer.FlushAsync(Token);
         Assert.False(second.IsCompleted);
-        await _line.ReadAsync(Line.TooMuch / 2);
+        await _loopback.ReadAsync(LoopbackConnection.TooMuch / 2);
         Assert.False(second.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(second));
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task Flush_AlreadyCancelledToken_FlushesNothing()
     {
-        _line.Write(10);
+        _loopback.Write(10);
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await Writer.FlushAsync(new(canceled: true)));
 
         Assert.Equal(10, Writer.UnflushedBytes);
         Assert.Equal((false, false), Now(Writer.FlushAsync(Token)));
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task Flush_TokenCancelledAfterCompletion_ChangesNothing()
     {
         using var cancellation = new CancellationTokenSource();
-        var first = _line.Stall(cancellation.Token);
-        await _line.ReadRestAsync();
+        var first = _loopback.Stall(cancellation.Token);
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(first));
-        var second = _line.Stall(Token);
+        var second = _loopback.Stall(Token);
 
         await cancellation.CancelAsync();
 
         Assert.False(second.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(second));
     }
 
@@ -242,33 +242,33 @@ public sealed class InlineWriterTests : IDisposable
         Writer.CancelPendingFlush();
         Writer.CancelPendingFlush();
 
-        _line.Write(waits ? Line.TooMuch : 1);
+        _loopback.Write(waits ? LoopbackConnection.TooMuch : 1);
         Assert.Equal((true, false), Now(Writer.FlushAsync(Token)));
-        _line.Write(1);
+        _loopback.Write(1);
         var next = Writer.FlushAsync(Token);
 
         Assert.Equal(waits, !next.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(next));
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task CancelPendingFlush_BehindAbandonedFlush_EndsNextFlush()
     {
-        var first = _line.Stall(Token);
+        var first = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(first));
         Writer.CancelPendingFlush();
 
-        _line.Write(100);
+        _loopback.Write(100);
         Assert.Equal((true, false), Now(Writer.FlushAsync(Token)));
         var last = Writer.FlushAsync(Token);
 
         Assert.False(last.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(last));
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
@@ -277,34 +277,34 @@ public sealed class InlineWriterTests : IDisposable
         // The test cannot see when the flush completes. Usually it completes before the second write.
         for (var round = 0; round < 100; round++)
         {
-            _line.Write(100_000);
+            _loopback.Write(100_000);
             var flush = Writer.FlushAsync(Token);
             Writer.CancelPendingFlush();
             Assert.Equal((true, false), await ResultAsync(flush));
-            _line.Write(100);
-            await _line.ReadAsync(100_000);
+            _loopback.Write(100);
+            await _loopback.ReadAsync(100_000);
             await Task.Yield();
-            _line.Write(100);
+            _loopback.Write(100);
 
             Assert.Equal(200, Writer.UnflushedBytes);
             Assert.Equal((false, false), await ResultAsync(Writer.FlushAsync(Token)));
-            await _line.ReadAsync(200);
+            await _loopback.ReadAsync(200);
         }
 
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task AbandonedFlush_BufferInUse_IsNotOverwritten()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
 
         // This write uses a new buffer. The operating system still reads the old one, so the pool must not hand it out.
-        _line.Write(2 * Line.TooMuch, hint: count => count);
+        _loopback.Write(2 * LoopbackConnection.TooMuch, hint: count => count);
         var others = new List<byte[]>();
-        for (var size = 16; size <= 4 * Line.TooMuch; size *= 2)
+        for (var size = 16; size <= 4 * LoopbackConnection.TooMuch; size *= 2)
         {
             for (var i = 0; i < 4; i++)
             {
@@ -315,9 +315,9 @@ public sealed class InlineWriterTests : IDisposable
         }
 
         var last = Writer.FlushAsync(Token);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         Assert.Equal((false, false), await ResultAsync(last));
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
         foreach (var other in others) ArrayPool<byte>.Shared.Return(other);
     }
 
@@ -328,17 +328,17 @@ public sealed class InlineWriterTests : IDisposable
         for (var round = 0; round < 100; round++)
         {
             // More than half of the buffer waits. The bytes therefore stay where they are and fill the buffer.
-            _line.Write(Writer.GetMemory().Length);
+            _loopback.Write(Writer.GetMemory().Length);
             var flush = Writer.FlushAsync(Token);
             Writer.CancelPendingFlush();
             Assert.Equal((true, false), await ResultAsync(flush));
-            await _line.ReadRestAsync();
+            await _loopback.ReadRestAsync();
             await Task.Yield();
 
             Assert.False(Writer.GetMemory().IsEmpty, "There is no room.");
 
-            Assert.Equal((false, false), await ResultAsync(Writer.WriteAsync(_line.Next(100), Token)));
-            await _line.ReadRestAsync();
+            Assert.Equal((false, false), await ResultAsync(Writer.WriteAsync(_loopback.Next(100), Token)));
+            await _loopback.ReadRestAsync();
         }
     }
 
@@ -349,24 +349,24 @@ public sealed class InlineWriterTests : IDisposable
     public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNothing(int seed, int buffers)
     {
         const int Total = 12 * 1024 * 1024;
-        using var line = Line.Open(buffers);
+        using var loopback = LoopbackConnection.Open(buffers);
         var random = new Random(seed);
         var readerRandom = new Random(seed);
         var givenUp = 0;
 
         await Task.WhenAll(
             Task.Run(WriteAsync, Token),
-            Task.Run(() => line.ReadAsync(Total, () => readerRandom.Next(1, 32 * 1024)), Token));
+            Task.Run(() => loopback.ReadAsync(Total, () => readerRandom.Next(1, 32 * 1024)), Token));
 
         Assert.True(givenUp > 10, $"Only {givenUp} flushes were abandoned.");
-        await line.ReadToEndAsync();
-        line.AssertNotAborted();
+        await loopback.ReadToEndAsync();
+        loopback.AssertNotAborted();
 
         async Task WriteAsync()
         {
-            while (line.Written < Total)
+            while (loopback.Written < Total)
             {
-                line.Write((int)Math.Min(Total - line.Written, NextSize(random)), hint: count => random.Next(1, count + 1));
+                loopback.Write((int)Math.Min(Total - loopback.Written, NextSize(random)), hint: count => random.Next(1, count + 1));
                 var how = random.Next(4);
                 // This keeps the writer from running far ahead of the reader.
                 if (how == 3 || random.Next(8) == 0) await FlushAsync(Token);
@@ -375,8 +375,8 @@ public sealed class InlineWriterTests : IDisposable
 
             // At most one cancellation may still be pending.
             if (await FlushAsync(Token)) Assert.False(await FlushAsync(Token));
-            line.Writer.Complete();
-            await line.Writer.FinishAsync().WaitAsync(Patience, Token);
+            loopback.Writer.Complete();
+            await loopback.Writer.FinishAsync().WaitAsync(Patience, Token);
         }
 
         async Task GiveUpAsync(bool byToken, int yields)
@@ -387,7 +387,7 @@ public sealed class InlineWriterTests : IDisposable
             {
                 for (var i = 0; i < yields; i++) await Task.Yield();
                 if (byToken) await cancellation.CancelAsync();
-                else line.Writer.CancelPendingFlush();
+                else loopback.Writer.CancelPendingFlush();
             }, Token);
             if (await FlushAsync(cancellation.Token)) givenUp++;
             await canceling;
@@ -398,7 +398,7 @@ public sealed class InlineWriterTests : IDisposable
         {
             try
             {
-                var (isCanceled, isCompleted) = await ResultAsync(line.Writer.FlushAsync(token));
+                var (isCanceled, isCompleted) = await ResultAsync(loopback.Writer.FlushAsync(token));
                 Assert.False(isCompleted);
                 return isCanceled;
             }
@@ -412,19 +412,19 @@ public sealed class InlineWriterTests : IDisposable
     [Fact]
     public async Task Reset_DuringPendingFlush_EndsFlushAndConnection()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
 
-        _line.ResetByPeer();
+        _loopback.ResetByPeer();
 
         Assert.Equal((false, true), await ResultAsync(flush));
-        _line.AssertAborted();
+        _loopback.AssertAborted();
         AssertIsOver();
     }
 
     [Fact]
     public async Task Reset_BeforeFlush_IsNoticedByFlush()
     {
-        _line.ResetByPeer();
+        _loopback.ResetByPeer();
 
         await Eventually.True(() =>
         {
@@ -432,71 +432,71 @@ public sealed class InlineWriterTests : IDisposable
             return Now(Writer.FlushAsync(Token)).IsCompleted;
         });
 
-        _line.AssertAborted();
+        _loopback.AssertAborted();
         AssertIsOver();
     }
 
     [Fact]
     public async Task Reset_WithAbandonedFlush_EndsConnectionAndNextFlush()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
-        _line.Write(10);
+        _loopback.Write(10);
         var next = Writer.FlushAsync(Token);
 
-        _line.ResetByPeer();
+        _loopback.ResetByPeer();
 
         Assert.Equal((false, true), await ResultAsync(next));
-        _line.AssertAborted();
+        _loopback.AssertAborted();
         AssertIsOver();
     }
 
     [Fact]
     public async Task Reset_AfterLastFlushWasAbandoned_EndsConnection()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
 
-        _line.ResetByPeer();
+        _loopback.ResetByPeer();
 
         await Writer.FinishAsync().WaitAsync(Patience, Token);
-        await Eventually.True(() => _line.Connection.ReceivedCalls().Any());
-        _line.AssertAborted();
+        await Eventually.True(() => _loopback.Connection.ReceivedCalls().Any());
+        _loopback.AssertAborted();
     }
 
     [Fact]
     public async Task DisposedSocket_DuringPendingFlush_EndsFlush()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
 
-        _line.DisposeSocket();
+        _loopback.DisposeSocket();
 
         Assert.Equal((false, true), await ResultAsync(flush));
-        _line.AssertAborted();
+        _loopback.AssertAborted();
         AssertIsOver();
     }
 
     [Fact]
     public void DisposedSocket_BeforeFlush_EndsFlushAtOnce()
     {
-        _line.DisposeSocket();
+        _loopback.DisposeSocket();
 
         Assert.Equal((false, false), Now(Writer.FlushAsync(Token)));
-        _line.AssertNotAborted();
-        _line.Write(1);
+        _loopback.AssertNotAborted();
+        _loopback.Write(1);
         Assert.Equal((false, true), Now(Writer.FlushAsync(Token)));
-        _line.AssertAborted();
+        _loopback.AssertAborted();
         AssertIsOver();
     }
 
     [Theory]
     [InlineData(100)]
-    [InlineData(Line.TooMuch)]
+    [InlineData(LoopbackConnection.TooMuch)]
     public async Task Complete_WithUnflushedBytes_SendsThem(int size)
     {
-        _line.Write(size);
+        _loopback.Write(size);
 
         Writer.Complete();
         Writer.Complete(new InvalidOperationException());
@@ -504,50 +504,50 @@ public sealed class InlineWriterTests : IDisposable
         Assert.Throws<InvalidOperationException>(() => Writer.GetMemory());
         Assert.Throws<InvalidOperationException>(() => Writer.GetSpan());
         var finish = Writer.FinishAsync();
-        Assert.Equal(size < Line.TooMuch, finish.IsCompleted);
-        await _line.ReadRestAsync();
+        Assert.Equal(size < LoopbackConnection.TooMuch, finish.IsCompleted);
+        await _loopback.ReadRestAsync();
         await finish.WaitAsync(Patience, Token);
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task Complete_AfterAbandonedFlush_SendsUnflushedBytes()
     {
-        var flush = _line.Stall(Token);
+        var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
-        _line.Write(100);
+        _loopback.Write(100);
 
         await Writer.CompleteAsync();
 
         var finish = Writer.FinishAsync();
         Assert.False(finish.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         await finish.WaitAsync(Patience, Token);
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task Finish_WithAbandonedFlush_WaitsUntilAllIsSent()
     {
         using var cancellation = new CancellationTokenSource();
-        var flush = _line.Stall(cancellation.Token);
+        var flush = _loopback.Stall(cancellation.Token);
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => ResultAsync(flush));
 
         var finish = Writer.FinishAsync();
 
-        await _line.ReadAsync(Line.TooMuch / 2);
+        await _loopback.ReadAsync(LoopbackConnection.TooMuch / 2);
         Assert.False(finish.IsCompleted);
-        await _line.ReadRestAsync();
+        await _loopback.ReadRestAsync();
         await finish.WaitAsync(Patience, Token);
-        await _line.ReadToEndAsync();
+        await _loopback.ReadToEndAsync();
     }
 
     [Fact]
     public async Task Finish_NothingPending_CompletesAtOnce()
     {
-        using var other = Line.Open();
+        using var other = LoopbackConnection.Open();
         Assert.True(Writer.FinishAsync().IsCompletedSuccessfully);
 
         var flush = other.Stall(Token);
@@ -561,7 +561,7 @@ public sealed class InlineWriterTests : IDisposable
     {
         for (var i = 0; i < 3; i++)
         {
-            _line.Write(100_000);
+            _loopback.Write(100_000);
             Assert.Equal((false, true), Now(Writer.FlushAsync(Token)));
             Assert.Equal(0, Writer.UnflushedBytes);
         }

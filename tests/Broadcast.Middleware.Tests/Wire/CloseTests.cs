@@ -26,7 +26,7 @@ public sealed class CloseTests
 
         var close = await client.ReadFrameAsync();
         Assert.Equal((ClientFrame.Close, code, reason), (close.Opcode, close.CloseCode, close.CloseReason));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
         LogAssert.NoErrors(app);
     }
@@ -42,7 +42,7 @@ public sealed class CloseTests
         // The framework reports a missing code as 1000. Code 1005 means "no code" and must not be sent (RFC 6455,
         // section 7.4.1).
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -55,7 +55,7 @@ public sealed class CloseTests
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "never mind"u8, fin: false), ClientFrame.OfClose(1000));
 
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
     [Fact]
@@ -71,7 +71,7 @@ public sealed class CloseTests
             await client.SendAsync(ClientFrame.OfClose(1000));
             await client.ReadCloseAsync();
             // Bytes after the close frame would be read as a frame here.
-            await Assert.ThrowsAsync<LineEndedException>(client.ReadFrameAsync);
+            await Assert.ThrowsAsync<TransportEndedException>(client.ReadFrameAsync);
             await client.DisposeAsync();
             client = await RawClient.ConnectAsync(app);
             await client.HandshakeAsync();
@@ -97,7 +97,7 @@ public sealed class CloseTests
         var close = await client.ReadFrameAsync();
         Assert.Equal((4001, "enough"), (close.CloseCode, close.CloseReason));
         await client.SendAsync(ClientFrame.OfClose(4001));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -130,7 +130,7 @@ public sealed class CloseTests
 
         await client.SendAsync(ClientFrame.OfText("too late"), ClientFrame.OfClose(1000));
 
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await app.Broadcaster.PublishAsync("next", cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal("next", (await witness.ReadFrameAsync()).Text);
     }
@@ -152,7 +152,7 @@ public sealed class CloseTests
 
             var close = await client.ReadFrameAsync();
             Assert.Equal((4000, "the filter"), (close.CloseCode, close.CloseReason));
-            Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+            Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
             await Eventually.True(() => app.Registry.Count == 0);
         }
 
@@ -172,7 +172,7 @@ public sealed class CloseTests
         {
             Assert.Equal(1001, (await client.ReadFrameAsync()).CloseCode);
             await client.SendAsync(ClientFrame.OfClose(1001));
-            Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+            Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         }
 
         await stopping;
@@ -220,7 +220,7 @@ public sealed class CloseTests
 
         Assert.Equal(1008, (await client.ReadFrameAsync()).CloseCode);
         await client.SendAsync(ClientFrame.OfClose(1008));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 

@@ -70,11 +70,11 @@ public sealed class Http2Tests
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
         await using var client = await http2.OpenRawAsync();
-        var heard = 0;
+        var received = 0;
 
         await Task.WhenAll(
-            Numbered.PublishAllAsync(app, Messages, 1_000, () => Volatile.Read(ref heard)),
-            Numbered.ReadAllAsync(client, Messages, count => Volatile.Write(ref heard, count)));
+            Numbered.PublishAllAsync(app, Messages, 1_000, () => Volatile.Read(ref received)),
+            Numbered.ReadAllAsync(client, Messages, count => Volatile.Write(ref received, count)));
     }
 
     public static TheoryData<string, byte[], int> Errors => new()
@@ -121,7 +121,7 @@ public sealed class Http2Tests
         var close = await client.ReadFrameAsync();
         Assert.Equal((4001, "enough"), (close.CloseCode, close.CloseReason));
         await client.SendAsync(ClientFrame.OfClose(4001));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -131,9 +131,9 @@ public sealed class Http2Tests
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
         await using var witness = await http2.OpenRawAsync();
-        var vanishing = await http2.OpenRawAsync();
+        var leaving = await http2.OpenRawAsync();
 
-        await vanishing.DisposeAsync();
+        await leaving.DisposeAsync();
 
         await Eventually.True(() => app.Registry.Count == 1, TimeSpan.FromSeconds(5));
         await witness.SendAsync(ClientFrame.OfText("alone"));
@@ -181,7 +181,7 @@ public sealed class Http2Tests
         var stopping = app.StopAsync();
         Assert.Equal(1001, (await client.ReadFrameAsync()).CloseCode);
         await client.SendAsync(ClientFrame.OfClose(1001));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await client.DisposeAsync();
 
         await stopping.WaitAsync(TimeSpan.FromSeconds(5), TestContext.Current.CancellationToken);

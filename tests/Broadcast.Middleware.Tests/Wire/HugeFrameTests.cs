@@ -14,7 +14,7 @@ public sealed class HugeFrameTests
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessageBytes = Limit);
         using var meters = new Meters(app);
         await using var speaker = await RawClient.OpenAsync(app);
-        await using var hearer = await RawClient.OpenAsync(app);
+        await using var listener = await RawClient.OpenAsync(app);
         await using var offender = await RawClient.OpenAsync(app);
         await TalkAsync(-1);
         var piece = new byte[Size];
@@ -44,7 +44,7 @@ public sealed class HugeFrameTests
         async Task TalkAsync(int number)
         {
             await speaker.SendAsync(ClientFrame.OfText($"{number}"));
-            foreach (var client in new[] { speaker, hearer }) Assert.Equal($"{number}", (await client.ReadFrameAsync()).Text);
+            foreach (var client in new[] { speaker, listener }) Assert.Equal($"{number}", (await client.ReadFrameAsync()).Text);
         }
     }
 }

@@ -127,13 +127,13 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
     }
 
     /// <summary>Reads until the server ends the transport, and ignores the bytes.</summary>
-    public async Task<LineEnd> ReadEndAsync()
+    public async Task<TransportEnd> ReadEndAsync()
     {
         try
         {
             while (true) await ReadAsync(1);
         }
-        catch (LineEndedException ended)
+        catch (TransportEndedException ended)
         {
             return ended.End;
         }
@@ -183,9 +183,9 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
             {
                 while (true) body.Append((char)await ReadByteAsync());
             }
-            catch (LineEndedException ended)
+            catch (TransportEndedException ended)
             {
-                Assert.Equal(LineEnd.Finished, ended.End);
+                Assert.Equal(TransportEnd.Finished, ended.End);
             }
         }
 
@@ -222,15 +222,15 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         {
             return await stream.ReadAsync(_buffer, patience.Token) is > 0 and var received
                 ? received
-                : throw new LineEndedException(LineEnd.Finished);
+                : throw new TransportEndedException(TransportEnd.Finished);
         }
         catch (OperationCanceledException) when (!TestContext.Current.CancellationToken.IsCancellationRequested)
         {
             throw new TimeoutException($"The server sent nothing for {Patience}.");
         }
-        catch (IOException exception) when (exception is not LineEndedException)
+        catch (IOException exception) when (exception is not TransportEndedException)
         {
-            throw new LineEndedException(LineEnd.Reset);
+            throw new TransportEndedException(TransportEnd.Reset);
         }
     }
 }

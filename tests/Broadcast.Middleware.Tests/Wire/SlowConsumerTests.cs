@@ -12,17 +12,17 @@ public sealed class SlowConsumerTests
         await using var one = await RawClient.OpenAsync(app);
         await using var two = await RawClient.OpenAsync(app);
         await using var stalled = await RawClient.OpenAsync(app, receiveBuffer: SmallWindow);
-        int heardByOne = 0, heardByTwo = 0;
+        int receivedByOne = 0, receivedByTwo = 0;
 
         await Task.WhenAll(
-            Numbered.PublishAllAsync(app, Messages, Size, () => Math.Min(Volatile.Read(ref heardByOne), Volatile.Read(ref heardByTwo))),
-            Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref heardByOne, count)),
-            Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref heardByTwo, count)));
+            Numbered.PublishAllAsync(app, Messages, Size, () => Math.Min(Volatile.Read(ref receivedByOne), Volatile.Read(ref receivedByTwo))),
+            Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref receivedByOne, count)),
+            Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref receivedByTwo, count)));
 
         await Eventually.True(() => app.Registry.Count == 2);
         Assert.Equal(2, app.Registry.CountInGroup("/ws"));
         // The client can still read the first messages. Then the transport ends with a reset.
-        Assert.Equal(LineEnd.Reset, await stalled.ReadEndAsync());
+        Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
         Assert.Contains(app.Logs.GetSnapshot(), record => record.Message.Contains("1013", StringComparison.Ordinal));
         LogAssert.NoErrors(app);
     }
@@ -34,10 +34,10 @@ public sealed class SlowConsumerTests
         await using var app = await BroadcastApp.StartAsync();
         await using var healthy = await RawClient.OpenAsync(app);
         await using var slow = await RawClient.OpenAsync(app, receiveBuffer: SmallWindow);
-        var heard = 0;
+        var received = 0;
         await Task.WhenAll(
-            Numbered.PublishAllAsync(app, Messages, Size, () => Volatile.Read(ref heard)),
-            Numbered.ReadAllAsync(healthy, Messages, count => Volatile.Write(ref heard, count)));
+            Numbered.PublishAllAsync(app, Messages, Size, () => Volatile.Read(ref received)),
+            Numbered.ReadAllAsync(healthy, Messages, count => Volatile.Write(ref received, count)));
 
         var expected = 0;
         ServerFrame frame;
@@ -48,7 +48,7 @@ public sealed class SlowConsumerTests
         Assert.Contains("slow", frame.CloseReason, StringComparison.OrdinalIgnoreCase);
         Assert.InRange(expected, 1, Messages - 1);
         await slow.SendAsync(ClientFrame.OfClose(1013));
-        Assert.Equal(LineEnd.Finished, await slow.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await slow.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 1);
     }
 

@@ -6,10 +6,10 @@ namespace Broadcast.Middleware.Tests.Backplane;
 /// A backplane that completes subscriptions and delivers messages when the test says so. It calls the receiver inside
 /// its lock and detects violations of the contract.
 /// </summary>
-sealed class HandBackplane : IBackplane
+sealed class ManualBackplane : IBackplane
 {
-    readonly Channel<PendingSubscription> _asked = Channel.CreateUnbounded<PendingSubscription>();
-    readonly Dictionary<string, Topic> _topics = new(StringComparer.Ordinal);
+    readonly Channel<PendingSubscription> _deferred = Channel.CreateUnbounded<PendingSubscription>();
+    readonly Dictionary<string, GroupState> _groups = new(StringComparer.Ordinal);
     readonly HashSet<(string Group, string Member)> _members = [];
     readonly List<PendingSubscription> _pending = [];
 
@@ -21,9 +21,9 @@ sealed class HandBackplane : IBackplane
     public string Inbox { get; private set; } = "";
 
     /// <summary>True when subscriptions to groups wait until the test completes them.</summary>
-    public bool AnswersLater { get; set; }
+    public bool DefersSubscriptions { get; set; }
 
-    public bool InboxAnswersLater { get; set; }
+    public bool DefersInboxSubscription { get; set; }
 
     /// <summary>
     /// The exceptions that the next calls throw. A key is a method name, or a method name and a group: "PublishAsync
@@ -38,7 +38,7 @@ sealed class HandBackplane : IBackplane
     public Action? OnSettingMember { get; set; }
 
     /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
-    public int Looks;
+    public int MemberQueries;
 
     public int InboxSubscriptions { get; private set; }
 
@@ -56,7 +56,7 @@ sealed class HandBackplane : IBackplane
     {
         get
         {
-            lock (Gate) return [.. _topics.Where(topic => topic.Value.IsSubscribed && topic.Key != Inbox).Select(topic => topic.Key)];
+            lock (Gate) return [.. _groups.Where(state => state.Value.IsSubscribed && state.Key != Inbox).Select(state => state.Key)];
         }
     }
 
@@ -64,14 +64,14 @@ sealed class HandBackplane : IBackplane
 
     public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
-        ThrowIfToFail(nameof(PublishAsync));
-        ThrowIfToFail($"{nameof(PublishAsync)} {group}");
+        ThrowIfFailing(nameof(PublishAsync));
+        ThrowIfFailing($"{nameof(PublishAsync)} {group}");
         lock (Gate)
         {
-            var topic = TopicOf(group);
-            topic.Messages.Add(message.ToArray());
-            var position = topic.Position;
-            if (topic.IsSubscribed) Receiver.OnMessage(group, position, message);
+            var state = StateOf(group);
+            state.Messages.Add(message.ToArray());
+            var position = state.Position;
+            if (state.IsSubscribed) Receiver.OnMessage(group, position, message);
             return new(position);
         }
     }
@@ -81,15 +81,15 @@ sealed class HandBackplane : IBackplane
         lock (Gate)
         {
             if (group.StartsWith('\u0001')) (Inbox, InboxSubscriptions) = (group, InboxSubscriptions + 1);
-            ThrowIfToFail(nameof(SubscribeAsync));
-            var topic = TopicOf(group);
-            if (topic.IsSubscribed) Violation ??= $"Subscribed twice: '{group}'.";
-            topic.IsSubscribed = true;
-            var subscription = new BackplaneSubscription(topic.Position, [.. topic.Messages.Skip(topic.Messages.Count - topic.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
-            if (group == Inbox ? !InboxAnswersLater : !AnswersLater) return new(subscription);
+            ThrowIfFailing(nameof(SubscribeAsync));
+            var state = StateOf(group);
+            if (state.IsSubscribed) Violation ??= $"Subscribed twice: '{group}'.";
+            state.IsSubscribed = true;
+            var subscription = new BackplaneSubscription(state.Position, [.. state.Messages.Skip(state.Messages.Count - state.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
+            if (group == Inbox ? !DefersInboxSubscription : !DefersSubscriptions) return new(subscription);
             var pending = new PendingSubscription(group, subscription);
             _pending.Add(pending);
-            _asked.Writer.TryWrite(pending);
+            _deferred.Writer.TryWrite(pending);
             return new(pending.Answer.Task);
         }
     }
@@ -99,9 +99,9 @@ sealed class HandBackplane : IBackplane
         OnUnsubscribing?.Invoke();
         lock (Gate)
         {
-            ThrowIfToFail(nameof(Unsubscribe));
+            ThrowIfFailing(nameof(Unsubscribe));
             if (_pending.Exists(pending => pending.Group == group && !pending.Answer.Task.IsCompleted)) Violation ??= $"Unsubscribed before the answer: '{group}'.";
-            TopicOf(group).IsSubscribed = false;
+            StateOf(group).IsSubscribed = false;
         }
     }
 
@@ -110,7 +110,7 @@ sealed class HandBackplane : IBackplane
         OnSettingMember?.Invoke();
         lock (Gate)
         {
-            ThrowIfToFail(nameof(SetMember));
+            ThrowIfFailing(nameof(SetMember));
             _members.Add((group, member));
         }
     }
@@ -119,41 +119,41 @@ sealed class HandBackplane : IBackplane
     {
         lock (Gate)
         {
-            ThrowIfToFail(nameof(RemoveMember));
+            ThrowIfFailing(nameof(RemoveMember));
             _members.Remove((group, member));
         }
     }
 
     public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
     {
-        Interlocked.Increment(ref Looks);
-        ThrowIfToFail(nameof(GetMembersAsync));
+        Interlocked.Increment(ref MemberQueries);
+        ThrowIfFailing(nameof(GetMembersAsync));
         lock (Gate) return new([.. _members.Where(member => member.Group == group).Select(member => new BackplaneMember(member.Member, default))]);
     }
 
     public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => throw new NotSupportedException();
 
     /// <summary>Returns the next subscription that waits for its completion.</summary>
-    public async Task<PendingSubscription> AskedAsync() =>
-        await _asked.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+    public async Task<PendingSubscription> NextSubscriptionAsync() =>
+        await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
     /// <summary>Another node publishes a message, which is not delivered here.</summary>
     public Position Publish(string group, byte[] message)
     {
         lock (Gate)
         {
-            TopicOf(group).Messages.Add(message);
-            return TopicOf(group).Position;
+            StateOf(group).Messages.Add(message);
+            return StateOf(group).Position;
         }
     }
 
     /// <summary>Sets how many messages the cluster keeps for later subscribers.</summary>
-    public void Keep(string group, int messages)
+    public void SetHistory(string group, int messages)
     {
-        lock (Gate) TopicOf(group).Kept = messages;
+        lock (Gate) StateOf(group).Kept = messages;
     }
 
-    public void HandOut(string group, Position position, ReadOnlyMemory<byte> message)
+    public void Deliver(string group, Position position, ReadOnlyMemory<byte> message)
     {
         lock (Gate) Receiver.OnMessage(group, position, message);
     }
@@ -162,36 +162,36 @@ sealed class HandBackplane : IBackplane
     {
         lock (Gate)
         {
-            _topics[group] = new Topic { Epoch = TopicOf(group).Epoch + 1, IsSubscribed = true };
+            _groups[group] = new GroupState { Epoch = StateOf(group).Epoch + 1, IsSubscribed = true };
             Receiver.OnLost(group);
             // The flag changes after the call. A receiver that subscribes within the call is too early.
-            _topics[group].IsSubscribed = false;
+            _groups[group].IsSubscribed = false;
         }
     }
 
     /// <summary>Reports a loss that belongs to an earlier subscription, because the call was delayed.</summary>
-    public void TellOfLossLate(string group)
+    public void ReportLossLate(string group)
     {
         lock (Gate) Receiver.OnLost(group);
     }
 
     public bool IsSubscribed(string group)
     {
-        lock (Gate) return TopicOf(group).IsSubscribed;
+        lock (Gate) return StateOf(group).IsSubscribed;
     }
 
-    Topic TopicOf(string group)
+    GroupState StateOf(string group)
     {
-        if (!_topics.TryGetValue(group, out var topic)) _topics.Add(group, topic = new Topic());
-        return topic;
+        if (!_groups.TryGetValue(group, out var state)) _groups.Add(group, state = new GroupState());
+        return state;
     }
 
-    void ThrowIfToFail(string method)
+    void ThrowIfFailing(string method)
     {
         if (Failures.TryGetValue(method, out var failure)) throw failure;
     }
 
-    sealed class Topic
+    sealed class GroupState
     {
         public ulong Epoch { get; init; } = 1;
 
@@ -210,5 +210,5 @@ sealed record PendingSubscription(string Group, BackplaneSubscription Subscripti
 {
     public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public void Arrive() => Answer.SetResult(Subscription);
+    public void Complete() => Answer.SetResult(Subscription);
 }

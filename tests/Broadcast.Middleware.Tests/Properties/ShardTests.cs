@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Properties;
 /// Large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
 /// </summary>
 [Collection(PropertiesCollection.Name)]
-public sealed class SliceTests
+public sealed class ShardTests
 {
     static readonly string[] _names = ["/a", "/b", "/c"];
 
@@ -15,7 +15,7 @@ public sealed class SliceTests
         Gen.Select(Gen.Int[200, 900], Gen.Int[0, 1 << 30], Gen.Int[1, 40]).Sample(
             (members, seed, churn) =>
             {
-                using var stage = new Stage();
+                using var broadcast = new ManualBroadcast();
                 var random = new Random(seed);
                 var peers = new List<Peer>();
                 var isChurning = false;
@@ -24,16 +24,16 @@ public sealed class SliceTests
                 Exception? error = null;
                 var groups = _names.ToDictionary(name => name, _ => new HashSet<Peer>());
                 for (var i = 0; i < members; i++) Connect();
-                stage.RunUntilIdle();
+                broadcast.RunUntilIdle();
                 isChurning = true;
                 for (var i = 0; i < 6; i++)
                 {
                     var name = _names[random.Next(_names.Length)];
                     Publish(name);
-                    for (var turns = random.Next(4); turns > 0; turns--) stage.Pumps[0].RunTurn();
+                    for (var turns = random.Next(4); turns > 0; turns--) broadcast.Pumps[0].RunTurn();
                 }
 
-                stage.RunUntilIdle();
+                broadcast.RunUntilIdle();
                 Assert.Null(error);
                 Assert.Equal(0, refusals);
                 foreach (var peer in peers)
@@ -46,7 +46,7 @@ public sealed class SliceTests
                 {
                     published++;
                     foreach (var peer in groups[name]) peer.Expected++;
-                    var result = stage.Broadcaster.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
+                    var result = broadcast.Broadcaster.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
                     Assert.Equal(groups[name].Count, result.LocalRecipients);
                 }
 
@@ -54,13 +54,13 @@ public sealed class SliceTests
                 {
                     var peer = new Peer();
                     var home = _names[random.Next(_names.Length)];
-                    peer.Sink = new HandSink(frames =>
+                    peer.Sink = new ManualSink(frames =>
                     {
-                        Wire.Read(frames.Span, (_, _) => peer.Got++);
+                        FrameParser.Read(frames.Span, (_, _) => peer.Got++);
                         if (!isChurning || random.Next(churn) != 0) return;
                         error ??= Record.Exception(Churn);
                     });
-                    peer.Connection = stage.Connect(stage.Pumps[0], home, peer.Sink);
+                    peer.Connection = broadcast.Connect(broadcast.Pumps[0], home, peer.Sink);
                     peers.Add(peer);
                     groups[home].Add(peer);
                     return peer;
@@ -74,10 +74,10 @@ public sealed class SliceTests
                     switch (random.Next(5))
                     {
                         case 0:
-                            if (groups[name].Add(peer)) refusals += Now(stage.Broadcaster.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            if (groups[name].Add(peer)) refusals += Now(broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
                             break;
                         case 1:
-                            if (groups[name].Remove(peer)) refusals += Now(stage.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            if (groups[name].Remove(peer)) refusals += Now(broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)) ? 0 : 1;
                             break;
                         case 2:
                             peer.Sink.Mode = WriteMode.Throws;
@@ -98,7 +98,7 @@ public sealed class SliceTests
     sealed class Peer
     {
         public Connection Connection { get; set; } = null!;
-        public HandSink Sink { get; set; } = null!;
+        public ManualSink Sink { get; set; } = null!;
         public int Expected { get; set; }
         public int Got { get; set; }
     }

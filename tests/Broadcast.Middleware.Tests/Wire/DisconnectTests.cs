@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
-public sealed class VanishTests
+public sealed class DisconnectTests
 {
     static readonly TimeSpan Soon = TimeSpan.FromSeconds(5);
 
@@ -19,15 +19,15 @@ public sealed class VanishTests
             await using var app = await BroadcastApp.StartAsync();
             await using var one = await RawClient.OpenAsync(app);
             await using var two = await RawClient.OpenAsync(app);
-            var vanishing = new List<RawClient>();
-            for (var i = 0; i < 20; i++) vanishing.Add(await RawClient.OpenAsync(app));
-            int heardByOne = 0, heardByTwo = 0;
+            var leaving = new List<RawClient>();
+            for (var i = 0; i < 20; i++) leaving.Add(await RawClient.OpenAsync(app));
+            int receivedByOne = 0, receivedByTwo = 0;
 
             await Task.WhenAll(
-                Numbered.PublishAllAsync(app, Messages, 500, () => Math.Min(Volatile.Read(ref heardByOne), Volatile.Read(ref heardByTwo))),
-                Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref heardByOne, count)),
-                Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref heardByTwo, count)),
-                VanishAsync());
+                Numbered.PublishAllAsync(app, Messages, 500, () => Math.Min(Volatile.Read(ref receivedByOne), Volatile.Read(ref receivedByTwo))),
+                Numbered.ReadAllAsync(one, Messages, count => Volatile.Write(ref receivedByOne, count)),
+                Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref receivedByTwo, count)),
+                DisconnectAsync());
 
             await Eventually.True(() => app.Registry.Count == 2, Soon);
             one.Reset();
@@ -36,14 +36,14 @@ public sealed class VanishTests
             Assert.Equal(0, app.Registry.CountInGroup("/ws"));
             LogAssert.NoErrors(app);
 
-            async Task VanishAsync()
+            async Task DisconnectAsync()
             {
-                for (var i = 0; i < vanishing.Count; i++)
+                for (var i = 0; i < leaving.Count; i++)
                 {
-                    var due = Messages * (i + 1) / (vanishing.Count + 2);
-                    await Eventually.True(() => Volatile.Read(ref heardByOne) >= due);
-                    if (how == "reset") vanishing[i].Reset();
-                    else vanishing[i].Finish();
+                    var due = Messages * (i + 1) / (leaving.Count + 2);
+                    await Eventually.True(() => Volatile.Read(ref receivedByOne) >= due);
+                    if (how == "reset") leaving[i].Reset();
+                    else leaving[i].Finish();
                 }
             }
         }

@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Hosting;
 namespace Broadcast.Middleware.Tests.Wire;
 
 /// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
-public sealed class WireFaultTests
+public sealed class WireRegressionTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
 
@@ -102,7 +102,7 @@ public sealed class WireFaultTests
 
         Assert.Equal(1, app.Registry.Count);
         await client.SendAsync(ClientFrame.OfClose(1000));
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
     /// <summary>A closed connection gets the messages from before the close and nothing newer.</summary>
@@ -175,7 +175,7 @@ public sealed class WireFaultTests
         await client.SendAsync(ClientFrame.Make(3, "bad"u8), ClientFrame.OfClose(1002));
 
         Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
-        Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+        Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
@@ -199,7 +199,7 @@ public sealed class WireFaultTests
             var close = await client.ReadFrameAsync();
             Assert.Equal(ClientFrame.Close, close.Opcode);
             Assert.Contains(close.CloseCode, new int?[] { 1000, 4000 });
-            Assert.Equal(LineEnd.Finished, await client.ReadEndAsync());
+            Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
             await closing;
             await Eventually.True(() => app.Registry.Count == 0);
         }

@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Properties;
 
-/// <summary>Defines how a <see cref="HandSink"/> handles the next write.</summary>
+/// <summary>Defines how a <see cref="ManualSink"/> handles the next write.</summary>
 enum WriteMode
 {
     AtOnce,
@@ -14,7 +14,7 @@ enum WriteMode
 /// <summary>
 /// A sink whose writes complete or fail when the test says so. It detects violations of the sink contract.
 /// </summary>
-sealed class HandSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IValueTaskSource
+sealed class ManualSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IValueTaskSource
 {
     ManualResetValueTaskSourceCore<bool> _write;
     ReadOnlyMemory<byte> _writing;

@@ -3,14 +3,14 @@ using Broadcast.Middleware.Tests.Properties;
 namespace Broadcast.Middleware.Tests.Backplane;
 
 /// <summary>A node whose backplane completes each operation when the test says so, in the most awkward order.</summary>
-public sealed class HandDrivenTests : IDisposable
+public sealed class ManualBackplaneTests : IDisposable
 {
     const string Home = "/home";
 
-    readonly HandBackplane _backplane = new();
-    readonly Stage _stage;
+    readonly ManualBackplane _backplane = new();
+    readonly ManualBroadcast _broadcast;
 
-    public HandDrivenTests() => _stage = new Stage(
+    public ManualBackplaneTests() => _broadcast = new ManualBroadcast(
         backplane: _backplane,
         configure: options => options.Groups["kept"] = new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromMinutes(1) });
 
@@ -18,62 +18,62 @@ public sealed class HandDrivenTests : IDisposable
 
     public void Dispose()
     {
-        _stage.Dispose();
+        _broadcast.Dispose();
         Assert.Null(_backplane.Violation);
     }
 
     [Fact]
     public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
-        _backplane.Keep("kept", 2);
-        _backplane.AnswersLater = true;
+        _backplane.SetHistory("kept", 2);
+        _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("kept", Replay.Last(10)).AsTask();
-        var pending = await _backplane.AskedAsync();
+        var pending = await _backplane.NextSubscriptionAsync();
 
         // One message is already known, one has another epoch, one is new, one is a duplicate, and one is new again.
-        _backplane.HandOut("kept", new(1, 3), Encode(3));
-        _backplane.HandOut("kept", new(7, 4), Encode(70));
-        _backplane.HandOut("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
-        _backplane.HandOut("kept", new(1, 4), Encode(4));
-        _backplane.HandOut("kept", _backplane.Publish("kept", Encode(5)), Encode(5));
-        pending.Arrive();
+        _backplane.Deliver("kept", new(1, 3), Encode(3));
+        _backplane.Deliver("kept", new(7, 4), Encode(70));
+        _backplane.Deliver("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
+        _backplane.Deliver("kept", new(1, 4), Encode(4));
+        _backplane.Deliver("kept", _backplane.Publish("kept", Encode(5)), Encode(5));
+        pending.Complete();
 
         Assert.Equal(new JoinResult(true, null, new(1, 1)), await joining);
         Assert.Equal(new(1, 6), (await PublishAsync("kept", 6)).Position);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(2, 3, 4, 5, 6);
-        Assert.Equal(new(1, 6), new Position(_stage.Broadcaster.Groups.Find("kept")!.Epoch, _stage.Broadcaster.Groups.Find("kept")!.NextOffset - 1));
+        Assert.Equal(new(1, 6), new Position(_broadcast.Broadcaster.Groups.Find("kept")!.Epoch, _broadcast.Broadcaster.Groups.Find("kept")!.NextOffset - 1));
     }
 
     [Fact]
     public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept");
         await PublishAsync("kept", 1);
         Assert.True(ann.Connection.Leave("kept"));
         Assert.False(_backplane.IsSubscribed("kept"));
         var late = _backplane.Publish("kept", Encode(2));
-        _backplane.HandOut("kept", late, Encode(2));
+        _backplane.Deliver("kept", late, Encode(2));
 
         await ann.Connection.JoinAsync("kept");
-        _backplane.HandOut("kept", late, Encode(2));
+        _backplane.Deliver("kept", late, Encode(2));
         await PublishAsync("kept", 3);
 
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1, 3);
     }
 
     [Fact]
     public async Task Join_TwoMembersAtOnce_ShareOneSubscription()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         var joining = Task.WhenAll(ann.Connection.JoinAsync("g").AsTask(), bob.Connection.JoinAsync("g").AsTask(), bob.Connection.JoinAsync("g").AsTask());
-        (await _backplane.AskedAsync()).Arrive();
+        (await _backplane.NextSubscriptionAsync()).Complete();
 
         Assert.Equal(2, (await joining).Count(static joined => joined.Joined));
         bob.Connection.Leave("g");
@@ -85,35 +85,35 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g").AsTask();
         // The subscription exists, but its answer does not arrive in time.
-        (await _backplane.AskedAsync()).Answer.SetException(new BackplaneException("Not in time."));
+        (await _backplane.NextSubscriptionAsync()).Answer.SetException(new BackplaneException("Not in time."));
         await Assert.ThrowsAsync<BackplaneException>(() => joining);
         Assert.False(_backplane.IsSubscribed("g"));
 
-        _backplane.AnswersLater = false;
+        _backplane.DefersSubscriptions = false;
         Assert.True((await ann.Connection.JoinAsync("g")).Joined);
         await PublishAsync("g", 1);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1);
     }
 
     [Fact]
     public async Task Subscribe_LostBeforeAnswer_IsRepeated()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g").AsTask();
-        var first = await _backplane.AskedAsync();
+        var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose("g");
-        first.Arrive();
-        (await _backplane.AskedAsync()).Arrive();
+        first.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
 
         Assert.True((await joining).Joined);
         await PublishAsync("g", 1);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1);
     }
 
@@ -123,27 +123,27 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         ann.Connection.Leave("g");
-        _backplane.AnswersLater = true;
+        _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g").AsTask();
-        var first = await _backplane.AskedAsync();
-        _backplane.TellOfLossLate("g");
+        var first = await _backplane.NextSubscriptionAsync();
+        _backplane.ReportLossLate("g");
         var bob = await BobAsync();
-        first.Arrive();
-        (await _backplane.AskedAsync()).Arrive();
+        first.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
 
         Assert.True((await joining).Joined);
         Assert.True((await bob).Joined);
         await PublishAsync("g", 1);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1);
 
         async Task<Task<JoinResult>> BobAsync()
         {
-            var bob = _stage.Admit(_stage.Pumps[0], Home);
-            bob.Writer.Open(new HandSink(static _ => { }));
+            var bob = _broadcast.Admit(_broadcast.Pumps[0], Home);
+            bob.Writer.Open(new ManualSink(static _ => { }));
             await Task.Yield();
             return bob.JoinAsync("g").AsTask();
         }
@@ -152,22 +152,22 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         ann.Connection.Leave("g");
         await ann.Connection.JoinAsync("g");
-        _backplane.TellOfLossLate("g");
-        _stage.RunUntilIdle();
+        _backplane.ReportLossLate("g");
+        _broadcast.RunUntilIdle();
         ann.AssertLost();
 
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
-        ann.Go();
+        ann.Disconnect();
         await PublishAsync("g", 2);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         bob.AssertGot(1, 2);
-        bob.Go();
+        bob.Disconnect();
         AssertNothingIsLeft();
     }
 
@@ -175,26 +175,26 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
         _backplane.Lose("g");
         Assert.True(ann.Connection.Leave("g"));
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost(1);
     }
 
     [Fact]
     public async Task Leave_BeforeGroupLoss_KeepsConnection()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         await bob.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
         Assert.True(ann.Connection.Leave("g"));
         _backplane.Lose("g");
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1);
         bob.AssertLost(1);
     }
@@ -205,23 +205,23 @@ public sealed class HandDrivenTests : IDisposable
     public async Task CancelledJoin_WhileWaitingForCluster_HoldsNothing(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         for (var i = 0; i < 20; i++) await GiveUpAsync("g" + i);
-        ann.Go();
+        ann.Disconnect();
         AssertNothingIsLeft();
         unobserved.AssertNoneOfOurs();
 
         async Task GiveUpAsync(string group)
         {
             using var giveUp = new CancellationTokenSource();
-            var joining = _stage.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
-            var pending = await _backplane.AskedAsync();
+            var joining = _broadcast.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
+            var pending = await _backplane.NextSubscriptionAsync();
             await giveUp.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
 
-            if (fails) pending.Answer.SetException(new BackplaneException("Away."));
-            else pending.Arrive();
+            if (fails) pending.Answer.SetException(new BackplaneException("Unreachable."));
+            else pending.Complete();
             await Eventually.True(() => !_backplane.IsSubscribed(group));
         }
     }
@@ -229,19 +229,19 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         using var giveUp = new CancellationTokenSource();
-        var (joining, joiningToo) = (_stage.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g").AsTask());
-        var pending = await _backplane.AskedAsync();
+        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g").AsTask());
+        var pending = await _backplane.NextSubscriptionAsync();
         await giveUp.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
-        pending.Arrive();
+        pending.Complete();
 
         Assert.True((await joiningToo).Joined);
         await PublishAsync("g", 1);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         bob.AssertGot(1);
         ann.AssertGot();
     }
@@ -249,57 +249,57 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task GroupLoss_NotifiesOnlyItsMembers()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
         _backplane.Lose("g");
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost(1);
 
         await bob.Connection.JoinAsync("g");
         await PublishAsync("g", 2);
-        ann.Go();
+        ann.Disconnect();
         await PublishAsync("g", 3);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         bob.AssertGot(2, 3);
-        bob.Go();
+        bob.Disconnect();
         AssertNothingIsLeft();
     }
 
     [Fact]
     public async Task OffsetGap_IsTreatedAsLoss()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
         _backplane.Publish("g", Encode(2));
         await PublishAsync("g", 3);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost(1);
 
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g");
         Assert.Equal(new(1, 4), (await PublishAsync("g", 4)).Position);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         bob.AssertGot(4);
     }
 
     [Fact]
     public async Task OffsetGap_BeforeSubscriptionAnswer_SubscribesAgain()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        _backplane.AnswersLater = true;
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g").AsTask();
-        var pending = await _backplane.AskedAsync();
+        var pending = await _backplane.NextSubscriptionAsync();
         _backplane.Publish("g", Encode(1));
-        _backplane.HandOut("g", _backplane.Publish("g", Encode(2)), Encode(2));
-        pending.Arrive();
-        (await _backplane.AskedAsync()).Arrive();
+        _backplane.Deliver("g", _backplane.Publish("g", Encode(2)), Encode(2));
+        pending.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
 
         Assert.Equal(new JoinResult(true, null, new(1, 2)), await joining);
         await PublishAsync("g", 3);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(3);
     }
 
@@ -308,30 +308,30 @@ public sealed class HandDrivenTests : IDisposable
     [InlineData(new byte[] { 2 })]
     public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         await PublishAsync("g", 1);
         await _backplane.PublishAsync("g", unreadable, null, Token);
         await PublishAsync("g", 2);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g");
         await PublishAsync("g", 3);
 
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost(1);
         bob.AssertGot(3);
-        ann.Go();
+        ann.Disconnect();
         await PublishAsync("g", 4);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         bob.AssertGot(3, 4);
-        bob.Go();
+        bob.Disconnect();
         AssertNothingIsLeft();
     }
 
     [Fact]
     public async Task Message_TimestampOutOfRange_IsUnreadable()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
         // The timestamp follows the version and the flags.
@@ -339,23 +339,23 @@ public sealed class HandDrivenTests : IDisposable
 
         await _backplane.PublishAsync("g", message, null, Token);
 
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost();
     }
 
     [Fact]
     public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.Publish("kept", Encode(1));
         _backplane.Publish("kept", [1, 2, 3]);
         _backplane.Publish("kept", Encode(3));
-        _backplane.Keep("kept", 3);
+        _backplane.SetHistory("kept", 3);
 
         Assert.False((await ann.Connection.JoinAsync("kept", Replay.After(new(1, 0)))).Recovered);
         ann.Connection.Leave("kept");
         Assert.Equal(new JoinResult(true, true, new(1, 2)), await ann.Connection.JoinAsync("kept", Replay.After(new(1, 2))));
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(3);
     }
 
@@ -363,19 +363,19 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task Recovery_WithClockSkew_LosesNothing()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept");
         for (var i = 0; i < 8; i++) await _backplane.PublishAsync("kept", Encode(i, i == 3 ? TimeSpan.FromMinutes(-2) : TimeSpan.Zero), null, Token);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot([.. Enumerable.Range(0, 8)]);
 
         for (var has = 0; has <= 8; has++)
         {
-            var bob = await ClusterHearer.ConnectAsync(_stage);
+            var bob = await ClusterListener.ConnectAsync(_broadcast);
             var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)));
-            _stage.RunUntilIdle();
+            _broadcast.RunUntilIdle();
             if (joined.Recovered is true) bob.AssertGot([.. Enumerable.Range(has, 8 - has)]);
-            bob.Go();
+            bob.Disconnect();
         }
     }
 
@@ -386,49 +386,49 @@ public sealed class HandDrivenTests : IDisposable
     /// </summary>
     [Theory]
     [MemberData(nameof(Waits))]
-    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string handedOut)
+    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string delivered)
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage, user: "ann");
+        var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
         await ann.Connection.JoinAsync("g");
         await ann.Connection.JoinAsync("h");
         var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        using var isHandedOut = new ManualResetEventSlim();
+        using var isDelivered = new ManualResetEventSlim();
         _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
         {
             isWaiting.TrySetResult();
-            isHandedOut.Wait(TimeSpan.FromSeconds(10), Token);
+            isDelivered.Wait(TimeSpan.FromSeconds(10), Token);
         };
         var acting = Task.Run(
             () => act switch
             {
                 "Leave" => Task.FromResult(ann.Connection.Leave("g")),
-                "Connect" => Task.FromResult(_stage.Admit(_stage.Pumps[0], Home)),
+                "Connect" => Task.FromResult(_broadcast.Admit(_broadcast.Pumps[0], Home)),
                 _ => ann.Connection.JoinAsync("i").AsTask(),
             },
             Token);
         await isWaiting.Task.WaitAsync(TimeSpan.FromSeconds(10), Token);
-        var handingOut = Task.Run(
+        var delivering = Task.Run(
             () =>
             {
-                foreach (var group in (string[])["g", "h", "i"]) HandOut(group);
+                foreach (var group in (string[])["g", "h", "i"]) Deliver(group);
             },
             Token);
-        var first = await Task.WhenAny(handingOut, Task.Delay(TimeSpan.FromSeconds(5), Token));
+        var first = await Task.WhenAny(delivering, Task.Delay(TimeSpan.FromSeconds(5), Token));
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
-        isHandedOut.Set();
+        isDelivered.Set();
 
         // The delivery must complete first. In a deadlock, neither task completes.
-        Assert.Same(handingOut, first);
-        await handingOut;
+        Assert.Same(delivering, first);
+        await delivering;
         await acting;
-        await _stage.Broadcaster.Cluster!.Opening;
+        await _broadcast.Broadcaster.Cluster!.Opening;
 
-        void HandOut(string group)
+        void Deliver(string group)
         {
-            if (handedOut == "message") _backplane.HandOut(group, _backplane.Publish(group, Encode(1)), Encode(1));
-            else if (handedOut == "loss") _backplane.TellOfLossLate(group);
-            else if (handedOut == "loss of the inbox") _backplane.TellOfLossLate(_backplane.Inbox);
-            else _backplane.HandOut(_backplane.Inbox, new(1, 1), new NodeRequest(NodeRequestKind.SendToUser, 0, "other", "ann") { Body = Encode(1) }.Encode());
+            if (delivered == "message") _backplane.Deliver(group, _backplane.Publish(group, Encode(1)), Encode(1));
+            else if (delivered == "loss") _backplane.ReportLossLate(group);
+            else if (delivered == "loss of the inbox") _backplane.ReportLossLate(_backplane.Inbox);
+            else _backplane.Deliver(_backplane.Inbox, new(1, 1), new NodeRequest(NodeRequestKind.SendToUser, 0, "other", "ann") { Body = Encode(1) }.Encode());
         }
     }
 
@@ -438,7 +438,7 @@ public sealed class HandDrivenTests : IDisposable
         await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToUser, 0, "", "") { Body = Encode(1) }.Encode(), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToConnection, 0, "", "x") { Body = new byte[1] }.Encode(), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
-        await _stage.Broadcaster.Cluster!.Opening;
+        await _broadcast.Broadcaster.Cluster!.Opening;
         // The inbox is not lost, so the node does not subscribe to it again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
@@ -447,66 +447,66 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task Recovery_WithExtremeClocks_LosesNothing()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept");
         DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
         for (var i = 0; i < times.Length; i++)
             await _backplane.PublishAsync("kept", new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], times[i], 0).Encode(), null, Token);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertGot(0, 1, 2, 3, 4);
 
         for (var has = 0; has <= times.Length; has++)
         {
-            var bob = await ClusterHearer.ConnectAsync(_stage);
+            var bob = await ClusterListener.ConnectAsync(_broadcast);
             // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
             Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)))).Recovered);
-            _stage.RunUntilIdle();
+            _broadcast.RunUntilIdle();
             bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
-            bob.Go();
+            bob.Disconnect();
         }
 
-        _stage.Time.Advance(TimeSpan.FromMinutes(2));
-        var late = await ClusterHearer.ConnectAsync(_stage);
+        _broadcast.Time.Advance(TimeSpan.FromMinutes(2));
+        var late = await ClusterListener.ConnectAsync(_broadcast);
         Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)))).Recovered);
     }
 
     [Fact]
     public async Task StalledClient_OfLostGroup_IsAborted()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
-        await _stage.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, Token);
-        _stage.RunUntilIdle();
+        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, Token);
+        _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
         // The loss of the group of all connections also stops its heartbeats.
         _backplane.Lose("");
-        _stage.RunUntilIdle();
-        _stage.Time.Advance(_stage.Broadcaster.Options.CloseTimeout);
+        _broadcast.RunUntilIdle();
+        _broadcast.Time.Advance(_broadcast.Broadcaster.Options.CloseTimeout);
 
         await Eventually.True(() => ann.Request.IsAborted);
         ann.Sink.FailWrite();
-        ann.Go();
+        ann.Disconnect();
         AssertNothingIsLeft();
     }
 
     [Fact]
     public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 3; i++)
         {
             await PublishAsync(Home, i);
-            _stage.RunUntilIdle();
+            _broadcast.RunUntilIdle();
         }
 
         _backplane.Lose(Home);
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         Assert.Equal(CloseStatus.TryAgainLater, ann.Connection.Writer.ClosingStatus);
         ann.Sink.Mode = WriteMode.AtOnce;
         ann.Sink.CompleteWrite();
-        _stage.RunUntilIdle();
+        _broadcast.RunUntilIdle();
         ann.AssertLost(1, 2, 3);
     }
 
@@ -515,44 +515,44 @@ public sealed class HandDrivenTests : IDisposable
     [InlineData(nameof(IBackplane.RemoveMember))]
     public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g");
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
-        ann.Go();
-        Assert.Equal((0, 0, 0), (_stage.Broadcaster.Connections.Count, _stage.Broadcaster.Groups.Count, _stage.Pumps[0].Pump.Connections));
-        Assert.Equal(0, _stage.Broadcaster.Connections.CountInGroup("g"));
+        ann.Disconnect();
+        Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
+        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountInGroup("g"));
     }
 
     [Fact]
     public void Connect_SetMemberThrows_IsStillAdmitted()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
-        Assert.NotNull(_stage.Broadcaster.Admit(new FakeRequest().Context, Home, out _));
+        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest().Context, Home, out _));
     }
 
     [Fact]
     public async Task Disconnect_OfAllConnections_LeavesNothing()
     {
-        var hearers = new List<ClusterHearer>();
+        var listeners = new List<ClusterListener>();
         for (var i = 0; i < 3; i++)
         {
-            hearers.Add(await ClusterHearer.ConnectAsync(_stage, user: "ann"));
-            await hearers[i].Connection.JoinAsync("g" + i);
-            await hearers[i].Connection.JoinAsync("kept");
+            listeners.Add(await ClusterListener.ConnectAsync(_broadcast, user: "ann"));
+            await listeners[i].Connection.JoinAsync("g" + i);
+            await listeners[i].Connection.JoinAsync("kept");
         }
 
         Assert.Equal(6, _backplane.Subscribed.Length);
         Assert.Equal(15, _backplane.Members.Count); // Per connection: its ID, its user and three groups.
-        hearers[1].Connection.Leave("kept");
-        foreach (var hearer in hearers) hearer.Go();
+        listeners[1].Connection.Leave("kept");
+        foreach (var listener in listeners) listener.Disconnect();
         AssertNothingIsLeft();
     }
 
     [Fact]
     public async Task Join_AfterDisconnect_IsRefusedAndHoldsNothing()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        ann.Go();
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        ann.Disconnect();
         Assert.False((await ann.Connection.JoinAsync("g")).Joined);
         AssertNothingIsLeft();
     }
@@ -560,8 +560,8 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
     {
-        _backplane.Failures["PublishAsync b"] = new BackplaneException("Away.");
-        await Assert.ThrowsAsync<BackplaneException>(() => _stage.Broadcaster.PublishAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
+        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
         Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
     }
 
@@ -570,8 +570,8 @@ public sealed class HandDrivenTests : IDisposable
     [InlineData(1_000)]
     public async Task SharedMessage_CopiesFarApart_IsDeliveredOnce(int count)
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("blue");
         await ann.Connection.JoinAsync("red");
         await bob.Connection.JoinAsync("red");
@@ -580,8 +580,8 @@ public sealed class HandDrivenTests : IDisposable
             for (var i = 1; i <= count; i++)
             {
                 var message = new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], Now(default), i).Encode();
-                _backplane.HandOut(group, _backplane.Publish(group, message.ToArray()), message);
-                _stage.RunUntilIdle();
+                _backplane.Deliver(group, _backplane.Publish(group, message.ToArray()), message);
+                _broadcast.RunUntilIdle();
             }
         }
 
@@ -593,17 +593,17 @@ public sealed class HandDrivenTests : IDisposable
     [Fact]
     public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
-        var ann = await ClusterHearer.ConnectAsync(_stage);
-        var bob = await ClusterHearer.ConnectAsync(_stage);
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("red");
         await bob.Connection.JoinAsync("blue");
         await bob.Connection.JoinAsync("red");
         var message = new ClusterMessage(new(BitConverter.GetBytes(1), MessageType.Binary), [], Now(default), 1).Encode();
-        _backplane.HandOut("blue", _backplane.Publish("blue", message.ToArray()), message);
+        _backplane.Deliver("blue", _backplane.Publish("blue", message.ToArray()), message);
         await ann.Connection.JoinAsync("blue");
         Assert.True(bob.Connection.Leave("blue"));
-        _backplane.HandOut("red", _backplane.Publish("red", message.ToArray()), message);
-        _stage.RunUntilIdle();
+        _backplane.Deliver("red", _backplane.Publish("red", message.ToArray()), message);
+        _broadcast.RunUntilIdle();
         ann.AssertGot(1);
         bob.AssertGot(1);
     }
@@ -613,7 +613,7 @@ public sealed class HandDrivenTests : IDisposable
     [InlineData(true)]
     public void Publish_WithoutCluster_CompletesSynchronouslyAtNoExtraCost(bool toSeveral)
     {
-        using var alone = new Stage();
+        using var alone = new ManualBroadcast();
         var message = new Message(new byte[20], MessageType.Binary);
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
         var (directly, asked) = (Measure(() => alone.Broadcaster.Publish(message, recipients)), Measure(() =>
@@ -637,13 +637,13 @@ public sealed class HandDrivenTests : IDisposable
     {
         Assert.Empty(_backplane.Subscribed);
         Assert.Empty(_backplane.Members);
-        Assert.Equal((0, 0), (_stage.Broadcaster.Groups.Count, _stage.Broadcaster.Connections.Count));
+        Assert.Equal((0, 0), (_broadcast.Broadcaster.Groups.Count, _broadcast.Broadcaster.Connections.Count));
     }
 
     ValueTask<PublishResult> PublishAsync(string group, int number) =>
-        _stage.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), Token);
+        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), Token);
 
-    DateTimeOffset Now(TimeSpan skew) => _stage.Time.GetUtcNow() + skew;
+    DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
 
     byte[] Encode(int number, TimeSpan skew = default) =>
         new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Now(skew), 0).Encode().ToArray();

@@ -3,20 +3,20 @@ using Broadcast.Middleware.Tests.Properties;
 namespace Broadcast.Middleware.Tests.Recovery;
 
 /// <summary>A connection that records the IDs of its received messages.</summary>
-sealed class Hearer
+sealed class Listener
 {
-    readonly Stage _stage;
+    readonly ManualBroadcast _broadcast;
 
-    public Hearer(Stage stage, string home = "/home", HandPump? pump = null, FakeRequest? request = null)
+    public Listener(ManualBroadcast broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
     {
-        _stage = stage;
-        Sink = new HandSink(frames => Problem ??= Properties.Wire.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
-        Connection = stage.Connect(pump ?? stage.Pumps[0], home, Sink, request);
+        _broadcast = broadcast;
+        Sink = new ManualSink(frames => Problem ??= Properties.FrameParser.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
+        Connection = broadcast.Connect(pump ?? broadcast.Pumps[0], home, Sink, request);
     }
 
     public Connection Connection { get; }
 
-    public HandSink Sink { get; }
+    public ManualSink Sink { get; }
 
     public List<int> Got { get; } = [];
 
@@ -27,13 +27,13 @@ sealed class Hearer
     public void Leave(string group) => Assert.True(Connection.Leave(group));
 
     /// <summary>Does what the endpoint does when the request ends.</summary>
-    public void Go()
+    public void Disconnect()
     {
-        _stage.Broadcaster.Remove(Connection);
+        _broadcast.Broadcaster.Remove(Connection);
         _ = Connection.Writer.DetachAsync();
     }
 
-    public void AssertSound()
+    public void AssertNoViolation()
     {
         Assert.Null(Problem);
         Assert.Null(Sink.Violation);

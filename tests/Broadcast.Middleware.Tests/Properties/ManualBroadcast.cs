@@ -3,26 +3,26 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Properties;
 
 /// <summary>A real broadcast whose pumps and clock the test drives.</summary>
-sealed class Stage : IDisposable
+sealed class ManualBroadcast : IDisposable
 {
     readonly FakeTimeProvider _time = new();
 
-    public Stage(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null, IBackplane? backplane = null)
+    public ManualBroadcast(int pumps = 1, int maxBacklog = 1 << 20, IConnectionRegistry? registry = null, Action<BroadcastOptions>? configure = null, IBackplane? backplane = null)
     {
-        Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new HandPump())];
+        Pumps = [.. Enumerable.Range(0, pumps).Select(_ => new ManualPump())];
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
         configure?.Invoke(options);
-        Broadcaster = Make.Broadcaster(options, registry ?? new ConnectionRegistry(), _time, backplane);
+        Broadcaster = TestEngine.CreateBroadcaster(options, registry ?? new ConnectionRegistry(), _time, backplane);
     }
 
-    public HandPump[] Pumps { get; }
+    public ManualPump[] Pumps { get; }
 
     public FakeTimeProvider Time => _time;
 
     public Broadcaster Broadcaster { get; }
 
     /// <summary>Does the same as <see cref="Broadcaster.Admit"/>, but on a pump that the test chooses.</summary>
-    public Connection Admit(HandPump pump, string homeGroup, FakeRequest? request = null, KnownProtocol? protocol = null)
+    public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, KnownProtocol? protocol = null)
     {
         var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
         Assert.True(Broadcaster.Connections.TryAdd(connection));
@@ -31,7 +31,7 @@ sealed class Stage : IDisposable
         return connection;
     }
 
-    public Connection Connect(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null, KnownProtocol? protocol = null)
+    public Connection Connect(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, KnownProtocol? protocol = null)
     {
         var connection = Admit(pump, homeGroup, request, protocol);
         connection.Writer.Open(sink);
@@ -40,7 +40,7 @@ sealed class Stage : IDisposable
     }
 
     /// <summary>Connects to a node of a cluster, where attaching takes time.</summary>
-    public async Task<Connection> ConnectAsync(HandPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
+    public async Task<Connection> ConnectAsync(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
     {
         var connection = Admit(pump, homeGroup, request);
         connection.Writer.Open(sink);

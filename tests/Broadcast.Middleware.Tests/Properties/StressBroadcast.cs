@@ -3,17 +3,17 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Tests.Properties;
 
 /// <summary>A broadcast with its own pumps. Its publishers record the position of each message.</summary>
-sealed class Crowd : IDisposable
+sealed class StressBroadcast : IDisposable
 {
     readonly ConcurrentBag<Publisher> _publishers = [];
     readonly List<(Connection Connection, StressSink Sink)> _members = [];
     int _lastPublisher;
     int _seed;
 
-    public Crowd(int maxBacklog)
+    public StressBroadcast(int maxBacklog)
     {
         var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
-        Broadcaster = Make.Broadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        Broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
     }
 
     public Broadcaster Broadcaster { get; }
@@ -42,10 +42,10 @@ sealed class Crowd : IDisposable
     /// <summary>Returns the entry of each message, by message ID.</summary>
     public Dictionary<long, Entry> Ledger() => _publishers.SelectMany(publisher => publisher.Ledger).ToDictionary(entry => entry.Id);
 
-    public async Task AllIsDelivered() =>
+    public async Task WaitForDeliveryAsync() =>
         await Eventually.True(() => _members.Sum(member => (long)member.Sink.Count) >= Published, TimeSpan.FromSeconds(60) * Effort.Factor);
 
-    public async Task EverybodyGoes()
+    public async Task DisconnectAllAsync()
     {
         foreach (var (connection, _) in _members)
         {

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Tests.Wire;
 
 /// <summary>How the server ended the transport.</summary>
-enum LineEnd
+enum TransportEnd
 {
     /// <summary>In order: all bytes from the server have arrived.</summary>
     Finished,

@@ -4,19 +4,19 @@ using Broadcast.Middleware.Tests.Properties;
 namespace Broadcast.Middleware.Tests.Backplane;
 
 /// <summary>A connection of one node that records the IDs of its received messages.</summary>
-sealed class ClusterHearer
+sealed class ClusterListener
 {
-    readonly Stage _stage;
+    readonly ManualBroadcast _broadcast;
 
-    ClusterHearer(Stage stage)
+    ClusterListener(ManualBroadcast broadcast)
     {
-        _stage = stage;
-        Sink = new HandSink(frames => Problem ??= Properties.Wire.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
+        _broadcast = broadcast;
+        Sink = new ManualSink(frames => Problem ??= Properties.FrameParser.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
     }
 
     public Connection Connection { get; private set; } = null!;
 
-    public HandSink Sink { get; }
+    public ManualSink Sink { get; }
 
     public FakeRequest Request { get; } = new();
 
@@ -24,23 +24,23 @@ sealed class ClusterHearer
 
     public string? Problem { get; private set; }
 
-    public static async Task<ClusterHearer> ConnectAsync(Stage stage, string home = "/home", string? user = null, HandPump? pump = null, Replay replay = default)
+    public static async Task<ClusterListener> ConnectAsync(ManualBroadcast broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
     {
-        var hearer = new ClusterHearer(stage);
-        if (user is not null) hearer.Request.Context.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, user)], "Test"));
-        hearer.Connection = await stage.ConnectAsync(pump ?? stage.Pumps[0], home, hearer.Sink, hearer.Request, replay);
-        return hearer;
+        var listener = new ClusterListener(broadcast);
+        if (user is not null) listener.Request.Context.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, user)], "Test"));
+        listener.Connection = await broadcast.ConnectAsync(pump ?? broadcast.Pumps[0], home, listener.Sink, listener.Request, replay);
+        return listener;
     }
 
     /// <summary>Does what the endpoint does when the request ends.</summary>
-    public void Go()
+    public void Disconnect()
     {
-        _stage.Broadcaster.Remove(Connection);
+        _broadcast.Broadcaster.Remove(Connection);
         _ = Connection.Writer.DetachAsync();
         Connection.End();
     }
 
-    public void AssertSound()
+    public void AssertNoViolation()
     {
         Assert.Null(Problem);
         Assert.Null(Sink.Violation);
@@ -49,7 +49,7 @@ sealed class ClusterHearer
     /// <summary>Asserts that exactly these messages arrived in this order and that the connection is open.</summary>
     public void AssertGot(params int[] numbers)
     {
-        AssertSound();
+        AssertNoViolation();
         Assert.Equal(numbers, Got);
         Assert.Null(Connection.Writer.ClosingStatus);
     }
@@ -59,7 +59,7 @@ sealed class ClusterHearer
     /// </summary>
     public void AssertLost(params int[] numbers)
     {
-        AssertSound();
+        AssertNoViolation();
         Assert.Equal(numbers, Got);
         Assert.Equal((CloseStatus.TryAgainLater, EndReason.ClusterLost), (Sink.Closed, Connection.EndReason));
     }

@@ -7,7 +7,7 @@ using NSubstitute;
 namespace Broadcast.Middleware.Tests.Transport;
 
 /// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket that need not read.</summary>
-sealed class Line : IDisposable
+sealed class LoopbackConnection : IDisposable
 {
     /// <summary>Far more bytes than small buffers hold.</summary>
     public const int TooMuch = 1024 * 1024;
@@ -20,7 +20,7 @@ sealed class Line : IDisposable
     long _written;
     long _read;
 
-    Line(Socket socket, Socket peer)
+    LoopbackConnection(Socket socket, Socket peer)
     {
         _socket = socket;
         _socket.Blocking = false;
@@ -36,7 +36,7 @@ sealed class Line : IDisposable
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    public static Line Open(int buffers = 4096)
+    public static LoopbackConnection Open(int buffers = 4096)
     {
         using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { SendBufferSize = buffers };
         listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Properties;
 /// <summary>
 /// Parses server frames (RFC 6455, section 5.2). It shares no code with the product, so it shares no bug.
 /// </summary>
-static class Wire
+static class FrameParser
 {
     public delegate void OnFrame(int opcode, ReadOnlySpan<byte> payload);
 

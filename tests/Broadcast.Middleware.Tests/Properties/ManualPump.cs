@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Tests.Properties;
 
 /// <summary>A pump that runs on the test's thread, when the test calls it.</summary>
-sealed class HandPump
+sealed class ManualPump
 {
     IThreadPoolWorkItem? _scheduled;
 
-    public HandPump() => Pump = new Pump(work =>
+    public ManualPump() => Pump = new Pump(work =>
     {
         // Any thread may schedule the pump.
         if (Interlocked.CompareExchange(ref _scheduled, work, null) is not null) throw new InvalidOperationException("The pump was scheduled twice: it could run on two threads at once.");

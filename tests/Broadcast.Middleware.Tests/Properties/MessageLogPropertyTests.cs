@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Properties;
 
 /// <summary>Property tests of a log and its cursors, without pumps.</summary>
 [Collection(PropertiesCollection.Name)]
-public sealed class LogTests
+public sealed class MessageLogPropertyTests
 {
     const int LargestBlock = 64 * 1024;
 
@@ -32,7 +32,7 @@ public sealed class LogTests
             (capacity, program) =>
             {
                 var clock = new SequenceClock();
-                var log = Make.Log(clock, capacity);
+                var log = TestEngine.CreateLog(clock, capacity);
                 var readers = new List<Reader> { new(log) };
                 var sizesByOffset = new List<int> { 0 };
                 foreach (var (step, which, size) in program)
@@ -85,11 +85,11 @@ public sealed class LogTests
         Gen.Bool.Array[0, 200].Select(Gen.Int[1, 20].Array[1, 50]).Sample(
             (excluded, chunks) =>
             {
-                using var stage = new Stage();
-                var connection = stage.Admit(stage.Pumps[0], "/a");
+                using var broadcast = new ManualBroadcast();
+                var connection = broadcast.Admit(broadcast.Pumps[0], "/a");
                 var other = new Exclusions("somebody else", "and another");
                 var clock = new SequenceClock();
-                var log = Make.Log(clock, 1 << 20);
+                var log = TestEngine.CreateLog(clock, 1 << 20);
                 Cursor cursor;
                 lock (log.Gate) cursor = new Cursor(log, connection.Writer, null);
                 var got = new List<int>();
@@ -118,7 +118,7 @@ public sealed class LogTests
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {
-                var log = Make.Log(new SequenceClock(), capacity);
+                var log = TestEngine.CreateLog(new SequenceClock(), capacity);
                 var readers = Enumerable.Range(0, 3).Select(_ => new Reader(log)).ToArray();
                 var blocks = AppendAll(log, sizes, readers);
                 Assert.True(blocks.Count > 1);
@@ -144,7 +144,7 @@ public sealed class LogTests
         Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4]).Sample(
             (capacity, sizes, stalled) =>
             {
-                var log = Make.Log(new SequenceClock(), capacity);
+                var log = TestEngine.CreateLog(new SequenceClock(), capacity);
                 var readers = new List<Reader>();
                 var blocks = new List<WeakReference>();
                 for (var i = 0; i <= stalled; i++)
@@ -168,7 +168,7 @@ public sealed class LogTests
         const int Messages = 1_000_000;
         var count = Messages * Effort.Factor;
         var clock = new SequenceClock();
-        var log = Make.Log(clock, int.MaxValue);
+        var log = TestEngine.CreateLog(clock, int.MaxValue);
         var readers = Enumerable.Range(0, 2).Select(_ => new Cursor(log, null!, null)).ToArray();
         var reading = readers.Select((cursor, index) => Task.Run(() =>
         {
@@ -204,9 +204,9 @@ public sealed class LogTests
     public async Task Reader_AtEndOfBlock_SeesLastMessageBeforeNextBlock()
     {
         var count = 300_000 * Effort.Factor;
-        var log = Make.Log(new SequenceClock(), int.MaxValue);
+        var log = TestEngine.CreateLog(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
-        var reading = Crowd.Start(() =>
+        var reading = StressBroadcast.Start(() =>
         {
             for (var next = 0; next < count;)
             {
@@ -233,10 +233,10 @@ public sealed class LogTests
     public async Task Reader_AfterLeave_TakesNoLaterMessages()
     {
         var count = 50_000 * Effort.Factor;
-        var log = Make.Log(new SequenceClock(), 1 << 20);
+        var log = TestEngine.CreateLog(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;
-        var reading = Crowd.Start(() =>
+        var reading = StressBroadcast.Start(() =>
         {
             for (var last = default(Reader); !Volatile.Read(ref ends);)
             {

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-public sealed class LogTests
+public sealed class LoggerTests
 {
     // The text contains only hexadecimal digits, so that it is valid everywhere.
     const string Distinctive = "d15714c71fe";
