@@ -14,6 +14,7 @@ sealed class Heartbeat : IDisposable
 
     readonly Groups _groups;
     readonly TimeProvider _time;
+    readonly long _started;
     readonly ITimer _timer;
     readonly ConcurrentDictionary<ConnectionWriter, byte> _outside = [];
     int _beat;
@@ -22,6 +23,7 @@ sealed class Heartbeat : IDisposable
     {
         _groups = groups;
         _time = time;
+        _started = time.GetTimestamp();
         KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
         KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
         SendTimeout = Milliseconds(options.SendTimeout);
@@ -36,8 +38,9 @@ sealed class Heartbeat : IDisposable
     /// <summary>Changes with each beat.</summary>
     public int Beat => Volatile.Read(ref _beat);
 
-    /// <summary>In milliseconds, as of the time provider's clock.</summary>
-    public long Now => (long)_time.GetElapsedTime(0).TotalMilliseconds;
+    /// <summary>Milliseconds since the heartbeat was created.</summary>
+    /// <remarks>A time since the clock's zero loses precision, and can then be a millisecond short.</remarks>
+    public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
     /// <summary>In milliseconds; <see cref="int.MaxValue"/> for never.</summary>
     public int KeepAliveInterval { get; }
