@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests;
 /// <summary>A client and the connection it has become: one of a user's devices.</summary>
 sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDisposable
 {
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Patience = Eventually.Patience;
 
     readonly byte[] _buffer = new byte[256 * 1024];
 

@@ -30,7 +30,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public Stage Stage => stage;
 
     /// <summary>Ends when the filter blocks.</summary>
-    public Task Entered => _entered.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+    public Task Entered => _entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => RunAsync(Stage.Connect, context, next);
 
@@ -48,7 +48,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     {
         Release();
         // A thread that still waits would find the event disposed of.
-        if (_entered.Task.IsCompleted) _left.Task.Wait(TimeSpan.FromSeconds(10));
+        if (_entered.Task.IsCompleted) _left.Task.Wait(Eventually.Patience);
         _threadReleased.Dispose();
     }
 

@@ -9,7 +9,8 @@ namespace Broadcast.Middleware.Tests.Wire;
 
 public sealed class CloseTests
 {
-    static readonly TimeSpan Promptly = TimeSpan.FromSeconds(2);
+    // Long enough for a busy machine, and less than all timeouts that could end a connection by mistake.
+    static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]
     [InlineData(1000, "bye")]
@@ -161,7 +162,8 @@ public sealed class CloseTests
     [Fact]
     public async Task A_server_that_shuts_down_tells_everyone_and_stops_as_soon_as_they_have_answered()
     {
-        await using var app = await BroadcastApp.StartAsync();
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => options.CloseTimeout = options.DrainTimeout = TimeSpan.FromSeconds(25));
         var clients = new List<RawClient>();
         for (var i = 0; i < 5; i++) clients.Add(await RawClient.OpenAsync(app));
         var started = Stopwatch.GetTimestamp();
@@ -184,7 +186,7 @@ public sealed class CloseTests
     [Fact]
     public async Task A_server_that_shuts_down_does_not_wait_longer_than_the_timeout_for_those_who_do_not_answer()
     {
-        await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
+        await using var app = await BroadcastApp.StartAsync(options: options => (options.CloseTimeout, options.DrainTimeout) = (TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(25)));
         await using var client = await RawClient.OpenAsync(app);
         var started = Stopwatch.GetTimestamp();
 
