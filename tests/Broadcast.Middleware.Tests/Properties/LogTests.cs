@@ -165,7 +165,7 @@ public sealed class LogTests
     [Fact]
     public async Task A_reader_beside_a_writer_sees_no_gap_and_no_message_half_written()
     {
-        const int Messages = 1_000_000;
+        const int Messages = 500_000;
         var count = Messages * Effort.Factor;
         var clock = new SequenceClock();
         var log = Make.Log(clock, int.MaxValue);
@@ -203,7 +203,7 @@ public sealed class LogTests
     [Fact]
     public async Task A_reader_at_the_end_of_a_block_sees_the_message_that_came_just_before_the_next_block()
     {
-        var count = 300_000 * Effort.Factor;
+        var count = 100_000 * Effort.Factor;
         var log = Make.Log(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
         var reading = Crowd.Start(() =>
@@ -232,7 +232,7 @@ public sealed class LogTests
     [Fact]
     public async Task A_reader_takes_nothing_that_came_after_it_left()
     {
-        var count = 50_000 * Effort.Factor;
+        var count = 15_000 * Effort.Factor;
         var log = Make.Log(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;
