@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs every test, and the library's once more with inline sends. What the tests need beside the .NET SDK is installed
+# Builds and runs every test, and those that start a server once more with inline sends. What the tests need beside the .NET SDK is installed
 # from Debian's packages where it is missing. A skipped test counts as a failure: here, everything can run.
 #   ./test.sh                    the tests
 #   ./test.sh --fuzz [SECONDS]   fuzzes what a client can send, for 300 seconds if not told otherwise
@@ -52,15 +52,33 @@ dotnet build Broadcast.sln --configuration Release
 dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts
 dotnet pack src/Broadcast.Middleware.Redis --configuration Release --no-build --output artifacts
 
-report=$(mktemp)
-trap 'rm -f "$report"' EXIT
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
 status=0
-run() { dotnet test --configuration Release --no-build "$@" 2>&1 | tee -a "$report" || status=$?; }
-run --solution Broadcast.sln "$@"
-BROADCAST_TEST_INLINE_SENDS=1 run --project tests/Broadcast.Middleware.Tests "$@"
+run() { dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
 
-# Of both runs: each ends with its counts.
-count() { sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" "$report" | awk '{ sum += $1 } END { print sum + 0 }'; }
+# The tests with Redis and browsers mostly wait, so they run beside the library's tests.
+run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
+redis=$!
+run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
+demo=$!
+
+export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
+: >"$BROADCAST_TEST_SERVER_CLASSES"
+run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library" || status=$?
+
+# Once more with inline sends: the classes that have started a server. To the others it makes no difference.
+mapfile -t classes < <(sort -u "$BROADCAST_TEST_SERVER_CLASSES")
+if [ ${#classes[@]} -gt 0 ]; then
+  BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" 2>&1 | tee "$reports/inline" || status=$?
+fi
+
+wait "$redis" || status=$?
+wait "$demo" || status=$?
+cat "$reports/redis" "$reports/demo"
+
+# Each run ends with its counts.
+count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$status" = 0 ] && [ "$passed" -gt 0 ] && [ "$failed" = 0 ] && [ "$skipped" = 0 ]

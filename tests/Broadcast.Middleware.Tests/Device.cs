@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests;
 /// <summary>A client together with its connection on the server. It stands for one device of a user.</summary>
 sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDisposable
 {
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Patience = Eventually.Patience;
 
     readonly byte[] _buffer = new byte[256 * 1024];
 

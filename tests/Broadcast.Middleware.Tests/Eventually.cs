@@ -5,10 +5,13 @@ namespace Broadcast.Middleware.Tests;
 /// <summary>Polls a condition that no event reports. Fails the test after a timeout.</summary>
 static class Eventually
 {
+    /// <summary>How long a test waits for something that has to happen. A passing test never waits that long, even on a busy machine.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
     public static async Task True(
         Func<bool> condition, TimeSpan? within = null, [CallerArgumentExpression(nameof(condition))] string? what = null)
     {
-        var limit = within ?? TimeSpan.FromSeconds(10);
+        var limit = within ?? Patience;
         var started = TimeProvider.System.GetTimestamp();
         while (!condition())
         {

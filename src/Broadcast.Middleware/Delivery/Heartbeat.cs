@@ -17,6 +17,7 @@ sealed class Heartbeat : IDisposable
 
     readonly GroupDirectory _groups;
     readonly TimeProvider _time;
+    readonly long _started;
     readonly ITimer _timer;
     readonly ConcurrentDictionary<ConnectionWriter, byte> _joiningWriters = [];
     int _beat;
@@ -25,6 +26,7 @@ sealed class Heartbeat : IDisposable
     {
         _groups = groups;
         _time = time;
+        _started = time.GetTimestamp();
         KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
         KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
         SendTimeout = Milliseconds(options.SendTimeout);
@@ -44,8 +46,12 @@ sealed class Heartbeat : IDisposable
     /// <summary>The number of the newest beat.</summary>
     public int Beat => Volatile.Read(ref _beat);
 
-    /// <summary>The time of the time provider in milliseconds.</summary>
-    public long Now => (long)_time.GetElapsedTime(0).TotalMilliseconds;
+    /// <summary>The number of milliseconds since the heartbeat was created.</summary>
+    /// <remarks>
+    /// A time since the zero of the clock would lose precision as a double and could be one millisecond short. A timeout
+    /// would then be noticed one beat late.
+    /// </remarks>
+    public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
     /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
     public int KeepAliveInterval { get; }

@@ -7,12 +7,12 @@ using Broadcast.Middleware.Tests.Wire;
 namespace Broadcast.Middleware.Tests.Events;
 
 /// <summary>
-/// A client for server-sent events on a plain socket, or on the stream of a response body. It reports how the body ends. Each wait
-/// ends after ten seconds.
+/// A client for server-sent events on a bare socket, or on any stream that is a response's body. It sees how the body ends. Each
+/// wait ends after <see cref="Eventually.Patience"/>.
 /// </summary>
 sealed class EventClient : IAsyncDisposable
 {
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Patience = Eventually.Patience;
 
     readonly Stream _stream;
     readonly Socket? _socket;

@@ -152,7 +152,7 @@ public sealed class EventSlowTests
             await client.DisposeAsync();
         }
 
-        await stopping.WaitAsync(TimeSpan.FromSeconds(8), Token);
+        await stopping.WaitAsync(TimeSpan.FromSeconds(20), Token);
         Assert.Equal(0, app.Registry.Count);
         Assert.Equal(21, meters.ByReason(Meters.Ended)["shutting_down"]);
         LogAssert.NoErrors(app);

@@ -7,12 +7,13 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
-/// <summary>Tests that a filter that never returns blocks only its own connection.</summary>
-[Collection(nameof(Alone))]
+/// <summary>A filter that does not come back holds up the connection it was called for, and nobody else.</summary>
 public sealed class BlockedFilterTests
 {
     static readonly TimeSpan Window = TimeSpan.FromSeconds(1);
-    static readonly TimeSpan Margin = TimeSpan.FromSeconds(1);
+
+    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);
 
@@ -111,7 +112,7 @@ public sealed class BlockedFilterTests
     public async Task Drain_FilterIgnoresAbort_EndsAtShutdownTimeout(
         Stage stage, Blocking blocking)
     {
-        var patience = TimeSpan.FromSeconds(3);
+        var patience = TimeSpan.FromSeconds(8);
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter, Drain, patience);
         using var meters = new Meters(app);
@@ -128,7 +129,7 @@ public sealed class BlockedFilterTests
             await it.ReadEndAsync();
         }
 
-        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, Window + Margin);
+        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience);
         await stopping;
 
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience + TimeSpan.FromSeconds(1) + Margin);

@@ -29,8 +29,8 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
 
     public Stage Stage => stage;
 
-    /// <summary>Completes when the filter blocks.</summary>
-    public Task Entered => _entered.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+    /// <summary>Ends when the filter blocks.</summary>
+    public Task Entered => _entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => RunAsync(Stage.Connect, context, next);
 
@@ -47,8 +47,8 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public void Dispose()
     {
         Release();
-        // A thread that still waits must not use a disposed event.
-        if (_entered.Task.IsCompleted) _left.Task.Wait(TimeSpan.FromSeconds(10));
+        // A thread that still waits would find the event disposed of.
+        if (_entered.Task.IsCompleted) _left.Task.Wait(Eventually.Patience);
         _threadReleased.Dispose();
     }
 

@@ -9,6 +9,7 @@ public sealed class LaggingLeaverTests
     {
         const int Backlog = 256 * 1024, Size = 32 * 1024;
         var token = TestContext.Current.CancellationToken;
+        // Over small buffers it can take longer than SendTimeout, which BroadcastApp therefore turns off.
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = Backlog);
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);

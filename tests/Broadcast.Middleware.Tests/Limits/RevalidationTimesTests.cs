@@ -22,7 +22,7 @@ public sealed class RevalidationTimesTests
 
         _time.Advance(TimeSpan.FromSeconds(30));
 
-        await Eventually.True(() => _revalidator.Asked == 2, TimeSpan.FromSeconds(2));
+        await Eventually.True(() => _revalidator.Asked == 2);
     }
 
     [Fact]
@@ -33,7 +33,7 @@ public sealed class RevalidationTimesTests
 
         _time.Advance(TimeSpan.FromSeconds(2));
 
-        await Eventually.True(() => _revalidator.Asked == 1, TimeSpan.FromSeconds(2));
+        await Eventually.True(() => _revalidator.Asked == 1);
     }
 
     [Theory]
@@ -59,7 +59,7 @@ public sealed class RevalidationTimesTests
         await Eventually.True(() => app.Registry.Count == 0);
         try
         {
-            await Eventually.True(() => told.Task.IsCompleted, TimeSpan.FromSeconds(2));
+            await Eventually.True(() => told.Task.IsCompleted);
         }
         finally
         {

@@ -28,7 +28,7 @@ public sealed class SlowHandshakeTests
             {
                 var started = Stopwatch.GetTimestamp();
                 var client = await Client.OpenAsync(app);
-                Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(1));
+                Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(10));
                 await Client.LeaveAsync(client);
             }
 

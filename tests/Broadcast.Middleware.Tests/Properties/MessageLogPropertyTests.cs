@@ -165,7 +165,7 @@ public sealed class MessageLogPropertyTests
     [Fact]
     public async Task Reader_ConcurrentWithWriter_SeesNoGapAndNoPartialMessage()
     {
-        const int Messages = 1_000_000;
+        const int Messages = 500_000;
         var count = Messages * Effort.Factor;
         var clock = new SequenceClock();
         var log = TestEngine.CreateLog(clock, int.MaxValue);
@@ -203,7 +203,7 @@ public sealed class MessageLogPropertyTests
     [Fact]
     public async Task Reader_AtEndOfBlock_SeesLastMessageBeforeNextBlock()
     {
-        var count = 300_000 * Effort.Factor;
+        var count = 100_000 * Effort.Factor;
         var log = TestEngine.CreateLog(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
         var reading = StressBroadcast.Start(() =>
@@ -232,7 +232,7 @@ public sealed class MessageLogPropertyTests
     [Fact]
     public async Task Reader_AfterLeave_TakesNoLaterMessages()
     {
-        var count = 50_000 * Effort.Factor;
+        var count = 15_000 * Effort.Factor;
         var log = TestEngine.CreateLog(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;

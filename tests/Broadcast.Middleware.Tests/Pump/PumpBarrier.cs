@@ -9,7 +9,7 @@ sealed class PumpBarrier : PumpItem
     {
         var barrier = new PumpBarrier();
         pump.Post(barrier);
-        return barrier._passed.Task.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        return barrier._passed.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
     }
 
     public override void Run(Pump pump) => _passed.SetResult();

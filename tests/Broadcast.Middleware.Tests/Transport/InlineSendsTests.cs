@@ -259,7 +259,8 @@ public sealed class InlineSendsTests
                 connection.Transport.Output.CancelPendingFlush();
                 Assert.True((await flush).IsCanceled);
                 hasGone.SetResult();
-            }));
+            }),
+            choosesSends: true);
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
         await hasGone.Task.WaitAsync(Patience, Token);
 
@@ -280,7 +281,8 @@ public sealed class InlineSendsTests
                 connection.Transport.Output.CancelPendingFlush();
                 await flush;
                 await connection.Transport.Output.CompleteAsync();
-            }));
+            }),
+            choosesSends: true);
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
 
         Assert.Equal(body, await client.ReadAsync(body.Length));
@@ -297,7 +299,8 @@ public sealed class InlineSendsTests
             {
                 connection.Transport.Output.Write("left"u8);
                 return Task.CompletedTask;
-            }));
+            }),
+            choosesSends: true);
         await using var client = await RawClient.ConnectAsync(app);
 
         Assert.Equal("left"u8.ToArray(), await client.ReadAsync(4));
@@ -315,7 +318,8 @@ public sealed class InlineSendsTests
                 await connection.Transport.Output.CompleteAsync();
                 while (await connection.Transport.Input.ReadAsync(Token) is { IsCompleted: false, IsCanceled: false } read)
                     connection.Transport.Input.AdvanceTo(read.Buffer.End);
-            }));
+            }),
+            choosesSends: true);
         await using var client = await RawClient.ConnectAsync(app);
 
         Assert.Equal("bye"u8.ToArray(), await client.ReadAsync(3));
@@ -335,7 +339,8 @@ public sealed class InlineSendsTests
                     return next(connection);
                 });
                 endpoint.UseInlineSends();
-            });
+            },
+            choosesSends: true);
         try
         {
             await using var client = await RawClient.ConnectAsync(app);
@@ -360,7 +365,8 @@ public sealed class InlineSendsTests
             {
                 endpoint.UseHttps(SelfSigned());
                 endpoint.UseInlineSends();
-            });
+            },
+            choosesSends: true);
         using var client = new TcpClient();
         await client.ConnectAsync(IPAddress.Loopback, app.Port, Token);
         var stream = client.GetStream();
@@ -448,7 +454,8 @@ public sealed class InlineSendsTests
             {
                 endpoint.UseInlineSends();
                 if (scheme == "https") endpoint.UseHttps(SelfSigned());
-            });
+            },
+            choosesSends: true);
         app.Services.GetRequiredService<Requests>().Body = body;
         return app;
     }

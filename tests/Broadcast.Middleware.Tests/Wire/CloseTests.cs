@@ -9,7 +9,8 @@ namespace Broadcast.Middleware.Tests.Wire;
 
 public sealed class CloseTests
 {
-    static readonly TimeSpan Promptly = TimeSpan.FromSeconds(2);
+    // Long enough for a busy machine, and less than all timeouts that could end a connection by mistake.
+    static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]
     [InlineData(1000, "bye")]
@@ -162,7 +163,8 @@ public sealed class CloseTests
     [Fact]
     public async Task Shutdown_PeersAnswerCloseFrame_CompletesPromptly()
     {
-        await using var app = await BroadcastApp.StartAsync();
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => options.CloseTimeout = options.DrainTimeout = TimeSpan.FromSeconds(25));
         var clients = new List<RawClient>();
         for (var i = 0; i < 5; i++) clients.Add(await RawClient.OpenAsync(app));
         var started = Stopwatch.GetTimestamp();
@@ -185,7 +187,7 @@ public sealed class CloseTests
     [Fact]
     public async Task Shutdown_PeerDoesNotAnswer_CompletesAfterCloseTimeout()
     {
-        await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
+        await using var app = await BroadcastApp.StartAsync(options: options => (options.CloseTimeout, options.DrainTimeout) = (TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(25)));
         await using var client = await RawClient.OpenAsync(app);
         var started = Stopwatch.GetTimestamp();
 

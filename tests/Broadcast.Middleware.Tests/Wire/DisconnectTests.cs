@@ -2,8 +2,6 @@ namespace Broadcast.Middleware.Tests.Wire;
 
 public sealed class DisconnectTests
 {
-    static readonly TimeSpan Soon = TimeSpan.FromSeconds(5);
-
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
@@ -29,10 +27,10 @@ public sealed class DisconnectTests
                 Numbered.ReadAllAsync(two, Messages, count => Volatile.Write(ref receivedByTwo, count)),
                 DisconnectAsync());
 
-            await Eventually.True(() => app.Registry.Count == 2, Soon);
+            await Eventually.True(() => app.Registry.Count == 2);
             one.Reset();
             two.Reset();
-            await Eventually.True(() => app.Registry.Count == 0, Soon);
+            await Eventually.True(() => app.Registry.Count == 0);
             Assert.Equal(0, app.Registry.CountInGroup("/ws"));
             LogAssert.NoErrors(app);
 
@@ -59,7 +57,7 @@ public sealed class DisconnectTests
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "half"u8, declared: 1000));
         client.Finish();
 
-        await Eventually.True(() => app.Registry.Count == 1, Soon);
+        await Eventually.True(() => app.Registry.Count == 1);
         await app.Broadcaster.PublishAsync("whole", cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal("whole", (await witness.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
@@ -81,7 +79,7 @@ public sealed class DisconnectTests
         }
 
         await using var last = await RawClient.OpenAsync(app);
-        await Eventually.True(() => app.Registry.Count == 1, Soon);
+        await Eventually.True(() => app.Registry.Count == 1);
         LogAssert.NoErrors(app);
     }
 
@@ -96,6 +94,6 @@ public sealed class DisconnectTests
         client.Finish();
 
         Assert.Equal("last words", (await witness.ReadFrameAsync()).Text);
-        await Eventually.True(() => app.Registry.Count == 1, Soon);
+        await Eventually.True(() => app.Registry.Count == 1);
     }
 }

@@ -135,7 +135,7 @@ public sealed class Http2Tests
 
         await leaving.DisposeAsync();
 
-        await Eventually.True(() => app.Registry.Count == 1, TimeSpan.FromSeconds(5));
+        await Eventually.True(() => app.Registry.Count == 1);
         await witness.SendAsync(ClientFrame.OfText("alone"));
         Assert.Equal("alone", (await witness.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
@@ -152,7 +152,7 @@ public sealed class Http2Tests
 
         vanishes.Reset();
 
-        await Eventually.True(() => app.Registry.Count == 1, TimeSpan.FromSeconds(5));
+        await Eventually.True(() => app.Registry.Count == 1);
         await app.Broadcaster.PublishAsync("still here", cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal("still here", (await witness.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
@@ -184,7 +184,7 @@ public sealed class Http2Tests
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await client.DisposeAsync();
 
-        await stopping.WaitAsync(TimeSpan.FromSeconds(5), TestContext.Current.CancellationToken);
+        await stopping.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         Assert.Equal(0, app.Registry.Count);
         LogAssert.NoErrors(app);
     }

@@ -7,15 +7,15 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Wire;
 
 /// <summary>
-/// A WebSocket client without a WebSocket library, on a socket or any stream. It can break every rule and sees every
-/// byte. Each wait for the server times out after ten seconds.
+/// A WebSocket client without a WebSocket library, on a bare socket or on any stream: it can break every rule, and sees every byte.
+/// Each wait for the server ends after <see cref="Eventually.Patience"/>.
 /// </summary>
 sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
 {
     /// <summary>The key of RFC 6455, section 1.3, and the matching accept value.</summary>
     public const string Key = "dGhlIHNhbXBsZSBub25jZQ==", Accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    static readonly TimeSpan Patience = Eventually.Patience;
 
     readonly byte[] _buffer = new byte[64 * 1024];
     int _start;

@@ -1,6 +1,8 @@
 using System.Net.WebSockets;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Wire;
 
@@ -67,8 +69,9 @@ public sealed class WireRegressionTests
     [Fact]
     public async Task KeepAlive_WhileConnectFilterRuns_DoesNotDisconnect()
     {
-        var started = new TaskCompletionSource();
+        var (time, started) = (new FakeTimeProvider(), new TaskCompletionSource());
         await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddSingleton<TimeProvider>(time),
             options: options => (options.KeepAliveInterval, options.KeepAliveTimeout) = (Second, Second),
             map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
             {
@@ -77,8 +80,9 @@ public sealed class WireRegressionTests
             }));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync();
+        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
 
-        await Task.Delay(3.5 * Second, TestContext.Current.CancellationToken);
+        await BeatAsync(app, time, 14);
         started.SetResult();
         await client.SendAsync(ClientFrame.OfText("hello"));
 
@@ -89,7 +93,8 @@ public sealed class WireRegressionTests
     [Fact]
     public async Task KeepAlive_DuringCloseHandshake_DoesNotShortenCloseTimeout()
     {
-        await using var app = await BroadcastApp.StartAsync(options: options =>
+        var time = new FakeTimeProvider();
+        await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time), options: options =>
         {
             (options.KeepAliveInterval, options.KeepAliveTimeout) = (Second, Second);
             options.CloseTimeout = TimeSpan.FromSeconds(10);
@@ -98,7 +103,7 @@ public sealed class WireRegressionTests
         await app.Broadcaster.CloseAsync(app.Registry.Connections.Single().Id, cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
 
-        await Task.Delay(3.5 * Second, TestContext.Current.CancellationToken);
+        await BeatAsync(app, time, 14);
 
         Assert.Equal(1, app.Registry.Count);
         await client.SendAsync(ClientFrame.OfClose(1000));
@@ -205,5 +210,14 @@ public sealed class WireRegressionTests
         }
 
         LogAssert.NoErrors(app);
+    }
+
+    static async Task BeatAsync(BroadcastApp app, FakeTimeProvider time, int beats)
+    {
+        for (; beats > 0; beats--)
+        {
+            time.Advance(Second / 4);
+            await app.SettleAsync();
+        }
     }
 }
