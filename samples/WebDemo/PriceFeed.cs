@@ -35,7 +35,7 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
             // The first that there is to hear of a group is that somebody is in it.
             await presence.WatchAsync(Group, stoppingToken).FirstAsync(stoppingToken);
             using var timer = new PeriodicTimer(Tick, time);
-            while (broadcaster.Connections.CountInGroup(Group) > 0)
+            while (broadcaster.Connections.CountGroupMembers(Group) > 0)
             {
                 await timer.WaitForNextTickAsync(stoppingToken);
                 for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(stoppingToken);

@@ -62,7 +62,7 @@ app.MapBroadcast("/board/presence", PresenceFilter.Broadcast).Use<PresenceFilter
 // The rest of an app reaches the clients too, from outside any socket.
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.OwnSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
-    TypedResults.Json(new CountAnswer(group is null ? connections.Count : connections.CountInGroup(group)), DemoJson.Default.CountAnswer));
+    TypedResults.Json(new CountAnswer(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountAnswer));
 
 app.MapHealthChecks("/health");
 

@@ -31,7 +31,7 @@ static class ConnectionTarget
         context.Features.Set<IHttpUpgradeFeature>(stream);
         context.Features.Set<IHttpRequestLifetimeFeature>(stream);
         if (!Endpoint(context).Wait(TimeSpan.FromSeconds(20))) throw new TimeoutException("The connection does not end.");
-        if (Connections.Count != 0 || Connections.CountInGroup("/ws") != 0) throw new InvalidOperationException("The connection is still there.");
+        if (Connections.Count != 0 || Connections.CountGroupMembers("/ws") != 0) throw new InvalidOperationException("The connection is still there.");
         CheckFrames(stream.Written);
     }
 

@@ -31,9 +31,9 @@ public abstract class ConnectionRegistryContract
         Assert.Equal(0, registry.Count);
         Assert.Empty(registry.Connections);
         Assert.Null(registry.Find("nobody"));
-        Assert.Empty(registry.OfUser("nobody"));
-        Assert.Empty(registry.InGroup("/nowhere"));
-        Assert.Equal(0, registry.CountInGroup("/nowhere"));
+        Assert.Empty(registry.GetUserConnections("nobody"));
+        Assert.Empty(registry.GetGroupMembers("/nowhere"));
+        Assert.Equal(0, registry.CountGroupMembers("/nowhere"));
     }
 
     [Fact]
@@ -54,8 +54,8 @@ public abstract class ConnectionRegistryContract
     {
         var registry = Create();
         var one = AddConnection(registry);
-        Assert.Empty(registry.InGroup(one.HomeGroup));
-        Assert.Equal(0, registry.CountInGroup(one.HomeGroup));
+        Assert.Empty(registry.GetGroupMembers(one.HomeGroup));
+        Assert.Equal(0, registry.CountGroupMembers(one.HomeGroup));
     }
 
     [Fact]
@@ -66,7 +66,7 @@ public abstract class ConnectionRegistryContract
         Assert.False(registry.TryAdd(one));
         Assert.Equal(1, registry.Count);
         AssertSame([one], registry.Connections);
-        AssertSame([one], registry.OfUser("ann"));
+        AssertSame([one], registry.GetUserConnections("ann"));
     }
 
     [Fact]
@@ -97,11 +97,11 @@ public abstract class ConnectionRegistryContract
         Assert.Equal(1, registry.Count);
         AssertSame([stays], registry.Connections);
         Assert.Null(registry.Find(gone.Id));
-        AssertSame([stays], registry.OfUser("ann"));
+        AssertSame([stays], registry.GetUserConnections("ann"));
         foreach (var group in groups)
         {
-            AssertSame([stays], registry.InGroup(group));
-            Assert.Equal(1, registry.CountInGroup(group));
+            AssertSame([stays], registry.GetGroupMembers(group));
+            Assert.Equal(1, registry.CountGroupMembers(group));
         }
     }
 
@@ -134,7 +134,7 @@ public abstract class ConnectionRegistryContract
         Assert.True(registry.Remove(one));
         Assert.True(registry.TryAdd(one));
         Assert.Equal(1, registry.Count);
-        Assert.Empty(registry.InGroup("/a"));
+        Assert.Empty(registry.GetGroupMembers("/a"));
         Assert.True(registry.TryJoin(one, "/a"));
     }
 
@@ -146,10 +146,10 @@ public abstract class ConnectionRegistryContract
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.TryJoin(two, "/a"));
         Assert.True(registry.TryJoin(other, "/b"));
-        AssertSame([one, two], registry.InGroup("/a"));
-        AssertSame([other], registry.InGroup("/b"));
-        Assert.Equal(2, registry.CountInGroup("/a"));
-        Assert.Equal(1, registry.CountInGroup("/b"));
+        AssertSame([one, two], registry.GetGroupMembers("/a"));
+        AssertSame([other], registry.GetGroupMembers("/b"));
+        Assert.Equal(2, registry.CountGroupMembers("/a"));
+        Assert.Equal(1, registry.CountGroupMembers("/b"));
         Assert.Equal(3, registry.Count);
     }
 
@@ -161,8 +161,8 @@ public abstract class ConnectionRegistryContract
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.True(registry.TryJoin(one, "/A"));
         Assert.True(registry.Leave(one, "/a"));
-        Assert.Equal(0, registry.CountInGroup("/a"));
-        Assert.Equal(1, registry.CountInGroup("/A"));
+        Assert.Equal(0, registry.CountGroupMembers("/a"));
+        Assert.Equal(1, registry.CountGroupMembers("/A"));
     }
 
     [Fact]
@@ -172,8 +172,8 @@ public abstract class ConnectionRegistryContract
         var one = AddConnection(registry);
         Assert.True(registry.TryJoin(one, "/a"));
         Assert.False(registry.TryJoin(one, "/a"));
-        Assert.Equal(1, registry.CountInGroup("/a"));
-        AssertSame([one], registry.InGroup("/a"));
+        Assert.Equal(1, registry.CountGroupMembers("/a"));
+        AssertSame([one], registry.GetGroupMembers("/a"));
     }
 
     [Fact]
@@ -184,8 +184,8 @@ public abstract class ConnectionRegistryContract
         var gone = AddConnection(registry);
         registry.Remove(gone);
         Assert.False(registry.TryJoin(gone, "/a"));
-        Assert.Equal(0, registry.CountInGroup("/a"));
-        Assert.Empty(registry.InGroup("/a"));
+        Assert.Equal(0, registry.CountGroupMembers("/a"));
+        Assert.Empty(registry.GetGroupMembers("/a"));
     }
 
     [Fact]
@@ -197,9 +197,9 @@ public abstract class ConnectionRegistryContract
         Assert.True(registry.TryJoin(one, "/b"));
         Assert.True(registry.TryJoin(two, "/a"));
         Assert.True(registry.Leave(one, "/a"));
-        AssertSame([two], registry.InGroup("/a"));
-        AssertSame([one], registry.InGroup("/b"));
-        Assert.Equal((1, 1), (registry.CountInGroup("/a"), registry.CountInGroup("/b")));
+        AssertSame([two], registry.GetGroupMembers("/a"));
+        AssertSame([one], registry.GetGroupMembers("/b"));
+        Assert.Equal((1, 1), (registry.CountGroupMembers("/a"), registry.CountGroupMembers("/b")));
         Assert.Equal(2, registry.Count);
     }
 
@@ -216,7 +216,7 @@ public abstract class ConnectionRegistryContract
         Assert.False(registry.Leave(one, "/a"));
         registry.Remove(one);
         Assert.False(registry.Leave(one, "/a"));
-        Assert.Equal(0, registry.CountInGroup("/a"));
+        Assert.Equal(0, registry.CountGroupMembers("/a"));
     }
 
     [Fact]
@@ -227,9 +227,9 @@ public abstract class ConnectionRegistryContract
         for (var i = 0; i < 3; i++)
         {
             Assert.True(registry.TryJoin(one, "/a"));
-            AssertSame([one], registry.InGroup("/a"));
+            AssertSame([one], registry.GetGroupMembers("/a"));
             Assert.True(registry.Leave(one, "/a"));
-            Assert.Empty(registry.InGroup("/a"));
+            Assert.Empty(registry.GetGroupMembers("/a"));
         }
     }
 
@@ -238,14 +238,14 @@ public abstract class ConnectionRegistryContract
     {
         var registry = Create();
         var (phone, laptop, other, anonymous) = (AddConnection(registry, "ann"), AddConnection(registry, "ann"), AddConnection(registry, "bob"), AddConnection(registry));
-        AssertSame([phone, laptop], registry.OfUser("ann"));
-        AssertSame([other], registry.OfUser("bob"));
+        AssertSame([phone, laptop], registry.GetUserConnections("ann"));
+        AssertSame([other], registry.GetUserConnections("bob"));
         Assert.Same(anonymous, registry.Find(anonymous.Id));
         registry.Remove(phone);
-        AssertSame([laptop], registry.OfUser("ann"));
+        AssertSame([laptop], registry.GetUserConnections("ann"));
         registry.Remove(laptop);
-        Assert.Empty(registry.OfUser("ann"));
-        AssertSame([other], registry.OfUser("bob"));
+        Assert.Empty(registry.GetUserConnections("ann"));
+        AssertSame([other], registry.GetUserConnections("bob"));
     }
 
     [Fact]
@@ -254,8 +254,8 @@ public abstract class ConnectionRegistryContract
         var registry = Create();
         for (var i = 0; i < 10; i++) Assert.True(registry.TryJoin(AddConnection(registry, "ann"), "/a"));
         Disturb(registry.Connections);
-        Disturb(registry.OfUser("ann"));
-        Disturb(registry.InGroup("/a"));
+        Disturb(registry.GetUserConnections("ann"));
+        Disturb(registry.GetGroupMembers("/a"));
 
         void Disturb(IEnumerable<IBroadcastConnection> listing)
         {
@@ -280,9 +280,9 @@ public abstract class ConnectionRegistryContract
             Assert.Equal(1, await SuccessesAsync(() => registry.TryAdd(one)));
             Assert.Equal(1, registry.Count);
             Assert.Equal(1, await SuccessesAsync(() => registry.TryJoin(one, "/a")));
-            Assert.Equal(1, registry.CountInGroup("/a"));
+            Assert.Equal(1, registry.CountGroupMembers("/a"));
             Assert.Equal(1, await SuccessesAsync(() => registry.Leave(one, "/a")));
-            Assert.Equal(0, registry.CountInGroup("/a"));
+            Assert.Equal(0, registry.CountGroupMembers("/a"));
             Assert.True(registry.TryJoin(one, "/a"));
             Assert.Equal(1, await SuccessesAsync(() => registry.Remove(one)));
             AssertEmpty(registry, "/a");
@@ -303,8 +303,8 @@ public abstract class ConnectionRegistryContract
                 Assert.True(registry.TryAdd(one));
                 Assert.Same(one, registry.Find(one.Id));
                 foreach (var group in groups) Assert.True(registry.TryJoin(one, group));
-                Assert.Contains(one, registry.InGroup(groups[random.Next(3)]));
-                Assert.Contains(one, registry.OfUser(one.UserId!));
+                Assert.Contains(one, registry.GetGroupMembers(groups[random.Next(3)]));
+                Assert.Contains(one, registry.GetUserConnections(one.UserId!));
                 Assert.Contains(one, registry.Connections);
                 if (random.Next(2) == 0) Assert.True(registry.Leave(one, groups[random.Next(3)]));
                 Assert.True(registry.Remove(one));
@@ -344,8 +344,8 @@ public abstract class ConnectionRegistryContract
                     Interlocked.Add(ref members, thread % 2 == 0 ? 1 : -1);
             }
         });
-        Assert.Equal(members, registry.CountInGroup("/a"));
-        Assert.Equal(members, registry.InGroup("/a").Count());
+        Assert.Equal(members, registry.CountGroupMembers("/a"));
+        Assert.Equal(members, registry.GetGroupMembers("/a").Count());
     }
 
     [Fact]
@@ -388,11 +388,11 @@ public abstract class ConnectionRegistryContract
         Assert.Empty(registry.Connections);
         foreach (var group in groups)
         {
-            Assert.Equal(0, registry.CountInGroup(group));
-            Assert.Empty(registry.InGroup(group));
+            Assert.Equal(0, registry.CountGroupMembers(group));
+            Assert.Empty(registry.GetGroupMembers(group));
         }
 
-        foreach (var user in (string[])["ann", "user 0", "user 1", "user 2"]) Assert.Empty(registry.OfUser(user));
+        foreach (var user in (string[])["ann", "user 0", "user 1", "user 2"]) Assert.Empty(registry.GetUserConnections(user));
     }
 
     static async Task<int> SuccessesAsync(Func<bool> act)

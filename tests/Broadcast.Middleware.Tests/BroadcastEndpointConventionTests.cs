@@ -31,7 +31,7 @@ public sealed class BroadcastEndpointConventionTests
         Assert.Equal(StatusCodes.Status401Unauthorized, await app.RefusedWithAsync());
         Assert.Equal(0, app.Registry.Count);
         using var socket = await app.OpenAsync(configure: request => request.Headers.Authorization = "ann");
-        await Eventually.True(() => app.Registry.OfUser("ann").Count() == 1);
+        await Eventually.True(() => app.Registry.GetUserConnections("ann").Count() == 1);
         Assert.Equal("ann", app.Registry.Connections.Single().User.Identity!.Name);
     }
 

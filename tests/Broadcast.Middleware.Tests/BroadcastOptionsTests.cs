@@ -117,9 +117,9 @@ public sealed class BroadcastOptionsTests
             ("MaxConnectionsPerAddress", "13"), ("AllowedOrigins:0", "https://example.com"), ("AllowedOrigins:1", "http://localhost:3000"),
             ("SlowConsumer", "SkipToLatest"), ("SendTimeout", "00:00:14"), ("CloseOnAuthenticationExpiration", "false"),
             ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16"),
-            ("MaxGroupsPerConnection", "17"), ("MaxGroupsWithoutMembers", "18"), ("MaxPresenceStateBytes", "19"),
-            ("RecoveryTimeout", "00:00:20"), ("MaxLostConnections", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
-            ("MaxUnacknowledgedBytesInAll", "2400"),
+            ("MaxGroupsPerConnection", "17"), ("MaxEmptyGroups", "18"), ("MaxPresenceStateBytes", "19"),
+            ("RecoveryTimeout", "00:00:20"), ("MaxDisconnectedSessions", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
+            ("MaxTotalUnacknowledgedBytes", "2400"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
             ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
         var options = Options(services, "");
@@ -132,9 +132,9 @@ public sealed class BroadcastOptionsTests
         Assert.Equal((SlowConsumer.SkipToLatest, false), (options.SlowConsumer, options.CloseOnAuthenticationExpiration));
         Assert.Equal((10, 14), (options.FirstMessageTimeout.Seconds, options.SendTimeout.Seconds));
         Assert.Equal((15, 16), (options.RevalidationInterval.Seconds, options.DrainTimeout.Seconds));
-        Assert.Equal((17, 18, 19), (options.MaxGroupsPerConnection, options.MaxGroupsWithoutMembers, options.MaxPresenceStateBytes));
-        Assert.Equal((20, 21, 2200), (options.RecoveryTimeout.Seconds, options.MaxLostConnections, options.MaxUnacknowledgedBytes));
-        Assert.Equal((23, 2400), (options.MaxUnacknowledgedMessages, options.MaxUnacknowledgedBytesInAll));
+        Assert.Equal((17, 18, 19), (options.MaxGroupsPerConnection, options.MaxEmptyGroups, options.MaxPresenceStateBytes));
+        Assert.Equal((20, 21, 2200), (options.RecoveryTimeout.Seconds, options.MaxDisconnectedSessions, options.MaxUnacknowledgedBytes));
+        Assert.Equal((23, 2400), (options.MaxUnacknowledgedMessages, options.MaxTotalUnacknowledgedBytes));
         Assert.Equal(27, typeof(BroadcastOptions).GetProperties().Length);
         var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));

@@ -81,7 +81,7 @@ public sealed class BroadcastServicesTests
         var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
         using var one = await ConnectAsync(app, "default.test", app.Registry);
         using var two = await ConnectAsync(app, "news.test", news.Connections);
-        Assert.Equal((1, 1), (app.Registry.CountInGroup("/ws"), news.Connections.CountInGroup("/ws")));
+        Assert.Equal((1, 1), (app.Registry.CountGroupMembers("/ws"), news.Connections.CountGroupMembers("/ws")));
         Assert.Null(app.Registry.Find(two.Id));
 
         await one.SendAsync("by one");
@@ -125,13 +125,13 @@ public sealed class BroadcastServicesTests
         using (var device = await app.ConnectAsync(user: "ann"))
         {
             Assert.Equal([device.Connection], own.Connections);
-            Assert.Equal(1, own.CountInGroup("/ws"));
+            Assert.Equal(1, own.CountGroupMembers("/ws"));
             await app.Broadcaster.PublishAsync("for ann", Recipients.User("ann"), Token);
             Assert.Equal("for ann", await device.HearAsync());
             await device.CloseAsync();
         }
 
-        await Eventually.True(() => own.Count == 0 && own.CountInGroup("/ws") == 0);
+        await Eventually.True(() => own.Count == 0 && own.CountGroupMembers("/ws") == 0);
     }
 
     static async Task<Device> ConnectAsync(InMemoryApp app, string host, IConnectionRegistry registry)

@@ -26,93 +26,117 @@ sealed class BroadcastInstance : IDisposable
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
-    readonly Heartbeat _heartbeat;
-    readonly GroupDirectory _groups;
-    readonly GroupPresence _presence;
-    readonly ConnectionManager _connections;
-    readonly MessageRouter _router;
     readonly MessageValidator _validator;
     readonly ProtocolActions _protocolActions;
-    readonly ClusterReceiver? _cluster;
     readonly ProtocolDescriptor[] _protocols;
     readonly ConnectionRequestFactory _requests;
     readonly FilterActions _filterActions;
     readonly ILoggerFactory _loggerFactory;
 
-    public BroadcastInstance(IServiceProvider services, string name)
+    public BroadcastInstance(
+        string name,
+        BroadcastOptions options,
+        IConnectionRegistry registry,
+        IConnectionRevalidator? revalidator,
+        IUserIdProvider? userIds,
+        IGroupAuthorizer? authorizer,
+        IEnumerable<IBroadcastProtocol> protocols,
+        IBackplane? backplane,
+        JsonSerializerOptions serializerOptions,
+        IServiceScopeFactory scopes,
+        TimeProvider time,
+        IMeterFactory meters,
+        ILoggerFactory loggerFactory,
+        CancellationToken applicationStopping)
     {
-        _options = services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name);
-        _time = services.GetRequiredService<TimeProvider>();
-        _loggerFactory = services.GetRequiredService<ILoggerFactory>();
-        _logger = new BroadcastLogger(_loggerFactory.CreateLogger(name.Length == 0 ? "Broadcast" : $"Broadcast.{name}"));
+        _options = options;
+        _time = time;
+        _loggerFactory = loggerFactory;
+        _logger = new BroadcastLogger(loggerFactory.CreateLogger(name.Length == 0 ? "Broadcast" : $"Broadcast.{name}"));
         var pumps = Pump.CreatePerProcessor();
-        _metrics = new BroadcastMetrics(
-            services.GetRequiredService<IMeterFactory>(), name, () => pumps.Sum(static pump => pump.Delivered));
-        var registry = services.GetBroadcastService<IConnectionRegistry>(name)!;
-        var clock = new SequenceClock(() => _metrics.MeasuresLatency ? _time.GetTimestamp() : 0);
-        _groups = new GroupDirectory(clock, new GroupRules(_options), _options.MaxEmptyGroups, _time);
-        _heartbeat = new Heartbeat(_groups, _options, _time);
+        _metrics = new BroadcastMetrics(meters, name, () => pumps.Sum(static pump => pump.Delivered));
+        Clock = new SequenceClock(() => _metrics.MeasuresLatency ? time.GetTimestamp() : 0);
+        Groups = new GroupDirectory(Clock, new GroupRules(options), options.MaxEmptyGroups, time);
+        Heartbeat = new Heartbeat(Groups, options, time);
 
-        var backplane = services.GetBroadcastService<IBackplane>(name);
-        var clusterGroups = backplane is null ? null : new ClusterGroups(backplane, _groups, _time, _logger);
-        var remote = backplane is null ? null : new RemoteConnections(backplane, _time, _logger);
+        var clusterGroups = backplane is null ? null : new ClusterGroups(backplane, Groups, time, _logger);
+        var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
-        _presence = new GroupPresence(registry, members, _time, _logger);
-        IGroupProvider groupProvider = clusterGroups is null ? _groups : clusterGroups;
-        var memberships = new Memberships(
-            groupProvider, _groups, registry, _presence, _options.MaxGroupsPerConnection);
-        _connections = new ConnectionManager(
-            pumps,
-            registry,
-            memberships,
-            _presence,
-            remote,
-            services.GetBroadcastService<IConnectionRevalidator>(name),
-            clock,
-            _heartbeat,
-            _options,
-            _time,
-            _logger,
-            _metrics,
-            services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
+        var presence = new GroupPresence(registry, members, time, _logger);
+        IGroupProvider groupProvider = clusterGroups is null ? Groups : clusterGroups;
+        Memberships = new Memberships(groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
+        Connections = new ConnectionManager(
+            pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger, _metrics,
+            applicationStopping);
 
-        var local = new LocalRouter(_groups, _connections, registry, _metrics);
-        _router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, _groups, _time, _metrics);
-        _validator = new MessageValidator(_options.MaxBacklogBytes);
-        Broadcaster = new Broadcaster(_router, _validator, registry, GetSerializerOptions(services));
-        var stateLimit = new StateLimit(_options.MaxPresenceStateBytes);
-        Presence = new PresenceService(_presence, _connections, members, stateLimit);
-        var authorizer = services.GetBroadcastService<IGroupAuthorizer>(name);
-        _protocolActions = new ProtocolActions(authorizer, _presence, stateLimit, _validator, _options);
-        _protocols = [.. services.GetServices<IBroadcastProtocol>().Select(static protocol => new ProtocolDescriptor(protocol))];
-        _requests = new ConnectionRequestFactory(services.GetBroadcastService<IUserIdProvider>(name));
-        _filterActions = new FilterActions(Broadcaster, _validator, services.GetRequiredService<IServiceScopeFactory>());
+        var local = new LocalRouter(Groups, Connections, registry, _metrics);
+        Router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics);
+        _validator = new MessageValidator(options.MaxBacklogBytes);
+        Broadcaster = new Broadcaster(Router, _validator, registry, serializerOptions);
+        var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
+        Presence = new PresenceService(presence, Connections, members, stateLimit);
+        _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
+        _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
+        _requests = new ConnectionRequestFactory(userIds);
+        _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
         if (backplane is null) return;
-        var handler = new NodeRequestHandler(remote!, local, _connections, _presence);
-        _cluster = new ClusterReceiver(backplane, clusterGroups!, remote!, handler, _connections, _logger);
-        _cluster.Start();
+        var handler = new NodeRequestHandler(remote!, local, Connections, presence);
+        Cluster = new ClusterReceiver(backplane, clusterGroups!, remote!, handler, Connections, _logger);
+        Cluster.Start();
     }
+
+    public SequenceClock Clock { get; }
+
+    public GroupDirectory Groups { get; }
+
+    public Heartbeat Heartbeat { get; }
+
+    public Memberships Memberships { get; }
+
+    public ConnectionManager Connections { get; }
+
+    public MessageRouter Router { get; }
+
+    /// <summary>Receives messages from other nodes. Null without a cluster.</summary>
+    public ClusterReceiver? Cluster { get; }
 
     public Broadcaster Broadcaster { get; }
 
     public PresenceService Presence { get; }
 
+    /// <summary>Creates a broadcast with the services of an app.</summary>
+    public static BroadcastInstance Create(IServiceProvider services, string name) => new(
+        name,
+        services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
+        services.GetBroadcastService<IConnectionRegistry>(name)!,
+        services.GetBroadcastService<IConnectionRevalidator>(name),
+        services.GetBroadcastService<IUserIdProvider>(name),
+        services.GetBroadcastService<IGroupAuthorizer>(name),
+        services.GetServices<IBroadcastProtocol>(),
+        services.GetBroadcastService<IBackplane>(name),
+        services.GetRequiredService<IOptions<JsonOptions>>().Value.SerializerOptions,
+        services.GetRequiredService<IServiceScopeFactory>(),
+        services.GetRequiredService<TimeProvider>(),
+        services.GetRequiredService<IMeterFactory>(),
+        services.GetRequiredService<ILoggerFactory>(),
+        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
+
     /// <summary>Creates the endpoint of a URL pattern.</summary>
     public BroadcastEndpoint CreateEndpoint(RoutePattern pattern, IEnumerable<IBroadcastFilter> filters)
     {
-        var pipeline = new FilterPipeline(filters, _connections, _router, _validator);
-        var lifecycle = new ConnectionLifecycle(pipeline, _filterActions, _connections, _groups, _heartbeat, _logger);
+        var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
+        var lifecycle = new ConnectionLifecycle(pipeline, _filterActions, Connections, Groups, Heartbeat, _logger);
         var refusal = new Refusal(_logger, _metrics);
         var webSockets = new WebSocketHandler(
-            _connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, _options, _time, _logger, _metrics);
+            Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, _options, _time, _logger, _metrics);
         return new BroadcastEndpoint(
             new GroupNameTemplate(pattern),
             new OriginCheck(_options.AllowedOrigins),
             _protocols,
             _requests,
-            _connections,
+            Connections,
             webSockets,
             new EventStreamHandler(lifecycle),
             refusal,
@@ -121,11 +145,8 @@ sealed class BroadcastInstance : IDisposable
 
     public void Dispose()
     {
-        _connections.Dispose();
-        _heartbeat.Dispose();
-        _cluster?.Dispose();
+        Connections.Dispose();
+        Heartbeat.Dispose();
+        Cluster?.Dispose();
     }
-
-    static JsonSerializerOptions GetSerializerOptions(IServiceProvider services) =>
-        services.GetRequiredService<IOptions<JsonOptions>>().Value.SerializerOptions;
 }

@@ -50,7 +50,7 @@ public static class BroadcastServiceCollectionExtensions
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, JsonProtocol>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, ReliableJsonProtocol>());
         services.AddMetrics();
-        services.TryAddKeyedSingleton(name, static (provider, key) => new BroadcastInstance(provider, (string)key!));
+        services.TryAddKeyedSingleton(name, static (provider, key) => BroadcastInstance.Create(provider, (string)key!));
         if (name == Options.Options.DefaultName)
         {
             services.TryAddSingleton<IConnectionRegistry, ConnectionRegistry>();

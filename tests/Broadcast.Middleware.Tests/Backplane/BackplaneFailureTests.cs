@@ -79,7 +79,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         var id = _app.Registry.Connections.Single().Id;
         _backplane.UnreachableGroup = "g";
         await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.JoinAsync(id, "g", Token).AsTask());
-        Assert.Equal(0, _app.Registry.CountInGroup("g"));
+        Assert.Equal(0, _app.Registry.CountGroupMembers("g"));
 
         _backplane.UnreachableGroup = null;
         Assert.True(await _app.Broadcaster.JoinAsync(id, "g", Token));

@@ -520,7 +520,7 @@ public sealed class ManualBackplaneTests : IDisposable
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
         ann.Disconnect();
         Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
-        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountInGroup("g"));
+        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountGroupMembers("g"));
     }
 
     [Fact]

@@ -85,7 +85,7 @@ public sealed class TwoNodesTests
         await using var annToo = await Client.OpenAsync(two, TestUsers.As("ann"));
         await using var bob = await Client.OpenAsync(two, TestUsers.As("bob"));
         var token = TestContext.Current.CancellationToken;
-        var ofBob = two.Registry.OfUser("bob").Single().Id;
+        var ofBob = two.Registry.GetUserConnections("bob").Single().Id;
 
         Assert.Equal(1, (await one.Broadcaster.PublishAsync("to ann", Recipients.User("ann"), token)).LocalRecipients);
         Assert.Equal(0, (await one.Broadcaster.PublishAsync("to bob", Recipients.Connection(ofBob), token)).LocalRecipients);
@@ -136,7 +136,7 @@ public sealed class TwoNodesTests
             await NextAsync(PresenceChangeKind.Joined, "bob", "");
             Assert.Equal(2, await there.CountAsync("/ws", token));
             Assert.Equal(["ann", "bob"], (await there.GetMembersAsync("/ws", token)).Select(member => member.UserId).Order());
-            Assert.True(await there.SetStateAsync(one.Registry.OfUser("bob").Single().Id, "/ws", "away"u8.ToArray(), token));
+            Assert.True(await there.SetStateAsync(one.Registry.GetUserConnections("bob").Single().Id, "/ws", "away"u8.ToArray(), token));
             await NextAsync(PresenceChangeKind.StateChanged, "bob", "away");
             Assert.Equal("away"u8.ToArray(), (await there.GetMembersAsync("/ws", token)).Single(member => member.UserId == "bob").State.ToArray());
         }

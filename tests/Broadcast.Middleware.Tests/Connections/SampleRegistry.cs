@@ -46,16 +46,16 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
 
     public IBroadcastConnection? Find(string connectionId) => Locked(() => _connections.GetValueOrDefault(connectionId));
 
-    public IEnumerable<IBroadcastConnection> OfUser(string userId) => Locked(() =>
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Locked(() =>
     {
         var found = _connections.Values.Where(connection => connection.UserId == userId).ToArray();
         return mistake == RegistryMistake.FindsOneDevice ? found.Take(1).ToArray() : found;
     });
 
-    public IEnumerable<IBroadcastConnection> InGroup(string group) =>
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) =>
         Locked(() => _groups.TryGetValue(group, out var members) ? members.ToArray() : []);
 
-    public int CountInGroup(string group) => Locked(() => _groups.TryGetValue(group, out var members) ? members.Count : 0);
+    public int CountGroupMembers(string group) => Locked(() => _groups.TryGetValue(group, out var members) ? members.Count : 0);
 
     bool LeaveCore(IBroadcastConnection connection, string group)
     {

@@ -32,8 +32,8 @@ public sealed class UserIdProviderTests
         Assert.Equal(429, (await Client.TryAsync(app, ("X-Id", "42"))).Status);
         await using var refused = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("X-Id", "42")]);
         Assert.Equal(429, refused.Status);
-        Assert.Equal(2, app.Registry.OfUser("42").Count());
-        Assert.Empty(app.Registry.OfUser("claimed"));
+        Assert.Equal(2, app.Registry.GetUserConnections("42").Count());
+        Assert.Empty(app.Registry.GetUserConnections("claimed"));
         Assert.Equal(2, (await app.Broadcaster.PublishAsync("for 42", Recipients.User("42"), Token)).LocalRecipients);
         Assert.Equal("for 42", (await socket.ReadFrameAsync()).Text);
         Assert.Equal(["for 42"], await events.HearAsync(1));

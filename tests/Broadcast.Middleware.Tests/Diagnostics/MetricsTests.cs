@@ -121,7 +121,7 @@ public sealed class MetricsTests
             async (app, client) =>
             {
                 // The silence counts from the end of the start on.
-                var connection = (Connection)Assert.Single(app.Registry.OfUser("it"));
+                var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 // One beat begins to count, and the ping comes KeepAliveInterval later.
                 for (var beats = 0; beats < 5; beats++) await BeatAsync(app);
@@ -361,7 +361,7 @@ public sealed class MetricsTests
         Assert.Equal(new object?[] { "", "second" }, names.Order());
     }
 
-    static string IdOf(BroadcastApp app, string user) => Assert.Single(app.Registry.OfUser(user)).Id;
+    static string IdOf(BroadcastApp app, string user) => Assert.Single(app.Registry.GetUserConnections(user)).Id;
 
     static async Task SendAndCloseAsync(RawClient client, int code)
     {

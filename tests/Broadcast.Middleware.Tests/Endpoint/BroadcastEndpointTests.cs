@@ -136,7 +136,7 @@ public sealed class BroadcastEndpointTests
         var socket = new ScriptedSocket { AnswersClose = false };
         var (served, connection) = await app.ConnectAsync(socket);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
-        await Eventually.True(() => connection.Writer.CloseFrameSent);
+        await Eventually.True(() => connection.Writer.IsCloseFrameSent);
         app.Time.Advance(TimeSpan.FromSeconds(2.9));
         Assert.False(socket.IsAborted);
         app.Time.Advance(TimeSpan.FromSeconds(0.2));
@@ -404,7 +404,7 @@ public sealed class BroadcastEndpointTests
         var upgrade = Substitute.For<IHttpUpgradeFeature>();
         upgrade.IsUpgradableRequest.Returns(false);
         var served = app.Serve(socket, context => context.Features.Set(upgrade));
-        await Eventually.True(() => app.Registry.CountInGroup("/ws") == 1);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         socket.ReceivesClose();
         await served.Ended;
         await upgrade.DidNotReceive().UpgradeAsync();

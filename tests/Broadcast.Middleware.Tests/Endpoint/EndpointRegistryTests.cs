@@ -193,7 +193,7 @@ public sealed class EndpointRegistryTests
         await PumpBarrier.PassAsync(((Connection)first).Writer.Pump);
         await PumpBarrier.PassAsync(((Connection)second).Writer.Pump);
 
-        _registry.OfUser("ann").Returns([first]);
+        _registry.GetUserConnections("ann").Returns([first]);
         var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), Token);
         _registry.Find("alias").Returns(second);
         var toConnection = await app.Broadcaster.PublishAsync("connection", Recipients.Connection("alias"), Token);
@@ -241,9 +241,9 @@ public sealed class EndpointRegistryTests
         public bool TryJoin(IBroadcastConnection connection, string group) => _inner.TryJoin(connection, group);
         public bool Leave(IBroadcastConnection connection, string group) => Check("Leave", _inner.Leave(connection, group));
         public IBroadcastConnection? Find(string connectionId) => Check("Find", method == "Leave" ? _inner.Find(connectionId) : null);
-        public IEnumerable<IBroadcastConnection> OfUser(string userId) => Check("OfUser", _inner.OfUser(userId));
-        public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
-        public int CountInGroup(string group) => _inner.CountInGroup(group);
+        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Check("OfUser", _inner.GetUserConnections(userId));
+        public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
+        public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 
         T Check<T>(string called, T result) => called == method ? throw new InvalidOperationException(method) : result;
     }

@@ -40,7 +40,7 @@ public sealed class GroupNameTemplateTests
         using var device = await app.ConnectAsync(path);
         Assert.Equal(group, device.Connection.HomeGroup);
         Assert.Equal([group], device.Connection.Groups);
-        Assert.Equal([device.Connection], app.Registry.InGroup(group));
+        Assert.Equal([device.Connection], app.Registry.GetGroupMembers(group));
     }
 
     [Fact]

@@ -191,7 +191,7 @@ public sealed class EventRequestTests
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         await using var client = await EventClient.OpenAsync(app, "/rooms/blue");
-        Assert.Equal(1, app.Registry.CountInGroup("/rooms/blue"));
+        Assert.Equal(1, app.Registry.CountGroupMembers("/rooms/blue"));
         await using var refused = await EventClient.AskAsync(app, "/rooms/a%00b", headers: ("Accept", Events));
         Assert.Equal(400, refused.Status);
         await using var other = await EventClient.AskAsync(app, $"/rooms/{new string('x', 300)}", headers: ("Accept", Events));
@@ -231,7 +231,7 @@ public sealed class EventRequestTests
             await using var third = await EventClient.OpenAsync(app, headers: TestUsers.As("bob"));
             await ExpectAsync(429, "MaxConnectionsPerAddress", TestUsers.As("cy"));
             if (round % 2 == 0) events.Reset();
-            else await app.Broadcaster.CloseAsync(app.Registry.OfUser("ann").Cast<Connection>().Single(connection => connection.IsEventStream).Id, cancellationToken: Token);
+            else await app.Broadcaster.CloseAsync(app.Registry.GetUserConnections("ann").Cast<Connection>().Single(connection => connection.IsEventStream).Id, cancellationToken: Token);
             await Eventually.True(() => app.Registry.Count == 2);
             await using var again = await EventClient.OpenAsync(app, headers: TestUsers.As("ann"));
             foreach (var client in new[] { again, third }) client.Reset();
@@ -276,7 +276,7 @@ public sealed class EventRequestTests
         await using (var eve = await EventClient.AskAsync(app, headers: [("Accept", Events), TestUsers.As("eve")])) Assert.Equal(403, eve.Status);
         await using var ann = await EventClient.OpenAsync(app, headers: [TestUsers.As("ann"), TestUsers.Until(time.GetUtcNow().AddMinutes(1))]);
         await using var bob = await EventClient.OpenAsync(app, headers: TestUsers.As("bob"));
-        Assert.Single(app.Registry.OfUser("ann"));
+        Assert.Single(app.Registry.GetUserConnections("ann"));
 
         time.Advance(TimeSpan.FromSeconds(50));
         await app.Broadcaster.PublishAsync("still here", Recipients.User("ann"), Token);

@@ -32,7 +32,7 @@ public sealed partial class EventStreamFormatTests
             (messages, perRun, perRead, isHome) =>
             {
                 var log = new MessageLog(new SequenceClock(), new LogSettings(1 << 20, SlowConsumer.Disconnect)) { Epoch = Epoch };
-                var cursor = Read(log, isHome ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers);
+                var cursor = Read(log, isHome ? EventStreamEncoder.ForHomeGroup : EventStreamEncoder.ForOtherLogs);
                 var bytes = new List<byte>();
                 for (var i = 0; i < messages.Length; i++)
                 {
@@ -73,16 +73,16 @@ public sealed partial class EventStreamFormatTests
     [Theory]
     [MemberData(nameof(Texts))]
     public void Encode_Text_WritesOneDataLinePerLine(string text, string expected) =>
-        Assert.Equal(expected, Encoded(Message.FromText(text), EventStreamFormat.OfOthers));
+        Assert.Equal(expected, Encoded(Message.FromText(text), EventStreamEncoder.ForOtherLogs));
 
     [Fact]
     public void Encode_Binary_WritesBase64InBinaryEvent()
     {
-        Assert.Equal("event: binary\ndata: \n\n", Encoded(new(default, MessageType.Binary), EventStreamFormat.OfOthers));
-        Assert.Equal("event: binary\ndata: Cg==\n\n", Encoded(new("\n"u8.ToArray(), MessageType.Binary), EventStreamFormat.OfOthers));
+        Assert.Equal("event: binary\ndata: \n\n", Encoded(new(default, MessageType.Binary), EventStreamEncoder.ForOtherLogs));
+        Assert.Equal("event: binary\ndata: Cg==\n\n", Encoded(new("\n"u8.ToArray(), MessageType.Binary), EventStreamEncoder.ForOtherLogs));
         Assert.Equal(
             "id: 00c0ffee00c0ffee-1\nevent: binary\ndata: AP+AAQ==\n\n",
-            Encoded(new(new byte[] { 0, 255, 128, 1 }, MessageType.Binary), EventStreamFormat.OfHomeGroup));
+            Encoded(new(new byte[] { 0, 255, 128, 1 }, MessageType.Binary), EventStreamEncoder.ForHomeGroup));
     }
 
     [Fact]
@@ -90,11 +90,11 @@ public sealed partial class EventStreamFormatTests
     {
         var text = string.Concat(Enumerable.Repeat("0123456789abcde\n", 60_000));
         var parser = new EventParser();
-        parser.Feed(Encoding.UTF8.GetBytes(Encoded(Message.FromText(text), EventStreamFormat.OfHomeGroup)));
+        parser.Feed(Encoding.UTF8.GetBytes(Encoded(Message.FromText(text), EventStreamEncoder.ForHomeGroup)));
         Assert.True(parser.TryTake(out var heard));
         Assert.True(text == heard!.Data);
         var bytes = Enumerable.Range(0, 900_000).Select(i => (byte)(i * 31 >> 3)).ToArray();
-        parser.Feed(Encoding.UTF8.GetBytes(Encoded(new(bytes, MessageType.Binary), EventStreamFormat.OfHomeGroup)));
+        parser.Feed(Encoding.UTF8.GetBytes(Encoded(new(bytes, MessageType.Binary), EventStreamEncoder.ForHomeGroup)));
         Assert.True(parser.TryTake(out heard));
         Assert.True(Convert.FromBase64String(heard!.Data).AsSpan().SequenceEqual(bytes));
     }
@@ -103,10 +103,10 @@ public sealed partial class EventStreamFormatTests
     public void Encode_OpeningMissedAndClose_WritesEvents()
     {
         var position = new Position(Epoch, 42);
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, null)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, true)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamFormat.OfHomeGroup.Opening(null!, position, false)));
-        Assert.Equal("", Text(EventStreamFormat.OfOthers.Opening(null!, position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, true)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, false)));
+        Assert.Equal("", Text(EventStreamEncoder.ForOtherLogs.Opening(null!, position, null)));
         Assert.Equal("event: missed\ndata: 1234567\n\n", Text(EventStreamFormat.Missed(1_234_567)));
         Assert.Equal("event: close\ndata: 1001 bye\n\n", Text(EventStreamFormat.Close(1001, "bye")));
         Assert.Equal("event: close\ndata: 4000 \n\n", Text(EventStreamFormat.Close(4000, null)));
@@ -126,7 +126,7 @@ public sealed partial class EventStreamFormatTests
             using var start = new Barrier(all.Length + 1);
             var readers = Enumerable.Range(0, all.Length).Select(reader => Task.Run(() =>
             {
-                var (random, bytes, format) = (new Random(reader), new List<byte>(), reader % 2 == 0 ? EventStreamFormat.OfHomeGroup : EventStreamFormat.OfOthers);
+                var (random, bytes, format) = (new Random(reader), new List<byte>(), reader % 2 == 0 ? EventStreamEncoder.ForHomeGroup : EventStreamEncoder.ForOtherLogs);
                 start.SignalAndWait(token);
                 for (var at = 0; at < Messages;)
                 {
@@ -161,7 +161,7 @@ public sealed partial class EventStreamFormatTests
         return Encoding.UTF8.GetString([.. bytes]);
     }
 
-    static Cursor Read(MessageLog log, WireFormat format)
+    static Cursor Read(MessageLog log, EntryEncoder format)
     {
         lock (log.Gate) return new(log, null!, null, new() { Format = format });
     }

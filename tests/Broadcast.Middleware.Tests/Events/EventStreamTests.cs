@@ -287,7 +287,7 @@ public sealed class EventStreamTests
                 }
 
                 await vanishing;
-                await Eventually.True(() => app.Registry.Count == 1 && app.Registry.CountInGroup("/ws") == 1);
+                await Eventually.True(() => app.Registry.Count == 1 && app.Registry.CountGroupMembers("/ws") == 1);
                 foreach (var client in clients) await client.DisposeAsync();
             }
 

@@ -25,7 +25,7 @@ sealed class Crowd : IAsyncDisposable
     /// <summary>Connects all clients and waits until they are members of their group.</summary>
     public static async Task<Crowd> OpenAsync(BroadcastApp app, int count)
     {
-        var before = app.Registry.CountInGroup("/ws");
+        var before = app.Registry.CountGroupMembers("/ws");
         var sockets = new Socket[count];
         var next = -1;
         await Task.WhenAll(Enumerable.Range(0, 32).Select(async _ =>
@@ -33,7 +33,7 @@ sealed class Crowd : IAsyncDisposable
             var answer = new byte[512];
             while (Interlocked.Increment(ref next) is var index && index < count) sockets[index] = await OpenAsync(app, answer);
         }));
-        await Eventually.True(() => app.Registry.CountInGroup("/ws") == before + count);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == before + count);
         return new(sockets);
     }
 

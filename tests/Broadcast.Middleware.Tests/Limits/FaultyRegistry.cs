@@ -24,7 +24,7 @@ sealed class FaultyRegistry : IConnectionRegistry
     public bool TryJoin(IBroadcastConnection connection, string group) => OnJoin(connection, group) && _inner.TryJoin(connection, group);
     public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
     public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-    public IEnumerable<IBroadcastConnection> OfUser(string userId) => _inner.OfUser(userId);
-    public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
-    public int CountInGroup(string group) => _inner.CountInGroup(group);
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _inner.GetUserConnections(userId);
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
+    public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 }

@@ -59,7 +59,7 @@ public sealed class MaxConnectionsTests
         for (var i = 0; i < 5; i++) Assert.Equal(101, (await Client.TryAsync(app)).Status);
 
         await Client.LeaveAsync(one);
-        await Eventually.True(() => !app.Registry.OfUser("ann").Skip(1).Any());
+        await Eventually.True(() => !app.Registry.GetUserConnections("ann").Skip(1).Any());
         await using var three = await Client.OpenAsync(app, TestUsers.As("ann"));
     }
 

@@ -342,7 +342,7 @@ public sealed class PresenceTests
         await Task.WhenAll(watching);
 
         var members = await presence.GetMembersAsync(Group, token);
-        Assert.Equal(stage.Broadcaster.Connections.CountInGroup(Group), members.Count);
+        Assert.Equal(stage.Broadcaster.Connections.CountGroupMembers(Group), members.Count);
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
@@ -457,11 +457,11 @@ public sealed class PresenceTests
 
         public IBroadcastConnection? Find(string connectionId) => _registry.Find(connectionId);
 
-        public IEnumerable<IBroadcastConnection> OfUser(string userId) => _registry.OfUser(userId);
+        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _registry.GetUserConnections(userId);
 
-        public IEnumerable<IBroadcastConnection> InGroup(string group) => _registry.InGroup(group);
+        public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _registry.GetGroupMembers(group);
 
-        public int CountInGroup(string group) => _registry.CountInGroup(group);
+        public int CountGroupMembers(string group) => _registry.CountGroupMembers(group);
 
         public void Go() => _go.Set();
 

@@ -34,7 +34,7 @@ public sealed class AllocationTests
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
     }
 
-    static long Measure(int connections, bool writesEndLater, KnownProtocol? protocol = null)
+    static long Measure(int connections, bool writesEndLater, ProtocolDescriptor? protocol = null)
     {
         using var broadcast = new ManualBroadcast();
         var sinks = new CountingSink[connections];

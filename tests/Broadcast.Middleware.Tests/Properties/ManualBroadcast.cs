@@ -22,16 +22,16 @@ sealed class ManualBroadcast : IDisposable
     public Broadcaster Broadcaster { get; }
 
     /// <summary>Does the same as <see cref="Broadcaster.Admit"/>, but on a pump that the test chooses.</summary>
-    public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, KnownProtocol? protocol = null)
+    public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
     {
         var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
         Assert.True(Broadcaster.Connections.TryAdd(connection));
-        Broadcaster.Cluster?.Neighbours.Add(connection);
+        Broadcaster.Cluster?.RemoteConnections.Add(connection);
         pump.Pump.AddConnection();
         return connection;
     }
 
-    public Connection Connect(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, KnownProtocol? protocol = null)
+    public Connection Connect(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
     {
         var connection = Admit(pump, homeGroup, request, protocol);
         connection.Writer.Open(sink);

@@ -233,7 +233,7 @@ public sealed class RegressionTests
         };
         await broadcast.Broadcaster.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         await leaving;
-        Assert.Equal(connection.IsIn("/g") ? 1 : 0, registry.CountInGroup("/g"));
+        Assert.Equal(connection.IsIn("/g") ? 1 : 0, registry.CountGroupMembers("/g"));
         if (connection.IsIn("/g")) Assert.True(await broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken));
     }
 
@@ -307,8 +307,8 @@ public sealed class RegressionTests
 
         public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
         public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-        public IEnumerable<IBroadcastConnection> OfUser(string userId) => _inner.OfUser(userId);
-        public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
-        public int CountInGroup(string group) => _inner.CountInGroup(group);
+        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _inner.GetUserConnections(userId);
+        public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
+        public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
     }
 }

@@ -268,7 +268,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
         Expect(_broadcast.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
         foreach (var name in _names)
-            Expect(registry.CountInGroup(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
+            Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
 
     void Expect(bool condition, string what)

@@ -194,7 +194,7 @@ public sealed class StressTests
 
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         await broadcast.WaitForDeliveryAsync();
-        foreach (var name in _names) Assert.Equal(0, broadcast.Broadcaster.Connections.CountInGroup(name));
+        foreach (var name in _names) Assert.Equal(0, broadcast.Broadcaster.Connections.CountGroupMembers(name));
         Assert.Equal(1 + 4, broadcast.Broadcaster.Groups.Count);
         await broadcast.DisconnectAllAsync();
         var ledger = broadcast.Ledger();

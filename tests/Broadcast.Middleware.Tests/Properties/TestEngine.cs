@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Text.Json;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -7,13 +8,21 @@ namespace Broadcast.Middleware.Tests.Properties;
 /// <summary>Creates parts of the engine without an app.</summary>
 static class TestEngine
 {
-    static readonly IMeterFactory _meters = new ServiceCollection().AddMetrics().BuildServiceProvider().GetRequiredService<IMeterFactory>();
+    static readonly ServiceProvider _services = new ServiceCollection().AddMetrics().BuildServiceProvider();
 
-    public static Broadcaster CreateBroadcaster(BroadcastOptions options, IConnectionRegistry registry, TimeProvider time, IBackplane? backplane = null) =>
-        new("", options, registry, null, null, null, [], backplane, time, _meters, NullLogger.Instance, null);
+    public static TestBroadcaster CreateBroadcaster(
+        BroadcastOptions options, IConnectionRegistry registry, TimeProvider time, IBackplane? backplane = null)
+    {
+        var instance = new BroadcastInstance(
+            "", options, registry, null, null, null, [], backplane, JsonSerializerOptions.Default,
+            _services.GetRequiredService<IServiceScopeFactory>(), time, _services.GetRequiredService<IMeterFactory>(),
+            NullLoggerFactory.Instance, CancellationToken.None);
+        return new(instance, options);
+    }
 
     public static MessageLog CreateLog(SequenceClock clock, int capacity, SlowConsumer whenSlow = SlowConsumer.Disconnect) =>
         new(clock, new LogSettings(capacity, whenSlow));
 
-    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue) => cursor.Take(lastSequence).Frames;
+    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue) =>
+        cursor.Take(lastSequence).Frames;
 }

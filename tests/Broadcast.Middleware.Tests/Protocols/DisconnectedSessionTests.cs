@@ -112,7 +112,7 @@ public sealed class DisconnectedSessionTests
     [Fact]
     public async Task Session_OverMaxDisconnectedSessions_EndsAtOnce()
     {
-        await using var app = await StartAsync(options => options.MaxLostConnections = 1);
+        await using var app = await StartAsync(options => options.MaxDisconnectedSessions = 1);
         await using var first = await ReliableClient.OpenAsync(app);
         await using var second = await ReliableClient.OpenAsync(app);
         first.Disconnect();
@@ -313,7 +313,7 @@ public sealed class DisconnectedSessionTests
         // The framework answers a close frame in this way.
         await using var frames = new FrameStream(Stream.Null) { Writer = writer };
         await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
-        Assert.True(writer.CloseFrameSent);
+        Assert.True(writer.IsCloseFrameSent);
 
         await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);
 
@@ -342,7 +342,7 @@ public sealed class DisconnectedSessionTests
     async Task EndedAsync(BroadcastApp app, ReliableClient client, WebSocketCloseStatus? status, int left = 0)
     {
         await Eventually.True(() => app.Registry.Count == left);
-        Assert.Equal(left, app.Registry.CountInGroup("/ws"));
+        Assert.Equal(left, app.Registry.CountGroupMembers("/ws"));
         if (left == 0) await app.IsEmptyAsync();
         await Eventually.True(() => _disconnected.Count > 0);
         Assert.Equal((client.Id, status), Assert.Single(_disconnected));

@@ -202,7 +202,7 @@ public sealed class GroupStateTests
         await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("in"));
         await JsonClient.SayAsync(client, Subscribe("out", 2));
         await JsonClient.FailsAsync(client, 2, "Forbidden");
-        Assert.Equal(0, app.Registry.CountInGroup("in"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("in"));
     }
 
     [Fact]

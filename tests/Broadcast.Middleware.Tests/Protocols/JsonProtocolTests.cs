@@ -102,7 +102,7 @@ public sealed class JsonProtocolTests
         await JsonClient.SucceedsAsync(ann, 2);
         await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g"}""");
         await JsonClient.HearsNothingElseAsync(bob);
-        Assert.Equal(2, app.Registry.CountInGroup("g"));
+        Assert.Equal(2, app.Registry.CountGroupMembers("g"));
 
         await JsonClient.SayAsync(
             ann,
@@ -148,7 +148,7 @@ public sealed class JsonProtocolTests
         await JsonClient.HearsAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client may not publish to the group."}}""");
         await JsonClient.FailsAsync(client, 3, "Forbidden");
         await JsonClient.HearsAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(4));
-        Assert.Equal(0, app.Registry.CountInGroup("g"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("g"));
     }
 
     [Fact]
@@ -426,7 +426,7 @@ public sealed class JsonProtocolTests
         await using var raw = await RawClient.OpenAsync(app);
         await app.Broadcaster.PublishAsync(new Message("[1, 2]"u8.ToArray(), MessageType.Text) { IsJson = true }, cancellationToken: Token);
         await app.Broadcaster.PublishAsync(5, JsonContext.Default.Int32, Recipients.Groups("/ws", "g"), Token);
-        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Protocol != KnownProtocol.Raw).Id), Token);
+        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Protocol != ProtocolDescriptor.Raw).Id), Token);
         await JsonClient.HearsAsync(client, JsonClient.FromServer("json", "[1, 2]"), JsonClient.FromServer("json", "5"), JsonClient.FromServer("json", "\"\\u00E9\""));
         await JsonClient.HearsAsync(raw, "[1, 2]", "5");
     }

@@ -196,7 +196,7 @@ public sealed class ReliableProtocolTests
         {
             if (limit == "bytes") options.MaxUnacknowledgedBytes = 100_000;
             else if (limit == "messages") options.MaxUnacknowledgedMessages = 10;
-            else options.MaxUnacknowledgedBytesInAll = 100_000;
+            else options.MaxTotalUnacknowledgedBytes = 100_000;
         });
         await using var lost = await ReliableClient.OpenAsync(app);
         await using var client = await ReliableClient.OpenAsync(app);

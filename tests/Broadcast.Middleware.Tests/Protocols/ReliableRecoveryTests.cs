@@ -27,7 +27,7 @@ public sealed class ReliableRecoveryTests
 
         client.Disconnect();
         await _clock.WaitsAsync();
-        Assert.Equal((1, 1), (app.Registry.Count, app.Registry.CountInGroup("/ws")));
+        Assert.Equal((1, 1), (app.Registry.Count, app.Registry.CountGroupMembers("/ws")));
         await app.PublishAsync("4");
         await using var again = await client.ReconnectAsync(app);
 

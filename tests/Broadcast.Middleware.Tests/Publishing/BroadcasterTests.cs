@@ -120,7 +120,7 @@ public sealed partial class BroadcasterTests
             for (var i = 2; i < 5; i++) Assert.Equal(new Position(epoch, i), await PositionAsync("/rooms/a"));
             Assert.Equal(1, (await PositionAsync("/rooms/b"))!.Value.Offset);
             await a.CloseAsync();
-            await Eventually.True(() => app.Registry.CountInGroup("/rooms/a") == 0);
+            await Eventually.True(() => app.Registry.CountGroupMembers("/rooms/a") == 0);
         }
 
         Assert.Null(await PositionAsync("/rooms/a"));
@@ -218,13 +218,13 @@ public sealed partial class BroadcasterTests
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
         Assert.Equal(["/ws", "g"], device.Connection.Groups.Order(StringComparer.Ordinal));
-        Assert.Equal(1, app.Registry.CountInGroup("g"));
+        Assert.Equal(1, app.Registry.CountGroupMembers("g"));
         await PublishAsync("between");
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "g", Token));
         Assert.False(await app.Broadcaster.LeaveAsync(device.Id, "g", Token));
         await PublishAsync("after");
         Assert.Equal(["/ws"], device.Connection.Groups);
-        Assert.Equal(0, app.Registry.CountInGroup("g"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("g"));
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
         Assert.Equal(["between", "end"], await HearAsync(device, 2));
 
@@ -265,7 +265,7 @@ public sealed partial class BroadcasterTests
         await app.Broadcaster.JoinAsync(device.Id, "g", Token);
         await device.CloseAsync();
         await Eventually.True(() => app.Registry.Count == 0);
-        Assert.Equal(0, app.Registry.CountInGroup("g"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("g"));
         Assert.Equal(default, await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), Token));
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
     }

@@ -12,8 +12,8 @@ public sealed class MembershipRaceTests
         registry.AfterJoining = group => group == "g" && app.Broadcaster.LeaveAsync(connection.Id, "g", token).AsTask().GetAwaiter().GetResult();
         await app.Broadcaster.JoinAsync(connection.Id, "g", token);
         var delivered = (await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), token)).LocalRecipients;
-        Assert.Equal(registry.CountInGroup("g"), delivered);
-        Assert.Equal(registry.CountInGroup("g") == 1, connection.Groups.Contains("g"));
+        Assert.Equal(registry.CountGroupMembers("g"), delivered);
+        Assert.Equal(registry.CountGroupMembers("g") == 1, connection.Groups.Contains("g"));
     }
 
     /// <summary>The default registry, with a callback between the join and its return.</summary>
@@ -29,9 +29,9 @@ public sealed class MembershipRaceTests
         public bool Remove(IBroadcastConnection connection) => _inner.Remove(connection);
         public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
         public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-        public IEnumerable<IBroadcastConnection> OfUser(string userId) => _inner.OfUser(userId);
-        public IEnumerable<IBroadcastConnection> InGroup(string group) => _inner.InGroup(group);
-        public int CountInGroup(string group) => _inner.CountInGroup(group);
+        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _inner.GetUserConnections(userId);
+        public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
+        public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 
         public bool TryJoin(IBroadcastConnection connection, string group)
         {

@@ -124,7 +124,7 @@ public sealed class GroupRulesTests
         var options = Options("/a", "/b*");
         (options.Groups["/a"].HistoryMessages, options.Groups["/a"].HistoryBytes) = (-1, 0);
         (options.Groups["/b*"].HistoryAge, options.Groups["/b*"].ReplayOnJoin) = (TimeSpan.Zero, -1);
-        (options.MaxGroupsPerConnection, options.MaxGroupsWithoutMembers) = (0, -1);
+        (options.MaxGroupsPerConnection, options.MaxEmptyGroups) = (0, -1);
         Assert.Equal(6, new BroadcastOptionsValidator().Validate("", options).Failures!.Count());
     }
 
@@ -137,12 +137,12 @@ public sealed class GroupRulesTests
         Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsPerConnection = value }));
 
     [Theory]
-    [InlineData(-1, "MaxGroupsWithoutMembers is -1: set it from 0 to 1000000.")]
-    [InlineData(1_000_001, "MaxGroupsWithoutMembers is 1000001: set it from 0 to 1000000.")]
+    [InlineData(-1, "MaxEmptyGroups is -1: set it from 0 to 1000000.")]
+    [InlineData(1_000_001, "MaxEmptyGroups is 1000001: set it from 0 to 1000000.")]
     [InlineData(0, null)]
     [InlineData(1_000_000, null)]
     public void MaxEmptyGroups_OutOfRange_IsRejected(int value, string? problem) =>
-        Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsWithoutMembers = value }));
+        Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxEmptyGroups = value }));
 
     [Fact]
     public void SlowConnection_InSeveralGroups_FollowsOptionOfEachGroup()

@@ -19,7 +19,7 @@ public sealed class MaxGroupsPerConnectionTests
         Assert.Equal("The connection is in 3 groups and MaxGroupsPerConnection allows no more: let it leave one, or raise the option.", error.Message);
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Replay.Last(1), Token));
         Assert.Equal(["/ws", "a", "b"], device.Connection.Groups.Order(StringComparer.Ordinal));
-        Assert.Equal(0, app.Registry.CountInGroup("c"));
+        Assert.Equal(0, app.Registry.CountGroupMembers("c"));
         Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), Token));
 
         // Joining a current group again is no error. Leaving a group makes room.
@@ -41,9 +41,9 @@ public sealed class MaxGroupsPerConnectionTests
         await greedy.SendAsync("a");
         await greedy.SendAsync("b");
         Assert.Equal((1011, Connection.FailedReason), await greedy.HearCloseAsync());
-        await Eventually.True(() => app.Registry.CountInGroup("/ws") == 1);
-        await Eventually.True(() => app.Registry.CountInGroup("a") == 0);
-        Assert.Equal(0, app.Registry.CountInGroup("b"));
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
+        await Eventually.True(() => app.Registry.CountGroupMembers("a") == 0);
+        Assert.Equal(0, app.Registry.CountGroupMembers("b"));
         await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
         Assert.Equal("still here", await other.HearAsync());
         Assert.Contains("MaxGroupsPerConnection", Assert.Single(app.Errors).Exception!.Message, StringComparison.Ordinal);
@@ -70,7 +70,7 @@ public sealed class MaxGroupsPerConnectionTests
         var end = await greedy.ReceiveAsync(new byte[64].AsMemory(), Token);
         Assert.Equal((WebSocketMessageType.Close, WebSocketCloseStatus.InternalServerError), (end.MessageType, greedy.CloseStatus));
         await greedy.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Token);
-        foreach (var group in new[] { "a", "b", "/greedy" }) await Eventually.True(() => app.Registry.CountInGroup(group) == 0);
+        foreach (var group in new[] { "a", "b", "/greedy" }) await Eventually.True(() => app.Registry.CountGroupMembers(group) == 0);
         await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
         Assert.Equal("still here", await other.HearAsync());
     }

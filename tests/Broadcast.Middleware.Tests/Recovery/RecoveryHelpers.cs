@@ -12,7 +12,7 @@ static class RecoveryHelpers
         {
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = age ?? Timeout.InfiniteTimeSpan, ReplayOnJoin = replayOnJoin,
         };
-        options.MaxGroupsWithoutMembers = maxEmptyGroups ?? options.MaxGroupsWithoutMembers;
+        options.MaxEmptyGroups = maxEmptyGroups ?? options.MaxEmptyGroups;
         // The tests advance the clock by minutes. Only the history may react to that.
         (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     };

@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Tests.Recovery;
 sealed class ReliableClient
 {
     /// <summary>All connections of a broadcast share one protocol instance, as in an app.</summary>
-    public static KnownProtocol Protocol { get; } = new(new ReliableJsonProtocol());
+    public static ProtocolDescriptor Protocol { get; } = new(new ReliableJsonProtocol());
 
     readonly Lock _gate = new();
     readonly List<int> _got = [];

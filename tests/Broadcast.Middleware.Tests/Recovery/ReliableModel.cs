@@ -30,7 +30,7 @@ readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C,
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
-/// <param name="Total">See <see cref="BroadcastOptions.MaxUnacknowledgedBytesInAll"/>.</param>
+/// <param name="Total">See <see cref="BroadcastOptions.MaxTotalUnacknowledgedBytes"/>.</param>
 /// <param name="WritesMayWait">True when readers may be slow.</param>
 /// <param name="HasHistory">True when one group replays its history to new members.</param>
 sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long Total, bool WritesMayWait, bool HasHistory)
@@ -63,7 +63,7 @@ sealed class ReliableModel : IDisposable
         {
             options.MaxUnacknowledgedBytes = limits.Unacknowledged;
             options.MaxUnacknowledgedMessages = limits.Messages;
-            options.MaxUnacknowledgedBytesInAll = limits.Total;
+            options.MaxTotalUnacknowledgedBytes = limits.Total;
             options.RecoveryTimeout = TimeSpan.FromHours(1);
             (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             if (limits.HasHistory) options.Groups[History] = new() { HistoryMessages = 50, HistoryBytes = 1 << 20, HistoryAge = Timeout.InfiniteTimeSpan, ReplayOnJoin = Replayed };

@@ -20,7 +20,7 @@ public sealed class ReliableStressTests
         var messages = 4_000 * Effort.Factor;
         var options = new BroadcastOptions
         {
-            MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxUnacknowledgedBytesInAll = 1L << 40,
+            MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxTotalUnacknowledgedBytes = 1L << 40,
             CloseTimeout = TimeSpan.FromHours(1),
         };
         using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);

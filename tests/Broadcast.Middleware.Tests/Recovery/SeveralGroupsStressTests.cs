@@ -131,7 +131,7 @@ public sealed class SeveralGroupsStressTests
     public async Task PublishToSeveralGroups_WhileGroupsComeAndGo_LosesNothing()
     {
         var rounds = 3_000 * Effort.Factor;
-        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxGroupsWithoutMembers = 1 };
+        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxEmptyGroups = 1 };
         RecoveryHelpers.History("/h*", maxEmptyGroups: 1)(options);
         using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
         var members = Enumerable.Range(1, 3).Select(number =>

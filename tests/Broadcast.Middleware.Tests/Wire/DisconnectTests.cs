@@ -31,7 +31,7 @@ public sealed class DisconnectTests
             one.Reset();
             two.Reset();
             await Eventually.True(() => app.Registry.Count == 0);
-            Assert.Equal(0, app.Registry.CountInGroup("/ws"));
+            Assert.Equal(0, app.Registry.CountGroupMembers("/ws"));
             LogAssert.NoErrors(app);
 
             async Task DisconnectAsync()

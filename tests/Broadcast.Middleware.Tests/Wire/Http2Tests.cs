@@ -40,7 +40,7 @@ public sealed class Http2Tests
         using var http2 = new Http2Client(app);
         var sockets = new List<ClientWebSocket>();
         for (var i = 0; i < Count; i++) sockets.Add(await http2.OpenAsync());
-        await Eventually.True(() => app.Registry.CountInGroup("/ws") == Count);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == Count);
 
         Assert.Single(app.Registry.Connections.Select(connection => connection.HttpContext.Connection.Id).Distinct());
         Assert.All(app.Registry.Connections, connection => Assert.Equal("HTTP/2", connection.HttpContext.Request.Protocol));
