@@ -3,7 +3,7 @@ using Xunit.Sdk;
 using Xunit.v3;
 
 // Most tests wait for a server, a browser or a timer. More tests than processors can therefore run at the same time.
-[assembly: Parallelization(Mode = ParallelMode.Collections, MaxThreads = 6)]
+[assembly: Parallelization(Mode = ParallelMode.Collections, MaxThreads = 4)]
 
 // All browser tests share one browser process. Each test opens a window of its own, which shares no state with the others.
 [assembly: AssemblyFixture(typeof(BrowserFixture))]

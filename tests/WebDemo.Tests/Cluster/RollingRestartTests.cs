@@ -45,7 +45,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
         _stopPublishing.Dispose();
     }
 
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 240_000)]
     public async Task RollingRestart_UnderLoad_ClientsReceiveOneOrderWithoutGapsOrAreNotified()
     {
         var listeners = await Task.WhenAll(Enumerable.Range(0, ClientCount).Select(ListenAsync));

@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 /// <param name="publish">Publishes a text. Returns true if the server acknowledges it.</param>
 sealed class StreamPublisher(string name, Func<string, Task<bool>> publish)
 {
-    static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(10);
+    static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(Effort.Factor > 1 ? 10 : 20);
 
     public string Name => name;
 

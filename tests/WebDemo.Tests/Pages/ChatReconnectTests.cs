@@ -68,13 +68,22 @@ public sealed class ChatReconnectTests(BrowserFixture browser)
     {
         await using var server = await DemoServer.CreateAsync("--Broadcast:MaxMessageBytes=20");
         await using var ann = await browser.OpenChatAsync(server, "Ann");
+        // The test controls the clock of the page, so the page does not reconnect before the test clicks the button.
+        await ann.Page.Clock.InstallAsync();
         await ann.ConnectAsync();
+        await ann.Page.Clock.PauseAtAsync(DateTime.UtcNow.AddMinutes(1));
         await ann.SendAsync("longer than twenty bytes");
+        await ann.ExpectStateAsync("Reconnecting");
+        await ShowNotesAsync();
         await Expect(ann.Notes.Filter(new() { HasText = "Closed with 1009: a message exceeds MaxMessageBytes (20)." })).ToBeVisibleAsync();
         await ann.Page.GetByRole(AriaRole.Button, new() { Name = "Try now" }).ClickAsync();
         await ann.ExpectStateAsync("Connected");
         await server.StopAsync();
-        await Expect(ann.Notes.Last).ToHaveTextAsync("Closed with 1001: The server is shutting down.");
         await ann.ExpectStateAsync("Reconnecting");
+        await ShowNotesAsync();
+        await Expect(ann.Notes.Last).ToHaveTextAsync("Closed with 1001: The server is shutting down.");
+
+        // The page shows new notes in its next animation frame.
+        Task ShowNotesAsync() => ann.Page.Clock.RunForAsync(100);
     }
 }

@@ -5,13 +5,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>A broadcast without sockets: its connections take every write at once, and count the messages in it.</summary>
-sealed class Crowd : IDisposable
+/// <summary>A broadcast without sockets. Its connections complete every write at once and count the messages.</summary>
+sealed class InMemoryBroadcast : IDisposable
 {
     readonly ServiceProvider _services;
     long _received;
 
-    public Crowd(Action<BroadcastOptions>? configure = null)
+    public InMemoryBroadcast(Action<BroadcastOptions>? configure = null)
     {
         _services = new ServiceCollection().AddLogging().AddBroadcast(configure).Services.BuildServiceProvider();
         Broadcaster = _services.GetRequiredKeyedService<Broadcaster>("");
@@ -27,17 +27,17 @@ sealed class Crowd : IDisposable
         return connection;
     }
 
-    /// <summary>Waits until so many messages have been delivered since the last call.</summary>
-    public void AwaitDeliveries(long messages)
+    /// <summary>Waits until this number of messages has been delivered since the last call.</summary>
+    public void WaitForDeliveries(long messages)
     {
         var wait = new SpinWait();
         while (Volatile.Read(ref _received) < messages) wait.SpinOnce(sleep1Threshold: -1);
-        if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("More was delivered than was published.");
+        if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("More messages were delivered than published.");
     }
 
     public void Dispose() => _services.Dispose();
 
-    sealed class CountingSink(Crowd crowd) : Sink
+    sealed class CountingSink(InMemoryBroadcast broadcast) : Sink
     {
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
         {
@@ -48,7 +48,7 @@ sealed class Crowd : IDisposable
                 messages++;
             }
 
-            Interlocked.Add(ref crowd._received, messages);
+            Interlocked.Add(ref broadcast._received, messages);
             return default;
         }
 

@@ -3,28 +3,28 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>This library's backplane without the rest: numbered, kept, handed out in order and without gaps.</summary>
-sealed class SeamWay : Way, IBackplaneReceiver
+/// <summary>Only the backplane of this library. It numbers and stores messages and delivers them in order without gaps.</summary>
+sealed class BackplanePath : MessagePath, IBackplaneReceiver
 {
     readonly ServiceProvider _from;
     readonly ServiceProvider _to;
     readonly IBackplane _publisher;
 
-    SeamWay(string redis, int groups) : base("ours: IBackplane.PublishAsync to OnMessage", groups)
+    BackplanePath(string redis, int groups) : base("ours: IBackplane.PublishAsync to OnMessage", groups)
     {
         (_from, _to) = (Node(redis), Node(redis));
         _publisher = _from.GetRequiredService<IBackplane>();
     }
 
-    public static async Task<Way> CreateAsync(string redis, int groups)
+    public static async Task<MessagePath> CreateAsync(string redis, int groups)
     {
-        var way = new SeamWay(redis, groups);
-        way._publisher.Start(way);
-        var subscriber = way._to.GetRequiredService<IBackplane>();
-        subscriber.Start(way);
+        var path = new BackplanePath(redis, groups);
+        path._publisher.Start(path);
+        var subscriber = path._to.GetRequiredService<IBackplane>();
+        subscriber.Start(path);
         for (var i = 0; i < groups; i++) await subscriber.SubscribeAsync(NameOf(i), null);
-        await way.ProbeAsync();
-        return way;
+        await path.ProbeAsync();
+        return path;
     }
 
     public override async ValueTask PublishAsync(int group, long stamp) => await _publisher.PublishAsync(NameOf(group), Payload.Bytes(stamp, group), null);
@@ -37,7 +37,7 @@ sealed class SeamWay : Way, IBackplaneReceiver
 
     public void OnLost(string group)
     {
-        Console.Error.WriteLine("A node has lost messages.");
+        Console.Error.WriteLine("A node has lost messages. The result is not valid.");
         Environment.Exit(1);
     }
 

@@ -2,8 +2,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>A log in which an error is a finding: nothing that a client sends may cause one.</summary>
-sealed class ErrorsThrow : ILoggerProvider, ILogger
+/// <summary>Ends the process when the library logs an error. No input from a client may cause an error.</summary>
+sealed class FailOnErrorLogger : ILoggerProvider, ILogger
 {
     public ILogger CreateLogger(string categoryName) => this;
 

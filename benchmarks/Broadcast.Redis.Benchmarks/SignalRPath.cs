@@ -7,8 +7,8 @@ using StackExchange.Redis;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>SignalR, with its Redis backplane and its JSON protocol: sent to a group on one host, received by a WebSocket client of another one.</summary>
-sealed class SignalRWay : Way
+/// <summary>SignalR with its Redis backplane and JSON protocol: one host sends, and each group has one WebSocket client on another host.</summary>
+sealed class SignalRPath : MessagePath
 {
     const string BeforePayload = """{"type":1,"target":"m","arguments":[" """;
     const string Greeting = """{"protocol":"json","version":1}""" + "\u001e";
@@ -19,20 +19,20 @@ sealed class SignalRWay : Way
     readonly Client[] _clients;
     IHubContext<ListeningHub> _publisher = null!;
 
-    SignalRWay(string name, int groups) : base(name, groups) =>
+    SignalRPath(string name, int groups) : base(name, groups) =>
         _clients = [.. Enumerable.Range(0, groups).Select(i => new Client((stamp, _) => Receive(i, stamp), BeforePayload.Length - 1, Separator))];
 
-    /// <param name="redis">Null for one host without a backplane.</param>
-    /// <param name="groups">How many.</param>
-    public static async Task<Way> CreateAsync(string? redis, int groups)
+    /// <param name="redis">The Redis configuration. Null for one host without a backplane.</param>
+    /// <param name="groups">The number of groups.</param>
+    public static async Task<MessagePath> CreateAsync(string? redis, int groups)
     {
-        var way = new SignalRWay(redis is null ? "SignalR: one host, no backplane, to client" : "SignalR: Clients.Group.SendAsync to client of other host", groups);
-        way._hosts.Add(await StartAsync(redis));
-        if (redis is not null) way._hosts.Add(await StartAsync(redis));
-        way._publisher = way._hosts[0].Services.GetRequiredService<IHubContext<ListeningHub>>();
-        for (var i = 0; i < groups; i++) await way._clients[i].ConnectAsync(Hosts.UriOf(way._hosts[^1], $"/hub?group={i}"), Greeting);
-        await way.ProbeAsync();
-        return way;
+        var path = new SignalRPath(redis is null ? "SignalR: one host, no backplane, to client" : "SignalR: Clients.Group.SendAsync to client of other host", groups);
+        path._hosts.Add(await StartAsync(redis));
+        if (redis is not null) path._hosts.Add(await StartAsync(redis));
+        path._publisher = path._hosts[0].Services.GetRequiredService<IHubContext<ListeningHub>>();
+        for (var i = 0; i < groups; i++) await path._clients[i].ConnectAsync(Hosts.UriOf(path._hosts[^1], $"/hub?group={i}"), Greeting);
+        await path.ProbeAsync();
+        return path;
     }
 
     public override async ValueTask PublishAsync(int group, long stamp) =>
@@ -47,7 +47,7 @@ sealed class SignalRWay : Way
     static Task<WebApplication> StartAsync(string? redis) => Hosts.StartAsync(
         builder =>
         {
-            // The clients only listen, for as long as it takes.
+            // The clients send no pings, so the server must not time out.
             var signalR = builder.Services.AddSignalR(static options => options.ClientTimeoutInterval = TimeSpan.FromHours(1));
             if (redis is not null) signalR.AddStackExchangeRedis(redis, static options => options.Configuration.ChannelPrefix = RedisChannel.Literal("signalr"));
         },

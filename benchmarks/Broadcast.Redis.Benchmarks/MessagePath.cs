@@ -1,27 +1,27 @@
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A way for messages from who publishes them to who gets them, through any of some groups.</summary>
-abstract class Way(string name, int groups) : IAsyncDisposable
+/// <summary>A path of messages from a publisher to one receiver in each group.</summary>
+abstract class MessagePath(string name, int groups) : IAsyncDisposable
 {
-    readonly bool[] _heard = new bool[groups];
+    readonly bool[] _isReady = new bool[groups];
 
     public string Name => name;
 
     public int Groups => groups;
 
-    /// <summary>Is given the timestamp of each message that comes.</summary>
+    /// <summary>Gets the timestamp of each received message.</summary>
     public Action<long> Received { get; set; } = static _ => { };
 
     public abstract ValueTask PublishAsync(int group, long stamp);
 
     public abstract ValueTask DisposeAsync();
 
-    /// <summary>Ends when messages come through each group. Some of those that were sent for it may still come; they have 0 as their timestamp.</summary>
+    /// <summary>Waits until each group delivers messages. Its probe messages have the timestamp 0, and some may arrive later.</summary>
     protected async Task ProbeAsync()
     {
         for (var group = 0; group < groups; group++)
         {
-            while (!Volatile.Read(ref _heard[group]))
+            while (!Volatile.Read(ref _isReady[group]))
             {
                 await PublishAsync(group, 0);
                 await Task.Delay(20);
@@ -31,7 +31,7 @@ abstract class Way(string name, int groups) : IAsyncDisposable
 
     protected void Receive(int group, long stamp)
     {
-        if (stamp == 0) Volatile.Write(ref _heard[group], true);
+        if (stamp == 0) Volatile.Write(ref _isReady[group], true);
         else Received(stamp);
     }
 }
