@@ -10,9 +10,6 @@ static class MessageStream
     /// <summary>The message that ends the stream.</summary>
     public const string End = "end";
 
-    /// <summary>The maximum time that a test waits for a message.</summary>
-    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
-
     public static string CreateText(string publisher, int number) => string.Create(CultureInfo.InvariantCulture, $"{publisher} {number}");
 
     /// <summary>Returns false for the end of the stream, which has no publisher.</summary>

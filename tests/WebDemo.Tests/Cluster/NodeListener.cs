@@ -26,7 +26,7 @@ sealed class NodeListener : IDisposable
         var socket = await node.ConnectAsync("/ws", "json.webpubsub.azure.v1");
         await socket.SendTextAsync($$"""{"type":"joinGroup","group":"{{MessageStream.Group}}","ackId":1}""");
         var listener = new NodeListener(socket);
-        await listener._joined.Task.WaitAsync(MessageStream.Limit, TestContext.Current.CancellationToken);
+        await listener._joined.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
         return listener;
     }
 

@@ -81,8 +81,8 @@ public sealed class RollingRestartTests : IAsyncLifetime
         await _stopPublishing.CancelAsync();
         await publishing;
         Assert.True(await PostAsync(http, MessageStream.End));
-        foreach (var listener in listeners) await listener.Completed.WaitAsync(MessageStream.Limit, TestContext.Current.CancellationToken);
-        foreach (var listener in nodeListeners) await listener.Completed.WaitAsync(MessageStream.Limit, TestContext.Current.CancellationToken);
+        foreach (var listener in listeners) await listener.Completed.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
+        foreach (var listener in nodeListeners) await listener.Completed.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
 
         var order = MessageOrder.Combine([
             .. listeners.SelectMany(static listener => listener.Segments), .. _nodeListeners.Select(static listener => listener.Messages),
@@ -149,7 +149,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
         var watch = Stopwatch.StartNew();
         while (!condition())
         {
-            Assert.True(watch.Elapsed < MessageStream.Limit, failure);
+            Assert.True(watch.Elapsed < TestLimits.Wait, failure);
             await Task.Delay(10, TestContext.Current.CancellationToken);
         }
     }

@@ -60,7 +60,7 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
     }
 
     [Fact]
-    public async Task Send_Forbidden_ReachesNobody()
+    public async Task Send_ToForbiddenGroup_IsNotDelivered()
     {
         using var ann = await ConnectAsync("/ws");
         using var room = await server.ConnectAsync("/rooms/quiet");

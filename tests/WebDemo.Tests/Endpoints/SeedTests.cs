@@ -6,7 +6,7 @@ namespace WebDemo.Tests;
 /// <summary>The URL /seed, which behaves like the original Python server. No other test uses /seed of the shared server.</summary>
 public sealed class SeedTests(DemoServer server)
 {
-    [Fact(Timeout = 60_000)]
+    [Fact(Timeout = 120_000)]
     public async Task PythonClients_OneSends_BothReceive()
     {
         var problem = await PythonClient.FindProblemAsync();

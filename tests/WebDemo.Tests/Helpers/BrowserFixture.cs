@@ -21,8 +21,7 @@ public sealed class BrowserFixture : IAsyncDisposable
 
     public BrowserFixture()
     {
-        // A busy machine needs more than the default of 5 seconds.
-        Assertions.SetDefaultExpectTimeout(20_000);
+        Assertions.SetDefaultExpectTimeout((float)TestLimits.Wait.TotalMilliseconds);
         _playwright = new(static () => Playwright.CreateAsync());
         _browser = new(LaunchAsync);
     }
@@ -60,6 +59,7 @@ public sealed class BrowserFixture : IAsyncDisposable
     static async Task<DemoPage> OpenAsync(IBrowser browser, Uri url, string? name, BrowserNewContextOptions? window)
     {
         var context = await browser.NewContextAsync(window);
+        context.SetDefaultTimeout((float)TestLimits.Wait.TotalMilliseconds);
         return await DemoPage.OpenAsync(await context.NewPageAsync(), url, name);
     }
 

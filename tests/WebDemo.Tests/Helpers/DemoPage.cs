@@ -70,7 +70,7 @@ public sealed class DemoPage : IAsyncDisposable
     /// <summary>Returns the URL of the terminal command that the page shows.</summary>
     public async Task<string> GetCommandUrlAsync() => (await Page.Locator("#curl").InnerTextAsync()).Split('\'')[1];
 
-    public Task ExpectStateAsync(string state, float? timeout = null) => Expect(State).ToHaveTextAsync(state, new() { Timeout = timeout });
+    public Task ExpectStateAsync(string state) => Expect(State).ToHaveTextAsync(state);
 
     public Task ExpectLastMessageAsync(string text) => Expect(Messages.Last.Locator(".bubble")).ToHaveTextAsync(text);
 

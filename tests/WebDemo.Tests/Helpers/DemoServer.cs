@@ -12,8 +12,6 @@ public sealed class DemoServer : IAsyncLifetime
 {
     const string Announcement = "Now listening on: ";
 
-    static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
-
     readonly ConcurrentQueue<string> _output = [];
     Process? _process;
 
@@ -42,7 +40,7 @@ public sealed class DemoServer : IAsyncLifetime
             WorkingDirectory = Path.GetTempPath(),
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-            // The tests start many short-lived servers. These settings save a third of the CPU time of a start.
+            // The tests start many short-lived servers. These settings save a third of the CPU time of a start. 64 is hexadecimal.
             Environment = { ["DOTNET_gcServer"] = "0", ["DOTNET_TC_CallCountingDelayMs"] = "64" },
         };
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -54,7 +52,7 @@ public sealed class DemoServer : IAsyncLifetime
         _process.Start();
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
-        var actualUrl = await listening.Task.WaitAsync(Limit, TestContext.Current.CancellationToken);
+        var actualUrl = await listening.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
         Http.BaseAddress ??= actualUrl;
 
         void OnOutput(string? line)
@@ -97,7 +95,7 @@ public sealed class DemoServer : IAsyncLifetime
         var watch = Stopwatch.StartNew();
         while (await CountAsync(group) is var actual && actual != count)
         {
-            Assert.True(watch.Elapsed < Limit, $"{group} has {actual} connections after {watch.Elapsed.TotalSeconds:F0} s. Expected {count}.");
+            Assert.True(watch.Elapsed < TestLimits.Wait, $"{group} has {actual} connections after {watch.Elapsed.TotalSeconds:F0} s. Expected {count}.");
             await Task.Delay(10, TestContext.Current.CancellationToken);
         }
     }

@@ -17,7 +17,6 @@ sealed class NpmClient : IAsyncDisposable
     public const string Plain = "plain";
     public const string Reliable = "reliable";
 
-    static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
     static readonly string Node = Environment.GetEnvironmentVariable("NODE") ?? "node";
 
     static readonly string Folder =
@@ -69,7 +68,7 @@ sealed class NpmClient : IAsyncDisposable
         if (_reading.IsCompleted) throw CreateExitException();
         await _process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(new { id, call = method, args = arguments }));
         await _process.StandardInput.FlushAsync(TestContext.Current.CancellationToken);
-        var response = await completion.Task.WaitAsync(Limit, TestContext.Current.CancellationToken);
+        var response = await completion.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
         return response.TryGetProperty("error", out var error) ? throw new NpmClientException(error) : response.GetProperty("result");
     }
 
@@ -77,7 +76,7 @@ sealed class NpmClient : IAsyncDisposable
     public async Task<(string Name, JsonElement Arguments)> NextEventAsync()
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        limit.CancelAfter(Limit);
+        limit.CancelAfter(TestLimits.Wait);
         var next = await _events.Reader.ReadAsync(limit.Token);
         return (next.GetProperty("event").GetString()!, next.GetProperty("args"));
     }

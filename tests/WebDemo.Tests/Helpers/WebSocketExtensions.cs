@@ -4,11 +4,9 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>Sends and receives whole messages on a client WebSocket. A receive fails after 20 seconds.</summary>
+/// <summary>Sends and receives whole messages on a client WebSocket.</summary>
 static class WebSocketExtensions
 {
-    static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
-
     extension(ClientWebSocket socket)
     {
         public Task SendTextAsync(string text) =>
@@ -21,7 +19,7 @@ static class WebSocketExtensions
         public async Task<(WebSocketMessageType Type, byte[] Bytes)> ReceiveMessageAsync()
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-            limit.CancelAfter(Limit);
+            limit.CancelAfter(TestLimits.Wait);
             var bytes = new MemoryStream();
             var buffer = new byte[16 * 1024];
             ValueWebSocketReceiveResult received;

@@ -17,7 +17,7 @@ public sealed class RecoveryTests(DemoServer server)
     /// The plan contains each kind of fault five times, in random order and at random positions in the stream. Some faults have one
     /// or two more faults in the reconnect that follows: in the request, in the response, or in the first messages.
     /// </remarks>
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 240_000)]
     public async Task Recovery_TransportBreaks35Times_Receives10000MessagesOnceInOrder()
     {
         var seed = int.TryParse(Environment.GetEnvironmentVariable("BROADCAST_TEST_SEED"), CultureInfo.InvariantCulture, out var value) ? value : Random.Shared.Next();

@@ -26,7 +26,7 @@ public sealed class ChatReconnectTests(BrowserFixture browser)
         }
 
         await server.StartAsync();
-        foreach (var page in new[] { ann, ben }) await page.ExpectStateAsync("Connected", timeout: 40_000);
+        foreach (var page in new[] { ann, ben }) await page.ExpectStateAsync("Connected");
         await ann.ExpectCountAsync(2);
         await ann.SendAsync("after");
         await ben.ExpectLastMessageAsync("Ann: after");

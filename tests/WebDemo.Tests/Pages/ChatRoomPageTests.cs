@@ -136,6 +136,6 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
         var session = await browser.NewBrowserCDPSessionAsync();
         // The browser crashes before it answers.
         _ = session.SendAsync("Browser.crash").ContinueWith(static call => call.Exception, TaskScheduler.Default);
-        await disconnected.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await disconnected.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
     }
 }

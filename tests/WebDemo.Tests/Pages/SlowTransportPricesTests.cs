@@ -14,7 +14,7 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
     /// Without conflation, the slow page would be 7 seconds late after each second of prices.
     /// Chromium's own throttling is not suitable, because its buffers and those of the system hold more than a minute of prices.
     /// </remarks>
-    [Fact(Timeout = 180_000)]
+    [Fact(Timeout = 240_000)]
     public async Task Prices_SlowTransport_ShowsRecentPricesWithoutEffectOnOthers()
     {
         await using var proxy = new ThrottlingProxy(server.Url);
