@@ -7,8 +7,9 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. It comes back with its
-/// number and is then appended to the log of this node, as on every other node with members of the group.
+/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. The backplane numbers it
+/// and delivers it to every node with members of the group, including this node. Each of these nodes appends it to its
+/// own log.
 /// </summary>
 /// <param name="local">Delivers on this node.</param>
 /// <param name="remote">Reaches the connections of other nodes.</param>
@@ -67,7 +68,7 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var names = recipients.Names;
-        // A member of more than one group receives the message once. The ID joins the copies.
+        // A member of more than one group receives the message once. The ID links the copies.
         var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
         // Publish to every group, even if one publish fails at once.
         await Task.WhenAll(names.Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken)));
@@ -78,7 +79,7 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var result = local.SendToConnections(message, recipients);
-        // A connection of this node is on no other node. A user may be.
+        // A connection of this node is on no other node, but a user may have connections on several nodes.
         if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
             await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
         return result;

@@ -44,7 +44,7 @@ public sealed class InMemoryCluster
         }
     }
 
-    /// <summary>The data of a group. Its lock guards it.</summary>
+    /// <summary>The data of a group. Its lock guards all members.</summary>
     sealed class Channel(string name)
     {
         readonly Queue<(byte[] Message, long At)> _history = new();

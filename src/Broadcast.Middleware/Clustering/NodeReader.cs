@@ -36,7 +36,7 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
         var milliseconds = ReadInt64();
         return milliseconds >= Earliest && milliseconds <= Latest
             ? DateTimeOffset.FromUnixTimeMilliseconds(milliseconds)
-            : throw new InvalidDataException($"Another node sent the time {milliseconds} ms, which is out of range. Check its clock.");
+            : throw new InvalidDataException($"Another node sent the time {milliseconds} ms, which is out of range. Check the clock of that node.");
     }
 
     /// <summary>Reads the number of items that follow. Each item has at least one byte.</summary>

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>
 /// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump
-/// checks it at each heartbeat.
+/// calls the monitor at each heartbeat.
 /// </summary>
 sealed class AuthenticationMonitor : IDisposable
 {
@@ -26,7 +26,7 @@ sealed class AuthenticationMonitor : IDisposable
         ScheduleNextCheck();
     }
 
-    /// <summary>Returns null if nothing about the connection can expire.</summary>
+    /// <summary>Creates a monitor. Returns null if nothing about the connection can expire.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="expires">The time at which the authentication expires. Null if it does not expire.</param>
     /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
@@ -46,7 +46,9 @@ sealed class AuthenticationMonitor : IDisposable
         else Expire();
     }
 
-    /// <summary>The connection has ended, or another monitor replaces this one.</summary>
+    /// <summary>
+    /// Cancels a running check, because the connection has ended or another monitor replaces this one.
+    /// </summary>
     public void Dispose()
     {
         _ended.Cancel();
@@ -59,7 +61,7 @@ sealed class AuthenticationMonitor : IDisposable
         {
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
-                // The revalidator has accepted an authentication that has expired. It does not expire again.
+                // The revalidator has accepted an expired authentication, so the expiry no longer counts.
                 if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
                 ScheduleNextCheck();
                 Volatile.Write(ref _isChecking, 0);

@@ -25,7 +25,8 @@ sealed class FrameStream(Stream inner) : Stream
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
     /// <summary>
-    /// The number of reads. Each read after the first shows that the read before has completed, so the client is alive.
+    /// The number of reads. Each read after the first shows that the previous read has completed, so the client is
+    /// alive.
     /// </summary>
     public int Reads => Volatile.Read(ref _reads);
 
@@ -61,8 +62,8 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // Only for connections that need the last bytes. The state of a pending read uses memory as long as the
-        // connection is idle.
+        // Only connections that can reconnect need the last bytes. The extra state of a pending read uses memory as
+        // long as the connection is idle.
         return Writer is { CanReconnect: true }
             ? ReadAndRememberAsync(buffer, cancellationToken)
             : inner.ReadAsync(buffer, cancellationToken);
@@ -79,8 +80,8 @@ sealed class FrameStream(Stream inner) : Stream
     // A write of the upgraded stream already flushes.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server, so
-    // tell the writer.
+    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server and
+    // stays open, so the writer must abort the connection.
     protected override void Dispose(bool disposing)
     {
         Writer?.OnStreamDisposed();

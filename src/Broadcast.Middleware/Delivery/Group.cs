@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>A log and its members. A publish appends once and posts each pump that has members at most once.</summary>
+/// <summary>A log and its members. A publish appends once and wakes each pump that has members at most once.</summary>
 sealed class Group
 {
     readonly MessageLog _log;
@@ -135,7 +135,8 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
-            // All locks are held. So the numbers in each log are in order, and the members are the same for all groups.
+            // While all locks are held, no other message gets a number, and no member joins or leaves. So the numbers
+            // in each log are in order.
             var sequence = clock.Next();
             for (var i = 0; i < groups.Count; i++)
             {
@@ -174,7 +175,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>The next messages are lost. Every member learns it after it has read the log.</summary>
+    /// <summary>Marks the next messages as lost. Every member notices the loss after it has read the log.</summary>
     public void Break()
     {
         GroupShard[] shards;
@@ -188,7 +189,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>Frees memory of a group without new messages. True if the group itself was removed.</summary>
+    /// <summary>Frees memory of a group without new messages. Returns true if the group itself was removed.</summary>
     public bool Trim()
     {
         GroupShard[] shards;
@@ -245,7 +246,7 @@ sealed class Group
     CursorOptions? CreateCursorOptions(
         in JoinOptions options, (Block Block, int Index) start, Position position, bool? recovered)
     {
-        // Only in a cluster do copies of one message arrive one by one. A cursor then needs to know its first offset.
+        // In a cluster, the copies of one message arrive one by one. So a cursor needs to know its first offset.
         if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
         var opening = options.Encoder?.EncodeStart(position, recovered) ?? default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;

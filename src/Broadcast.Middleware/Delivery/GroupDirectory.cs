@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. So does the first publish to a group with a history. A
-/// group is removed when it has no members and no history.
+/// The groups of this node. The first join creates a group. The first publish to a group with a history creates the
+/// group, too. A group is removed when it has no members and no history.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -15,8 +15,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 {
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
-    // The empty groups with a history. The group that has been empty for the longest time is first. The list is its own
-    // lock.
+    // The empty groups with a history. The group that has been empty for the longest time is first. The list object is
+    // also its lock.
     readonly LinkedList<Group> _emptyGroups = [];
 
     /// <summary>The number of groups, including the group of all connections.</summary>
@@ -35,7 +35,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         else if (group.TryRemove()) Remove(group);
     }
 
-    /// <summary>A group has a new member.</summary>
+    /// <summary>Removes a group with a new member from the list of empty groups.</summary>
     public void OnJoined(Group group)
     {
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
@@ -107,8 +107,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         name, static (name, state) => new Group(name, state.clock, state.rules.Find(name), state.time), (clock, rules, time));
 
     /// <summary>
-    /// Called after the publish that created the group. Earlier, another thread could remove the group before the
-    /// publish.
+    /// Adds an empty group to the list of empty groups. Call this method after the publish that created the group.
+    /// Otherwise another thread could remove the group before the publish.
     /// </summary>
     void TrackIfEmpty(Group group)
     {

@@ -52,8 +52,8 @@ sealed class BroadcastEndpoint
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
-        // If the server can upgrade requests, use the framework's handshake on our own stream. It replaces a handshake
-        // that UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
+        // If the server can upgrade requests, run the framework's handshake on our own stream. This handshake replaces
+        // one that UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
         if (!canUpgrade) return AdmitAsync(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
@@ -63,8 +63,8 @@ sealed class BroadcastEndpoint
     Task AdmitAsync(HttpContext context)
     {
         if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
-        // HttpContext.WebSockets would keep the handshake in memory as long as the connection lives. So use the
-        // feature.
+        // Use the feature, because HttpContext.WebSockets would keep the handshake in memory as long as the connection
+        // lives.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request)) return _refusal.WriteNotAWebSocketAsync(context);

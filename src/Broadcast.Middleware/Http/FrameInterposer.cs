@@ -19,7 +19,8 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
     }
 
     /// <summary>
-    /// Restores the features of the server, so that the connection keeps no object of the handshake in memory.
+    /// Restores the features of the server, so that the connection does not keep the objects of the handshake in
+    /// memory.
     /// </summary>
     public void Release(IFeatureCollection features)
     {

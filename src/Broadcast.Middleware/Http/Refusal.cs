@@ -11,11 +11,11 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
-    // In seconds. Clients should add a random delay, so that they do not all come back at the same time.
+    // The unit is seconds. Clients should add a random delay, so that they do not all reconnect at the same time.
     const string RetryAfter = "5";
 
     /// <summary>
-    /// Answers a request that is no WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
+    /// Answers a request that is not a WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
     /// </summary>
     public Task WriteNotAWebSocketAsync(HttpContext context)
     {
@@ -73,7 +73,9 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         return context.Response.WriteAsync(problem + "\n");
     }
 
-    /// <summary>The server itself limits upgraded connections and refused the upgrade.</summary>
+    /// <summary>
+    /// Answers a request whose upgrade the server refused, because the server limits upgraded connections.
+    /// </summary>
     public Task WriteUpgradeRefusedAsync(HttpContext context)
     {
         context.Response.Clear();

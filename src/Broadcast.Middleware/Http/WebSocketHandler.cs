@@ -50,8 +50,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Serves a client that reconnects. A client that cannot reconnect learns it from the close code. The published
-    /// clients treat an HTTP error as a temporary problem and try again.
+    /// Serves a client that reconnects. A close code tells the client if it cannot reconnect. An HTTP error would not:
+    /// the published clients treat it as a temporary problem and try again.
     /// </summary>
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -82,7 +82,7 @@ sealed class WebSocketHandler(
         }
 
         metrics.Refused(RefusalReason.Recovery);
-        // Do both at the same time. A disconnect filter may be slow, and the client should not wait for it.
+        // Run both at the same time. A disconnect filter may be slow, and the client should not wait for the filter.
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, options.CloseTimeout, time));
     }
 
@@ -141,8 +141,10 @@ sealed class WebSocketHandler(
 
     ProtocolContext CreateProtocolContext(Connection connection) => new(connection, protocolActions, pipeline, filterActions);
 
-    /// <summary>Finds the connection that a client wants back. The caller owns the connection afterwards.</summary>
-    /// <returns>The connection and its new token. Null if the client cannot reconnect.</returns>
+    /// <summary>
+    /// Claims the connection to which a client reconnects. The caller owns the connection afterwards.
+    /// </summary>
+    /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
     async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
     {
         if (query[ConnectionIdKey] is not [{ Length: > 0 } id] || query[TokenKey] is not [{ Length: > 0 } token]) return default;
@@ -151,7 +153,9 @@ sealed class WebSocketHandler(
         return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
     }
 
-    /// <summary>Returns false if unacknowledged messages are gone.</summary>
+    /// <summary>
+    /// Continues the connection on the new transport. Returns false if unacknowledged messages are gone.
+    /// </summary>
     async Task<bool> TryReattachAsync(
         HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport, string token)
     {

@@ -23,13 +23,13 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     /// <summary>The upgraded stream. Null if the server brings its own WebSockets.</summary>
     public Stream? Upgraded => _interposer?.Upgraded;
 
-    /// <summary>The close code of the client. 1005 for a close frame without a code.</summary>
+    /// <summary>The close code of the client. It is 1005 for a close frame without a code.</summary>
     public WebSocketCloseStatus CloseStatus => _interposer is { Frames.EndsWithEmptyClose: true }
         ? WebSocketCloseStatus.Empty
         : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
 
     /// <summary>Answers the handshake.</summary>
-    /// <param name="subprotocol">The subprotocol of the answer. Empty for none.</param>
+    /// <param name="subprotocol">The subprotocol of the answer. Empty if the answer names none.</param>
     /// <param name="keepAliveInterval">See <see cref="BroadcastOptions.KeepAliveInterval"/>.</param>
     /// <param name="keepAliveTimeout">See <see cref="BroadcastOptions.KeepAliveTimeout"/>.</param>
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
@@ -37,7 +37,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // With our own stream, the connection writer watches the client. Other WebSockets must do it themselves.
+        // With our own stream, the connection writer watches the client. Other WebSockets must watch the client
+        // themselves.
         _webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
@@ -47,7 +48,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         if (interposer is null) return;
         _interposer = interposer;
         interposer.Release(context.Features);
-        // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives.
+        // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives, so remove
+        // them.
         var headers = context.Request.Headers;
         headers.Remove(HeaderNames.SecWebSocketKey);
         headers.Remove(HeaderNames.SecWebSocketVersion);
