@@ -98,7 +98,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         if (position.Offset > group.NextOffset)
         {
             throw new InvalidDataException(
-                $"The cluster delivered message {position.Offset} of a group, but message {group.NextOffset} is missing.");
+                $"The cluster delivered message {position.Offset} of a group, " +
+                $"but message {group.NextOffset} is missing.");
         }
 
         Append(group, ClusterMessage.Decode(message));

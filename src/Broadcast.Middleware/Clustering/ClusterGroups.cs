@@ -25,8 +25,9 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         lock (_gate)
         {
             // End a lost subscription first. The backplane may not know that the subscription is lost.
-            if (_groups.TryGetValue(name, out var known) && known is { IsLost: true, IsSettled: true }) EndLocked(known);
-            group = _groups.GetOrAdd(name, static (name, state) => new ClusterGroup(name, state._copies, state.Time), this);
+            if (_groups.GetValueOrDefault(name) is { IsLost: true, IsSettled: true } lost) EndLocked(lost);
+            group = _groups.GetOrAdd(
+                name, static (name, groups) => new ClusterGroup(name, groups._copies, groups.Time), this);
             group.Uses++;
             group.Ready ??= Observe(SubscribeAsync(group));
         }

@@ -46,7 +46,8 @@ sealed class ClusterRouter(
             : await remote.JoinAsync(connectionId, group, replay, cancellationToken);
     }
 
-    public override ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+    public override ValueTask<bool> LeaveAsync(
+        string connectionId, string group, CancellationToken cancellationToken) =>
         local.Has(connectionId)
             ? local.LeaveAsync(connectionId, group, cancellationToken)
             : remote.LeaveAsync(connectionId, group, cancellationToken);
@@ -85,7 +86,8 @@ sealed class ClusterRouter(
         return result;
     }
 
-    ValueTask<Position> PublishToBackplaneAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
+    ValueTask<Position> PublishToBackplaneAsync(
+        string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
         backplane.PublishAsync(name, bytes, directory.GetSettings(name).History, cancellationToken);
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>

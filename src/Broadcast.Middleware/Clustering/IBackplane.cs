@@ -45,7 +45,10 @@ public interface IBackplane
     /// The publish did not succeed in time, or too many publishes wait already.
     /// </exception>
     ValueTask<Position> PublishAsync(
-        string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken = default);
+        string group,
+        ReadOnlyMemory<byte> message,
+        GroupOptions? history,
+        CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Subscribes this node to a group. The node receives every message after the returned position, possibly before
@@ -94,7 +97,8 @@ public interface IBackplane
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="BackplaneException">The call did not succeed in time.</exception>
-    ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken = default);
+    ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
+        string group, CancellationToken cancellationToken = default);
 
     /// <summary>Returns the number of members of a group on all nodes.</summary>
     /// <param name="group">The name of the group.</param>

@@ -101,7 +101,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message as <see cref="ClusterMessage"/> encodes it.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public async Task SendAsync(Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    public async Task SendAsync(
+        Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         var name = recipients.Name!;
         var isUser = recipients.Kind == RecipientsKind.User;
@@ -213,7 +214,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
         catch (TimeoutException)
         {
-            throw new BackplaneException("The node of the connection does not answer. It may be down. Try again later.");
+            throw new BackplaneException(
+                "The node of the connection does not answer. It may be down. Try again later.");
         }
         finally
         {

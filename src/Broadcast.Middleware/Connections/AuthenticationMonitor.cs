@@ -20,7 +20,11 @@ sealed class AuthenticationMonitor : IDisposable
     int _isChecking;
 
     AuthenticationMonitor(
-        Connection connection, DateTimeOffset expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time)
+        Connection connection,
+        DateTimeOffset expires,
+        IConnectionRevalidator? revalidator,
+        TimeSpan interval,
+        TimeProvider time)
     {
         (_connection, _expires, _revalidator, _interval, _time) = (connection, expires, revalidator, interval, time);
         ScheduleNextCheck();
@@ -33,7 +37,11 @@ sealed class AuthenticationMonitor : IDisposable
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
     /// <param name="time">The time provider.</param>
     public static AuthenticationMonitor? Create(
-        Connection connection, DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time) =>
+        Connection connection,
+        DateTimeOffset? expires,
+        IConnectionRevalidator? revalidator,
+        TimeSpan interval,
+        TimeProvider time) =>
         expires is null && revalidator is null
             ? null
             : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, time);

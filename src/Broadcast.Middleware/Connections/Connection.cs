@@ -17,7 +17,8 @@ namespace Broadcast.Middleware.Connections;
 /// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client some time to answer.
 /// <see cref="Abort"/> ends the transport at once. Any thread may call both methods, any number of times.
 /// </remarks>
-[SuppressMessage("Design", "CA1001", Justification = "A canceled source without a timer needs no disposal. End cancels it.")]
+[SuppressMessage(
+    "Design", "CA1001", Justification = "A canceled source without a timer needs no disposal. End cancels the source.")]
 sealed class Connection : IBroadcastConnection, IWriterOwner
 {
     const int NotEnding = -1;
@@ -98,7 +99,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         {
             lock (JoinedGroups)
             {
-                if (_state is ConnectionState.Left or ConnectionState.Ended) return new CancellationToken(canceled: true);
+                if (HasLeft) return new CancellationToken(canceled: true);
                 if (_aborted is not null) return _aborted.Token;
                 _aborted = new CancellationTokenSource();
             }
@@ -189,7 +190,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
-    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default, CancellationToken cancellationToken = default) =>
+    public ValueTask<JoinResult> JoinAsync(
+        string group, Replay replay = default, CancellationToken cancellationToken = default) =>
         _memberships.JoinAsync(this, group, replay, cancellationToken);
 
     /// <summary>Returns false if the connection is not a member.</summary>
@@ -219,7 +221,10 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
         _closeTimer = _time.CreateTimer(
-            static connection => ((Connection)connection!).Abort(EndReason.Lost), this, _options.CloseTimeout, Timeout.InfiniteTimeSpan);
+            static connection => ((Connection)connection!).Abort(EndReason.Lost),
+            this,
+            _options.CloseTimeout,
+            Timeout.InfiniteTimeSpan);
         Session?.GiveUp();
         return true;
     }
@@ -387,7 +392,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     static void CancelAborted(object? connection)
     {
-        if (Volatile.Read(ref ((Connection)connection!)._aborted) is not { IsCancellationRequested: false } aborted) return;
+        var aborted = Volatile.Read(ref ((Connection)connection!)._aborted);
+        if (aborted is null or { IsCancellationRequested: true }) return;
         // Callbacks of the app must not run on this thread, which may be a pump.
         ThreadPool.UnsafeQueueUserWorkItem(static aborted => aborted.Cancel(), aborted, preferLocal: false);
     }
@@ -402,7 +408,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     void SetReceiveState(ReceiveState state)
     {
-        Debug.Assert(CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
+        Debug.Assert(
+            CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
         _receiveState = state;
     }
 

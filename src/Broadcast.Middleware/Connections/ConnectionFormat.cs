@@ -19,7 +19,8 @@ abstract class ConnectionFormat
     /// <param name="reconnectionToken">
     /// The token with which the client can reconnect. Null if the client cannot reconnect.
     /// </param>
-    public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) => default;
+    public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) =>
+        default;
 
     /// <summary>Returns the last bytes that the client receives before a close frame. Empty by default.</summary>
     public virtual ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) => default;

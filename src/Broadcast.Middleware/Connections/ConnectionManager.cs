@@ -94,7 +94,14 @@ sealed class ConnectionManager : IDisposable
         if (refusal != RefusalReason.None) return null;
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
         var connection = new Connection(
-            request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump), _options, _time, _logger, _metrics)
+            request,
+            _memberships,
+            _disconnectedSessions,
+            connection => CreateWriter(connection, pump),
+            _options,
+            _time,
+            _logger,
+            _metrics)
         {
             CountedAddress = address,
         };

@@ -44,7 +44,11 @@ static class Drain
         {
             await Task.Delay(CheckInterval, time).ConfigureAwait(false);
             isOver = time.GetElapsedTime(started) >= deadline;
-            foreach (var connection in handling.Where(connection => isOver || !connection.IsHandling)) Close(connection);
+            foreach (var connection in handling)
+            {
+                if (isOver || !connection.IsHandling) Close(connection);
+            }
+
             handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
         }
 

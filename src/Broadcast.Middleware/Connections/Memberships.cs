@@ -17,7 +17,11 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="observer">Observes joins and leaves.</param>
 /// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
 sealed class Memberships(
-    IGroupProvider groups, GroupDirectory directory, IConnectionRegistry registry, IMembershipObserver observer, int maxGroups)
+    IGroupProvider groups,
+    GroupDirectory directory,
+    IConnectionRegistry registry,
+    IMembershipObserver observer,
+    int maxGroups)
 {
     /// <summary>
     /// Joins a group. The join fails if the connection is a member already, the registry refuses, or the connection has
@@ -83,7 +87,9 @@ sealed class Memberships(
         {
             var bookmark = options.KeepsUnacknowledged ? new Bookmark(log) : null;
             bookmark?.SetLocked(log.End.Block, log.End.Index);
-            var cursorOptions = options.Encoder is null ? null : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
+            var cursorOptions = options.Encoder is null
+                ? null
+                : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
             var cursor = new Cursor(log, connection.Writer, null, cursorOptions);
             if (Interlocked.CompareExchange(ref privateLog, log, null) is { } other)
             {
@@ -97,7 +103,11 @@ sealed class Memberships(
     }
 
     async ValueTask<JoinResult> JoinWhenAvailableAsync(
-        Connection connection, string name, JoinOptions options, ValueTask<Group> acquiring, CancellationToken cancellationToken)
+        Connection connection,
+        string name,
+        JoinOptions options,
+        ValueTask<Group> acquiring,
+        CancellationToken cancellationToken)
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
         // The cluster lost the group meanwhile. Subscribe again.

@@ -18,7 +18,8 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="disconnected">Limits the number of waiting connections.</param>
 /// <param name="timeout">See <see cref="BroadcastOptions.RecoveryTimeout"/>.</param>
 /// <param name="time">The time provider.</param>
-sealed class ReconnectSession(Connection connection, DisconnectedSessions disconnected, TimeSpan timeout, TimeProvider time)
+sealed class ReconnectSession(
+    Connection connection, DisconnectedSessions disconnected, TimeSpan timeout, TimeProvider time)
 {
     readonly Lock _gate = new();
     ReconnectState _state;
@@ -81,7 +82,9 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
             }
 
             claim = _claim = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            SetStateLocked(_state == ReconnectState.Connected ? ReconnectState.Claimed : ReconnectState.TakingOverClaimed);
+            SetStateLocked(_state == ReconnectState.Connected
+                ? ReconnectState.Claimed
+                : ReconnectState.TakingOverClaimed);
         }
 
         // The server may not have noticed yet that the transport is lost.

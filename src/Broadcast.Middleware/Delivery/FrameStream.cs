@@ -73,7 +73,8 @@ sealed class FrameStream(Stream inner) : Stream
     async ValueTask<int> ReadAndRememberAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         var read = await inner.ReadAsync(buffer, cancellationToken);
-        foreach (var next in buffer.Span[Math.Max(0, read - sizeof(ulong))..read]) _lastBytes = (_lastBytes << 8) | next;
+        var start = Math.Max(0, read - sizeof(ulong));
+        foreach (var next in buffer.Span[start..read]) _lastBytes = (_lastBytes << 8) | next;
         return read;
     }
 
@@ -92,7 +93,13 @@ sealed class FrameStream(Stream inner) : Stream
     public override bool CanWrite => true;
     public override bool CanSeek => false;
     public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
     public override void Flush() { }
     public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();

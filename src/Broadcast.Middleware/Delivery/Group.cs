@@ -19,7 +19,12 @@ sealed class Group
 
     /// <summary>Creates a group whose log starts after a position.</summary>
     public Group(
-        string name, SequenceClock clock, LogSettings settings, TimeProvider time, Position after, GroupLifetime lifetime)
+        string name,
+        SequenceClock clock,
+        LogSettings settings,
+        TimeProvider time,
+        Position after,
+        GroupLifetime lifetime)
     {
         Name = name;
         Lifetime = lifetime;
@@ -124,7 +129,8 @@ sealed class Group
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
     /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
-    public static int? Publish(IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
+    public static int? Publish(
+        IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
     {
         var commit = new CommitToken();
         var entry = EntryMetadata.WithCommit(metadata, commit);

@@ -11,7 +11,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="rules">The settings of the groups.</param>
 /// <param name="maxEmptyGroups">See <see cref="BroadcastOptions.MaxEmptyGroups"/>.</param>
 /// <param name="time">The time provider.</param>
-sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyGroups, TimeProvider time) : IGroupProvider
+sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyGroups, TimeProvider time)
+    : IGroupProvider
 {
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
@@ -103,8 +104,10 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     Group? FindForPublish(string name) => Find(name) ?? (rules.Find(name).History is null ? null : FindOrCreate(name));
 
-    Group FindOrCreate(string name) => _groups.GetOrAdd(
-        name, static (name, state) => new Group(name, state.clock, state.rules.Find(name), state.time), (clock, rules, time));
+    Group FindOrCreate(string name) =>
+        _groups.GetOrAdd(name, static (name, directory) => directory.Create(name), this);
+
+    Group Create(string name) => new(name, clock, rules.Find(name), time);
 
     /// <summary>
     /// Adds an empty group to the list of empty groups. Call this method after the publish that created the group.
@@ -112,7 +115,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// </summary>
     void TrackIfEmpty(Group group)
     {
-        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null }) TrackEmpty(group, true);
+        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null })
+            TrackEmpty(group, true);
     }
 
     /// <summary>

@@ -22,7 +22,8 @@ static class SlowConsumerHandler
     public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)
     {
         if (reader.IsClosed) return false;
-        var canContinue = reader.TryCatchUp(maxBacklog, lastSequence, MaxCompactedBytes, out var skipped, out var replaced);
+        var canContinue = reader.TryCatchUp(
+            maxBacklog, lastSequence, MaxCompactedBytes, out var skipped, out var replaced);
         if (skipped + replaced > 0) owner.OnDropped(skipped + replaced);
         if (canContinue)
         {

@@ -20,7 +20,10 @@ sealed class FilterPipeline
     /// <param name="router">Publishes messages.</param>
     /// <param name="validator">Checks messages that a filter changed.</param>
     public FilterPipeline(
-        IEnumerable<IBroadcastFilter> filters, ConnectionManager connections, MessageRouter router, MessageValidator validator)
+        IEnumerable<IBroadcastFilter> filters,
+        ConnectionManager connections,
+        MessageRouter router,
+        MessageValidator validator)
     {
         _connections = connections;
         _router = router;
@@ -43,7 +46,9 @@ sealed class FilterPipeline
 
     public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect(context));
 
-    /// <summary>Disposes the service scope after the filters. Without a scope, this allocates nothing.</summary>
+    /// <summary>
+    /// Disposes the service scope after the filters have run. Without a scope, this method allocates nothing.
+    /// </summary>
     static Task RunAsync(FilterContext context, Task running)
     {
         if (running.IsCompletedSuccessfully && !context.HasScope) return running;

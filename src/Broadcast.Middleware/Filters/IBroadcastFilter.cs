@@ -10,9 +10,8 @@ namespace Broadcast.Middleware;
 /// so it can use scoped services. A filter that is registered as a delegate serves all connections at the same time.
 /// </para>
 /// <para>
-/// The calls for one connection come one after the other. While a filter runs, the server reads nothing from that
-/// connection. Other connections do not wait. An exception closes only the connection that it was thrown for, with code
-/// 1011.
+/// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
+/// Other connections do not wait. An exception closes only the connection that it was thrown for, with code 1011.
 /// </para>
 /// <para>
 /// A long-running filter should use <see cref="IBroadcastConnection.ConnectionAborted"/>. The host does not stop before

@@ -67,7 +67,8 @@ sealed class BroadcastEndpoint
         // lives.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
-        if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request)) return _refusal.WriteNotAWebSocketAsync(context);
+        if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
+            return _refusal.WriteNotAWebSocketAsync(context);
         var group = _groupName.GetName(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
@@ -85,7 +86,8 @@ sealed class BroadcastEndpoint
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
-        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        if (_connections.Admit(request, out var reason) is not { } connection)
+            return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);
         return _webSockets.ServeAsync(context, connection, transport, protocol);
     }
@@ -94,7 +96,8 @@ sealed class BroadcastEndpoint
     {
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance);
-        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        if (_connections.Admit(request, out var reason) is not { } connection)
+            return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);
         return _eventStreams.ServeAsync(context, connection);
     }

@@ -50,7 +50,8 @@ sealed class ConnectionLifecycle(
         // Dispose would abort the request of a failed connection. The abort could overtake the close frame.
         if (failure is null || transport?.Upgraded is null) transport?.WebSocket.Dispose();
         connection.End();
-        if (connection.WasOpened) await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);
+        if (!connection.WasOpened) return;
+        await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);
     }
 
     /// <summary>

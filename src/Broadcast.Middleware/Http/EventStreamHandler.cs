@@ -61,8 +61,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         response.Headers["X-Accel-Buffering"] = "no";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         // The server's minimum data rate must not end a slow client. SendTimeout decides whether a client is too slow.
-        if (context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate && !HttpProtocol.IsHttp2(context.Request.Protocol))
-            rate.MinDataRate = null;
+        var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
+        if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         await response.Body.FlushAsync();
         return new EventStreamSink(response, ClientSocket.Find(context));
     }

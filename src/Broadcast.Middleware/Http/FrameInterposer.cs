@@ -10,7 +10,8 @@ namespace Broadcast.Middleware.Http;
 sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature
 {
-    public static void Interpose(IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+    public static void Interpose(
+        IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     {
         var interposer = new FrameInterposer(upgrade, connect);
         if (upgrade is not null) features.Set<IHttpUpgradeFeature>(interposer);

@@ -148,10 +148,11 @@ sealed class MessageReceiver(
     {
         _length += received.Count;
         if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
-        if (_length > options.MaxMessageBytes)
-            Refuse($"A message is larger than {nameof(options.MaxMessageBytes)} ({options.MaxMessageBytes}).");
-        else if (_smallFragments > options.MaxSmallFragments)
-            Refuse($"A message has more small fragments than {nameof(options.MaxSmallFragments)} ({options.MaxSmallFragments}).");
+        var (maxBytes, maxFragments) = (options.MaxMessageBytes, options.MaxSmallFragments);
+        if (_length > maxBytes)
+            Refuse($"A message is larger than {nameof(options.MaxMessageBytes)} ({maxBytes}).");
+        else if (_smallFragments > maxFragments)
+            Refuse($"A message has more small fragments than {nameof(options.MaxSmallFragments)} ({maxFragments}).");
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 

@@ -48,7 +48,8 @@ sealed class OriginCheck
     {
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
-        return origin.Count == 1 && (_allowed.Contains(origin[0]!) || IsOwn(origin[0]!, new HostString(request.Headers.Host.ToString())));
+        if (origin is not [{ } single]) return false;
+        return _allowed.Contains(single) || IsOwn(single, new HostString(request.Headers.Host.ToString()));
     }
 
     /// <summary>True if the origin is the host of the request.</summary>
@@ -58,10 +59,12 @@ sealed class OriginCheck
     /// </remarks>
     static bool IsOwn(string origin, HostString host)
     {
-        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")) return false;
+        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
+        if (uri.Scheme is not ("http" or "https")) return false;
         // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
         // invalid names.
-        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase) && uri.Port == (host.Port ?? PortOf(uri.Scheme));
+        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)
+            && uri.Port == (host.Port ?? PortOf(uri.Scheme));
     }
 
     static int PortOf(string scheme) => scheme == "https" ? 443 : 80;

@@ -20,7 +20,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     public Task WriteNotAWebSocketAsync(HttpContext context)
     {
         var (request, response) = (context.Request, context.Response);
-        var isOtherVersion = request.Headers.SecWebSocketVersion is { Count: > 0 } version && version != SupportedVersion;
+        var version = request.Headers.SecWebSocketVersion;
+        var isOtherVersion = version.Count > 0 && version != SupportedVersion;
         if (isOtherVersion) response.Headers.SecWebSocketVersion = SupportedVersion;
         var isBrokenHandshake = request.Headers.Upgrade.Count > 0 || request.Headers.SecWebSocketKey.Count > 0;
         if (!HttpProtocol.IsHttp11(request.Protocol) || (!isOtherVersion && isBrokenHandshake))
@@ -49,11 +50,14 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         var (statusCode, problem) = reason switch
         {
             RefusalReason.Origin => (StatusCodes.Status403Forbidden,
-                "Pages of this origin are not allowed to connect. To allow them, add the origin to the option AllowedOrigins."),
+                "Pages of this origin are not allowed to connect. " +
+                "To allow them, add the origin to the option AllowedOrigins."),
             RefusalReason.MaxConnectionsPerUser => (StatusCodes.Status429TooManyRequests,
-                "You have reached the maximum number of connections per user (MaxConnectionsPerUser). Close one first."),
+                "You have reached the maximum number of connections per user (MaxConnectionsPerUser). " +
+                "Close one first."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
-                "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). Close one first."),
+                "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
+                "Close one first."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),

@@ -90,7 +90,11 @@ sealed class WebSocketHandler(
         transport.AcceptAsync(protocol.Protocol.Subprotocol, options.KeepAliveInterval, options.KeepAliveTimeout);
 
     async Task RunAsync(
-        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol, bool isNew)
+        HttpContext context,
+        Connection connection,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol,
+        bool isNew)
     {
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
@@ -99,7 +103,13 @@ sealed class WebSocketHandler(
             if (isNew) await StartAsync(context, connection, transport);
             else OnRecovered(connection);
             var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, () => CreateProtocolContext(connection), options, logger, metrics);
+                connection,
+                transport,
+                protocol.Protocol,
+                () => CreateProtocolContext(connection),
+                options,
+                logger,
+                metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -107,15 +117,17 @@ sealed class WebSocketHandler(
         {
             // The client is gone, or it violated the protocol and the framework's WebSocket has closed it.
             failure = exception;
-            connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
-            if (transport.Upgraded is { } stream && connection.Writer.IsCloseFrameSent) await Linger.ReadToEndAsync(stream);
+            var isCloseFrameSent = connection.Writer.IsCloseFrameSent;
+            connection.SetEndReason(isCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            if (isCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
         }
         finally
         {
             var isTakenOver = false;
             try
             {
-                isTakenOver = MayReconnect(connection, closedByPeer, failure) && await WaitForClientAsync(context, connection, transport);
+                isTakenOver = MayReconnect(connection, closedByPeer, failure)
+                    && await WaitForClientAsync(context, connection, transport);
             }
             finally
             {
@@ -139,7 +151,8 @@ sealed class WebSocketHandler(
         connection.ProtocolState?.OnReconnected();
     }
 
-    ProtocolContext CreateProtocolContext(Connection connection) => new(connection, protocolActions, pipeline, filterActions);
+    ProtocolContext CreateProtocolContext(Connection connection) =>
+        new(connection, protocolActions, pipeline, filterActions);
 
     /// <summary>
     /// Claims the connection to which a client reconnects. The caller owns the connection afterwards.
@@ -147,7 +160,8 @@ sealed class WebSocketHandler(
     /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
     async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
     {
-        if (query[ConnectionIdKey] is not [{ Length: > 0 } id] || query[TokenKey] is not [{ Length: > 0 } token]) return default;
+        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return default;
+        if (query[TokenKey] is not [{ Length: > 0 } token]) return default;
         if (connections.Find(id) is not { Session: { } session } connection) return default;
         if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
         return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
@@ -157,7 +171,11 @@ sealed class WebSocketHandler(
     /// Continues the connection on the new transport. Returns false if unacknowledged messages are gone.
     /// </summary>
     async Task<bool> TryReattachAsync(
-        HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport, string token)
+        HttpContext context,
+        Connection connection,
+        ConnectionRequest request,
+        WebSocketTransport transport,
+        string token)
     {
         try
         {

@@ -39,12 +39,13 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
         // With our own stream, the connection writer watches the client. Other WebSockets must watch the client
         // themselves.
-        _webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
+        var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
             KeepAliveInterval = interposer is null ? keepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? keepAliveTimeout : Timeout.InfiniteTimeSpan,
-        });
+        };
+        _webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
         if (interposer is null) return;
         _interposer = interposer;
         interposer.Release(context.Features);

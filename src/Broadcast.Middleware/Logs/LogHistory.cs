@@ -61,7 +61,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     {
         if (_first is null) return (tail, tail.Count);
         var block = _first;
-        while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset)) block = block.Next!;
+        while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset))
+            block = block.Next!;
         // Binary search: each condition that fails for a message also fails for every older message.
         int low = 0, high = block.Count;
         while (low < high)
@@ -79,7 +80,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
         while (_first != tail && !HasKept(tail, _first!, oldest)) _first = _first!.Next;
     }
 
-    bool HasKept(Block tail, Block block, long oldest) => block.Count > 0 && IsKept(tail, block, block.Count - 1, oldest);
+    bool HasKept(Block tail, Block block, long oldest) =>
+        block.Count > 0 && IsKept(tail, block, block.Count - 1, oldest);
 
     bool IsKept(Block tail, Block block, int index, long oldest) =>
         tail.FirstOffset + tail.Count - (block.FirstOffset + index) <= limits.HistoryMessages

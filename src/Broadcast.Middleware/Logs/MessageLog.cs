@@ -188,9 +188,13 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         // A reader keeps every block after its own block alive. So the unreachable blocks are always the oldest blocks.
         while (_olderBlocks.TryPeek(out var oldest))
         {
-            var isAlive = oldest.Block.TryGetTarget(out var block);
-            if (isAlive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(block!, oldest.LastByte) is true)) break;
-            if (isAlive) block!.Link(Block.Cut);
+            if (oldest.Block.TryGetTarget(out var block))
+            {
+                if (lastByte - oldest.LastByte <= _capacity) break;
+                if (_retention?.Holds(block, oldest.LastByte) is true) break;
+                block.Link(Block.Cut);
+            }
+
             _olderBlocks.Dequeue();
         }
     }

@@ -22,7 +22,8 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     /// True if the link from this block to its successor must stay. The comparison with the first block covers a block
     /// without messages, which ends where it begins.
     /// </summary>
-    public bool Holds(Block block, long lastByte) => _first is not null && (block == _first || lastByte > _first.FirstByte);
+    public bool Holds(Block block, long lastByte) =>
+        _first is not null && (block == _first || lastByte > _first.FirstByte);
 
     public Pin Add(Block block, long endByte)
     {

@@ -41,7 +41,8 @@ public static class BroadcasterExtensions
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(new Message(bytes, MessageType.Binary) { Key = key }, recipients, cancellationToken);
+        var message = new Message(bytes, MessageType.Binary) { Key = key };
+        return broadcaster.PublishAsync(message, recipients, cancellationToken);
     }
 
     /// <summary>Publishes a value as JSON text, with the JSON options of the app.</summary>
@@ -87,6 +88,7 @@ public static class BroadcasterExtensions
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(Message.FromJson(value, typeInfo) with { Key = key }, recipients, cancellationToken);
+        var message = Message.FromJson(value, typeInfo) with { Key = key };
+        return broadcaster.PublishAsync(message, recipients, cancellationToken);
     }
 }
