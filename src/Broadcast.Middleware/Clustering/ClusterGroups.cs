@@ -134,7 +134,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
         catch
         {
-            // The next join tries again. It is unknown whether the subscription exists, so end it.
+            // The next join tries again. It is unknown whether the subscription exists, so end the subscription.
             lock (_gate)
             {
                 group.IsSettled = true;

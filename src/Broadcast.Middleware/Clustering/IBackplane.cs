@@ -35,7 +35,7 @@ public interface IBackplane
     /// this one.
     /// </summary>
     /// <param name="group">The name of the group.</param>
-    /// <param name="message">The message. It is copied before the call returns.</param>
+    /// <param name="message">The message. The call copies the message before it returns.</param>
     /// <param name="history">
     /// The limits of the history. Null keeps only the messages that nodes may need to catch up.
     /// </param>
@@ -85,7 +85,7 @@ public interface IBackplane
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member. No other node has a member with this name in the group.</param>
-    /// <param name="value">The value, at most a few kilobytes. It is copied.</param>
+    /// <param name="value">The value, at most a few kilobytes. The call copies the value.</param>
     void SetMember(string group, string member, ReadOnlyMemory<byte> value);
 
     /// <summary>Reverts <see cref="SetMember"/>. The method must not throw.</summary>

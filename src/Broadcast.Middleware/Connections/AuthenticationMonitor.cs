@@ -49,7 +49,7 @@ sealed class AuthenticationMonitor : IDisposable
     public void OnHeartbeat()
     {
         if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
-        // The revalidator is code of the app. It must not delay the other connections of the pump.
+        // The revalidator is code of the app, which must not delay the other connections of the pump.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else Expire();
     }

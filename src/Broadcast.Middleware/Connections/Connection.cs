@@ -232,7 +232,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Closes the connection after a filter or another part of the app threw an exception.</summary>
     public void CloseFailed(Exception exception)
     {
-        // The filter gave up because its client is gone. That is not a failure.
+        // The filter gave up because its client is gone, which is not a failure.
         if (exception is OperationCanceledException && ClientGone.IsCancellationRequested) return;
         if (exception is BackplaneException)
         {

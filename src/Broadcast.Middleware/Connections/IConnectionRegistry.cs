@@ -15,8 +15,8 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
-/// call that it was thrown for: the server refuses a handshake with 500 and closes an open connection with 1011. The
-/// registry knows only this node.
+/// call that it was thrown for. The server then refuses a handshake with 500, or closes an open connection with 1011.
+/// The registry knows only this node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry

@@ -208,8 +208,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // Heartbeats detect a client that takes nothing. They arrive through the group of all connections, and the
-        // broken log may belong to that group. So start the close timeout now.
+        // Heartbeats detect a client that takes nothing. Heartbeats arrive through the group of all connections, and
+        // the broken log may belong to that group. So start the close timeout now.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 

@@ -51,7 +51,9 @@ sealed class Group
 
     public bool IsRemoved => Volatile.Read(ref _isRemoved);
 
-    /// <summary>The place of this group in the list of empty groups. Only the group directory uses it.</summary>
+    /// <summary>
+    /// The place of this group in the list of empty groups. Only the group directory uses this property.
+    /// </summary>
     public LinkedListNode<Group>? EmptyNode { get; set; }
 
     /// <summary>Adds a member. Returns null if the group was removed meanwhile.</summary>
@@ -166,7 +168,7 @@ sealed class Group
     /// <param name="message">The message. Its payload is copied.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="age">The time since the publish.</param>
-    /// <param name="createCopy">For a message to several groups: returns the copy at a position.</param>
+    /// <param name="createCopy">Returns the copy at a position. Null unless the message goes to several groups.</param>
     public void Append(Message message, EntryMetadata? metadata, TimeSpan age, Func<Position, EntryCopy>? createCopy)
     {
         GroupShard[] shards;

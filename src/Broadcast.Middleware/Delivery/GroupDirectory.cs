@@ -42,7 +42,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
     }
 
-    /// <summary>Publishes to one group. Without members and history, the message is dropped.</summary>
+    /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
         while (FindForPublish(name) is { } group)

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses it.</summary>
+/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses this class.</summary>
 sealed class Cursor
 {
     readonly MessageLog _log;
@@ -32,7 +32,7 @@ sealed class Cursor
 
     public ICursorSet? Set { get; }
 
-    /// <summary>The place of this cursor in its set. Only the set uses it.</summary>
+    /// <summary>The place of this cursor in its set. Only the set uses this property.</summary>
     public int SetIndex { get; set; }
 
     /// <summary>True if the log dropped messages before this cursor read them.</summary>

@@ -2,7 +2,7 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
-/// thread of the subscriber uses it, except for <see cref="Add"/>.
+/// thread of the subscriber uses this class, except for <see cref="Add"/>.
 /// </summary>
 /// <param name="clock">The clock that numbers the messages.</param>
 /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
@@ -39,8 +39,8 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
     /// <summary>
-    /// Adds a log. Called on any thread. The caller holds the lock of the log, so every later message of the log has a
-    /// higher sequence number than every message before.
+    /// Adds a log. Any thread may call this method. The caller holds the lock of the log, so every later message of the
+    /// log has a higher sequence number than every message before.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -234,9 +234,7 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         return default;
     }
 
-    /// <summary>
-    /// True if the reader has not taken another copy of this message. For copies that arrive one by one.
-    /// </summary>
+    /// <summary>True if the reader has not taken another copy of a message whose copies arrive one by one.</summary>
     bool IsFirstCopy(EntryCopy copy, long sequence)
     {
         for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)

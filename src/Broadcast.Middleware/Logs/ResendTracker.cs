@@ -2,7 +2,7 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Moves the bookmarks of a <see cref="LogReader"/> whose client acknowledges messages, and rewinds the reader when the
-/// client reconnects. Only the thread of the subscriber uses it.
+/// client reconnects. Only the thread of the subscriber uses this class.
 /// </summary>
 /// <param name="reader">The reader that owns the cursors.</param>
 /// <param name="acknowledgements">The state of the client.</param>

@@ -17,7 +17,7 @@ sealed class PresenceWatcher
         lock (_gate)
         {
             // Report nothing about a connection that joined and left unseen. Before the start, the list of members may
-            // still contain it.
+            // still contain such a connection.
             if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
             else _pending[connectionId] = member;
             _hasChanges.TrySetResult();

@@ -28,7 +28,7 @@ public static class BroadcasterExtensions
     /// <summary>Publishes a binary message.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
-    /// <param name="bytes">The bytes. They are copied before the call returns.</param>
+    /// <param name="bytes">The bytes. The call copies the bytes before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
