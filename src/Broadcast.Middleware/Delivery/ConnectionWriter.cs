@@ -426,9 +426,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_reader.IsClosed) return false;
         if (SlowConsumerHandler.TryCatchUp(_reader, _maxBacklog, LastSequence, _sink, _owner)) return true;
-        // An earlier close request promised every message before the close frame. Now the code must say that messages
-        // are missing.
-        if (_state != WriterState.Closing && _close is { Status: not CloseStatus.TryAgainLater } close)
+        // An earlier close request promised every message before the close frame. If the close frame is not on its way
+        // yet, its code must now say that messages are missing.
+        var isTooLate = _state is WriterState.Closing or WriterState.Closed;
+        if (!isTooLate && _close is { Status: not CloseStatus.TryAgainLater } close)
         {
             var reason = _reader.IsLost ? CloseReasons.MessagesLost : CloseReasons.TooSlow;
             _close = close with { Status = CloseStatus.TryAgainLater, Reason = reason };
