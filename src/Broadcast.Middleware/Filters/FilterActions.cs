@@ -15,10 +15,14 @@ sealed class FilterActions(IBroadcaster broadcaster, MessageValidator validator,
 
     public AsyncServiceScope CreateScope() => scopes.CreateAsyncScope();
 
-    /// <summary>Sends a message to one connection. The message does not count as a published message.</summary>
+    /// <summary>
+    /// Sends a message to one connection, unless the connection has ended. The message does not count as a published
+    /// message.
+    /// </summary>
     public PublishResult Reply(Connection connection, Message message)
     {
         validator.ThrowIfInvalid(message);
+        if (connection.HasLeft) return default;
         connection.Send(message, EntryMetadata.Create(message, null));
         return new(null, 1);
     }
