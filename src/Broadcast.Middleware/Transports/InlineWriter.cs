@@ -28,8 +28,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     int _flushed;
     int _end;
 
-    // Created by the first send that does not complete at once. Invariant: while a send is pending, fields change only
-    // under the lock. The writer itself is the lock, which saves an object for each connection.
+    // Created by the first send that does not complete at once. Invariant: while a send is pending, the fields that it
+    // uses change only under the lock. The writer itself is the lock, which saves an object for each connection.
     PendingFlush? _pending;
     bool _isSending;
     bool _cancelsNext;
