@@ -45,16 +45,20 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             KeepAliveInterval = interposer is null ? keepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? keepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
-        _webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
-        if (interposer is null) return;
-        _interposer = interposer;
-        interposer.Release(context.Features);
-        // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives, so remove
-        // them.
-        var headers = context.Request.Headers;
-        headers.Remove(HeaderNames.SecWebSocketKey);
-        headers.Remove(HeaderNames.SecWebSocketVersion);
-        headers.Remove(HeaderNames.SecWebSocketExtensions);
+        var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
+        if (interposer is not null)
+        {
+            interposer.Release(context.Features);
+            // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives, so remove
+            // them.
+            var headers = context.Request.Headers;
+            headers.Remove(HeaderNames.SecWebSocketKey);
+            headers.Remove(HeaderNames.SecWebSocketVersion);
+            headers.Remove(HeaderNames.SecWebSocketExtensions);
+        }
+
+        // Set the fields last. If something above throws, the transport does not count as accepted.
+        (_webSocket, _interposer) = (webSocket, interposer);
     }
 
     /// <summary>Creates the sink of a connection. The writer then sends all frames.</summary>
