@@ -53,13 +53,13 @@ sealed class Heartbeat : IDisposable
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
-    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    /// <summary>The interval in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
     public int KeepAliveInterval { get; }
 
-    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    /// <summary>The timeout in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
     public int KeepAliveTimeout { get; }
 
-    /// <summary>In milliseconds. <see cref="int.MaxValue"/> means never.</summary>
+    /// <summary>The timeout in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
     public int SendTimeout { get; }
 
     /// <summary>The number of writers that have not joined the group of all connections.</summary>
@@ -68,7 +68,9 @@ sealed class Heartbeat : IDisposable
     /// <summary>Gives the writer turns until it has joined the group of all connections.</summary>
     public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
 
-    /// <summary>The writer has joined the group of all connections, or its connection has ended.</summary>
+    /// <summary>
+    /// Ends the direct turns of a writer that has joined the group of all connections, or whose connection has ended.
+    /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 
     public void Dispose() => _timer.Dispose();
