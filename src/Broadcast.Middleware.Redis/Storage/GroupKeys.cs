@@ -6,11 +6,12 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <remarks>Invariant: all keys share one hash tag, so they are in one slot of a Redis Cluster.</remarks>
 sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
 {
-    /// <summary>
-    /// A hash with the epoch (e), the last offset (o), the tag of the last batch (g), the total bytes (b) and the time
-    /// of the last renewal (x). It also has a field for each publishing node: the number and the result of the node's
-    /// last batch.
-    /// </summary>
+    /// <summary>A hash with the current state of the group.</summary>
+    /// <remarks>
+    /// Its fields are the epoch (e), the last offset (o), the tag of the last batch (g) and the total bytes (b). The
+    /// field x has the time of the last renewal of the expirations. Each publishing node also has a field with the
+    /// number and the result of its last batch.
+    /// </remarks>
     public RedisKey State { get; } = start + ":s";
 
     /// <summary>A stream of batches. The ID of an entry is the offset of its last message.</summary>

@@ -18,11 +18,19 @@ static class Scripts
     /// <summary>Numbers a batch, appends it to the stream, trims the stream and publishes the batch.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
-    /// <para>
-    /// ARGV: 1 the epoch of a new group, 2 channel, 3 node, 4 batch number, 5 message count, 6 bytes, 7 body, 8 to 10
-    /// the messages, bytes and milliseconds of the repair window, 11 to 13 the same limits of the history, 14 how many
-    /// milliseconds to keep the stream (0 means forever), 15 how many milliseconds to remember a node's last batch.
-    /// </para>
+    /// <code>
+    /// ARGV 1      the epoch of a new group
+    ///      2      the channel
+    ///      3      the node
+    ///      4      the number of the batch
+    ///      5      the number of messages
+    ///      6      the number of bytes
+    ///      7      the body
+    ///      8-10   the messages, bytes and milliseconds of the repair window
+    ///      11-13  the messages, bytes and milliseconds of the history
+    ///      14     how many milliseconds to keep the stream; 0 means forever
+    ///      15     how many milliseconds to remember the last batch of a node
+    /// </code>
     /// <para>Returns the epoch and the last offset.</para>
     /// <para>
     /// Each call costs Redis about one microsecond, so the script makes few calls. It renews expirations once per
@@ -104,10 +112,11 @@ static class Scripts
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
-    /// <para>
-    /// ARGV: 1 the epoch of a new group, 2 how many milliseconds to keep the group (0 means forever), 3 the number of
-    /// batches.
-    /// </para>
+    /// <code>
+    /// ARGV 1  the epoch of a new group
+    ///      2  how many milliseconds to keep the group; 0 means forever
+    ///      3  the number of batches
+    /// </code>
     /// <para>
     /// Returns the epoch, the last offset, the last tag, and a page in the format of <see cref="ReadBackward"/>.
     /// </para>
@@ -129,7 +138,11 @@ static class Scripts
     /// <summary>Returns the batches up to an offset, the newest first.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream.</para>
-    /// <para>ARGV: 1 epoch, 2 offset, 3 the number of batches.</para>
+    /// <code>
+    /// ARGV 1  the epoch
+    ///      2  the offset
+    ///      3  the number of batches
+    /// </code>
     /// <para>Returns the time of Redis and the batches, or nothing if the group has another epoch.</para>
     /// </remarks>
     public const string ReadBackward = """
@@ -142,10 +155,13 @@ static class Scripts
     /// <summary>Returns the batches that follow the last batch of a node.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
-    /// <para>
-    /// ARGV: 1 epoch, 2 the node's last offset, 3 the tag of the batch at that offset, 4 the number of batches, 5 a new
-    /// epoch.
-    /// </para>
+    /// <code>
+    /// ARGV 1  the epoch
+    ///      2  the last offset of the node
+    ///      3  the tag of the batch at that offset
+    ///      4  the number of batches
+    ///      5  a new epoch
+    /// </code>
     /// <para>
     /// Returns the last offset and the batches, beginning with the batch at the node's offset. Returns nothing if the
     /// node cannot continue.
@@ -192,10 +208,13 @@ static class Scripts
     /// <summary>Writes changed members of a group on one node.</summary>
     /// <remarks>
     /// <para>KEYS: the members of the node, the nodes of the group.</para>
-    /// <para>
-    /// ARGV: 1 node, 2 how many milliseconds to keep the keys, 3 the digit 1 to delete the previous members first, 4
-    /// the number of members to set. Then follow the name and value of each member to set, and the names to remove.
-    /// </para>
+    /// <code>
+    /// ARGV 1  the node
+    ///      2  how many milliseconds to keep the keys
+    ///      3  1 to delete the previous members first, otherwise 0
+    ///      4  the number of members to set
+    ///      then the name and value of each member to set, and the names of the members to remove
+    /// </code>
     /// </remarks>
     public const string WriteMembers = """
         if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
@@ -213,7 +232,7 @@ static class Scripts
     /// <summary>Deletes the members of a dead node.</summary>
     /// <remarks>
     /// <para>KEYS: the members of the node, the nodes of the group.</para>
-    /// <para>ARGV: 1 node.</para>
+    /// <para>ARGV: the node.</para>
     /// </remarks>
     public const string DeleteNode = """
         redis.call('DEL', KEYS[1])

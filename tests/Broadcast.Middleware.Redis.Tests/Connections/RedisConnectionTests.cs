@@ -146,7 +146,7 @@ public sealed class RedisConnectionTests : RedisTest
         node.Backplane.SetMember(Group, "m", default);
         Assert.NotEqual(0, node.Outbox.Bytes);
         var dispose = ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask();
-        await dispose.WaitAsync(TimeSpan.FromSeconds(5), Token);
+        await dispose.WaitAsync(TimeSpan.FromSeconds(3), Token);
         foreach (var task in waiting)
         {
             var error = await Assert.ThrowsAsync<BackplaneException>(
