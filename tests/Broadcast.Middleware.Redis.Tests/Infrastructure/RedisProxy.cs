@@ -3,7 +3,9 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A TCP proxy in front of a Redis server. A test can disconnect it, close it, or make it discard data.</summary>
+/// <summary>
+/// A TCP proxy in front of a Redis server. A test can disconnect it, close it, or make it discard data.
+/// </summary>
 sealed class RedisProxy : IAsyncDisposable
 {
     readonly List<Socket> _sockets = [];
