@@ -23,6 +23,9 @@ sealed class Outbox(
     /// <summary>The number of messages that wait for a batch, including cancelled messages. For tests.</summary>
     internal int Count => _groups.Values.Sum(static group => group.Count);
 
+    /// <summary>True if no message waits and no batch is in flight. For tests.</summary>
+    internal bool IsIdle => _groups.IsEmpty;
+
     public async ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {

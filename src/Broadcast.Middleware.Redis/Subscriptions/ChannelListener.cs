@@ -23,11 +23,14 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
                 Action<RedisChannel, RedisValue> probe = static (_, _) => { };
                 try
                 {
-                    await subscriber.SubscribeAsync(channel, probe);
-                    var queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
+                    Task confirmation;
+                    lock (connection.ChannelLock) confirmation = subscriber.SubscribeAsync(channel, probe);
+                    await confirmation;
+                    ChannelMessageQueue queue;
+                    lock (connection.ChannelLock) queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
                     // Attempts that timed out can complete later, so more than one attempt can arrive here.
                     if (TrySetQueue(queue)) queue.OnMessage(onMessage);
-                    else queue.Unsubscribe(CommandFlags.FireAndForget);
+                    else Unsubscribe(queue);
                     return true;
                 }
                 finally
@@ -42,14 +45,14 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
     /// <summary>Replaces a stalled subscription by a new one.</summary>
     public Task ReopenAsync(byte[] channelName, long deadline, CancellationToken cancellationToken)
     {
-        Unsubscribe();
+        UnsubscribeQueue();
         return OpenAsync(channelName, deadline, cancellationToken);
     }
 
     public void Close()
     {
         lock (_lock) _isClosed = true;
-        Unsubscribe();
+        UnsubscribeQueue();
     }
 
     bool TrySetQueue(ChannelMessageQueue queue)
@@ -62,19 +65,22 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
         }
     }
 
-    void Unsubscribe()
+    void UnsubscribeQueue()
     {
         ChannelMessageQueue? queue;
         lock (_lock) (queue, _queue) = (_queue, null);
-        // No wait is necessary: Redis executes the commands of a connection in order.
-        IgnoreConnectionErrors(() => queue?.Unsubscribe(CommandFlags.FireAndForget));
+        if (queue is not null) Unsubscribe(queue);
     }
 
-    static void IgnoreConnectionErrors(Action action)
+    // No wait is necessary: Redis executes the commands of a connection in order.
+    void Unsubscribe(ChannelMessageQueue queue) =>
+        IgnoreConnectionErrors(() => queue.Unsubscribe(CommandFlags.FireAndForget));
+
+    void IgnoreConnectionErrors(Action unsubscribe)
     {
         try
         {
-            action();
+            lock (connection.ChannelLock) unsubscribe();
         }
         catch (Exception exception) when (exception is RedisException or TimeoutException or ObjectDisposedException)
         {

@@ -51,6 +51,10 @@ public sealed class RedisErrorsTests : RedisTest
             Assert.Contains(hint, error.Message, StringComparison.Ordinal);
         }
 
+        // A failed publish may still take effect. So wait until no batch is in flight, and until Redis has processed
+        // the commands before the PING.
+        await TestNode.EventuallyAsync(() => new(publisher.Outbox.IsIdle), "No batch is in flight.");
+        await TestNode.TryAsync(() => publisher.PingAsync());
         await ExecuteAsync(connection, fixCommands);
         await TestNode.EventuallyAsync(
             async () => await TestNode.TryAsync(() => publisher.PublishAsync(Group, "2")), "The node can publish.");

@@ -68,6 +68,8 @@ sealed class NodeFactory : IAsyncDisposable
             options.NodeTimeout = TimeSpan.FromSeconds(3);
         }
 
+        // On a busy machine, the first connection can take longer than the default of 5 seconds.
+        options.PublishTimeout = TimeSpan.FromSeconds(20);
         options.Prefix = "test";
         configure?.Invoke(options);
     }

@@ -21,6 +21,9 @@ sealed class TestNode
 
     public Outbox Outbox => ((RedisBackplane)Backplane).Outbox;
 
+    public Task PingAsync() =>
+        ((RedisBackplane)Backplane).PingAsync(Patience, TestContext.Current.CancellationToken);
+
     public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         _listener.PublishAsync(group, text, history).AsTask();
 
