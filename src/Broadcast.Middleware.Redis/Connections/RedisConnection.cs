@@ -29,13 +29,6 @@ sealed class RedisConnection(
     public bool IsConnected =>
         _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
 
-    /// <summary>Hold this lock while you subscribe to a channel or unsubscribe from it.</summary>
-    /// <remarks>
-    /// StackExchange.Redis registers a handler first and sends the command then. Without the lock, the steps of two
-    /// calls for one channel can interleave. Then Redis and the library disagree about the subscription.
-    /// </remarks>
-    public Lock ChannelLock { get; } = new();
-
     /// <summary>Cancelled when the node stops.</summary>
     public CancellationToken Stopping => _stopping.Token;
 

@@ -23,11 +23,8 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
                 Action<RedisChannel, RedisValue> probe = static (_, _) => { };
                 try
                 {
-                    Task confirmation;
-                    lock (connection.ChannelLock) confirmation = subscriber.SubscribeAsync(channel, probe);
-                    await confirmation;
-                    ChannelMessageQueue queue;
-                    lock (connection.ChannelLock) queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
+                    await subscriber.SubscribeAsync(channel, probe);
+                    var queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
                     // Attempts that timed out can complete later, so more than one attempt can arrive here.
                     if (TrySetQueue(queue)) queue.OnMessage(onMessage);
                     else Unsubscribe(queue);
@@ -73,14 +70,14 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
     }
 
     // No wait is necessary: Redis executes the commands of a connection in order.
-    void Unsubscribe(ChannelMessageQueue queue) =>
+    static void Unsubscribe(ChannelMessageQueue queue) =>
         IgnoreConnectionErrors(() => queue.Unsubscribe(CommandFlags.FireAndForget));
 
-    void IgnoreConnectionErrors(Action unsubscribe)
+    static void IgnoreConnectionErrors(Action unsubscribe)
     {
         try
         {
-            lock (connection.ChannelLock) unsubscribe();
+            unsubscribe();
         }
         catch (Exception exception) when (exception is RedisException or TimeoutException or ObjectDisposedException)
         {

@@ -100,12 +100,26 @@ sealed class RedisServer : IAsyncDisposable
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
 
     /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
-    public async Task WaitForNoSubscribersAsync()
+    /// <param name="proxy">
+    /// The proxy that the test has disconnected. An UNSUBSCRIBE during a reconnect can get lost, and then Redis keeps
+    /// the subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis.
+    /// So the method disconnects again every two seconds.
+    /// </param>
+    public async Task WaitForNoSubscribersAsync(RedisProxy? proxy = null)
     {
         await using var connection = await ConnectAsync();
         var server = connection.GetServers()[0];
+        var lastDisconnect = TimeProvider.System.GetTimestamp();
         await TestNode.EventuallyAsync(
-            async () => (await server.SubscriptionChannelsAsync(RedisChannel.Pattern("test:*"))).Length == 0,
+            async () =>
+            {
+                var channels = await server.SubscriptionChannelsAsync(RedisChannel.Pattern("test:*"));
+                if (channels.Length == 0) return true;
+                if (TimeProvider.System.GetElapsedTime(lastDisconnect) < TimeSpan.FromSeconds(2)) return false;
+                proxy?.Disconnect();
+                lastDisconnect = TimeProvider.System.GetTimestamp();
+                return false;
+            },
             "No client is subscribed.");
     }
 
