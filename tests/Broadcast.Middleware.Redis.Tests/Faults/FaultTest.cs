@@ -88,6 +88,8 @@ public abstract class FaultTest : IAsyncLifetime
             _nodes.Add(await AppNode.StartAsync(string.Join(',', settings), options =>
             {
                 (options.RepairMessages, options.RepairBytes) = (100_000, 64 * 1024 * 1024);
+                // On a busy machine, a publish can take longer than the default of 5 seconds.
+                options.PublishTimeout = TimeSpan.FromSeconds(10);
                 configure(options);
             }));
         }

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 sealed class TestNode
 {
     /// <summary>How long tests wait for a condition.</summary>
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     readonly Listener _listener;
 

@@ -9,7 +9,11 @@ public sealed class ScriptsTests : RedisTest
     {
         var history = new GroupOptions { HistoryMessages = 100 };
         var node = StartNode(configure: options =>
-            (options.RepairMessages, options.RepairBytes) = (10_000_000, 1 << 30));
+        {
+            (options.RepairMessages, options.RepairBytes) = (10_000_000, 1 << 30);
+            // No batch becomes too old during the test.
+            options.RepairAge = TimeSpan.FromHours(1);
+        });
         for (var i = 0; i < 1000; i++) await node.PublishAsync(Group, $"{i}", history);
         await using var connection = await Redis.ConnectAsync();
         var database = connection.GetDatabase();
