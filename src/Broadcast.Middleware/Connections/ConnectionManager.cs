@@ -94,7 +94,8 @@ sealed class ConnectionManager : IDisposable
         if (refusal != RefusalReason.None) return null;
         var pump = _pumps.MinBy(static pump => pump.Connections)!;
         var connection = new Connection(
-            request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump), _options, _time, _logger, _metrics)
+            request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump),
+            _options.RecoveryTimeout, _time, _logger, _metrics)
         {
             CountedAddress = address,
         };
@@ -170,8 +171,8 @@ sealed class ConnectionManager : IDisposable
     ConnectionWriter CreateWriter(Connection connection, Pump pump)
     {
         var acknowledgements = connection.Format.IsReliable ? CreateAcknowledgements(connection) : null;
-        var reader = new LogReader(_clock, acknowledgements);
-        return new ConnectionWriter(connection, pump, reader, _heartbeat, _options.MaxBacklogBytes);
+        var reader = new LogReader(_clock, acknowledgements, connection.Settings.SlowConsumer);
+        return new ConnectionWriter(connection, pump, reader, _heartbeat, connection.Settings);
     }
 
     Acknowledgements CreateAcknowledgements(Connection connection) => new(

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// Handles a client that is too slow. The client skips messages, or it is closed, depending on the
-/// <see cref="SlowConsumer"/> setting of each group.
+/// <see cref="SlowConsumer"/> setting of each group and of the client's endpoint.
 /// </summary>
 static class SlowConsumerHandler
 {

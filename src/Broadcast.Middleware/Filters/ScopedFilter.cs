@@ -10,14 +10,25 @@ namespace Broadcast.Middleware.Filters;
 sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter> : IBroadcastFilter
     where TFilter : class, IBroadcastFilter
 {
-    readonly ObjectFactory<TFilter> _create = ActivatorUtilities.CreateFactory<TFilter>([]);
+    readonly ObjectFactory<TFilter> _create;
 
     /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
     public ScopedFilter(IServiceProvider services)
     {
         // Create it once when the app starts. A missing service is then an error at the start and not for the first
         // client.
-        CheckAsync(services).GetAwaiter().GetResult();
+        try
+        {
+            _create = ActivatorUtilities.CreateFactory<TFilter>([]);
+            CheckAsync(services).GetAwaiter().GetResult();
+        }
+        catch (Exception exception)
+        {
+            throw new InvalidOperationException(
+                $"The filter {typeof(TFilter).Name} cannot be created. {exception.Message} " +
+                "Register the services that the filter needs, or fix its constructor.",
+                exception);
+        }
     }
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) =>

@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
 using Broadcast.Middleware.Protocols;
@@ -15,7 +16,7 @@ sealed class WebSocketHandler(
     FilterActions filterActions,
     ProtocolActions protocolActions,
     Refusal refusal,
-    BroadcastOptions options,
+    EndpointSettings settings,
     TimeProvider time,
     BroadcastLogger logger,
     BroadcastMetrics metrics)
@@ -83,11 +84,11 @@ sealed class WebSocketHandler(
 
         metrics.Refused(RefusalReason.Recovery);
         // Do both at the same time. A disconnect filter may be slow, and the client should not wait for it.
-        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, options.CloseTimeout, time));
+        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
     }
 
     Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
-        transport.AcceptAsync(protocol.Protocol.Subprotocol, options.KeepAliveInterval, options.KeepAliveTimeout);
+        transport.AcceptAsync(protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
 
     async Task RunAsync(
         HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol, bool isNew)
@@ -99,7 +100,7 @@ sealed class WebSocketHandler(
             if (isNew) await StartAsync(context, connection, transport);
             else OnRecovered(connection);
             var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, () => CreateProtocolContext(connection), options, logger, metrics);
+                connection, transport, protocol.Protocol, () => CreateProtocolContext(connection), logger, metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }

@@ -40,7 +40,8 @@ sealed class Cursor
     /// <summary>The cursor has reached the end of a broken log. The cluster has lost the next messages.</summary>
     public bool IsLost { get; private set; }
 
-    public SlowConsumer WhenSlow => _log.WhenSlow;
+    /// <summary>See <see cref="LogSettings.WhenSlow"/>.</summary>
+    public SlowConsumer? WhenSlow => _log.WhenSlow;
 
     /// <summary>See <see cref="EntryEncoder.IncludesPosition"/>.</summary>
     public bool IncludesPosition => _options?.Encoder?.IncludesPosition ?? false;

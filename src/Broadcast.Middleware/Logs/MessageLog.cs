@@ -26,8 +26,6 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     // The index of a block with tiny messages is at most as large as the largest block.
     const int MaxEntries = MaxBlockSize / Block.EntrySize;
 
-    // One message of the maximum size fits.
-    readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize;
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
     Block _tail = new(0, firstOffset, 0);
     Retention? _retention;
@@ -64,7 +62,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// </summary>
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
-    public SlowConsumer WhenSlow => settings.WhenSlow;
+    /// <summary>See <see cref="LogSettings.WhenSlow"/>.</summary>
+    public SlowConsumer? WhenSlow => settings.WhenSlow;
 
     /// <summary>The name of the group. Null for the group of all connections and for a private log.</summary>
     public string? Name { get; init; }
@@ -158,7 +157,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     public Retention.Pin PinLocked(Block block)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
-        _retention ??= new(settings.MaxRetained, settings.Budget ?? new(settings.MaxRetained));
+        _retention ??= new(settings.CurrentMaxRetained, settings.Budget ?? new(settings.CurrentMaxRetained));
         return _retention.Add(block, EndByte);
     }
 
@@ -180,11 +179,14 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         full.Link(_tail);
         _olderBlocks.Enqueue((new(full), lastByte));
         _retention?.OnGrown(lastByte);
+        // One message of the maximum size fits.
+        var capacity = settings.CurrentCapacity + Frame.MaxHeaderSize + Block.EntrySize;
         // No reader stands before a block that is unreachable. So the unreachable blocks are the oldest blocks.
         while (_olderBlocks.TryPeek(out var oldest))
         {
             var isAlive = oldest.Block.TryGetTarget(out var block);
-            if (isAlive && (lastByte - oldest.LastByte <= _capacity || _retention?.Holds(block!, oldest.LastByte) is true)) break;
+            var isKept = lastByte - oldest.LastByte <= capacity;
+            if (isAlive && (isKept || _retention?.Holds(block!, oldest.LastByte) is true)) break;
             if (isAlive) block!.Link(Block.Cut);
             _olderBlocks.Dequeue();
         }
