@@ -90,7 +90,7 @@ public static class BroadcastEndpointRouteBuilderExtensions
 
         // All HTTP methods: a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        endpoint.WithMetadata(new MappedBroadcast());
+        endpoint.WithMetadata(new MappedBroadcastMetadata());
         endpoint.Finally(builder =>
         {
             // The app has added all filters now. Routing may build the endpoint more than once.

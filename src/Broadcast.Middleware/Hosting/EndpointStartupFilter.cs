@@ -23,7 +23,7 @@ sealed class EndpointStartupFilter : IStartupFilter
     static void ThrowIfAmbiguous(IEnumerable<RouteEndpoint> endpoints)
     {
         var problems = endpoints
-            .Where(static endpoint => endpoint.Metadata.GetMetadata<MappedBroadcast>() is not null)
+            .Where(static endpoint => endpoint.Metadata.GetMetadata<MappedBroadcastMetadata>() is not null)
             .GroupBy(GetUrls, StringComparer.OrdinalIgnoreCase)
             .Where(static group => group.Count() > 1)
             .Select(static group =>

@@ -33,8 +33,8 @@ sealed record LogSettings(
         var whenSlow = group?.SlowConsumer;
         var history = group is { HistoryMessages: > 0 } ? group : null;
         // A conflating log keeps the messages of a slow reader until the pump has compacted them, so it needs twice the
-        // backlog. Without a setting of the group, the reserve grows when an endpoint conflates. A reader of the history
-        // may fall behind by a full backlog while it reads the history.
+        // backlog. Without a setting of the group, the reserve provides it. A reader of the history may fall behind by
+        // a full backlog while it reads the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;
