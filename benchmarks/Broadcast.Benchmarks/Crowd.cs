@@ -14,7 +14,7 @@ sealed class Crowd : IDisposable
     public Crowd(Action<BroadcastOptions>? configure = null)
     {
         _services = new ServiceCollection().AddLogging().AddBroadcast(configure).Services.BuildServiceProvider();
-        Broadcaster = _services.GetRequiredKeyedService<Broadcaster>("");
+        Broadcaster = _services.GetRequiredKeyedService<BroadcastInstance>("");
     }
 
     public Broadcaster Broadcaster { get; }

@@ -1,5 +1,5 @@
+using System.Net;
 using System.Security.Claims;
-using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Contracts;
 
@@ -426,6 +426,9 @@ public abstract class ConnectionRegistryContract
         public string HomeGroup => "/home";
         public IReadOnlyCollection<string> Groups => [];
         public DateTimeOffset ConnectedAt => DateTimeOffset.UnixEpoch;
-        public HttpContext HttpContext { get; } = new DefaultHttpContext();
+        public IPAddress? RemoteAddress => null;
+        public IReadOnlyDictionary<string, object?> RouteValues { get; } = new Dictionary<string, object?>();
+        public IDictionary<object, object?> Items { get; } = new Dictionary<object, object?>();
+        public CancellationToken ConnectionAborted => CancellationToken.None;
     }
 }

@@ -78,7 +78,7 @@ public sealed class BroadcastEndpointConventionTests
         });
         using var client = new System.Net.WebSockets.ClientWebSocket();
         await client.ConnectAsync(new Uri($"ws://127.0.0.1:{app.Port}/ws"), TestContext.Current.CancellationToken);
-        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
+        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         using var device = new Device(client, app.Registry.Connections.Single());
         await device.SendAsync("hello");
         Assert.Equal("hello", await device.HearAsync());

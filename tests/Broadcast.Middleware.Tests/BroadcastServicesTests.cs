@@ -86,9 +86,9 @@ public sealed class BroadcastServicesTests
 
         await one.SendAsync("by one");
         await two.SendAsync("by two");
-        Assert.Equal(1, (await news.PublishAsync("for two", Recipients.Group("/ws"), Token)).LocalRecipients);
+        Assert.Equal(1, (await news.PublishAsync("for two", Recipients.Group("/ws"), cancellationToken: Token)).LocalRecipients);
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("for one", cancellationToken: Token)).LocalRecipients);
-        Assert.Equal(0, (await news.PublishAsync("nobody", Recipients.Connection(one.Id), Token)).LocalRecipients);
+        Assert.Equal(0, (await news.PublishAsync("nobody", Recipients.Connection(one.Id), cancellationToken: Token)).LocalRecipients);
         Assert.False(await news.CloseAsync(one.Id, cancellationToken: Token));
         Assert.Equal(["by one", "for one"], (await HearAsync(one, 2)).Order(StringComparer.Ordinal));
         Assert.Equal(["by two", "for two"], (await HearAsync(two, 2)).Order(StringComparer.Ordinal));
@@ -126,7 +126,7 @@ public sealed class BroadcastServicesTests
         {
             Assert.Equal([device.Connection], own.Connections);
             Assert.Equal(1, own.CountGroupMembers("/ws"));
-            await app.Broadcaster.PublishAsync("for ann", Recipients.User("ann"), Token);
+            await app.Broadcaster.PublishAsync("for ann", Recipients.User("ann"), cancellationToken: Token);
             Assert.Equal("for ann", await device.HearAsync());
             await device.CloseAsync();
         }
@@ -137,7 +137,7 @@ public sealed class BroadcastServicesTests
     static async Task<Device> ConnectAsync(InMemoryApp app, string host, IConnectionRegistry registry)
     {
         var socket = await app.OpenAsync(configure: request => request.Host = new(host));
-        await Eventually.True(() => registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
+        await Eventually.True(() => registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         return new Device(socket, registry.Connections.Single());
     }
 

@@ -65,7 +65,7 @@ sealed class InMemoryApp : IAsyncDisposable
         var socket = await OpenAsync(path, user);
         Connection? connection = null;
         await Eventually.True(() =>
-            (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { IsAttached: true });
+            (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { WasOpened: true });
         await PumpBarrier.PassAsync(connection!.Writer.Pump);
         return new Device(socket, connection);
     }

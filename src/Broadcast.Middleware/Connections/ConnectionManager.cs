@@ -85,14 +85,17 @@ sealed class ConnectionManager : IDisposable
     public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
 
     /// <summary>Admits a request as a connection. Returns null and the reason if it is refused.</summary>
-    public Connection? Admit(ConnectionRequest request, out RefusalReason refusal)
+    /// <param name="request">The request.</param>
+    /// <param name="refusal">The reason of a refusal.</param>
+    /// <param name="pump">The pump of the connection. Null for the pump with the fewest connections.</param>
+    public Connection? Admit(ConnectionRequest request, out RefusalReason refusal, Pump? pump = null)
     {
         refusal = RefusalReason.ShuttingDown;
         if (_isStopping) return null;
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         refusal = _limits.Enter(request.UserId, address);
         if (refusal != RefusalReason.None) return null;
-        var pump = _pumps.MinBy(static pump => pump.Connections)!;
+        pump ??= _pumps.MinBy(static pump => pump.Connections)!;
         var connection = new Connection(
             request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump),
             _options.RecoveryTimeout, _time, _logger, _metrics)

@@ -16,12 +16,12 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
     const int EpochDigits = 16;
 
     /// <summary>Identifies one life of the group's log. Offsets of different epochs cannot be compared.</summary>
-    public ulong Epoch { get; } = epoch;
+    public ulong Epoch { get; init; } = epoch;
 
     /// <summary>
     /// The first message of an epoch has offset 1. Each message adds 1. Offset 0 is the place before the first message.
     /// </summary>
-    public long Offset { get; } = offset;
+    public long Offset { get; init; } = offset;
 
     /// <summary>Reads the text that <see cref="ToString"/> writes. No other spelling is accepted.</summary>
     /// <param name="text">The text. It may come from an untrusted client.</param>

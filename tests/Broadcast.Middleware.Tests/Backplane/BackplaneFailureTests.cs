@@ -38,7 +38,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
 
         AssertUnreachable(await ann.ReadCloseAsync());
         Assert.Equal("to others", (await bob.ReadFrameAsync()).Text);
-        await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.PublishAsync("lost", Recipients.Group("/ws"), Token).AsTask());
+        await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.PublishAsync("lost", Recipients.Group("/ws"), cancellationToken: Token).AsTask());
         await _app.Broadcaster.PublishAsync("to all", cancellationToken: Token);
         Assert.Equal("to all", (await bob.ReadFrameAsync()).Text);
     }
@@ -83,7 +83,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
 
         _backplane.UnreachableGroup = null;
         Assert.True(await _app.Broadcaster.JoinAsync(id, "g", Token));
-        await _app.Broadcaster.PublishAsync("joined", Recipients.Group("g"), Token);
+        await _app.Broadcaster.PublishAsync("joined", Recipients.Group("g"), cancellationToken: Token);
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
     }
 
@@ -107,7 +107,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public void AddBackplane_FactoryReturnsNull_Throws(string name)
     {
         using var services = new ServiceCollection().AddLogging().AddBroadcast(name).AddBackplane(_ => null!).Services.BuildServiceProvider();
-        var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<Broadcaster>(name));
+        var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<BroadcastInstance>(name));
         Assert.Contains("AddBackplane", error.Message, StringComparison.Ordinal);
     }
 
@@ -167,5 +167,5 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal(messages.Order(StringComparer.Ordinal), received.Order(StringComparer.Ordinal));
     }
 
-    static void AssertUnreachable(ServerFrame close) => Assert.Equal((1013, Connection.ClusterUnreachable), (close.CloseCode, close.CloseReason));
+    static void AssertUnreachable(ServerFrame close) => Assert.Equal((1013, CloseReasons.ClusterUnreachable), (close.CloseCode, close.CloseReason));
 }

@@ -1,4 +1,3 @@
-using System.Security.Claims;
 using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Backplane;
@@ -27,7 +26,7 @@ sealed class ClusterListener
     public static async Task<ClusterListener> ConnectAsync(ManualBroadcast broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
     {
         var listener = new ClusterListener(broadcast);
-        if (user is not null) listener.Request.Context.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, user)], "Test"));
+        if (user is not null) listener.Request.UserId = user;
         listener.Connection = await broadcast.ConnectAsync(pump ?? broadcast.Pumps[0], home, listener.Sink, listener.Request, replay);
         return listener;
     }

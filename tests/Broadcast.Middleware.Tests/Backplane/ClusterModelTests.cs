@@ -26,7 +26,7 @@ public sealed class ClusterModelTests
         using var one = new ManualBroadcast(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
         using var two = new ManualBroadcast(backplane: cluster.CreateNode());
         var ann = await ClusterListener.ConnectAsync(one);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: TestContext.Current.CancellationToken);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 5; i++)
         {
@@ -69,7 +69,7 @@ public sealed class ClusterModelTests
             }))];
         }
 
-        Broadcaster AnyNode => Any(_broadcasts).Broadcaster;
+        TestBroadcaster AnyNode => Any(_broadcasts).Broadcaster;
 
         public async Task RunStepAsync()
         {
@@ -185,7 +185,7 @@ public sealed class ClusterModelTests
             _cluster.Forget();
             _history.Clear();
             _epochs.Clear();
-            foreach (var broadcast in _broadcasts) await broadcast.Broadcaster.Cluster!.Opening;
+            foreach (var broadcast in _broadcasts) await broadcast.Broadcaster.Cluster!.InboxOpening;
             Run();
             foreach (var member in _members)
             {

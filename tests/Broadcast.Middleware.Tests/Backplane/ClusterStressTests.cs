@@ -15,14 +15,14 @@ public sealed class ClusterStressTests
         using var unobserved = new UnobservedExceptions();
         var cluster = new InMemoryCluster();
         IBackplane[] backplanes = [cluster.CreateNode(), cluster.CreateNode()];
-        Broadcaster[] nodes = [.. backplanes.Select(backplane => TestEngine.CreateBroadcaster(new() { MaxBacklogBytes = 64 << 20 }, new ConnectionRegistry(), TimeProvider.System, backplane))];
-        var members = new List<(Broadcaster Node, Connection Connection, StressSink Sink, bool IsInBoth)>();
+        TestBroadcaster[] nodes = [.. backplanes.Select(backplane => TestEngine.CreateBroadcaster(new() { MaxBacklogBytes = 64 << 20 }, new ConnectionRegistry(), TimeProvider.System, backplane))];
+        var members = new List<(TestBroadcaster Node, Connection Connection, StressSink Sink, bool IsInBoth)>();
         for (var i = 0; i < Members; i++)
         {
             var node = nodes[i % 2];
             var (connection, sink) = await ConnectAsync(node, i % 4 < 2 ? Pace.Soon : Pace.AtOnce, i);
             var isInBoth = i % 3 != 0;
-            if (isInBoth) Assert.True((await connection.JoinAsync("red")).Joined);
+            if (isInBoth) Assert.True((await connection.JoinAsync("red", cancellationToken: TestContext.Current.CancellationToken)).Joined);
             members.Add((node, connection, sink, isInBoth));
         }
 
@@ -118,7 +118,7 @@ public sealed class ClusterStressTests
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();
-        Broadcaster[] nodes = [.. Enumerable.Range(0, 2).Select(_ => TestEngine.CreateBroadcaster(new(), new ConnectionRegistry(), TimeProvider.System, cluster.CreateNode()))];
+        TestBroadcaster[] nodes = [.. Enumerable.Range(0, 2).Select(_ => TestEngine.CreateBroadcaster(new(), new ConnectionRegistry(), TimeProvider.System, cluster.CreateNode()))];
         var isDone = false;
         var last = 0L;
         var publishing = Task.Run(async () =>
@@ -153,7 +153,7 @@ public sealed class ClusterStressTests
             var before = Volatile.Read(ref last);
             await Eventually.True(() => Volatile.Read(ref last) > before + 100);
             cluster.Forget();
-            foreach (var node in nodes) await node.Cluster!.Opening;
+            foreach (var node in nodes) await node.Cluster!.InboxOpening;
         }
 
         Volatile.Write(ref isDone, true);
@@ -164,16 +164,16 @@ public sealed class ClusterStressTests
         foreach (var node in nodes) node.Dispose();
     }
 
-    static async Task<(Connection Connection, StressSink Sink)> ConnectAsync(Broadcaster node, Pace pace, int seed)
+    static async Task<(Connection Connection, StressSink Sink)> ConnectAsync(TestBroadcaster node, Pace pace, int seed)
     {
         var sink = new StressSink(pace, seed);
-        var connection = node.Admit(new FakeRequest().Context, "blue", out _)!;
+        var connection = node.Admit(new FakeRequest(), "blue");
         connection.Writer.Open(sink);
-        await Broadcaster.AttachAsync(connection);
+        await node.AttachAsync(connection);
         return (connection, sink);
     }
 
-    static async Task DisconnectAsync(Broadcaster node, Connection connection)
+    static async Task DisconnectAsync(TestBroadcaster node, Connection connection)
     {
         node.Remove(connection);
         await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);

@@ -13,7 +13,7 @@ public sealed class InMemoryClusterTests
         var (node, receiver) = Start();
         var history = new GroupOptions { HistoryMessages = 10, HistoryAge = TimeSpan.FromHours(1) };
 
-        await node.PublishAsync("g", new byte[1], null, Token);
+        await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
         await node.GetMembersAsync("g", Token);
         await node.CountMembersAsync("g", Token);
         node.Unsubscribe("g");
@@ -22,13 +22,13 @@ public sealed class InMemoryClusterTests
 
         await node.SubscribeAsync("g", null, Token);
         node.SetMember("g", "ann", default);
-        var first = await node.PublishAsync("g", new byte[1], null, Token);
+        var first = await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
         node.Unsubscribe("g");
-        Assert.Equal(first with { Offset = 2 }, await node.PublishAsync("g", new byte[1], null, Token));
+        Assert.Equal(first with { Offset = 2 }, await node.PublishAsync("g", new byte[1], null, cancellationToken: Token));
         node.RemoveMember("g", "ann");
         Assert.Equal((0, 1), (_cluster.Count, receiver.Count));
 
-        await node.PublishAsync("kept", new byte[1], history, Token);
+        await node.PublishAsync("kept", new byte[1], history, cancellationToken: Token);
         Assert.Equal(1, _cluster.Count);
         Assert.Single((await node.SubscribeAsync("kept", history, Token)).History);
     }
@@ -61,7 +61,7 @@ public sealed class InMemoryClusterTests
             for (var i = 0; i < Rounds; i++)
             {
                 var subscription = await node.SubscribeAsync("g", null, Token);
-                var mine = await node.PublishAsync("g", new byte[1], null, Token);
+                var mine = await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
                 // Messages of other threads may lie in between, within the same lifetime of the group.
                 var (count, last) = receiver.Take();
                 if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another epoch, {subscription.Position} {mine}";

@@ -35,7 +35,7 @@ public sealed class InboxTests : IDisposable
             return ann.Sink.Closed is not null;
         });
         ann.AssertLost();
-        await Node.Broadcaster.Cluster!.Opening;
+        await Node.Broadcaster.Cluster!.InboxOpening;
         var bob = await ClusterListener.ConnectAsync(Node);
         await SendAsync(bob, 5);
         Node.RunUntilIdle();
@@ -47,7 +47,7 @@ public sealed class InboxTests : IDisposable
     [InlineData(true)]
     public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
-        if (wasOpen) await Node.Broadcaster.Cluster!.Opening;
+        if (wasOpen) await Node.Broadcaster.Cluster!.InboxOpening;
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         if (wasOpen) _backplane.Lose(_backplane.Inbox);
         await Eventually.True(() => Node.Broadcaster.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
@@ -74,7 +74,7 @@ public sealed class InboxTests : IDisposable
         var ann = await ClusterListener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose(_backplane.Inbox);
-        var opening = Node.Broadcaster.Cluster!.Opening;
+        var opening = Node.Broadcaster.Cluster!.InboxOpening;
         first.Complete();
         var second = await _backplane.NextSubscriptionAsync();
         var bob = await ClusterListener.ConnectAsync(Node);
@@ -123,9 +123,9 @@ public sealed class InboxTests : IDisposable
         await Eventually.True(() =>
         {
             Node.Time.Advance(TimeSpan.FromSeconds(1));
-            return Node.Broadcaster.Cluster!.Opening.IsCompleted;
+            return Node.Broadcaster.Cluster!.InboxOpening.IsCompleted;
         });
-        await Node.Broadcaster.Cluster!.Opening;
+        await Node.Broadcaster.Cluster!.InboxOpening;
     }
 
     static bool IsPrivate((string Group, string Member) member) => member.Group.StartsWith('\u0001');
@@ -133,7 +133,7 @@ public sealed class InboxTests : IDisposable
     ValueTask<Position> SendAsync(ClusterListener listener, int number)
     {
         var message = new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Node.Time.GetUtcNow(), 0).Encode();
-        var request = new NodeRequest(NodeRequestKind.SendToConnection, 0, "other", listener.Connection.Id) { Body = message };
-        return _backplane.PublishAsync(_backplane.Inbox, request.Encode(), null, Token);
+        var request = new SendToConnection("other", listener.Connection.Id, message);
+        return _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(request), null, Token);
     }
 }

@@ -29,7 +29,7 @@ public sealed class ManualBackplaneTests : IDisposable
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
         _backplane.SetHistory("kept", 2);
         _backplane.DefersSubscriptions = true;
-        var joining = ann.Connection.JoinAsync("kept", Replay.Last(10)).AsTask();
+        var joining = ann.Connection.JoinAsync("kept", Replay.Last(10), cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
 
         // One message is already known, one has another epoch, one is new, one is a duplicate, and one is new again.
@@ -51,14 +51,14 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("kept");
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         await PublishAsync("kept", 1);
         Assert.True(ann.Connection.Leave("kept"));
         Assert.False(_backplane.IsSubscribed("kept"));
         var late = _backplane.Publish("kept", Encode(2));
         _backplane.Deliver("kept", late, Encode(2));
 
-        await ann.Connection.JoinAsync("kept");
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         _backplane.Deliver("kept", late, Encode(2));
         await PublishAsync("kept", 3);
 
@@ -72,7 +72,7 @@ public sealed class ManualBackplaneTests : IDisposable
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
-        var joining = Task.WhenAll(ann.Connection.JoinAsync("g").AsTask(), bob.Connection.JoinAsync("g").AsTask(), bob.Connection.JoinAsync("g").AsTask());
+        var joining = Task.WhenAll(ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         (await _backplane.NextSubscriptionAsync()).Complete();
 
         Assert.Equal(2, (await joining).Count(static joined => joined.Joined));
@@ -87,14 +87,14 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
-        var joining = ann.Connection.JoinAsync("g").AsTask();
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         // The subscription exists, but its answer does not arrive in time.
         (await _backplane.NextSubscriptionAsync()).Answer.SetException(new BackplaneException("Not in time."));
         await Assert.ThrowsAsync<BackplaneException>(() => joining);
         Assert.False(_backplane.IsSubscribed("g"));
 
         _backplane.DefersSubscriptions = false;
-        Assert.True((await ann.Connection.JoinAsync("g")).Joined);
+        Assert.True((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
         await PublishAsync("g", 1);
         _broadcast.RunUntilIdle();
         ann.AssertGot(1);
@@ -105,7 +105,7 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
-        var joining = ann.Connection.JoinAsync("g").AsTask();
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose("g");
         first.Complete();
@@ -124,10 +124,10 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
         _backplane.DefersSubscriptions = true;
-        var joining = ann.Connection.JoinAsync("g").AsTask();
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.ReportLossLate("g");
         var bob = await BobAsync();
@@ -153,15 +153,15 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         _backplane.ReportLossLate("g");
         _broadcast.RunUntilIdle();
         ann.AssertLost();
 
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await bob.Connection.JoinAsync("g");
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         ann.Disconnect();
         await PublishAsync("g", 2);
@@ -176,7 +176,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
         Assert.True(ann.Connection.Leave("g"));
@@ -189,8 +189,8 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
-        await bob.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         Assert.True(ann.Connection.Leave("g"));
         _backplane.Lose("g");
@@ -233,7 +233,7 @@ public sealed class ManualBackplaneTests : IDisposable
         var bob = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         using var giveUp = new CancellationTokenSource();
-        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g").AsTask());
+        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         var pending = await _backplane.NextSubscriptionAsync();
         await giveUp.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -251,13 +251,13 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
         _broadcast.RunUntilIdle();
         ann.AssertLost(1);
 
-        await bob.Connection.JoinAsync("g");
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 2);
         ann.Disconnect();
         await PublishAsync("g", 3);
@@ -271,7 +271,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task OffsetGap_IsTreatedAsLoss()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Publish("g", Encode(2));
         await PublishAsync("g", 3);
@@ -279,7 +279,7 @@ public sealed class ManualBackplaneTests : IDisposable
         ann.AssertLost(1);
 
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await bob.Connection.JoinAsync("g");
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
         Assert.Equal(new(1, 4), (await PublishAsync("g", 4)).Position);
         _broadcast.RunUntilIdle();
         bob.AssertGot(4);
@@ -290,7 +290,7 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
-        var joining = ann.Connection.JoinAsync("g").AsTask();
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
         _backplane.Publish("g", Encode(1));
         _backplane.Deliver("g", _backplane.Publish("g", Encode(2)), Encode(2));
@@ -309,12 +309,12 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         await _backplane.PublishAsync("g", unreadable, null, Token);
         await PublishAsync("g", 2);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await bob.Connection.JoinAsync("g");
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 3);
 
         _broadcast.RunUntilIdle();
@@ -332,7 +332,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Message_TimestampOutOfRange_IsUnreadable()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
         // The timestamp follows the version and the flags.
         BitConverter.TryWriteBytes(message.AsSpan(2), long.MaxValue);
@@ -352,9 +352,9 @@ public sealed class ManualBackplaneTests : IDisposable
         _backplane.Publish("kept", Encode(3));
         _backplane.SetHistory("kept", 3);
 
-        Assert.False((await ann.Connection.JoinAsync("kept", Replay.After(new(1, 0)))).Recovered);
+        Assert.False((await ann.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
         ann.Connection.Leave("kept");
-        Assert.Equal(new JoinResult(true, true, new(1, 2)), await ann.Connection.JoinAsync("kept", Replay.After(new(1, 2))));
+        Assert.Equal(new JoinResult(true, true, new(1, 2)), await ann.Connection.JoinAsync("kept", Replay.After(new(1, 2)), cancellationToken: Token));
         _broadcast.RunUntilIdle();
         ann.AssertGot(3);
     }
@@ -364,7 +364,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Recovery_WithClockSkew_LosesNothing()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("kept");
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         for (var i = 0; i < 8; i++) await _backplane.PublishAsync("kept", Encode(i, i == 3 ? TimeSpan.FromMinutes(-2) : TimeSpan.Zero), null, Token);
         _broadcast.RunUntilIdle();
         ann.AssertGot([.. Enumerable.Range(0, 8)]);
@@ -372,7 +372,7 @@ public sealed class ManualBackplaneTests : IDisposable
         for (var has = 0; has <= 8; has++)
         {
             var bob = await ClusterListener.ConnectAsync(_broadcast);
-            var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)));
+            var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token);
             _broadcast.RunUntilIdle();
             if (joined.Recovered is true) bob.AssertGot([.. Enumerable.Range(has, 8 - has)]);
             bob.Disconnect();
@@ -389,8 +389,8 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string delivered)
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
-        await ann.Connection.JoinAsync("g");
-        await ann.Connection.JoinAsync("h");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await ann.Connection.JoinAsync("h", cancellationToken: Token);
         var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using var isDelivered = new ManualResetEventSlim();
         _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
@@ -421,24 +421,24 @@ public sealed class ManualBackplaneTests : IDisposable
         Assert.Same(delivering, first);
         await delivering;
         await acting;
-        await _broadcast.Broadcaster.Cluster!.Opening;
+        await _broadcast.Broadcaster.Cluster!.InboxOpening;
 
         void Deliver(string group)
         {
             if (delivered == "message") _backplane.Deliver(group, _backplane.Publish(group, Encode(1)), Encode(1));
             else if (delivered == "loss") _backplane.ReportLossLate(group);
             else if (delivered == "loss of the inbox") _backplane.ReportLossLate(_backplane.Inbox);
-            else _backplane.Deliver(_backplane.Inbox, new(1, 1), new NodeRequest(NodeRequestKind.SendToUser, 0, "other", "ann") { Body = Encode(1) }.Encode());
+            else _backplane.Deliver(_backplane.Inbox, new(1, 1), NodeCodec.Encode(new SendToUser("other", "ann", Encode(1))));
         }
     }
 
     [Fact]
     public async Task Deliver_InvalidInboxMessages_DoesNotThrow()
     {
-        await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToUser, 0, "", "") { Body = Encode(1) }.Encode(), null, Token);
-        await _backplane.PublishAsync(_backplane.Inbox, new NodeRequest(NodeRequestKind.SendToConnection, 0, "", "x") { Body = new byte[1] }.Encode(), null, Token);
+        await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToUser("", "", Encode(1))), null, Token);
+        await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
-        await _broadcast.Broadcaster.Cluster!.Opening;
+        await _broadcast.Broadcaster.Cluster!.InboxOpening;
         // The inbox is not lost, so the node does not subscribe to it again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
@@ -448,7 +448,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Recovery_WithExtremeClocks_LosesNothing()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("kept");
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
         for (var i = 0; i < times.Length; i++)
             await _backplane.PublishAsync("kept", new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], times[i], 0).Encode(), null, Token);
@@ -459,7 +459,7 @@ public sealed class ManualBackplaneTests : IDisposable
         {
             var bob = await ClusterListener.ConnectAsync(_broadcast);
             // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
-            Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)))).Recovered);
+            Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token)).Recovered);
             _broadcast.RunUntilIdle();
             bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
             bob.Disconnect();
@@ -467,7 +467,7 @@ public sealed class ManualBackplaneTests : IDisposable
 
         _broadcast.Time.Advance(TimeSpan.FromMinutes(2));
         var late = await ClusterListener.ConnectAsync(_broadcast);
-        Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)))).Recovered);
+        Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
     }
 
     [Fact]
@@ -475,7 +475,7 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
-        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, Token);
+        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
         _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
@@ -516,7 +516,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
         ann.Disconnect();
         Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
@@ -527,7 +527,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public void Connect_SetMemberThrows_IsStillAdmitted()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
-        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest().Context, Home, out _));
+        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest(), Home));
     }
 
     [Fact]
@@ -537,8 +537,8 @@ public sealed class ManualBackplaneTests : IDisposable
         for (var i = 0; i < 3; i++)
         {
             listeners.Add(await ClusterListener.ConnectAsync(_broadcast, user: "ann"));
-            await listeners[i].Connection.JoinAsync("g" + i);
-            await listeners[i].Connection.JoinAsync("kept");
+            await listeners[i].Connection.JoinAsync("g" + i, cancellationToken: Token);
+            await listeners[i].Connection.JoinAsync("kept", cancellationToken: Token);
         }
 
         Assert.Equal(6, _backplane.Subscribed.Length);
@@ -553,7 +553,7 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Disconnect();
-        Assert.False((await ann.Connection.JoinAsync("g")).Joined);
+        Assert.False((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
         AssertNothingIsLeft();
     }
 
@@ -561,7 +561,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
-        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
         Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
     }
 
@@ -572,9 +572,9 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("blue");
-        await ann.Connection.JoinAsync("red");
-        await bob.Connection.JoinAsync("red");
+        await ann.Connection.JoinAsync("blue", cancellationToken: Token);
+        await ann.Connection.JoinAsync("red", cancellationToken: Token);
+        await bob.Connection.JoinAsync("red", cancellationToken: Token);
         foreach (var group in (string[])["blue", "red"])
         {
             for (var i = 1; i <= count; i++)
@@ -595,12 +595,12 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         var bob = await ClusterListener.ConnectAsync(_broadcast);
-        await ann.Connection.JoinAsync("red");
-        await bob.Connection.JoinAsync("blue");
-        await bob.Connection.JoinAsync("red");
+        await ann.Connection.JoinAsync("red", cancellationToken: Token);
+        await bob.Connection.JoinAsync("blue", cancellationToken: Token);
+        await bob.Connection.JoinAsync("red", cancellationToken: Token);
         var message = new ClusterMessage(new(BitConverter.GetBytes(1), MessageType.Binary), [], Now(default), 1).Encode();
         _backplane.Deliver("blue", _backplane.Publish("blue", message.ToArray()), message);
-        await ann.Connection.JoinAsync("blue");
+        await ann.Connection.JoinAsync("blue", cancellationToken: Token);
         Assert.True(bob.Connection.Leave("blue"));
         _backplane.Deliver("red", _backplane.Publish("red", message.ToArray()), message);
         _broadcast.RunUntilIdle();
@@ -618,7 +618,7 @@ public sealed class ManualBackplaneTests : IDisposable
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
         var (directly, asked) = (Measure(() => alone.Broadcaster.Publish(message, recipients)), Measure(() =>
         {
-            var publishing = alone.Broadcaster.PublishCheckedAsync(message, recipients, Token);
+            var publishing = alone.Broadcaster.Instance.Router.PublishAsync(message, recipients, Token);
             Assert.True(publishing.IsCompletedSuccessfully);
             publishing.GetAwaiter().GetResult();
         }));
@@ -641,7 +641,7 @@ public sealed class ManualBackplaneTests : IDisposable
     }
 
     ValueTask<PublishResult> PublishAsync(string group, int number) =>
-        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), Token);
+        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
 
     DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
 

@@ -24,15 +24,15 @@ public sealed class NodeCodecTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void NodeRequest_EncodeAndDecode_RoundTrips(int seed)
+    public void NodeMessage_EncodeAndDecode_RoundTrips(int seed)
     {
         var random = new Random(seed);
         for (var i = 0; i < Rounds; i++)
         {
             var request = AnyRequest(random);
-            var read = NodeRequest.Decode(request.Encode());
-            Assert.Equal(request with { Body = default }, read with { Body = default });
-            Assert.Equal(request.Body.ToArray(), read.Body.ToArray());
+            var read = NodeCodec.Decode(NodeCodec.Encode(request));
+            Assert.Equal(WithoutBody(request), WithoutBody(read));
+            Assert.Equal(BodyOf(request).ToArray(), BodyOf(read).ToArray());
         }
     }
 
@@ -46,14 +46,14 @@ public sealed class NodeCodecTests
         for (var i = 0; i < Rounds; i++)
         {
             Try(Damage(random, AnyMessage(random).Encode().ToArray()));
-            Try(Damage(random, AnyRequest(random).Encode().ToArray()));
+            Try(Damage(random, NodeCodec.Encode(AnyRequest(random)).ToArray()));
         }
 
         Assert.True(read > 100 && refused > 100, $"{read} were read and {refused} were not.");
 
         void Try(byte[] bytes)
         {
-            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeRequest.Decode(bytes)])
+            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeCodec.Decode(bytes)])
             {
                 var before = GC.GetAllocatedBytesForCurrentThread();
                 try
@@ -87,10 +87,10 @@ public sealed class NodeCodecTests
     public void Decode_OtherVersion_IsRejectedWithFix()
     {
         var message = new ClusterMessage(new(default, MessageType.Text), [], DateTimeOffset.UnixEpoch, 0).Encode().ToArray();
-        var request = new NodeRequest(NodeRequestKind.Close, 1, "node", "id").Encode().ToArray();
+        var request = NodeCodec.Encode(new LeaveGroup(1, "node", "id", "group")).ToArray();
         message[0] = request[0] = 9;
-        foreach (var error in (Exception[])[Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message)), Assert.Throws<InvalidDataException>(() => NodeRequest.Decode(request))])
-            Assert.Contains("in version 9, and this one reads 1: run one version", error.Message, StringComparison.Ordinal);
+        foreach (var error in (Exception[])[Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message)), Assert.Throws<InvalidDataException>(() => NodeCodec.Decode(request))])
+            Assert.Contains("sends messages of version 9, but this node reads version 1. Run the same package version", error.Message, StringComparison.Ordinal);
     }
 
     static byte[] Damage(Random random, byte[] bytes)
@@ -116,7 +116,7 @@ public sealed class NodeCodecTests
 
     static void AssertSame(ClusterMessage expected, ClusterMessage actual)
     {
-        Assert.Equal((expected.PublishedAt, expected.SharedId), (actual.PublishedAt, actual.SharedId));
+        Assert.Equal((expected.PublishedAt, expected.CopyId), (actual.PublishedAt, actual.CopyId));
         Assert.Equal(expected.Excluded, actual.Excluded);
         var (message, read) = (expected.Message, actual.Message);
         Assert.Equal((message.Type, message.IsJson, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
@@ -134,22 +134,45 @@ public sealed class NodeCodecTests
         DateTimeOffset.FromUnixTimeMilliseconds(random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1)),
         random.Next(2) == 0 ? 0 : random.NextInt64());
 
-    static NodeRequest AnyRequest(Random random) => new((NodeRequestKind)random.Next(1, 8), random.NextInt64(), AnyText(random) ?? "", AnyText(random) ?? "")
+    static NodeMessage AnyRequest(Random random)
     {
-        Group = AnyText(random),
-        Status = (WebSocketCloseStatus)random.Next(1000, 5000),
-        Reason = AnyText(random),
-        Replay = random.Next(4) switch
+        var (id, from, target) = (random.NextInt64(), AnyText(random) ?? "", AnyText(random) ?? "");
+        var (group, body) = (AnyText(random) ?? "", AnyBytes(random));
+        var replay = random.Next(4) switch
         {
             0 => default,
             1 => Replay.None,
             2 => Replay.Last(random.Next()),
             _ => Replay.After(AnyPosition(random)),
-        },
-        Result = new(random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null, random.Next(2) == 0 ? null : AnyPosition(random)),
-        Problem = AnyText(random),
-        IsUnreachable = random.Next(2) == 0,
-        Body = AnyBytes(random),
+        };
+        return random.Next(7) switch
+        {
+            0 => new SendToConnection(from, target, body),
+            1 => new SendToUser(from, target, body),
+            2 => new CloseConnection(id, from, target, (WebSocketCloseStatus)random.Next(1000, 5000), AnyText(random)),
+            3 => new JoinGroup(id, from, target, group, replay),
+            4 => new LeaveGroup(id, from, target, group),
+            5 => new SetGroupState(id, from, target, group, body),
+            _ => new NodeAnswer(
+                id, from, target, random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null,
+                random.Next(2) == 0 ? null : AnyPosition(random), AnyText(random), random.Next(2) == 0),
+        };
+    }
+
+    static ReadOnlyMemory<byte> BodyOf(NodeMessage message) => message switch
+    {
+        SendToConnection send => send.Message,
+        SendToUser send => send.Message,
+        SetGroupState set => set.State,
+        _ => default,
+    };
+
+    static NodeMessage WithoutBody(NodeMessage message) => message switch
+    {
+        SendToConnection send => send with { Message = default },
+        SendToUser send => send with { Message = default },
+        SetGroupState set => set with { State = default },
+        _ => message,
     };
 
     static Position AnyPosition(Random random) => new((ulong)random.NextInt64(long.MinValue, long.MaxValue), random.NextInt64());

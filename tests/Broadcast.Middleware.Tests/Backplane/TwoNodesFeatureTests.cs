@@ -39,7 +39,7 @@ public sealed class TwoNodesFeatureTests
             JsonClient.FromGroup("g", "binary", "\"AQID\"", "ann"));
         await JsonClient.HearsNothingElseAsync(ann);
 
-        await two.Broadcaster.PublishAsync(Message.FromJson(7, JsonContext.Default.Int32), Recipients.User("ann"), Token);
+        await two.Broadcaster.PublishAsync(Message.FromJson(7, JsonContext.Default.Int32), Recipients.User("ann"), cancellationToken: Token);
         await JsonClient.HearsAsync(ann, JsonClient.FromServer("json", "7"));
     }
 
@@ -50,8 +50,8 @@ public sealed class TwoNodesFeatureTests
         await using var two = await StartAsync();
         await using var ann = await RawClient.OpenAsync(one);
         byte[] bytes = [0, 255, 128, 1];
-        await two.Broadcaster.PublishAsync(new Message(bytes, MessageType.Binary), Recipients.Group("/ws"), Token);
-        await two.Broadcaster.PublishAsync("äöü", Recipients.Group("/ws"), Token);
+        await two.Broadcaster.PublishAsync(new Message(bytes, MessageType.Binary), Recipients.Group("/ws"), cancellationToken: Token);
+        await two.Broadcaster.PublishAsync("äöü", Recipients.Group("/ws"), cancellationToken: Token);
         var (first, second) = (await ann.ReadFrameAsync(), await ann.ReadFrameAsync());
         Assert.Equal((ClientFrame.Binary, ClientFrame.Text, "äöü"), (first.Opcode, second.Opcode, second.Text));
         Assert.Equal(bytes, first.Payload);
@@ -65,14 +65,14 @@ public sealed class TwoNodesFeatureTests
         string last;
         await using (var ann = await EventClient.OpenAsync(one))
         {
-            for (var i = 1; i <= 3; i++) await two.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+            for (var i = 1; i <= 3; i++) await two.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal(["1", "2"], await ann.HearAsync(2));
             last = ann.LastEventId;
         }
 
-        await one.Broadcaster.PublishAsync("4", Recipients.Group("/ws"), Token);
+        await one.Broadcaster.PublishAsync("4", Recipients.Group("/ws"), cancellationToken: Token);
         await using var again = await EventClient.OpenAsync(two, after: last);
-        await one.Broadcaster.PublishAsync("5", Recipients.Group("/ws"), Token);
+        await one.Broadcaster.PublishAsync("5", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(["3", "4", "5"], await again.HearAsync(3));
     }
 
@@ -106,11 +106,11 @@ public sealed class TwoNodesFeatureTests
         await using var one = await StartAsync();
         await using var two = await StartAsync();
         _cluster.Forget();
-        foreach (var app in (BroadcastApp[])[one, two]) await ((Broadcaster)app.Broadcaster).Cluster!.Opening;
+        foreach (var app in (BroadcastApp[])[one, two]) await app.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
 
         await using var ann = await RawClient.OpenAsync(two);
         var id = two.Registry.Connections.Single().Id;
-        await one.Broadcaster.PublishAsync("private", Recipients.Connection(id), Token);
+        await one.Broadcaster.PublishAsync("private", Recipients.Connection(id), cancellationToken: Token);
         Assert.Equal("private", (await ann.ReadFrameAsync()).Text);
         Assert.True(await one.Broadcaster.JoinAsync(id, "g", Token));
     }
@@ -125,7 +125,7 @@ public sealed class TwoNodesFeatureTests
             await using (var ann = await RawClient.OpenAsync(two))
             {
                 await one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token);
-                await one.Broadcaster.PublishAsync("1", Recipients.Groups("g", "/ws"), Token);
+                await one.Broadcaster.PublishAsync("1", Recipients.Groups("g", "/ws"), cancellationToken: Token);
                 Assert.Equal("1", (await ann.ReadFrameAsync()).Text);
             }
 

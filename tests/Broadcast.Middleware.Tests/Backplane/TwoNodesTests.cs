@@ -35,8 +35,8 @@ public sealed class TwoNodesTests
         await one.Broadcaster.JoinAsync(id, "blue", TestContext.Current.CancellationToken);
         await one.Broadcaster.JoinAsync(id, "red", TestContext.Current.CancellationToken);
 
-        await two.Broadcaster.PublishAsync("once", Recipients.Groups("blue", "red", "/ws"), TestContext.Current.CancellationToken);
-        await two.Broadcaster.PublishAsync("then", Recipients.Group("blue"), TestContext.Current.CancellationToken);
+        await two.Broadcaster.PublishAsync("once", Recipients.Groups("blue", "red", "/ws"), cancellationToken: TestContext.Current.CancellationToken);
+        await two.Broadcaster.PublishAsync("then", Recipients.Group("blue"), cancellationToken: TestContext.Current.CancellationToken);
         await ReceiveAsync("once", ann);
         await ReceiveAsync("then", ann);
     }
@@ -47,9 +47,9 @@ public sealed class TwoNodesTests
         await using var one = await StartAsync();
         await using var two = await StartAsync();
         var token = TestContext.Current.CancellationToken;
-        var first = await one.Broadcaster.PublishAsync("1", Recipients.Group("/ws"), token);
-        await two.Broadcaster.PublishAsync("2", Recipients.Group("/ws"), token);
-        await two.Broadcaster.PublishAsync("3", Recipients.Group("/ws"), token);
+        var first = await one.Broadcaster.PublishAsync("1", Recipients.Group("/ws"), cancellationToken: token);
+        await two.Broadcaster.PublishAsync("2", Recipients.Group("/ws"), cancellationToken: token);
+        await two.Broadcaster.PublishAsync("3", Recipients.Group("/ws"), cancellationToken: token);
         await using var ann = await RawClient.OpenAsync(two);
         Assert.True(await two.Broadcaster.LeaveAsync(two.Registry.Connections.Single().Id, "/ws", token));
 
@@ -87,10 +87,10 @@ public sealed class TwoNodesTests
         var token = TestContext.Current.CancellationToken;
         var ofBob = two.Registry.GetUserConnections("bob").Single().Id;
 
-        Assert.Equal(1, (await one.Broadcaster.PublishAsync("to ann", Recipients.User("ann"), token)).LocalRecipients);
-        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to bob", Recipients.Connection(ofBob), token)).LocalRecipients);
-        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to nobody", Recipients.Connection("none"), token)).LocalRecipients);
-        await one.Broadcaster.PublishAsync("not to bob", Recipients.User("bob").Except(ofBob), token);
+        Assert.Equal(1, (await one.Broadcaster.PublishAsync("to ann", Recipients.User("ann"), cancellationToken: token)).LocalRecipients);
+        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to bob", Recipients.Connection(ofBob), cancellationToken: token)).LocalRecipients);
+        Assert.Equal(0, (await one.Broadcaster.PublishAsync("to nobody", Recipients.Connection("none"), cancellationToken: token)).LocalRecipients);
+        await one.Broadcaster.PublishAsync("not to bob", Recipients.User("bob").Except(ofBob), cancellationToken: token);
         await one.Broadcaster.PublishAsync("end", cancellationToken: token);
 
         await ReceiveAsync("to ann", ann, annToo);
@@ -110,7 +110,7 @@ public sealed class TwoNodesTests
         Assert.True(await one.Broadcaster.JoinAsync(id, "blue", token));
         Assert.False(await one.Broadcaster.JoinAsync(id, "blue", token));
         Assert.Contains("MaxGroupsPerConnection", (await Assert.ThrowsAsync<InvalidOperationException>(() => one.Broadcaster.JoinAsync(id, "red", token).AsTask())).Message, StringComparison.Ordinal);
-        await one.Broadcaster.PublishAsync("blue", Recipients.Group("blue"), token);
+        await one.Broadcaster.PublishAsync("blue", Recipients.Group("blue"), cancellationToken: token);
         await ReceiveAsync("blue", ann);
         Assert.True(await one.Broadcaster.LeaveAsync(id, "blue", token));
         Assert.False(await one.Broadcaster.LeaveAsync(id, "blue", token));
@@ -149,7 +149,7 @@ public sealed class TwoNodesTests
         async Task NextAsync(PresenceChangeKind kind, string user, string state)
         {
             Assert.True(await changes.MoveNextAsync());
-            var (happened, member) = changes.Current;
+            var (happened, member) = (changes.Current.Kind, changes.Current.Member);
             Assert.Equal((kind, user, state), (happened, member.UserId, System.Text.Encoding.UTF8.GetString(member.State.Span)));
         }
     }

@@ -34,10 +34,10 @@ public sealed class UserIdProviderTests
         Assert.Equal(429, refused.Status);
         Assert.Equal(2, app.Registry.GetUserConnections("42").Count());
         Assert.Empty(app.Registry.GetUserConnections("claimed"));
-        Assert.Equal(2, (await app.Broadcaster.PublishAsync("for 42", Recipients.User("42"), Token)).LocalRecipients);
+        Assert.Equal(2, (await app.Broadcaster.PublishAsync("for 42", Recipients.User("42"), cancellationToken: Token)).LocalRecipients);
         Assert.Equal("for 42", (await socket.ReadFrameAsync()).Text);
         Assert.Equal(["for 42"], await events.HearAsync(1));
-        Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.User("claimed"), Token)).LocalRecipients);
+        Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.User("claimed"), cancellationToken: Token)).LocalRecipients);
     }
 
     [Fact]

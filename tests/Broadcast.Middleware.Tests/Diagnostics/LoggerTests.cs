@@ -14,7 +14,7 @@ public sealed class LoggerTests
     [Fact]
     public void LoggerMessages_HaveUniqueIds()
     {
-        var ids = typeof(BroadcastLog).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
+        var ids = typeof(BroadcastLogger).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
             .Select(method => method.GetCustomAttribute<LoggerMessageAttribute>())
             .OfType<LoggerMessageAttribute>()
             .Select(attribute => attribute.EventId)

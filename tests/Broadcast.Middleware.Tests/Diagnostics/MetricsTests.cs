@@ -108,7 +108,7 @@ public sealed class MetricsTests
     [Fact]
     public Task EndReason_ClientDoesNotRead_IsSlowConsumer() => EndsAsync("slow_consumer", async (app, client) =>
     {
-        for (var i = 0; i < 200; i++) await app.Broadcaster.PublishAsync(new byte[32 * 1024], Recipients.Connection(IdOf(app, "it")), Token);
+        for (var i = 0; i < 200; i++) await app.Broadcaster.PublishAsync(new byte[32 * 1024], Recipients.Connection(IdOf(app, "it")), cancellationToken: Token);
         Assert.Equal(1013, await Client.ClosedWithAsync(client));
     });
 
@@ -267,7 +267,7 @@ public sealed class MetricsTests
         }
 
         for (var i = 0; i < 7; i++) await app.Broadcaster.PublishAsync("from the app", cancellationToken: Token);
-        await app.Broadcaster.PublishAsync("to nobody", Recipients.Group("/nobody"), Token);
+        await app.Broadcaster.PublishAsync("to nobody", Recipients.Group("/nobody"), cancellationToken: Token);
         foreach (var client in clients)
         {
             for (var i = 0; i < 7; i++) await client.ReadFrameAsync();
@@ -291,7 +291,7 @@ public sealed class MetricsTests
             builder => builder.Services.AddSingleton<TimeProvider>(time), options: options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
         using var meters = new Meters(app);
         await using var client = await Client.OpenAsync(app);
-        var clock = app.Services.GetRequiredKeyedService<Broadcaster>("").Clock;
+        var clock = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Clock;
         await PublishAsync();
         Assert.Equal(0, clock.Timestamp);
 

@@ -80,7 +80,7 @@ public sealed class EndpointRegistryTests
             context.Text == "throw" ? throw new InvalidOperationException("a filter's error") : next(context)));
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
-        await Eventually.True(() => _added is Connection { IsAttached: true });
+        await Eventually.True(() => _added is Connection { WasOpened: true });
         var connection = (Connection)_added!;
         await PumpBarrier.PassAsync(connection.Writer.Pump);
         switch (ending)
@@ -136,7 +136,7 @@ public sealed class EndpointRegistryTests
         await using var app = new MappedBroadcast(registry: _registry);
         var socket = new ScriptedSocket();
         await app.Serve(socket).Ended;
-        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, Connection.FailedReason, Arg.Any<CancellationToken>());
+        await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, CloseReasons.Failed, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
         _registry.Received(1).Remove(_added!);
     }
@@ -173,7 +173,7 @@ public sealed class EndpointRegistryTests
         await app.ConnectAsync(other);
         failing.Receives(method switch { "Find" => "find", "OfUser" => "user", _ => "leave" });
         await served.Ended;
-        await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, Connection.FailedReason, Arg.Any<CancellationToken>());
+        await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, CloseReasons.Failed, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
         other.Receives("still here");
         await Eventually.True(() => other.Sent.Count == 1);
@@ -185,18 +185,18 @@ public sealed class EndpointRegistryTests
         await using var app = new MappedBroadcast(registry: _registry);
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
         app.Serve(one);
-        await Eventually.True(() => _added is Connection { IsAttached: true });
+        await Eventually.True(() => _added is Connection { WasOpened: true });
         var first = _added!;
         app.Serve(two);
-        await Eventually.True(() => _added != first && _added is Connection { IsAttached: true });
+        await Eventually.True(() => _added != first && _added is Connection { WasOpened: true });
         var second = _added!;
         await PumpBarrier.PassAsync(((Connection)first).Writer.Pump);
         await PumpBarrier.PassAsync(((Connection)second).Writer.Pump);
 
         _registry.GetUserConnections("ann").Returns([first]);
-        var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), Token);
+        var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), cancellationToken: Token);
         _registry.Find("alias").Returns(second);
-        var toConnection = await app.Broadcaster.PublishAsync("connection", Recipients.Connection("alias"), Token);
+        var toConnection = await app.Broadcaster.PublishAsync("connection", Recipients.Connection("alias"), cancellationToken: Token);
         Assert.Equal((1, 1), (toUser.LocalRecipients, toConnection.LocalRecipients));
         await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
         await Eventually.True(() => one.Sent.Count == 2 && two.Sent.Count == 2);
@@ -210,7 +210,7 @@ public sealed class EndpointRegistryTests
         await using var app = new MappedBroadcast(registry: _registry);
         _registry.Find("stranger").Returns(Substitute.For<IBroadcastConnection>());
         var error = await Assert.ThrowsAsync<InvalidOperationException>(
-            async () => await app.Broadcaster.PublishAsync("x", Recipients.Connection("stranger"), Token));
+            async () => await app.Broadcaster.PublishAsync("x", Recipients.Connection("stranger"), cancellationToken: Token));
         Assert.Contains("TryAdd", error.Message, StringComparison.Ordinal);
     }
 
@@ -221,9 +221,9 @@ public sealed class EndpointRegistryTests
         await using var app = new MappedBroadcast(registry: _registry);
         var socket = new ScriptedSocket();
         app.Serve(socket);
-        await Eventually.True(() => _added is Connection { IsAttached: true });
+        await Eventually.True(() => _added is Connection { WasOpened: true });
         Assert.False(await app.Broadcaster.JoinAsync(_added!.Id, "secret", Token));
-        Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.Group("secret"), Token)).LocalRecipients);
+        Assert.Equal(0, (await app.Broadcaster.PublishAsync("x", Recipients.Group("secret"), cancellationToken: Token)).LocalRecipients);
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
         await Eventually.True(() => !socket.Sent.IsEmpty);
         Assert.Equal(["end"], socket.SentTexts);

@@ -80,13 +80,13 @@ public sealed class GroupNameTemplateTests
     public void NameFor_PatternWithoutParameters_ReturnsSameName()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/b"));
-        Assert.Same(template.NameFor([]), template.NameFor(new RouteValueDictionary { ["a"] = "c" }));
+        Assert.Same(template.GetName([]), template.GetName(new RouteValueDictionary { ["a"] = "c" }));
     }
 
     [Fact]
     public void NameFor_NumberValue_UsesInvariantFormat()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
-        Assert.Equal("/a/1.5", template.NameFor(new RouteValueDictionary { ["x"] = 1.5 }));
+        Assert.Equal("/a/1.5", template.GetName(new RouteValueDictionary { ["x"] = 1.5 }));
     }
 }

@@ -37,7 +37,7 @@ sealed class MappedBroadcast : IAsyncDisposable
 
     public IConnectionRegistry Registry => _app.Services.GetRequiredService<IConnectionRegistry>();
 
-    public int GroupCount => _app.Services.GetRequiredKeyedService<Broadcaster>("").Groups.Count;
+    public int GroupCount => _app.Services.GetRequiredKeyedService<BroadcastInstance>("").Groups.Count;
 
     public IReadOnlyList<FakeLogRecord> Logs => _app.Services.GetRequiredService<FakeLogCollector>().GetSnapshot();
 
@@ -68,7 +68,7 @@ sealed class MappedBroadcast : IAsyncDisposable
         var before = Registry.Connections.ToHashSet();
         var served = Serve(socket);
         Connection? connection = null;
-        await Eventually.True(() => (connection = (Connection?)Registry.Connections.FirstOrDefault(other => !before.Contains(other))) is { IsAttached: true });
+        await Eventually.True(() => (connection = (Connection?)Registry.Connections.FirstOrDefault(other => !before.Contains(other))) is { WasOpened: true });
         await PumpBarrier.PassAsync(connection!.Writer.Pump);
         return (served, connection);
     }

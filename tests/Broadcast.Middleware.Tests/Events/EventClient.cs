@@ -47,7 +47,7 @@ sealed class EventClient : IAsyncDisposable
         var client = await AskAsync(app, path, receiveBuffer: receiveBuffer, headers: [("Last-Event-ID", after), .. headers]);
         Assert.Equal(200, client.Status);
         await Eventually.True(() =>
-            app.Registry.Connections.Cast<Connection>().Any(connection => !before.Contains(connection.Id) && connection.IsAttached));
+            app.Registry.Connections.Cast<Connection>().Any(connection => !before.Contains(connection.Id) && connection.WasOpened));
         return client;
     }
 

@@ -119,7 +119,7 @@ public sealed class EventRecoveryTests
             await using var client = await EventClient.OpenAsync(app, after: $"{epoch}-{from}");
             Assert.Equal($"{epoch}-{from}", await client.ReadIdAsync());
             for (var i = from + 1; i <= 10; i++) Assert.Equal(new ServerEvent("message", $"{i}", $"{epoch}-{i}", true), await client.NextAsync());
-            await app.Broadcaster.PublishAsync("now", Recipients.All, Token);
+            await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
             Assert.Equal(["now"], await client.HearAsync(1));
         }
     }
@@ -172,7 +172,7 @@ public sealed class EventRecoveryTests
         await using var app = await StartAsync(new() { HistoryMessages = 100 });
         await using var first = await EventClient.OpenAsync(app);
         await app.Broadcaster.JoinAsync(Assert.Single(app.Registry.Connections).Id, "other", Token);
-        await app.Broadcaster.PublishAsync("both", Recipients.Groups("other", "/ws"), Token);
+        await app.Broadcaster.PublishAsync("both", Recipients.Groups("other", "/ws"), cancellationToken: Token);
         Assert.Equal(["both"], await first.HearAsync(1));
         first.Reset();
         await Eventually.True(() => app.Registry.Count == 0);
@@ -198,7 +198,7 @@ public sealed class EventRecoveryTests
         var last = 1;
         await Eventually.True(() =>
         {
-            for (var i = 0; i < 200; i++) ((Broadcaster)app.Broadcaster).Publish(Message.FromText($"{++last} {new string('x', 1_000)}"), Recipients.Group("/ws"));
+            for (var i = 0; i < 200; i++) app.Broadcaster.PublishAsync(Message.FromText($"{++last} {new string('x', 1_000)}"), Recipients.Group("/ws"), Token).AsTask().GetAwaiter().GetResult();
             return meters.Sum(Meters.Dropped) > 0;
         });
         while ((heard = await slow.NextAsync()).Type != "missed") before = heard.Id;
@@ -237,11 +237,11 @@ public sealed class EventRecoveryTests
         await using var slow = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
         // This is more than all buffers on the way can hold.
         var id = Assert.Single(app.Registry.Connections).Id;
-        for (var i = 0; i < 16; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), Token);
+        for (var i = 0; i < 16; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), cancellationToken: Token);
         for (var i = 1; i <= Messages; i++)
         {
             var message = Message.FromText($"{i}") with { Key = i % 10 == 0 ? null : $"{i % Keys}" };
-            await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), cancellationToken: Token);
         }
 
         var got = new List<int>();
@@ -278,7 +278,7 @@ public sealed class EventRecoveryTests
 
     static Task<BroadcastApp> StartAsync(GroupOptions group) => BroadcastApp.StartAsync(options: options => options.Groups["/ws"] = group);
 
-    static async Task PublishAsync(BroadcastApp app, string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("/ws"), Token);
+    static async Task PublishAsync(BroadcastApp app, string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("/ws"), cancellationToken: Token);
 
     static int Offset(string id)
     {

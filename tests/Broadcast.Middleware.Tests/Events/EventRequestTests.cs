@@ -30,7 +30,7 @@ public sealed class EventRequestTests
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: ("Accept", accept));
-        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(["hello"], await client.HearAsync(1));
     }
 
@@ -73,7 +73,7 @@ public sealed class EventRequestTests
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app, headers: [("Connection", "Upgrade"), ("Upgrade", "h2c")]);
-        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(["hello"], await client.HearAsync(1));
         client.Reset();
         await Eventually.True(() => app.Registry.Count == 0);
@@ -88,7 +88,7 @@ public sealed class EventRequestTests
         Assert.Equal(200, client.Status);
         Assert.DoesNotContain("Transfer-Encoding", client.Headers.Keys);
         await EventStreamTests.Attached(app, 1);
-        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("hello", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(["hello"], await client.HearAsync(1));
         await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);
         Assert.Equal("1000 ", await client.ReadCloseAsync());
@@ -111,7 +111,7 @@ public sealed class EventRequestTests
             Assert.Equal((version, 200), (response.Version, (int)response.StatusCode));
             await using var client = new EventClient(await response.Content.ReadAsStreamAsync(Token));
             await EventStreamTests.Attached(app, 1);
-            await app.Broadcaster.PublishAsync("secret", Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync("secret", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal(["secret"], await client.HearAsync(1));
             await app.Broadcaster.CloseAsync(Assert.Single(app.Registry.Connections).Id, cancellationToken: Token);
             Assert.Equal("1000 ", await client.ReadCloseAsync());
@@ -143,7 +143,7 @@ public sealed class EventRequestTests
         await EventStreamTests.Attached(app, 1);
         for (var i = 0; i < 100; i++)
         {
-            await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal([$"{i}"], await client.HearAsync(1));
         }
 
@@ -166,7 +166,7 @@ public sealed class EventRequestTests
             Assert.Equal(Events, response.Content.Headers.ContentType!.ToString());
             await using var client = new EventClient(await response.Content.ReadAsStreamAsync(Token));
             Connection? connection = null;
-            await Eventually.True(() => (connection = app.Registry.Connections.Cast<Connection>().FirstOrDefault(other => other.Id != device.Id)) is { IsAttached: true });
+            await Eventually.True(() => (connection = app.Registry.Connections.Cast<Connection>().FirstOrDefault(other => other.Id != device.Id)) is { WasOpened: true });
             await device.SendAsync("hello");
             Assert.Equal(["hello"], await client.HearAsync(1));
             Assert.Equal("hello", await device.HearAsync());
@@ -231,7 +231,7 @@ public sealed class EventRequestTests
             await using var third = await EventClient.OpenAsync(app, headers: TestUsers.As("bob"));
             await ExpectAsync(429, "MaxConnectionsPerAddress", TestUsers.As("cy"));
             if (round % 2 == 0) events.Reset();
-            else await app.Broadcaster.CloseAsync(app.Registry.GetUserConnections("ann").Cast<Connection>().Single(connection => connection.IsEventStream).Id, cancellationToken: Token);
+            else await app.Broadcaster.CloseAsync(app.Registry.GetUserConnections("ann").Cast<Connection>().Single(connection => connection.Format is EventStreamFormat).Id, cancellationToken: Token);
             await Eventually.True(() => app.Registry.Count == 2);
             await using var again = await EventClient.OpenAsync(app, headers: TestUsers.As("ann"));
             foreach (var client in new[] { again, third }) client.Reset();
@@ -279,13 +279,13 @@ public sealed class EventRequestTests
         Assert.Single(app.Registry.GetUserConnections("ann"));
 
         time.Advance(TimeSpan.FromSeconds(50));
-        await app.Broadcaster.PublishAsync("still here", Recipients.User("ann"), Token);
+        await app.Broadcaster.PublishAsync("still here", Recipients.User("ann"), cancellationToken: Token);
         Assert.Equal(["still here"], await ann.HearAsync(1));
         time.Advance(TimeSpan.FromSeconds(15));
 
         Assert.StartsWith("1008 The authentication has expired", await ann.ReadCloseAsync(), StringComparison.Ordinal);
         await Eventually.True(() => app.Registry.Count == 1);
-        await app.Broadcaster.PublishAsync("still here", Recipients.All, Token);
+        await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
         Assert.Equal(["still here"], await bob.HearAsync(1));
         LogAssert.NoErrors(app);
     }

@@ -33,7 +33,7 @@ public sealed class EventSlowTests
         var id = Assert.Single(app.Registry.Connections).Id;
         await using var healthy = await OpenAsync();
         // This is more than all buffers on the way can hold.
-        for (var i = 0; i < 64; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), Token);
+        for (var i = 0; i < 64; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), cancellationToken: Token);
 
         time.Advance(TimeSpan.FromSeconds(9));
         await IsThereAsync();
@@ -52,7 +52,7 @@ public sealed class EventSlowTests
 
         async Task IsThereAsync()
         {
-            await app.Broadcaster.PublishAsync("still here", Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync("still here", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal("still here", (await healthy.NextAsync()).Data);
         }
 
@@ -75,7 +75,7 @@ public sealed class EventSlowTests
         await using var healthy = await EventClient.OpenAsync(app);
         for (var i = 0; i < 1_000; i++)
         {
-            await app.Broadcaster.PublishAsync(Text(i), Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync(Text(i), Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal(Text(i), (await healthy.NextAsync()).Data);
             if (i == 0) Assert.Equal(Text(0), (await slow.NextAsync()).Data);
         }
@@ -85,7 +85,7 @@ public sealed class EventSlowTests
             app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
         Assert.Equal(TransportEnd.Finished, end);
-        Assert.Equal(("close", $"1013 {Connection.TooSlow}"), (events[^1].Type, events[^1].Data));
+        Assert.Equal(("close", $"1013 {CloseReasons.TooSlow}"), (events[^1].Type, events[^1].Data));
         Assert.InRange(events.Count, 1, 998);
         Assert.Equal(Enumerable.Range(1, events.Count - 1).Select(Text), events.SkipLast(1).Select(heard => heard.Data));
         await Eventually.True(() => app.Registry.Count == 1);
@@ -100,11 +100,11 @@ public sealed class EventSlowTests
             (options.SlowConsumer, options.MaxBacklogBytes) = (SlowConsumer.SkipToLatest, 128 * 1024));
         using var meters = new Meters(app);
         await using var slow = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
-        for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync(Text(i), Recipients.Group("/ws"), Token);
+        for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync(Text(i), Recipients.Group("/ws"), cancellationToken: Token);
 
         var reading = ReadAsync();
         await Eventually.True(() => meters.Delivered + meters.Sum(Meters.Dropped) == Messages);
-        await app.Broadcaster.PublishAsync(Text(Messages), Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync(Text(Messages), Recipients.Group("/ws"), cancellationToken: Token);
         var skipped = await reading;
 
         Assert.True(skipped > 0, "Nothing was skipped.");
@@ -141,7 +141,7 @@ public sealed class EventSlowTests
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         using var meters = new Meters(app);
         await using var stalled = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
-        for (var i = 0; i < 40; i++) await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 40], Recipients.Group("/ws"), Token);
+        for (var i = 0; i < 40; i++) await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 40], Recipients.Group("/ws"), cancellationToken: Token);
         var clients = new List<EventClient>();
         for (var i = 0; i < 20; i++) clients.Add(await EventClient.OpenAsync(app));
 

@@ -103,14 +103,14 @@ public sealed partial class EventStreamFormatTests
     public void Encode_OpeningMissedAndClose_WritesEvents()
     {
         var position = new Position(Epoch, 42);
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, null)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, true)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamEncoder.ForHomeGroup.Opening(null!, position, false)));
-        Assert.Equal("", Text(EventStreamEncoder.ForOtherLogs.Opening(null!, position, null)));
-        Assert.Equal("event: missed\ndata: 1234567\n\n", Text(EventStreamFormat.Missed(1_234_567)));
-        Assert.Equal("event: close\ndata: 1001 bye\n\n", Text(EventStreamFormat.Close(1001, "bye")));
-        Assert.Equal("event: close\ndata: 4000 \n\n", Text(EventStreamFormat.Close(4000, null)));
-        Assert.Equal("event: close\ndata: 4000 a b c\n\n", Text(EventStreamFormat.Close(4000, "a\r\nb\nc")));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, true)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, false)));
+        Assert.Equal("", Text(EventStreamEncoder.ForOtherLogs.EncodeStart(position, null)));
+        Assert.Equal("event: missed\ndata: 1234567\n\n", Text(EventStreamEncoder.EncodeMissed(1_234_567)));
+        Assert.Equal("event: close\ndata: 1001 bye\n\n", Text(EventStreamEncoder.EncodeClose(1001, "bye")));
+        Assert.Equal("event: close\ndata: 4000 \n\n", Text(EventStreamEncoder.EncodeClose(4000, null)));
+        Assert.Equal("event: close\ndata: 4000 a b c\n\n", Text(EventStreamEncoder.EncodeClose(4000, "a\r\nb\nc")));
     }
 
     [Fact]
@@ -152,7 +152,7 @@ public sealed partial class EventStreamFormatTests
         ? ("message", LineBreak.Replace(Encoding.UTF8.GetString(message.Payload.Span), "\n"))
         : ("binary", Convert.ToBase64String(message.Payload.Span));
 
-    static string Encoded(Message message, EventStreamFormat format)
+    static string Encoded(Message message, EventStreamEncoder format)
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(2 << 20, SlowConsumer.Disconnect)) { Epoch = Epoch };
         var (cursor, bytes) = (Read(log, format), new List<byte>());
@@ -163,7 +163,7 @@ public sealed partial class EventStreamFormatTests
 
     static Cursor Read(MessageLog log, EntryEncoder format)
     {
-        lock (log.Gate) return new(log, null!, null, new() { Format = format });
+        lock (log.Gate) return new(log, null!, null, new() { Encoder = format });
     }
 
     static void TakeAll(Cursor cursor, List<byte> bytes)

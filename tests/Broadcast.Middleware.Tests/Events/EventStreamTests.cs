@@ -44,7 +44,7 @@ public sealed class EventStreamTests
         var publishing = Task.WhenAll(
             Task.Run(async () =>
             {
-                for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync($"published {i}", Recipients.Group("/ws"), Token);
+                for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync($"published {i}", Recipients.Group("/ws"), cancellationToken: Token);
             }, Token),
             Task.Run(async () =>
             {
@@ -83,11 +83,11 @@ public sealed class EventStreamTests
         var id = Assert.Single(app.Registry.Connections).Id;
         Assert.True(await app.Broadcaster.JoinAsync(id, "other", Token));
 
-        await app.Broadcaster.PublishAsync("home 1", Recipients.Group("/ws"), Token);
-        await app.Broadcaster.PublishAsync("all", Recipients.All, Token);
-        await app.Broadcaster.PublishAsync("direct", Recipients.Connection(id), Token);
-        await app.Broadcaster.PublishAsync("other", Recipients.Group("other"), Token);
-        await app.Broadcaster.PublishAsync("home 2", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("home 1", Recipients.Group("/ws"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("all", Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("direct", Recipients.Connection(id), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("other", Recipients.Group("other"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("home 2", Recipients.Group("/ws"), cancellationToken: Token);
 
         foreach (var (text, offset, hasId) in new[] { ("home 1", 1, true), ("all", 1, false), ("direct", 1, false), ("other", 1, false), ("home 2", 2, true) })
         {
@@ -109,13 +109,13 @@ public sealed class EventStreamTests
             if (homeFirst) await context.Broadcaster.JoinAsync(context.Connection.Id, "other", Token);
         }));
         await using var client = await EventClient.OpenAsync(app);
-        var groups = app.Services.GetRequiredKeyedService<Broadcaster>("").Groups;
-        await Eventually.True(() => groups.Find("other") is { HasMembers: true } && groups.Find("/ws") is { HasMembers: true });
+        var groups = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Groups;
+        await Eventually.True(() => groups.Find("other") is { IsEmpty: false } && groups.Find("/ws") is { IsEmpty: false });
 
         for (var i = 0; i < 10; i++)
         {
-            await app.Broadcaster.PublishAsync($"both {i}", Recipients.Groups("/ws", "other"), Token);
-            await app.Broadcaster.PublishAsync($"home {i}", Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync($"both {i}", Recipients.Groups("/ws", "other"), cancellationToken: Token);
+            await app.Broadcaster.PublishAsync($"home {i}", Recipients.Group("/ws"), cancellationToken: Token);
         }
 
         for (var i = 0; i < 10; i++)
@@ -158,7 +158,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.CloseAsync((await IdOf(app, clients[1])), (WebSocketCloseStatus)4001, "enough", Token);
         Assert.Equal("4001 enough", await clients[1].ReadCloseAsync());
         await Eventually.True(() => app.Registry.Count == 4);
-        await app.Broadcaster.PublishAsync("two", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("two", Recipients.Group("/ws"), cancellationToken: Token);
         foreach (var client in clients.Skip(2)) Assert.Equal("two", (await client.NextAsync()).Data);
         http2.Reset();
         await Eventually.True(() => app.Registry.Count == 0);
@@ -168,7 +168,7 @@ public sealed class EventStreamTests
         // Finds the client's connection by a message that only this client receives.
         async Task<string> IdOf(BroadcastApp app, EventClient client)
         {
-            foreach (var connection in app.Registry.Connections) await app.Broadcaster.PublishAsync(connection.Id, Recipients.Connection(connection.Id), Token);
+            foreach (var connection in app.Registry.Connections) await app.Broadcaster.PublishAsync(connection.Id, Recipients.Connection(connection.Id), cancellationToken: Token);
             foreach (var other in clients.Skip(1).Where(other => other != client)) await other.NextAsync();
             await socket.ReadFrameAsync();
             return (await client.NextAsync()).Data;
@@ -200,13 +200,13 @@ public sealed class EventStreamTests
             Assert.Equal(TimeSpan.FromSeconds(15) + beat, beat * beats);
         }
 
-        await app.Broadcaster.PublishAsync("still here", Recipients.All, Token);
+        await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
         Assert.Equal("still here", (await client.NextAsync()).Data);
 
         // What is sent after a beat comes after what the beat has caused.
         async Task<int> CommentsAsync()
         {
-            await app.Broadcaster.PublishAsync("now", Recipients.All, Token);
+            await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
             Assert.Equal("now", (await client.NextAsync()).Data);
             return client.Comments;
         }
@@ -228,9 +228,9 @@ public sealed class EventStreamTests
         await using var client = await EventClient.OpenAsync(app);
         var id = Assert.Single(app.Registry.Connections).Id;
 
-        for (var i = 0; i < 100; i++) await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+        for (var i = 0; i < 100; i++) await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.True(await app.Broadcaster.CloseAsync(id, (WebSocketCloseStatus)status, reason, Token));
-        await app.Broadcaster.PublishAsync("too late", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("too late", Recipients.Group("/ws"), cancellationToken: Token);
 
         Assert.Equal(Enumerable.Range(0, 100).Select(i => $"{i}"), await client.HearAsync(100));
         Assert.Equal(said, await client.ReadCloseAsync());
@@ -282,7 +282,7 @@ public sealed class EventStreamTests
                 }, Token);
                 for (var i = 0; i < 500; i++)
                 {
-                    await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+                    await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
                     Assert.Equal($"{i}", (await witness.NextAsync()).Data);
                 }
 
@@ -335,7 +335,7 @@ public sealed class EventStreamTests
         for (var i = 0; i < 20; i++)
         {
             time.Advance(TimeSpan.FromSeconds(5));
-            await app.Broadcaster.PublishAsync("still here", Recipients.Group("/ws"), Token);
+            await app.Broadcaster.PublishAsync("still here", Recipients.Group("/ws"), cancellationToken: Token);
             Assert.Equal("still here", (await client.NextAsync()).Data);
         }
 
@@ -349,7 +349,7 @@ public sealed class EventStreamTests
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>
         {
             seen.Enqueue(context.Replay);
-            if (context.Connection.HttpContext.Request.Headers["X-No"].Count > 0) return;
+            if (context.HttpContext.Request.Headers["X-No"].Count > 0) return;
             await next(context);
             await context.ReplyAsync("welcome");
         }));
@@ -369,11 +369,11 @@ public sealed class EventStreamTests
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect((_, _) => throw new InvalidOperationException("boom")));
         await using var client = await EventClient.AskAsync(app, headers: ("Accept", "text/event-stream"));
-        Assert.Equal($"1011 {Connection.FailedReason}", await client.ReadCloseAsync());
+        Assert.Equal($"1011 {CloseReasons.Failed}", await client.ReadCloseAsync());
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Contains("boom", Assert.Single(app.Logs.GetSnapshot(), record => record.Exception is not null).Exception!.Message, StringComparison.Ordinal);
     }
 
     internal static Task Attached(BroadcastApp app, int count) => Eventually.True(() =>
-        app.Registry.Connections.Cast<Connection>().Count(connection => connection.IsAttached) == count);
+        app.Registry.Connections.Cast<Connection>().Count(connection => connection.WasOpened) == count);
 }

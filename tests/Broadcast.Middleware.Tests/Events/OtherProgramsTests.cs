@@ -41,7 +41,7 @@ public sealed class OtherProgramsTests
             for (var i = 0; i < 5; i++) await PublishAsync();
         }
 
-        async Task PublishAsync() => await app.Broadcaster.PublishAsync($"{number++}", Recipients.Group("/ws"), Token);
+        async Task PublishAsync() => await app.Broadcaster.PublishAsync($"{number++}", Recipients.Group("/ws"), cancellationToken: Token);
     }
 
     [Fact]
@@ -99,7 +99,7 @@ public sealed class OtherProgramsTests
             await client.ReadIdAsync();
             for (var i = 0; i < 20; i++)
             {
-                await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+                await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
                 Assert.Equal([$"{i}"], await client.HearAsync(1));
             }
 

@@ -68,7 +68,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
                         _threadReleased.Wait(CancellationToken.None);
                         break;
                     default:
-                        await _released.Task.WaitAsync(context.Connection.HttpContext.RequestAborted);
+                        await _released.Task.WaitAsync(context.Connection.ConnectionAborted);
                         break;
                 }
             }

@@ -1,5 +1,4 @@
 using System.Net;
-using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
@@ -16,8 +15,8 @@ public sealed class ConnectionLimitsTests
     [InlineData("::1", "127.0.0.1", false)]
     public void MaxConnectionsPerAddress_Ipv4AddressOrIpv6Network_CountsAsOne(string one, string other, bool same)
     {
-        var limits = new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 });
-        var (first, second) = (limits.AddressOf(From(IPAddress.Parse(one))), limits.AddressOf(From(IPAddress.Parse(other))));
+        var limits = new ConnectionLimits(null, null, maxPerAddress: 1);
+        var (first, second) = (limits.GetCountedAddress(IPAddress.Parse(one)), limits.GetCountedAddress(IPAddress.Parse(other)));
 
         Assert.Equal(same, first!.Equals(second));
         Assert.Equal(RefusalReason.None, limits.Enter(null, first));
@@ -27,16 +26,14 @@ public sealed class ConnectionLimitsTests
     [Fact]
     public void MaxConnectionsPerAddress_UnknownOrUnlimited_CountsNoAddress()
     {
-        Assert.Null(new ConnectionLimits(new() { MaxConnectionsPerAddress = 1 }).AddressOf(From(null)));
-        Assert.Null(new ConnectionLimits(new()).AddressOf(From(IPAddress.Loopback)));
+        Assert.Null(new ConnectionLimits(null, null, maxPerAddress: 1).GetCountedAddress(null));
+        Assert.Null(new ConnectionLimits(null, null, null).GetCountedAddress(IPAddress.Loopback));
     }
-
-    static DefaultHttpContext From(IPAddress? address) => new() { Connection = { RemoteIpAddress = address } };
 
     [Fact]
     public void RefusedConnection_AnyLimit_IsNotCounted()
     {
-        var limits = new ConnectionLimits(new() { MaxConnections = 3, MaxConnectionsPerUser = 1, MaxConnectionsPerAddress = 2 });
+        var limits = new ConnectionLimits(maxConnections: 3, maxPerUser: 1, maxPerAddress: 2);
         var (here, there) = (IPAddress.Parse("192.0.2.1"), IPAddress.Parse("192.0.2.2"));
         Assert.Equal(RefusalReason.None, limits.Enter("ann", here));
 
@@ -53,7 +50,7 @@ public sealed class ConnectionLimitsTests
     [Fact]
     public void MaxConnectionsPerUser_UserIds_AreCaseSensitive()
     {
-        var limits = new ConnectionLimits(new() { MaxConnectionsPerUser = 1 });
+        var limits = new ConnectionLimits(null, maxPerUser: 1, null);
         Assert.Equal(RefusalReason.None, limits.Enter("ann", null));
         Assert.Equal(RefusalReason.None, limits.Enter("Ann", null));
         Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("ann", null));
@@ -62,7 +59,7 @@ public sealed class ConnectionLimitsTests
     [Fact]
     public void ConnectionCounts_ConcurrentEnterAndLeave_StayExact()
     {
-        var limits = new ConnectionLimits(new() { MaxConnections = 6, MaxConnectionsPerUser = 3, MaxConnectionsPerAddress = 4 });
+        var limits = new ConnectionLimits(maxConnections: 6, maxPerUser: 3, maxPerAddress: 4);
         var addresses = Enumerable.Range(1, 3).Select(last => IPAddress.Parse($"192.0.2.{last}")).ToArray();
         int inside = 0, most = 0;
 

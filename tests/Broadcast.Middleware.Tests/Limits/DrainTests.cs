@@ -92,7 +92,7 @@ public sealed class DrainTests
         foreach (var connection in app.Registry.Connections)
         {
             for (var i = 0; i < 16; i++)
-                await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 16], Recipients.Connection(connection.Id), TestContext.Current.CancellationToken);
+                await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 16], Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
         }
 
         await using var crowd = await Crowd.OpenAsync(app, count);

@@ -98,14 +98,14 @@ public sealed class HeldConnectionTests
                 "failed" => throw new InvalidOperationException("boom"),
                 _ => next(context),
             }));
-        var heartbeat = app.Services.GetRequiredKeyedService<Broadcaster>("").Heartbeat;
+        var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await using var it = await HeldAsync(app, filter);
 
         if (what == "lost") it.Reset();
         filter.Release();
         if (what is "refused" or "failed") await Client.ClosedWithAsync(it);
 
-        await Eventually.True(() => app.Registry.Count == (what == "let in" ? 1 : 0) && heartbeat.Outside == 0);
+        await Eventually.True(() => app.Registry.Count == (what == "let in" ? 1 : 0) && heartbeat.JoiningWriters == 0);
     }
 
     static async Task<RawClient> HeldAsync(BroadcastApp app, BlockingFilter filter, params (string, string?)[] headers)
@@ -114,8 +114,8 @@ public sealed class HeldConnectionTests
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
         await filter.Entered;
         // The filter runs before the endpoint sees that it waits. Only then the connection gets heartbeats of its own.
-        var heartbeat = app.Services.GetRequiredKeyedService<Broadcaster>("").Heartbeat;
-        await Eventually.True(() => heartbeat.Outside == 1);
+        var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
+        await Eventually.True(() => heartbeat.JoiningWriters == 1);
         return client;
     }
 

@@ -21,7 +21,7 @@ public sealed class LaggingLeaverTests
         Assert.True(await app.Broadcaster.LeaveAsync(id, "news", token));
         for (var i = 0; i < 2 * Backlog / Size; i++)
         {
-            await app.Broadcaster.PublishAsync(new byte[Size], Recipients.Group("news"), token);
+            await app.Broadcaster.PublishAsync(new byte[Size], Recipients.Group("news"), cancellationToken: token);
             await other.ReadFrameAsync();
         }
 

@@ -55,7 +55,7 @@ public sealed class LatestValueTests
         }
 
         var last = _published;
-        await app.Broadcaster.PublishAsync(Make(-1), Recipients.Group("/ws"), TestContext.Current.CancellationToken);
+        await app.Broadcaster.PublishAsync(Make(-1), Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
         Assert.All(await Task.WhenAll(fast), got => Assert.Equal(last, got));
         await stop.CancelAsync();
         var oldest = (await Task.WhenAll(slow)).Max();
@@ -71,7 +71,7 @@ public sealed class LatestValueTests
         var number = _published;
         _publishedAt[number] = Stopwatch.GetTimestamp();
         var message = new Message(Make(number), MessageType.Binary) { Key = $"{number % Keys}" };
-        await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), TestContext.Current.CancellationToken);
+        await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
         _published = number + 1;
     }
 

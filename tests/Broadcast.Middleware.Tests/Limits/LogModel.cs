@@ -1,6 +1,4 @@
 using Broadcast.Middleware.Tests.Properties;
-using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.DependencyInjection;
 using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Limits;
@@ -8,10 +6,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 /// <summary>A model of logs with one reader. It records published messages, received messages and the number of dropped messages.</summary>
 sealed class LogModel
 {
-    // The model uses only its ID.
-    static readonly Connection Reading = new(
-        new ServiceCollection().AddLogging().AddBroadcast().Services.BuildServiceProvider().GetRequiredKeyedService<Broadcaster>(""),
-        new Pump(static _ => { }), new DefaultHttpContext(), "/ws");
+    static readonly Subscriber Reading = new();
 
     readonly List<(int Number, int Log, string? Key, int Size)> _published = [];
     readonly SequenceClock _clock = new();
@@ -27,8 +22,8 @@ sealed class LogModel
         {
             lock (log.Gate)
             {
-                var cursor = new Cursor(log, Reading.Writer, new Slice(Reading.Writer.Pump));
-                Reader.Arrive(cursor);
+                var cursor = new Cursor(log, Reading, new GroupShard(new Pump(static _ => { })));
+                Reader.Add(cursor);
                 return cursor;
             }
         })];
@@ -45,7 +40,8 @@ sealed class LogModel
     {
         var number = _published.Count;
         var payload = Numbered.Make(number, size);
-        lock (_logs[log].Gate) _logs[log].Append(new(payload, MessageType.Binary) { Key = key }, isForReader ? null : new Exclusions(Reading.Id));
+        var metadata = isForReader ? null : new EntryMetadata(new ExcludedConnections(Reading.Id));
+        _logs[log].Append(new(payload, MessageType.Binary) { Key = key }, metadata);
         _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
     }
 
@@ -64,7 +60,7 @@ sealed class LogModel
 
     public void Leave(int log)
     {
-        lock (_logs[log].Gate) _cursors[log].LeaveHere();
+        lock (_logs[log].Gate) _cursors[log].LeaveLocked();
         _hasLeft[log] = true;
     }
 
@@ -112,4 +108,13 @@ sealed class LogModel
     public void AssertGotAll() => Assert.Equal(ForReader().Select(message => message.Number), Got);
 
     IEnumerable<(int Number, int Log, string? Key, int Size)> ForReader() => _published.Where(message => message.Log >= 0);
+
+    sealed class Subscriber : ILogSubscriber
+    {
+        public string Id => "reader";
+
+        public void OnNewMessages() { }
+
+        public void OnPrivateLogRead() { }
+    }
 }

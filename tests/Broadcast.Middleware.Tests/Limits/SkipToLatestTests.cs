@@ -53,7 +53,7 @@ public sealed class SkipToLatestTests
 
         // The client itself gets few messages, and its group gets many.
         for (var i = 0; i < Messages; i++)
-            await app.Broadcaster.PublishAsync(Numbered.Make(i, i % 50 == 0 ? 4 : Size), i % 50 == 0 ? Recipients.Connection(id) : Recipients.Group("/ws"), token);
+            await app.Broadcaster.PublishAsync(Numbered.Make(i, i % 50 == 0 ? 4 : Size), i % 50 == 0 ? Recipients.Connection(id) : Recipients.Group("/ws"), cancellationToken: token);
         var reading = ReadUntilAsync(slow, Messages);
         await Eventually.True(() => meters.Delivered + meters.Sum(Meters.Dropped) == Messages);
         await app.Broadcaster.PublishAsync(Numbered.Make(Messages, Size), cancellationToken: token);

@@ -35,7 +35,7 @@ static class Stall
         var before = meters.Delivered;
         for (var sent = 1; ; sent++)
         {
-            await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), TestContext.Current.CancellationToken);
+            await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), cancellationToken: TestContext.Current.CancellationToken);
             // Nothing tells that a write waits, other than that it takes so long. Each look waits for the pump, so that a busy machine
             // takes longer for the same number of looks.
             for (var looks = 0; meters.Delivered < before + sent; looks++)

@@ -34,11 +34,11 @@ public sealed class BlockTests
     {
         var block = new Block(512, 1, 0);
         block.Append(new(default, MessageType.Text), 1, 0, null);
-        Assert.False(block.HasExclusions);
-        block.Append(new(default, MessageType.Text), 2, 0, new Exclusions("a"));
-        Assert.True(block.HasExclusions);
-        Assert.Null(block[0].Exclusions);
-        Assert.True(block[1].Exclusions!.Contains("a"));
+        Assert.False(block.HasMetadata);
+        block.Append(new(default, MessageType.Text), 2, 0, new EntryMetadata(new ExcludedConnections("a")));
+        Assert.True(block.HasMetadata);
+        Assert.Null(block[0].Metadata);
+        Assert.True(block[1].Metadata!.Excludes("a"));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests;
 
@@ -133,20 +134,20 @@ public sealed class MessageLogTests
     {
         var cursor = NewCursor();
         Append(10);
-        Assert.False(_log.Rest());
-        Assert.True(_log.Rest());
+        Assert.False(_log.TrimIdle());
+        Assert.True(_log.TrimIdle());
         Assert.Equal(0, _log.End.Block.Capacity);
-        Assert.False(_log.Rest());
+        Assert.False(_log.TrimIdle());
         Assert.Equal(2, Append(20));
-        Assert.False(_log.Rest());
+        Assert.False(_log.TrimIdle());
         Assert.Equal([10, 20], Read(cursor));
     }
 
     [Fact]
     public void UnusedLog_HasNothingToFree()
     {
-        Assert.False(_log.Rest());
-        Assert.False(_log.Rest());
+        Assert.False(_log.TrimIdle());
+        Assert.False(_log.TrimIdle());
     }
 
     [Fact]
@@ -155,13 +156,13 @@ public sealed class MessageLogTests
         var cursor = NewCursor();
         Append(10);
         Read(cursor);
-        cursor.Trim();
+        cursor.TrimPrivateLog();
         Assert.Equal(512, _log.End.Block.Capacity);
         Append(5000);
-        cursor.Trim();
+        cursor.TrimPrivateLog();
         Assert.NotEqual(0, _log.End.Block.Capacity);
         Read(cursor);
-        cursor.Trim();
+        cursor.TrimPrivateLog();
         Assert.Equal(0, _log.End.Block.Capacity);
         Append(1);
         Assert.Equal([1], Read(cursor));
@@ -173,7 +174,7 @@ public sealed class MessageLogTests
         var cursor = NewCursor();
         Append(1);
         Append(2);
-        lock (_log.Gate) cursor.LeaveHere();
+        lock (_log.Gate) cursor.LeaveLocked();
         Append(3);
         Assert.False(cursor.HasLeft);
         Assert.Equal([1, 2], Read(cursor));
@@ -194,7 +195,7 @@ public sealed class MessageLogTests
 
     long Append(int size)
     {
-        lock (_log.Gate) return _log.Append(new(new byte[size], MessageType.Binary), null);
+        return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
     // The cursor has no writer to notify.
@@ -203,7 +204,7 @@ public sealed class MessageLogTests
         lock (_log.Gate) return new Cursor(_log, null!, null);
     }
 
-    static Run Take(Cursor cursor, long lastSequence = long.MaxValue)
+    static EntryRun Take(Cursor cursor, long lastSequence = long.MaxValue)
     {
         return cursor.Take(lastSequence);
     }

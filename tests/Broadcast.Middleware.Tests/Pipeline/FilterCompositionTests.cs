@@ -74,7 +74,7 @@ public sealed class FilterCompositionTests
         });
         using var client = new ClientWebSocket();
         await client.ConnectAsync(new Uri($"ws://127.0.0.1:{app.Port}/ws"), Token);
-        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
+        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         using var device = new Device(client, app.Registry.Connections.Single());
         var hearing = device.HearAsync();
         for (var i = 0; i < 60; i++)

@@ -231,7 +231,7 @@ public sealed class FilterPipelineTests
             builder => builder.Services.AddScoped<Made>(),
             broadcast: broadcast => broadcast.Use((context, next) =>
             {
-                (seen, isScoped) = (context, context.Services.GetRequiredService<Made>() == context.Connection.HttpContext.RequestServices.GetRequiredService<Made>());
+                (seen, isScoped) = (context, context.Services.GetRequiredService<Made>() == context.Services.GetRequiredService<Made>());
                 return next(context);
             }));
         using var device = await app.ConnectAsync(user: "ann");
@@ -311,7 +311,7 @@ public sealed class FilterPipelineTests
         using var other = await app.ConnectAsync();
         await failing.SendAsync("throw");
         await failing.SendAsync("too late");
-        Assert.Equal((1011, Connection.FailedReason), Closed(await failing.HearCloseAsync()));
+        Assert.Equal((1011, CloseReasons.Failed), Closed(await failing.HearCloseAsync()));
         await Eventually.True(() => app.Registry.Count == 1);
         await other.SendAsync("x");
         Assert.Equal("x", await other.HearAsync());
@@ -431,7 +431,7 @@ public sealed class FilterPipelineTests
         Assert.Equal("welcome", await device.HearAsync());
         Assert.Equal("you are in", await device.HearAsync());
         Assert.Equal(["/ws", "vip"], device.Connection.Groups.Order(StringComparer.Ordinal));
-        Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", Recipients.Group("vip"), Token)).LocalRecipients);
+        Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", Recipients.Group("vip"), cancellationToken: Token)).LocalRecipients);
         Assert.Equal("x", await device.HearAsync());
     }
 

@@ -15,7 +15,7 @@ public sealed class PresenceMemoryTests
     public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
     {
         using var stage = new Properties.ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        var (presence, states) = (stage.Broadcaster.Presence, stage.Broadcaster.States);
         var stays = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
         Assert.True(await watch.MoveNextAsync());
@@ -24,10 +24,11 @@ public sealed class PresenceMemoryTests
         for (var i = 0; i < 50_000; i++)
         {
             // A connection that joins and leaves makes the same calls.
-            presence.OnJoined(stays, Group);
-            var other = new Connection(stage.Broadcaster, stage.Pumps[0].Pump, new FakeRequest().Context, Group);
-            presence.OnJoined(other, Group);
-            presence.OnLeft(other, Group);
+            states.OnJoined(stays, Group);
+            var other = stage.Admit(stage.Pumps[0], Group);
+            states.OnJoined(other, Group);
+            states.OnLeft(other, Group);
+            stage.Broadcaster.Remove(other);
         }
 
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 2_000_000);

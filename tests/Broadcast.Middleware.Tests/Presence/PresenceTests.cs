@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Runtime.CompilerServices;
 using System.Text;
 using Broadcast.Middleware.Tests.Properties;
 using CsCheck;
@@ -143,17 +142,17 @@ public sealed class PresenceTests
     public void Watcher_SlowReader_ReportsOnlyTheLatestChanges()
     {
         var (first, watcher) = (new PresenceMember("first", null, "0"u8.ToArray()), new PresenceWatcher());
-        watcher.Tell("first", first);
+        watcher.Notify("first", first);
         Assert.Equal(PresenceChangeKind.Joined, Assert.Single(watcher.Take()).Kind);
 
-        for (var i = 1; i <= 1_000; i++) watcher.Tell("first", first with { State = Encoding.UTF8.GetBytes($"{i}") });
-        watcher.Tell("second", new("second", null, default));
-        watcher.Tell("second", null);
+        for (var i = 1; i <= 1_000; i++) watcher.Notify("first", new("first", null, Encoding.UTF8.GetBytes($"{i}")));
+        watcher.Notify("second", new("second", null, default));
+        watcher.Notify("second", null);
         var change = Assert.Single(watcher.Take());
         Assert.Equal((PresenceChangeKind.StateChanged, "1000"), (change.Kind, Text(change.Member)));
 
-        watcher.Tell("first", null);
-        watcher.Tell("first", first with { State = "1000"u8.ToArray() });
+        watcher.Notify("first", null);
+        watcher.Notify("first", new("first", null, "1000"u8.ToArray()));
         Assert.Empty(watcher.Take());
     }
 
@@ -256,7 +255,7 @@ public sealed class PresenceTests
                             connections[who] = null;
                             break;
                         case 3:
-                            connections[who]?.SetState(Group, Encoding.UTF8.GetBytes(state < 30 ? "" : $"{state % 3}"));
+                            if (connections[who] is { } member) stage.Broadcaster.SetState(member, Group, Encoding.UTF8.GetBytes(state < 30 ? "" : $"{state % 3}"));
                             break;
                         default:
                             Look();
@@ -319,7 +318,7 @@ public sealed class PresenceTests
                         connection = null;
                         break;
                     default:
-                        connection.SetState(Group, Encoding.UTF8.GetBytes($"{random.Next(5)}"));
+                        stage.Broadcaster.SetState(connection, Group, Encoding.UTF8.GetBytes($"{random.Next(5)}"));
                         break;
                 }
             }
@@ -338,7 +337,7 @@ public sealed class PresenceTests
 
         await Task.WhenAll(working);
         var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
-        last.SetState(Group, "last"u8.ToArray());
+        stage.Broadcaster.SetState(last, Group, "last"u8.ToArray());
         await Task.WhenAll(watching);
 
         var members = await presence.GetMembersAsync(Group, token);
@@ -387,11 +386,10 @@ public sealed class PresenceTests
         Assert.Same(own, app.Services.GetRequiredKeyedService<IPresence>("chat"));
     }
 
-    static IReadOnlyList<PresenceMember> MembersOf(Presence presence) => presence.GetMembersAsync(Group, Token).AsTask().GetAwaiter().GetResult();
+    static IReadOnlyList<PresenceMember> MembersOf(IPresence presence) => presence.GetMembersAsync(Group, Token).AsTask().GetAwaiter().GetResult();
 
     /// <summary>The number of groups that have states or watchers.</summary>
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_count")]
-    static extern ref int Followed(Presence presence);
+    static int Followed(IPresence presence) => Protocols.Presences.Followed(presence);
 
     static string Text(PresenceMember member) => Encoding.UTF8.GetString(member.State.Span);
 

@@ -1,24 +1,15 @@
-using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.Http.Features;
-
 namespace Broadcast.Middleware.Tests.Properties;
 
 /// <summary>A fake request that records whether it was aborted.</summary>
-sealed class FakeRequest : IHttpRequestLifetimeFeature
+sealed class FakeRequest : ConnectionTransport
 {
     volatile bool _isAborted;
 
-    public FakeRequest()
-    {
-        Context = new DefaultHttpContext();
-        Context.Features.Set<IHttpRequestLifetimeFeature>(this);
-    }
-
-    public HttpContext Context { get; }
+    public string? UserId { get; set; }
 
     public bool IsAborted => _isAborted;
 
-    CancellationToken IHttpRequestLifetimeFeature.RequestAborted { get; set; }
+    public override CancellationToken ClientGone => CancellationToken.None;
 
-    void IHttpRequestLifetimeFeature.Abort() => _isAborted = true;
+    protected override void AbortCore() => _isAborted = true;
 }

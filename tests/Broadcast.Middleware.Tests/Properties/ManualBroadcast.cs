@@ -19,19 +19,14 @@ sealed class ManualBroadcast : IDisposable
 
     public FakeTimeProvider Time => _time;
 
-    public Broadcaster Broadcaster { get; }
+    public TestBroadcaster Broadcaster { get; }
 
-    /// <summary>Does the same as <see cref="Broadcaster.Admit"/>, but on a pump that the test chooses.</summary>
-    public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
-    {
-        var connection = new Connection(Broadcaster, pump.Pump, (request ?? new FakeRequest()).Context, homeGroup, protocol);
-        Assert.True(Broadcaster.Connections.TryAdd(connection));
-        Broadcaster.Cluster?.RemoteConnections.Add(connection);
-        pump.Pump.AddConnection();
-        return connection;
-    }
+    /// <summary>Admits a connection on a pump that the test chooses.</summary>
+    public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, ProtocolDescriptor? protocol = null) =>
+        Broadcaster.Admit(request ?? new FakeRequest(), homeGroup, protocol, pump.Pump);
 
-    public Connection Connect(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
+    public Connection Connect(
+        ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
     {
         var connection = Admit(pump, homeGroup, request, protocol);
         connection.Writer.Open(sink);
@@ -39,8 +34,9 @@ sealed class ManualBroadcast : IDisposable
         return connection;
     }
 
-    /// <summary>Connects to a node of a cluster, where attaching takes time.</summary>
-    public async Task<Connection> ConnectAsync(ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
+    /// <summary>Connects to a node of a cluster, where joining takes time.</summary>
+    public async Task<Connection> ConnectAsync(
+        ManualPump pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
     {
         var connection = Admit(pump, homeGroup, request);
         connection.Writer.Open(sink);

@@ -53,10 +53,10 @@ public sealed class MessageLogPropertyTests
                             reader.Read(sizesByOffset, clock.Last - which, runs: 1 + (which % 3));
                             break;
                         case LogStep.Rest:
-                            lock (log.Gate) log.Rest();
+                            lock (log.Gate) log.TrimIdle();
                             break;
                         case LogStep.Trim when readers.Count == 1:
-                            reader.Cursor.Trim();
+                            reader.Cursor.TrimPrivateLog();
                             break;
                         case LogStep.Start:
                             readers.Add(new Reader(log));
@@ -87,7 +87,7 @@ public sealed class MessageLogPropertyTests
             {
                 using var broadcast = new ManualBroadcast();
                 var connection = broadcast.Admit(broadcast.Pumps[0], "/a");
-                var other = new Exclusions("somebody else", "and another");
+                var other = new EntryMetadata(new ExcludedConnections("somebody else", "and another"));
                 var clock = new SequenceClock();
                 var log = TestEngine.CreateLog(clock, 1 << 20);
                 Cursor cursor;
@@ -95,7 +95,8 @@ public sealed class MessageLogPropertyTests
                 var got = new List<int>();
                 for (var i = 0; i < excluded.Length; i++)
                 {
-                    lock (log.Gate) log.Append(new(new[] { (byte)i }, MessageType.Text), excluded[i] ? connection.Itself : i % 3 == 0 ? other : null);
+                    var metadata = excluded[i] ? new EntryMetadata(connection.Self) : i % 3 == 0 ? other : null;
+                    log.Append(new(new[] { (byte)i }, MessageType.Text), metadata);
                     if (i % chunks[i % chunks.Length] == 0) ReadAll();
                 }
 
@@ -126,8 +127,8 @@ public sealed class MessageLogPropertyTests
                 Assert.Single(blocks, block => block.IsAlive);
                 lock (log.Gate)
                 {
-                    log.Rest();
-                    log.Rest();
+                    log.TrimIdle();
+                    log.TrimIdle();
                 }
 
                 foreach (var reader in readers) reader.Cursor.TryPeek(out _);
@@ -221,8 +222,8 @@ public sealed class MessageLogPropertyTests
             {
                 log.Append(new(default, MessageType.Binary), null);
                 // Two calls of Rest in a row end the block.
-                log.Rest();
-                log.Rest();
+                log.TrimIdle();
+                log.TrimIdle();
             }
         }
 
@@ -322,7 +323,7 @@ public sealed class MessageLogPropertyTests
             lock (_log.Gate)
             {
                 _leftAt = _log.NextOffset;
-                Cursor.LeaveHere();
+                Cursor.LeaveLocked();
             }
         }
 

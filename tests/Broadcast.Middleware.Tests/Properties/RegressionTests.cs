@@ -249,14 +249,13 @@ public sealed class RegressionTests
     [MethodImpl(MethodImplOptions.NoInlining)]
     static List<WeakReference> JoinAndLeave(ManualBroadcast broadcast, Connection connection, int times)
     {
-        var groups = broadcast.Broadcaster.Groups;
         var cursors = new List<WeakReference>();
         for (var i = 0; i < times; i++)
         {
-            var (membership, _, _) = groups.Join("/x", connection.Writer)!.Value;
-            cursors.Add(new(membership.Cursor));
+            Assert.True(connection.Join("/x").Joined);
+            cursors.Add(new(connection.JoinedGroups[^1].Cursor));
             broadcast.RunUntilIdle();
-            groups.Leave(membership);
+            Assert.True(connection.Leave("/x"));
             broadcast.RunUntilIdle();
         }
 

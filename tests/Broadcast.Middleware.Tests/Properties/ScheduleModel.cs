@@ -134,8 +134,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
         peer.Connection = _broadcast.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        Assert.True(Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
-        Expect(peer.Connection.IsAttached, "attaching");
+        Assert.True(_broadcast.Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
+        Expect(peer.Connection.WasOpened, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
         Enter(home, peer);

@@ -16,7 +16,7 @@ sealed class StressBroadcast : IDisposable
         Broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
     }
 
-    public Broadcaster Broadcaster { get; }
+    public TestBroadcaster Broadcaster { get; }
 
     public IReadOnlyList<(Connection Connection, StressSink Sink)> Members => _members;
 
@@ -25,7 +25,7 @@ sealed class StressBroadcast : IDisposable
     public (Connection Connection, StressSink Sink) Connect(string home, Pace pace)
     {
         var sink = new StressSink(pace, ++_seed);
-        var connection = Broadcaster.Admit(new FakeRequest().Context, home, out _)!;
+        var connection = Broadcaster.Admit(new FakeRequest(), home);
         connection.Writer.Open(sink);
         Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         _members.Add((connection, sink));
@@ -70,7 +70,7 @@ sealed class StressBroadcast : IDisposable
     public readonly record struct Entry(long Id, string? Group, ulong Epoch, long Offset, int Recipients);
 
     /// <summary>A publisher for one thread. A message ID consists of the publisher's number and a counter.</summary>
-    public sealed class Publisher(Broadcaster broadcaster, int number)
+    public sealed class Publisher(TestBroadcaster broadcaster, int number)
     {
         readonly byte[] _payload = new byte[64];
         int _last;

@@ -47,7 +47,7 @@ public sealed class WakeUpTests
         using var broadcast = new ManualBroadcast();
         var pump = new Pump(runner.Schedule);
         var sink = new EndedElsewhere(ender);
-        var connection = new Connection(broadcast.Broadcaster, pump, new FakeRequest().Context, "/g");
+        var connection = broadcast.Broadcaster.Admit(new FakeRequest(), "/g", null, pump);
         connection.Writer.Open(sink);
         var busy = new Mailbox();
         await StressBroadcast.Start(() =>
@@ -77,9 +77,8 @@ public sealed class WakeUpTests
             FrameParser.Read(frames.Span, (_, payload) => ids.Add(payload[0]));
             Volatile.Write(ref count, ids.Count);
         });
-        var connection = new Connection(broadcast.Broadcaster, new Pump(runner.Schedule), new FakeRequest().Context, "/home");
+        var connection = broadcast.Broadcaster.Admit(new FakeRequest(), "/home", null, new Pump(runner.Schedule));
         var groups = broadcast.Broadcaster.Groups;
-        Assert.True(broadcast.Broadcaster.Connections.TryAdd(connection));
         for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}").Joined);
         connection.Writer.Open(sink);
         var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
@@ -183,7 +182,7 @@ public sealed class WakeUpTests
 
         public void Put(int value) => _value = value;
 
-        public override void Run(Pump pump)
+        public override void Run()
         {
             ClearPosted();
             Volatile.Write(ref _seen, _value);

@@ -23,7 +23,7 @@ public sealed class GroupStateEndTests
             stage.Broadcaster.Remove(connection);
             // A removed connection can no longer subscribe.
             await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
-            connection.GroupStates!.Subscribe("/ws");
+            StatesOf(stage.Broadcaster.ContextOf(connection))!.Subscribe("/ws");
         }
 
         Assert.Equal(0, Presences.Followed(presence));
@@ -37,8 +37,8 @@ public sealed class GroupStateEndTests
         var connection = Connect(stage, "/ws");
         var context = ContextOf(stage, connection);
         stage.Broadcaster.Remove(connection);
-        Assert.Null(connection.OpenGroupStates(context));
-        Assert.Null(connection.GroupStates);
+        context.SubscribeToStates("/ws");
+        Assert.Null(StatesOf(context));
         Assert.Equal(0, Presences.Followed(stage.Broadcaster.Presence));
     }
 
@@ -67,9 +67,9 @@ public sealed class GroupStateEndTests
         await Eventually.True(() => Sent(connection) == 1);
 
         // The pump does not run, so the first snapshot stays unsent.
-        connection.GroupStates!.Restart();
+        StatesOf(stage.Broadcaster.ContextOf(connection))!.Restart();
         await Eventually.True(() => Sent(connection) == 2);
-        connection.SetState("/ws", "{}"u8.ToArray());
+        stage.Broadcaster.SetState(connection, "/ws", "{}"u8.ToArray());
         stage.RunUntilIdle();
         await Eventually.True(() =>
         {
@@ -82,26 +82,28 @@ public sealed class GroupStateEndTests
     public async Task Sender_PreviousMessageAlreadyTaken_SendsNextUpdate()
     {
         using var stage = new ManualBroadcast();
-        var connection = new Connection(stage.Broadcaster, new Pump(static work => work.Execute()), new FakeRequest().Context, "/ws");
-        Assert.True(stage.Broadcaster.Connections.TryAdd(connection));
+        var connection = stage.Broadcaster.Admit(new FakeRequest(), "/ws", null, new Pump(static work => work.Execute()));
         connection.Writer.Open(new ManualSink());
-        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        Assert.True(stage.Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         for (var i = 1; i <= 3; i++)
         {
             await Eventually.True(() => Sent(connection) == i);
-            connection.SetState("/ws", "{}"u8.ToArray());
+            stage.Broadcaster.SetState(connection, "/ws", "{}"u8.ToArray());
         }
     }
 
-    static long Sent(Connection connection) => LaneOf(connection) is { } lane ? lane.NextOffset - 1 : 0;
+    static long Sent(Connection connection) => PrivateLogOf(connection) is { } log ? log.NextOffset - 1 : 0;
 
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_lane")]
-    static extern ref MessageLog? LaneOf(Connection connection);
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_privateLog")]
+    static extern ref MessageLog? PrivateLogOf(Connection connection);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
+    static extern ref GroupStateSender? StatesOf(ProtocolContext context);
 
     static Connection Connect(ManualBroadcast stage, string group) => stage.Connect(stage.Pumps[0], group, new ManualSink());
 
-    static ProtocolContext ContextOf(ManualBroadcast stage, Connection connection) => new(stage.Broadcaster, connection, static _ => Task.CompletedTask);
+    static ProtocolContext ContextOf(ManualBroadcast stage, Connection connection) => stage.Broadcaster.ContextOf(connection);
 
     static Task SayAsync(ManualBroadcast stage, Connection connection, string message) =>
         _protocol.ReceiveAsync(ContextOf(stage, connection), new Message(Encoding.UTF8.GetBytes(message), MessageType.Text));

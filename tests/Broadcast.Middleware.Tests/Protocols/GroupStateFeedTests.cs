@@ -174,7 +174,7 @@ public sealed class GroupStateFeedTests
     [InlineData("""{"a":"\ud83d"}""", false)]
     [InlineData("""{"\ude00":"b"}""", false)]
     public void IsState_Json_AcceptsOnlyObjectsOfStrings(string json, bool isState) =>
-        Assert.Equal(isState, GroupStates.IsState(Encoding.UTF8.GetBytes(json)));
+        Assert.Equal(isState, GroupState.IsValid(Encoding.UTF8.GetBytes(json)));
 
     [Fact]
     public void Take_RandomStateBytes_ReturnsValidJson() =>

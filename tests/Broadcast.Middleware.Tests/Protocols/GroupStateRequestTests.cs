@@ -46,7 +46,7 @@ public sealed class GroupStateRequestTests
                     return;
                 }
 
-                Assert.True(request.State.IsEmpty || GroupStates.IsState(request.State), text);
+                Assert.True(request.State.IsEmpty || GroupState.IsValid(request.State), text);
             },
             iter: 20_000 * Effort.Factor);
 

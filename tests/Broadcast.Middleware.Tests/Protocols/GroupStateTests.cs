@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Net.WebSockets;
 using System.Text;
 using Broadcast.Middleware.Tests.Diagnostics;
@@ -548,7 +549,7 @@ public sealed class GroupStateTests
         LogAssert.NoErrors(app);
     }
 
-    static int Followed(BroadcastApp app) => Presences.Followed(((Broadcaster)app.Broadcaster).Presence);
+    static int Followed(BroadcastApp app) => Presences.Followed(app.Services.GetRequiredService<IPresence>());
 
     static async Task<string> StateAsync(BroadcastApp app) =>
         Encoding.UTF8.GetString(Assert.Single(await app.Services.GetRequiredService<IPresence>().GetMembersAsync("g", Token)).State.Span);
@@ -572,8 +573,11 @@ public sealed class GroupStateTests
 
     static int _ackId = 1_000;
 
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
+    static extern ref GroupStateSender States(ProtocolContext context);
+
     /// <summary>Subscribes to groups in which no member has a state yet.</summary>
-    static async Task<GroupStates> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
+    static async Task<GroupStateSender> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
     {
         foreach (var group in groups)
         {
@@ -581,7 +585,7 @@ public sealed class GroupStateTests
             await JsonClient.HearsAsync(client, StatePicture.Snapshot(group));
         }
 
-        return ((Connection)app.Registry.Find(id)!).GroupStates!;
+        return States((ProtocolContext)((Connection)app.Registry.Find(id)!).ProtocolState!);
     }
 
     static async Task<(RawClient Client, string Id)> OpenAsync(BroadcastApp app, string? user = null)

@@ -87,7 +87,7 @@ public sealed class JsonProtocolTests
             client, """{"type":"leaveGroup","group":"/ws","ackId":1}""", """{"type":"joinGroup","group":"/ws","ackId":2}""");
         await JsonClient.SucceedsAsync(client, 1);
         await JsonClient.SucceedsAsync(client, 2);
-        await app.Broadcaster.PublishAsync("hi", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("hi", Recipients.Group("/ws"), cancellationToken: Token);
         await JsonClient.HearsAsync(client, JsonClient.FromServer("text", "\"hi\""));
     }
 
@@ -425,8 +425,8 @@ public sealed class JsonProtocolTests
         await using var client = await JsonClient.OpenAsync(app);
         await using var raw = await RawClient.OpenAsync(app);
         await app.Broadcaster.PublishAsync(new Message("[1, 2]"u8.ToArray(), MessageType.Text) { IsJson = true }, cancellationToken: Token);
-        await app.Broadcaster.PublishAsync(5, JsonContext.Default.Int32, Recipients.Groups("/ws", "g"), Token);
-        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Protocol != ProtocolDescriptor.Raw).Id), Token);
+        await app.Broadcaster.PublishAsync(5, JsonContext.Default.Int32, Recipients.Groups("/ws", "g"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(Message.FromJson("é", JsonContext.Default.String), Recipients.Connection(app.Registry.Connections.First(c => ((Connection)c).Format != ProtocolDescriptor.Raw).Id), cancellationToken: Token);
         await JsonClient.HearsAsync(client, JsonClient.FromServer("json", "[1, 2]"), JsonClient.FromServer("json", "5"), JsonClient.FromServer("json", "\"\\u00E9\""));
         await JsonClient.HearsAsync(raw, "[1, 2]", "5");
     }
@@ -457,7 +457,7 @@ public sealed class JsonProtocolTests
             """{"type":"sendToGroup","group":"/ws","ackId":2,"noEcho":true,"data":[1]}""",
             """{"type":"sendToGroup","group":"/ws","ackId":3,"noEcho":true,"dataType":"text","data":"t"}""");
         for (var id = 1; id <= 3; id++) await JsonClient.SucceedsAsync(ann, id);
-        await app.Broadcaster.PublishAsync("raw", Recipients.Groups("/ws", "g"), Token);
+        await app.Broadcaster.PublishAsync("raw", Recipients.Groups("/ws", "g"), cancellationToken: Token);
         await JsonClient.HearsAsync(ann, JsonClient.FromServer("text", "\"raw\""));
         await JsonClient.HearsNothingElseAsync(ann);
 
@@ -535,7 +535,7 @@ public sealed class JsonProtocolTests
         await client.HandshakeAsync("/ws", JsonClient.Offers());
         Assert.Equal(1011, await Client.ClosedWithAsync(client));
         await Eventually.True(() => app.Registry.Count == 0);
-        Assert.Null(((Broadcaster)app.Broadcaster).Groups.Find("/ws"));
+        Assert.Null(app.Services.GetRequiredKeyedService<BroadcastInstance>("").Groups.Find("/ws"));
     }
 
     [Fact]
@@ -566,7 +566,7 @@ public sealed class JsonProtocolTests
 
         if (Environment.ProcessorCount > 1)
             Assert.True(app.Registry.Connections.Cast<Connection>().Select(connection => connection.Writer.Pump).Distinct().Count() > 1);
-        for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), Token);
+        for (var i = 0; i < Messages; i++) await app.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
         foreach (var client in clients)
         {
             for (var i = 0; i < Messages; i++) await JsonClient.HearsAsync(client, $"<{i}>");

@@ -5,8 +5,11 @@ namespace Broadcast.Middleware.Tests.Protocols;
 static class Presences
 {
     /// <summary>The number of groups that have states, watchers or subscriptions.</summary>
-    public static int Followed(Presence presence) => Volatile.Read(ref Count(presence));
+    public static int Followed(IPresence presence) => Volatile.Read(ref Count(States((PresenceService)presence)));
 
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_count")]
-    static extern ref int Count(Presence presence);
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<presence>P")]
+    static extern ref GroupPresence States(PresenceService service);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_followedCount")]
+    static extern ref int Count(GroupPresence presence);
 }

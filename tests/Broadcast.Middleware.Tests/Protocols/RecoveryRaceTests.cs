@@ -58,7 +58,7 @@ public sealed class RecoveryRaceTests
         await JsonClient.HearsNothingElseAsync(stranger.Transport);
         LogAssert.NoErrors(app);
 
-        void Publish(string text) => app.Inside().Publish(Message.FromText(text), Recipients.Connection(client.Id));
+        void Publish(string text) => app.Broadcaster.PublishAsync(Message.FromText(text), Recipients.Connection(client.Id), Token).AsTask().GetAwaiter().GetResult();
 
         // Reads all messages in order until the client is refused, is disconnected, or has the last message.
         async Task<(bool HasAll, int Messages, string? Token)> ReadAsync()
@@ -247,7 +247,7 @@ public sealed class RecoveryRaceTests
         // A reconnect claims the session first. The old request ends only after the new request has taken its place.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
-        connection.Session.OnTaken();
+        connection.Session.OnTakenOver();
         await Eventually.True(() => HasEnded(context));
 
         connection.AbortNow();

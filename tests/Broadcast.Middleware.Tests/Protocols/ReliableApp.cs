@@ -30,10 +30,10 @@ static class ReliableApp
         },
         protocols);
 
-    public static Broadcaster Inside(this BroadcastApp app) => app.Services.GetRequiredKeyedService<Broadcaster>("");
+    public static BroadcastInstance Inside(this BroadcastApp app) => app.Services.GetRequiredKeyedService<BroadcastInstance>("");
 
     /// <summary>The bytes that the server keeps for clients that have not acknowledged them.</summary>
-    public static long Kept(this BroadcastApp app) => app.Inside().Groups.Default.Budget!.Used;
+    public static long Kept(this BroadcastApp app) => app.Inside().Groups.GetSettings("").Budget!.Used;
 
     public static async Task PublishAsync(this BroadcastApp app, params string[] messages)
     {
@@ -42,7 +42,7 @@ static class ReliableApp
 
     public static async Task PublishToAsync(this BroadcastApp app, Recipients recipients, params string[] messages)
     {
-        foreach (var message in messages) await app.Broadcaster.PublishAsync(message, recipients, Token);
+        foreach (var message in messages) await app.Broadcaster.PublishAsync(message, recipients, cancellationToken: Token);
     }
 
     /// <summary>Waits until no connections, no groups and no kept bytes are left, except the group of all connections.</summary>

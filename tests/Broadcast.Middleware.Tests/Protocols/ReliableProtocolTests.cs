@@ -106,8 +106,8 @@ public sealed class ReliableProtocolTests
         await JsonClient.HearsAsync(ann.Transport, expected);
         await JsonClient.HearsAsync(bob.Transport, expected);
         await JsonClient.HearsNothingElseAsync(ann.Transport);
-        await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, Token);
-        await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, Token);
+        await app.Broadcaster.PublishAsync(new byte[] { 4, 5 }, Recipients.All, cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(6, JsonContext.Default.Int32, Recipients.All, cancellationToken: Token);
         await JsonClient.HearsAsync(
             ann.Transport,
             """{"type":"message","from":"server","dataType":"binary","data":"BAU=","sequenceId":6}""",

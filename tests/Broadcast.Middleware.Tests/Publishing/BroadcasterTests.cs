@@ -64,7 +64,7 @@ public sealed partial class BroadcasterTests
         Assert.Equal(["all", "ann", "end", "room b"], (await HearAsync(laptop, 4)).Order(StringComparer.Ordinal));
         Assert.Equal(["all", "end", "room b"], (await HearAsync(bob, 3)).Order(StringComparer.Ordinal));
 
-        async Task<int> CountAsync(string text, Recipients recipients) => (await app.Broadcaster.PublishAsync(text, recipients, Token)).LocalRecipients;
+        async Task<int> CountAsync(string text, Recipients recipients) => (await app.Broadcaster.PublishAsync(text, recipients, cancellationToken: Token)).LocalRecipients;
     }
 
     [Fact]
@@ -88,7 +88,7 @@ public sealed partial class BroadcasterTests
         Assert.Equal(["x", "x", "x", "x", "x", "end"], await HearAsync(laptop, 6));
         Assert.Equal(["x", "x", "end"], await HearAsync(bob, 3));
 
-        async Task<int> CountAsync(Recipients recipients) => (await app.Broadcaster.PublishAsync("x", recipients, Token)).LocalRecipients;
+        async Task<int> CountAsync(Recipients recipients) => (await app.Broadcaster.PublishAsync("x", recipients, cancellationToken: Token)).LocalRecipients;
     }
 
     [Fact]
@@ -99,9 +99,9 @@ public sealed partial class BroadcasterTests
         await app.Broadcaster.JoinAsync(device.Id, "extra", Token);
         Recipients[] targets =
             [Recipients.All, Recipients.Group("/ws"), Recipients.Group("extra"), Recipients.User("ann"), Recipients.Connection(device.Id)];
-        await app.Broadcaster.PublishAsync("start", targets[4], Token);
+        await app.Broadcaster.PublishAsync("start", targets[4], cancellationToken: Token);
         await device.SettleAsync();
-        for (var i = 0; i < 500; i++) await app.Broadcaster.PublishAsync($"{i}", targets[i * 7 % 11 % 5], Token);
+        for (var i = 0; i < 500; i++) await app.Broadcaster.PublishAsync($"{i}", targets[i * 7 % 11 % 5], cancellationToken: Token);
         string[] expected = ["start", .. Enumerable.Range(0, 500).Select(i => $"{i}")];
         Assert.Equal(expected, await HearAsync(device, 501));
     }
@@ -129,7 +129,7 @@ public sealed partial class BroadcasterTests
         Assert.Equal(1, reborn!.Value.Offset);
         Assert.NotEqual(epoch, reborn.Value.Epoch);
 
-        async Task<Position?> PositionAsync(string group) => (await app.Broadcaster.PublishAsync("x", Recipients.Group(group), Token)).Position;
+        async Task<Position?> PositionAsync(string group) => (await app.Broadcaster.PublishAsync("x", Recipients.Group(group), cancellationToken: Token)).Position;
     }
 
     [Fact]
@@ -137,10 +137,10 @@ public sealed partial class BroadcasterTests
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync(user: "ann");
-        await app.Broadcaster.PublishAsync("x", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("x", Recipients.Group("/ws"), cancellationToken: Token);
         Assert.Equal(1, (await app.Broadcaster.PublishAsync("x", cancellationToken: Token)).Position!.Value.Offset);
-        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.User("ann"), Token)).Position);
-        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.Connection(device.Id), Token)).Position);
+        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.User("ann"), cancellationToken: Token)).Position);
+        Assert.Null((await app.Broadcaster.PublishAsync("x", Recipients.Connection(device.Id), cancellationToken: Token)).Position);
     }
 
     [Fact]
@@ -148,7 +148,7 @@ public sealed partial class BroadcasterTests
     {
         await using var app = await InMemoryApp.StartAsync();
         foreach (var recipients in new[] { Recipients.All, Recipients.Group("g"), Recipients.User("u"), Recipients.Connection("c"), Recipients.All.Except("c") })
-            Assert.Equal(default, await app.Broadcaster.PublishAsync("x", recipients, Token));
+            Assert.Equal(default, await app.Broadcaster.PublishAsync("x", recipients, cancellationToken: Token));
     }
 
     [Fact]
@@ -228,7 +228,7 @@ public sealed partial class BroadcasterTests
         await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
         Assert.Equal(["between", "end"], await HearAsync(device, 2));
 
-        async Task PublishAsync(string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("g"), Token);
+        async Task PublishAsync(string text) => await app.Broadcaster.PublishAsync(text, Recipients.Group("g"), cancellationToken: Token);
     }
 
     [Fact]
@@ -237,7 +237,7 @@ public sealed partial class BroadcasterTests
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "/ws", Token));
-        await app.Broadcaster.PublishAsync("home", Recipients.Group("/ws"), Token);
+        await app.Broadcaster.PublishAsync("home", Recipients.Group("/ws"), cancellationToken: Token);
         await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
         Assert.Equal("all", await device.HearAsync());
     }
@@ -266,7 +266,7 @@ public sealed partial class BroadcasterTests
         await device.CloseAsync();
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));
-        Assert.Equal(default, await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), Token));
+        Assert.Equal(default, await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), cancellationToken: Token));
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "g", Token));
     }
 

@@ -11,7 +11,7 @@ public sealed class MembershipRaceTests
         var (_, connection) = await app.ConnectAsync(new ScriptedSocket());
         registry.AfterJoining = group => group == "g" && app.Broadcaster.LeaveAsync(connection.Id, "g", token).AsTask().GetAwaiter().GetResult();
         await app.Broadcaster.JoinAsync(connection.Id, "g", token);
-        var delivered = (await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), token)).LocalRecipients;
+        var delivered = (await app.Broadcaster.PublishAsync("x", Recipients.Group("g"), cancellationToken: token)).LocalRecipients;
         Assert.Equal(registry.CountGroupMembers("g"), delivered);
         Assert.Equal(registry.CountGroupMembers("g") == 1, connection.Groups.Contains("g"));
     }

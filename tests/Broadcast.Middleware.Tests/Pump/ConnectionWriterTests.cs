@@ -16,7 +16,7 @@ public sealed class ConnectionWriterTests
         using (new BlockedPump(connection.Writer.Pump))
         {
             await app.Broadcaster.PublishAsync("1", cancellationToken: Token);
-            await app.Broadcaster.PublishAsync("2", Recipients.Connection(connection.Id), Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Connection(connection.Id), cancellationToken: Token);
             await app.Broadcaster.PublishAsync("3", cancellationToken: Token);
         }
 
@@ -34,7 +34,7 @@ public sealed class ConnectionWriterTests
         {
             await app.Broadcaster.PublishAsync("1", cancellationToken: Token);
             await app.Broadcaster.JoinAsync(connection.Id, "g", Token);
-            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), cancellationToken: Token);
             await app.Broadcaster.PublishAsync("3", cancellationToken: Token);
         }
 
@@ -48,13 +48,13 @@ public sealed class ConnectionWriterTests
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
         var (served, connection) = await app.ConnectAsync(socket);
-        await app.Broadcaster.PublishAsync("private", Recipients.Connection(connection.Id), Token);
+        await app.Broadcaster.PublishAsync("private", Recipients.Connection(connection.Id), cancellationToken: Token);
         await PumpBarrier.PassAsync(connection.Writer.Pump);
         using (new BlockedPump(connection.Writer.Pump))
         {
-            await app.Broadcaster.PublishAsync("1", Recipients.Connection(connection.Id), Token);
+            await app.Broadcaster.PublishAsync("1", Recipients.Connection(connection.Id), cancellationToken: Token);
             await app.Broadcaster.JoinAsync(connection.Id, "g", Token);
-            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), cancellationToken: Token);
             await app.Broadcaster.CloseAsync(connection.Id, cancellationToken: Token);
         }
 
@@ -77,8 +77,8 @@ public sealed class ConnectionWriterTests
         await Eventually.True(() => stuck.Pending == 1);
 
         await app.Broadcaster.LeaveAsync(connection.Id, "g", Token);
-        for (var i = 0; i < 10; i++) await app.Broadcaster.PublishAsync(new string('x', 500), Recipients.Group("g"), Token);
-        await app.Broadcaster.PublishAsync("last", Recipients.Connection(connection.Id), Token);
+        for (var i = 0; i < 10; i++) await app.Broadcaster.PublishAsync(new string('x', 500), Recipients.Group("g"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("last", Recipients.Connection(connection.Id), cancellationToken: Token);
         await PumpBarrier.PassAsync(connection.Writer.Pump);
         Assert.Null(connection.Writer.ClosingStatus);
         release.SetResult();
@@ -118,7 +118,7 @@ public sealed class ConnectionWriterTests
             _blocked.Wait(TimeSpan.FromSeconds(10), Token);
         }
 
-        public override void Run(Pump pump)
+        public override void Run()
         {
             _blocked.Set();
             _released.Wait(TimeSpan.FromSeconds(10));

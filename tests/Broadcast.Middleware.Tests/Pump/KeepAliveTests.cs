@@ -10,7 +10,7 @@ public sealed class KeepAliveTests : IDisposable
     KeepAlive _keepAlive;
     int _received = 1;
 
-    Heartbeat Heartbeat => _heartbeat ??= new(new Groups(new SequenceClock(), new GroupRules(_options), 0, _time), _options, _time);
+    Heartbeat Heartbeat => _heartbeat ??= new(new GroupDirectory(new SequenceClock(), new GroupRules(_options), 0, _time), _options, _time);
 
     public void Dispose() => _heartbeat?.Dispose();
 
@@ -69,7 +69,7 @@ public sealed class KeepAliveTests : IDisposable
         for (var i = 0; i < 50; i++)
         {
             _time.Advance(TimeSpan.FromSeconds(100));
-            Assert.False(_keepAlive.IsPeerLost(Heartbeat, null, isBusy: false));
+            Assert.False(_keepAlive.IsPeerLost(Heartbeat, null, isSilenceAllowed: false));
             Assert.False(_keepAlive.TakePing());
         }
     }

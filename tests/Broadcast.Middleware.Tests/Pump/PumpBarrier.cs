@@ -12,5 +12,5 @@ sealed class PumpBarrier : PumpItem
         return barrier._passed.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
     }
 
-    public override void Run(Pump pump) => _passed.SetResult();
+    public override void Run() => _passed.SetResult();
 }

@@ -20,11 +20,11 @@ public sealed class GroupRulesTests
     public void GroupRules_SeveralMatchingPatterns_ExactNameThenLongestPrefixWins(string group, int messages)
     {
         var options = Options("*", "/rooms/*", "/rooms/blue", "/rooms/private/*");
-        Assert.Equal(messages, new GroupRules(options).For(group).History!.HistoryMessages);
+        Assert.Equal(messages, new GroupRules(options).Find(group).History!.HistoryMessages);
         // The order of the patterns does not matter.
         var reversed = new BroadcastOptions();
         foreach (var (pattern, settings) in options.Groups.Reverse()) reversed.Groups[pattern] = settings;
-        Assert.Equal(messages, new GroupRules(reversed).For(group).History!.HistoryMessages);
+        Assert.Equal(messages, new GroupRules(reversed).Find(group).History!.HistoryMessages);
     }
 
     [Fact]
@@ -33,10 +33,10 @@ public sealed class GroupRulesTests
         var options = Options("/a", "/b*");
         options.SlowConsumer = SlowConsumer.SkipToLatest;
         var rules = new GroupRules(options);
-        Assert.Null(rules.For("/c").History);
-        Assert.Equal(SlowConsumer.SkipToLatest, rules.For("/c").WhenSlow);
-        Assert.Equal(SlowConsumer.SkipToLatest, rules.For("/a").WhenSlow);
-        Assert.Null(new GroupRules(Options("*")).For(Groups.Everyone).History);
+        Assert.Null(rules.Find("/c").History);
+        Assert.Equal(SlowConsumer.SkipToLatest, rules.Find("/c").WhenSlow);
+        Assert.Equal(SlowConsumer.SkipToLatest, rules.Find("/a").WhenSlow);
+        Assert.Null(new GroupRules(Options("*")).Find(GroupName.Everyone).History);
         Assert.Null(new GroupRules(Options("*")).Default.History);
     }
 
@@ -47,10 +47,10 @@ public sealed class GroupRulesTests
         options.Groups["/d"] = new() { SlowConsumer = SlowConsumer.Disconnect };
         options.Groups["/c"] = new() { SlowConsumer = SlowConsumer.Conflate, HistoryMessages = 1 };
         var rules = new GroupRules(options);
-        Assert.Equal(SlowConsumer.Disconnect, rules.For("/d").WhenSlow);
-        Assert.Null(rules.For("/d").History);
-        Assert.Equal(SlowConsumer.Conflate, rules.For("/c").WhenSlow);
-        Assert.Equal(2L * options.MaxBacklogBytes + options.Groups["/c"].HistoryBytes, rules.For("/c").Capacity);
+        Assert.Equal(SlowConsumer.Disconnect, rules.Find("/d").WhenSlow);
+        Assert.Null(rules.Find("/d").History);
+        Assert.Equal(SlowConsumer.Conflate, rules.Find("/c").WhenSlow);
+        Assert.Equal(2L * options.MaxBacklogBytes + options.Groups["/c"].HistoryBytes, rules.Find("/c").Capacity);
     }
 
     [Theory]

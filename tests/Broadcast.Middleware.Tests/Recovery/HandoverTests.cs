@@ -23,7 +23,7 @@ public sealed class HandoverTests
         Assert.False(connection.Session.IsClaimed);
         // The old request stays until the new request has taken over.
         Assert.False(wait.IsCompleted);
-        connection.Session.OnTaken();
+        connection.Session.OnTakenOver();
         Assert.True(await wait);
     }
 
@@ -39,7 +39,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await second);
-        connection.Session.OnTaken();
+        connection.Session.OnTakenOver();
         Assert.True(await wait);
     }
 
@@ -56,7 +56,7 @@ public sealed class HandoverTests
         // The second claim comes before the first one resumes the connection.
         var second = session.ClaimAsync(token);
         var request = new FakeRequest();
-        var resumed = connection.ResumeAsync(request.Context, null!, new ManualSink(), first!);
+        var resumed = connection.ReattachAsync(request, new ManualSink(), first!);
         broadcast.RunUntilIdle();
         Assert.True(await resumed);
         Assert.True(await wait);
@@ -64,7 +64,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var again = session.WaitAsync();
         Assert.NotNull(await second);
-        session.OnTaken();
+        session.OnTakenOver();
         Assert.True(await again);
     }
 
@@ -77,7 +77,7 @@ public sealed class HandoverTests
         var wait = connection.Session!.WaitAsync();
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
-        Assert.Null(await connection.Session.ClaimAsync(connection.Session.FirstToken));
+        Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
     [Fact]
@@ -113,7 +113,7 @@ public sealed class HandoverTests
         var wait = connection.Session!.WaitAsync();
         broadcast.Time.Advance(broadcast.Broadcaster.Options.RecoveryTimeout);
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
-        Assert.Null(await connection.Session.ClaimAsync(connection.Session.FirstToken));
+        Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
     [Fact]
@@ -124,7 +124,7 @@ public sealed class HandoverTests
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         connection.End();
         Assert.Null(await claim.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
-        Assert.Null(await connection.Session.ClaimAsync(connection.Session.FirstToken));
+        Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
     [Fact]
@@ -139,7 +139,7 @@ public sealed class HandoverTests
             await SuspendAsync(broadcast, connection);
             var wait = session.WaitAsync();
             var token = await session.ClaimAsync(old);
-            var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new ManualSink(), token!);
+            var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(), token!);
             broadcast.RunUntilIdle();
             Assert.True(await resumed);
             Assert.True(await wait);
@@ -165,7 +165,7 @@ public sealed class HandoverTests
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Eventually.True(() => connection.Session!.ClaimAsync("").IsCompleted && served.Lifetime.ReceivedCalls().Any());
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
-        connection.Session.OnTaken();
+        connection.Session.OnTakenOver();
         await served.Ended;
         served.Lifetime.ClearReceivedCalls();
         connection.AbortNow();
@@ -206,7 +206,7 @@ public sealed class HandoverTests
     {
         var socket = new ScriptedSocket();
         var served = app.Serve(socket, AsReliable);
-        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
+        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
         return (served, (Connection)app.Registry.Connections.Single(), socket);
     }
 

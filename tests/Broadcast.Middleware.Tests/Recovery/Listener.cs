@@ -22,7 +22,7 @@ sealed class Listener
 
     public string? Problem { get; private set; }
 
-    public JoinResult Join(string group, Replay replay = default) => Connection.Join(group, replay);
+    public JoinResult Join(string group, Replay replay = default) => EngineExtensions.Join(Connection, group, replay);
 
     public void Leave(string group) => Assert.True(Connection.Leave(group));
 

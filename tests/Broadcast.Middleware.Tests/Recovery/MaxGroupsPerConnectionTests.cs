@@ -20,13 +20,13 @@ public sealed class MaxGroupsPerConnectionTests
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Replay.Last(1), Token));
         Assert.Equal(["/ws", "a", "b"], device.Connection.Groups.Order(StringComparer.Ordinal));
         Assert.Equal(0, app.Registry.CountGroupMembers("c"));
-        Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), Token));
+        Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), cancellationToken: Token));
 
         // Joining a current group again is no error. Leaving a group makes room.
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
-        await app.Broadcaster.PublishAsync("there", Recipients.Group("c"), Token);
+        await app.Broadcaster.PublishAsync("there", Recipients.Group("c"), cancellationToken: Token);
         Assert.Equal("there", await device.HearAsync());
         Assert.Empty(app.Errors);
     }
@@ -40,7 +40,7 @@ public sealed class MaxGroupsPerConnectionTests
         using var other = await app.ConnectAsync();
         await greedy.SendAsync("a");
         await greedy.SendAsync("b");
-        Assert.Equal((1011, Connection.FailedReason), await greedy.HearCloseAsync());
+        Assert.Equal((1011, CloseReasons.Failed), await greedy.HearCloseAsync());
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
         await Eventually.True(() => app.Registry.CountGroupMembers("a") == 0);
         Assert.Equal(0, app.Registry.CountGroupMembers("b"));

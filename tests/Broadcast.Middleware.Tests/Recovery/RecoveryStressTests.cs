@@ -83,9 +83,9 @@ public sealed class RecoveryStressTests
             {
                 var isOver = publishing.IsCompleted;
                 var sink = new StressSink((Pace)random.Next(3), random.Next());
-                var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
+                var connection = broadcaster.Admit(new FakeRequest(), "/home");
                 connection.Writer.Open(sink);
-                Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+                Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
                 Volatile.Write(ref present[number], connection.Id);
                 var result = connection.Join(Name, last is { } after ? Replay.After(after) : Replay.None);
                 var start = result.Position!.Value;

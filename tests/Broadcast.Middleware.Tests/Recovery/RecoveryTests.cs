@@ -115,7 +115,7 @@ public sealed class RecoveryTests
         for (var delay = 0; delay < 100; delay++)
         {
             var time = new RestlessTime();
-            var history = new History(new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromTicks(50) }, time);
+            var history = new LogHistory(new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromTicks(50) }, time);
             var log = new MessageLog(new SequenceClock(), new LogSettings(1 << 20, SlowConsumer.Disconnect), history) { Epoch = 1 };
             for (var id = 1; id <= 10; id++) log.Append(new(Payload.Make(id, 4), MessageType.Binary), null);
             for (var i = 0; i < delay; i++) time.GetTimestamp();

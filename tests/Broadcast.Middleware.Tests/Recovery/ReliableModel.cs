@@ -86,7 +86,7 @@ sealed class ReliableModel : IDisposable
 
     public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
 
-    long Retained => _broadcast.Broadcaster.Groups.Default.Budget!.Used;
+    long Retained => _broadcast.Broadcaster.Groups.GetSettings("").Budget!.Used;
 
     IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
 
@@ -239,7 +239,7 @@ sealed class ReliableModel : IDisposable
         peer.Token = token;
         peer.NewTransport(WriteMode.AtOnce);
         peer.State = State.Resuming;
-        peer.Change = peer.Connection.ResumeAsync(new FakeRequest().Context, null!, peer.Sink, token);
+        peer.Change = peer.Connection.ReattachAsync(new FakeRequest(), peer.Sink, token);
         Assert.True(Soon(peer.Wait!));
     }
 

@@ -29,9 +29,9 @@ public sealed class ReliableStressTests
         {
             var client = new ReliableClient();
             var sink = new FragileSink(client, number);
-            var connection = broadcaster.Admit(new FakeRequest().Context, _names[number % 2], out _, protocol: ReliableClient.Protocol)!;
+            var connection = broadcaster.Admit(new FakeRequest(), _names[number % 2], ReliableClient.Protocol);
             connection.Writer.Open(sink);
-            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
         // A member of both groups gets a message to both groups once.
@@ -55,7 +55,7 @@ public sealed class ReliableStressTests
             connection.End();
         }
 
-        Assert.Equal(0, broadcaster.Groups.Default.Budget!.Used);
+        Assert.Equal(0, broadcaster.Groups.GetSettings("").Budget!.Used);
         Assert.True(transports > Clients, "Too few transports were cut.");
 
         void Publish(int publisher)
@@ -107,7 +107,7 @@ public sealed class ReliableStressTests
                 var newToken = await (early ?? session.ClaimAsync(token));
                 Assert.True(newToken is not null, "The reconnect was refused.");
                 sink = new FragileSink(client, random.Next());
-                Assert.True(await connection.ResumeAsync(new FakeRequest().Context, null!, sink, newToken), "The connection was not resumed.");
+                Assert.True(await connection.ReattachAsync(new FakeRequest(), sink, newToken), "The connection was not resumed.");
                 Assert.True(await wait, "The connection was not handed over.");
                 Interlocked.Increment(ref transports);
             }

@@ -169,12 +169,14 @@ public sealed class RetainedTests
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 2_000));
         lock (log.Gate)
         {
-            var bookmark = new Bookmark(log, log.End.Block, log.End.Index);
-            for (var i = 0; i < 50; i++) log.Append(ReliableClient.Numbered(i, 200), null);
+            var bookmark = new Bookmark(log);
+            bookmark.SetLocked(log.End.Block, log.End.Index);
+            var cursor = new Cursor(log, new NoSubscriber(), null, new CursorOptions { Bookmark = bookmark });
+            for (var i = 0; i < 50; i++) log.AppendLocked(ReliableClient.Numbered(i, 200), null);
+            Assert.True(bookmark.IsLost);
+            bookmark.Advance(cursor, long.MaxValue);
             Assert.Null(bookmark.Block);
-            bookmark.MoveTo(log.End.Block, 0);
-            Assert.Null(bookmark.Block);
-            bookmark.Release();
+            bookmark.Clear();
         }
     }
 
@@ -184,9 +186,9 @@ public sealed class RetainedTests
         var log = TestEngine.CreateLog(new SequenceClock(), Backlog);
         lock (log.Gate)
         {
-            var cursor = new Cursor(log, null!, null, new CursorOptions());
-            for (var i = 0; i < 50; i++) log.Append(ReliableClient.Numbered(i, 200), null);
-            Assert.False(cursor.TryMark());
+            var cursor = new Cursor(log, null!, null, new CursorOptions { Bookmark = new(log) });
+            for (var i = 0; i < 50; i++) log.AppendLocked(ReliableClient.Numbered(i, 200), null);
+            Assert.False(cursor.TrySetBookmark());
         }
     }
 
@@ -196,7 +198,7 @@ public sealed class RetainedTests
         configure?.Invoke(options);
     });
 
-    static long Retained(ManualBroadcast broadcast) => broadcast.Broadcaster.Groups.Default.Budget!.Used;
+    static long Retained(ManualBroadcast broadcast) => broadcast.Broadcaster.Groups.GetSettings("").Budget!.Used;
 
     static void Publish(ManualBroadcast broadcast, int id, int size = 200) => broadcast.Broadcaster.Publish(ReliableClient.Numbered(id, size), Recipients.Group("/g"));
 
@@ -243,8 +245,17 @@ public sealed class RetainedTests
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);
         if (claim is not { IsCompletedSuccessfully: true, Result: { } token }) return false;
-        var resumed = connection.ResumeAsync(new FakeRequest().Context, null!, new ManualSink(frames => client.Receive(frames.Span)), token);
+        var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(frames => client.Receive(frames.Span)), token);
         broadcast.RunUntilIdle();
         return resumed is { IsCompletedSuccessfully: true, Result: true };
+    }
+
+    sealed class NoSubscriber : ILogSubscriber
+    {
+        public string Id => "reader";
+
+        public void OnNewMessages() { }
+
+        public void OnPrivateLogRead() { }
     }
 }

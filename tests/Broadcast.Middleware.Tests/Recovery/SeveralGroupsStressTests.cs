@@ -112,9 +112,9 @@ public sealed class SeveralGroupsStressTests
         Peer Connect(int number, string[] groups)
         {
             var sink = new StressSink((Pace)(number % 3), number);
-            var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
+            var connection = broadcaster.Admit(new FakeRequest(), "/home");
             connection.Writer.Open(sink);
-            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             foreach (var group in groups) Assert.True(connection.Join(group).Joined);
             return new(number, connection, sink, [.. groups, ""]);
         }
@@ -137,9 +137,9 @@ public sealed class SeveralGroupsStressTests
         var members = Enumerable.Range(1, 3).Select(number =>
         {
             var sink = new StressSink(Pace.AtOnce, number);
-            var connection = broadcaster.Admit(new FakeRequest().Context, "/home", out _)!;
+            var connection = broadcaster.Admit(new FakeRequest(), "/home");
             connection.Writer.Open(sink);
-            Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
             return (Number: number, Connection: connection, Sink: sink, Due: new List<long>());
         }).ToArray();
         await Task.WhenAll(members.Select(member => StressBroadcast.Start(() =>

@@ -1,4 +1,3 @@
-using System.Security.Claims;
 using Broadcast.Middleware.Tests.Properties;
 using CsCheck;
 
@@ -56,21 +55,22 @@ public sealed class SeveralGroupsTests
         var reader = new LogReader(clock);
         foreach (var log in new[] { one, other })
         {
-            reader.Arrive(new Cursor(log, listener.Connection.Writer, new Slice(broadcast.Pumps[0].Pump)));
+            reader.Add(new Cursor(log, listener.Connection.Writer, new GroupShard(broadcast.Pumps[0].Pump)));
         }
 
         Message message = new(Payload.Make(1, 4), MessageType.Binary);
         one.Append(message, null);
-        var shared = Exclusions.Sharing(null);
+        var commit = new CommitToken();
+        var shared = EntryMetadata.WithCommit(null, commit);
         var sequence = clock.Next();
-        one.Append(message, shared, sequence);
+        lock (one.Gate) one.AppendLocked(message, shared, sequence);
         // The uncommitted message must not be the end of an earlier run either.
         Assert.True(reader.TryTake(long.MaxValue, out var before));
         Assert.Equal(1, before.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));
-        other.Append(message, shared, sequence);
+        lock (other.Gate) other.AppendLocked(message, shared, sequence);
         Assert.False(reader.TryTake(long.MaxValue, out _));
-        shared.Settle();
+        commit.Commit();
         Assert.True(reader.TryTake(long.MaxValue, out var run));
         Assert.Equal(1, run.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));
@@ -202,7 +202,7 @@ public sealed class SeveralGroupsTests
                     break;
                 case Step.Connect when peers.Count < 8:
                     var request = new FakeRequest();
-                    request.Context.User = new(new ClaimsIdentity([new(ClaimTypes.NameIdentifier, $"{a % 2}")], "test"));
+                    request.UserId = $"{a % 2}";
                     peers.Add(new(new Listener(broadcast, name, broadcast.Pumps[a % 2], request) { Sink = { Mode = (WriteMode)(c % 2) } }, a % 2) { Groups = { name, "" } });
                     break;
                 case Step.Disconnect when peer is { IsConnected: true }:

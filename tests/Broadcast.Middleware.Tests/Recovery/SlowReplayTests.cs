@@ -97,9 +97,9 @@ public sealed class SlowReplayTests
     {
         const int Most = 1 << 30;
         var options = new BroadcastOptions { MaxBacklogBytes = Most, Groups = { ["/g"] = new() { HistoryMessages = 1, HistoryBytes = Most } } };
-        Assert.Equal(2L * Most, new GroupRules(options).For("/g").Capacity);
+        Assert.Equal(2L * Most, new GroupRules(options).Find("/g").Capacity);
         options.Groups["/g"].SlowConsumer = SlowConsumer.Conflate;
-        Assert.Equal(3L * Most, new GroupRules(options).For("/g").Capacity);
+        Assert.Equal(3L * Most, new GroupRules(options).Find("/g").Capacity);
     }
 
     [Theory]

@@ -53,7 +53,7 @@ public sealed class WireRegressionTests
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, _) =>
         {
             entered.SetResult();
-            await Task.Delay(Timeout.Infinite, context.Connection.HttpContext.RequestAborted);
+            await Task.Delay(Timeout.Infinite, context.Connection.ConnectionAborted);
         }));
         await using var client = await RawClient.OpenAsync(app);
         await client.SendAsync(ClientFrame.OfText("wait for me"));
@@ -80,7 +80,7 @@ public sealed class WireRegressionTests
             }));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync();
-        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { IsAttached: true });
+        await Eventually.True(() => app.Registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
 
         await BeatAsync(app, time, 14);
         started.SetResult();
