@@ -55,12 +55,12 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         }
 
         var owner = $"{nameof(BroadcastOptions.Groups)}['{pattern}'].";
-        problems.Check(OptionRanges.HistoryMessages, group.HistoryMessages, owner);
+        var areInRange = problems.Check(OptionRanges.HistoryMessages, group.HistoryMessages, owner)
+            & problems.Check(OptionRanges.ReplayOnJoin, group.ReplayOnJoin, owner);
         problems.Check(OptionRanges.HistoryBytes, group.HistoryBytes, owner);
         problems.Check(OptionRanges.HistoryAge, group.HistoryAge, owner);
-        problems.Check(OptionRanges.ReplayOnJoin, group.ReplayOnJoin, owner);
         problems.CheckSlowConsumer(group.SlowConsumer, owner);
-        if (group.ReplayOnJoin > group.HistoryMessages)
+        if (areInRange && group.ReplayOnJoin > group.HistoryMessages)
         {
             problems.Add(
                 $"{owner}{nameof(group.ReplayOnJoin)} is {group.ReplayOnJoin}, " +

@@ -11,25 +11,28 @@ sealed class OptionProblems
 
     public void Add(string problem) => _problems.Add(problem);
 
+    /// <summary>Returns true if the value is in its range.</summary>
     /// <param name="range">The range of the option.</param>
     /// <param name="value">The value. Null if the option is not set.</param>
     /// <param name="owner">The beginning of the name of the option, such as <c>Groups['/ws'].</c>.</param>
-    public void Check(NumberRange range, long? value, string owner = "")
+    public bool Check(NumberRange range, long? value, string owner = "")
     {
-        if (value >= range.Min && value <= range.Max || value is null) return;
-        Add($"{owner}{range.Name} is {value}. Set it from {range.Min} to {range.Max}.");
+        if (value is not { } number || (number >= range.Min && number <= range.Max)) return true;
+        Add($"{owner}{range.Name} is {number}. Set it from {range.Min} to {range.Max}.");
+        return false;
     }
 
     /// <inheritdoc cref="Check(NumberRange, long?, string)" />
-    public void Check(TimeRange range, TimeSpan value, string owner = "")
+    public bool Check(TimeRange range, TimeSpan value, string owner = "")
     {
-        if (value >= range.Min && value <= range.Max) return;
-        if (range.AllowsInfinite && value == Timeout.InfiniteTimeSpan) return;
+        if (value >= range.Min && value <= range.Max) return true;
+        if (range.AllowsInfinite && value == Timeout.InfiniteTimeSpan) return true;
         var infinite = range.AllowsInfinite ? ", or to -00:00:00.001 (Timeout.InfiniteTimeSpan)" : "";
         Add($"{owner}{range.Name} is {value}. Set it from {range.Min} to {range.Max}{infinite}.");
+        return false;
     }
 
-    /// <inheritdoc cref="Check(NumberRange, long?, string)" />
+    /// <summary>Checks that the value is a member of the enumeration.</summary>
     public void CheckSlowConsumer(SlowConsumer? value, string owner = "")
     {
         if (value is not { } slow || Enum.IsDefined(slow)) return;
@@ -42,7 +45,7 @@ sealed class OptionProblems
     /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
     public void CheckEndpoint(BroadcastEndpointOptions options, int maxBacklogBytes)
     {
-        Check(OptionRanges.MaxMessageBytes, options.MaxMessageBytes);
+        var isInRange = Check(OptionRanges.MaxMessageBytes, options.MaxMessageBytes);
         Check(OptionRanges.MaxSmallFragments, options.MaxSmallFragments);
         Check(OptionRanges.MaxMessagesPerSecond, options.MaxMessagesPerSecond);
         Check(OptionRanges.MaxMessageBurst, options.MaxMessageBurst);
@@ -59,7 +62,7 @@ sealed class OptionProblems
                 "without a user, path or query. Or write * for all origins.");
         }
 
-        if (options.MaxMessageBytes > maxBacklogBytes)
+        if (isInRange && options.MaxMessageBytes > maxBacklogBytes)
         {
             Add($"{nameof(options.MaxMessageBytes)} is {options.MaxMessageBytes}, " +
                 $"but {nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBacklogBytes}. " +
