@@ -1,6 +1,5 @@
 using System.Buffers.Text;
 using System.Diagnostics;
-using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
@@ -17,7 +16,6 @@ namespace Broadcast.Middleware.Connections;
 /// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client some time to answer.
 /// <see cref="Abort"/> ends the transport at once. Both can be called on any thread, any number of times.
 /// </remarks>
-[SuppressMessage("Design", "CA1001", Justification = "A canceled source without a timer needs no disposal. End cancels it.")]
 sealed class Connection : IBroadcastConnection, IWriterOwner
 {
     const int NotEnding = -1;
@@ -36,7 +34,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
-    CancellationTokenSource? _aborted;
     string? _unconfirmedToken;
     volatile ConnectionState _state; // Changed under the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // Changed by the serving request.
@@ -91,22 +88,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
-    public CancellationToken ConnectionAborted
-    {
-        get
-        {
-            lock (JoinedGroups)
-            {
-                if (_state is ConnectionState.Left or ConnectionState.Ended) return new CancellationToken(canceled: true);
-                if (_aborted is not null) return _aborted.Token;
-                _aborted = new CancellationTokenSource();
-            }
-
-            // A client that can reconnect may lose its transport. Its connection goes on.
-            if (Session is null) _transport?.ClientGone.UnsafeRegister(CancelAborted, this);
-            return _aborted.Token;
-        }
-    }
+    public CancellationToken ConnectionAborted =>
+        Volatile.Read(ref _transport)?.Disconnected ?? new CancellationToken(canceled: true);
 
     /// <summary>The settings of the endpoint at which the connection was opened.</summary>
     public EndpointSettings Settings { get; }
@@ -247,8 +230,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
         // An abort runs callbacks of the app. They must not run on the pump.
         ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
-        // A client that can reconnect keeps its connection, unless the connection is closing.
-        if (Session is null || Writer.ClosingStatus is not null) CancelAborted(this);
         // The logger is code of the app and may throw. So it comes last.
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
@@ -307,7 +288,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Session?.End();
         SetAuthentication(null);
         _closeTimer?.Dispose();
-        CancelAborted(this);
     }
 
     public void OnHeartbeat()
@@ -382,13 +362,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (HasLeft) return false;
         SetStateLocked(ConnectionState.Left);
         return true;
-    }
-
-    static void CancelAborted(object? connection)
-    {
-        if (Volatile.Read(ref ((Connection)connection!)._aborted) is not { IsCancellationRequested: false } aborted) return;
-        // Callbacks of the app must not run on this thread, which may be a pump.
-        ThreadPool.UnsafeQueueUserWorkItem(static aborted => aborted.Cancel(), aborted, preferLocal: false);
     }
 
     void SetRequest(ConnectionRequest request)

@@ -1,16 +1,40 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings
-/// another transport.
+/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings another
+/// transport.
 /// </summary>
+[SuppressMessage("Design", "CA1001", Justification = "A source without a timer needs no disposal. Release cancels it.")]
 abstract class ConnectionTransport
 {
+    CancellationTokenSource? _disconnected;
     bool _isAborting;
     bool _isReleased;
 
-    /// <summary>Canceled when the client is gone.</summary>
+    /// <summary>Canceled when the client is gone. Valid until <see cref="Release"/>.</summary>
     public abstract CancellationToken ClientGone { get; }
+
+    /// <summary>Canceled when the client is gone or the transport is released. Created on request.</summary>
+    public CancellationToken Disconnected
+    {
+        get
+        {
+            lock (this)
+            {
+                if (_isReleased) return new CancellationToken(canceled: true);
+                if (_disconnected is null)
+                {
+                    _disconnected = new CancellationTokenSource();
+                    ClientGone.UnsafeRegister(
+                        static source => ((CancellationTokenSource)source!).Cancel(), _disconnected);
+                }
+
+                return _disconnected.Token;
+            }
+        }
+    }
 
     /// <summary>Returns true to the first caller.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
@@ -29,7 +53,16 @@ abstract class ConnectionTransport
     /// <summary>Ends the use of the request. The server reuses the objects of the request afterwards.</summary>
     public void Release()
     {
-        lock (this) _isReleased = true;
+        CancellationTokenSource? source;
+        lock (this)
+        {
+            _isReleased = true;
+            source = _disconnected;
+        }
+
+        // Callbacks of the app must not run on this thread.
+        if (source is { IsCancellationRequested: false })
+            ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), source, preferLocal: false);
     }
 
     protected abstract void AbortCore();

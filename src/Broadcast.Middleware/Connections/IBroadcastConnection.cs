@@ -43,8 +43,8 @@ public interface IBroadcastConnection
     IDictionary<object, object?> Items { get; }
 
     /// <summary>
-    /// Canceled when the connection ends, for whatever reason. A client that reconnects in time keeps its connection,
-    /// and the token stays uncanceled.
+    /// Canceled when the client disconnects or the connection ends. After a client has reconnected, the property returns a
+    /// new token.
     /// </summary>
     CancellationToken ConnectionAborted { get; }
 }

@@ -34,6 +34,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     long _acknowledged;
 
     volatile WriterState _state; // Written on the thread of the pump.
+    volatile bool _isCloseFrameSent; // A fact about the current transport. It stays true after the end.
     FrameStream? _writingControlFrame;
     PendingWrite? _pending; // Created by the first write that does not complete at once.
     KeepAlive _keepAlive;
@@ -70,7 +71,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
 
     /// <summary>A close frame was sent on the current transport.</summary>
-    public bool IsCloseFrameSent => _state == WriterState.Closed;
+    public bool IsCloseFrameSent => _isCloseFrameSent;
 
     bool IsWriting => _pending is { IsActive: true };
 
@@ -402,12 +403,13 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (result.Sink != _sink) return;
         if (result.Error is null) OnCloseFrameSent();
         // After a protocol violation, the framework's WebSocket sends its own close frame and rejects ours.
-        else if (_state != WriterState.Closed) _owner.Abort(EndReason.Lost, result.Error);
+        else if (!_isCloseFrameSent) _owner.Abort(EndReason.Lost, result.Error);
         CompleteClose();
     }
 
     void OnCloseFrameSent()
     {
+        _isCloseFrameSent = true;
         if (_state is WriterState.Open or WriterState.Closing) SetState(WriterState.Closed);
         CompleteClose();
     }
@@ -488,6 +490,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         FailControlFrames();
         Volatile.Write(ref _sink, null);
+        _isCloseFrameSent = false;
         SetState(WriterState.Suspended);
         change.Completed.SetResult(true);
         // The reader may have read messages since the last heartbeat that need not be sent again. They must not count.
