@@ -93,7 +93,7 @@ public sealed class GroupRulesTests
     }
 
     [Theory]
-    [InlineData("", "must not be empty")]
+    [InlineData("", "The group name is empty.")]
     [InlineData("a\nb", "U+000A")]
     [InlineData("a\u2028*", "U+2028")]
     public void GroupKey_MatchesNoGroup_IsRejected(string pattern, string problem)
@@ -107,8 +107,8 @@ public sealed class GroupRulesTests
     public void GroupKey_TooLong_IsRejected()
     {
         Assert.Null(Validate(Options("*", new string('a', 255), new string('a', 255) + "*", "a*b", "**")));
-        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
-        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256) + "*")), StringComparison.Ordinal);
+        Assert.Contains("The group name has 256 characters. Use at most 255 characters.", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
+        Assert.Contains("The group name has 256 characters. Use at most 255 characters.", Validate(Options(new string('a', 256) + "*")), StringComparison.Ordinal);
     }
 
     [Fact]
