@@ -3,13 +3,13 @@ using Broadcast.Middleware;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>One connection joins a group and leaves it, however many are in it, and however many were before.</summary>
+/// <summary>Measures one join and leave. The cost must not depend on the number of current or past members.</summary>
 [MemoryDiagnoser]
 public class JoinBenchmark
 {
     const string Group = "/big";
 
-    Crowd _crowd = null!;
+    InMemoryBroadcast _broadcast = null!;
     Connection _connection = null!;
 
     [Params(10, 100_000)]
@@ -21,18 +21,18 @@ public class JoinBenchmark
     [GlobalSetup]
     public void Setup()
     {
-        _crowd = new Crowd();
-        for (var i = 0; i < Members; i++) _crowd.Connect(Group);
-        _connection = _crowd.Connect("/home");
+        _broadcast = new InMemoryBroadcast();
+        for (var i = 0; i < Members; i++) _broadcast.Connect(Group);
+        _connection = _broadcast.Connect("/home");
         for (var i = 0; i < PastMembers; i++) JoinAndLeave();
     }
 
     [GlobalCleanup]
-    public void Cleanup() => _crowd.Dispose();
+    public void Cleanup() => _broadcast.Dispose();
 
     [Benchmark]
     public void JoinAndLeave()
     {
-        if (!_connection.Join(Group).Joined || !_connection.Leave(Group)) throw new InvalidOperationException();
+        if (!_connection.Join(Group).Joined || !_connection.Leave(Group)) throw new InvalidOperationException("The join or leave failed.");
     }
 }

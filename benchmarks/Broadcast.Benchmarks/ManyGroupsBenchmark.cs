@@ -3,7 +3,7 @@ using Broadcast.Middleware;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>A message to each of many groups of ten, delivered to all: the cost per message, and a tenth of it per member.</summary>
+/// <summary>Measures a message to each of many groups with ten members, until all members have it. The result is the cost per message.</summary>
 [MemoryDiagnoser]
 public class ManyGroupsBenchmark
 {
@@ -11,7 +11,7 @@ public class ManyGroupsBenchmark
 
     static readonly byte[] Payload = new byte[100];
 
-    Crowd _crowd = null!;
+    InMemoryBroadcast _broadcast = null!;
     string[] _names = null!;
 
     [Params(1_000, 10_000)]
@@ -20,33 +20,33 @@ public class ManyGroupsBenchmark
     [GlobalSetup]
     public void Setup()
     {
-        _crowd = new Crowd();
+        _broadcast = new InMemoryBroadcast();
         _names = [.. Enumerable.Range(0, Groups).Select(static i => $"/rooms/{i}")];
         foreach (var name in _names)
         {
-            for (var i = 0; i < Members; i++) _crowd.Connect(name);
+            for (var i = 0; i < Members; i++) _broadcast.Connect(name);
         }
 
-        // A group's first blocks are small: these are past that.
+        // The first blocks of a log are small. Publish until all logs use full blocks.
         for (var i = 0; i < 200; i++)
         {
-            foreach (var name in _names) _crowd.Broadcaster.Publish(new(Payload, MessageType.Binary), Recipients.Group(name));
-            _crowd.AwaitDeliveries(Groups * Members);
+            foreach (var name in _names) _broadcast.Broadcaster.Publish(new(Payload, MessageType.Binary), Recipients.Group(name));
+            _broadcast.WaitForDeliveries(Groups * Members);
         }
     }
 
     [GlobalCleanup]
-    public void Cleanup() => _crowd.Dispose();
+    public void Cleanup() => _broadcast.Dispose();
 
     [Benchmark(OperationsPerInvoke = Messages)]
     public void OneByOne()
     {
         var message = new Message(Payload, MessageType.Binary);
-        // Each round has arrived before the next, so that no group gets several messages in one write, however many groups there are.
+        // Wait after each round. Otherwise a group could get several messages in one write.
         for (var round = 0; round < Messages / Groups; round++)
         {
-            foreach (var name in _names) _crowd.Broadcaster.Publish(message, Recipients.Group(name));
-            _crowd.AwaitDeliveries(Groups * Members);
+            foreach (var name in _names) _broadcast.Broadcaster.Publish(message, Recipients.Group(name));
+            _broadcast.WaitForDeliveries(Groups * Members);
         }
     }
 
@@ -57,8 +57,8 @@ public class ManyGroupsBenchmark
         var all = Recipients.Groups(_names);
         for (var round = 0; round < Messages / Groups; round++)
         {
-            _crowd.Broadcaster.Publish(message, all);
-            _crowd.AwaitDeliveries(Groups * Members);
+            _broadcast.Broadcaster.Publish(message, all);
+            _broadcast.WaitForDeliveries(Groups * Members);
         }
     }
 }

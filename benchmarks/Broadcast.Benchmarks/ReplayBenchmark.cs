@@ -4,7 +4,7 @@ using Broadcast.Middleware;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>Joiners are given a history: the cost per message and joiner.</summary>
+/// <summary>Measures the cost of replaying the history, per message and joining connection.</summary>
 [MemoryDiagnoser]
 [SimpleJob(RunStrategy.Monitoring, warmupCount: 3, iterationCount: 15)]
 public class ReplayBenchmark
@@ -12,22 +12,22 @@ public class ReplayBenchmark
     const int Joiners = 1_000, History = 10_000;
     const string Group = "/history";
 
-    Crowd _crowd = null!;
+    InMemoryBroadcast _broadcast = null!;
     Connection[] _joiners = null!;
 
     [GlobalSetup]
     public void Setup()
     {
-        _crowd = new Crowd(options => options.Groups[Group] = new()
+        _broadcast = new InMemoryBroadcast(options => options.Groups[Group] = new()
         {
             HistoryMessages = History, HistoryBytes = 1 << 24, HistoryAge = Timeout.InfiniteTimeSpan,
         });
-        for (var i = 0; i < 2 * History; i++) _crowd.Broadcaster.Publish(new(new byte[100], MessageType.Binary), Recipients.Group(Group));
-        _joiners = [.. Enumerable.Range(0, Joiners).Select(_ => _crowd.Connect("/home"))];
+        for (var i = 0; i < 2 * History; i++) _broadcast.Broadcaster.Publish(new(new byte[100], MessageType.Binary), Recipients.Group(Group));
+        _joiners = [.. Enumerable.Range(0, Joiners).Select(_ => _broadcast.Connect("/home"))];
     }
 
     [GlobalCleanup]
-    public void Cleanup() => _crowd.Dispose();
+    public void Cleanup() => _broadcast.Dispose();
 
     [IterationCleanup]
     public void Leave()
@@ -39,6 +39,6 @@ public class ReplayBenchmark
     public void Replay()
     {
         foreach (var joiner in _joiners) joiner.Join(Group, Middleware.Replay.Last(History));
-        _crowd.AwaitDeliveries((long)Joiners * History);
+        _broadcast.WaitForDeliveries((long)Joiners * History);
     }
 }

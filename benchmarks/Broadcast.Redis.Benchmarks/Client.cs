@@ -4,21 +4,21 @@ using System.Text;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A WebSocket client that only reads, and costs as little as it can: many frames with one read, and nothing allocated.</summary>
-/// <param name="received">Is given each message's timestamp and number.</param>
-/// <param name="payloadAt">Where in a message the payload begins: SignalR's protocol puts something before it.</param>
-/// <param name="separator">What ends a message, as in SignalR's protocol, where frames mean nothing; null if a frame is a message.</param>
+/// <summary>A WebSocket client that only reads. To save CPU time, one read takes many frames, and reading allocates nothing.</summary>
+/// <param name="received">Gets the timestamp and number of each message.</param>
+/// <param name="payloadAt">The index of the payload in a message. The SignalR protocol has text before it.</param>
+/// <param name="separator">The byte that ends a message in the SignalR protocol. Null if each frame is one message.</param>
 sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separator = null) : IAsyncDisposable
 {
     readonly Socket _socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
     readonly byte[] _buffer = new byte[128 * 1024];
-    readonly byte[] _begun = new byte[1024];
-    int _begunLength;
+    readonly byte[] _partial = new byte[1024];
+    int _partialLength;
     Task _reading = Task.CompletedTask;
     volatile bool _leaving;
 
-    /// <param name="uri">Where to.</param>
-    /// <param name="greeting">Text that is sent first; null for nothing.</param>
+    /// <param name="uri">The URL of the server.</param>
+    /// <param name="greeting">The first text to send, or null.</param>
     public async Task ConnectAsync(Uri uri, string? greeting = null)
     {
         await _socket.ConnectAsync(uri.Host, uri.Port);
@@ -29,7 +29,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
         while (head < 0)
         {
             var read = await _socket.ReceiveAsync(_buffer.AsMemory(length));
-            if (read == 0) throw new IOException("The server has hung up.");
+            if (read == 0) throw new IOException("The server has closed the transport.");
             head = _buffer.AsSpan(0, length += read).IndexOf("\r\n\r\n"u8);
         }
 
@@ -37,7 +37,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
         if (!answer.StartsWith("HTTP/1.1 101", StringComparison.Ordinal)) throw new IOException(answer);
         if (greeting is not null)
         {
-            // A client has to mask what it sends; by four zeros it stays as it is.
+            // A client must mask its frames. A mask of four zeros leaves the bytes unchanged.
             var text = Encoding.ASCII.GetBytes(greeting);
             await _socket.SendAsync((byte[])[0x81, (byte)(0x80 | text.Length), 0, 0, 0, 0, .. text]);
         }
@@ -64,22 +64,22 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
                 _buffer.AsSpan(taken, length - taken).CopyTo(_buffer);
                 length -= taken;
                 var read = await _socket.ReceiveAsync(_buffer.AsMemory(length));
-                if (read == 0) throw new IOException("The server has hung up.");
+                if (read == 0) throw new IOException("The server has closed the transport.");
                 length += read;
             }
         }
         catch (Exception) when (_leaving)
         {
-            // As intended.
+            // DisposeAsync has closed the socket.
         }
         catch (Exception exception)
         {
-            Console.Error.WriteLine($"A client has been cut off, and what is measured is no longer what it was meant to be: {exception.Message}");
+            Console.Error.WriteLine($"The server has disconnected a client, so the result is not valid: {exception.Message}");
             Environment.Exit(1);
         }
     }
 
-    /// <summary>Returns how many bytes of whole frames there were.</summary>
+    /// <summary>Processes all complete frames. Returns their number of bytes.</summary>
     int Take(ReadOnlySpan<byte> bytes)
     {
         for (var at = 0; ;)
@@ -88,7 +88,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
             if (left.Length < 4) return at;
             var (head, size) = (2, left[1] & 0x7f);
             if (size == 126) (head, size) = (4, BinaryPrimitives.ReadUInt16BigEndian(left[2..]));
-            else if (size == 127) throw new InvalidDataException("No server here makes frames of more than 64 KiB.");
+            else if (size == 127) throw new InvalidDataException("The server has sent a frame larger than 64 KiB, which this client does not support.");
             if (left.Length < head + size) return at;
             var kind = left[0] & 0x0f;
             var content = left.Slice(head, size);
@@ -103,24 +103,24 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
     {
         for (int end; (end = content.IndexOf(separator!.Value)) >= 0; content = content[(end + 1)..])
         {
-            if (_begunLength == 0)
+            if (_partialLength == 0)
             {
                 TakeMessage(content[..end]);
                 continue;
             }
 
-            content[..end].CopyTo(_begun.AsSpan(_begunLength));
-            TakeMessage(_begun.AsSpan(0, _begunLength + end));
-            _begunLength = 0;
+            content[..end].CopyTo(_partial.AsSpan(_partialLength));
+            TakeMessage(_partial.AsSpan(0, _partialLength + end));
+            _partialLength = 0;
         }
 
-        content.CopyTo(_begun.AsSpan(_begunLength));
-        _begunLength += content.Length;
+        content.CopyTo(_partial.AsSpan(_partialLength));
+        _partialLength += content.Length;
     }
 
     void TakeMessage(ReadOnlySpan<byte> message)
     {
-        // What is shorter is the protocol's own.
+        // Shorter messages belong to the protocol, for example pings.
         if (message.Length < payloadAt + Payload.Length) return;
         var (stamp, number) = Payload.Read(message.Slice(payloadAt, Payload.Length));
         received(stamp, number);

@@ -2,43 +2,43 @@ using System.Diagnostics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>How long a message takes from the publish on one node until another has it, at rates that everything can bear.</summary>
+/// <summary>Measures the latency from a publish on one node to the receiver on another node, at rates below saturation.</summary>
 static class Hop
 {
-    static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
     public static async Task RunAsync(RedisServer redis, Settings settings)
     {
-        Way[] ways =
+        MessagePath[] paths =
         [
-            await RedisWay.CreateAsync(redis.Configuration, 1),
-            await SeamWay.CreateAsync(redis.Configuration, 1),
-            await BroadcastWay.CreateAsync(redis.Configuration, 1),
-            await BroadcastWay.CreateAsync(null, 1),
-            await SignalRWay.CreateAsync(redis.Configuration, 1),
-            await SignalRWay.CreateAsync(null, 1),
+            await RedisPath.CreateAsync(redis.Configuration, 1),
+            await BackplanePath.CreateAsync(redis.Configuration, 1),
+            await BroadcastPath.CreateAsync(redis.Configuration, 1),
+            await BroadcastPath.CreateAsync(null, 1),
+            await SignalRPath.CreateAsync(redis.Configuration, 1),
+            await SignalRPath.CreateAsync(null, 1),
         ];
         Console.WriteLine("""
 
-            One publisher, at a fixed rate whether or not it is kept up with; one receiver; 120 bytes. The clock starts when a message is due, or when the
-            publishing thread has slept until it is, so that what a publish holds up counts and what the system oversleeps does not. It ends in the handler,
-            in OnMessage, or in the WebSocket client. All nodes and clients are in this process; Redis is in another.
+            One publisher with a fixed rate, one receiver, 120 bytes. The latency starts when a message is due, or when the publishing thread wakes up later.
+            So the latency includes delays by earlier publishes, but not late wake-ups by the system. It ends in the handler, in OnMessage, or in the client.
+            All nodes and clients run in this process. Redis runs in another process.
             """);
         foreach (var rate in settings.Rates)
         {
-            var table = new Table($"{rate:N0} messages a second: microseconds", "from, to", "p50", "p99", "p99.9");
-            var added = new Table($"{rate:N0} messages a second, added by the backplane: the percentile with it, less that without, of the same round: microseconds", "", "p50", "p99");
+            var table = new Table($"{rate:N0} messages per second, in microseconds", "from, to", "p50", "p99", "p99.9");
+            var added = new Table($"{rate:N0} messages per second, latency of the backplane in microseconds: the percentile with it minus the percentile without it", "", "p50", "p99");
             for (var round = 0; round <= settings.Rounds; round++)
             {
-                var figures = new double[ways.Length][];
-                for (var i = 0; i < ways.Length; i++)
+                var figures = new double[paths.Length][];
+                for (var i = 0; i < paths.Length; i++)
                 {
-                    var latencies = await MeasureAsync(ways[i], rate, settings.Duration);
+                    var latencies = await MeasureAsync(paths[i], rate, settings.Duration);
                     figures[i] = [latencies.Percentile(50), latencies.Percentile(99), latencies.Percentile(99.9)];
                     if (round == 0) continue;
-                    table.Add(ways[i].Name, "p50", figures[i][0]);
-                    table.Add(ways[i].Name, "p99", figures[i][1]);
-                    table.Add(ways[i].Name, "p99.9", figures[i][2]);
+                    table.Add(paths[i].Name, "p50", figures[i][0]);
+                    table.Add(paths[i].Name, "p99", figures[i][1]);
+                    table.Add(paths[i].Name, "p99.9", figures[i][2]);
                 }
 
                 if (round == 0) continue;
@@ -56,20 +56,20 @@ static class Hop
             }
         }
 
-        foreach (var way in ways) await way.DisposeAsync();
+        foreach (var path in paths) await path.DisposeAsync();
     }
 
-    static async Task<Latencies> MeasureAsync(Way way, int rate, TimeSpan duration)
+    static async Task<Latencies> MeasureAsync(MessagePath path, int rate, TimeSpan duration)
     {
         var (latencies, count) = (new Latencies(), (int)(rate * duration.TotalSeconds));
-        way.Received = latencies.Record;
+        path.Received = latencies.Record;
         Exception? failure = null;
         await Pace.RunAsync(rate, count, stamp =>
         {
-            var publishing = way.PublishAsync(0, stamp);
+            var publishing = path.PublishAsync(0, stamp);
             if (!publishing.IsCompletedSuccessfully) _ = WatchAsync(publishing);
         });
-        await AwaitAsync(way, () => failure is not null || latencies.Count >= count, () => $"{latencies.Count} of {count} have come");
+        await WaitUntilAsync(path, () => failure is not null || latencies.Count >= count, () => $"Received only {latencies.Count} of {count} messages");
         if (failure is not null) throw failure;
         return latencies;
 
@@ -86,12 +86,12 @@ static class Hop
         }
     }
 
-    /// <summary>Looks each millisecond, so that waiting costs nothing.</summary>
-    public static async Task AwaitAsync(Way way, Func<bool> condition, Func<string> state)
+    /// <summary>Checks the condition every millisecond, so waiting costs no CPU time.</summary>
+    public static async Task WaitUntilAsync(MessagePath path, Func<bool> condition, Func<string> state)
     {
         for (var start = Stopwatch.GetTimestamp(); !condition(); await Task.Delay(1))
         {
-            if (Stopwatch.GetElapsedTime(start) > Patience) throw new InvalidOperationException($"{way.Name}: {state()}.");
+            if (Stopwatch.GetElapsedTime(start) > Limit) throw new InvalidOperationException($"{path.Name}: {state()}.");
         }
     }
 }

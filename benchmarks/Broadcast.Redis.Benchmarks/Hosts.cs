@@ -6,7 +6,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Kestrel on a free port of the loopback, without a word of logging.</summary>
+/// <summary>Starts Kestrel on a free loopback port, without logging.</summary>
 static class Hosts
 {
     public static async Task<WebApplication> StartAsync(Action<WebApplicationBuilder> configure, Action<WebApplication> map, bool inline = false)
@@ -24,15 +24,15 @@ static class Hosts
         return app;
     }
 
-    /// <summary>Groups are what begins with /rooms/.</summary>
+    /// <summary>Starts a host with this library. Its groups are /rooms/{room}.</summary>
     public static Task<WebApplication> StartBroadcastAsync(string? redis, string prefix) => StartAsync(
         builder =>
         {
             var broadcast = builder.Services.AddBroadcast(static options =>
             {
-                // A publish that is as fast as Redis leaves clients behind: here they are late, as SignalR's are, and not cut off.
+                // Clients may fall behind a publisher that is as fast as Redis. Delay them as SignalR does, and do not close them.
                 options.MaxBacklogBytes = 256 * 1024 * 1024;
-                // The clients do not answer.
+                // The clients do not answer pings.
                 options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             });
             if (redis is not null) broadcast.AddRedis(redis, options => options.Prefix = prefix);

@@ -1,6 +1,6 @@
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>What a node costs Redis, and itself, while nothing is published.</summary>
+/// <summary>Measures the cost of a node, for Redis and for the node, without any messages.</summary>
 static class Idle
 {
     const string Calls = "commands/s", Cpu = "CPU of Redis, ms/s", Node = "CPU of the node, ms/s", In = "to Redis, bytes/s", Out = "from Redis, bytes/s",
@@ -12,11 +12,10 @@ static class Idle
     {
         Console.WriteLine($"""
 
-            One node, a process of its own, with so many WebSocket clients in so many groups, {settings.Duration.TotalSeconds} seconds each. Commands are all that Redis counts, so a script
-            and each command that it calls. The node asks for each group, and for one of its own, with two commands every 2 seconds (CheckInterval), and says
-            that it lives every 4.
+            One node in a process of its own, with WebSocket clients in groups, {settings.Duration.TotalSeconds} seconds per row. Redis counts a script and each command that it calls.
+            Every 2 seconds (CheckInterval), the node sends two commands for each group and for a group of its own. Every 4 seconds, it renews its key.
             """);
-        var table = new Table("Nothing is published", "groups, connections", Calls, Cpu, Node, In, Out, Memory, NodeMemory);
+        var table = new Table("No messages", "groups, connections", Calls, Cpu, Node, In, Out, Memory, NodeMemory);
         await AddAsync(table, "no node", redis, null, settings.Duration);
         await using var node = await NodeProcess.StartAsync(redis);
         for (var round = 0; round <= settings.Rounds; round++)
@@ -25,7 +24,7 @@ static class Idle
             {
                 var clients = Enumerable.Range(0, connections).Select(static _ => new Client(static (_, _) => { })).ToArray();
                 for (var i = 0; i < connections; i++) await clients[i].ConnectAsync(new(node.Uri, $"/rooms/{i % groups}"));
-                // Until all of them are written, and as many checks as come sooner after a connection are over.
+                // Wait until the node has written all members, and until the early checks after a connection have ended.
                 await Task.Delay(TimeSpan.FromSeconds(4));
                 if (round > 0) await AddAsync(table, $"{groups}, {connections}", redis, node, settings.Duration);
                 foreach (var client in clients) await client.DisposeAsync();
@@ -38,11 +37,11 @@ static class Idle
 
     static async Task AddAsync(Table table, string row, RedisServer redis, NodeProcess? node, TimeSpan duration)
     {
-        var (before, cpu) = (await redis.LookAsync(), node?.Cpu);
+        var (before, cpu) = (await redis.ReadStatisticsAsync(), node?.Cpu);
         await Task.Delay(duration);
-        var (after, spent) = (await redis.LookAsync(), node?.Cpu - cpu);
+        var (after, spent) = (await redis.ReadStatisticsAsync(), node?.Cpu - cpu);
         var seconds = duration.TotalSeconds;
-        table.Add(row, Calls, CallsOf(after) - CallsOf(before));
+        table.Add(row, Calls, CommandsPerSecond(after) - CommandsPerSecond(before));
         table.Add(row, Cpu, (after.Cpu - before.Cpu).TotalMilliseconds / seconds);
         table.Add(row, In, (after.In - before.In) / seconds);
         table.Add(row, Out, (after.Out - before.Out) / seconds);
@@ -51,6 +50,6 @@ static class Idle
         table.Add(row, Node, own.TotalMilliseconds / seconds);
         table.Add(row, NodeMemory, node.Memory / 1_000_000.0);
 
-        double CallsOf(RedisFigures of) => of.Calls.Where(static call => call.Key != "info").Sum(static call => call.Value) / seconds;
+        double CommandsPerSecond(RedisStatistics statistics) => statistics.Calls.Where(static call => call.Key != "info").Sum(static call => call.Value) / seconds;
     }
 }

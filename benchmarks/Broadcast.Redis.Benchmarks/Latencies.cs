@@ -3,7 +3,7 @@ using System.Numerics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>How long messages took, to within a hundredth, from any number of threads.</summary>
+/// <summary>A histogram of message latencies with a precision of one percent. Any number of threads can record.</summary>
 sealed class Latencies
 {
     const int FineBits = 7;
@@ -13,7 +13,7 @@ sealed class Latencies
 
     public long Count => Volatile.Read(ref _count);
 
-    /// <param name="stamp">A timestamp of <see cref="Stopwatch"/>, which all processes of a machine share.</param>
+    /// <param name="stamp">A timestamp of <see cref="Stopwatch"/>. All processes of a machine share its clock.</param>
     public void Record(long stamp)
     {
         var ticks = Math.Max(0, Stopwatch.GetTimestamp() - stamp);
@@ -21,7 +21,7 @@ sealed class Latencies
         Interlocked.Increment(ref _count);
     }
 
-    /// <summary>In microseconds.</summary>
+    /// <summary>Returns a percentile in microseconds.</summary>
     public double Percentile(double percent)
     {
         var left = Math.Max(1, (long)Math.Ceiling(_counts.Sum() * percent / 100));

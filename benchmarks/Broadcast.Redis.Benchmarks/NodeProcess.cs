@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>This program once more, as a node that serves WebSocket clients.</summary>
+/// <summary>A second process of this program that runs as a node with WebSocket clients.</summary>
 sealed class NodeProcess : IAsyncDisposable
 {
     public const string Command = "node";
@@ -37,10 +37,10 @@ sealed class NodeProcess : IAsyncDisposable
         var program = Path.Combine(AppContext.BaseDirectory, typeof(NodeProcess).Assembly.GetName().Name!);
         var start = new ProcessStartInfo(program, [Command, redis.Configuration]) { RedirectStandardInput = true, RedirectStandardOutput = true };
         var process = Process.Start(start)!;
-        return new(process, new(await process.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("A node has not started.")));
+        return new(process, new(await process.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("The node process has ended before it listened.")));
     }
 
-    /// <summary>The child: until its parent is gone, or says so.</summary>
+    /// <summary>Runs the node until its standard input ends.</summary>
     public static async Task RunAsync(string redis)
     {
         await using var host = await Hosts.StartBroadcastAsync(redis, Prefix);

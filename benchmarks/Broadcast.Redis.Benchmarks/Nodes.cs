@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>What a message costs Redis, and each of several nodes: for the model in docs/scaling.md.</summary>
+/// <summary>Measures the CPU time per message of Redis and of each node, for the model in docs/scaling.md.</summary>
 static class Nodes
 {
     const int Depth = 64;
@@ -23,35 +23,35 @@ static class Nodes
         var (rate, connections) = (settings.Rates[0], settings.Connections);
         Console.WriteLine($"""
 
-            One publisher, a node without clients, in this process, as are all {connections} WebSocket clients; they are spread over 1, 2 or 4 nodes, which are processes.
-            One group, 120 bytes. On {Environment.ProcessorCount} processors, which Redis and the clients share, more nodes are not faster: look at the CPU per message, whose microseconds are seconds per million.
+            The publisher is a node without clients. It runs in this process, like all {connections} WebSocket clients. The clients connect to 1, 2 or 4 nodes in processes of their own.
+            One group, 120 bytes. Redis, the nodes and the clients share {Environment.ProcessorCount} processors, so more nodes are not faster. Compare the CPU time per message.
             """);
         string[] columns = [Messages, Deliveries, Median, High, Redis, Node, In, Out, Memory, Calls];
-        var full = new Table($"{Depth} messages under way, each until all clients have it", "nodes", columns);
-        var paced = new Table($"{rate:N0} messages a second", "nodes", columns);
+        var full = new Table($"{Depth} concurrent messages, each until all clients have received it", "nodes", columns);
+        var paced = new Table($"{rate:N0} messages per second", "nodes", columns);
         for (var round = 0; round <= settings.Rounds; round++)
         {
             foreach (var count in Counts)
             {
-                await using var crowd = await Crowd.ConnectAsync(nodes[..count], connections, publisher);
-                await MeasureAsync(full, () => crowd.PublishAllAsync(settings.Duration));
-                await MeasureAsync(paced, () => crowd.PublishPacedAsync(rate, settings.Duration));
+                await using var clientSet = await ClientSet.ConnectAsync(nodes[..count], connections, publisher);
+                await MeasureAsync(full, () => clientSet.PublishAllAsync(settings.Duration));
+                await MeasureAsync(paced, () => clientSet.PublishPacedAsync(rate, settings.Duration));
 
                 async Task MeasureAsync(Table table, Func<Task<int>> publish)
                 {
-                    crowd.Latencies = new();
-                    var (before, cpu, start) = (await redis.LookAsync(), CpuOf(count), Stopwatch.GetTimestamp());
+                    clientSet.Latencies = new();
+                    var (before, cpu, start) = (await redis.ReadStatisticsAsync(), CpuOf(count), Stopwatch.GetTimestamp());
                     var published = await publish();
                     var elapsed = Stopwatch.GetElapsedTime(start).TotalSeconds;
                     cpu = CpuOf(count) - cpu;
-                    var after = await redis.LookAsync();
-                    if (crowd.Latencies.Count != (long)published * connections) throw new InvalidOperationException($"{published} were published, and {crowd.Latencies.Count} came.");
+                    var after = await redis.ReadStatisticsAsync();
+                    if (clientSet.Latencies.Count != (long)published * connections) throw new InvalidOperationException($"Received {clientSet.Latencies.Count} messages. Expected {(long)published * connections}.");
                     if (round == 0) return;
                     var row = count.ToString(CultureInfo.InvariantCulture);
                     table.Add(row, Messages, published / elapsed);
                     table.Add(row, Deliveries, published * connections / elapsed);
-                    table.Add(row, Median, crowd.Latencies.Percentile(50) / 1000);
-                    table.Add(row, High, crowd.Latencies.Percentile(99) / 1000);
+                    table.Add(row, Median, clientSet.Latencies.Percentile(50) / 1000);
+                    table.Add(row, High, clientSet.Latencies.Percentile(99) / 1000);
                     table.Add(row, Redis, (after.Cpu - before.Cpu).TotalMicroseconds / published);
                     table.Add(row, Node, cpu.TotalMicroseconds / count / published);
                     table.Add(row, In, (after.In - before.In) / published);
@@ -74,7 +74,7 @@ static class Nodes
         TimeSpan CpuOf(int count) => nodes[..count].Aggregate(TimeSpan.Zero, static (sum, node) => sum + node.Cpu);
     }
 
-    /// <summary>The line through the medians that is nearest to them.</summary>
+    /// <summary>Prints the least-squares line through the medians.</summary>
     static void Fit(Table table, string column, Func<int, double> of, string what, string times)
     {
         var points = Counts.Select(count => (X: of(count), Y: table.Median(count.ToString(CultureInfo.InvariantCulture), column))).ToArray();
@@ -83,15 +83,15 @@ static class Nodes
         Console.WriteLine($"{what}: {y - (slope * x):F1} + {slope:0.##} x {times} µs of CPU per message");
     }
 
-    /// <summary>The clients, and who publishes to them.</summary>
-    sealed class Crowd : IAsyncDisposable
+    /// <summary>The clients and their publisher.</summary>
+    sealed class ClientSet : IAsyncDisposable
     {
         readonly Client[] _clients;
         readonly IBroadcaster _publisher;
         readonly Slot[] _slots = [.. Enumerable.Range(0, Depth).Select(static _ => new Slot())];
-        readonly HashSet<int> _heard = [];
+        readonly HashSet<int> _ready = [];
 
-        Crowd(int connections, WebApplication publisher)
+        ClientSet(int connections, WebApplication publisher)
         {
             _publisher = publisher.Services.GetRequiredService<IBroadcaster>();
             _clients = [.. Enumerable.Range(0, connections).Select(i => new Client((stamp, slot) => Receive(i, stamp, slot)))];
@@ -99,23 +99,23 @@ static class Nodes
 
         public Latencies Latencies { get; set; } = new();
 
-        public static async Task<Crowd> ConnectAsync(NodeProcess[] nodes, int connections, WebApplication publisher)
+        public static async Task<ClientSet> ConnectAsync(NodeProcess[] nodes, int connections, WebApplication publisher)
         {
-            var crowd = new Crowd(connections, publisher);
-            for (var i = 0; i < connections; i++) await crowd._clients[i].ConnectAsync(new(nodes[i % nodes.Length].Uri, Group));
+            var clientSet = new ClientSet(connections, publisher);
+            for (var i = 0; i < connections; i++) await clientSet._clients[i].ConnectAsync(new(nodes[i % nodes.Length].Uri, Group));
             while (true)
             {
-                // The first message may come before the last of them has joined.
-                await crowd.PublishAsync(0, 0);
+                // The first message may arrive before the last client has joined, so publish until every client has one.
+                await clientSet.PublishAsync(0, 0);
                 await Task.Delay(20);
-                lock (crowd._heard)
+                lock (clientSet._ready)
                 {
-                    if (crowd._heard.Count == connections) return crowd;
+                    if (clientSet._ready.Count == connections) return clientSet;
                 }
             }
         }
 
-        /// <summary>Each as soon as one before has come everywhere.</summary>
+        /// <summary>Publishes a message as soon as all clients have received an earlier one.</summary>
         public async Task<int> PublishAllAsync(TimeSpan duration)
         {
             var start = Stopwatch.GetTimestamp();
@@ -141,7 +141,7 @@ static class Nodes
             await Pace.RunAsync(rate, count, stamp => _ = PublishAsync(stamp, -1));
             for (var start = Stopwatch.GetTimestamp(); Latencies.Count < (long)count * _clients.Length; await Task.Delay(1))
             {
-                if (Stopwatch.GetElapsedTime(start) > TimeSpan.FromSeconds(30)) throw new InvalidOperationException("Messages are missing.");
+                if (Stopwatch.GetElapsedTime(start) > TimeSpan.FromSeconds(30)) throw new InvalidOperationException("Not all messages have arrived after 30 seconds.");
             }
 
             return count;
@@ -158,7 +158,7 @@ static class Nodes
         {
             if (stamp == 0)
             {
-                lock (_heard) _heard.Add(client);
+                lock (_ready) _ready.Add(client);
                 return;
             }
 
@@ -167,21 +167,21 @@ static class Nodes
         }
     }
 
-    /// <summary>One message that is under way.</summary>
+    /// <summary>One message that not all clients have received yet.</summary>
     sealed class Slot
     {
-        TaskCompletionSource _everywhere = new();
-        int _left;
+        TaskCompletionSource _allReceived = new();
+        int _pendingArrivals;
 
         public Task Expect(int arrivals)
         {
-            Volatile.Write(ref _left, arrivals);
-            return (_everywhere = new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
+            Volatile.Write(ref _pendingArrivals, arrivals);
+            return (_allReceived = new(TaskCreationOptions.RunContinuationsAsynchronously)).Task;
         }
 
         public void Arrived()
         {
-            if (Interlocked.Decrement(ref _left) == 0) _everywhere.SetResult();
+            if (Interlocked.Decrement(ref _pendingArrivals) == 0) _allReceived.SetResult();
         }
     }
 }

@@ -3,14 +3,14 @@ using System.Runtime.InteropServices;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Calls at a fixed rate, on a thread of its own, whether or not what it calls keeps up.</summary>
+/// <summary>Calls a delegate at a fixed rate on a thread of its own. A slow call does not reduce the rate of later calls.</summary>
 static class Pace
 {
-    /// <param name="rate">Calls a second.</param>
-    /// <param name="count">How many.</param>
+    /// <param name="rate">The number of calls per second.</param>
+    /// <param name="count">The number of calls.</param>
     /// <param name="call">
-    /// Is given its timestamp: when it was due, or when the thread had last slept, whichever is later. So what a call has held up counts, and what the
-    /// system has overslept does not.
+    /// Gets the time at which the call was due, or at which the thread last woke up if that is later. A latency from this time
+    /// includes delays by earlier calls, but not late wake-ups by the system.
     /// </param>
     public static Task RunAsync(int rate, int count, Action<long> call) => Task.Factory.StartNew(
         () =>
@@ -39,7 +39,7 @@ static class Pace
         _ = clock_nanosleep(Monotonic, Absolute, ref time, 0);
     }
 
-    // Thread.Sleep knows nothing shorter than a millisecond; Stopwatch reads this clock on Linux.
+    // Thread.Sleep has a resolution of one millisecond. On Linux, Stopwatch reads the same clock.
     [DllImport("libc")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     static extern int clock_nanosleep(int clock, int flags, ref TimeSpec request, nint remaining);

@@ -3,7 +3,7 @@ using System.Diagnostics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>120 bytes of ASCII, which begin with a timestamp and a number, 16 hexadecimal digits each.</summary>
+/// <summary>A payload of 120 ASCII bytes. It starts with a timestamp and a number of 16 hexadecimal digits each.</summary>
 static class Payload
 {
     public const int Length = 120;
@@ -28,7 +28,7 @@ static class Payload
     public static (long Stamp, int Number) Read(ReadOnlySpan<byte> payload)
     {
         if (!Utf8Parser.TryParse(payload[..Digits], out long stamp, out _, 'x') || !Utf8Parser.TryParse(payload.Slice(Digits, Digits), out int number, out _, 'x'))
-            throw new UnreachableException("That is no payload of ours.");
+            throw new UnreachableException("The message does not start with a timestamp and a number.");
         return (stamp, number);
     }
 }

@@ -2,17 +2,17 @@ using Broadcast.Redis.Benchmarks;
 
 // dotnet run -c Release --project benchmarks/Broadcast.Redis.Benchmarks -- hop
 const string Usage = """
-    What Redis costs. Starts a redis-server of its own, which keeps nothing; loads this machine only.
+    Measures the cost of Redis. Starts a redis-server without persistence, and loads this machine only.
 
-      hop         latency from a publish on one node to another one: Redis alone, this library, SignalR, with a backplane and without
-      publishes   publishes per second through one Redis: the same
-      nodes       latency, and what a message costs Redis and each of 1, 2 and 4 nodes, which are processes of their own
-      idle        what a node costs that has nothing to do
+      hop         latency from a publish on one node to another node: Redis alone, this library and SignalR, with and without a backplane
+      publishes   publishes per second through one Redis server: Redis alone, this library and SignalR
+      nodes       latency and CPU time per message of Redis and of 1, 2 and 4 nodes, which are separate processes
+      idle        cost of a node without messages
 
-      --rounds 5           everything is measured so often, in turn; printed is the median, [least..most]
-      --seconds 3          how long each measurement takes; idle: 12
-      --rates 1000,10000   hop: messages a second; nodes: the first of them
-      --connections 200    nodes: spread over all nodes
+      --rounds 5           number of rounds; prints the median [minimum..maximum]
+      --seconds 3          duration of each measurement; the default for idle is 12
+      --rates 1000,10000   messages per second for hop; nodes uses the first rate
+      --connections 200    number of connections over all nodes, for nodes
     """;
 
 if (args is [NodeProcess.Command, var redis])
@@ -30,7 +30,7 @@ if (!Settings.TryRead(args, out var command, out var settings))
 try
 {
     await using var server = await RedisServer.StartAsync();
-    Console.WriteLine($"{Environment.ProcessorCount} processors, .NET {Environment.Version}, Redis {server.Version}; {settings.Rounds} rounds in turn and one to warm up; median [least..most]");
+    Console.WriteLine($"{Environment.ProcessorCount} processors, .NET {Environment.Version}, Redis {server.Version}; {settings.Rounds} rounds after one warm-up round; median [minimum..maximum]");
     await (command switch
     {
         "hop" => Hop.RunAsync(server, settings),
@@ -42,7 +42,7 @@ try
 }
 catch (Exception exception)
 {
-    // Not unhandled, for then the server would stay.
+    // An unhandled exception would not dispose the server.
     Console.Error.WriteLine(exception);
     return 1;
 }

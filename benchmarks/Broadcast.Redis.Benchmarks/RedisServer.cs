@@ -6,18 +6,18 @@ using StackExchange.Redis;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A server of its own, on a free port, which keeps nothing on disk.</summary>
+/// <summary>A redis-server process without persistence, on a free port.</summary>
 sealed class RedisServer : IAsyncDisposable
 {
     readonly Process _process;
     readonly string _directory;
-    ConnectionMultiplexer _looking = null!;
+    ConnectionMultiplexer _monitor = null!;
 
     RedisServer(Process process, string directory, int port) => (_process, _directory, Configuration) = (process, directory, $"127.0.0.1:{port}");
 
     public string Configuration { get; }
 
-    public string Version => _looking.GetServers()[0].Version.ToString();
+    public string Version => _monitor.GetServers()[0].Version.ToString();
 
     public Process Process => _process;
 
@@ -28,24 +28,24 @@ sealed class RedisServer : IAsyncDisposable
         {
             RedirectStandardOutput = true,
         };
-        var process = System.Diagnostics.Process.Start(start) ?? throw new InvalidOperationException("redis-server cannot be started: install it.");
-        // Where this program is told to end.
+        var process = System.Diagnostics.Process.Start(start) ?? throw new InvalidOperationException("redis-server does not start. Install redis-server.");
+        // This also stops the server if a signal ends this program.
         AppDomain.CurrentDomain.ProcessExit += (_, _) => process.Kill();
         while (await process.StandardOutput.ReadLineAsync() is { } line && !line.Contains("Ready to accept", StringComparison.Ordinal))
         {
-            // Its banner.
+            // Skip the output until the server is ready.
         }
 
         _ = process.StandardOutput.BaseStream.CopyToAsync(Stream.Null);
         var server = new RedisServer(process, directory, port);
-        server._looking = await ConnectionMultiplexer.ConnectAsync($"{server.Configuration},allowAdmin=true");
+        server._monitor = await ConnectionMultiplexer.ConnectAsync($"{server.Configuration},allowAdmin=true");
         return server;
     }
 
-    /// <summary>What the server says of itself.</summary>
-    public async Task<RedisFigures> LookAsync()
+    /// <summary>Reads the statistics of the server.</summary>
+    public async Task<RedisStatistics> ReadStatisticsAsync()
     {
-        var all = (await _looking.GetServers()[0].InfoAsync("all")).SelectMany(static section => section).ToDictionary(static line => line.Key, static line => line.Value);
+        var all = (await _monitor.GetServers()[0].InfoAsync("all")).SelectMany(static section => section).ToDictionary(static line => line.Key, static line => line.Value);
         double Number(string name) => double.Parse(all[name], CultureInfo.InvariantCulture);
         const string Command = "cmdstat_";
         return new(
@@ -59,7 +59,7 @@ sealed class RedisServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await _looking.DisposeAsync();
+        await _monitor.DisposeAsync();
         _process.Kill();
         await _process.WaitForExitAsync();
         Directory.Delete(_directory, recursive: true);
@@ -73,9 +73,10 @@ sealed class RedisServer : IAsyncDisposable
     }
 }
 
-/// <param name="Cpu">Of all its threads, since it was started.</param>
-/// <param name="In">Bytes from clients.</param>
-/// <param name="Out">Bytes to clients.</param>
-/// <param name="Memory">Bytes that it has allocated.</param>
-/// <param name="Calls">How often each command was called, also by scripts.</param>
-readonly record struct RedisFigures(TimeSpan Cpu, double In, double Out, double Memory, Dictionary<string, long> Calls);
+/// <summary>Statistics of a Redis server since its start.</summary>
+/// <param name="Cpu">The CPU time of all threads.</param>
+/// <param name="In">The number of bytes from clients.</param>
+/// <param name="Out">The number of bytes to clients.</param>
+/// <param name="Memory">The number of allocated bytes.</param>
+/// <param name="Calls">The number of calls per command, including calls from scripts.</param>
+readonly record struct RedisStatistics(TimeSpan Cpu, double In, double Out, double Memory, Dictionary<string, long> Calls);

@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>What the command line says.</summary>
+/// <summary>The settings from the command line.</summary>
 sealed record Settings(int Rounds, TimeSpan Duration, int[] Rates, int Connections)
 {
     public static bool TryRead(string[] args, out string command, out Settings settings)

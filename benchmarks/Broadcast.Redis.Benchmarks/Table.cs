@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Rows and columns of figures, each measured once a round: the median, [least..most].</summary>
+/// <summary>A table of measured values. Each cell shows the median [minimum..maximum] of all rounds.</summary>
 sealed class Table(string title, string first, params string[] columns)
 {
     readonly List<(string Row, Dictionary<string, List<double>> Cells)> _rows = [];
@@ -35,6 +35,6 @@ sealed class Table(string title, string first, params string[] columns)
         return (sorted[sorted.Length / 2] + sorted[(sorted.Length - 1) / 2]) / 2;
     }
 
-    /// <summary>Three digits that matter.</summary>
+    /// <summary>Formats a value with three significant digits.</summary>
     static string Number(double value) => value.ToString(Math.Abs(value) switch { >= 100 => "N0", >= 10 => "N1", >= 1 => "N2", _ => "0.###" }, CultureInfo.InvariantCulture);
 }

@@ -4,14 +4,16 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary><c>/rooms/blue/presence</c> says who is in <c>/rooms/blue</c>: first everyone, then who comes, changes or leaves.</summary>
+/// <summary>
+/// Publishes the members of <c>/rooms/blue</c> to the clients of <c>/rooms/blue/presence</c>: first all members, then each change.
+/// </summary>
 /// <remarks>
-/// Each connection follows the group by itself: the watch begins with everyone and is in order, and so is what one connection is sent.
-/// So every list ends up right, whatever came in between; and over server-sent events it works as well.
+/// Each connection gets a watch of its own. A watch starts with all members and reports changes in order, and the messages to one
+/// connection keep their order. Each client therefore ends with the correct list. This also works with server-sent events.
 /// </remarks>
 sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
 {
-    /// <summary>The name of the broadcast, and the last part of the URLs.</summary>
+    /// <summary>The name of the presence broadcast, and the last segment of the presence URLs.</summary>
     public const string Broadcast = "presence";
 
     readonly ConcurrentDictionary<string, CancellationTokenSource> _watches = new();
@@ -22,10 +24,11 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
         if (!context.Result.Joined) return;
         var connection = context.Connection;
         var watch = _watches[connection.Id] = new CancellationTokenSource();
-        _ = WatchAsync(context.Broadcaster, connection.Id, connection.HomeGroup[..^(Broadcast.Length + 1)], watch.Token);
+        var watchedGroup = connection.HomeGroup[..^(Broadcast.Length + 1)];
+        _ = WatchAsync(context.Broadcaster, connection.Id, watchedGroup, watch.Token);
     }
 
-    /// <summary>It is for listening: what is said here, nobody hears.</summary>
+    /// <summary>Drops every message from a client, because presence URLs are read-only.</summary>
     public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) => Task.CompletedTask;
 
     public Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
@@ -40,17 +43,18 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
         {
             await foreach (var (kind, member) in presence.WatchAsync(group, cancellationToken))
             {
-                var name = kind == PresenceChangeKind.Left ? null : NameOf(member);
+                var name = kind == PresenceChangeKind.Left ? null : GetName(member);
                 await broadcaster.PublishAsync(
-                    new Presence(member.ConnectionId, name), DemoJson.Default.Presence, Recipients.Connection(connectionId), cancellationToken);
+                    new PresenceChange(member.ConnectionId, name), DemoJson.Default.PresenceChange, Recipients.Connection(connectionId), cancellationToken);
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
-            // The one it was for has left.
+            // The watching client has disconnected.
         }
     }
 
-    static string NameOf(PresenceMember member) =>
-        member.State.IsEmpty ? Visitor.GuestName(member.ConnectionId) : JsonSerializer.Deserialize(member.State.Span, DemoJson.Default.String)!;
+    static string GetName(PresenceMember member) => member.State.IsEmpty
+        ? DisplayName.CreateGuestName(member.ConnectionId)
+        : JsonSerializer.Deserialize(member.State.Span, DemoJson.Default.String)!;
 }

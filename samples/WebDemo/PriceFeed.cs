@@ -3,16 +3,19 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Prices that nobody pays: 50 symbols, 200 updates a second in all, while somebody listens. A symbol is its messages' key, so a listener
-/// on a thin line is given the latest price of each in place of a growing backlog.
+/// Publishes invented prices while the group has members: 50 symbols and 200 updates per second in total.
 /// </summary>
+/// <remarks>
+/// The symbol is the key of its messages. A client with a slow network therefore gets the latest price of each symbol instead of
+/// a growing backlog.
+/// </remarks>
 sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time) : BackgroundService
 {
     public const string Group = "/prices";
     const int UpdatesPerTick = 10;
 
     static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(50);
-    static readonly Recipients Listeners = Recipients.Group(Group);
+    static readonly Recipients GroupMembers = Recipients.Group(Group);
 
     static readonly string[] Symbols =
     [
@@ -25,14 +28,14 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
 
     readonly Quote[] _quotes = [.. Symbols.Select(static symbol => new Quote(symbol, 20 + (Random.Shared.NextDouble() * 180)))];
 
-    // Of the round that is under way, so many have had their turn.
-    int _done;
+    // The number of symbols that already have a new price in the current round.
+    int _updatedInRound;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         while (true)
         {
-            // The first that there is to hear of a group is that somebody is in it.
+            // The first presence change of a group is its first member.
             await presence.WatchAsync(Group, stoppingToken).FirstAsync(stoppingToken);
             using var timer = new PeriodicTimer(Tick, time);
             while (broadcaster.Connections.CountGroupMembers(Group) > 0)
@@ -43,19 +46,19 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
         }
     }
 
-    /// <summary>Each has one turn in every round, in an order that is always new.</summary>
+    /// <summary>Publishes one new price. Each round updates every symbol once, in a new random order.</summary>
     async ValueTask PublishNextAsync(CancellationToken cancellationToken)
     {
-        if (_done == _quotes.Length) _done = 0;
-        if (_done == 0) Random.Shared.Shuffle(_quotes);
-        var quote = _quotes[_done++];
+        if (_updatedInRound == _quotes.Length) _updatedInRound = 0;
+        if (_updatedInRound == 0) Random.Shared.Shuffle(_quotes);
+        var quote = _quotes[_updatedInRound++];
         quote.Move();
         var message = Message.FromJson(
             new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds()), DemoJson.Default.PriceUpdate);
-        await broadcaster.PublishAsync(message with { Key = quote.Symbol }, Listeners, cancellationToken);
+        await broadcaster.PublishAsync(message with { Key = quote.Symbol }, GroupMembers, cancellationToken);
     }
 
-    /// <summary>A price that walks at random, and is drawn back to where it began.</summary>
+    /// <summary>A price that moves at random and tends to return to its opening value.</summary>
     sealed class Quote(string symbol, double opening)
     {
         double _logarithm;
@@ -64,7 +67,7 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
 
         public double Price => Math.Round(opening * Math.Exp(_logarithm), 2);
 
-        /// <summary>In percent, since the opening.</summary>
+        /// <summary>The change since the opening, in percent.</summary>
         public double Change => Math.Round((Math.Exp(_logarithm) - 1) * 100, 2);
 
         public void Move() => _logarithm = (_logarithm * 0.9995) + ((Random.Shared.NextDouble() - 0.5) * 0.004);

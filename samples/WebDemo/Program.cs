@@ -2,13 +2,14 @@ using System.Net.WebSockets;
 using Broadcast.Middleware;
 using WebDemo;
 
-// The settings and pages stand beside the program, wherever it is started from.
+// The settings and pages are next to the program, so the demo can start from any directory.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
 builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
 var settings = builder.Configuration.GetSection("Broadcast");
 IBroadcastBuilder[] broadcasts = [builder.Services.AddBroadcast(settings), builder.Services.AddBroadcast(PresenceFilter.Broadcast)];
 var health = builder.Services.AddHealthChecks();
-// With --Broadcast:Redis:Configuration=localhost:6379 this is one of several nodes.
+
+// With --Broadcast:Redis:Configuration=localhost:6379, the demo is one node of a cluster.
 if (settings.GetSection("Redis") is var redis && redis.Exists())
 {
     foreach (var broadcast in broadcasts)
@@ -16,28 +17,31 @@ if (settings.GetSection("Redis") is var redis && redis.Exists())
     health.AddBroadcastRedis();
 }
 
-// Of several nodes, one makes the prices.
+// In a cluster, only one node publishes prices. Start the other nodes with --Prices=false.
 if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
-builder.Services.AddSingleton<IGroupAuthorizer, OpenGroups>();
+builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 
 var app = builder.Build();
 app.UseFileServer();
 
-// What one sends, all receive; in each room, those who are in it. What rooms keep for those who come later, appsettings.json says.
+// A relay: every client at /ws gets every message, including the sender.
 app.MapBroadcast("/ws");
-app.MapBroadcast("/rooms/{room}").Use<VisitorFilter>().UseConnect(async (context, next) =>
+
+// Chat rooms: each room is a group of its own. appsettings.json sets the number of messages that a room keeps.
+app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
 {
     await next(context);
-    // Who asks with ?mark=… is sent that word where the history ends and the present begins. To all others, a room is nothing but chat.
-    if (context.Result.Joined && context.Connection.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark]) await context.ReplyAsync(mark);
+    // The chat page connects with ?mark=…. The reply shows the page where the history ends. Other clients get chat messages only.
+    if (context.Result.Joined && context.Connection.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
+        await context.ReplyAsync(mark);
 });
 
-// One filter makes a different server of it: text comes back to all as "Message: …", and nothing but text is taken.
+// A message filter: /seed accepts text only and publishes it as "Message: …".
 app.MapBroadcast("/seed").Use((context, next) =>
 {
     if (context.Message.Type != MessageType.Text)
     {
-        context.Close(WebSocketCloseStatus.InvalidMessageType, "This URL takes text messages only.");
+        context.Close(WebSocketCloseStatus.InvalidMessageType, "This URL accepts text messages only.");
         return Task.CompletedTask;
     }
 
@@ -45,24 +49,24 @@ app.MapBroadcast("/seed").Use((context, next) =>
     return next(context);
 });
 
-// The app speaks, all listen.
+// A read-only feed: the app publishes, and clients only receive.
 app.MapBroadcast(PriceFeed.Group).Use((context, _) =>
 {
-    context.Close(WebSocketCloseStatus.PolicyViolation, "This URL is for listening.");
+    context.Close(WebSocketCloseStatus.PolicyViolation, "This URL is read-only. Do not send messages.");
     return Task.CompletedTask;
 });
 
-// A protocol of its own: a filter reads what clients send, and makes of it what all receive.
-app.MapBroadcast("/board").Use<VisitorFilter>().Use<BoardFilter>();
+// A custom protocol: a filter parses each message from a client and publishes a new message.
+app.MapBroadcast("/board").Use<DisplayNameFilter>().Use<BoardFilter>();
 
-// Who is there: each has a URL of its own, in a broadcast of its own, so that its members count nowhere and hear nothing else.
+// Presence: a second broadcast keeps the presence connections out of the counts and messages of the first broadcast.
 app.MapBroadcast("/rooms/{room}/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
 app.MapBroadcast("/board/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
 
-// The rest of an app reaches the clients too, from outside any socket.
-app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.OwnSizeLimit);
+// HTTP endpoints: any code of the app can publish and count connections.
+app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
-    TypedResults.Json(new CountAnswer(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountAnswer));
+    TypedResults.Json(new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
 
 app.MapHealthChecks("/health");
 

@@ -9,19 +9,20 @@ using Microsoft.Extensions.Options;
 namespace WebDemo;
 
 /// <summary>
-/// <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>: the body goes to a group, or without one to everyone. Anybody may:
-/// a real app would map it with <c>RequireAuthorization()</c>.
+/// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. Without a group, every connection
+/// gets the message.
 /// </summary>
+/// <remarks>The endpoint is open to everyone. In a real app, map it with <c>RequireAuthorization()</c>.</remarks>
 static class PublishEndpoint
 {
-    /// <summary>The body is bounded below, by the limit for messages in place of the server's for requests.</summary>
-    public static IRequestSizeLimitMetadata OwnSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
+    /// <summary>Disables the server's limit for request bodies, because the endpoint applies the limit for messages.</summary>
+    public static IRequestSizeLimitMetadata NoServerSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
 
     public static async Task<IResult> PublishAsync(
         HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, CancellationToken cancellationToken)
     {
-        if (ToRecipients(group) is not { } recipients)
-            return Problem(StatusCodes.Status400BadRequest, "A group's name has 1 to 255 characters, none of them a control character: ?group=/rooms/blue.");
+        if (GetRecipients(group) is not { } recipients)
+            return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
 
         var limit = options.Value.MaxMessageBytes;
         if (request.ContentLength > limit) return TooLarge(limit);
@@ -29,15 +30,15 @@ static class PublishEndpoint
         var text = body.Buffer.ToArray();
         request.BodyReader.AdvanceTo(body.Buffer.End);
         if (text.Length > limit) return TooLarge(limit);
-        if (text.Length == 0) return Problem(StatusCodes.Status400BadRequest, "The body is empty: send the text to publish in it, as curl -d hello does.");
+        if (text.Length == 0) return BadRequest("The body is empty. Send the text in the body, for example with curl -d hello.");
 
-        // The bytes as they came: whatever the Content-Type says, curl's default for -d included, they are the text.
-        if (!Utf8.IsValid(text)) return Problem(StatusCodes.Status400BadRequest, "The body is not valid UTF-8: encode the text so.");
+        // The endpoint ignores Content-Type, because curl -d labels every body as a form.
+        if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
         var result = await broadcaster.PublishAsync(new Message(text, MessageType.Text), recipients, cancellationToken);
-        return TypedResults.Json(new PublishAnswer(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishAnswer);
+        return TypedResults.Json(new PublishResponse(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishResponse);
     }
 
-    static Recipients? ToRecipients(string? group)
+    static Recipients? GetRecipients(string? group)
     {
         try
         {
@@ -50,7 +51,10 @@ static class PublishEndpoint
     }
 
     static ContentHttpResult TooLarge(int limit) => Problem(
-        StatusCodes.Status413PayloadTooLarge, $"The body exceeds {limit} bytes: send less, or raise Broadcast:MaxMessageBytes in the settings.");
+        StatusCodes.Status413PayloadTooLarge,
+        $"The body is larger than {limit} bytes. Send a smaller body, or increase Broadcast:MaxMessageBytes in the settings.");
+
+    static ContentHttpResult BadRequest(string text) => Problem(StatusCodes.Status400BadRequest, text);
 
     static ContentHttpResult Problem(int statusCode, string text) => TypedResults.Text(text + "\n", statusCode: statusCode);
 }

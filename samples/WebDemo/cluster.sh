@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts Redis and three nodes of the demo on this machine, at http://localhost:5001, :5002 and :5003, until Ctrl+C. Whoever is at one of them
-# hears those at the others. Needs redis-server and the .NET SDK.
+# Starts Redis and three nodes of the demo on this machine, until Ctrl+C. The nodes listen on http://localhost:5001, :5002 and :5003.
+# Clients of one node get the messages of the other nodes. Needs redis-server and the .NET SDK.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -8,7 +8,7 @@ dotnet build --configuration Release
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 redis-server --port 6390 --save "" --appendonly no >/dev/null &
 for node in 1 2 3; do
-  # One of them makes the prices.
+  # Only the first node publishes prices.
   dotnet bin/Release/net10.0/WebDemo.dll --urls "http://localhost:500$node" --Broadcast:Redis:Configuration=localhost:6390 \
     --Prices=$([ $node = 1 ] && echo true || echo false) &
 done

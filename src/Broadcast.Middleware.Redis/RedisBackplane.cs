@@ -1,42 +1,65 @@
 using System.Diagnostics.Metrics;
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Members;
+using Broadcast.Middleware.Redis.Publishing;
+using Broadcast.Middleware.Redis.Storage;
+using Broadcast.Middleware.Redis.Subscriptions;
 using Microsoft.Extensions.Logging;
 using StackExchange.Redis;
 
-namespace Broadcast.Middleware;
+namespace Broadcast.Middleware.Redis;
 
-/// <summary>One node of a broadcast, in Redis. docs/redis.md says how it works.</summary>
+/// <summary>The backplane of one node. docs/redis.md explains the design.</summary>
 sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
-    static readonly TimeSpan Goodbye = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan DisposeTimeout = TimeSpan.FromSeconds(3);
 
-    readonly string _node = Epoch.New();
-    readonly RedisBackplaneOptions _options;
-    readonly TimeProvider _time;
-    readonly RedisLink _link;
+    readonly string _node = Epoch.Create();
+    readonly string _prefix;
+    readonly RedisConnection _connection;
     readonly Outbox _outbox;
-    readonly MemberBook _members;
+    readonly MemberDirectory _members;
+    readonly MemberWriter _memberWriter;
+    readonly Func<IBackplaneReceiver, SubscriptionManager> _createSubscriptions;
     readonly RedisMetrics _metrics;
-    readonly RedisLog _log;
-    readonly Lock _gate = new();
-    Subscriptions? _subscriptions;
-    Task? _ended;
-    Task _working = Task.CompletedTask;
+    readonly RedisLogger _logger;
+    readonly Lock _lock = new();
+    SubscriptionManager? _subscriptions;
+    Task? _stopped;
+    Task _backgroundWork = Task.CompletedTask;
 
+    /// <param name="name">The name of the broadcast.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="connect">Creates or finds the connection to Redis.</param>
+    /// <param name="ownsMultiplexer">True if the backplane must dispose of the connection.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="meters">Creates the meter.</param>
+    /// <param name="logger">The logger.</param>
     public RedisBackplane(
-        string name, RedisBackplaneOptions options, Func<CancellationToken, Task<IConnectionMultiplexer>> connect, bool ownsConnection, TimeProvider time,
-        IMeterFactory meters, ILogger logger)
+        string name, RedisBackplaneOptions options, Func<CancellationToken, Task<IConnectionMultiplexer>> connect,
+        bool ownsMultiplexer, TimeProvider time, IMeterFactory meters, ILogger logger)
     {
-        _options = options;
-        _time = time;
-        _log = new(logger);
-        _link = new(connect, ownsConnection, multiplexer => KeysFor(multiplexer, options.Prefix, name), time, _log);
+        _prefix = options.Prefix;
+        _logger = new(logger);
         _metrics = new(meters, name, () => _outbox?.Bytes ?? 0);
-        _outbox = new(_link, _node, options, time, _metrics);
-        _members = new(_link, options, time, _log);
+        _connection = new(
+            connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), time, _logger);
+        var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
+        var failsFast = options.WhenUnreachable == WhenUnreachable.Fail;
+        var publisher = new BatchPublisher(
+            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics);
+        _outbox = new(
+            _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
+        var localMembers = new LocalMembers();
+        _memberWriter = new(
+            _connection, localMembers, options.NodeTimeout, options.PublishTimeout, time, _logger);
+        _members = new(_connection, localMembers, _memberWriter, options.PublishTimeout);
+        _createSubscriptions = receiver => new(
+            _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
+            _logger);
     }
-
-    /// <summary>For the health check.</summary>
-    public RedisLink Link => _link;
 
     /// <summary>For tests.</summary>
     internal Outbox Outbox => _outbox;
@@ -44,40 +67,50 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     public void Start(IBackplaneReceiver receiver)
     {
         ArgumentNullException.ThrowIfNull(receiver);
-        lock (_gate)
+        lock (_lock)
         {
-            if (_subscriptions is not null) throw new InvalidOperationException("The node has been started already: each broadcast needs one of its own.");
-            _subscriptions = new(_link, _options, receiver, _time, _metrics, _log);
+            if (_subscriptions is not null)
+            {
+                throw new InvalidOperationException(
+                    "The backplane is already started. Create a separate backplane for each broadcast.");
+            }
+
+            _subscriptions = _createSubscriptions(receiver);
         }
 
-        var first = 1;
-        _link.Restored += () =>
+        var isFirstConnect = 1;
+        _connection.Connected += () =>
         {
-            if (Interlocked.Exchange(ref first, 0) == 1) _log.Connected(_node, _options.Prefix);
+            if (Interlocked.Exchange(ref isFirstConnect, 0) == 1) _logger.Connected(_node, _prefix);
             else _metrics.Reconnected();
             _subscriptions.CheckSoon();
-            _members.WriteAllSoon();
+            _memberWriter.RewriteAllSoon();
         };
-        _link.Start();
-        _working = Task.WhenAll(Task.Run(() => _subscriptions.CheckAsync(_link.Ending)), Task.Run(() => _members.WriteAsync(_link.Ending)));
+        _connection.Start();
+        var stopping = _connection.Stopping;
+        _backgroundWork = Task.WhenAll(
+            Task.Run(() => _subscriptions.RunChecksAsync(stopping), CancellationToken.None),
+            Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
 
-    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    public ValueTask<Position> PublishAsync(
+        string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
         return _outbox.PublishAsync(group, message, history, cancellationToken);
     }
 
-    public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    public async ValueTask<BackplaneSubscription> SubscribeAsync(
+        string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
-        return await Started.SubscribeAsync(group, history, cancellationToken);
+        return await StartedSubscriptions.SubscribeAsync(group, history, cancellationToken);
     }
 
     public void Unsubscribe(string group)
     {
         ArgumentNullException.ThrowIfNull(group);
-        Started.Unsubscribe(group);
+        StartedSubscriptions.Unsubscribe(group);
     }
 
     public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
@@ -94,7 +127,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _members.Remove(group, member);
     }
 
-    public async ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
+    public async ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
+        string group, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
         cancellationToken.ThrowIfCancellationRequested();
@@ -108,43 +142,51 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         return await _members.CountAsync(group, cancellationToken);
     }
 
-    /// <summary>A container may be disposed of in this way too; it costs a thread, and has a limit.</summary>
-    public void Dispose() => Task.Run(async () => await DisposeAsync()).Wait(Goodbye * 3);
+    /// <summary>Sends a PING to Redis and returns the round-trip time. For the health check.</summary>
+    public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+        _connection.ExecuteAsync(
+            static multiplexer => multiplexer.GetDatabase().PingAsync(), _connection.GetDeadline(timeout),
+            retries: false, cancellationToken: cancellationToken);
+
+    /// <summary>Supports containers that are disposed synchronously. Blocks the thread for a limited time.</summary>
+    public void Dispose() => Task.Run(async () => await DisposeAsync()).Wait(DisposeTimeout);
 
     public ValueTask DisposeAsync()
     {
-        lock (_gate) return new(_ended ??= EndAsync());
+        lock (_lock) return new(_stopped ??= StopAsync(leaves: true));
     }
 
-    Subscriptions Started => _subscriptions ?? throw new InvalidOperationException("The node has not been started.");
+    SubscriptionManager StartedSubscriptions =>
+        _subscriptions ?? throw new InvalidOperationException("The backplane is not started. Call Start first.");
 
-    /// <summary>For tests: ends without a goodbye.</summary>
+    /// <summary>Stops like a crash, without deleting the heartbeat. For tests.</summary>
     internal Task CrashAsync()
     {
-        lock (_gate) return _ended ??= EndAsync(sayGoodbye: false);
+        lock (_lock) return _stopped ??= StopAsync(leaves: false);
     }
 
-    async Task EndAsync(bool sayGoodbye = true)
+    async Task StopAsync(bool leaves)
     {
-        _subscriptions?.End();
-        if (sayGoodbye) await _members.LeaveAsync(Goodbye);
-        await _link.DisposeAsync();
-        await _working;
+        _subscriptions?.EndAll();
+        if (leaves) await _memberWriter.LeaveAsync(LeaveTimeout);
+        await _connection.DisposeAsync();
+        await _backgroundWork;
     }
 
-    static Keys KeysFor(IConnectionMultiplexer multiplexer, string prefix, string name)
+    static KeySpace CreateKeySpace(IConnectionMultiplexer multiplexer, string prefix, string broadcast)
     {
         byte[] channelPrefix;
         try
         {
-            channelPrefix = (byte[]?)ConfigurationOptions.Parse(multiplexer.Configuration, ignoreUnknown: true).ChannelPrefix ?? [];
+            var configuration = ConfigurationOptions.Parse(multiplexer.Configuration, ignoreUnknown: true);
+            channelPrefix = (byte[]?)configuration.ChannelPrefix ?? [];
         }
         catch (ArgumentException)
         {
-            // Not the library's own multiplexer.
+            // Another implementation of IConnectionMultiplexer can have its own format.
             channelPrefix = [];
         }
 
-        return new(prefix, name, multiplexer.GetDatabase().Database, channelPrefix);
+        return new(prefix, broadcast, multiplexer.GetDatabase().Database, channelPrefix);
     }
 }

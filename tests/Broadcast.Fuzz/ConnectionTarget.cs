@@ -9,8 +9,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Fuzz;
 
 /// <summary>
-/// The bytes are what a client sends after its handshake. Whatever they are: the connection ends, it is forgotten, nothing is
-/// logged as an error, and what it was sent are whole frames.
+/// Fuzzes the bytes that a client sends after its handshake. For any bytes, the connection ends and is removed, nothing is logged
+/// as an error, and the server writes only whole frames.
 /// </summary>
 static class ConnectionTarget
 {
@@ -30,8 +30,8 @@ static class ConnectionTarget
         context.Request.Headers.SecWebSocketKey = "dGhlIHNhbXBsZSBub25jZQ==";
         context.Features.Set<IHttpUpgradeFeature>(stream);
         context.Features.Set<IHttpRequestLifetimeFeature>(stream);
-        if (!Endpoint(context).Wait(TimeSpan.FromSeconds(20))) throw new TimeoutException("The connection does not end.");
-        if (Connections.Count != 0 || Connections.CountGroupMembers("/ws") != 0) throw new InvalidOperationException("The connection is still there.");
+        if (!Endpoint(context).Wait(TimeSpan.FromSeconds(20))) throw new TimeoutException("The connection has not ended after 20 seconds.");
+        if (Connections.Count != 0 || Connections.CountGroupMembers("/ws") != 0) throw new InvalidOperationException("The registry still contains the connection.");
         CheckFrames(stream.Written);
     }
 
@@ -40,7 +40,7 @@ static class ConnectionTarget
         while (written.Length > 0)
         {
             var isWhole = written.Length >= 2 && (written[0] & 0xF0) == 0x80 && (written[0] & 0x0F) is 1 or 2 or 8 or 9 or 10;
-            if (!isWhole) throw new InvalidOperationException("The server wrote what is no frame.");
+            if (!isWhole) throw new InvalidOperationException("The server wrote invalid bytes instead of a frame.");
             var (header, length) = (written[1], written.Length) switch
             {
                 (126, >= 4) => (4, (written[2] << 8) | written[3]),
@@ -48,7 +48,7 @@ static class ConnectionTarget
                 ( < 126, _) => (2, written[1]),
                 _ => (written.Length + 1, 0),
             };
-            if (header + length > written.Length) throw new InvalidOperationException("The server wrote part of a frame.");
+            if (header + length > written.Length) throw new InvalidOperationException("The server wrote an incomplete frame.");
             written = written[(header + length)..];
         }
     }
@@ -56,7 +56,7 @@ static class ConnectionTarget
     static WebApplication CreateApp()
     {
         var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders().AddProvider(new ErrorsThrow());
+        builder.Logging.ClearProviders().AddProvider(new FailOnErrorLogger());
         builder.Services.AddBroadcast(options => options.MaxMessageBytes = 4096);
         var app = builder.Build();
         app.MapBroadcast("/ws");

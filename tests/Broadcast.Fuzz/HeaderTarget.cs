@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>What of a handshake's text is looked at by us: whatever it says, it is answered and never thrown at.</summary>
+/// <summary>Fuzzes the text of a handshake that the library parses. No text may cause an exception.</summary>
 static class HeaderTarget
 {
     static readonly OriginCheck OwnHostOnly = new(new BroadcastOptions());
@@ -16,18 +16,18 @@ static class HeaderTarget
         request.Headers.Host = host;
         request.Headers.Origin = origin;
         if (!OwnHostOnly.Allows(request)) return;
-        // Whoever is let in named the host, in one of two ways of writing it.
+        // An allowed origin contains the host, either decoded or as the client has sent it.
         var asSent = request.Host.ToUriComponent().Split(':')[0];
         if (origin.Length > 0 && !origin.Contains(request.Host.Host, StringComparison.OrdinalIgnoreCase) && !origin.Contains(asSent, StringComparison.OrdinalIgnoreCase))
-            throw new InvalidOperationException($"'{origin}' passes for '{host}'.");
+            throw new InvalidOperationException($"The origin '{origin}' is allowed for the host '{host}'.");
     }
 
     public static void GroupName(ReadOnlySpan<byte> input)
     {
         var name = Encoding.UTF8.GetString(input);
-        var isRefused = Middleware.GroupName.Problem(name) is not null;
-        if (!isRefused && (name.Length is 0 or > 255 || name.ReplaceLineEndings("").Length != name.Length))
-            throw new InvalidOperationException("A name that breaks a log line is taken.");
+        var isRejected = Middleware.GroupName.Problem(name) is not null;
+        if (!isRejected && (name.Length is 0 or > 255 || name.ReplaceLineEndings("").Length != name.Length))
+            throw new InvalidOperationException("A group name with a line break or a wrong length is allowed.");
     }
 
     static (string, string) Split(ReadOnlySpan<byte> input)

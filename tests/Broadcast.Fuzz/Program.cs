@@ -1,8 +1,9 @@
 using Broadcast.Fuzz;
 using SharpFuzz;
 
-// The first byte of an input chooses what the rest is fed to. Under afl-fuzz this serves one input after the other; with files as
-// arguments it runs those, to look at a finding.
+// The first byte of an input selects the target. The other bytes are the input of the target.
+// Without arguments, the program runs under afl-fuzz and reads one input after the other.
+// With arguments, it runs the inputs in these files. Use this to debug a finding.
 if (args.Length == 0)
 {
     Fuzzer.OutOfProcess.Run(stream =>

@@ -3,23 +3,23 @@ using Broadcast.Middleware;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>What clients say in the JSON protocol, and in the id of the last event they had: it is understood or refused, and never thrown at.</summary>
+/// <summary>Fuzzes the JSON protocol and the ID of the last event. Each text is accepted or rejected without an exception.</summary>
 static class TextTarget
 {
     public static void Request(ReadOnlyMemory<byte> input)
     {
-        // The framework has refused what is not UTF-8.
+        // The framework rejects invalid UTF-8 before the library sees it.
         var text = Encoding.UTF8.GetBytes(Encoding.UTF8.GetString(input.Span));
         var request = JsonRequest.Parse(text, out var problem);
-        if (problem is null && request.Kind == JsonRequestKind.Unknown) throw new InvalidOperationException("What is no request is taken for one.");
+        if (problem is null && request.Kind == JsonRequestKind.Unknown) throw new InvalidOperationException("An unknown request is accepted.");
         if (problem is null && request.Kind == JsonRequestKind.Join && GroupName.Problem(request.Group) is not null)
-            throw new InvalidOperationException("A name that is none is taken.");
+            throw new InvalidOperationException("A join request with an invalid group name is accepted.");
     }
 
     public static void Position(ReadOnlyMemory<byte> input)
     {
         var text = Encoding.UTF8.GetString(input.Span);
         if (Middleware.Position.TryParse(text, out var position) && position.ToString() != text)
-            throw new InvalidOperationException("A position can be written in two ways.");
+            throw new InvalidOperationException("Two texts parse as the same position.");
     }
 }

@@ -5,11 +5,11 @@ using System.Text;
 
 namespace Broadcast.Soak;
 
-/// <summary>One client of /ws, which checks that the messages it hears are numbered without a gap.</summary>
+/// <summary>A client of /ws. It verifies that the message numbers have no gap.</summary>
 sealed class Client : IDisposable
 {
-    // In bytes a second: less than is published.
-    const int SlowPace = 1024;
+    // The publisher sends more than this.
+    const int SlowBytesPerSecond = 1024;
 
     readonly ClientWebSocket _socket = new();
     readonly CancellationTokenSource _leaving = new();
@@ -36,7 +36,7 @@ sealed class Client : IDisposable
 
     public string? Problem { get; private set; }
 
-    /// <summary>How the server ended it; null if it has not.</summary>
+    /// <summary>The reason why the server has ended the connection. Null while it is open.</summary>
     public string? End { get; private set; }
 
     public bool HasEnded => End is not null;
@@ -49,25 +49,25 @@ sealed class Client : IDisposable
         return client;
     }
 
-    public async Task<bool> HasHeardAsync(int number)
+    public async Task<bool> HasReceivedAsync(int number)
     {
         for (var i = 0; i < 100 && Volatile.Read(ref _last) < number; i++) await Task.Delay(100);
         return Volatile.Read(ref _last) >= number;
     }
 
-    public async Task LeaveAsync(bool politely)
+    public async Task LeaveAsync(bool sendsClose)
     {
         try
         {
-            if (politely && _socket.State == WebSocketState.Open)
+            if (sendsClose && _socket.State == WebSocketState.Open)
                 await _socket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, new CancellationTokenSource(1000).Token);
         }
         catch (Exception exception) when (exception is WebSocketException or OperationCanceledException)
         {
-            // It was closed, or is too slow for that.
+            // The server has closed the connection, or the client is too slow to send the close frame.
         }
 
-        if (!politely || IsSlow) await _leaving.CancelAsync();
+        if (!sendsClose || IsSlow) await _leaving.CancelAsync();
         await _reading;
         Dispose();
     }
@@ -92,10 +92,10 @@ sealed class Client : IDisposable
                 ValueWebSocketReceiveResult received;
                 do
                 {
-                    var room = IsSlow ? Math.Min(SlowPace, buffer.Length - length) : buffer.Length - length;
+                    var room = IsSlow ? Math.Min(SlowBytesPerSecond, buffer.Length - length) : buffer.Length - length;
                     received = await _socket.ReceiveAsync(buffer.AsMemory(length, room), _leaving.Token);
                     length += received.Count;
-                    if (IsSlow) await Task.Delay(TimeSpan.FromSeconds((double)received.Count / SlowPace), _leaving.Token);
+                    if (IsSlow) await Task.Delay(TimeSpan.FromSeconds((double)received.Count / SlowBytesPerSecond), _leaving.Token);
                 }
                 while (!received.EndOfMessage);
 
@@ -110,7 +110,7 @@ sealed class Client : IDisposable
         }
         catch (OperationCanceledException)
         {
-            // It left.
+            // The client has left.
         }
         catch (WebSocketException exception)
         {
@@ -121,7 +121,7 @@ sealed class Client : IDisposable
     void Check(string text)
     {
         var number = int.Parse(text.AsSpan(0, text.IndexOf(':')), CultureInfo.InvariantCulture);
-        if (_last != 0 && number != _last + 1) Problem ??= $"After {_last} came {number}.";
+        if (_last != 0 && number != _last + 1) Problem ??= $"Message {number} followed message {_last}.";
         Volatile.Write(ref _last, number);
     }
 }

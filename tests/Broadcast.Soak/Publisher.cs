@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Soak;
 
-/// <summary>Publishes numbered messages at a steady pace, a large one now and then, so that slow readers fall behind.</summary>
+/// <summary>Publishes numbered messages at a fixed rate. One message per second is large, so slow clients fall behind.</summary>
 sealed class Publisher(HttpClient http) : IDisposable
 {
     public const int PerSecond = 20;
@@ -29,7 +29,7 @@ sealed class Publisher(HttpClient http) : IDisposable
     async Task SendAsync(int size)
     {
         using var content = new StringContent($"{Count}:".PadRight(size, '.'), Encoding.UTF8);
-        using var answer = await http.PostAsync("/publish?group=/ws", content);
-        answer.EnsureSuccessStatusCode();
+        using var response = await http.PostAsync("/publish?group=/ws", content);
+        response.EnsureSuccessStatusCode();
     }
 }

@@ -6,10 +6,10 @@ using System.Text;
 
 namespace Broadcast.Soak;
 
-/// <summary>The demo, in a process of its own.</summary>
+/// <summary>The demo in a process of its own, with a limited heap.</summary>
 /// <remarks>
-/// With a limit on its heap, as a container sets one: where there are gigabytes to spare, the runtime lets garbage of the older
-/// generations lie for an hour, and growth by what nobody has collected yet could not be told from a leak.
+/// Without the limit, the runtime may keep garbage of older generations for an hour if the machine has much free memory. The test
+/// could not distinguish this garbage from a leak.
 /// </remarks>
 sealed class Server : IDisposable
 {
@@ -48,7 +48,7 @@ sealed class Server : IDisposable
         return server;
     }
 
-    public async Task IsUp()
+    public async Task WaitUntilReadyAsync()
     {
         using var http = new HttpClient { BaseAddress = Address };
         for (var i = 0; i < 100; i++)
@@ -64,10 +64,11 @@ sealed class Server : IDisposable
             }
         }
 
-        throw new TimeoutException("The demo does not start.");
+        throw new TimeoutException("The demo has not started after 10 seconds.");
     }
 
-    public async Task<bool> CountsNobody(HttpClient http)
+    /// <summary>Returns false if the server still has connections after 10 seconds.</summary>
+    public async Task<bool> WaitUntilEmptyAsync(HttpClient http)
     {
         for (var i = 0; i < 100; i++)
         {

@@ -1,11 +1,14 @@
-"""The seed's client, without the page around it: prints what it receives. Lines on standard input are sent; their end is the end."""
+"""The client of the original Python server, without its page.
+
+Prints each received message. Sends each line of standard input. Closes the connection at the end of the input.
+"""
 import asyncio
 import sys
 
 import websockets
 
 
-async def websocket_receive(uri):
+async def receive(uri):
     async with websockets.connect(uri) as websocket:
         print("Connected!", flush=True)
         sending = asyncio.create_task(send_lines(websocket))
@@ -24,4 +27,4 @@ async def send_lines(websocket):
     await websocket.close()
 
 
-asyncio.run(websocket_receive(sys.argv[1]))
+asyncio.run(receive(sys.argv[1]))

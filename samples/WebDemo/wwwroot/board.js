@@ -1,16 +1,16 @@
 import { Connection } from "./connection.js";
 import { hueOf, nameIn, useName } from "./names.js";
 import { People } from "./people.js";
-import { reasonOf, retryEarly, showStatus, socketUrl } from "./status.js";
+import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
-// The sheet's width and height, whatever the window's are.
+// The width and height of the board in its own units. They do not depend on the window size.
 const SIZE = 2000;
 
-// Of a message with a stroke: x and y in turns.
-const MOST_NUMBERS = 256;
+// The server accepts at most this many coordinates in one stroke.
+const MAX_COORDINATES = 256;
 
-// As many as the server keeps.
-const MOST_STROKES = 5000;
+// The server keeps the same number of strokes.
+const MAX_STROKES = 5000;
 
 const $ = id => document.getElementById(id);
 const [name, paper, clear] = ["name", "paper", "clear"].map($);
@@ -20,12 +20,13 @@ const connection = new Connection({ state: showState, message: receive, closed }
 const people = new People($("people"), showPeople);
 const cursors = new Map();
 
-// What has come back from the server, in the order in which all have it; and our own that has not yet.
+// "strokes" are the strokes from the server, in the same order for everyone.
+// "pending" are our own strokes that the server has not yet sent back.
 let strokes = [];
 let pending = [];
-let own = null;
+let ownId = null;
 
-// What is to be sent with the next frame.
+// The next animation frame sends these points.
 let line = [];
 let pointer = null;
 let pointerMoved = false;
@@ -39,8 +40,8 @@ function connect() {
 function showState() {
   const isConnected = connection.state === "connected";
   if (isConnected) {
-    // The strokes that are kept come again with every connection.
-    [strokes, pending, own, line, drawingWith] = [[], [], null, [], null];
+    // The server sends all its strokes again on every new connection.
+    [strokes, pending, ownId, line, drawingWith] = [[], [], null, [], null];
     for (const id of [...cursors.keys()]) removeCursor(id);
     $("problem").hidden = true;
     redraw();
@@ -52,7 +53,7 @@ function showState() {
 }
 
 function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? reasonOf(code, reason) : "No connection: the server is away, or it refused.";
+  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
   $("problem").hidden = false;
 }
 
@@ -62,10 +63,10 @@ function showPeople() {
 }
 
 function receive(data) {
-  const message = read(data);
+  const message = parse(data);
   switch (message?.type) {
     case "you":
-      own = people.own = message.id;
+      ownId = people.ownId = message.id;
       people.show();
       break;
     case "stroke":
@@ -82,8 +83,8 @@ function receive(data) {
   }
 }
 
-// What is published to everyone arrives here too, and need not be of the board.
-function read(data) {
+// A message to everyone also arrives here. It may not belong to the board.
+function parse(data) {
   try {
     return JSON.parse(data);
   } catch {
@@ -93,12 +94,12 @@ function read(data) {
 
 function addStroke(stroke) {
   strokes.push(stroke);
-  if (strokes.length > MOST_STROKES) strokes.shift();
+  if (strokes.length > MAX_STROKES) strokes.shift();
   draw(strokesOn, stroke);
-  if (stroke.id === own) {
+  if (stroke.id === ownId) {
     pending.shift();
     redrawPending();
-  } else if (own !== null) {
+  } else if (ownId !== null) {
     moveCursor(stroke, ...stroke.points.slice(-2));
   }
 }
@@ -111,7 +112,7 @@ function draw(context, { name, points }) {
   context.lineCap = context.lineJoin = "round";
   context.beginPath();
   context.moveTo(points[0], points[1]);
-  // A single point is a line that does not move: a dot.
+  // A stroke with one point is a dot.
   for (let i = points.length > 2 ? 2 : 0; i < points.length; i += 2) context.lineTo(points[i], points[i + 1]);
   context.stroke();
 }
@@ -159,9 +160,9 @@ function removeCursor(id) {
   cursors.delete(id);
 }
 
-// The pointer: everything since the last frame goes out in one message.
+// Pointer. One message contains all points since the last animation frame.
 
-function placeOf(event) {
+function positionOf(event) {
   const { left, top, width, height } = paper.getBoundingClientRect();
   return [(event.clientX - left) / width, (event.clientY - top) / height].map(part => Math.round(Math.min(1, Math.max(0, part)) * SIZE));
 }
@@ -174,12 +175,12 @@ function flush() {
   frame = 0;
   if (connection.state !== "connected") return;
   while (line.length > 0) {
-    const points = line.slice(0, MOST_NUMBERS);
+    const points = line.slice(0, MAX_COORDINATES);
     send({ type: "stroke", points });
     pending.push({ name: nameIn(name), points });
     draw(pendingOn, pending.at(-1));
-    // The next piece begins where this one ended.
-    line = line.length > MOST_NUMBERS ? line.slice(MOST_NUMBERS - 2) : [];
+    // The next stroke starts at the last point of this one.
+    line = line.length > MAX_COORDINATES ? line.slice(MAX_COORDINATES - 2) : [];
   }
 
   if (!pointerMoved) return;
@@ -195,20 +196,20 @@ paper.addEventListener("pointerdown", event => {
   if (event.button !== 0 || !event.isPrimary || connection.state !== "connected") return;
   paper.setPointerCapture(event.pointerId);
   drawingWith = event.pointerId;
-  pointer = placeOf(event);
+  pointer = positionOf(event);
   line.push(...pointer);
   flushSoon();
 });
 
 paper.addEventListener("pointermove", event => {
   if (drawingWith === event.pointerId) {
-    // Where it was at the last frame, and all since then.
+    // Start at the position of the last frame and add all positions since then.
     if (line.length === 0) line.push(...pointer);
-    const places = event.getCoalescedEvents?.().map(placeOf) ?? [];
-    line.push(...(places.length > 0 ? places : [placeOf(event)]).flat());
+    const positions = event.getCoalescedEvents?.().map(positionOf) ?? [];
+    line.push(...(positions.length > 0 ? positions : [positionOf(event)]).flat());
     pointer = line.slice(-2);
   } else if (event.isPrimary) {
-    pointer = placeOf(event);
+    pointer = positionOf(event);
     pointerMoved = true;
   }
 
@@ -217,7 +218,7 @@ paper.addEventListener("pointermove", event => {
 
 function lift(event) {
   if (drawingWith === event.pointerId) drawingWith = null;
-  // A finger that is lifted is nowhere.
+  // A lifted finger has no position, so its cursor disappears.
   if (event.type === "pointerleave" || event.pointerType !== "mouse") pointer = null;
   pointerMoved = true;
   flushSoon();
@@ -225,7 +226,7 @@ function lift(event) {
 
 for (const type of ["pointerup", "pointercancel", "pointerleave"]) paper.addEventListener(type, lift);
 
-// The page.
+// Page.
 
 clear.addEventListener("click", () => send({ type: "clear" }));
 name.addEventListener("change", connect);
@@ -239,6 +240,6 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
 $("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/board`;
 useName(name);
-retryEarly(connection);
+enableEarlyRetry(connection);
 people.follow("/board");
 connect();

@@ -1,21 +1,21 @@
-import { followLink, groupQuery, readPath } from "./choice.js";
+import { applyLink, groupQuery, readPath } from "./choice.js";
 import { Connection } from "./connection.js";
 import { showMessage, showNote } from "./log.js";
 import { nameIn, useName } from "./names.js";
 import { People } from "./people.js";
-import { reasonOf, retryEarly, showStatus, socketUrl } from "./status.js";
+import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
 const $ = id => document.getElementById(id);
 const [settings, name, toggle, message] = ["settings", "name", "toggle", "message"].map($);
 
-// As many messages as a room keeps.
-const KEPT = 50;
+// A room keeps this many messages.
+const HISTORY_LENGTH = 50;
 
-// What the page says to whoever wants to write, in each state.
-const WORDS = {
+// The texts of the message field in each state of the connection.
+const TEXTS = {
   disconnected: { prompt: "Connect to write", hint: "You can write when you are connected." },
   connecting: { prompt: "Connecting…", hint: "You can write when you are connected." },
-  connected: { prompt: "Write a message", hint: "Goes to everyone here, you included." },
+  connected: { prompt: "Write a message", hint: "Everyone here receives it, including you." },
   reconnecting: { prompt: "Waiting for the connection…", hint: "You can write when the connection is back." },
 };
 
@@ -28,7 +28,7 @@ let history = null;
 let mark;
 let shown;
 let wantsFocus = false;
-let questions = 0;
+let lastCountRequest = 0;
 
 function connect() {
   mark = `mark ${Math.random()}`;
@@ -59,16 +59,17 @@ function receive(data) {
   showHistory();
 }
 
-// A room's history comes with every connection; after a loss, the page has seen most of it.
+// The server sends the history of the room on every connection. After a reconnect, the page shows only the new messages.
 function showHistory() {
-  const missed = unseen(seen, history);
-  if (seen.length > 0 && missed.length > 0 && missed.length === history.length) showNote("Something may be missing here.");
+  const missed = findUnseen(seen, history);
+  if (seen.length > 0 && missed.length > 0 && missed.length === history.length) showNote("Some messages may be missing here.");
   for (const data of missed) show(data, false);
   history = null;
   noteConnected();
 }
 
-function unseen(before, replayed) {
+// Returns the replayed messages that follow the longest overlap with the messages that the page has seen.
+function findUnseen(before, replayed) {
   const texts = replayed.map(textOf);
   let known = Math.min(before.length, texts.length);
   while (!before.slice(before.length - known).every((text, index) => text === texts[index])) known--;
@@ -80,16 +81,16 @@ function textOf(data) {
 }
 
 function show(data, isLive) {
-  seen = [...seen, textOf(data)].slice(-KEPT);
-  // What we sent comes back to us too; the seed's server puts a word before it.
+  seen = [...seen, textOf(data)].slice(-HISTORY_LENGTH);
+  // The sender also receives its own messages. /seed adds a prefix to them.
   const index = sent.findIndex(text => data === text || data === "Message: " + text);
   if (index >= 0) sent.splice(index, 1);
   showMessage(data, index >= 0, isLive);
 }
 
 function closed(code, reason, wasOpen) {
-  if (wasOpen) showNote(reasonOf(code, reason), true);
-  else if (shown === "connecting" && connection.attempts === 0) showNote("No connection: the server is away, or it refused.", true);
+  if (wasOpen) showNote(describeClose(code, reason), true);
+  else if (shown === "connecting" && connection.attempts === 0) showNote(CONNECT_FAILED, true);
 }
 
 function noteConnected() {
@@ -109,8 +110,8 @@ function showState() {
   if (document.activeElement === message) wantsFocus = true;
   shown = state;
   showStatus(connection);
-  $("hint").textContent = WORDS[state].hint;
-  message.placeholder = WORDS[state].prompt;
+  $("hint").textContent = TEXTS[state].hint;
+  message.placeholder = TEXTS[state].prompt;
   message.disabled = $("send").disabled = !isConnected;
   toggle.textContent = state === "disconnected" ? "Connect" : "Disconnect";
   if (isConnected && wantsFocus && [document.body, toggle].includes(document.activeElement)) message.focus();
@@ -119,33 +120,33 @@ function showState() {
 }
 
 async function showCount() {
-  const question = ++questions;
+  const request = ++lastCountRequest;
   let text = "";
   if (isRoom()) {
     if (people.isKnown) text = `${people.members.size} connected`;
   } else if (connection.state === "connected" || connection.state === "disconnected") {
     try {
-      const answer = await fetch("count?" + groupQuery(path));
-      if (answer.ok) text = `${(await answer.json()).connections} connected`;
+      const response = await fetch("count?" + groupQuery(path));
+      if (response.ok) text = `${(await response.json()).connections} connected`;
     } catch {
-      // The server is away. The state will say so.
+      // The server cannot be reached. The connection state shows this.
     }
   }
 
-  // Answers may come in another order than the questions.
-  if (question === questions) $("count").textContent = text;
+  // Responses may arrive out of order. Show only the response to the latest request.
+  if (request === lastCountRequest) $("count").textContent = text;
 }
 
 toggle.addEventListener("click", () => {
   if (connection.state !== "disconnected") return connection.disconnect();
-  // On a phone, focus would bring up the keyboard over what one wants to see.
+  // On a phone, focus opens the keyboard, which hides most of the page.
   wantsFocus = matchMedia("(pointer: fine)").matches;
   connect();
 });
 
 settings.addEventListener("change", choose);
 name.addEventListener("change", () => {
-  // In a room, a name belongs to the connection.
+  // In a room, the name belongs to the connection, so a new name needs a new connection.
   if (isRoom() && connection.state !== "disconnected") connect();
 });
 settings.addEventListener("keydown", event => {
@@ -165,11 +166,11 @@ $("composer").addEventListener("submit", event => {
   message.focus();
 });
 
-addEventListener("hashchange", () => { followLink(); choose(); });
+addEventListener("hashchange", () => { applyLink(); choose(); });
 setInterval(() => document.hidden || showCount(), 2000);
 
 useName(name);
-retryEarly(connection);
-followLink();
+enableEarlyRetry(connection);
+applyLink();
 choose();
 showState();

@@ -1,40 +1,40 @@
 const settings = document.getElementById("settings");
 const room = document.getElementById("room");
 
-/** Where the choice leads: the URL's path, encoded. */
+/** Returns the encoded path of the selected URL. */
 export function readPath() {
   const url = settings.elements.url.value;
   const inRoom = url === "/rooms/";
   document.getElementById("room-field").hidden = !inRoom;
   const path = inRoom ? url + encodeURIComponent(roomName()) : url;
-  // Kept behind the page's own URL, so that a link leads into a room.
+  // Store the path in the page's own URL, so people can share a link to the room.
   history.replaceState(null, "", "#" + path);
   return path;
 }
 
-/** Makes the choice that a link holds, if it holds one. */
-export function followLink() {
+/** Selects the URL that the link to this page contains, if any. */
+export function applyLink() {
   const [, url, name] = /^#(\/ws$|\/seed$|\/rooms\/)([^/]*)$/.exec(location.hash) ?? [];
   if (!url) return;
   settings.elements.url.value = url;
   try {
     if (name) room.value = decodeURIComponent(name);
   } catch {
-    // Not encoded as it should be: the room that is filled in will do.
+    // The link has an invalid encoding. Keep the room name in the field.
   }
 }
 
-/** The group of a path, as the server names it: decoded, but for the slashes in a room's name. */
+/** Returns the group name that the server uses for a path: decoded, except for slashes in the room name. */
 export function groupOf(path) {
   return path.split("%2F").map(decodeURIComponent).join("%2F");
 }
 
-/** The part of a query that names a group; safe between a shell's quotes. */
+/** Returns the query parameter for the group of a path. It is safe inside single quotes of a shell. */
 export function groupQuery(path) {
   return "group=" + encodeURIComponent(groupOf(path)).replace(/^%2F|(?<=rooms)%2F/g, "/").replaceAll("'", "%27");
 }
 
-// One dot or two would mean "here" and "up" to whoever resolves the URL.
+// URL resolution treats "." and ".." as relative segments, so they cannot be room names.
 function roomName() {
   const name = room.value.trim().toWellFormed();
   return /^\.{0,2}$/.test(name) ? "blue" : name;

@@ -1,19 +1,19 @@
 const FIRST_DELAY = 1000;
-const LONGEST_DELAY = 30_000;
+const MAX_DELAY = 30_000;
 
-// A connection that lasted this long was a good one: the next loss starts from the first delay again.
-const GOOD = 5000;
+// A connection that lasts this long is stable. The next retry then starts with the first delay again.
+const STABLE_AFTER = 5000;
 
-// The server meant it (RFC 6455, section 7.4): 1000, all is said; 1008, refused. The same question would get the same answer.
+// A retry does not help after these close codes (RFC 6455, section 7.4): 1000 is a normal end, and 1008 is a refusal.
 const FINAL = [1000, 1008];
 
-/** A WebSocket that comes back by itself until it is told to stop. */
+/** A WebSocket that reconnects by itself until disconnect() is called. */
 export class Connection {
-  /** disconnected, connecting, connected or reconnecting */
+  /** "disconnected", "connecting", "connected" or "reconnecting". */
   state = "disconnected";
-  /** When it will be tried again, in milliseconds since the epoch, while reconnecting. */
+  /** The time of the next attempt while reconnecting, in milliseconds since 1970. */
   retryAt = 0;
-  /** How often it has been tried again. */
+  /** The number of retries since the last stable connection. */
   attempts = 0;
 
   #url;
@@ -21,7 +21,7 @@ export class Connection {
   #timer;
   #on;
 
-  /** on: state(), message(data), closed(code, reason, wasOpen) for ends that disconnect() did not ask for */
+  /** Handlers: state(), message(data) and closed(code, reason, wasOpen). disconnect() does not call closed(). */
   constructor(on) {
     this.#on = on;
   }
@@ -53,8 +53,8 @@ export class Connection {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     let openedAt = 0;
-    // A socket that was dropped may still have something to say; nobody listens.
-    const listen = (type, heard) => socket.addEventListener(type, event => socket === this.#socket && heard(event));
+    // A dropped socket may still raise events. Ignore them.
+    const listen = (type, handle) => socket.addEventListener(type, event => socket === this.#socket && handle(event));
     listen("open", () => {
       openedAt = performance.now();
       this.#enter("connected");
@@ -62,7 +62,7 @@ export class Connection {
     listen("message", event => this.#on.message(event.data));
     listen("close", event => {
       this.#socket = null;
-      if (openedAt > 0 && performance.now() - openedAt > GOOD) this.attempts = 0;
+      if (openedAt > 0 && performance.now() - openedAt > STABLE_AFTER) this.attempts = 0;
       this.#on.closed(event.code, event.reason, openedAt > 0);
       if (FINAL.includes(event.code)) this.#enter("disconnected");
       else this.#wait();
@@ -71,8 +71,8 @@ export class Connection {
   }
 
   #wait() {
-    // Twice as long each time; and never all clients at once, when a server that many were connected to comes back.
-    const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2);
+    // The delay doubles each time. A random part spreads the clients, so they do not all reconnect to a restarted server at once.
+    const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#enter("reconnecting");

@@ -1,30 +1,30 @@
 import { WebPubSubClient } from "./lib/web-pubsub-client/web-pubsub-client.min.js";
 import { add, replaceAll } from "./log.js";
 import { nameIn, useName } from "./names.js";
-import { showStatus, socketUrl } from "./status.js";
+import { CONNECT_FAILED, showStatus, socketUrl } from "./status.js";
 
 const HOME = "/ws";
 
-// As many as are shown at once.
-const MOST = 500;
+// The page keeps at most this many messages per group.
+const MAX_ENTRIES = 500;
 
 const $ = id => document.getElementById(id);
 const [name, group, join, message] = ["name", "group", "join", "message"].map($);
 
-// Its default protocol: of a connection that is lost and comes back within half a minute, nothing is missed and nothing comes twice.
+// The client's default protocol is reliable. If it reconnects within 30 seconds, it gets every message exactly once.
 const client = new WebPubSubClient(socketUrl(HOME));
 
-// Of each group we are in: what was said there, what of it nobody has looked at, and where the page offers it.
+// The joined groups. Each has its messages, its number of unread messages and its tile.
 const groups = new Map();
 let shown = null;
 let state = "connecting";
 let sent = [];
-let questions = 0;
+let lastCountRequest = 0;
 
-// A request that is sent again with the id of the first takes effect once. The client counts its own from 1.
+// A retry with the same ack ID takes effect once. The client's own IDs start at 1, so these start higher.
 let lastAckId = 1_000_000;
 
-// The connection.
+// Connection.
 
 client.on("connected", () => {
   enter("connected");
@@ -34,7 +34,7 @@ client.on("connected", () => {
 
 client.on("disconnected", ({ message }) => {
   enter("reconnecting");
-  noteAll(`${message?.message || "The connection was lost."} What is said meanwhile, you will not see.`, true);
+  noteAll(`${message?.message || "The connection was lost."} You will not see messages from this time.`, true);
 });
 
 client.on("group-message", ({ message }) => {
@@ -43,7 +43,7 @@ client.on("group-message", ({ message }) => {
   showIn(message.group, { data: shownAs(message), own: index >= 0, time: new Date() });
 });
 
-// From the app itself, or from one who speaks no protocol. For which group, it does not say.
+// The app or a client without a subprotocol has sent this message. It does not name its group.
 client.on("server-message", ({ message }) => showIn(shown, { data: shownAs(message), own: false, time: new Date() }));
 
 client.on("rejoin-group-failed", ({ group }) => remove(group));
@@ -52,14 +52,14 @@ async function start() {
   try {
     await client.start();
   } catch {
-    // It comes back by itself only to where it has been.
-    if (state === "connecting") noteAll("No connection: the server is away, or it refused.", true);
+    // The client retries only after a first successful connection.
+    if (state === "connecting") noteAll(CONNECT_FAILED, true);
     enter("reconnecting");
     setTimeout(start, 2000);
   }
 }
 
-// While it tries to get a connection back without a loss, the client says nothing of it. For what is to be seen here, its inside will do.
+// The client raises no event when a recovery starts. The page reads an internal field to show the state.
 setInterval(() => {
   const isRecovering = client._state === "Recovering";
   if (isRecovering && state === "connected") enter("recovering");
@@ -71,7 +71,7 @@ function enter(entered) {
   showState();
 }
 
-// The groups.
+// Groups.
 
 async function joinGroup(name) {
   if (groups.has(name)) return show(name);
@@ -80,10 +80,10 @@ async function joinGroup(name) {
     await client.joinGroup(name);
     if (!groups.has(name)) groups.set(name, { entries: [], unread: 0, tile: tileOf(name) });
     show(name);
-    note(name, `You are in ${name}`);
+    note(name, `Joined ${name}`);
   } catch (error) {
-    if (shown) note(shown, `Not in ${name}: ${reasonOf(error)}`, true);
-    else $("hint").textContent = `Not in ${name}: ${reasonOf(error)}`;
+    if (shown) note(shown, `Cannot join ${name}: ${messageOf(error)}`, true);
+    else $("hint").textContent = `Cannot join ${name}: ${messageOf(error)}`;
   }
 
   join.textContent = "Join";
@@ -94,7 +94,7 @@ async function leaveGroup(name) {
     await client.leaveGroup(name);
     remove(name);
   } catch (error) {
-    note(name, `Still in ${name}: ${reasonOf(error)}`, true);
+    note(name, `Cannot leave ${name}: ${messageOf(error)}`, true);
   }
 }
 
@@ -127,7 +127,7 @@ function show(name) {
     group.tile.querySelector("input").checked = true;
     group.tile.scrollIntoView({ block: "nearest", inline: "nearest" });
     showUnread(group);
-    // A link leads into the group.
+    // Store the group in the page's own URL, so people can share a link to it.
     history.replaceState(null, "", "#" + encodeURIComponent(name));
   }
 
@@ -141,13 +141,13 @@ function showUnread({ tile, unread }) {
   tile.querySelector("small").title = unread > 0 ? `${unread} new` : "";
 }
 
-// What is said.
+// Messages.
 
 function showIn(name, entry) {
   const group = groups.get(name);
   if (!group) return;
   group.entries.push(entry);
-  if (group.entries.length > MOST) group.entries.shift();
+  if (group.entries.length > MAX_ENTRIES) group.entries.shift();
   if (name === shown) return add(entry);
   if (entry.note) return;
   group.unread++;
@@ -166,29 +166,29 @@ function shownAs({ data, dataType }) {
   return dataType === "json" ? JSON.stringify(data) : data;
 }
 
-async function say(line) {
-  const said = { group: shown, line };
-  sent = [...sent, said].slice(-50);
+async function send(line) {
+  const entry = { group: shown, line };
+  sent = [...sent, entry].slice(-50);
   try {
     await client.sendToGroup(shown, line, "text", { ackId: ++lastAckId });
   } catch (error) {
-    sent = sent.filter(other => other !== said);
-    note(said.group, `Not sent: ${line} (${reasonOf(error)})`, true);
+    sent = sent.filter(other => other !== entry);
+    note(entry.group, `Cannot send ${line}: ${messageOf(error)}`, true);
   }
 }
 
-function reasonOf(error) {
+function messageOf(error) {
   return error.errorDetail?.message ?? error.message;
 }
 
-// The page.
+// Page.
 
 function showState() {
   const isConnected = state === "connected";
   showStatus({ state: state === "recovering" ? "reconnecting" : state });
   $("path").textContent = shown ?? "No group";
   $("curl").textContent = `curl -d hello '${location.origin}/publish?${groupQuery(shown ?? HOME)}'`;
-  $("hint").textContent = state === "connecting" ? "You can write when you are connected." : !isConnected ? "You can write when the connection is back." : shown ? "Goes to everyone in the group, you included." : "Join a group to write.";
+  $("hint").textContent = state === "connecting" ? "You can write when you are connected." : !isConnected ? "You can write when the connection is back." : shown ? "Everyone in the group receives it, including you." : "Join a group to write.";
   message.placeholder = !isConnected ? "Waiting for the connection…" : shown ? `Write to ${shown}` : "Join a group to write";
   message.disabled = $("send").disabled = !isConnected || !shown;
   join.disabled = !isConnected;
@@ -197,22 +197,22 @@ function showState() {
 }
 
 async function showCount() {
-  const question = ++questions;
+  const request = ++lastCountRequest;
   let text = "";
   if (shown && state === "connected") {
     try {
-      const answer = await fetch("count?" + groupQuery(shown));
-      if (answer.ok) text = `${(await answer.json()).connections} here`;
+      const response = await fetch("count?" + groupQuery(shown));
+      if (response.ok) text = `${(await response.json()).connections} here`;
     } catch {
-      // The server is away. The state will say so.
+      // The server cannot be reached. The connection state shows this.
     }
   }
 
-  // Answers may come in another order than the questions.
-  if (question === questions) $("count").textContent = text;
+  // Responses may arrive out of order. Show only the response to the latest request.
+  if (request === lastCountRequest) $("count").textContent = text;
 }
 
-// Safe between a shell's quotes.
+// The result is safe inside single quotes of a shell.
 function groupQuery(name) {
   return "group=" + encodeURIComponent(name).replaceAll("'", "%27");
 }
@@ -243,7 +243,7 @@ $("settings").addEventListener("submit", event => {
 $("composer").addEventListener("submit", event => {
   event.preventDefault();
   if (message.value === "" || message.disabled) return;
-  say(`${nameIn(name)}: ${message.value}`);
+  send(`${nameIn(name)}: ${message.value}`);
   message.value = "";
   message.focus();
 });

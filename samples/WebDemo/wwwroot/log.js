@@ -1,6 +1,6 @@
 import { hueOf } from "./names.js";
 
-const MOST = 500;
+const MAX_ENTRIES = 500;
 
 const log = document.getElementById("log");
 const list = document.getElementById("messages");
@@ -9,37 +9,37 @@ const latest = document.getElementById("latest");
 let pending = [];
 let lastSender = null;
 
-/** Shows what was received: text or an ArrayBuffer. When it was said is known only of what is said now. */
+/** Shows a message: text or an ArrayBuffer. Only a live message has a time, because the history does not contain times. */
 export function showMessage(data, own, isLive) {
   add({ data, own, time: isLive ? new Date() : null });
 }
 
-/** Shows what happened to the connection. */
+/** Shows a note about the connection. */
 export function showNote(text, isProblem = false) {
   add({ note: text, isProblem });
 }
 
-/** Shows these in place of all that is shown. */
+/** Replaces all entries. */
 export function replaceAll(entries) {
   list.replaceChildren();
   [pending, lastSender, latest.hidden] = [[], null, true];
   entries.forEach(add);
 }
 
-/** Shows a message, { data, own, time }, or what happened, { note, isProblem }. */
+/** Adds a message { data, own, time } or a note { note, isProblem }. */
 export function add(entry) {
-  // However fast messages come, the page is laid out once for each frame; and not at all while nobody sees it.
+  // One animation frame shows all new entries, so a fast stream does not slow the page. Hidden pages have no frames.
   if (pending.push(entry) === 1) requestAnimationFrame(flush);
-  if (pending.length > MOST) pending.splice(0, pending.length - MOST);
+  if (pending.length > MAX_ENTRIES) pending.splice(0, pending.length - MAX_ENTRIES);
 }
 
 function flush() {
-  // What stands there while nothing has been said may be higher than a small window.
+  // The text of the empty list may be higher than a small window. Scroll to the first message in this case.
   const follow = isAtEnd() || !list.querySelector(".message");
   list.append(...pending.map(entry => (entry.note ? note(entry) : message(entry))));
   const hasMessages = pending.some(entry => !entry.note);
   pending = [];
-  while (list.children.length > MOST) list.firstElementChild.remove();
+  while (list.children.length > MAX_ENTRIES) list.firstElementChild.remove();
   if (follow) log.scrollTop = log.scrollHeight;
   else if (hasMessages) latest.hidden = false;
 }
@@ -62,7 +62,7 @@ function note({ note, isProblem }) {
   return element("li", isProblem ? "note problem" : "note", note);
 }
 
-// Whatever was received is text, and stays text: it is never read as markup.
+// Received data is always shown as text, never as markup.
 function message({ data, own, time }) {
   const isText = typeof data === "string";
   const [, sender, text] = (isText && /^([^:\n]{1,32}): (.*)$/su.exec(data)) || [null, null, isText ? data : bytes(data.byteLength)];

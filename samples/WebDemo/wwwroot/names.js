@@ -1,4 +1,4 @@
-/** Fills in what this tab's visitor was called before, or a guest's name, and keeps what they call themselves. */
+/** Fills in the name that was last used in this tab, or a guest name. Stores each new name. */
 export function useName(input) {
   const guest = `Guest ${Math.floor(Math.random() * 900) + 100}`;
   input.value = sessionStorage.getItem("name") ?? guest;
@@ -10,7 +10,7 @@ export function nameIn(input) {
   return input.value.trim().toWellFormed() || input.placeholder;
 }
 
-/** Each name has its colour; the golden angle keeps names that differ little apart. */
+/** Returns a hue for a name. The golden angle gives similar names different hues. */
 export function hueOf(name) {
   let hash = 0;
   for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 65536;

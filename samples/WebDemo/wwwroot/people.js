@@ -2,12 +2,12 @@ import { Connection } from "./connection.js";
 import { hueOf } from "./names.js";
 import { socketUrl } from "./status.js";
 
-/** Follows who is at a URL, and shows it in a list. */
+/** Shows the people at a URL and updates the list when they join or leave. */
 export class People {
-  /** Of each connection's id, the name. */
+  /** The name of each connection, by connection ID. */
   members = new Map();
-  /** The id that is this page's own, if it is known. */
-  own;
+  /** The connection ID of this page, if known. */
+  ownId;
 
   #list;
   #changed;
@@ -18,7 +18,7 @@ export class People {
     this.#changed = changed;
   }
 
-  /** Whether the list can be relied on. */
+  /** True while the list is up to date. */
   get isKnown() {
     return this.#connection.state === "connected";
   }
@@ -38,14 +38,14 @@ export class People {
   show() {
     this.#list.replaceChildren(...[...this.members].map(([id, name]) => {
       const item = document.createElement("li");
-      item.textContent = id === this.own ? `${name} (you)` : name;
+      item.textContent = id === this.ownId ? `${name} (you)` : name;
       item.style.setProperty("--hue", hueOf(name));
       return item;
     }));
     this.#list.hidden = this.members.size === 0;
   }
 
-  // Every connection is told everyone at first.
+  // The server sends all members on every new connection.
   #restart() {
     this.members.clear();
     this.show();

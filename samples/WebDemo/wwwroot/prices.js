@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js";
-import { reasonOf, retryEarly, showStatus, socketUrl } from "./status.js";
+import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
 const SHOWN_SECONDS = 60;
 
@@ -7,15 +7,15 @@ const $ = id => document.getElementById(id);
 const table = $("table");
 const connection = new Connection({ state: () => showStatus(connection), message: receive, closed });
 
-// Of each symbol, what is known and where it is shown.
+// The prices and the tile of each symbol.
 const symbols = new Map();
 let chosen = null;
-let news = new Map();
+let newest = new Map();
 let updates = 0;
 let latest = 0;
 
 function receive(data) {
-  const update = read(data);
+  const update = parse(data);
   if (!update) return;
   $("problem").hidden = true;
   updates++;
@@ -23,13 +23,13 @@ function receive(data) {
   const symbol = symbols.get(update.symbol) ?? add(update.symbol);
   symbol.times.push(update.time / 1000);
   symbol.prices.push(update.price);
-  // The page is laid out once for each frame, with the latest of each.
-  if (news.size === 0) requestAnimationFrame(flush);
-  news.set(symbol, update);
+  // One animation frame shows the latest price of each symbol.
+  if (newest.size === 0) requestAnimationFrame(flush);
+  newest.set(symbol, update);
 }
 
-// What is published to everyone arrives here too, and need not be a price.
-function read(data) {
+// A message to everyone also arrives here. It may not be a price.
+function parse(data) {
   try {
     const update = JSON.parse(data);
     return typeof update.symbol === "string" && Number.isFinite(update.price) && Number.isFinite(update.time) ? update : null;
@@ -63,7 +63,7 @@ function choose(symbol) {
 }
 
 function flush() {
-  for (const [symbol, update] of news) {
+  for (const [symbol, update] of newest) {
     if (symbol.update && update.price !== symbol.update.price) {
       const isUp = update.price > symbol.update.price;
       symbol.tile.classList.toggle("up", isUp);
@@ -78,7 +78,7 @@ function flush() {
     if (old > 100) for (const list of [symbol.times, symbol.prices]) list.splice(0, old);
   }
 
-  news = new Map();
+  newest = new Map();
   $("symbols").textContent = symbols.size;
   showChosen();
 }
@@ -93,7 +93,7 @@ function showChosen() {
 }
 
 function closed(code, reason, wasOpen) {
-  $("problem").textContent = wasOpen ? reasonOf(code, reason) : "No connection: the server is away, or it refused.";
+  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
   $("problem").hidden = false;
 }
 
@@ -104,7 +104,7 @@ function element(tag, className, text) {
   return made;
 }
 
-// The chart.
+// Chart.
 
 const color = name => () => getComputedStyle(document.documentElement).getPropertyValue(name);
 const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
@@ -132,5 +132,5 @@ setInterval(() => {
 }, 1000);
 
 $("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/prices`;
-retryEarly(connection);
+enableEarlyRetry(connection);
 connection.connect(socketUrl("/prices"));

@@ -1,20 +1,23 @@
-const WORDS = { disconnected: "Disconnected", connecting: "Connecting…", connected: "Connected", reconnecting: "Reconnecting" };
+/** The text after a failed connection attempt. Browsers do not report the cause. */
+export const CONNECT_FAILED = "Cannot connect. The server cannot be reached, or it refused the connection.";
+
+const TEXTS = { disconnected: "Disconnected", connecting: "Connecting…", connected: "Connected", reconnecting: "Reconnecting" };
 
 const countdown = document.getElementById("countdown");
 const retry = document.getElementById("retry");
 
-/** Lets the header's button, and whatever promises a better line, try a lost connection again before its time. */
-export function retryEarly(connection) {
+/** Retries before the delay ends: on the button, when the network returns, and when the page becomes visible. */
+export function enableEarlyRetry(connection) {
   retry.addEventListener("click", () => connection.retryNow());
   addEventListener("online", () => connection.retryNow());
   document.addEventListener("visibilitychange", () => document.hidden || connection.retryNow());
   setInterval(() => showCountdown(connection), 250);
 }
 
-/** Shows in the header how a connection is: its state; when it is tried again and how to do so at once, if that is known. */
+/** Shows the connection state in the header, with a countdown and a retry button while reconnecting. */
 export function showStatus(connection) {
   document.body.dataset.state = connection.state;
-  document.getElementById("state").textContent = WORDS[connection.state];
+  document.getElementById("state").textContent = TEXTS[connection.state];
   retry.hidden = connection.state !== "reconnecting" || !connection.retryNow;
   showCountdown(connection);
 }
@@ -24,12 +27,12 @@ function showCountdown({ state, retryAt }) {
   countdown.textContent = state === "reconnecting" && retryAt ? `in ${seconds} s` : "";
 }
 
-/** Why a connection ended, as a person would say it. */
-export function reasonOf(code, reason) {
+/** Describes the close code and reason of a connection. */
+export function describeClose(code, reason) {
   return `Closed with ${code}: ${reason || (code === 1006 ? "the connection was lost." : "no reason was given.")}`;
 }
 
-/** A path of this server, for a WebSocket. */
+/** Returns the WebSocket URL for a path of this server. */
 export function socketUrl(path) {
   return location.origin.replace(/^http/, "ws") + path;
 }

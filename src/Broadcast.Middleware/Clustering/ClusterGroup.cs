@@ -15,20 +15,27 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 
     public string Name => name;
 
-    /// <summary>The number of memberships and pending joins. Only <see cref="ClusterGroups"/> uses it.</summary>
+    /// <summary>
+    /// The number of memberships and pending joins. Only <see cref="ClusterGroups"/> uses this property.
+    /// </summary>
     public int Uses { get; set; }
 
-    /// <summary>Completes when <see cref="Group"/> exists. Only <see cref="ClusterGroups"/> uses it.</summary>
+    /// <summary>
+    /// Completes when <see cref="Group"/> exists. Only <see cref="ClusterGroups"/> uses this property.
+    /// </summary>
     public Task? Ready { get; set; }
 
-    /// <summary>The subscription has succeeded or failed. Only <see cref="ClusterGroups"/> uses it.</summary>
+    /// <summary>
+    /// True after the subscription has succeeded or failed. Only <see cref="ClusterGroups"/> uses this property.
+    /// </summary>
     public bool IsSettled { get; set; }
 
     /// <summary>The group on this node. Null until the subscription succeeds.</summary>
     public Group? Group { get; private set; }
 
     /// <summary>
-    /// Messages are missing. The subscription ends when the last member leaves, or before the next one joins.
+    /// True if messages are missing. The subscription ends when the last member leaves, or before the next member
+    /// joins.
     /// </summary>
     public bool IsLost
     {
@@ -58,6 +65,7 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
+    /// <summary>Appends a message, or keeps it until the subscription succeeds.</summary>
     /// <exception cref="InvalidDataException">The message cannot be read, or an earlier message is missing.</exception>
     public void OnMessage(Position position, ReadOnlyMemory<byte> message)
     {
@@ -68,7 +76,10 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
-    /// <summary>Messages are missing for good. Every member learns it after it has read the log.</summary>
+    /// <summary>
+    /// Breaks the group, because messages are permanently missing. Every member notices the loss after it has read the
+    /// log.
+    /// </summary>
     public void Break()
     {
         lock (_gate)
@@ -81,13 +92,14 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 
     void Accept(Group group, Position position, ReadOnlyMemory<byte> message)
     {
-        // A message of an earlier subscription may arrive late. After a loss, nothing is appended.
+        // A message of an earlier subscription may arrive late. After a loss, the log accepts no message.
         if (_isLost || position.Epoch != group.Epoch || position.Offset < group.NextOffset) return;
         // After a gap, every later message would get a wrong position.
         if (position.Offset > group.NextOffset)
         {
             throw new InvalidDataException(
-                $"The cluster delivered message {position.Offset} of a group, but message {group.NextOffset} is missing.");
+                $"The cluster delivered message {position.Offset} of a group, " +
+                $"but message {group.NextOffset} is missing.");
         }
 
         Append(group, ClusterMessage.Decode(message));

@@ -24,9 +24,10 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         ClusterGroup group;
         lock (_gate)
         {
-            // End a lost subscription first. The backplane may not know that it is lost.
-            if (_groups.TryGetValue(name, out var known) && known is { IsLost: true, IsSettled: true }) EndLocked(known);
-            group = _groups.GetOrAdd(name, static (name, state) => new ClusterGroup(name, state._copies, state.Time), this);
+            // End a lost subscription first. The backplane may not know that the subscription is lost.
+            if (_groups.GetValueOrDefault(name) is { IsLost: true, IsSettled: true } lost) EndLocked(lost);
+            group = _groups.GetOrAdd(
+                name, static (name, groups) => new ClusterGroup(name, groups._copies, groups.Time), this);
             group.Uses++;
             group.Ready ??= Observe(SubscribeAsync(group));
         }
@@ -50,7 +51,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     }
 
     /// <summary>
-    /// Receives a message. Unknown groups are ignored, because a message may arrive after the end of a subscription.
+    /// Receives a message. It ignores unknown groups, because a message may arrive after the end of a subscription.
     /// </summary>
     public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
     {
@@ -66,8 +67,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     }
 
     /// <summary>
-    /// Messages of a group are missing. The backplane may hold its own lock, so this method takes no lock of this
-    /// class. The subscription ends later: when the last member leaves, or before the next one joins.
+    /// Breaks a group whose messages are missing. The backplane may hold its own lock, so this method takes no lock of
+    /// this class. The subscription ends later: when the last member leaves, or before the next member joins.
     /// </summary>
     public void OnLost(string name)
     {
@@ -93,7 +94,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     {
         lock (_gate)
         {
-            // A subscription that is still in progress is checked when it has settled.
+            // SubscribeAsync itself ends a subscription that settles without uses.
             if (--group.Uses > 0 || !group.IsSettled) return;
             EndLocked(group);
         }
@@ -116,7 +117,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
 
     async Task SubscribeAsync(ClusterGroup group)
     {
-        // Leave the lock of the caller first. The backplane may run any code.
+        // First leave the lock of the caller, because the backplane may run any code.
         await Task.Yield();
         try
         {
@@ -133,7 +134,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
         catch
         {
-            // The next join tries again. It is unknown whether the subscription exists, so end it.
+            // The next join tries again. It is unknown whether the subscription exists, so end the subscription.
             lock (_gate)
             {
                 group.IsSettled = true;

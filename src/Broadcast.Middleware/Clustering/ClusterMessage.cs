@@ -31,7 +31,9 @@ readonly record struct ClusterMessage(
     public void Write(NodeWriter writer)
     {
         writer.WriteVersion();
-        writer.Write((byte)((Message.Type == MessageType.Binary ? Parts.Binary : 0) | (Message.IsJson ? Parts.Json : 0)));
+        var parts = Message.Type == MessageType.Binary ? Parts.Binary : Parts.None;
+        if (Message.IsJson) parts |= Parts.Json;
+        writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
         writer.WriteOrNull(Message.Key);

@@ -54,19 +54,20 @@ sealed class ClusterReceiver(
         }
         catch (Exception exception)
         {
-            // For example, the registry threw. The backplane and the next message are not affected.
+            // For example, the registry threw. The error must not affect the backplane or the next message.
             logger.RemoteRequestFailed(exception);
         }
     }
 
     /// <summary>
-    /// Messages to single connections may be missing. It is unknown to which, so all connections are closed.
+    /// Closes all connections and opens the inbox again. Messages to single connections may be missing, and this node
+    /// does not know which connections are affected.
     /// </summary>
     void OnInboxLost()
     {
         logger.ClusterGroupLost();
         remote.OnInboxLost();
-        // The backplane may hold its own lock. So do the rest on another thread.
+        // The backplane may hold its own lock. So continue on another thread.
         var previous = InboxOpening;
         InboxOpening = Task.Run(async () =>
         {

@@ -7,8 +7,9 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. It comes back with its
-/// number and is then appended to the log of this node, as on every other node with members of the group.
+/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. The backplane numbers it
+/// and delivers it to every node with members of the group, including this node. Each of these nodes appends it to its
+/// own log.
 /// </summary>
 /// <param name="local">Delivers on this node.</param>
 /// <param name="remote">Reaches the connections of other nodes.</param>
@@ -45,7 +46,8 @@ sealed class ClusterRouter(
             : await remote.JoinAsync(connectionId, group, replay, cancellationToken);
     }
 
-    public override ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+    public override ValueTask<bool> LeaveAsync(
+        string connectionId, string group, CancellationToken cancellationToken) =>
         local.Has(connectionId)
             ? local.LeaveAsync(connectionId, group, cancellationToken)
             : remote.LeaveAsync(connectionId, group, cancellationToken);
@@ -67,7 +69,7 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var names = recipients.Names;
-        // A member of more than one group receives the message once. The ID joins the copies.
+        // A member of more than one group receives the message once. The ID links the copies.
         var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
         // Publish to every group, even if one publish fails at once.
         await Task.WhenAll(names.Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken)));
@@ -78,13 +80,14 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var result = local.SendToConnections(message, recipients);
-        // A connection of this node is on no other node. A user may be.
+        // A connection of this node is on no other node, but a user may have connections on several nodes.
         if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
             await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
         return result;
     }
 
-    ValueTask<Position> PublishToBackplaneAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
+    ValueTask<Position> PublishToBackplaneAsync(
+        string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
         backplane.PublishAsync(name, bytes, directory.GetSettings(name).History, cancellationToken);
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Clustering;
 /// </summary>
 sealed class CopyTracker
 {
-    // This many other messages to several groups may arrive between two copies of one message.
+    // The tracker recognizes a second copy only if fewer other messages to several groups came between.
     const int MaxMessages = 16 * 1024;
 
     readonly Dictionary<long, EntryCopy> _newest = [];

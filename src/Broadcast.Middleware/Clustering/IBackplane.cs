@@ -10,7 +10,7 @@ namespace Broadcast.Middleware;
 /// One object belongs to one broadcast of one node. Group names are opaque. Internal groups have names that start with
 /// a control character. All methods must be thread-safe.
 /// </para>
-/// <para>Guarantees that an implementation owes:</para>
+/// <para>An implementation guarantees:</para>
 /// <list type="bullet">
 /// <item>Each group has one order, which is the same on every node. Within an epoch, each message adds 1 to the
 /// offset.</item>
@@ -24,7 +24,8 @@ namespace Broadcast.Middleware;
 public interface IBackplane
 {
     /// <summary>
-    /// Starts the backplane. Called once, before every other method. Slow work must happen in the background.
+    /// Starts the backplane. The broadcast calls this method once, before every other method. Slow work must happen
+    /// in the background.
     /// </summary>
     /// <param name="receiver">Receives everything that arrives.</param>
     void Start(IBackplaneReceiver receiver);
@@ -34,15 +35,20 @@ public interface IBackplane
     /// this one.
     /// </summary>
     /// <param name="group">The name of the group.</param>
-    /// <param name="message">The message. It is copied before the call returns.</param>
-    /// <param name="history">The limits of the history. Null to keep only what nodes may need to catch up.</param>
+    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="history">
+    /// The limits of the history. Null keeps only the messages that nodes may need to catch up.
+    /// </param>
     /// <param name="cancellationToken">Cancels the call. The message may still be published then.</param>
     /// <returns>The position of the message.</returns>
     /// <exception cref="BackplaneException">
     /// The publish did not succeed in time, or too many publishes wait already.
     /// </exception>
     ValueTask<Position> PublishAsync(
-        string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken = default);
+        string group,
+        ReadOnlyMemory<byte> message,
+        GroupOptions? history,
+        CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Subscribes this node to a group. The node receives every message after the returned position, possibly before
@@ -50,7 +56,7 @@ public interface IBackplane
     /// </summary>
     /// <remarks>
     /// The task must complete within a few seconds, because clients wait for it. When it completes, no call about an
-    /// earlier subscription to the group is in progress. The method is called again only after
+    /// earlier subscription to the group is in progress. The broadcast calls the method again only after
     /// <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
@@ -60,10 +66,11 @@ public interface IBackplane
     ValueTask<BackplaneSubscription> SubscribeAsync(
         string group, GroupOptions? history, CancellationToken cancellationToken = default);
 
-    /// <summary>Ends a subscription. Has no effect without a subscription.</summary>
+    /// <summary>Ends a subscription. The call has no effect without a subscription.</summary>
     /// <remarks>
-    /// It is not called while <see cref="SubscribeAsync"/> is in progress for the group. A message or a loss that is
-    /// already on its way may still arrive until the next subscription succeeds. Must not throw.
+    /// The broadcast does not call this method while <see cref="SubscribeAsync"/> is in progress for the group. A
+    /// message or a loss that is already on its way may still arrive until the next subscription succeeds. The method
+    /// must not throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void Unsubscribe(string group);
@@ -74,14 +81,14 @@ public interface IBackplane
     /// </summary>
     /// <remarks>
     /// Calls about one member take effect in their order. While the cluster is unreachable, the backplane keeps the
-    /// members and adds them later. Must not throw.
+    /// members and adds them later. The method must not throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member. No other node has a member with this name in the group.</param>
-    /// <param name="value">The value, at most a few kilobytes. It is copied.</param>
+    /// <param name="value">The value, at most a few kilobytes. The call copies the value.</param>
     void SetMember(string group, string member, ReadOnlyMemory<byte> value);
 
-    /// <summary>Reverts <see cref="SetMember"/>. Must not throw.</summary>
+    /// <summary>Reverts <see cref="SetMember"/>. The method must not throw.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member.</param>
     void RemoveMember(string group, string member);
@@ -90,7 +97,8 @@ public interface IBackplane
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="BackplaneException">The call did not succeed in time.</exception>
-    ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken = default);
+    ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
+        string group, CancellationToken cancellationToken = default);
 
     /// <summary>Returns the number of members of a group on all nodes.</summary>
     /// <param name="group">The name of the group.</param>

@@ -44,7 +44,7 @@ public sealed class InMemoryCluster
         }
     }
 
-    /// <summary>The data of a group. Its lock guards it.</summary>
+    /// <summary>The data of a group. Its lock guards all members.</summary>
     sealed class Channel(string name)
     {
         readonly Queue<(byte[] Message, long At)> _history = new();
@@ -80,7 +80,12 @@ public sealed class InMemoryCluster
 
         public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
         {
-            if (_nodes.Contains(node)) throw new InvalidOperationException("This node has already subscribed to the group. Unsubscribe first.");
+            if (_nodes.Contains(node))
+            {
+                throw new InvalidOperationException(
+                    "This node has already subscribed to the group. Unsubscribe first.");
+            }
+
             _nodes.Add(node);
             if (history is not null) Trim(history);
             return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
@@ -103,7 +108,8 @@ public sealed class InMemoryCluster
             return true;
         }
 
-        public bool RemoveMember(Node node, string member) => _members.TryGetValue(member, out var known) && known.Node == node && _members.Remove(member);
+        public bool RemoveMember(Node node, string member) =>
+            _members.TryGetValue(member, out var known) && known.Node == node && _members.Remove(member);
 
         public bool Remove(Node node)
         {
@@ -115,18 +121,23 @@ public sealed class InMemoryCluster
             return Unsubscribe(node);
         }
 
-        public IReadOnlyList<BackplaneMember> Members() => [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
+        public IReadOnlyList<BackplaneMember> Members() =>
+            [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
 
         public long CountMembers() => _members.Count;
 
         void Trim(GroupOptions history)
         {
-            while (_history.TryPeek(out var oldest) && (_history.Count > history.HistoryMessages || _bytes > history.HistoryBytes
-                || (history.HistoryAge != Timeout.InfiniteTimeSpan && Environment.TickCount64 - oldest.At > history.HistoryAge.TotalMilliseconds)))
+            while (_history.TryPeek(out var oldest))
             {
+                var isTooMuch = _history.Count > history.HistoryMessages || _bytes > history.HistoryBytes;
+                if (!isTooMuch && !IsTooOld(oldest.At, history.HistoryAge)) return;
                 _bytes -= _history.Dequeue().Message.Length;
             }
         }
+
+        static bool IsTooOld(long at, TimeSpan maxAge) =>
+            maxAge != Timeout.InfiniteTimeSpan && Environment.TickCount64 - at > maxAge.TotalMilliseconds;
 
         static ulong NewEpoch() => BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(8));
     }
@@ -135,22 +146,25 @@ public sealed class InMemoryCluster
     {
         IBackplaneReceiver? _receiver;
 
-        public IBackplaneReceiver Receiver => _receiver ?? throw new InvalidOperationException("The node has not been started. Call Start first.");
+        public IBackplaneReceiver Receiver =>
+            _receiver ?? throw new InvalidOperationException("The node has not been started. Call Start first.");
 
         public void Start(IBackplaneReceiver receiver)
         {
             ArgumentNullException.ThrowIfNull(receiver);
-            if (Interlocked.CompareExchange(ref _receiver, receiver, null) is not null)
-                throw new InvalidOperationException("The node has already been started. Create a node for each broadcast.");
+            if (Interlocked.CompareExchange(ref _receiver, receiver, null) is null) return;
+            throw new InvalidOperationException("The node has already been started. Create a node for each broadcast.");
         }
 
-        public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        public ValueTask<Position> PublishAsync(
+            string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
             return new(cluster.With(group, channel => channel.Publish(message, history)));
         }
 
-        public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+        public ValueTask<BackplaneSubscription> SubscribeAsync(
+            string group, GroupOptions? history, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
             return new(cluster.With(group, channel => channel.Subscribe(this, history)));
@@ -158,14 +172,18 @@ public sealed class InMemoryCluster
 
         public void Unsubscribe(string group) => cluster.With(group, channel => channel.Unsubscribe(this));
 
-        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => cluster.With(group, channel => channel.SetMember(this, member, value.ToArray()));
+        public void SetMember(string group, string member, ReadOnlyMemory<byte> value) =>
+            cluster.With(group, channel => channel.SetMember(this, member, value.ToArray()));
 
-        public void RemoveMember(string group, string member) => cluster.With(group, channel => channel.RemoveMember(this, member));
+        public void RemoveMember(string group, string member) =>
+            cluster.With(group, channel => channel.RemoveMember(this, member));
 
-        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+        public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
+            string group, CancellationToken cancellationToken) =>
             new(cluster.With(group, static channel => channel.Members()));
 
-        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(cluster.With(group, static channel => channel.CountMembers()));
+        public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) =>
+            new(cluster.With(group, static channel => channel.CountMembers()));
 
         public void Dispose()
         {

@@ -60,7 +60,14 @@ static class NodeCodec
         return kind switch
         {
             Kind.Answer => new NodeAnswer(
-                id, from, target, fields.Succeeded, fields.Recovered, fields.Position, fields.Problem, fields.IsUnreachable),
+                id,
+                from,
+                target,
+                fields.Succeeded,
+                fields.Recovered,
+                fields.Position,
+                fields.Problem,
+                fields.IsUnreachable),
             Kind.SendToConnection => new SendToConnection(from, target, fields.Body),
             Kind.SendToUser => new SendToUser(from, target, fields.Body),
             Kind.Close => new CloseConnection(id, from, target, fields.Status, fields.Reason),
@@ -116,6 +123,7 @@ static class NodeCodec
         public bool IsUnreachable { get; init; }
         public ReadOnlyMemory<byte> Body { get; init; }
 
-        public string RequiredGroup => Group ?? throw new InvalidDataException("Another node sent a request without a group.");
+        public string RequiredGroup =>
+            Group ?? throw new InvalidDataException("Another node sent a request without a group.");
     }
 }

@@ -21,7 +21,8 @@ sealed record CloseConnection(long Id, string From, string Target, WebSocketClos
     : NodeMessage(Id, From, Target);
 
 /// <summary>Adds a connection to a group.</summary>
-sealed record JoinGroup(long Id, string From, string Target, string Group, Replay Replay) : NodeMessage(Id, From, Target);
+sealed record JoinGroup(long Id, string From, string Target, string Group, Replay Replay)
+    : NodeMessage(Id, From, Target);
 
 /// <summary>Removes a connection from a group.</summary>
 sealed record LeaveGroup(long Id, string From, string Target, string Group) : NodeMessage(Id, From, Target);
@@ -39,5 +40,12 @@ sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(
 /// of an exception, or null. <c>IsUnreachable</c> is true if the exception was a <see cref="BackplaneException"/>.
 /// </remarks>
 sealed record NodeAnswer(
-    long Id, string From, string Target, bool Succeeded, bool? Recovered, Position? Position, string? Problem, bool IsUnreachable)
+    long Id,
+    string From,
+    string Target,
+    bool Succeeded,
+    bool? Recovered,
+    Position? Position,
+    string? Problem,
+    bool IsUnreachable)
     : NodeMessage(Id, From, Target);

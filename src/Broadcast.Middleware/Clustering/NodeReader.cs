@@ -20,8 +20,8 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
         if (ReadByte() is not NodeWriter.Version and var version)
         {
             throw new InvalidDataException(
-                $"Another node sends messages of version {version}, but this node reads version {NodeWriter.Version}. " +
-                "Run the same package version on all nodes.");
+                $"Another node sends messages of version {version}, but this node reads version " +
+                $"{NodeWriter.Version}. Run the same package version on all nodes.");
         }
     }
 
@@ -34,13 +34,18 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
     public DateTimeOffset ReadTime()
     {
         var milliseconds = ReadInt64();
-        return milliseconds >= Earliest && milliseconds <= Latest
-            ? DateTimeOffset.FromUnixTimeMilliseconds(milliseconds)
-            : throw new InvalidDataException($"Another node sent the time {milliseconds} ms, which is out of range. Check its clock.");
+        if (milliseconds >= Earliest && milliseconds <= Latest)
+            return DateTimeOffset.FromUnixTimeMilliseconds(milliseconds);
+        throw new InvalidDataException(
+            $"Another node sent the time {milliseconds} ms, which is out of range. Check the clock of that node.");
     }
 
     /// <summary>Reads the number of items that follow. Each item has at least one byte.</summary>
-    public int ReadCount() => ReadInt32() is >= 0 and var count && count <= bytes.Length - _at ? count : throw Unreadable();
+    public int ReadCount()
+    {
+        var count = ReadInt32();
+        return count >= 0 && count <= bytes.Length - _at ? count : throw Unreadable();
+    }
 
     public string ReadString() => Encoding.UTF8.GetString(Take(ReadInt32()));
 
@@ -59,5 +64,6 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
     }
 
     static InvalidDataException Unreadable() => new(
-        "A message of another node is invalid. Check that no other program uses the same names, and that all nodes run the same version.");
+        "A message of another node is invalid. Check that no other program uses the same names, " +
+        "and that all nodes run the same version.");
 }

@@ -53,7 +53,14 @@ sealed class NodeRequestHandler(
         }
 
         var answer = new NodeAnswer(
-            request.Id, remote.Node, request.Target, result.Joined, result.Recovered, result.Position, problem, isUnreachable);
+            request.Id,
+            remote.Node,
+            request.Target,
+            result.Joined,
+            result.Recovered,
+            result.Position,
+            problem,
+            isUnreachable);
         await remote.AnswerAsync(request.From, answer);
     }
 
@@ -63,11 +70,13 @@ sealed class NodeRequestHandler(
         LeaveGroup leave => ToResult(await router.LeaveAsync(leave.Target, leave.Group, CancellationToken.None)),
         CloseConnection close =>
             ToResult(await router.CloseAsync(close.Target, close.Status, close.Reason, CancellationToken.None)),
-        SetGroupState set => ToResult(
-            connections.Find(set.Target) is { } connection && presence.SetState(connection, set.Group, set.State.ToArray())),
+        SetGroupState set => ToResult(SetState(set)),
         _ => throw new InvalidOperationException(
             "The node of the connection does not know this request. Run the same package version on all nodes."),
     };
+
+    bool SetState(SetGroupState request) => connections.Find(request.Target) is { } connection
+        && presence.SetState(connection, request.Group, request.State.ToArray());
 
     static JoinResult ToResult(bool succeeded) => new(succeeded, null, null);
 }

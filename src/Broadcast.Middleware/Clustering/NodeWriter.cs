@@ -15,7 +15,7 @@ readonly struct NodeWriter(int capacity)
 
     public ReadOnlyMemory<byte> Written => _bytes.WrittenMemory;
 
-    /// <summary>Writes the version. Every message starts with it.</summary>
+    /// <summary>Writes the version. Every message starts with the version.</summary>
     public void WriteVersion() => Write(Version);
 
     public void Write(byte number) => _bytes.Write([number]);

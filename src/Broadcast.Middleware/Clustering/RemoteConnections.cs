@@ -26,7 +26,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     readonly Lock _gate = new();
     long _lastRequestId;
 
-    // The inbox is open if it was subscribed to after the last loss.
+    // The inbox is open if its subscription started after the last loss.
     int _losses;
     int _lossesWhenOpened = -1;
     volatile bool _hasEnded;
@@ -42,7 +42,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
 
     bool IsOpen => Volatile.Read(ref _lossesWhenOpened) == Volatile.Read(ref _losses);
 
-    /// <summary>Subscribes to the inbox, as soon as the cluster is reachable. One call at a time.</summary>
+    /// <summary>Subscribes to the inbox as soon as the cluster is reachable. Only one call may run at a time.</summary>
     public async Task OpenInboxAsync()
     {
         while (!_hasEnded && !IsOpen)
@@ -63,16 +63,17 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
     }
 
-    /// <summary>The broadcast has ended, so a failed subscription is not tried again.</summary>
+    /// <summary>Stops further attempts to subscribe, because the broadcast has ended.</summary>
     public void End() => _hasEnded = true;
 
     /// <summary>
-    /// Messages to the inbox may be missing. The backplane may hold its own lock, for which threads wait that hold the
-    /// lock of this class. So this method takes no lock.
+    /// Records that messages to the inbox may be missing. Invariant: this method takes no lock, because that could
+    /// cause a deadlock. The backplane may hold its own lock, and a thread with the lock of this class may wait for
+    /// that lock.
     /// </summary>
     public void OnInboxLost() => Interlocked.Increment(ref _losses);
 
-    /// <summary>Tells the cluster about a connection, as soon as the inbox is open.</summary>
+    /// <summary>Tells the cluster about a connection as soon as the inbox is open.</summary>
     public void OnAdded(Connection connection)
     {
         lock (_gate)
@@ -100,7 +101,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message as <see cref="ClusterMessage"/> encodes it.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public async Task SendAsync(Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    public async Task SendAsync(
+        Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         var name = recipients.Name!;
         var isUser = recipients.Kind == RecipientsKind.User;
@@ -160,7 +162,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
     }
 
-    // Users cannot enter these group names.
+    // An app cannot use these group names, because they start with a control character.
     static string InboxOf(string node) => "\u0001node:" + node;
 
     static string ConnectionGroup(string id) => "\u0001connection:" + id;
@@ -194,7 +196,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
     }
 
-    /// <summary>Asks the node that has a connection. Returns null if no other node has it.</summary>
+    /// <summary>Asks the node that has a connection. Returns null if no other node has the connection.</summary>
     async ValueTask<NodeAnswer?> RequestAsync(NodeMessage request, CancellationToken cancellationToken)
     {
         var members = await backplane.GetMembersAsync(ConnectionGroup(request.Target), cancellationToken);
@@ -212,7 +214,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
         catch (TimeoutException)
         {
-            throw new BackplaneException("The node of the connection does not answer. It may be down. Try again later.");
+            throw new BackplaneException(
+                "The node of the connection does not answer. It may be down. Try again later.");
         }
         finally
         {

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>
 /// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump
-/// checks it at each heartbeat.
+/// calls the monitor at each heartbeat.
 /// </summary>
 sealed class AuthenticationMonitor : IDisposable
 {
@@ -20,20 +20,28 @@ sealed class AuthenticationMonitor : IDisposable
     int _isChecking;
 
     AuthenticationMonitor(
-        Connection connection, DateTimeOffset expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time)
+        Connection connection,
+        DateTimeOffset expires,
+        IConnectionRevalidator? revalidator,
+        TimeSpan interval,
+        TimeProvider time)
     {
         (_connection, _expires, _revalidator, _interval, _time) = (connection, expires, revalidator, interval, time);
         ScheduleNextCheck();
     }
 
-    /// <summary>Returns null if nothing about the connection can expire.</summary>
+    /// <summary>Creates a monitor. Returns null if nothing about the connection can expire.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="expires">The time at which the authentication expires. Null if it does not expire.</param>
     /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
     /// <param name="time">The time provider.</param>
     public static AuthenticationMonitor? Create(
-        Connection connection, DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time) =>
+        Connection connection,
+        DateTimeOffset? expires,
+        IConnectionRevalidator? revalidator,
+        TimeSpan interval,
+        TimeProvider time) =>
         expires is null && revalidator is null
             ? null
             : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, time);
@@ -41,12 +49,14 @@ sealed class AuthenticationMonitor : IDisposable
     public void OnHeartbeat()
     {
         if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
-        // The revalidator is code of the app. It must not delay the other connections of the pump.
+        // The revalidator is code of the app, which must not delay the other connections of the pump.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else Expire();
     }
 
-    /// <summary>The connection has ended, or another monitor replaces this one.</summary>
+    /// <summary>
+    /// Cancels a running check, because the connection has ended or another monitor replaces this one.
+    /// </summary>
     public void Dispose()
     {
         _ended.Cancel();
@@ -59,7 +69,7 @@ sealed class AuthenticationMonitor : IDisposable
         {
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
-                // The revalidator has accepted an authentication that has expired. It does not expire again.
+                // The revalidator has accepted an expired authentication, so the expiry no longer counts.
                 if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
                 ScheduleNextCheck();
                 Volatile.Write(ref _isChecking, 0);

@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Connections;
 /// <summary>One client: its identity, its groups, and its lifetime.</summary>
 /// <remarks>
 /// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client some time to answer.
-/// <see cref="Abort"/> ends the transport at once. Both can be called on any thread, any number of times.
+/// <see cref="Abort"/> ends the transport at once. Any thread may call both methods, any number of times.
 /// </remarks>
 sealed class Connection : IBroadcastConnection, IWriterOwner
 {
@@ -27,7 +27,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
     AuthenticationMonitor? _authentication;
-    ConnectionTransport? _transport; // Null while disconnected and after the end.
+    ConnectionTransport? _transport; // Null while the client is disconnected and after the end.
     ExcludedConnections? _self;
     MessageLog? _privateLog;
     ITimer? _closeTimer;
@@ -35,8 +35,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
     string? _unconfirmedToken;
-    volatile ConnectionState _state; // Changed under the lock of JoinedGroups.
-    volatile ReceiveState _receiveState; // Changed by the serving request.
+    volatile ConnectionState _state; // The lock of JoinedGroups guards changes.
+    volatile ReceiveState _receiveState; // The serving request changes it.
     int _endReason = NotEnding;
 
     public Connection(
@@ -71,7 +71,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public DateTimeOffset ConnectedAt { get; }
     public IPAddress? RemoteAddress { get; private set; }
 
-    // An anonymous principal is created only on request. An idle connection does not need it.
+    // An anonymous principal is created when first used, because an idle connection does not need one.
     public ClaimsPrincipal User => _user ??= new ClaimsPrincipal(new ClaimsIdentity());
     public IReadOnlyDictionary<string, object?> RouteValues => _routeValues ?? NoRouteValues;
     public IDictionary<object, object?> Items => _items ??= [];
@@ -99,7 +99,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>The format in which the client receives messages.</summary>
     public ConnectionFormat Format { get; }
 
-    /// <summary>Lets the client reconnect. Null if its protocol does not support that.</summary>
+    /// <summary>Lets the client reconnect. Null if the protocol or the options do not allow a reconnect.</summary>
     public ReconnectSession? Session { get; }
 
     /// <summary>The address that the connection limits count. Null if they count no addresses.</summary>
@@ -109,18 +109,20 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public IProtocolState? ProtocolState { get; set; }
 
     /// <summary>
-    /// The groups of the connection. <see cref="Memberships"/> changes the list. The list is its own lock.
+    /// The groups of the connection. <see cref="Memberships"/> changes the list. The list object is also its lock.
     /// </summary>
     public List<Membership> JoinedGroups { get; } = new(2);
 
-    /// <summary>The connection was in its home group at some time, so disconnect filters run at its end.</summary>
+    /// <summary>
+    /// True after the connection has joined its home group. Only then, disconnect filters run at its end.
+    /// </summary>
     public bool WasOpened { get; private set; }
 
     public bool HasLeft => _state is ConnectionState.Left or ConnectionState.Ended;
 
     public bool IsBusy => _receiveState is ReceiveState.Starting or ReceiveState.Handling;
 
-    /// <summary>The server handles a message of the client. The client may wait for the answer.</summary>
+    /// <summary>True while the server handles a message of the client. The client may wait for the answer.</summary>
     public bool IsHandling => _receiveState == ReceiveState.Handling;
 
     public bool CanReconnect => Session is not null;
@@ -133,7 +135,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public ExcludedConnections Self => _self ??= new ExcludedConnections(Id);
 
     /// <summary>
-    /// Canceled when the client is gone. The connect filters run before the server reads from the client.
+    /// Canceled when the client is gone. Connect filters need this token, because the server does not read from the
+    /// client yet.
     /// </summary>
     public CancellationToken ClientGone => _transport?.ClientGone ?? new CancellationToken(canceled: true);
 
@@ -142,7 +145,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// </summary>
     public void Open(Sink sink) => Writer.Open(sink);
 
-    /// <summary>The connection has joined its home group.</summary>
+    /// <summary>Records that the connection has joined its home group.</summary>
     public void OnOpened()
     {
         lock (JoinedGroups)
@@ -152,13 +155,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
-    /// <summary>The server starts to read from the client.</summary>
+    /// <summary>Records that the server starts to read from the client.</summary>
     public void OnReceiving()
     {
         if (_receiveState == ReceiveState.Starting) SetReceiveState(ReceiveState.AwaitingFirstMessage);
     }
 
-    /// <summary>The client sends no messages, because it has an event stream.</summary>
+    /// <summary>Records that the client sends no messages, because it has an event stream.</summary>
     public void OnReceivesNothing() => SetReceiveState(ReceiveState.Reading);
 
     public void OnMessageStarted() => SetReceiveState(ReceiveState.Handling);
@@ -171,7 +174,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
-    public ValueTask<JoinResult> JoinAsync(string group, Replay replay = default, CancellationToken cancellationToken = default) =>
+    public ValueTask<JoinResult> JoinAsync(
+        string group, Replay replay = default, CancellationToken cancellationToken = default) =>
         _memberships.JoinAsync(this, group, replay, cancellationToken);
 
     /// <summary>Returns false if the connection is not a member.</summary>
@@ -201,7 +205,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
         _closeTimer = _time.CreateTimer(
-            static connection => ((Connection)connection!).Abort(EndReason.Lost), this, Settings.CloseTimeout,
+            static connection => ((Connection)connection!).Abort(EndReason.Lost),
+            this,
+            Settings.CloseTimeout,
             Timeout.InfiniteTimeSpan);
         Session?.GiveUp();
         return true;
@@ -210,7 +216,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Closes the connection after a filter or another part of the app threw an exception.</summary>
     public void CloseFailed(Exception exception)
     {
-        // The filter gave up because its client is gone. That is not a failure.
+        // The filter gave up because its client is gone, which is not a failure.
         if (exception is OperationCanceledException && ClientGone.IsCancellationRequested) return;
         if (exception is BackplaneException)
         {
@@ -223,18 +229,18 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
     }
 
-    /// <summary>Ends the transport, and with it the pending reads and writes. The first reason counts.</summary>
+    /// <summary>Ends the transport and its pending reads and writes. The first reason counts.</summary>
     public void Abort(EndReason reason, Exception? error = null)
     {
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
-        // An abort runs callbacks of the app. They must not run on the pump.
+        // An abort runs callbacks of the app, which must not run on the pump.
         ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
         // The logger is code of the app and may throw. So it comes last.
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
-    /// <summary>Ends the transport at once, on this thread. Pumps must not call it.</summary>
+    /// <summary>Ends the transport at once, on this thread. Pumps must not call this method.</summary>
     public void AbortNow() => Volatile.Read(ref _transport)?.Abort();
 
     /// <summary>Sets the reason of the end. The first reason counts.</summary>
@@ -262,7 +268,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
-    /// <summary>The client has reconnected on another transport.</summary>
+    /// <summary>Continues on the transport of a client that has reconnected.</summary>
     /// <param name="request">The request of the client.</param>
     /// <param name="sink">The sink of the new transport.</param>
     /// <param name="token">The new reconnection token.</param>
@@ -275,7 +281,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Volatile.Write(ref _endReason, NotEnding);
         // The old request may end now.
         Session!.OnTakenOver();
-        // A further request may have claimed the connection meanwhile. It waits until this transport ends.
+        // A further request may have claimed the connection meanwhile. That request waits until this transport ends.
         if (Session.IsClaimed) Abort(EndReason.Lost);
         return Writer.ResumeAsync(sink, Format.GetOpening(this, token));
     }
@@ -334,14 +340,15 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public JoinOptions CreateJoinOptions(string? group, Replay replay)
     {
         var isHomeGroup = group == HomeGroup;
-        // A connection may leave its home group and join it again. It gets the opening only once.
+        // A connection may leave its home group and join it again. The client gets the opening only once.
         var opening = isHomeGroup && !WasOpened ? Format.GetOpening(this, Session?.FirstToken) : default;
         return new(replay, Format.GetEncoder(isHomeGroup), opening, KeepsUnacknowledged: Session is not null);
     }
 
     /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>
     /// <remarks>
-    /// A loop instead of LINQ: a connection calls it three times at its start, and a closure would stay in memory.
+    /// The loop avoids a closure. Each connection calls this method three times at its start, and the closures would
+    /// stay in memory.
     /// </remarks>
     public int IndexOf(string group)
     {
@@ -356,7 +363,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Returns the number of groups without the group of all connections.</summary>
     public int CountGroupsLocked() => JoinedGroups.Count - (IndexOf(GroupName.Everyone) < 0 ? 0 : 1);
 
-    /// <summary>Returns true once: the connection must join no more groups.</summary>
+    /// <summary>Stops further joins. Returns true only for the first call.</summary>
     public bool TryLeaveLocked()
     {
         if (HasLeft) return false;
@@ -374,7 +381,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     void SetReceiveState(ReceiveState state)
     {
-        Debug.Assert(CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
+        Debug.Assert(
+            CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
         _receiveState = state;
     }
 

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Connections;
 /// <summary>The format in which a connection receives messages.</summary>
 abstract class ConnectionFormat
 {
-    /// <summary>The client acknowledges messages and can reconnect.</summary>
+    /// <summary>True if the client acknowledges messages and can reconnect.</summary>
     public virtual bool IsReliable => false;
 
     /// <summary>
@@ -16,8 +16,11 @@ abstract class ConnectionFormat
 
     /// <summary>Returns the first bytes that the client receives. Empty by default.</summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="reconnectionToken">The token with which the client can reconnect. Null if it cannot.</param>
-    public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) => default;
+    /// <param name="reconnectionToken">
+    /// The token with which the client can reconnect. Null if the client cannot reconnect.
+    /// </param>
+    public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) =>
+        default;
 
     /// <summary>Returns the last bytes that the client receives before a close frame. Empty by default.</summary>
     public virtual ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) => default;

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Limits the number of connections: in total, per user and per address. The limits apply before a request is upgraded.
+/// Limits the number of connections in total, per user and per address. The limits apply before a request is upgraded.
 /// </summary>
 /// <param name="maxConnections">See <see cref="BroadcastOptions.MaxConnections"/>.</param>
 /// <param name="maxPerUser">See <see cref="BroadcastOptions.MaxConnectionsPerUser"/>.</param>
@@ -40,7 +40,7 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
 
     /// <summary>
     /// Returns the address that is counted: an IPv4 address, or an IPv6 network of 64 bits. One subscriber of an
-    /// internet provider has one such network. Null if the address is unknown or there is no limit.
+    /// internet provider has one such network. Returns null if the address is unknown or there is no limit.
     /// </summary>
     public IPAddress? GetCountedAddress(IPAddress? remote)
     {
@@ -63,7 +63,7 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     public static bool IsFull<TKey>(Dictionary<TKey, int> counts, TKey? key, int? limit) where TKey : class =>
         key is not null && counts.GetValueOrDefault(key) >= limit;
 
-    /// <summary>Changes the count of a key. A count of 0 is removed.</summary>
+    /// <summary>Changes the count of a key. A key with the count 0 is removed.</summary>
     public static void Add<TKey>(Dictionary<TKey, int> counts, TKey? key, int change) where TKey : class
     {
         if (key is null) return;

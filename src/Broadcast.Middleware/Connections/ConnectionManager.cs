@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>
 /// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: every
-/// connection is removed exactly once, whatever happened to it, and then all counts return to their earlier values.
+/// connection is removed exactly once, however it ends. All counts then return to their earlier values.
 /// </summary>
 sealed class ConnectionManager : IDisposable
 {
@@ -33,7 +33,7 @@ sealed class ConnectionManager : IDisposable
     /// <param name="pumps">The pumps that share the connections.</param>
     /// <param name="registry">Decides whether a connection is admitted.</param>
     /// <param name="memberships">Joins connections to groups.</param>
-    /// <param name="membershipObserver">Is told about the groups that a removed connection has left.</param>
+    /// <param name="membershipObserver">Receives the groups that a removed connection has left.</param>
     /// <param name="observer">Observes connections. Null without a cluster.</param>
     /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
     /// <param name="clock">Numbers the messages.</param>
@@ -97,8 +97,14 @@ sealed class ConnectionManager : IDisposable
         if (refusal != RefusalReason.None) return null;
         pump ??= _pumps.MinBy(static pump => pump.Connections)!;
         var connection = new Connection(
-            request, _memberships, _disconnectedSessions, connection => CreateWriter(connection, pump),
-            _options.RecoveryTimeout, _time, _logger, _metrics)
+            request,
+            _memberships,
+            _disconnectedSessions,
+            connection => CreateWriter(connection, pump),
+            _options.RecoveryTimeout,
+            _time,
+            _logger,
+            _metrics)
         {
             CountedAddress = address,
         };
@@ -112,7 +118,7 @@ sealed class ConnectionManager : IDisposable
         _observer?.OnAdded(connection);
         pump.AddConnection();
         _metrics.Connected();
-        // The app may have begun to shut down meanwhile. The drain has then not seen this connection.
+        // The app may have begun to shut down meanwhile. The drain did not see this connection then.
         if (_isStopping) Drain.Close(connection);
         return connection;
     }
@@ -123,7 +129,7 @@ sealed class ConnectionManager : IDisposable
     public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
     {
         // The server does not read from the client yet. While the join waits for the cluster, only this token shows
-        // that the client is gone. Without a cluster, the join does not wait, and the token would cost memory.
+        // that the client is gone. Without a cluster, the join does not wait, so the token would waste memory.
         var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
         // A connect filter may have joined the home group already.
         var joined = connection.IsIn(connection.HomeGroup)
@@ -136,7 +142,7 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Watches the authentication of a connection: at its start, and after its client has reconnected.
+    /// Watches the authentication of a connection. Call this method at its start and after each reconnect.
     /// </summary>
     public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
     {
@@ -164,8 +170,8 @@ sealed class ConnectionManager : IDisposable
         }
 
         _limits.Leave(connection.UserId, connection.CountedAddress);
-        // The registry no longer lists the connection. So a watch that starts now does not see it, and an earlier watch
-        // is notified.
+        // The registry no longer lists the connection. So a presence watch that starts now does not see the connection,
+        // and an earlier watch is notified.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
@@ -187,7 +193,8 @@ sealed class ConnectionManager : IDisposable
 
     bool TryRegister(Connection connection, out RefusalReason refusal)
     {
-        // Before the registry: an app may publish to a connection as soon as its registry has it.
+        // Add the connection here before the registry call. An app may publish to a connection as soon as the registry
+        // contains it.
         _connections[connection.Id] = connection;
         refusal = RefusalReason.Registry;
         try

@@ -36,11 +36,11 @@ abstract class ConnectionTransport
         }
     }
 
-    /// <summary>Returns true to the first caller.</summary>
+    /// <summary>Claims the abort. Returns true only to the first caller.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
 
     /// <summary>
-    /// Ends the transport and with it the pending reads and writes. Has no effect after <see cref="Release"/>.
+    /// Ends the transport and its pending reads and writes. A call after <see cref="Release"/> has no effect.
     /// </summary>
     public void Abort()
     {

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Connections;
 sealed class DisconnectedSessions(int maxSessions)
 {
     // A waiting connection keeps its request open. A server limits the open requests of one HTTP/2 connection to about
-    // a hundred. If too many requests wait, the server closes the HTTP/2 connection with all other requests.
+    // a hundred. If too many requests wait, the server closes the HTTP/2 connection with all of its requests.
     const int MaxPerHttp2Connection = 32;
 
     readonly Dictionary<string, int> _perHttp2Connection = new(StringComparer.Ordinal);

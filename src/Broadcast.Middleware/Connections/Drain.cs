@@ -5,14 +5,14 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes all connections of an app that is shutting down, with 1001. The closes are spread over time, so that the
-/// clients do not all connect to another node at the same moment. Connections that remain at the end are aborted.
+/// Closes all connections of an app that is shutting down, with 1001. The drain spreads the closes over time, so that
+/// not all clients connect to another node at once. At the end, it aborts the remaining connections.
 /// </summary>
 /// <remarks>The host waits for the drain, because it waits for the requests.</remarks>
 static class Drain
 {
-    // A few clients are closed at once. More clients are closed at this pace, unless the drain time is too short for
-    // it.
+    // The number of clients that one step closes. The drain closes more clients per step if the drain time is too short
+    // for this pace.
     const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
 
@@ -23,7 +23,7 @@ static class Drain
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
     {
         var started = time.GetTimestamp();
-        // Half of the time is for close frames. The other half is for the answers of the last clients.
+        // The close frames use half of the time. The other half is for the answers of the last clients.
         var steps = Math.Clamp((connections.Count - 1) / ConnectionsPerStep, 0, (int)(timeout / 2 / Step));
         var handling = new List<Connection>();
         for (var step = 0; step <= steps; step++)
@@ -37,14 +37,18 @@ static class Drain
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
-        // No message can follow a close frame. A client without an answer would send its request again, to another
-        // node.
+        // No message can follow a close frame. A client without an answer would send its request again to another node,
+        // so wait for the answers first.
         var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {
             await Task.Delay(CheckInterval, time).ConfigureAwait(false);
             isOver = time.GetElapsedTime(started) >= deadline;
-            foreach (var connection in handling.Where(connection => isOver || !connection.IsHandling)) Close(connection);
+            foreach (var connection in handling)
+            {
+                if (isOver || !connection.IsHandling) Close(connection);
+            }
+
             handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);
         }
 

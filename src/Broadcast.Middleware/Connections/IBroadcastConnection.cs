@@ -8,11 +8,13 @@ namespace Broadcast.Middleware;
 /// </summary>
 public interface IBroadcastConnection
 {
-    /// <summary>A unique ID: 128 random bits in 22 characters of base64url. It is never used again.</summary>
+    /// <summary>
+    /// A unique ID: 128 random bits in 22 characters of base64url. The server never uses an ID again.
+    /// </summary>
     string Id { get; }
 
     /// <summary>
-    /// The user that the authentication of the app found. An anonymous principal without authentication.
+    /// The user that the authentication of the app found. Without authentication, this is an anonymous principal.
     /// </summary>
     ClaimsPrincipal User { get; }
 
@@ -38,7 +40,8 @@ public interface IBroadcastConnection
     DateTimeOffset ConnectedAt { get; }
 
     /// <summary>
-    /// Data of the app for this connection. Created when first used. It is not safe for concurrent use.
+    /// Data of the app for this connection. The dictionary is created when first used. It is not safe for concurrent
+    /// use.
     /// </summary>
     IDictionary<object, object?> Items { get; }
 

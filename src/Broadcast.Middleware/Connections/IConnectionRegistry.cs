@@ -2,7 +2,7 @@ namespace Broadcast.Middleware;
 
 /// <summary>
 /// The connections and groups of this node. Replace or wrap the registry to admit connections by your own rules, to
-/// observe them, or to store them differently. Register your own before or after <c>AddBroadcast</c>.
+/// observe them, or to store them differently. Register your own implementation before or after <c>AddBroadcast</c>.
 /// </summary>
 /// <remarks>
 /// <para>
@@ -15,20 +15,20 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
-/// call that it was thrown for: the server refuses a handshake with 500 and closes an open connection with 1011. The
-/// registry knows only this node.
+/// call that it was thrown for. The server then refuses a handshake with 500, or closes an open connection with 1011.
+/// The registry knows only this node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry
 {
-    /// <summary>The number of connections. It must be cheap to read.</summary>
+    /// <summary>The number of connections. The property must be cheap to read.</summary>
     int Count { get; }
 
     /// <summary>All connections: a copy, or an enumeration that tolerates concurrent changes.</summary>
     IEnumerable<IBroadcastConnection> Connections { get; }
 
     /// <summary>Adds a connection before the server answers its handshake.</summary>
-    /// <returns>False to refuse the connection, or if it was added before.</returns>
+    /// <returns>False if the registry refuses the connection or already contains it.</returns>
     bool TryAdd(IBroadcastConnection connection);
 
     /// <summary>Removes a connection from the registry and from all groups.</summary>
@@ -36,20 +36,20 @@ public interface IConnectionRegistry
     bool Remove(IBroadcastConnection connection);
 
     /// <summary>Adds a connection to a group. The group need not exist.</summary>
-    /// <returns>False to refuse the join, or if the connection is a member already or unknown.</returns>
+    /// <returns>False if the registry refuses the join, or if the connection is a member already or unknown.</returns>
     bool TryJoin(IBroadcastConnection connection, string group);
 
     /// <summary>Removes a connection from a group.</summary>
     /// <returns>False if the connection is not a member.</returns>
     bool Leave(IBroadcastConnection connection, string group);
 
-    /// <summary>Returns the connection with an ID, or null.</summary>
+    /// <summary>Returns the connection with an ID. Returns null for an unknown ID.</summary>
     IBroadcastConnection? Find(string connectionId);
 
-    /// <summary>Returns the connections of a user. Empty for an unknown user.</summary>
+    /// <summary>Returns the connections of a user. The result is empty for an unknown user.</summary>
     IEnumerable<IBroadcastConnection> GetUserConnections(string userId);
 
-    /// <summary>Returns the members of a group. Empty for an unknown group.</summary>
+    /// <summary>Returns the members of a group. The result is empty for an unknown group.</summary>
     IEnumerable<IBroadcastConnection> GetGroupMembers(string group);
 
     /// <summary>Returns the number of members of a group, without listing them.</summary>

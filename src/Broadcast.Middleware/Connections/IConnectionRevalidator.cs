@@ -5,8 +5,8 @@ namespace Broadcast.Middleware;
 /// authentication.
 /// </summary>
 /// <remarks>
-/// Register it as a service. For a named broadcast, use the name as the key. The server asks it every
-/// <see cref="BroadcastOptions.RevalidationInterval"/>, and when the authentication of the connection expires.
+/// Register the revalidator as a service. For a named broadcast, use the name as the key. The server calls it every
+/// <see cref="BroadcastOptions.RevalidationInterval"/>, and when the authentication of a connection expires.
 /// </remarks>
 public interface IConnectionRevalidator
 {

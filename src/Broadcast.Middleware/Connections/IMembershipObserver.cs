@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>Observes the memberships of connections. Calls for one connection come one after the other.</summary>
+/// <summary>Observes the memberships of connections. The calls for one connection never overlap.</summary>
 interface IMembershipObserver
 {
     void OnJoined(Connection connection, string group);

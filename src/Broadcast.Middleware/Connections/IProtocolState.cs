@@ -1,16 +1,17 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>State of a protocol that lives as long as a connection.</summary>
+/// <summary>The state that a protocol keeps for one connection.</summary>
 interface IProtocolState
 {
     /// <summary>
-    /// The client has received everything that was sent to it alone. Called on the thread of the pump.
+    /// Reports that the writer has read every message that was sent to this client alone. The call runs on the thread
+    /// of the pump.
     /// </summary>
     void OnPrivateLogRead();
 
-    /// <summary>The client has reconnected.</summary>
+    /// <summary>Reports that the client has reconnected.</summary>
     void OnReconnected();
 
-    /// <summary>The connection has left all groups.</summary>
+    /// <summary>Reports that the connection has left all groups.</summary>
     void OnEnded();
 }

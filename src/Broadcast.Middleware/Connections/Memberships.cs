@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>Joins connections to groups and removes them from groups. One object serves all connections.</summary>
 /// <remarks>
-/// Order of locks: the memberships of the connection, then the registry, then the log of the group, then presence. The
-/// membership lock stays held across all of them, so that the registry and the logs agree on the order of joins and
+/// Order of locks: the memberships of the connection, the registry, the log of the group, presence. A join or leave
+/// holds the membership lock during all these steps. So the registry and the logs agree on the order of joins and
 /// leaves.
 /// </remarks>
 /// <param name="groups">Provides the groups.</param>
@@ -17,10 +17,14 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="observer">Observes joins and leaves.</param>
 /// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
 sealed class Memberships(
-    IGroupProvider groups, GroupDirectory directory, IConnectionRegistry registry, IMembershipObserver observer, int maxGroups)
+    IGroupProvider groups,
+    GroupDirectory directory,
+    IConnectionRegistry registry,
+    IMembershipObserver observer,
+    int maxGroups)
 {
     /// <summary>
-    /// Joins a group. Not joined if the connection is a member already, the registry refuses, or the connection has
+    /// Joins a group. The join fails if the connection is a member already, the registry refuses, or the connection has
     /// left.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
@@ -69,20 +73,23 @@ sealed class Memberships(
     }
 
     /// <summary>
-    /// Opens the private log of a connection. Another thread may open it at the same time. Then both get the same log.
+    /// Opens the private log of a connection. If two threads open it at the same time, both get the same log.
     /// </summary>
     public MessageLog OpenPrivateLog(Connection connection, ref MessageLog? privateLog)
     {
-        // Invariant: no membership lock here. The backplane may hold its own lock while it delivers a private message,
-        // and a connection that leaves a group waits for that lock while it holds the membership lock.
+        // Invariant: this method takes no membership lock, because that could cause a deadlock. The backplane may hold
+        // its own lock while it delivers a private message. A leave waits for that lock while it holds the membership
+        // lock.
         var log = directory.CreatePrivateLog();
         var options = connection.CreateJoinOptions(null, default);
-        // A thread that finds the log before it has a reader waits here for its append.
+        // A thread that finds the log before the reader exists waits for this lock until it can append.
         lock (log.Gate)
         {
             var bookmark = options.KeepsUnacknowledged ? new Bookmark(log) : null;
             bookmark?.SetLocked(log.End.Block, log.End.Index);
-            var cursorOptions = options.Encoder is null ? null : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
+            var cursorOptions = options.Encoder is null
+                ? null
+                : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
             var cursor = new Cursor(log, connection.Writer, null, cursorOptions);
             if (Interlocked.CompareExchange(ref privateLog, log, null) is { } other)
             {
@@ -96,7 +103,11 @@ sealed class Memberships(
     }
 
     async ValueTask<JoinResult> JoinWhenAvailableAsync(
-        Connection connection, string name, JoinOptions options, ValueTask<Group> acquiring, CancellationToken cancellationToken)
+        Connection connection,
+        string name,
+        JoinOptions options,
+        ValueTask<Group> acquiring,
+        CancellationToken cancellationToken)
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
         // The cluster lost the group meanwhile. Subscribe again.
@@ -104,7 +115,8 @@ sealed class Memberships(
     }
 
     /// <summary>
-    /// Returns false if the group was removed meanwhile. Releases the group unless the connection joined it.
+    /// Tries to join a group. Returns false if the group was removed meanwhile. Releases the group unless the
+    /// connection joined it.
     /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)
     {

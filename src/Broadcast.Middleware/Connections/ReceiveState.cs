@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>Describes what the server does with the input of a connection.</summary>
+/// <summary>The states of reading from a client.</summary>
 enum ReceiveState
 {
     /// <summary>Connect filters run. The server reads nothing yet.</summary>
@@ -9,7 +9,7 @@ enum ReceiveState
     /// <summary>The server reads. The client has not sent a message.</summary>
     AwaitingFirstMessage,
 
-    /// <summary>The server handles a message and reads nothing meanwhile.</summary>
+    /// <summary>The server handles a message. It reads nothing meanwhile.</summary>
     Handling,
 
     /// <summary>The server reads the next message.</summary>

@@ -7,18 +7,19 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Lets a client reconnect to its connection after the transport is lost. The client proves its identity with a secret
-/// token. Until then, the connection stays a member of its groups.
+/// Lets a client reconnect to its connection after it has lost its transport. The client proves its identity with a
+/// secret token. Meanwhile, the connection stays a member of its groups.
 /// </summary>
 /// <remarks>
-/// The request that served the connection waits here after the transport is lost. A request with the token claims the
-/// connection and takes it over.
+/// The request that served the connection waits here after the loss of the transport. A request with the token claims
+/// the connection and takes it over.
 /// </remarks>
 /// <param name="connection">The connection.</param>
 /// <param name="disconnected">Limits the number of waiting connections.</param>
 /// <param name="timeout">See <see cref="BroadcastOptions.RecoveryTimeout"/>.</param>
 /// <param name="time">The time provider.</param>
-sealed class ReconnectSession(Connection connection, DisconnectedSessions disconnected, TimeSpan timeout, TimeProvider time)
+sealed class ReconnectSession(
+    Connection connection, DisconnectedSessions disconnected, TimeSpan timeout, TimeProvider time)
 {
     readonly Lock _gate = new();
     ReconnectState _state;
@@ -27,19 +28,20 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
     // The token of the last reconnect. It stays valid until the client has shown that it received the newer token.
     string? _previousToken;
 
-    // The claim that waits for the serving request. Set in Claimed and TakingOverClaimed.
+    // The claim that waits for the serving request. It is set in the states Claimed and TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 
-    // The serving request that waits for a claim. Set in Disconnected.
+    // The serving request that waits for a claim. It is set in the state Disconnected.
     TaskCompletionSource<bool>? _wait;
 
-    // The old request that waits until the new request has taken over. Set in TakingOver and TakingOverClaimed.
+    // The old request that waits until the new request has taken over. It is set in the states TakingOver and
+    // TakingOverClaimed.
     TaskCompletionSource? _takeover;
 
     /// <summary>The token that the client receives when it connects.</summary>
     public string FirstToken => _token;
 
-    /// <summary>A request has claimed the connection and waits for it.</summary>
+    /// <summary>True if a request has claimed the connection and waits for it.</summary>
     public bool IsClaimed
     {
         get
@@ -48,7 +50,7 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
         }
     }
 
-    /// <summary>The client has received this token.</summary>
+    /// <summary>Records that the client has received this token. The previous token is then invalid.</summary>
     public void Confirm(string token)
     {
         lock (_gate)
@@ -80,7 +82,9 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
             }
 
             claim = _claim = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            SetStateLocked(_state == ReconnectState.Connected ? ReconnectState.Claimed : ReconnectState.TakingOverClaimed);
+            SetStateLocked(_state == ReconnectState.Connected
+                ? ReconnectState.Claimed
+                : ReconnectState.TakingOverClaimed);
         }
 
         // The server may not have noticed yet that the transport is lost.
@@ -101,8 +105,8 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
     }
 
     /// <summary>
-    /// Called by the serving request after the transport is lost. Returns true if the connection now belongs to another
-    /// request. Returns false if the connection must end.
+    /// Waits until the client reconnects. The serving request calls this method after the loss of the transport.
+    /// Returns true if the connection now belongs to another request, and false if the connection must end.
     /// </summary>
     /// <param name="http2ConnectionId">The ID of the HTTP/2 connection of the request. Null for other requests.</param>
     public async Task<bool> WaitAsync(string? http2ConnectionId)
@@ -112,7 +116,7 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
         return true;
     }
 
-    /// <summary>The new request has taken over the connection.</summary>
+    /// <summary>Records that the new request has taken over the connection. The old request may then end.</summary>
     public void OnTakenOver()
     {
         lock (_gate)
@@ -132,7 +136,7 @@ sealed class ReconnectSession(Connection connection, DisconnectedSessions discon
         }
     }
 
-    /// <summary>The connection has ended.</summary>
+    /// <summary>Ends the session together with its connection.</summary>
     public void End()
     {
         lock (_gate)

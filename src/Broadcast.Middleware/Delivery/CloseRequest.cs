@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="LastSequence">The highest sequence number to send before the close frame.</param>
 sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long LastSequence)
 {
-    /// <summary>The protocol's last message was sent, if the protocol has one.</summary>
+    /// <summary>True after the last message of the protocol was sent, or if the protocol has none.</summary>
     public bool IsAnnounced { get; set; }
 
     /// <summary>Completes when the close frame was sent, or can never be sent.</summary>

@@ -24,7 +24,8 @@ static class CloseStatus
         if (reason is not null && Encoding.UTF8.GetByteCount(reason) is var length and > MaxReasonBytes)
         {
             throw new ArgumentException(
-                $"The close reason has {length} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.", nameof(reason));
+                $"The close reason has {length} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.",
+                nameof(reason));
         }
     }
 

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The only writer of a connection. It reads the logs of the connection through cursors and writes new messages in the
-/// order in which they were published. While a write is pending, it does nothing.
+/// order in which they were published. The writer does nothing while a write is pending.
 /// </summary>
 /// <remarks>
 /// Invariants: one writer per connection. Everything from <see cref="Run"/> on happens on the thread of the pump. Other
@@ -61,26 +61,30 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     public string Id => _owner.Id;
 
-    /// <summary>The client can reconnect, so the stream must recognize a close frame without a code.</summary>
+    /// <summary>
+    /// True if the client can reconnect. The stream must then recognize a close frame without a code.
+    /// </summary>
     public bool CanReconnect => _owner.CanReconnect;
 
-    /// <summary>The code of the close frame. Null while no one has asked to close the connection.</summary>
+    /// <summary>The code of the close frame. Null without a close request.</summary>
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
-    /// <summary>After <see cref="TryClose"/>: completes when the close frame was sent, or can never be sent.</summary>
+    /// <summary>
+    /// Completes when the close frame was sent or can never be sent. Call <see cref="TryClose"/> first.
+    /// </summary>
     public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
 
-    /// <summary>A close frame was sent on the current transport.</summary>
+    /// <summary>True if a close frame was sent on the current transport.</summary>
     public bool IsCloseFrameSent => _isCloseFrameSent;
 
     bool IsWriting => _pending is { IsActive: true };
 
     long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
 
-    /// <summary>Gives the writer a turn soon. Called on any thread.</summary>
+    /// <summary>Gives the writer a turn soon. Any thread may call this method.</summary>
     public void Post() => Pump.Post(this);
 
-    /// <summary>Starts to send.</summary>
+    /// <summary>Starts to send through a sink.</summary>
     public void Open(Sink sink)
     {
         Volatile.Write(ref _sink, sink);
@@ -100,8 +104,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays it until
-    /// the write completes or the transport is aborted.
+    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays the task
+    /// until the write completes or the transport is aborted.
     /// </summary>
     public Task DetachAsync()
     {
@@ -112,7 +116,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Ends the use of the sink until <see cref="ResumeAsync"/>. The task completes like that of
+    /// Ends the use of the sink until <see cref="ResumeAsync"/>. The task has the same meaning as the task of
     /// <see cref="DetachAsync"/>.
     /// </summary>
     public Task SuspendAsync() => ChangeTransportAsync(new(null, default));
@@ -130,13 +134,15 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <summary>The framework's WebSocket disposed its stream: it considers the client gone.</summary>
+    /// <summary>
+    /// Aborts the connection. The framework's WebSocket disposes its stream when it considers the client gone.
+    /// </summary>
     public void OnStreamDisposed()
     {
         if (!IsCloseFrameSent) _owner.Abort(EndReason.Lost);
     }
 
-    /// <summary>The client has every message up to this number.</summary>
+    /// <summary>Records that the client has every message up to this number.</summary>
     public void OnAcknowledged(long sequence)
     {
         if (sequence <= Volatile.Read(ref _acknowledged)) return;
@@ -204,8 +210,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // A client that takes nothing is found out by heartbeats. The group of all connections delivers them, and it
-        // may be the broken log. So start the close timeout now.
+        // Heartbeats detect a client that takes nothing. Heartbeats arrive through the group of all connections, and
+        // the broken log may belong to that group. So start the close timeout now.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
 
@@ -322,7 +328,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         return default;
     }
 
-    /// <summary>Returns true if the write completed. Otherwise it is pending or has failed.</summary>
+    /// <summary>Returns true if the write completed. Otherwise the write is pending or has failed.</summary>
     bool TryWrite(Sink sink, ReadOnlyMemory<byte> frames)
     {
         ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write;
@@ -426,9 +432,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_reader.IsClosed) return false;
         var maxBacklog = _settings.MaxBacklogBytes;
         if (SlowConsumerHandler.TryCatchUp(_reader, maxBacklog, LastSequence, _sink, _owner)) return true;
-        // An earlier close request promised every message before the close frame. Now the code must say that messages
-        // are missing.
-        if (_state != WriterState.Closing && _close is { Status: not CloseStatus.TryAgainLater } close)
+        // An earlier close request promised every message before the close frame. If the close frame is not on its way
+        // yet, its code must now say that messages are missing.
+        var isTooLate = _state is WriterState.Closing or WriterState.Closed;
+        if (!isTooLate && _close is { Status: not CloseStatus.TryAgainLater } close)
         {
             var reason = _reader.IsLost ? CloseReasons.MessagesLost : CloseReasons.TooSlow;
             _close = close with { Status = CloseStatus.TryAgainLater, Reason = reason };
@@ -455,7 +462,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
     }
 
-    /// <summary>Nothing more is sent on this transport. Completes everything that waits for a write.</summary>
+    /// <summary>Completes everything that waits for a write, because nothing more is sent on this transport.</summary>
     void FailRequests()
     {
         FailControlFrames();
@@ -493,7 +500,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         _isCloseFrameSent = false;
         SetState(WriterState.Suspended);
         change.Completed.SetResult(true);
-        // The reader may have read messages since the last heartbeat that need not be sent again. They must not count.
+        // The reader may have read messages since the last heartbeat that need not be sent again. These messages must
+        // not count against the limit.
         _reader.Resend?.MoveBookmarks();
         EndRecoveryIfImpossible();
     }

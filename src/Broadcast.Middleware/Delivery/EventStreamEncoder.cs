@@ -29,7 +29,8 @@ sealed class EventStreamEncoder : EntryEncoder
     public override bool IncludesPosition => _hasIds;
 
     /// <summary>
-    /// Tells the client that it missed messages. The data is the number of messages, or <c>unknown</c>.
+    /// Encodes an event that tells the client that it missed messages. The data is the number of messages, or
+    /// <c>unknown</c>.
     /// </summary>
     public static ReadOnlyMemory<byte> EncodeMissed(long? messages, string prefix = "")
     {
@@ -37,7 +38,7 @@ sealed class EventStreamEncoder : EntryEncoder
         return Encoding.UTF8.GetBytes($"{prefix}event: missed\ndata: {count}\n\n");
     }
 
-    /// <summary>The last event of a stream. It corresponds to a close frame.</summary>
+    /// <summary>Encodes the last event of a stream, which corresponds to a close frame.</summary>
     public static ReadOnlyMemory<byte> EncodeClose(int status, string? reason)
     {
         var code = status.ToString(CultureInfo.InvariantCulture);

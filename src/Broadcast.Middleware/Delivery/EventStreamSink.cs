@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>Writes server-sent events to the body of a response.</summary>
 /// <param name="response">The response. Its headers have been sent.</param>
-/// <param name="socket">The TCP socket, if only this connection uses it.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
 sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
 {
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -19,7 +19,9 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
 
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
 
-    /// <summary>The client never sends anything. The result of a write shows whether the client is there.</summary>
+    /// <summary>
+    /// A counter of pings. The client never sends anything, so the result of a write shows whether the client is there.
+    /// </summary>
     public override int? Received => _pings;
 
     public override ReadOnlyMemory<byte> Ping

@@ -25,7 +25,8 @@ sealed class FrameStream(Stream inner) : Stream
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
     /// <summary>
-    /// The number of reads. Each read after the first shows that the read before has completed, so the client is alive.
+    /// The number of reads. Each read after the first shows that the previous read has completed, so the client is
+    /// alive.
     /// </summary>
     public int Reads => Volatile.Read(ref _reads);
 
@@ -61,8 +62,8 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // Only for connections that need the last bytes. The state of a pending read uses memory as long as the
-        // connection is idle.
+        // Only connections that can reconnect need the last bytes. The extra state of a pending read uses memory as
+        // long as the connection is idle.
         return Writer is { CanReconnect: true }
             ? ReadAndRememberAsync(buffer, cancellationToken)
             : inner.ReadAsync(buffer, cancellationToken);
@@ -72,15 +73,16 @@ sealed class FrameStream(Stream inner) : Stream
     async ValueTask<int> ReadAndRememberAsync(Memory<byte> buffer, CancellationToken cancellationToken)
     {
         var read = await inner.ReadAsync(buffer, cancellationToken);
-        foreach (var next in buffer.Span[Math.Max(0, read - sizeof(ulong))..read]) _lastBytes = (_lastBytes << 8) | next;
+        var start = Math.Max(0, read - sizeof(ulong));
+        foreach (var next in buffer.Span[start..read]) _lastBytes = (_lastBytes << 8) | next;
         return read;
     }
 
     // A write of the upgraded stream already flushes.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server, so
-    // tell the writer.
+    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server and
+    // stays open, so the writer must abort the connection.
     protected override void Dispose(bool disposing)
     {
         Writer?.OnStreamDisposed();
@@ -91,7 +93,13 @@ sealed class FrameStream(Stream inner) : Stream
     public override bool CanWrite => true;
     public override bool CanSeek => false;
     public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
     public override void Flush() { }
     public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>A log and its members. A publish appends once and posts each pump that has members at most once.</summary>
+/// <summary>A log and its members. A publish appends once and wakes each pump that has members at most once.</summary>
 sealed class Group
 {
     readonly MessageLog _log;
@@ -19,7 +19,12 @@ sealed class Group
 
     /// <summary>Creates a group whose log starts after a position.</summary>
     public Group(
-        string name, SequenceClock clock, LogSettings settings, TimeProvider time, Position after, GroupLifetime lifetime)
+        string name,
+        SequenceClock clock,
+        LogSettings settings,
+        TimeProvider time,
+        Position after,
+        GroupLifetime lifetime)
     {
         Name = name;
         Lifetime = lifetime;
@@ -46,7 +51,9 @@ sealed class Group
 
     public bool IsRemoved => Volatile.Read(ref _isRemoved);
 
-    /// <summary>The place of this group in the list of empty groups. Only the group directory uses it.</summary>
+    /// <summary>
+    /// The place of this group in the list of empty groups. Only the group directory uses this property.
+    /// </summary>
     public LinkedListNode<Group>? EmptyNode { get; set; }
 
     /// <summary>Adds a member. Returns null if the group was removed meanwhile.</summary>
@@ -124,7 +131,8 @@ sealed class Group
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
     /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
-    public static int? Publish(IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
+    public static int? Publish(
+        IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
     {
         var commit = new CommitToken();
         var entry = EntryMetadata.WithCommit(metadata, commit);
@@ -135,7 +143,8 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
-            // All locks are held. So the numbers in each log are in order, and the members are the same for all groups.
+            // While all locks are held, no other message gets a number, and no member joins or leaves. So the numbers
+            // in each log are in order.
             var sequence = clock.Next();
             for (var i = 0; i < groups.Count; i++)
             {
@@ -159,7 +168,7 @@ sealed class Group
     /// <param name="message">The message. Its payload is copied.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="age">The time since the publish.</param>
-    /// <param name="createCopy">For a message to several groups: returns the copy at a position.</param>
+    /// <param name="createCopy">Returns the copy at a position. Null unless the message goes to several groups.</param>
     public void Append(Message message, EntryMetadata? metadata, TimeSpan age, Func<Position, EntryCopy>? createCopy)
     {
         GroupShard[] shards;
@@ -174,7 +183,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>The next messages are lost. Every member learns it after it has read the log.</summary>
+    /// <summary>Marks the next messages as lost. Every member notices the loss after it has read the log.</summary>
     public void Break()
     {
         GroupShard[] shards;
@@ -188,7 +197,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>Frees memory of a group without new messages. True if the group itself was removed.</summary>
+    /// <summary>Frees memory of a group without new messages. Returns true if the group itself was removed.</summary>
     public bool Trim()
     {
         GroupShard[] shards;
@@ -245,7 +254,7 @@ sealed class Group
     CursorOptions? CreateCursorOptions(
         in JoinOptions options, (Block Block, int Index) start, Position position, bool? recovered)
     {
-        // Only in a cluster do copies of one message arrive one by one. A cursor then needs to know its first offset.
+        // In a cluster, the copies of one message arrive one by one. So a cursor needs to know its first offset.
         if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
         var opening = options.Encoder?.EncodeStart(position, recovered) ?? default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;

@@ -4,19 +4,20 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. So does the first publish to a group with a history. A
-/// group is removed when it has no members and no history.
+/// The groups of this node. The first join creates a group. The first publish to a group with a history creates the
+/// group, too. A group is removed when it has no members and no history.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
 /// <param name="maxEmptyGroups">See <see cref="BroadcastOptions.MaxEmptyGroups"/>.</param>
 /// <param name="time">The time provider.</param>
-sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyGroups, TimeProvider time) : IGroupProvider
+sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyGroups, TimeProvider time)
+    : IGroupProvider
 {
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
-    // The empty groups with a history. The group that has been empty for the longest time is first. The list is its own
-    // lock.
+    // The empty groups with a history. The group that has been empty for the longest time is first. The list object is
+    // also its lock.
     readonly LinkedList<Group> _emptyGroups = [];
 
     /// <summary>The number of groups, including the group of all connections.</summary>
@@ -38,13 +39,13 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         else if (group.TryRemove()) Remove(group);
     }
 
-    /// <summary>A group has a new member.</summary>
+    /// <summary>Removes a group with a new member from the list of empty groups.</summary>
     public void OnJoined(Group group)
     {
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
     }
 
-    /// <summary>Publishes to one group. Without members and history, the message is dropped.</summary>
+    /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
         while (FindForPublish(name) is { } group)
@@ -106,16 +107,19 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     Group? FindForPublish(string name) => Find(name) ?? (rules.Find(name).History is null ? null : FindOrCreate(name));
 
-    Group FindOrCreate(string name) => _groups.GetOrAdd(
-        name, static (name, state) => new Group(name, state.clock, state.rules.Find(name), state.time), (clock, rules, time));
+    Group FindOrCreate(string name) =>
+        _groups.GetOrAdd(name, static (name, directory) => directory.Create(name), this);
+
+    Group Create(string name) => new(name, clock, rules.Find(name), time);
 
     /// <summary>
-    /// Called after the publish that created the group. Earlier, another thread could remove the group before the
-    /// publish.
+    /// Adds an empty group to the list of empty groups. Call this method after the publish that created the group.
+    /// Otherwise another thread could remove the group before the publish.
     /// </summary>
     void TrackIfEmpty(Group group)
     {
-        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null }) TrackEmpty(group, true);
+        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsEmpty: true, EmptyNode: null })
+            TrackEmpty(group, true);
     }
 
     /// <summary>

@@ -50,7 +50,9 @@ sealed class Heartbeat : IDisposable
     /// <summary>Gives the writer turns until it has joined the group of all connections.</summary>
     public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
 
-    /// <summary>The writer has joined the group of all connections, or its connection has ended.</summary>
+    /// <summary>
+    /// Ends the direct turns of a writer that has joined the group of all connections, or whose connection has ended.
+    /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 
     /// <summary>Beats often enough for the timeouts of an endpoint.</summary>

@@ -4,44 +4,45 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The connection of a <see cref="ConnectionWriter"/>. The writer calls it on the thread of the pump.
+/// The connection of a <see cref="ConnectionWriter"/>. The writer calls this interface on the thread of the pump.
 /// </summary>
 interface IWriterOwner
 {
     string Id { get; }
 
     /// <summary>
-    /// The server reads nothing from the client at the moment. Silence of the client therefore proves nothing.
+    /// True while the server reads nothing from the client. The silence of the client then proves nothing.
     /// </summary>
     bool IsBusy { get; }
 
-    /// <summary>The client can reconnect after its transport is lost.</summary>
+    /// <summary>True if the client can reconnect after it has lost its transport.</summary>
     bool CanReconnect { get; }
 
     void OnHeartbeat();
 
+    /// <summary>Measures the latency of the messages that the writer is about to send.</summary>
     /// <param name="publishedAt">The publish time of the oldest message in the write.</param>
     void OnDelivering(long publishedAt);
 
-    /// <summary>The writer skipped messages because the client is too slow.</summary>
+    /// <summary>Reports that the writer skipped messages because the client is too slow.</summary>
     void OnDropped(long messages);
 
-    /// <summary>The client has received every message that was sent to it alone.</summary>
+    /// <summary>Reports that the writer has read every message that was sent to this client alone.</summary>
     void OnPrivateLogRead();
 
-    /// <summary>The client acknowledged a message that was sent on the current transport.</summary>
+    /// <summary>Reports that the client acknowledged a message that was sent on the current transport.</summary>
     void OnTransportConfirmed();
 
-    /// <summary>The client acknowledged a number that was never sent.</summary>
+    /// <summary>Reports that the client acknowledged a number that was never sent.</summary>
     void OnInvalidAcknowledgement(long sequence);
 
-    /// <summary>Unacknowledged messages are gone, so the client can no longer reconnect.</summary>
+    /// <summary>Reports that unacknowledged messages are gone. The client can no longer reconnect.</summary>
     void OnRecoveryImpossible();
 
-    /// <summary>The client is too slow and must be closed.</summary>
+    /// <summary>Closes a client that is too slow.</summary>
     void OnTooSlow();
 
-    /// <summary>The cluster has lost messages that the client should receive.</summary>
+    /// <summary>Closes a client whose messages the cluster has lost.</summary>
     void OnMessagesLost();
 
     void Abort(EndReason reason, Exception? error = null);

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). The client is lost if it
-/// stays silent.
+/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). A client that stays silent
+/// is lost.
 /// </summary>
 /// <remarks>The timeout starts when the ping is due, so a client that does not take the ping is lost, too.</remarks>
 struct KeepAlive
@@ -15,6 +15,7 @@ struct KeepAlive
     /// <summary>The last beat at which the client was checked.</summary>
     public int Beat { get; private set; }
 
+    /// <summary>Checks the client at a heartbeat. Returns true if the client is lost.</summary>
     /// <param name="heartbeat">The heartbeat.</param>
     /// <param name="settings">The settings of the connection.</param>
     /// <param name="received">

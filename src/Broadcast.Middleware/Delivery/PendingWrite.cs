@@ -9,7 +9,7 @@ sealed class PendingWrite
 {
     readonly Action _onCompleted;
 
-    bool _isCompleted; // Set on any thread, before the writer is posted.
+    bool _isCompleted; // Any thread sets this field before it posts the writer.
 
     public PendingWrite(ConnectionWriter writer) => _onCompleted = () =>
     {

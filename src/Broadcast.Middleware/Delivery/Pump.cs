@@ -37,10 +37,10 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 
     public void RemoveConnection() => Interlocked.Decrement(ref _connections);
 
-    /// <summary>Called on the thread of the pump.</summary>
+    /// <summary>Counts messages that were written. Call this method on the thread of the pump.</summary>
     public void CountDelivered(int messages) => Volatile.Write(ref _delivered, _delivered + messages);
 
-    /// <summary>Runs an item soon. Called on any thread.</summary>
+    /// <summary>Runs an item soon. Any thread may call this method.</summary>
     public void Post(PumpItem item)
     {
         if (!item.TryMarkPosted()) return;
@@ -48,7 +48,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
         if (Interlocked.Exchange(ref _state, Signaled) == Idle) schedule(this);
     }
 
-    /// <summary>Runs an item again after the other items. Called on the thread of the pump.</summary>
+    /// <summary>Runs an item again after the other items. Call this method on the thread of the pump.</summary>
     public void Continue(PumpItem item) => _queue.Enqueue(item);
 
     void IThreadPoolWorkItem.Execute()

@@ -11,10 +11,10 @@ abstract class PumpItem
     /// <summary>Does the work. The pump runs one item at a time.</summary>
     public abstract void Run();
 
-    /// <summary>Call it before the item looks for work.</summary>
+    /// <summary>Clears the mark. Call this method before the item looks for work.</summary>
     /// <remarks>
     /// Both exchanges are full fences. A thread that finds the item marked knows that the pump will still look for
-    /// work, and that the pump will then see everything that the thread wrote before.
+    /// work. The pump will then see everything that the thread wrote before.
     /// </remarks>
     protected void ClearPosted() => Interlocked.Exchange(ref _posted, 0);
 }

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Sends the bytes of a connection. One writer uses it, one call at a time.</summary>
+/// <summary>Sends the bytes of a connection. One writer uses a sink, with one call at a time.</summary>
 abstract class Sink
 {
     static readonly byte[] PingFrame = [0x89, 0];
@@ -19,11 +19,13 @@ abstract class Sink
     public virtual ReadOnlyMemory<byte> Ping => PingFrame;
 
     /// <summary>
-    /// The number of bytes that the operating system of the client has acknowledged. Null if it is unknown.
+    /// The number of bytes that the operating system of the client has acknowledged. Null if the number is unknown.
     /// </summary>
     public virtual long? Acknowledged => null;
 
-    /// <summary>The client skipped messages. The sink may tell the client with <see cref="TakeNotice"/>.</summary>
+    /// <summary>
+    /// Records that the client skipped messages. The sink may tell the client with <see cref="TakeNotice"/>.
+    /// </summary>
     public virtual void OnSkipped(long messages) { }
 
     /// <summary>Returns a notice for the client once. Empty if there is none.</summary>

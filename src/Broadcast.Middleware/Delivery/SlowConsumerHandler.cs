@@ -3,12 +3,12 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Handles a client that is too slow. The client skips messages, or it is closed, depending on the
-/// <see cref="SlowConsumer"/> setting of each group and of the client's endpoint.
+/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group, or else of the client's
+/// endpoint, decides whether the client skips messages or is closed.
 /// </summary>
 static class SlowConsumerHandler
 {
-    // A reader whose write took this long is behind. It then skips messages that newer messages replace.
+    // A reader whose write took this long is behind. The reader then skips messages that newer messages replace.
     const int ConflationDelayInMilliseconds = 50;
 
     // The maximum size of a reader's own copy. The reader would keep one block of this size alive anyway.
@@ -22,7 +22,8 @@ static class SlowConsumerHandler
     public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)
     {
         if (reader.IsClosed) return false;
-        var canContinue = reader.TryCatchUp(maxBacklog, lastSequence, MaxCompactedBytes, out var skipped, out var replaced);
+        var canContinue = reader.TryCatchUp(
+            maxBacklog, lastSequence, MaxCompactedBytes, out var skipped, out var replaced);
         if (skipped + replaced > 0) owner.OnDropped(skipped + replaced);
         if (canContinue)
         {

@@ -13,7 +13,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="webSocket">
 /// The framework's WebSocket. It sends the close frame through <paramref name="frameStream"/>.
 /// </param>
-/// <param name="socket">The TCP socket, if only this connection uses it.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
 sealed class StreamSink(Stream stream, FrameStream frameStream, WebSocket webSocket, Socket? socket) : Sink
 {
     public override int? Received => frameStream.Reads;

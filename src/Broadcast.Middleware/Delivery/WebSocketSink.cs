@@ -14,7 +14,9 @@ sealed class WebSocketSink(WebSocket webSocket) : Sink
         {
             var payload = Frame.Next(ref frames, out var type);
             var webSocketType = type == MessageType.Text ? WebSocketMessageType.Text : WebSocketMessageType.Binary;
-            await webSocket.SendAsync(payload, webSocketType, endOfMessage: true, CancellationToken.None).ConfigureAwait(false);
+            await webSocket
+                .SendAsync(payload, webSocketType, endOfMessage: true, CancellationToken.None)
+                .ConfigureAwait(false);
         }
     }
 

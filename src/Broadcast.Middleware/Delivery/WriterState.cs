@@ -9,7 +9,7 @@ enum WriterState
     /// <summary>The writer sends messages.</summary>
     Open,
 
-    /// <summary>The writer sends a close frame. It sends no more messages.</summary>
+    /// <summary>The writer sends a close frame and no more messages.</summary>
     Closing,
 
     /// <summary>The close frame was sent.</summary>

@@ -29,27 +29,31 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void MessageRefused(string connectionId, string problem);
 
     [LoggerMessage(7, LogLevel.Debug,
-        "The server closes connection {ConnectionId} with 1008. It exceeded MaxMessagesPerSecond ({MaxMessagesPerSecond}).")]
+        "The server closes connection {ConnectionId} with 1008. " +
+        "The client exceeded MaxMessagesPerSecond ({MaxMessagesPerSecond}).")]
     public partial void RateLimited(string connectionId, int? maxMessagesPerSecond);
 
     [LoggerMessage(8, LogLevel.Debug,
-        "The server closes connection {ConnectionId} with 1013. More than MaxBacklogBytes ({MaxBacklogBytes}) wait for it.")]
+        "The server closes connection {ConnectionId} with 1013. " +
+        "The server has more than MaxBacklogBytes ({MaxBacklogBytes}) of unsent messages for the client.")]
     public partial void SlowConsumer(string connectionId, int maxBacklogBytes);
 
-    [LoggerMessage(9, LogLevel.Debug, "Connection {ConnectionId} was too slow. It skipped {Count} messages.")]
+    [LoggerMessage(9, LogLevel.Debug, "Connection {ConnectionId} was too slow and skipped {Count} messages.")]
     public partial void Dropped(string connectionId, long count);
 
     [LoggerMessage(10, LogLevel.Error, "A filter or the revalidator failed for connection {ConnectionId}.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(11, LogLevel.Error,
-        "The connection registry failed to add connection {ConnectionId}. The server refuses the handshake with status 500.")]
+        "The connection registry failed to add connection {ConnectionId}. " +
+        "The server refuses the handshake with status 500.")]
     public partial void RegistryAddFailed(string connectionId, Exception exception);
 
     [LoggerMessage(12, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
     public partial void RegistryRemoveFailed(string connectionId, Exception exception);
 
-    [LoggerMessage(13, LogLevel.Information, "The app is shutting down. It closes {Count} connections within {DrainTimeout}.")]
+    [LoggerMessage(13, LogLevel.Information,
+        "The app is shutting down and closes {Count} connections within {DrainTimeout}.")]
     public partial void Draining(int count, TimeSpan drainTimeout);
 
     [LoggerMessage(14, LogLevel.Warning,
@@ -66,7 +70,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     [LoggerMessage(17, LogLevel.Warning, "Other nodes cannot reach this node yet. {Problem}")]
     public partial void InboxUnreachable(string problem);
 
-    [LoggerMessage(18, LogLevel.Warning, "This node handled a request of another node, but could not send the answer. {Problem}")]
+    [LoggerMessage(18, LogLevel.Warning,
+        "This node handled a request of another node, but could not send the answer. {Problem}")]
     public partial void AnswerLost(string problem);
 
     [LoggerMessage(19, LogLevel.Warning, "This node cannot read the group members of other nodes. {Problem}")]

@@ -39,7 +39,8 @@ sealed class BroadcastMetrics
         _received = meter.CreateCounter<long>(
             "broadcast.messages.received", "{message}", "Messages received from connections.");
         _published = meter.CreateCounter<long>(
-            "broadcast.messages.published", "{message}", "Published messages. Each counts once for any number of recipients.");
+            "broadcast.messages.published", "{message}",
+            "Published messages. Each counts once for any number of recipients.");
         _dropped = meter.CreateCounter<long>(
             "broadcast.messages.dropped", "{message}", "Deliveries skipped because a connection was too slow.");
         _latency = meter.CreateHistogram<double>(
@@ -62,7 +63,8 @@ sealed class BroadcastMetrics
         _ended.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
     }
 
-    public void Refused(RefusalReason reason) => _refused.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
+    public void Refused(RefusalReason reason) =>
+        _refused.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
 
     public void Recovered() => _recovered.Add(1);
 
@@ -70,7 +72,8 @@ sealed class BroadcastMetrics
 
     public void Published() => _published.Add(1);
 
-    public void Dropped(long messages) => _dropped.Add(messages, new KeyValuePair<string, object?>("reason", "slow_consumer"));
+    public void Dropped(long messages) =>
+        _dropped.Add(messages, new KeyValuePair<string, object?>("reason", "slow_consumer"));
 
     public void Delivering(TimeSpan latency) => _latency.Record(latency.TotalSeconds);
 

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports it.
+/// The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports the reason.
 /// </summary>
 enum EndReason
 {

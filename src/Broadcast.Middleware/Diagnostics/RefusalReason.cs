@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Diagnostics;
 
-/// <summary>The reason why a request did not become a connection. <see cref="BroadcastMetrics"/> reports it.</summary>
+/// <summary>
+/// The reason why a request did not become a connection. <see cref="BroadcastMetrics"/> reports the reason.
+/// </summary>
 enum RefusalReason
 {
     None,

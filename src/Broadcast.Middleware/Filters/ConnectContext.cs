@@ -19,7 +19,10 @@ public sealed class ConnectContext : FilterContext
     /// <param name="httpContext">The request.</param>
     /// <param name="services">The services. Null for the services of the request.</param>
     public ConnectContext(
-        IBroadcastConnection connection, IBroadcaster broadcaster, HttpContext httpContext, IServiceProvider? services = null)
+        IBroadcastConnection connection,
+        IBroadcaster broadcaster,
+        HttpContext httpContext,
+        IServiceProvider? services = null)
         : base(connection, broadcaster, services ?? httpContext?.RequestServices)
     {
         ArgumentNullException.ThrowIfNull(httpContext);
@@ -30,16 +33,17 @@ public sealed class ConnectContext : FilterContext
         : base(connection, actions) => (HttpContext, Replay) = (httpContext, replay);
 
     /// <summary>
-    /// The request of the connection, with its headers and query. Valid until the connect filters have run.
+    /// The request of the connection, with its headers and query. The request is valid until the connect filters have
+    /// run.
     /// </summary>
     public HttpContext HttpContext { get; }
 
     /// <summary>
-    /// The history that the connection receives. Default: the setting of the group. For an event stream with a
-    /// <c>Last-Event-ID</c>: everything after that message.
+    /// The history that the connection receives. The default is the setting of the group. For an event stream with a
+    /// <c>Last-Event-ID</c>, the default is everything after that message.
     /// </summary>
     public Replay Replay { get; set; }
 
-    /// <summary>The result of joining the home group. Set after <c>next</c>.</summary>
+    /// <summary>The result of joining the home group. It is available after <c>next</c>.</summary>
     public JoinResult Result { get; internal set; }
 }

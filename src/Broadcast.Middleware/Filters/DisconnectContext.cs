@@ -26,14 +26,14 @@ public sealed class DisconnectContext : FilterContext
         : base(connection, actions) => (Status, Exception) = (status, exception);
 
     /// <summary>
-    /// The close code of the side that closed first. 1005 for a close frame without a code. Null if the client
+    /// The close code of the side that closed first. It is 1005 for a close frame without a code. Null if the client
     /// disconnected without a close frame.
     /// </summary>
     public WebSocketCloseStatus? Status { get; }
 
     /// <summary>
     /// The error that ended the connection: a lost client, a missing answer to a close frame, or a protocol violation.
-    /// Null for none.
+    /// Null without an error.
     /// </summary>
     public Exception? Exception { get; }
 }

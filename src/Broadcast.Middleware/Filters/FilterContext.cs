@@ -10,13 +10,14 @@ namespace Broadcast.Middleware;
 /// <summary>The context of a filter call.</summary>
 public abstract class FilterContext
 {
-    // Set by the server. Null in a context that the app constructs for a unit test.
+    // The server sets both fields. They are null in a context that the app constructs for a unit test.
     readonly Connection? _connection;
     readonly FilterActions? _actions;
     IServiceProvider? _services;
     AsyncServiceScope? _scope;
 
-    private protected FilterContext(IBroadcastConnection connection, IBroadcaster broadcaster, IServiceProvider? services)
+    private protected FilterContext(
+        IBroadcastConnection connection, IBroadcaster broadcaster, IServiceProvider? services)
     {
         ArgumentNullException.ThrowIfNull(connection);
         ArgumentNullException.ThrowIfNull(broadcaster);
@@ -41,7 +42,7 @@ public abstract class FilterContext
 
     /// <summary>
     /// The services of this event. The server creates a scope for each connect, message and disconnect when a filter
-    /// first uses it, and disposes the scope after the last filter.
+    /// first needs services. The server disposes the scope after the last filter.
     /// </summary>
     /// <exception cref="InvalidOperationException">The app constructed the context without services.</exception>
     public IServiceProvider Services
@@ -69,11 +70,12 @@ public abstract class FilterContext
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/exception"/>
-    public ValueTask<JoinResult> JoinAsync(string group, Replay replay, CancellationToken cancellationToken = default) =>
+    public ValueTask<JoinResult> JoinAsync(
+        string group, Replay replay, CancellationToken cancellationToken = default) =>
         Broadcaster.JoinAsync(Connection.Id, group, replay, cancellationToken);
 
     /// <summary>
-    /// Removes this connection from a group. It still receives the messages that were published before.
+    /// Removes this connection from a group. The connection still receives the messages that were published before.
     /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
@@ -92,8 +94,8 @@ public abstract class FilterContext
     public ValueTask<PublishResult> ReplyAsync(string text) => ReplyAsync(Message.FromText(text));
 
     /// <summary>
-    /// Closes this connection: it receives every message that was published before, and then a close frame. The server
-    /// drops its further messages.
+    /// Closes this connection. The client receives every message that was published before, and then a close frame. The
+    /// server drops further messages of the client.
     /// </summary>
     /// <inheritdoc cref="IBroadcaster.CloseAsync" path="/param[@name='status']|/param[@name='reason']"/>
     /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>

@@ -20,7 +20,10 @@ sealed class FilterPipeline
     /// <param name="router">Publishes messages.</param>
     /// <param name="validator">Checks messages that a filter changed.</param>
     public FilterPipeline(
-        IEnumerable<IBroadcastFilter> filters, ConnectionManager connections, MessageRouter router, MessageValidator validator)
+        IEnumerable<IBroadcastFilter> filters,
+        ConnectionManager connections,
+        MessageRouter router,
+        MessageValidator validator)
     {
         _connections = connections;
         _router = router;
@@ -37,17 +40,29 @@ sealed class FilterPipeline
         }
     }
 
-    public Task OnConnectAsync(ConnectContext context) => RunAsync(context, _onConnect(context));
+    public Task OnConnectAsync(ConnectContext context) => RunAsync(context, _onConnect);
 
-    public Task OnMessageAsync(MessageContext context) => RunAsync(context, _onMessage(context));
+    public Task OnMessageAsync(MessageContext context) => RunAsync(context, _onMessage);
 
-    public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect(context));
+    public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect);
 
-    /// <summary>Disposes the service scope after the filters. Without a scope, this allocates nothing.</summary>
-    static Task RunAsync(FilterContext context, Task running)
+    /// <summary>
+    /// Disposes the service scope after the filters have run. Without a scope, this method allocates nothing.
+    /// </summary>
+    static Task RunAsync<TContext>(TContext context, FilterDelegate<TContext> run) where TContext : FilterContext
     {
-        if (running.IsCompletedSuccessfully && !context.HasScope) return running;
-        return AwaitAsync(context, running);
+        Task running;
+        try
+        {
+            running = run(context);
+        }
+        catch (Exception exception)
+        {
+            // A filter that is not async may throw after it has used the scope.
+            running = Task.FromException(exception);
+        }
+
+        return running.IsCompletedSuccessfully && !context.HasScope ? running : AwaitAsync(context, running);
 
         static async Task AwaitAsync(FilterContext context, Task running)
         {

@@ -14,5 +14,6 @@ sealed class FilterRegistrations
         _factories.Add(static services => new ScopedFilter<TFilter>(services));
 
     /// <exception cref="InvalidOperationException">A filter cannot be created.</exception>
-    public IEnumerable<IBroadcastFilter> Create(IServiceProvider services) => _factories.Select(create => create(services));
+    public IEnumerable<IBroadcastFilter> Create(IServiceProvider services) =>
+        _factories.Select(create => create(services));
 }

@@ -6,13 +6,13 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// A filter that is registered by type comes from a service scope of its own for each connect, message and disconnect,
-/// so it can use scoped services. A filter that is registered as a delegate serves all connections at the same time.
+/// Each connect, message and disconnect has a service scope of its own, from which filters that are registered by type
+/// come. So these filters can use scoped services. A filter that is registered as a delegate serves all connections at
+/// the same time.
 /// </para>
 /// <para>
-/// The calls for one connection come one after the other. While a filter runs, the server reads nothing from that
-/// connection. Other connections do not wait. An exception closes only the connection that it was thrown for, with code
-/// 1011.
+/// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
+/// Other connections do not wait. An exception closes only the connection that it was thrown for, with code 1011.
 /// </para>
 /// <para>
 /// A long-running filter should use <see cref="IBroadcastConnection.ConnectionAborted"/>. The host does not stop before

@@ -47,26 +47,26 @@ public sealed class MessageContext : FilterContext
 
     /// <summary>
     /// The name of an event that the client sends to the app only, in protocols with events. Null for a message to
-    /// publish. A filter handles the event by not calling <c>next</c>. An event without a handler is answered with an
-    /// error.
+    /// publish. A filter handles the event by not calling <c>next</c>. The protocol answers an event without a handler
+    /// with an error.
     /// </summary>
     public string? Event { get; internal set; }
 
-    /// <summary>The result of the publish. Set after <c>next</c>.</summary>
+    /// <summary>The result of the publish. It is available after <c>next</c>.</summary>
     public PublishResult Result { get; internal set; }
 
     /// <summary>Excludes the sender from the recipients.</summary>
     public void ExcludeSender() => Recipients =
         OwnConnection is { } connection ? Recipients.Except(connection.Self) : Recipients.Except(Connection.Id);
 
-    /// <summary>No filter changed the message. The framework has already checked a received message.</summary>
+    /// <summary>True if no filter changed the message. The framework has already checked a received message.</summary>
     internal bool IsUnchanged => Message.Type == _received.Type
         && Message.IsJson == _received.IsJson && Message.Payload.Equals(_received.Payload);
 
     /// <summary>The message to publish. The sender stays the client, even if a filter replaced the message.</summary>
     internal Message Outcome => Message with { Sender = _received.Sender };
 
-    /// <summary>No filter handled the event.</summary>
+    /// <summary>True if no filter handled the event.</summary>
     internal bool IsUnhandled { get; set; }
 
     internal void Reset(Message received)

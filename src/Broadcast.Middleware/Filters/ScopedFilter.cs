@@ -5,9 +5,11 @@ namespace Broadcast.Middleware.Filters;
 
 /// <summary>Runs a filter that is registered by type. Each event gets the filter from its own service scope.</summary>
 /// <remarks>
-/// The services provide the filter if it is a service. Otherwise it is created for the event and disposed afterwards.
+/// If the filter is a service, the scope provides it. Otherwise this class creates the filter for the event and
+/// disposes it afterwards.
 /// </remarks>
-sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter> : IBroadcastFilter
+sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>
+    : IBroadcastFilter
     where TFilter : class, IBroadcastFilter
 {
     readonly ObjectFactory<TFilter> _create;
@@ -15,8 +17,8 @@ sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberT
     /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
     public ScopedFilter(IServiceProvider services)
     {
-        // Create it once when the app starts. A missing service is then an error at the start and not for the first
-        // client.
+        // Create the filter once when the app starts. A missing service is then an error at the start, not for the
+        // first client.
         try
         {
             _create = ActivatorUtilities.CreateFactory<TFilter>([]);

@@ -56,8 +56,8 @@ sealed class BroadcastEndpoint
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
-        // If the server can upgrade requests, use the framework's handshake on our own stream. It replaces a handshake
-        // that UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
+        // If the server can upgrade requests, run the framework's handshake on our own stream. This handshake replaces
+        // one that UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
         if (!canUpgrade) return AdmitAsync(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
@@ -67,11 +67,12 @@ sealed class BroadcastEndpoint
     Task AdmitAsync(HttpContext context)
     {
         if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
-        // HttpContext.WebSockets would keep the handshake in memory as long as the connection lives. So use the
-        // feature.
+        // Use the feature, because HttpContext.WebSockets would keep the handshake in memory as long as the connection
+        // lives.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
-        if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request)) return _refusal.WriteNotAWebSocketAsync(context);
+        if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
+            return _refusal.WriteNotAWebSocketAsync(context);
         var group = _groupName.GetName(context.Request.RouteValues);
         if (GroupName.Problem(group) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
@@ -89,7 +90,8 @@ sealed class BroadcastEndpoint
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
-        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        if (_connections.Admit(request, out var reason) is not { } connection)
+            return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);
         return _webSockets.ServeAsync(context, connection, transport, protocol);
     }
@@ -99,7 +101,8 @@ sealed class BroadcastEndpoint
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
-        if (_connections.Admit(request, out var reason) is not { } connection) return _refusal.WriteAsync(context, reason);
+        if (_connections.Admit(request, out var reason) is not { } connection)
+            return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);
         return _eventStreams.ServeAsync(context, connection);
     }

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Http;
 static class ClientSocket
 {
     /// <summary>
-    /// Returns the socket if only this request uses it. Over HTTP/2, several requests share a socket.
+    /// Returns the socket if only this request uses it. Otherwise returns null: over HTTP/2, several requests share a
+    /// socket.
     /// </summary>
     public static Socket? Find(HttpContext context) => HttpProtocol.IsHttp11(context.Request.Protocol)
         ? context.Features.Get<IConnectionSocketFeature>()?.Socket

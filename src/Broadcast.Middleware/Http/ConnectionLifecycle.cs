@@ -40,7 +40,7 @@ sealed class ConnectionLifecycle(
     /// <param name="connection">The connection.</param>
     /// <param name="transport">The WebSocket. Null for other transports, and if the handshake failed.</param>
     /// <param name="closedByPeer">The close code of the client. Null if the client did not close first.</param>
-    /// <param name="failure">The error that ended the connection. Null for none.</param>
+    /// <param name="failure">The error that ended the connection. Null without an error.</param>
     public async Task EndAsync(
         Connection connection, WebSocketTransport? transport, WebSocketCloseStatus? closedByPeer, Exception? failure)
     {
@@ -50,12 +50,13 @@ sealed class ConnectionLifecycle(
         // Dispose would abort the request of a failed connection. The abort could overtake the close frame.
         if (failure is null || transport?.Upgraded is null) transport?.WebSocket.Dispose();
         connection.End();
-        if (connection.WasOpened) await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);
+        if (!connection.WasOpened) return;
+        await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);
     }
 
     /// <summary>
-    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. Bytes in the
-    /// operating system cannot be skipped.
+    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. A client cannot skip
+    /// bytes that the operating system already has.
     /// </summary>
     public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
     {
@@ -65,8 +66,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Gives the connection heartbeats while a filter waits. It gets them through the group of all connections, but it
-    /// has not joined this group yet.
+    /// Gives the connection heartbeats while a filter waits. Normally, heartbeats arrive through the group of all
+    /// connections, but the connection has not joined this group yet.
     /// </summary>
     async Task KeepAliveAsync(Connection connection, Task connecting)
     {

@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Reads the properties of a connection from its request.</summary>
 /// <remarks>
-/// It reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that live as
-/// long as the connection.
+/// The factory reads the features of the request, because the properties of <see cref="HttpContext"/> would create
+/// objects that live as long as the connection.
 /// </remarks>
 /// <param name="userIds">The provider of the app. Null if there is none.</param>
 sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
@@ -33,7 +33,7 @@ sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
             userIds is null ? user?.FindFirst(ClaimTypes.NameIdentifier)?.Value : userIds.GetUserId(context),
             user,
             context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
-            // A copy: the server clears the dictionary after the request.
+            // Copy the values, because the server clears the dictionary after the request.
             hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
             properties?.ExpiresUtc,
             format,

@@ -41,7 +41,7 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
 
     /// <summary>Returns the messages that the client has missed, according to the ID of its last event.</summary>
     /// <remarks>
-    /// An invalid ID is treated like an old one, because a browser cannot handle a refusal: it would send the same ID
+    /// The server treats an invalid ID like an old one. A browser cannot handle a refusal and would send the same ID
     /// again.
     /// </remarks>
     static Replay GetReplay(HttpRequest request)
@@ -57,12 +57,12 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         var response = context.Response;
         response.ContentType = MediaType;
         response.Headers.CacheControl = "no-cache, no-store";
-        // Tells proxies such as nginx not to buffer the response.
+        // This header tells proxies such as nginx not to buffer the response.
         response.Headers["X-Accel-Buffering"] = "no";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
-        // A slow client is allowed here. SendTimeout decides whether a client is too slow.
-        if (context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate && !HttpProtocol.IsHttp2(context.Request.Protocol))
-            rate.MinDataRate = null;
+        // The server's minimum data rate must not end a slow client. SendTimeout decides whether a client is too slow.
+        var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
+        if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         await response.Body.FlushAsync();
         return new EventStreamSink(response, ClientSocket.Find(context));
     }

@@ -10,7 +10,8 @@ namespace Broadcast.Middleware.Http;
 sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature
 {
-    public static void Interpose(IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+    public static void Interpose(
+        IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     {
         var interposer = new FrameInterposer(upgrade, connect);
         if (upgrade is not null) features.Set<IHttpUpgradeFeature>(interposer);
@@ -19,7 +20,8 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
     }
 
     /// <summary>
-    /// Restores the features of the server, so that the connection keeps no object of the handshake in memory.
+    /// Restores the features of the server, so that the connection does not keep the objects of the handshake in
+    /// memory.
     /// </summary>
     public void Release(IFeatureCollection features)
     {

@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Creates the group name of a URL from the route pattern and the route values.</summary>
 /// <remarks>
-/// Literals keep the spelling of the pattern, whatever letter case and slashes the client used. Route values are
-/// decoded once by routing. Routing does not decode <c>%2F</c>.
+/// Literals keep the spelling of the pattern, even if the client used another letter case or other slashes. Route
+/// values are decoded once by routing. Routing does not decode <c>%2F</c>.
 /// </remarks>
 sealed class GroupNameTemplate(RoutePattern pattern)
 {

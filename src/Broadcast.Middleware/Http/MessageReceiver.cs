@@ -34,7 +34,9 @@ sealed class MessageReceiver(
     int _length;
     int _smallFragments;
 
-    /// <summary>Returns the close code of the client if it closed first. Otherwise null.</summary>
+    /// <summary>
+    /// Runs until the client closes. Returns the close code of the client if the client closed first, otherwise null.
+    /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
         connection.OnReceiving();
@@ -108,7 +110,8 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// The limiter replenishes on request. A timer for each connection would cost more than the connection.
+    /// Creates a limiter without a timer. A timer for each connection would cost more than the connection, so the
+    /// limiter replenishes on request.
     /// </summary>
     static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
         settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
@@ -145,15 +148,11 @@ sealed class MessageReceiver(
     {
         _length += received.Count;
         if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
-        if (_length > _settings.MaxMessageBytes)
-            Refuse($"A message is larger than {nameof(_settings.MaxMessageBytes)} ({_settings.MaxMessageBytes}).");
-        else if (_smallFragments > _settings.MaxSmallFragments)
-        {
-            Refuse(
-                $"A message has more small fragments than {nameof(_settings.MaxSmallFragments)} " +
-                $"({_settings.MaxSmallFragments}).");
-        }
-
+        var (maxBytes, maxFragments) = (_settings.MaxMessageBytes, _settings.MaxSmallFragments);
+        if (_length > maxBytes)
+            Refuse($"A message is larger than {nameof(_settings.MaxMessageBytes)} ({maxBytes}).");
+        else if (_smallFragments > maxFragments)
+            Refuse($"A message has more small fragments than {nameof(_settings.MaxSmallFragments)} ({maxFragments}).");
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 
@@ -169,7 +168,7 @@ sealed class MessageReceiver(
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // The published clients send a close frame without a code when they find a dead transport. They then
+            // The published clients send a close frame without a code when they find a dead transport. Then they
             // reconnect.
             await _webSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;

@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Checks whether the page that opens a connection is allowed to (RFC 6455, section 10.2).</summary>
+/// <summary>Checks whether the page that opens a connection is allowed to do so (RFC 6455, section 10.2).</summary>
 /// <remarks>
 /// Browsers send the cookies of the user with a WebSocket that any page opens. The same-origin policy does not apply to
 /// WebSockets. This check keeps pages of other sites out.
@@ -21,7 +21,8 @@ sealed class OriginCheck
     }
 
     /// <summary>
-    /// Returns an origin as browsers send it, in ASCII (RFC 6454, section 6.2), or <c>*</c>. Null for any other text.
+    /// Returns an origin as browsers send it, in ASCII (RFC 6454, section 6.2), or <c>*</c>. Returns null for any other
+    /// text.
     /// </summary>
     public static string? Normalize(string text)
     {
@@ -47,7 +48,8 @@ sealed class OriginCheck
     {
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
-        return origin.Count == 1 && (_allowed.Contains(origin[0]!) || IsOwn(origin[0]!, new HostString(request.Headers.Host.ToString())));
+        if (origin is not [{ } single]) return false;
+        return _allowed.Contains(single) || IsOwn(single, new HostString(request.Headers.Host.ToString()));
     }
 
     /// <summary>True if the origin is the host of the request.</summary>
@@ -57,10 +59,12 @@ sealed class OriginCheck
     /// </remarks>
     static bool IsOwn(string origin, HostString host)
     {
-        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https")) return false;
-        // Compare the ASCII forms as they were sent. HttpRequest.Host decodes international names and throws for
-        // invalid ones.
-        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase) && uri.Port == (host.Port ?? PortOf(uri.Scheme));
+        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
+        if (uri.Scheme is not ("http" or "https")) return false;
+        // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
+        // invalid names.
+        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)
+            && uri.Port == (host.Port ?? PortOf(uri.Scheme));
     }
 
     static int PortOf(string scheme) => scheme == "https" ? 443 : 80;

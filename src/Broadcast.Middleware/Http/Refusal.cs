@@ -11,16 +11,17 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
-    // In seconds. Clients should add a random delay, so that they do not all come back at the same time.
+    // The unit is seconds. Clients should add a random delay, so that they do not all reconnect at the same time.
     const string RetryAfter = "5";
 
     /// <summary>
-    /// Answers a request that is no WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
+    /// Answers a request that is not a WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
     /// </summary>
     public Task WriteNotAWebSocketAsync(HttpContext context)
     {
         var (request, response) = (context.Request, context.Response);
-        var isOtherVersion = request.Headers.SecWebSocketVersion is { Count: > 0 } version && version != SupportedVersion;
+        var version = request.Headers.SecWebSocketVersion;
+        var isOtherVersion = version.Count > 0 && version != SupportedVersion;
         if (isOtherVersion) response.Headers.SecWebSocketVersion = SupportedVersion;
         var isBrokenHandshake = request.Headers.Upgrade.Count > 0 || request.Headers.SecWebSocketKey.Count > 0;
         if (!HttpProtocol.IsHttp11(request.Protocol) || (!isOtherVersion && isBrokenHandshake))
@@ -49,11 +50,14 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         var (statusCode, problem) = reason switch
         {
             RefusalReason.Origin => (StatusCodes.Status403Forbidden,
-                "Pages of this origin are not allowed to connect. To allow them, add the origin to the option AllowedOrigins."),
+                "Pages of this origin are not allowed to connect. " +
+                "To allow them, add the origin to the option AllowedOrigins."),
             RefusalReason.MaxConnectionsPerUser => (StatusCodes.Status429TooManyRequests,
-                "You have reached the maximum number of connections per user (MaxConnectionsPerUser). Close one first."),
+                "You have reached the maximum number of connections per user (MaxConnectionsPerUser). " +
+                "Close one first."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
-                "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). Close one first."),
+                "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
+                "Close one first."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),
@@ -73,7 +77,9 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         return context.Response.WriteAsync(problem + "\n");
     }
 
-    /// <summary>The server itself limits upgraded connections and refused the upgrade.</summary>
+    /// <summary>
+    /// Answers a request whose upgrade the server refused, because the server limits upgraded connections.
+    /// </summary>
     public Task WriteUpgradeRefusedAsync(HttpContext context)
     {
         context.Response.Clear();

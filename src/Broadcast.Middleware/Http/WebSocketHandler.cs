@@ -51,8 +51,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Serves a client that reconnects. A client that cannot reconnect learns it from the close code. The published
-    /// clients treat an HTTP error as a temporary problem and try again.
+    /// Serves a client that reconnects. A close code tells the client if it cannot reconnect. An HTTP error would not:
+    /// the published clients treat it as a temporary problem and try again.
     /// </summary>
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -83,7 +83,7 @@ sealed class WebSocketHandler(
         }
 
         metrics.Refused(RefusalReason.Recovery);
-        // Do both at the same time. A disconnect filter may be slow, and the client should not wait for it.
+        // Run both at the same time. A disconnect filter may be slow, and the client should not wait for the filter.
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
     }
 
@@ -91,7 +91,11 @@ sealed class WebSocketHandler(
         transport.AcceptAsync(protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
 
     async Task RunAsync(
-        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol, bool isNew)
+        HttpContext context,
+        Connection connection,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol,
+        bool isNew)
     {
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
@@ -100,7 +104,12 @@ sealed class WebSocketHandler(
             if (isNew) await StartAsync(context, connection, transport);
             else OnRecovered(connection);
             var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, () => CreateProtocolContext(connection), logger, metrics);
+                connection,
+                transport,
+                protocol.Protocol,
+                () => CreateProtocolContext(connection),
+                    logger,
+                metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -108,15 +117,17 @@ sealed class WebSocketHandler(
         {
             // The client is gone, or it violated the protocol and the framework's WebSocket has closed it.
             failure = exception;
-            connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
-            if (transport.Upgraded is { } stream && connection.Writer.IsCloseFrameSent) await Linger.ReadToEndAsync(stream);
+            var isCloseFrameSent = connection.Writer.IsCloseFrameSent;
+            connection.SetEndReason(isCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            if (isCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
         }
         finally
         {
             var isTakenOver = false;
             try
             {
-                isTakenOver = MayReconnect(connection, closedByPeer, failure) && await WaitForClientAsync(context, connection, transport);
+                isTakenOver = MayReconnect(connection, closedByPeer, failure)
+                    && await WaitForClientAsync(context, connection, transport);
             }
             finally
             {
@@ -140,21 +151,31 @@ sealed class WebSocketHandler(
         connection.ProtocolState?.OnReconnected();
     }
 
-    ProtocolContext CreateProtocolContext(Connection connection) => new(connection, protocolActions, pipeline, filterActions);
+    ProtocolContext CreateProtocolContext(Connection connection) =>
+        new(connection, protocolActions, pipeline, filterActions);
 
-    /// <summary>Finds the connection that a client wants back. The caller owns the connection afterwards.</summary>
-    /// <returns>The connection and its new token. Null if the client cannot reconnect.</returns>
+    /// <summary>
+    /// Claims the connection to which a client reconnects. The caller owns the connection afterwards.
+    /// </summary>
+    /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
     async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
     {
-        if (query[ConnectionIdKey] is not [{ Length: > 0 } id] || query[TokenKey] is not [{ Length: > 0 } token]) return default;
+        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return default;
+        if (query[TokenKey] is not [{ Length: > 0 } token]) return default;
         if (connections.Find(id) is not { Session: { } session } connection) return default;
         if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
         return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
     }
 
-    /// <summary>Returns false if unacknowledged messages are gone.</summary>
+    /// <summary>
+    /// Continues the connection on the new transport. Returns false if unacknowledged messages are gone.
+    /// </summary>
     async Task<bool> TryReattachAsync(
-        HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport, string token)
+        HttpContext context,
+        Connection connection,
+        ConnectionRequest request,
+        WebSocketTransport transport,
+        string token)
     {
         try
         {

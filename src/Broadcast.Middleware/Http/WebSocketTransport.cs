@@ -23,13 +23,13 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     /// <summary>The upgraded stream. Null if the server brings its own WebSockets.</summary>
     public Stream? Upgraded => _interposer?.Upgraded;
 
-    /// <summary>The close code of the client. 1005 for a close frame without a code.</summary>
+    /// <summary>The close code of the client. It is 1005 for a close frame without a code.</summary>
     public WebSocketCloseStatus CloseStatus => _interposer is { Frames.EndsWithEmptyClose: true }
         ? WebSocketCloseStatus.Empty
         : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
 
     /// <summary>Answers the handshake.</summary>
-    /// <param name="subprotocol">The subprotocol of the answer. Empty for none.</param>
+    /// <param name="subprotocol">The subprotocol of the answer. Empty if the answer names none.</param>
     /// <param name="keepAliveInterval">See <see cref="BroadcastOptions.KeepAliveInterval"/>.</param>
     /// <param name="keepAliveTimeout">See <see cref="BroadcastOptions.KeepAliveTimeout"/>.</param>
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
@@ -37,21 +37,28 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // With our own stream, the connection writer watches the client. Other WebSockets must do it themselves.
-        _webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(new WebSocketAcceptContext
+        // With our own stream, the connection writer watches the client. Other WebSockets must watch the client
+        // themselves.
+        var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
             KeepAliveInterval = interposer is null ? keepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? keepAliveTimeout : Timeout.InfiniteTimeSpan,
-        });
-        if (interposer is null) return;
-        _interposer = interposer;
-        interposer.Release(context.Features);
-        // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives.
-        var headers = context.Request.Headers;
-        headers.Remove(HeaderNames.SecWebSocketKey);
-        headers.Remove(HeaderNames.SecWebSocketVersion);
-        headers.Remove(HeaderNames.SecWebSocketExtensions);
+        };
+        var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
+        if (interposer is not null)
+        {
+            interposer.Release(context.Features);
+            // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives, so remove
+            // them.
+            var headers = context.Request.Headers;
+            headers.Remove(HeaderNames.SecWebSocketKey);
+            headers.Remove(HeaderNames.SecWebSocketVersion);
+            headers.Remove(HeaderNames.SecWebSocketExtensions);
+        }
+
+        // Set the fields last. If something above throws, the transport does not count as accepted.
+        (_webSocket, _interposer) = (webSocket, interposer);
     }
 
     /// <summary>Creates the sink of a connection. The writer then sends all frames.</summary>

@@ -1,21 +1,23 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Counts the messages that one client has received and acknowledged, by sequence number. It tells whether the server
-/// can send the unacknowledged messages again. Only the pump of the connection uses it.
+/// Tracks which messages one client was sent and which it has acknowledged, by sequence number. The state tells whether
+/// the server can send the unacknowledged messages again. Only the pump of the connection uses this class.
 /// </summary>
-/// <param name="maxBytes">The maximum number of unacknowledged bytes. 0 if messages are never sent again.</param>
+/// <param name="maxBytes">
+/// The maximum number of unacknowledged bytes. 0 means that messages are never sent again.
+/// </param>
 /// <param name="maxMessages">The maximum number of unacknowledged messages.</param>
 /// <param name="maxLogs">The maximum number of logs, including logs that the connection left.</param>
 sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 {
-    // A message below this number was sent and cannot be sent again.
+    // At least one message below this number was sent and cannot be sent again.
     long _safeFrom;
 
     /// <summary>True while the cursors keep bookmarks.</summary>
     public bool IsTracking { get; private set; } = maxBytes > 0;
 
-    /// <summary>True if messages can be sent again at all.</summary>
+    /// <summary>True if the server can send messages to this client again.</summary>
     public bool CanTrack => maxBytes > 0;
 
     /// <summary>True if the client has acknowledged every numbered message that it was sent.</summary>
@@ -59,10 +61,12 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
         Bytes += bytes;
     }
 
-    /// <summary>The reader sent messages without their numbers, because newer numbers were sent before.</summary>
+    /// <summary>
+    /// Records that the reader sent messages without their numbers, because it had already sent higher numbers.
+    /// </summary>
     /// <remarks>
     /// Example: a client has message 7 and joins a group whose history has messages 3 and 4. With numbers, the client
-    /// would drop 3 and 4 as duplicates. The client cannot acknowledge them directly. Its next acknowledgement of a
+    /// would drop 3 and 4 as duplicates. The client cannot acknowledge 3 and 4 directly. The next acknowledgement of a
     /// later number covers them.
     /// </remarks>
     public void OnSentWithoutNumber() => _safeFrom = Highest + 1;
@@ -71,7 +75,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public void SetUnacknowledged(long messages, long bytes) => (Messages, Bytes) = (messages, bytes);
 
-    /// <summary>The cursors keep bookmarks from their current places on.</summary>
+    /// <summary>Starts tracking. The cursors set bookmarks at their current positions.</summary>
     public void StartTracking()
     {
         IsTracking = true;
@@ -85,7 +89,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
         SetUnacknowledged(0, 0);
     }
 
-    /// <summary>A new transport starts: the reader sends every unacknowledged message again.</summary>
+    /// <summary>Prepares for a new transport, on which the reader sends every unacknowledged message again.</summary>
     public void Rewind()
     {
         LastSent = Acknowledged;

@@ -14,14 +14,14 @@ namespace Broadcast.Middleware.Logs;
 sealed class Block
 {
     /// <summary>
-    /// Follows a block whose successors the log has dropped. A reader that arrives here has missed messages.
+    /// The successor of a block whose later blocks the log has dropped. A reader that arrives here has missed messages.
     /// </summary>
     public static readonly Block Cut = new(0, 0, 0);
 
-    /// <summary>Follows the last block of a broken log. The cluster has lost the messages that come next.</summary>
+    /// <summary>The successor of the last block of a broken log. The cluster has lost the next messages.</summary>
     public static readonly Block Lost = new(0, 0, 0);
 
-    /// <summary>The bytes that an entry uses beside its frame.</summary>
+    /// <summary>The number of bytes that an entry uses in addition to its frame.</summary>
     public const int EntrySize = 32;
 
     const int EstimatedBytesPerEntry = 256;
@@ -29,7 +29,7 @@ sealed class Block
     readonly byte[] _data;
     Entry[] _entries;
     string?[]? _keys; // Null unless an entry has a key.
-    long[]? _offsets; // Only in a compacted block, whose offsets have gaps.
+    long[]? _offsets; // Null unless the block is compacted. The offsets of a compacted block have gaps.
     EncodedEntries? _encodings;
     int _count;
     Block? _next;
@@ -45,11 +45,11 @@ sealed class Block
     /// <summary>True for <see cref="Cut"/> and <see cref="Lost"/>.</summary>
     public bool IsGap => this == Cut || this == Lost;
 
-    /// <summary>Set if the block has bookmarks: see <see cref="Retention"/>.</summary>
+    /// <summary>The pin of a block that has bookmarks: see <see cref="Retention"/>. Null without bookmarks.</summary>
     public Retention.Pin? Pin { get; set; }
 
     /// <summary>
-    /// True for a block that one reader made for itself by compacting its backlog. The log does not contain it.
+    /// True for a block that one reader made for itself by compacting its backlog. The log does not contain this block.
     /// </summary>
     public bool IsCompacted => _offsets is not null;
 
@@ -67,21 +67,28 @@ sealed class Block
 
     public Block? Next => Volatile.Read(ref _next);
 
-    /// <summary>The index in the next block at which a reader continues. 0, except after a compacted block.</summary>
+    /// <summary>
+    /// The index in the next block at which a reader continues. It is 0, except after a compacted block.
+    /// </summary>
     public int NextIndex { get; private set; }
 
     /// <summary>True if at least one entry has metadata. Read it after <see cref="Count"/>.</summary>
     public bool HasMetadata { get; private set; }
 
-    /// <summary>The size of all frames. Only the appending thread uses it. Readers use <see cref="EndOf"/>.</summary>
+    /// <summary>
+    /// The size of all frames. Only the appending thread uses this property. Readers use <see cref="EndOf"/>.
+    /// </summary>
     public int Length { get; private set; }
 
     public ref readonly Entry this[int index] => ref _entries[index];
 
-    /// <summary>The size of the first entries in bytes, including <see cref="EntrySize"/> for each entry.</summary>
+    /// <summary>
+    /// The size of the first <paramref name="count"/> entries in bytes, including <see cref="EntrySize"/> for each
+    /// entry.
+    /// </summary>
     public long CostOf(int count) => EndOf(count) + ((long)count * EntrySize);
 
-    /// <summary>The end of the first entries in the data of the block.</summary>
+    /// <summary>The position in the block data at which the first entries end.</summary>
     public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
 
     /// <summary>See <see cref="Message.Key"/>.</summary>
@@ -134,7 +141,7 @@ sealed class Block
     }
 
     /// <summary>
-    /// Ends this block. Readers continue in the next block, or find a gap if it is <see cref="Cut"/> or
+    /// Ends this block. Readers continue in the next block, or find a gap if that block is <see cref="Cut"/> or
     /// <see cref="Lost"/>.
     /// </summary>
     public void Link(Block next, int index = 0)
@@ -175,7 +182,9 @@ sealed class Block
         }
     }
 
-    /// <summary>The entries in one other format, as far as readers have requested them.</summary>
+    /// <summary>
+    /// The entries of the block in one other format. An entry is encoded when a reader first requests it.
+    /// </summary>
     sealed class EncodedEntries(EntryEncoder encoder, EncodedEntries? next)
     {
         readonly ArrayBufferWriter<byte> _bytes = new();
@@ -187,7 +196,7 @@ sealed class Block
 
         public ReadOnlyMemory<byte> Run(Block block, MessageLog log, int from, int to)
         {
-            // Two pumps may call it at the same time. Returned memory stays valid when the buffer grows.
+            // Two pumps may call this method at the same time. Returned memory stays valid when the buffer grows.
             lock (_ends)
             {
                 while (_ends.Count < to)
@@ -202,9 +211,10 @@ sealed class Block
         }
     }
 
+    /// <summary>The index item of one message.</summary>
     /// <param name="Sequence">The number of the message among all messages of the broadcast.</param>
     /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
-    /// <param name="End">The end of the frame in the data of the block.</param>
-    /// <param name="Metadata">The metadata. Null if there is none.</param>
+    /// <param name="End">The position in the block data at which the frame ends.</param>
+    /// <param name="Metadata">The metadata of the message. Null if the message has none.</param>
     public readonly record struct Entry(long Sequence, long PublishedAt, int End, EntryMetadata? Metadata);
 }

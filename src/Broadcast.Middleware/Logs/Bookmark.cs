@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps everything
-/// from there on. Only the thread of the subscriber uses it.
+/// A second position behind a cursor: the oldest message that the client has not acknowledged. The log keeps every
+/// message from the bookmark on. Only the thread of the subscriber uses this class.
 /// </summary>
 sealed class Bookmark(MessageLog log)
 {
@@ -15,7 +15,7 @@ sealed class Bookmark(MessageLog log)
 
     public int Index { get; private set; }
 
-    /// <summary>The log has released the messages that the client may need again.</summary>
+    /// <summary>True if the log has released messages that the client may need again.</summary>
     public bool IsLost => _pin is { Block: null };
 
     /// <summary>Messages below this offset were sent on an earlier transport.</summary>
@@ -32,7 +32,9 @@ sealed class Bookmark(MessageLog log)
         _pin = log.PinLocked(block);
     }
 
-    /// <summary>True if the cursor's subscriber has left, and may still need messages from before.</summary>
+    /// <summary>
+    /// True if a cursor whose subscriber has left must stay, because the client may need unacknowledged messages again.
+    /// </summary>
     public bool IsNeededAfterLeave(Cursor cursor) =>
         Block is { } block && block.FirstOffset + Index < Math.Min(cursor.LogOffset, cursor.LeaveOffset);
 
@@ -44,7 +46,7 @@ sealed class Bookmark(MessageLog log)
     public long BytesTo(Cursor cursor) =>
         Block is { } block ? Math.Max(0, cursor.ReadByte - (block.FirstByte + block.CostOf(Index))) : 0;
 
-    /// <summary>The number of bytes between the bookmark and the newest message of the cursor's log.</summary>
+    /// <summary>The number of bytes between the bookmark and the newest message that the cursor will read.</summary>
     public long BytesToNewest(Cursor cursor) => Block is { } block
         ? Math.Max(0, Math.Min(log.NewestByte, cursor.LeaveByte) - (block.FirstByte + block.CostOf(Index)))
         : 0;
@@ -74,7 +76,7 @@ sealed class Bookmark(MessageLog log)
         MoveTo(block, index);
     }
 
-    /// <summary>The cursor goes back to the bookmark.</summary>
+    /// <summary>Records that the cursor goes back to the bookmark.</summary>
     /// <param name="sentBefore">The offset up to which the cursor has read.</param>
     /// <param name="nextOffset">The offset of the next message of the log.</param>
     public void OnRewind(long sentBefore, long nextOffset)
@@ -97,7 +99,7 @@ sealed class Bookmark(MessageLog log)
         if (_pin is null || _pin.Block == block) return;
         lock (log.Gate)
         {
-            // The log may have released the block in the meantime. A new pin would hide that.
+            // The log may have released the block in the meantime. A new pin would hide the loss.
             if (_pin.Block is null) return;
             var old = _pin;
             _pin = log.PinLocked(block);

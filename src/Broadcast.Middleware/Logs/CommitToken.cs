@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Joins the copies of one message in several logs. Readers wait until the token is committed, because they need all
+/// Links the copies of one message in several logs. Readers wait until the token is committed, because they need all
 /// copies in order to read the message once.
 /// </summary>
 sealed class CommitToken
@@ -10,6 +10,8 @@ sealed class CommitToken
 
     public bool IsCommitted => Volatile.Read(ref _isCommitted);
 
-    /// <summary>The publisher calls it after the message is in all logs.</summary>
+    /// <summary>
+    /// Makes the copies readable. The publisher calls this method after every log contains the message.
+    /// </summary>
     public void Commit() => Volatile.Write(ref _isCommitted, true);
 }

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses it.</summary>
+/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses this class.</summary>
 sealed class Cursor
 {
     readonly MessageLog _log;
@@ -10,12 +10,13 @@ sealed class Cursor
     LeaveMark? _leave;
 
     /// <summary>
-    /// Starts at the end of the log. The caller holds the lock of the log, so the cursor misses no later append.
+    /// Creates a cursor at the end of the log, or at <see cref="CursorOptions.Start"/>. The caller holds the lock of
+    /// the log, so the cursor misses no later append.
     /// </summary>
     /// <param name="log">The log.</param>
     /// <param name="subscriber">The owner of the cursor.</param>
-    /// <param name="set">Visits the cursor when the log has new messages. Null for a private log.</param>
-    /// <param name="options">The options. Null for a cursor without options.</param>
+    /// <param name="set">The set that visits the cursor when the log has new messages. Null for a private log.</param>
+    /// <param name="options">The options. Null for a cursor that starts at the end and reads WebSocket frames.</param>
     public Cursor(MessageLog log, ILogSubscriber subscriber, ICursorSet? set, CursorOptions? options = null)
     {
         _log = log;
@@ -31,13 +32,15 @@ sealed class Cursor
 
     public ICursorSet? Set { get; }
 
-    /// <summary>The place of this cursor in its set. Only the set uses it.</summary>
+    /// <summary>The place of this cursor in its set. Only the set uses this property.</summary>
     public int SetIndex { get; set; }
 
-    /// <summary>The log dropped messages before this cursor read them.</summary>
+    /// <summary>True if the log dropped messages before this cursor read them.</summary>
     public bool HasMissed { get; private set; }
 
-    /// <summary>The cursor has reached the end of a broken log. The cluster has lost the next messages.</summary>
+    /// <summary>
+    /// True if the cursor has reached the end of a broken log. The cluster has lost the next messages.
+    /// </summary>
     public bool IsLost { get; private set; }
 
     /// <summary>See <see cref="LogSettings.WhenSlow"/>.</summary>
@@ -46,7 +49,7 @@ sealed class Cursor
     /// <summary>See <see cref="EntryEncoder.IncludesPosition"/>.</summary>
     public bool IncludesPosition => _options?.Encoder?.IncludesPosition ?? false;
 
-    /// <summary>The entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
+    /// <summary>True if the entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
     public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
 
     /// <summary>
@@ -54,10 +57,10 @@ sealed class Cursor
     /// </summary>
     public EntryCopy? Copy => _block[_index].Metadata!.Copy;
 
-    /// <summary>The log is broken, and this cursor will reach its end.</summary>
+    /// <summary>True if the log is broken and this cursor will reach its end.</summary>
     public bool WillBeLost => _log.IsBroken && LeaveOffset == long.MaxValue;
 
-    /// <summary>The subscriber left, and the cursor has read every message before that.</summary>
+    /// <summary>True if the subscriber has left and the cursor has read every message from before.</summary>
     public bool HasLeft => Offset >= LeaveOffset;
 
     /// <summary>The number of unread bytes without the newest message. 0 or less if the cursor is not behind.</summary>
@@ -93,7 +96,7 @@ sealed class Cursor
 
     /// <summary>
     /// Ends the subscription after the newest message. The caller holds the lock of the log. A broken log has no known
-    /// end: its reader has missed messages and must learn it.
+    /// end: its reader has missed messages and must learn about the loss.
     /// </summary>
     public void LeaveLocked()
     {
@@ -139,8 +142,8 @@ sealed class Cursor
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
     public EntryRun Take(long lastSequence, Acknowledgements? acknowledgements = null)
     {
-        // Read the count before the leave mark. A message that was published after the leave is then behind the mark,
-        // too.
+        // Read the count before the leave mark. In this order, a message that was published after the leave is always
+        // behind the mark.
         var block = _block;
         var count = (int)Math.Min(block.Count, LeaveOffset - block.FirstOffset);
         var from = _index;
@@ -159,16 +162,16 @@ sealed class Cursor
         _index = to;
         if (_options is null) return block.Run(from, to);
         var run = encoder is not null ? block.Run(from, to, encoder, _log) : block.Run(from, to);
-        // The latency of a message from the history says nothing about the server.
+        // The value 0 excludes history from the latency metric: the age of history says nothing about the server.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
-    /// <summary>Returns the bytes to send before the first message, once.</summary>
+    /// <summary>Returns the bytes to send before the first message. Later calls return nothing.</summary>
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 
     /// <summary>
-    /// Copies the unread entries into a compacted block, without entries that a newer entry with the same key replaces.
-    /// The log can then drop them. Returns false if the log has already dropped some.
+    /// Copies the unread entries into a compacted block. The copy omits entries that a newer entry with the same key
+    /// replaces. The log can then drop the originals. Returns false if the log has already dropped some of them.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
@@ -237,7 +240,7 @@ sealed class Cursor
         return skipped;
     }
 
-    /// <summary>Lets the log free what its only reader has read.</summary>
+    /// <summary>Lets the private log free the entries that its only reader has read.</summary>
     public void TrimPrivateLog()
     {
         if (_block.Capacity == 0) return;
@@ -249,7 +252,8 @@ sealed class Cursor
     public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
 
     /// <summary>
-    /// Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. False if they are gone.
+    /// Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. Returns false if some of
+    /// them are gone.
     /// </summary>
     public bool TryRewind()
     {
@@ -265,7 +269,9 @@ sealed class Cursor
         return true;
     }
 
-    /// <summary>Sets the bookmark to the place of the cursor. False if that is a compacted block or a gap.</summary>
+    /// <summary>
+    /// Sets the bookmark at the cursor. Returns false if the cursor stands in a compacted block or at a gap.
+    /// </summary>
     public bool TrySetBookmark()
     {
         if (_options?.Bookmark is not { } bookmark) return false;
@@ -281,7 +287,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Ends the use of this cursor. It then holds no memory of the log, even if its membership still exists.
+    /// Releases the log. The cursor then keeps no block alive, even while its membership still exists.
     /// </summary>
     public void Release()
     {
@@ -290,7 +296,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Records the numbers of the entries that are about to be sent. May shorten the run and change its encoder.
+    /// Records the numbers of the entries that are about to be sent. This method may shorten the run and change its
+    /// encoder.
     /// </summary>
     /// <returns>The end of the run.</returns>
     int Number(Block block, int from, int to, Acknowledgements acknowledgements, ref EntryEncoder? encoder)
@@ -329,7 +336,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Returns the unread entries for this subscriber, followed by the end of the log. Null if some are gone.
+    /// Returns the unread entries for this subscriber, followed by the end of the log. Returns null if some entries are
+    /// gone.
     /// </summary>
     List<(Block Block, int Index)>? FindUnread(long lastSequence)
     {
@@ -364,6 +372,7 @@ sealed class Cursor
     /// <summary>True for an answer from before a rewind. The client does not expect it on the new transport.</summary>
     bool IsOldAnswer(Block block, int index) => block.FirstOffset + index < (Bookmark?.AnswersBefore ?? 0);
 
+    /// <summary>The end of a subscription.</summary>
     /// <param name="Offset">The offset of the first message that the subscriber no longer receives.</param>
     /// <param name="Byte">The value of <see cref="MessageLog.NewestByte"/> at that time.</param>
     sealed record LeaveMark(long Offset, long Byte);

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The options of a cursor that does not simply start at the end of its log and read WebSocket frames. Each cursor has
-/// its own object.
+/// The options of a cursor. A cursor without options starts at the end of its log and reads WebSocket frames. Each
+/// cursor has its own options object, because the object has state.
 /// </summary>
 sealed class CursorOptions
 {
@@ -20,7 +20,9 @@ sealed class CursorOptions
     /// <summary>The offset of the first message after the join. Earlier messages are history.</summary>
     public long LiveOffset { get; init; }
 
-    /// <summary>The size of the log in bytes at the join. A cursor in the history is not behind.</summary>
+    /// <summary>
+    /// The size of the log in bytes at the join. A cursor that still reads history does not count as behind.
+    /// </summary>
     public long LiveByte { get; set; }
 
     /// <summary>

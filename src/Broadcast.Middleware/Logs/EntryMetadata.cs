@@ -2,7 +2,9 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>The properties of a log entry beside its bytes. Immutable. Most entries have none.</summary>
+/// <summary>
+/// The properties of a log entry in addition to its bytes. The object is immutable. Most entries have no metadata.
+/// </summary>
 sealed class EntryMetadata
 {
     EntryMetadata(ExcludedConnections? excluded, MessageSender? sender, bool isJson, bool isVerbatim) =>
@@ -10,7 +12,7 @@ sealed class EntryMetadata
 
     public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
 
-    /// <summary>The connections that do not receive the entry. Null for none.</summary>
+    /// <summary>The connections that do not receive the entry. Null if every connection receives it.</summary>
     public ExcludedConnections? Excluded { get; }
 
     /// <summary>The client that sent the message, if its protocol names the sender.</summary>
@@ -18,10 +20,12 @@ sealed class EntryMetadata
 
     public bool IsJson { get; }
 
-    /// <summary>The entry is an answer to one connection, in the format of that connection's protocol.</summary>
+    /// <summary>
+    /// True if the entry is an answer to one connection, in the format of that connection's protocol.
+    /// </summary>
     public bool IsVerbatim { get; }
 
-    /// <summary>Joins this entry with its copies in other logs. Null if the entry has no copies.</summary>
+    /// <summary>Links this entry to its copies in other logs. Null if the entry has no copies.</summary>
     public CommitToken? Commit { get; private init; }
 
     /// <summary>
@@ -29,13 +33,15 @@ sealed class EntryMetadata
     /// </summary>
     public EntryCopy? Copy { get; private init; }
 
-    /// <summary>The message has copies in other logs. A reader of several of these logs takes one copy.</summary>
+    /// <summary>
+    /// True if the message has copies in other logs. A reader of several of these logs takes one copy.
+    /// </summary>
     public bool HasCopies => Commit is not null || Copy is not null;
 
     /// <summary>False while the publisher still appends copies to other logs.</summary>
     public bool IsReadable => Commit is not { IsCommitted: false };
 
-    /// <summary>Returns the metadata of a message. Null if it has none.</summary>
+    /// <summary>Returns the metadata of a message. Returns null if the message needs none.</summary>
     public static EntryMetadata? Create(Message message, ExcludedConnections? excluded) =>
         message is { IsJson: false, Sender: null, IsVerbatim: false } && excluded is null
             ? null

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="Frames">The encoded entries.</param>
 /// <param name="Messages">The number of entries.</param>
 /// <param name="PublishedAt">
-/// The publish time of the first entry: see <see cref="SequenceClock.Timestamp"/>. 0 if unknown.
+/// The publish time of the first entry: see <see cref="SequenceClock.Timestamp"/>. 0 means unknown.
 /// </param>
 readonly record struct EntryRun(ReadOnlyMemory<byte> Frames, int Messages, long PublishedAt)
 {

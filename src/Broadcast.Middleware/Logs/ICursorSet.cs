@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The cursors of one log that are visited together when the log has new messages. Used on one thread at a time.
+/// A set of cursors of one log. The owner visits the cursors together when the log has new messages. Only one thread at
+/// a time uses the set.
 /// </summary>
 interface ICursorSet
 {

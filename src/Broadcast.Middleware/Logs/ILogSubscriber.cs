@@ -6,9 +6,13 @@ interface ILogSubscriber
     /// <summary>The ID that messages can exclude.</summary>
     string Id { get; }
 
-    /// <summary>A log has new messages. Called on the thread that uses the cursors of this subscriber.</summary>
+    /// <summary>
+    /// Tells the subscriber that a log has new messages. The call runs on the thread that uses the cursors.
+    /// </summary>
     void OnNewMessages();
 
-    /// <summary>The subscriber has read its private log to the end. Called on the same thread.</summary>
+    /// <summary>
+    /// Tells the subscriber that it has read its private log to the end. The call runs on the same thread.
+    /// </summary>
     void OnPrivateLogRead();
 }

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Logs;
 /// this class.
 /// </summary>
 /// <remarks>
-/// It references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.
+/// This class references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.
 /// </remarks>
 sealed class LogHistory(GroupOptions limits, TimeProvider time)
 {
@@ -22,8 +22,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
 
     /// <summary>Returns the publish time for the next message.</summary>
     /// <remarks>
-    /// The age comes from the clock of another node. The result is never earlier than the result for the message
-    /// before, because a binary search needs ordered times.
+    /// The age comes from the clock of another node. The result is never earlier than the result for the previous
+    /// message, because a binary search needs ordered times.
     /// </remarks>
     public long PublishTime(TimeSpan age)
     {
@@ -41,7 +41,7 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
         Trim(tail, long.MinValue);
     }
 
-    /// <summary>Removes messages that are too old. True if the history is empty afterwards.</summary>
+    /// <summary>Removes messages that are too old. Returns true if the history is empty afterwards.</summary>
     public bool Expire(Block tail)
     {
         if (_first is null) return true;
@@ -56,12 +56,13 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     /// </summary>
     /// <param name="tail">The newest block.</param>
     /// <param name="offset">The offset.</param>
-    /// <param name="oldest">A value of <see cref="Oldest"/>. Searches with the same value agree.</param>
+    /// <param name="oldest">A value of <see cref="Oldest"/>. Searches that must agree use the same value.</param>
     public (Block Block, int Index) Find(Block tail, long offset, long oldest)
     {
         if (_first is null) return (tail, tail.Count);
         var block = _first;
-        while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset)) block = block.Next!;
+        while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset))
+            block = block.Next!;
         // Binary search: each condition that fails for a message also fails for every older message.
         int low = 0, high = block.Count;
         while (low < high)
@@ -79,7 +80,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
         while (_first != tail && !HasKept(tail, _first!, oldest)) _first = _first!.Next;
     }
 
-    bool HasKept(Block tail, Block block, long oldest) => block.Count > 0 && IsKept(tail, block, block.Count - 1, oldest);
+    bool HasKept(Block tail, Block block, long oldest) =>
+        block.Count > 0 && IsKept(tail, block, block.Count - 1, oldest);
 
     bool IsKept(Block tail, Block block, int index, long oldest) =>
         tail.FirstOffset + tail.Count - (block.FirstOffset + index) <= limits.HistoryMessages

@@ -2,7 +2,7 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
-/// thread of the subscriber uses it, except for <see cref="Add"/>.
+/// thread of the subscriber uses this class, except for <see cref="Add"/>.
 /// </summary>
 /// <param name="clock">The clock that numbers the messages.</param>
 /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
@@ -12,8 +12,8 @@ sealed class LogReader(
     Acknowledgements? acknowledgements = null,
     SlowConsumer whenSlow = SlowConsumer.Disconnect)
 {
-    // After a subscriber has left a group, this many other messages with copies may arrive between two copies of one
-    // message.
+    // The reader recognizes a second copy only if fewer other messages with copies came between. This limit matters
+    // after a subscriber has left a group.
     const int RememberedCopies = 64;
 
     Cursor[] _cursors = new Cursor[2]; // Most connections read the group of all connections and their home group.
@@ -28,10 +28,10 @@ sealed class LogReader(
     public ResendTracker? Resend =>
         _resend ??= acknowledgements is null ? null : new ResendTracker(this, acknowledgements);
 
-    /// <summary>A log dropped messages before this reader read them.</summary>
+    /// <summary>True if a log dropped messages before this reader read them.</summary>
     public bool HasMissed { get; private set; }
 
-    /// <summary>The cluster has lost messages of a log.</summary>
+    /// <summary>True if the cluster has lost messages of a log.</summary>
     public bool IsLost { get; private set; }
 
     /// <summary>True after <see cref="Close"/>.</summary>
@@ -43,8 +43,8 @@ sealed class LogReader(
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
     /// <summary>
-    /// Adds a log. Called on any thread. The caller holds the lock of the log, so every later message of the log has a
-    /// higher sequence number than every message before.
+    /// Adds a log. Any thread may call this method. The caller holds the lock of the log, so every later message of the
+    /// log has a higher sequence number than every message before.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -76,7 +76,7 @@ sealed class LogReader(
         if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is not true) RemoveAt(index);
     }
 
-    /// <summary>True if more than this number of bytes is unread in a log.</summary>
+    /// <summary>True if more than <paramref name="bytes"/> bytes are unread in one log.</summary>
     public bool IsBehindBy(long bytes)
     {
         AdmitCursors();
@@ -89,7 +89,9 @@ sealed class LogReader(
         return false;
     }
 
-    /// <summary>True if a log is broken. The reader learns it anyway after it has read the rest of the log.</summary>
+    /// <summary>
+    /// True if a log is broken. The reader itself notices the loss only after it has read the rest of the log.
+    /// </summary>
     public bool WillBeLost()
     {
         foreach (var cursor in AdmitCursors())
@@ -154,7 +156,7 @@ sealed class LogReader(
         return true;
     }
 
-    /// <summary>Rewinds to the unacknowledged messages. Returns false, without a change, if some are gone.</summary>
+    /// <summary>Rewinds to the unacknowledged messages. Returns false if some of them are gone.</summary>
     public bool TryRewind()
     {
         if (Resend?.TryRewind() is not true) return false;
@@ -189,7 +191,8 @@ sealed class LogReader(
 
                 if (cursor.TryPeek(out var sequence))
                 {
-                    // Prefer the copy with a position. Otherwise the client would later ask for this message again.
+                    // Prefer the copy with a position. Without the position, the client would ask for this message
+                    // again after a reconnect.
                     if (sequence < firstSequence || (sequence == firstSequence && cursor.IncludesPosition))
                         (first, firstSequence, secondSequence) = (cursor, sequence, firstSequence);
                     else if (sequence < secondSequence)
@@ -237,9 +240,7 @@ sealed class LogReader(
         return default;
     }
 
-    /// <summary>
-    /// True if the reader has not taken another copy of this message. For copies that arrive one by one.
-    /// </summary>
+    /// <summary>True if the reader has not taken another copy of a message whose copies arrive one by one.</summary>
     bool IsFirstCopy(EntryCopy copy, long sequence)
     {
         for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)

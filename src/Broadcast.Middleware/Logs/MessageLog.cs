@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// An append-only chain of blocks. It keeps the newest bytes for slow readers, up to the capacity of its settings. It
-/// has no list of readers and never waits for one.
+/// An append-only chain of blocks. The log keeps the newest bytes for slow readers, up to the capacity of its settings.
+/// It has no list of readers and never waits for a reader.
 /// </summary>
 /// <remarks>
 /// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep
@@ -68,7 +68,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// <summary>The name of the group. Null for the group of all connections and for a private log.</summary>
     public string? Name { get; init; }
 
-    /// <summary>See <see cref="Position.Epoch"/>. 0 if no reader can ask for a position in this log.</summary>
+    /// <summary>
+    /// Identifies one lifetime of the log: see <see cref="Position.Epoch"/>. 0 if no reader can ask for a position.
+    /// </summary>
     public ulong Epoch { get; init; }
 
     /// <summary>True after <see cref="BreakLocked"/>. The log appends no more messages.</summary>
@@ -96,7 +98,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages, oldest) : End;
     }
 
-    /// <summary>Removes expired messages from the history. True if the history is empty afterwards.</summary>
+    /// <summary>Removes expired messages from the history. Returns true if the history is empty afterwards.</summary>
     public bool ExpireLocked() => history?.Expire(_tail) ?? true;
 
     /// <summary>Appends a message and returns its offset.</summary>
@@ -137,7 +139,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// Marks the end of a log whose next messages are lost. A reader learns it after it has read everything before.
+    /// Marks the end of a log whose next messages are lost. A reader notices the loss after it has read every earlier
+    /// message.
     /// </summary>
     public void BreakLocked()
     {
@@ -153,7 +156,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         if (block == _tail && index == block.Count && block.Capacity > MinBlockSize) Grow(0);
     }
 
-    /// <summary>Keeps everything from this block on for a reader that may need it again.</summary>
+    /// <summary>
+    /// Pins a block. The log then keeps the block and all later blocks for a reader that may need them again.
+    /// </summary>
     public Retention.Pin PinLocked(Block block)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -179,15 +184,18 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         full.Link(_tail);
         _olderBlocks.Enqueue((new(full), lastByte));
         _retention?.OnGrown(lastByte);
-        // One message of the maximum size fits.
+        // The extra bytes leave room for one message of the maximum size.
         var capacity = settings.CurrentCapacity + Frame.MaxHeaderSize + Block.EntrySize;
-        // No reader stands before a block that is unreachable. So the unreachable blocks are the oldest blocks.
+        // A reader keeps every block after its own block alive. So the unreachable blocks are always the oldest blocks.
         while (_olderBlocks.TryPeek(out var oldest))
         {
-            var isAlive = oldest.Block.TryGetTarget(out var block);
-            var isKept = lastByte - oldest.LastByte <= capacity;
-            if (isAlive && (isKept || _retention?.Holds(block!, oldest.LastByte) is true)) break;
-            if (isAlive) block!.Link(Block.Cut);
+            if (oldest.Block.TryGetTarget(out var block))
+            {
+                if (lastByte - oldest.LastByte <= capacity) break;
+                if (_retention?.Holds(block, oldest.LastByte) is true) break;
+                block.Link(Block.Cut);
+            }
+
             _olderBlocks.Dequeue();
         }
     }

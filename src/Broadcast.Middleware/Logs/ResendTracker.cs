@@ -2,7 +2,7 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Moves the bookmarks of a <see cref="LogReader"/> whose client acknowledges messages, and rewinds the reader when the
-/// client reconnects. Only the thread of the subscriber uses it.
+/// client reconnects. Only the thread of the subscriber uses this class.
 /// </summary>
 /// <param name="reader">The reader that owns the cursors.</param>
 /// <param name="acknowledgements">The state of the client.</param>
@@ -27,7 +27,9 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         }
     }
 
-    /// <summary>The client has every message up to a number. Returns false if this number was never sent.</summary>
+    /// <summary>
+    /// Records that the client has every message up to a number. Returns false if this number was never sent.
+    /// </summary>
     public bool TryAcknowledge(long sequence)
     {
         if (sequence > acknowledgements.Highest) return false;
@@ -48,15 +50,15 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Rewinds all cursors to the unacknowledged messages. Returns false, without a change, if some are gone.
+    /// Rewinds all cursors to the unacknowledged messages. Returns false if some of these messages are gone.
     /// </summary>
     public bool TryRewind()
     {
         if (!CanRewind) return false;
         foreach (var cursor in reader.AdmitCursors())
         {
-            // The log may release a bookmark meanwhile. Cursors that are already rewound only send duplicates, which
-            // clients drop.
+            // The log may release a bookmark after the check. The cursors that are already rewound then send
+            // duplicates, which clients drop.
             if (!cursor.TryRewind()) return false;
             cursor.Bookmark!.Advance(cursor, acknowledgements.Acknowledged);
         }
@@ -74,14 +76,19 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         foreach (var cursor in reader.Cursors) cursor.Bookmark?.Clear();
     }
 
-    /// <summary>Called before the reader adds a cursor.</summary>
+    /// <summary>
+    /// Clears the bookmark of a new cursor if the client is not tracked. The reader calls this method before it adds a
+    /// cursor.
+    /// </summary>
     public void OnAdding(Cursor cursor, int cursors)
     {
         if (acknowledgements.IsTracking && cursors >= acknowledgements.MaxLogs) Stop();
         if (!acknowledgements.IsTracking) cursor.Bookmark?.Clear();
     }
 
-    /// <summary>Called after the reader has taken entries.</summary>
+    /// <summary>
+    /// Stops tracking if too much is unacknowledged. The reader calls this method after it has taken entries.
+    /// </summary>
     public void OnTaken()
     {
         if (acknowledgements is { IsTracking: true, ExceedsLimit: true }) Stop();

@@ -1,24 +1,29 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps the blocks that a log may have to send again, beyond its capacity: everything from the oldest block with a
-/// bookmark. The lock of the log guards this class.
+/// Keeps blocks beyond the capacity of a log, because readers may need them again. It keeps every block from the oldest
+/// block with a bookmark on. The lock of the log guards this class.
 /// </summary>
-/// <remarks>A block counts its bookmarks. A thousand readers near the same place cost as little as one.</remarks>
+/// <remarks>
+/// A block counts its bookmarks. A thousand readers near the same position cost as little as one reader.
+/// </remarks>
 /// <param name="maxBytes">The maximum number of bytes for this log.</param>
 /// <param name="budget">The limit for all logs of the broadcast together.</param>
 sealed class Retention(long maxBytes, RetentionBudget budget)
 {
-    // The log always holds the block that it fills and the block before. They may always be retained.
+    // The log always holds the block that it fills and the previous block. Retaining these two blocks is always
+    // allowed.
     const long MinBytes = 128 * 1024;
 
     Block? _first;
     long _charged;
 
     /// <summary>
-    /// True if the link from this block to its successor must stay. A block without messages ends where it begins.
+    /// True if the link from this block to its successor must stay. The comparison with the first block covers a block
+    /// without messages, which ends where it begins.
     /// </summary>
-    public bool Holds(Block block, long lastByte) => _first is not null && (block == _first || lastByte > _first.FirstByte);
+    public bool Holds(Block block, long lastByte) =>
+        _first is not null && (block == _first || lastByte > _first.FirstByte);
 
     public Pin Add(Block block, long endByte)
     {

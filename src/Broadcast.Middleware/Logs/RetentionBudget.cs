@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>Counts the bytes that all logs of a broadcast retain for unacknowledged messages.</summary>
-/// <param name="maxBytes">The maximum number of bytes.</param>
+/// <param name="maxBytes">The maximum number of bytes for all logs together.</param>
 sealed class RetentionBudget(long maxBytes)
 {
     long _used;

@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 
 namespace Broadcast.Middleware.Messages;
 
-/// <summary>The IDs of the connections that do not receive a message. Immutable.</summary>
+/// <summary>The IDs of the connections that do not receive a message. The object is immutable.</summary>
 /// <remarks>One ID needs no set. A message that excludes its sender has exactly one.</remarks>
 sealed class ExcludedConnections
 {
@@ -18,7 +18,7 @@ sealed class ExcludedConnections
 
     public IReadOnlyCollection<string> Ids => _all is not null ? _all : [_first];
 
-    /// <summary>Returns null for an empty collection.</summary>
+    /// <summary>Creates the exclusions. Returns null for an empty collection.</summary>
     public static ExcludedConnections? Create(IReadOnlyCollection<string> connectionIds) =>
         connectionIds.Count == 0 ? null : new(connectionIds);
 

@@ -9,7 +9,9 @@ static class GroupName
 {
     public const int MaxLength = 255;
 
-    /// <summary>The internal group of all connections. Users cannot enter this name.</summary>
+    /// <summary>
+    /// The internal group of all connections. An app cannot use this name, because a valid name is not empty.
+    /// </summary>
     public const string Everyone = "";
 
     /// <summary>Returns null for a valid name, or a message with the problem and the fix.</summary>

@@ -31,7 +31,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>The client that sent the message, if its protocol names the sender.</summary>
     internal MessageSender? Sender { get; init; }
 
-    /// <summary>The payload is already in the format of the receiving connection's protocol.</summary>
+    /// <summary>True if the payload is already in the format of the receiving connection's protocol.</summary>
     internal bool IsVerbatim { get; init; }
 
     /// <summary>Creates a text message.</summary>

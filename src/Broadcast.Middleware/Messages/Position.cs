@@ -15,7 +15,7 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;
 
-    /// <summary>Identifies one life of the group's log. Offsets of different epochs cannot be compared.</summary>
+    /// <summary>Identifies one lifetime of the group's log. Offsets of different epochs cannot be compared.</summary>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>
@@ -31,10 +31,11 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
     {
         position = default;
         if (text is not { Length: > EpochDigits + 1 } || text[EpochDigits] != '-') return false;
+        var culture = CultureInfo.InvariantCulture;
         var epochText = text.AsSpan(0, EpochDigits);
         var offsetText = text.AsSpan(EpochDigits + 1);
-        if (!ulong.TryParse(epochText, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var epoch)) return false;
-        if (!long.TryParse(offsetText, NumberStyles.None, CultureInfo.InvariantCulture, out var offset)) return false;
+        if (!ulong.TryParse(epochText, NumberStyles.AllowHexSpecifier, culture, out var epoch)) return false;
+        if (!long.TryParse(offsetText, NumberStyles.None, culture, out var offset)) return false;
         // TryParse accepts several spellings of a number, such as leading zeros. Only one spelling is valid here.
         var parsed = new Position(epoch, offset);
         if (parsed.ToString() != text) return false;

@@ -8,12 +8,12 @@ public readonly struct Replay : IEquatable<Replay>
 
     Replay(int? messages, Position? position) => (_messages, AfterPosition) = (messages, position);
 
-    /// <summary>No history: the connection receives only messages that are published after the join.</summary>
+    /// <summary>Selects no history. The connection receives only messages that are published after the join.</summary>
     public static Replay None => new(0, null);
 
     internal Position? AfterPosition { get; }
 
-    /// <summary>The newest messages of the history.</summary>
+    /// <summary>Selects the newest messages of the history.</summary>
     /// <param name="messages">The maximum number of messages, 0 or more.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number is negative.</exception>
     public static Replay Last(int messages)
@@ -23,8 +23,8 @@ public readonly struct Replay : IEquatable<Replay>
     }
 
     /// <summary>
-    /// Every message after a position. If the group no longer has all of them, the connection receives the history of a
-    /// new member and <see cref="JoinResult.Recovered"/> is false.
+    /// Selects every message after a position. If the group no longer has all of them, the connection receives the
+    /// history of a new member and <see cref="JoinResult.Recovered"/> is false.
     /// </summary>
     /// <param name="position">The position of the last message that the client has.</param>
     public static Replay After(Position position) => new(null, position);

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The states, watchers and subscriptions of a group. The lock of <see cref="GroupPresence"/> guards it.
+/// The states, watchers and subscriptions of a group. The lock of <see cref="GroupPresence"/> guards this class.
 /// </summary>
 sealed class FollowedGroup
 {
@@ -13,15 +13,15 @@ sealed class FollowedGroup
     /// <summary>Null until a client subscribes to the states.</summary>
     public StateFeed? Feed { get; set; }
 
-    /// <summary>The members of other nodes at the last poll. Empty while no one watches.</summary>
+    /// <summary>The members of other nodes at the last poll. Empty without watchers and subscriptions.</summary>
     public Dictionary<string, RemoteMember> Remote { get; } = new(StringComparer.Ordinal);
 
-    /// <summary>A background loop polls the members of other nodes.</summary>
+    /// <summary>True while a background loop polls the members of other nodes.</summary>
     public bool IsPolled { get; set; }
 
     public bool IsWatched => Watchers.Count > 0 || Feed is { HasSubscriptions: true };
 
-    /// <summary>Members of other nodes have joined or changed.</summary>
+    /// <summary>Adds members of other nodes, or updates known members.</summary>
     public void UpdateRemote(IEnumerable<RemoteMember> members)
     {
         foreach (var member in members)
@@ -36,7 +36,7 @@ sealed class FollowedGroup
         }
     }
 
-    /// <summary>These are all members of other nodes. Members that are missing have left.</summary>
+    /// <summary>Replaces the members of other nodes. Known members that are missing in the list have left.</summary>
     public void ReplaceRemote(RemoteMember[] members, DateTimeOffset now)
     {
         UpdateRemote(members);

@@ -9,13 +9,15 @@ namespace Broadcast.Middleware.Presence;
 /// watchers. In a cluster, it polls the members of other nodes once per second while someone watches a group.
 /// </summary>
 /// <remarks>
-/// One lock for all groups. It is used only while a group has states, watchers or subscriptions, and only for moments.
+/// One lock guards all groups. Code takes the lock only while a group has states, watchers or subscriptions, and holds
+/// it only briefly.
 /// </remarks>
 /// <param name="registry">The connections of this node.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
-sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote, TimeProvider time, BroadcastLogger logger)
+sealed class GroupPresence(
+    IConnectionRegistry registry, IRemoteMembers? remote, TimeProvider time, BroadcastLogger logger)
     : IMembershipObserver
 {
     static readonly TimeSpan PollInterval = TimeSpan.FromSeconds(1);
@@ -27,7 +29,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
     public ValueTask<long> CountAsync(string group, CancellationToken cancellationToken) =>
         remote?.CountAsync(group, cancellationToken) ?? new(registry.CountGroupMembers(group));
 
-    public ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken) =>
+    public ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(
+        string group, CancellationToken cancellationToken) =>
         remote is null ? new(GetLocalMembers(group)) : GetAllMembersAsync(remote, group, cancellationToken);
 
     /// <summary>Subscribes to the states of a group. The feed starts with the current states.</summary>
@@ -42,7 +45,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
             if (followed.Feed is null)
             {
                 followed.Feed = create(group);
-                foreach (var (id, state) in followed.States) followed.Feed.Set(id, state.UserId, state.Bytes, state.SetAt);
+                foreach (var (id, state) in followed.States)
+                    followed.Feed.Set(id, state.UserId, state.Bytes, state.SetAt);
                 foreach (var (id, member) in followed.Remote)
                 {
                     if (member.Member.State.IsEmpty) continue;
@@ -83,7 +87,7 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
     /// <summary>Sets the state of a member. Returns false if the connection is not in the group.</summary>
     public bool SetState(Connection connection, string group, byte[] state)
     {
-        // The membership lock: the connection must not leave the group meanwhile.
+        // The membership lock ensures that the connection does not leave the group meanwhile.
         lock (connection.JoinedGroups)
         {
             if (connection.IndexOf(group) < 0) return false;
@@ -167,8 +171,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
     }
 
     /// <summary>
-    /// Returns the members of all nodes. The registry is used for this node, because it knows a change before the
-    /// cluster does.
+    /// Returns the members of all nodes. The registry lists the members of this node, because it knows a change earlier
+    /// than the cluster.
     /// </summary>
     async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
         IRemoteMembers remote, string group, CancellationToken cancellationToken)
@@ -178,7 +182,10 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
         return [.. GetLocalMembers(group), .. remoteMembers];
     }
 
-    /// <summary>Polls the members of other nodes while someone watches the group. The caller holds the lock.</summary>
+    /// <summary>
+    /// Starts to poll the members of other nodes. The polling ends when no one watches the group. The caller holds the
+    /// lock.
+    /// </summary>
     void StartPolling(string group, FollowedGroup followed)
     {
         if (remote is null || followed.IsPolled) return;
@@ -242,8 +249,8 @@ sealed class GroupPresence(IConnectionRegistry registry, IRemoteMembers? remote,
 
     void RemoveIfUnused(string group, FollowedGroup followed)
     {
-        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes in turn would
-        // rebuild it each time.
+        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes repeatedly
+        // would rebuild the feed each time.
         if (followed.IsWatched || followed.States.Count > 0) return;
         _followed.Remove(group);
         Volatile.Write(ref _followedCount, _followed.Count);

@@ -2,7 +2,7 @@ namespace Broadcast.Middleware;
 
 /// <summary>
 /// The members of groups on all nodes, and their states. Inject it anywhere in the app. A named broadcast,
-/// <c>AddBroadcast("name")</c>, has its own as a keyed service.
+/// <c>AddBroadcast("name")</c>, has its own presence as a keyed service.
 /// </summary>
 /// <remarks>
 /// The methods are asynchronous because they may ask other nodes. <see cref="IConnectionRegistry"/> knows only this
@@ -22,7 +22,8 @@ public interface IPresence
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
-    ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(string group, CancellationToken cancellationToken = default);
+    ValueTask<IReadOnlyList<PresenceMember>> GetMembersAsync(
+        string group, CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Sets the state of a connection in a group, for example a name, a color or "away". The state is removed when the
@@ -31,8 +32,8 @@ public interface IPresence
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">A group that the connection is in.</param>
     /// <param name="state">
-    /// Any bytes, by convention UTF-8 JSON. Empty for no state. The bytes are copied. The maximum size is
-    /// <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
+    /// The state: any bytes, by convention UTF-8 JSON. Empty bytes remove the state. The call copies the bytes. The
+    /// maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
     /// <param name="cancellationToken">Cancels the call before the state is set.</param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
@@ -44,19 +45,19 @@ public interface IPresence
         string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Watches a group: first returns the current members as if they had just joined, and then every join, state change
-    /// and leave, until canceled.
+    /// Watches a group until canceled. The first items are the current members, as if they had just joined. Then every
+    /// join, state change and leave follows.
     /// </summary>
     /// <remarks>
-    /// A slow watcher gets only the latest change of each connection. It gets nothing about a connection that joined
-    /// and left meanwhile.
+    /// A slow watcher gets only the latest change of each connection. The watcher gets nothing about a connection that
+    /// joined and left meanwhile.
     /// </remarks>
     /// <param name="group">The name of the group. The group may be empty.</param>
     /// <param name="cancellationToken">Ends the watch.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="BackplaneException">
-    /// The other nodes are unreachable when the watch starts. If they become unreachable later, their known members
-    /// stay.
+    /// The other nodes are unreachable when the watch starts. If these nodes become unreachable later, their known
+    /// members stay.
     /// </exception>
     IAsyncEnumerable<PresenceChange> WatchAsync(string group, CancellationToken cancellationToken = default);
 }

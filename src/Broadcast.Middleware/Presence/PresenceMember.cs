@@ -4,7 +4,8 @@ namespace Broadcast.Middleware;
 /// <param name="connectionId">See <see cref="ConnectionId"/>.</param>
 /// <param name="userId">See <see cref="UserId"/>.</param>
 /// <param name="state">See <see cref="State"/>.</param>
-public sealed class PresenceMember(string connectionId, string? userId, ReadOnlyMemory<byte> state) : IEquatable<PresenceMember>
+public sealed class PresenceMember(string connectionId, string? userId, ReadOnlyMemory<byte> state)
+    : IEquatable<PresenceMember>
 {
     /// <summary>The ID of the connection: see <see cref="IBroadcastConnection.Id"/>.</summary>
     public string ConnectionId { get; } = connectionId;

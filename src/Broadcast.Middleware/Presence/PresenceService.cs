@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Presence;
 /// <param name="connections">The connections of this node.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
 /// <param name="limit">Limits the size of states.</param>
-sealed class PresenceService(GroupPresence presence, ConnectionManager connections, IRemoteMembers? remote, StateLimit limit)
-    : IPresence
+sealed class PresenceService(
+    GroupPresence presence, ConnectionManager connections, IRemoteMembers? remote, StateLimit limit) : IPresence
 {
     public ValueTask<long> CountAsync(string group, CancellationToken cancellationToken)
     {

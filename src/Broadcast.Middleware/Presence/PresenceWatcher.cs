@@ -9,27 +9,29 @@ sealed class PresenceWatcher
     bool _isStarted;
     TaskCompletionSource _hasChanges = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>A connection has joined, changed, or, with null, left.</summary>
+    /// <summary>
+    /// Records that a connection has joined, changed or left. The member is null if the connection has left.
+    /// </summary>
     public void Notify(string connectionId, PresenceMember? member)
     {
         lock (_gate)
         {
             // Report nothing about a connection that joined and left unseen. Before the start, the list of members may
-            // still contain it.
+            // still contain such a connection.
             if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
             else _pending[connectionId] = member;
             _hasChanges.TrySetResult();
         }
     }
 
-    /// <summary>Adds the list of current members. Changes that arrived before are newer than the list.</summary>
+    /// <summary>Adds the list of current members. Changes that are already recorded are newer than the list.</summary>
     public void Start(IEnumerable<PresenceMember> members)
     {
         lock (_gate)
         {
             foreach (var member in members) _pending.TryAdd(member.ConnectionId, member);
-            string[] gone = [.. _pending.Where(static change => change.Value is null).Select(static change => change.Key)];
-            foreach (var id in gone) _pending.Remove(id);
+            var gone = _pending.Where(static change => change.Value is null).ToArray();
+            foreach (var (id, _) in gone) _pending.Remove(id);
             _isStarted = true;
             if (_pending.Count > 0) _hasChanges.TrySetResult();
         }

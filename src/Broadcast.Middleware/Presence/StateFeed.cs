@@ -5,7 +5,7 @@ abstract class StateFeed
 {
     public abstract bool HasSubscriptions { get; }
 
-    /// <summary>A member has a new state. Calls for one connection come one after the other.</summary>
+    /// <summary>Sets the state of a member. The calls for one connection never overlap.</summary>
     /// <param name="connectionId">The ID of the member.</param>
     /// <param name="userId">The ID of the user. Null for an anonymous client.</param>
     /// <param name="state">The state. Empty if the member has no state any more.</param>

@@ -5,12 +5,13 @@ namespace Broadcast.Middleware.Protocols;
 /// <summary>The states of the members of a group, as JSON for the subscribed clients.</summary>
 /// <remarks>
 /// The items are in the order of their last change. So a subscription needs only the version of the last change that
-/// was sent. A <see cref="PresenceWatcher"/> for each subscriber would remember every member: members times members, if
-/// all members subscribe. The JSON of an item is written once for all subscribers.
+/// was sent. A <see cref="PresenceWatcher"/> for each subscriber would instead store every member. If all members
+/// subscribe, this memory would grow with the square of their number. The JSON of an item is written once for all
+/// subscribers.
 /// </remarks>
 sealed class GroupStateFeed(string group) : StateFeed
 {
-    // With more removed items than this, and more than items with a state, a snapshot is smaller than the list of
+    // If the removed items exceed the items with a state by this number, a snapshot is smaller than the list of
     // removals.
     const int MinRemovedItems = 256;
 
@@ -66,8 +67,8 @@ sealed class GroupStateFeed(string group) : StateFeed
     }
 
     /// <summary>
-    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Empty if there
-    /// is none.
+    /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Returns empty
+    /// memory if there is none.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
     /// <param name="maxBytes">The approximate maximum size. The message contains at least one member.</param>
@@ -92,9 +93,8 @@ sealed class GroupStateFeed(string group) : StateFeed
     List<Item> FindChanges(long sentVersion, long sentRemovalVersion)
     {
         var changes = new List<Item>();
-        for (var node = _set.Last; node is not null && node.Value.Version > sentVersion; node = node.Previous)
-            changes.Add(node.Value);
-        for (var node = _removed.Last; node is not null && node.Value.Version > sentRemovalVersion; node = node.Previous)
+        for (var node = _set.Last; node?.Value.Version > sentVersion; node = node.Previous) changes.Add(node.Value);
+        for (var node = _removed.Last; node?.Value.Version > sentRemovalVersion; node = node.Previous)
         {
             // Skip a state that was set and removed before the subscriber saw it.
             if (node.Value.FirstVersion <= sentVersion) changes.Add(node.Value);
@@ -116,7 +116,8 @@ sealed class GroupStateFeed(string group) : StateFeed
         }
     }
 
-    static ReadOnlyMemory<byte> WriteItem(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at) =>
+    static ReadOnlyMemory<byte> WriteItem(
+        string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at) =>
         JsonProtocol.Write((connectionId, userId, state, at), static (writer, item) =>
         {
             writer.WriteString("connectionId"u8, item.connectionId);
@@ -140,11 +141,12 @@ sealed class GroupStateFeed(string group) : StateFeed
             writer.WriteEndArray();
         });
 
+    /// <summary>The latest change of one member.</summary>
     /// <param name="ConnectionId">The ID of the member.</param>
     /// <param name="Json">The JSON of the item.</param>
     /// <param name="Version">The number of the last change, among all changes of the group.</param>
     /// <param name="FirstVersion">
-    /// The number of the first known change. A subscriber with no later version has never seen the member.
+    /// The number of the first known change. A subscriber with a lower version has never seen the member.
     /// </param>
     sealed record Item(string ConnectionId, ReadOnlyMemory<byte> Json, long Version, long FirstVersion);
 }

@@ -6,29 +6,32 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>Sends one client the states of the groups that it has subscribed to.</summary>
 /// <remarks>
-/// It sends one batch at a time. While the client has not received the last batch, changes collect in the feeds, which
-/// keep only the latest change of each member. So a slow client needs at most one batch in its private log, and does
-/// not delay others.
+/// The sender sends one batch at a time. While the client has not received the last batch, changes collect in the
+/// feeds, which keep only the latest change of each member. So a slow client needs at most one batch in its private
+/// log, and does not delay other clients.
 /// </remarks>
 /// <param name="presence">The states of all groups.</param>
 /// <param name="connection">The connection of the client.</param>
 /// <param name="send">Sends a text to the client.</param>
 /// <param name="options">The options of the broadcast.</param>
 sealed class GroupStateSender(
-    GroupPresence presence, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options) : IThreadPoolWorkItem
+    GroupPresence presence, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options)
+    : IThreadPoolWorkItem
 {
-    // Held while a batch is sent, so that nothing is sent after a subscription has ended.
+    // The thread that sends a batch holds this lock. So nothing is sent after a subscription has ended.
     readonly Lock _sending = new();
     readonly Dictionary<string, GroupStateSubscription> _subscriptions = new(StringComparer.Ordinal);
     bool _hasEnded;
 
-    // Held for moments, also by threads that change a state. No other lock is taken under it.
+    // Threads that change a state hold this lock briefly. Invariant: no code takes another lock while it holds this
+    // lock.
     readonly Lock _gate = new();
     readonly Queue<GroupStateSubscription> _due = new();
-    bool _isBusy; // From the first change until everything has been sent and received.
-    bool _isUnread; // The client has not received the last batch.
+    bool _isBusy; // True from the first change until everything has been sent and received.
+    bool _isUnread; // True while the client has not received the last batch.
 
-    // The last batch may seem received a moment too early. Two batches and other messages then fit into the backlog.
+    // The last batch may seem received a moment too early. With a quarter of the backlog, two batches and other
+    // messages still fit.
     int MaxBatchBytes => options.MaxBacklogBytes / 4;
 
     /// <summary>Checks whether the client can subscribe to one more group.</summary>
@@ -40,12 +43,13 @@ sealed class GroupStateSender(
             if (_subscriptions.ContainsKey(group) || _subscriptions.Count < max) return RequestResult.Success;
             return RequestResult.BadRequest(
                 $"The connection has subscribed to the states of {_subscriptions.Count} groups, the maximum of " +
-                $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. Unsubscribe from a group first, or raise the option.");
+                $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +
+                "Unsubscribe from a group first, or raise the option.");
         }
     }
 
     /// <summary>
-    /// Sends the client a snapshot and then each change. Has no effect if the client has subscribed already.
+    /// Sends the client a snapshot and then each change. The call has no effect if the client has subscribed already.
     /// </summary>
     public void Subscribe(string group)
     {
@@ -78,7 +82,7 @@ sealed class GroupStateSender(
             foreach (var subscription in _subscriptions.Values) subscription.Feed.Restart(subscription);
         }
 
-        // The client may never receive the last batch. Do not wait for it.
+        // The client may never receive the last batch, so do not wait for it.
         OnReceived();
     }
 
@@ -94,7 +98,8 @@ sealed class GroupStateSender(
     }
 
     /// <summary>
-    /// The client has received everything that was sent to it alone. Called on the thread of the pump.
+    /// Continues after the writer has read every message that was sent to this client alone. The call runs on the
+    /// thread of the pump.
     /// </summary>
     public void OnReceived()
     {
@@ -151,7 +156,7 @@ sealed class GroupStateSender(
         connection.Writer.Post();
     }
 
-    /// <summary>Sends the next batch, or becomes idle. Called when no batch is in progress.</summary>
+    /// <summary>Sends the next batch, or becomes idle. Call this method only when no batch is in progress.</summary>
     void Continue()
     {
         lock (_gate)

@@ -17,19 +17,22 @@ public interface IBroadcastProtocol
     /// <summary>The name of the subprotocol in <c>Sec-WebSocket-Protocol</c>.</summary>
     string Subprotocol { get; }
 
-    /// <summary>Writes the UTF-8 text that clients receive for a message. It becomes one text message.</summary>
+    /// <summary>Writes the UTF-8 text that clients receive for a message. The text becomes one text message.</summary>
     /// <remarks>
-    /// The server calls it once for all clients of the protocol. An exception closes all of these clients.
+    /// The server calls this method once for all clients of the protocol. An exception ends the connections of all
+    /// these clients.
     /// </remarks>
     /// <param name="output">The output.</param>
     /// <param name="message">The message.</param>
     void Write(IBufferWriter<byte> output, in OutgoingMessage message);
 
-    /// <summary>Returns the UTF-8 text that a client receives first. Empty for none.</summary>
+    /// <summary>Returns the UTF-8 text that a client receives first. An empty text is not sent.</summary>
     /// <param name="connection">The connection of the client.</param>
     ReadOnlyMemory<byte> Connected(IBroadcastConnection connection);
 
-    /// <summary>Returns the UTF-8 text that a client receives before the close frame. Empty for none.</summary>
+    /// <summary>
+    /// Returns the UTF-8 text that a client receives before the close frame. An empty text is not sent.
+    /// </summary>
     /// <param name="status">The close code.</param>
     /// <param name="reason">The reason, for the developer of the client.</param>
     ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason);

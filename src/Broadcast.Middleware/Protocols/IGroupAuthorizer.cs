@@ -5,13 +5,13 @@ namespace Broadcast.Middleware;
 /// only publish to the group of its own URL.
 /// </summary>
 /// <remarks>
-/// Register it as a service. For a named broadcast, use the name as the key. The server does not ask it about actions
-/// of the app.
+/// Register the authorizer as a service. For a named broadcast, use the name as the key. The server does not ask the
+/// authorizer about actions of the app.
 /// </remarks>
 public interface IGroupAuthorizer
 {
     /// <summary>
-    /// Returns true if the client may do this. The server calls it for each request, so cache slow answers.
+    /// Returns true if the client may do this. The server calls this method for each request, so cache slow answers.
     /// </summary>
     /// <param name="connection">The connection of the client.</param>
     /// <param name="group">The name of the group.</param>

@@ -13,7 +13,11 @@ namespace Broadcast.Middleware.Protocols;
 class JsonProtocol : IBroadcastProtocol
 {
     // The output is not HTML, so only the escapes that JSON requires are needed.
-    static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
+    static readonly JsonWriterOptions WriterOptions = new()
+    {
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+        SkipValidation = true,
+    };
 
     const string InternalError = "InternalServerError";
 
@@ -108,7 +112,10 @@ class JsonProtocol : IBroadcastProtocol
         }
     }
 
-    /// <summary>The client has every message up to this number. Messages of this protocol have no numbers.</summary>
+    /// <summary>
+    /// Records that the client has every message up to a number. Messages of this protocol have no numbers, so this
+    /// method does nothing.
+    /// </summary>
     protected virtual void Acknowledge(ProtocolContext context, ulong sequenceId) { }
 
     static async Task AnswerAsync(ProtocolContext context, JsonRequest request)
@@ -158,7 +165,8 @@ class JsonProtocol : IBroadcastProtocol
                 context.Leave(request.Group!);
                 return RequestResult.Success;
             case JsonRequestKind.Send:
-                if (!await context.IsAllowedAsync(request.Group!, GroupOperation.Publish)) return RequestResult.PublishForbidden;
+                if (!await context.IsAllowedAsync(request.Group!, GroupOperation.Publish))
+                    return RequestResult.PublishForbidden;
                 await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
                 return RequestResult.Success;
             case JsonRequestKind.SetState:
@@ -188,7 +196,7 @@ class JsonProtocol : IBroadcastProtocol
         }
     }
 
-    /// <summary>Answers an invalid request. A client that asked for no answer is closed.</summary>
+    /// <summary>Answers an invalid request. The server closes a client that asked for no answer.</summary>
     static void Refuse(ProtocolContext context, ulong? ackId, string problem)
     {
         if (ackId is { } id) Answer(context, id, RequestResult.BadRequest(problem));

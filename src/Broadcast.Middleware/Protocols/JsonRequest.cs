@@ -28,9 +28,10 @@ struct JsonRequest
     string? DataType { get; set; }
 
     /// <summary>Reads a message of an untrusted client.</summary>
-    /// <param name="json">Valid UTF-8. The result references it.</param>
+    /// <param name="json">The message as valid UTF-8. The result references this memory.</param>
     /// <param name="problem">
-    /// Null, or the problem and the fix. The result may then still have an <see cref="AckId"/>.
+    /// Null for a valid message, otherwise the problem and the fix. An invalid message may still have an
+    /// <see cref="AckId"/>.
     /// </param>
     public static JsonRequest Parse(ReadOnlyMemory<byte> json, out string? problem)
     {
@@ -52,7 +53,8 @@ struct JsonRequest
     string? Read(ReadOnlyMemory<byte> json)
     {
         var reader = new Utf8JsonReader(json.Span);
-        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) return "The message is not a JSON object. Send one JSON object in each message.";
+        if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject)
+            return "The message is not a JSON object. Send one JSON object in each message.";
         var (data, dataKind, problem) = (default(ReadOnlyMemory<byte>), JsonTokenType.None, default(string));
         var state = default(ReadOnlyMemory<byte>);
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -74,7 +76,8 @@ struct JsonRequest
             }
         }
 
-        if (reader.Read()) return "The message contains more than one JSON value. Send one JSON object in each message.";
+        if (reader.Read())
+            return "The message contains more than one JSON value. Send one JSON object in each message.";
         return problem ?? CheckNames() ?? ReadData(data, dataKind) ?? ReadState(state);
     }
 
@@ -91,20 +94,20 @@ struct JsonRequest
     {
         if (reader.ValueTextEquals("ackId"u8))
         {
-            reader.Read();
-            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var ackId)) return Skip(ref reader, "ackId must be a whole number.");
+            if (ReadNumber(ref reader) is not { } ackId) return Skip(ref reader, "ackId must be a whole number.");
             AckId = ackId;
         }
         else if (reader.ValueTextEquals("sequenceId"u8))
         {
-            reader.Read();
-            if (reader.TokenType != JsonTokenType.Number || !reader.TryGetUInt64(out var sequenceId)) return Skip(ref reader, "sequenceId must be a whole number.");
+            if (ReadNumber(ref reader) is not { } sequenceId)
+                return Skip(ref reader, "sequenceId must be a whole number.");
             SequenceId = sequenceId;
         }
         else if (reader.ValueTextEquals("noEcho"u8))
         {
             reader.Read();
-            if (reader.TokenType is not (JsonTokenType.True or JsonTokenType.False)) return Skip(ref reader, "noEcho must be true or false.");
+            if (reader.TokenType is not (JsonTokenType.True or JsonTokenType.False))
+                return Skip(ref reader, "noEcho must be true or false.");
             NoEcho = reader.GetBoolean();
         }
         else if (reader.ValueTextEquals("type"u8))
@@ -144,6 +147,12 @@ struct JsonRequest
         return null;
     }
 
+    static ulong? ReadNumber(ref Utf8JsonReader reader)
+    {
+        reader.Read();
+        return reader.TokenType == JsonTokenType.Number && reader.TryGetUInt64(out var number) ? number : null;
+    }
+
     static string? ReadString(ref Utf8JsonReader reader)
     {
         reader.Read();
@@ -159,10 +168,11 @@ struct JsonRequest
     readonly string? CheckNames() => Kind switch
     {
         JsonRequestKind.Unknown =>
-            // At most 123 bytes, because it may become the reason of a close frame.
-            "type must be joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState or (un)subscribeGroupState.",
-        JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send
-            or JsonRequestKind.SetState or JsonRequestKind.SubscribeStates or JsonRequestKind.UnsubscribeStates => GroupName.Problem(Group),
+            // The text has at most 123 bytes, because it may become the reason of a close frame.
+            "type must be joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState " +
+            "or (un)subscribeGroupState.",
+        JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send or JsonRequestKind.SetState
+            or JsonRequestKind.SubscribeStates or JsonRequestKind.UnsubscribeStates => GroupName.Problem(Group),
         JsonRequestKind.SequenceAck when SequenceId is null => "sequenceId is missing. Add the sequenceId property.",
         JsonRequestKind.Event when GroupName.Problem(Event) is not null =>
             "event must be a name of 1 to 255 characters without control characters.",
@@ -173,7 +183,9 @@ struct JsonRequest
     {
         if (Kind != JsonRequestKind.SetState) return null;
         State = state;
-        return state.IsEmpty || GroupState.IsValid(state) ? null : "state must be a JSON object whose values are all strings.";
+        return state.IsEmpty || GroupState.IsValid(state)
+            ? null
+            : "state must be a JSON object whose values are all strings.";
     }
 
     string? ReadData(ReadOnlyMemory<byte> data, JsonTokenType kind)
@@ -190,7 +202,8 @@ struct JsonRequest
                 Data = new Message(Unescape(data), MessageType.Text);
                 return null;
             case "binary" when kind == JsonTokenType.String && Base64.IsValid(Unescape(data).Span):
-                Data = new Message(Convert.FromBase64String(Encoding.UTF8.GetString(Unescape(data).Span)), MessageType.Binary);
+                var base64 = Encoding.UTF8.GetString(Unescape(data).Span);
+                Data = new Message(Convert.FromBase64String(base64), MessageType.Binary);
                 return null;
             case "text":
                 return "data must be a string if dataType is text.";

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>Does the work of protocol contexts that does not belong to one connection.</summary>
+/// <summary>The actions of protocol contexts that need services of the whole broadcast.</summary>
 /// <param name="authorizer">The authorizer of the app. Null if there is none.</param>
 /// <param name="presence">The states of all groups.</param>
 /// <param name="stateLimit">Limits the size of states.</param>
@@ -19,10 +19,11 @@ sealed class ProtocolActions(
 {
     public void ThrowIfInvalid(Message message) => validator.ThrowIfInvalid(message);
 
-    /// <summary>Asks the authorizer. Without one, a client may publish to its home group and nothing else.</summary>
-    public ValueTask<bool> IsAllowedAsync(Connection connection, string group, GroupOperation operation) => authorizer is null
-        ? new(operation == GroupOperation.Publish && group == connection.HomeGroup)
-        : authorizer.AuthorizeAsync(connection, group, operation);
+    /// <summary>Asks the authorizer. Without an authorizer, a client may only publish to its home group.</summary>
+    public ValueTask<bool> IsAllowedAsync(Connection connection, string group, GroupOperation operation) =>
+        authorizer is null
+            ? new(operation == GroupOperation.Publish && group == connection.HomeGroup)
+            : authorizer.AuthorizeAsync(connection, group, operation);
 
     public bool HasMaxGroups(Connection connection) => connection.Groups.Count >= options.MaxGroupsPerConnection;
 

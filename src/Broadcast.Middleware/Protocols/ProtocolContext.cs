@@ -10,7 +10,7 @@ using Broadcast.Middleware.Protocols;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The actions of an <see cref="IBroadcastProtocol"/> for one client. Used for one message at a time.
+/// The actions of an <see cref="IBroadcastProtocol"/> for one client. A context handles one message at a time.
 /// </summary>
 public sealed class ProtocolContext : IProtocolState
 {
@@ -34,7 +34,7 @@ public sealed class ProtocolContext : IProtocolState
     /// <summary>The connection of the client.</summary>
     public IBroadcastConnection Connection => _connection;
 
-    /// <summary>State of the protocol for this client. The server does not use it.</summary>
+    /// <summary>State of the protocol for this client. The server does not use this property.</summary>
     public object? State { get; set; }
 
     MessageSender Sender => _sender ??= new(_connection.Id, _connection.UserId);
@@ -55,7 +55,7 @@ public sealed class ProtocolContext : IProtocolState
         return await PublishAllowedAsync(group, message, excludesSender);
     }
 
-    /// <summary>Shows the filters an event: see <see cref="MessageContext.Event"/>.</summary>
+    /// <summary>Passes an event to the filters: see <see cref="MessageContext.Event"/>.</summary>
     /// <param name="name">The name of the event.</param>
     /// <param name="message">The data of the event.</param>
     /// <returns>True if a filter handled the event. A filter handles an event by not calling <c>next</c>.</returns>
@@ -84,7 +84,7 @@ public sealed class ProtocolContext : IProtocolState
         return await JoinAllowedAsync(group);
     }
 
-    /// <summary>Removes the client from a group. Has no effect if the client is not a member.</summary>
+    /// <summary>Removes the client from a group. The call has no effect if the client is not a member.</summary>
     /// <param name="group">The name of the group.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     public void Leave(string group)
@@ -94,7 +94,7 @@ public sealed class ProtocolContext : IProtocolState
     }
 
     /// <summary>Sends the client a text in the format of the protocol, in order with its messages.</summary>
-    /// <param name="text">UTF-8 text. It is copied.</param>
+    /// <param name="text">The UTF-8 text. The call copies the text.</param>
     public void Send(ReadOnlyMemory<byte> text)
     {
         var message = new Message(text, MessageType.Text) { IsVerbatim = true };
@@ -102,7 +102,7 @@ public sealed class ProtocolContext : IProtocolState
     }
 
     /// <summary>
-    /// Closes the connection: the client receives every message that was published before, and then a close frame.
+    /// Closes the connection. The client receives every message that was published before, and then a close frame.
     /// </summary>
     /// <inheritdoc cref="FilterContext.Close" path="/param"/>
     /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
@@ -138,7 +138,7 @@ public sealed class ProtocolContext : IProtocolState
         return _pipeline.OnMessageAsync(_context);
     }
 
-    /// <summary>The client has every message up to this number.</summary>
+    /// <summary>Records that the client has every message up to this number.</summary>
     internal void Acknowledge(ulong sequenceId) =>
         _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
 

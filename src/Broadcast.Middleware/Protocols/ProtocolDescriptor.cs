@@ -35,7 +35,9 @@ sealed class ProtocolDescriptor : ConnectionFormat
     public override ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) =>
         ToFrame(Protocol.Closing(status, reason));
 
-    /// <summary>Returns the first subprotocol of a client that is known.</summary>
+    /// <summary>
+    /// Returns the protocol of the first subprotocol that is known. Returns the raw protocol if none is known.
+    /// </summary>
     /// <param name="known">The known protocols. A later protocol takes precedence.</param>
     /// <param name="requested">The subprotocols that the client named.</param>
     public static ProtocolDescriptor Choose(IReadOnlyList<ProtocolDescriptor> known, IEnumerable<string> requested)

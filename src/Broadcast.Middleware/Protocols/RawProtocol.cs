@@ -10,8 +10,11 @@ sealed class RawProtocol : IBroadcastProtocol
 {
     public string Subprotocol => "";
 
-    /// <summary>Not used for connections: they receive the frames of the log.</summary>
-    public void Write(IBufferWriter<byte> output, in OutgoingMessage message) => output.Write(message.Message.Payload.Span);
+    /// <summary>
+    /// Writes the payload. Raw clients do not need this method, because they receive the frames of the log.
+    /// </summary>
+    public void Write(IBufferWriter<byte> output, in OutgoingMessage message) =>
+        output.Write(message.Message.Payload.Span);
 
     public ReadOnlyMemory<byte> Connected(IBroadcastConnection connection) => default;
 

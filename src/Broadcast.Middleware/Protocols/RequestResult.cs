@@ -11,10 +11,11 @@ readonly record struct RequestResult(string? Error, string Message)
 
     public static RequestResult PublishForbidden => Forbidden("This client is not allowed to publish to the group.");
 
-    public static RequestResult SubscribeForbidden =>
-        Forbidden("This client cannot subscribe to the states of the group. It must be a member or be allowed to join.");
+    public static RequestResult SubscribeForbidden => Forbidden(
+        "This client cannot subscribe to the states of the group. It must be a member or be allowed to join.");
 
-    public static RequestResult NotAMember => Forbidden("This client is not a member of the group. Join the group first.");
+    public static RequestResult NotAMember =>
+        Forbidden("This client is not a member of the group. Join the group first.");
 
     public static RequestResult BadRequest(string message) => new("BadRequest", message);
 

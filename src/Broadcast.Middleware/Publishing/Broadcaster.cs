@@ -11,14 +11,17 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="registry">The connections of this node.</param>
 /// <param name="serializerOptions">See <see cref="IBroadcaster.SerializerOptions"/>.</param>
 sealed class Broadcaster(
-    MessageRouter router, MessageValidator validator, IConnectionRegistry registry, JsonSerializerOptions serializerOptions)
-    : IBroadcaster
+    MessageRouter router,
+    MessageValidator validator,
+    IConnectionRegistry registry,
+    JsonSerializerOptions serializerOptions) : IBroadcaster
 {
     public IConnectionRegistry Connections => registry;
 
     public JsonSerializerOptions SerializerOptions => serializerOptions;
 
-    public ValueTask<PublishResult> PublishAsync(Message message, Recipients recipients, CancellationToken cancellationToken)
+    public ValueTask<PublishResult> PublishAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         validator.ThrowIfInvalid(message);
         cancellationToken.ThrowIfCancellationRequested();

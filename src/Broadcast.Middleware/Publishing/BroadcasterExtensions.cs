@@ -28,7 +28,7 @@ public static class BroadcasterExtensions
     /// <summary>Publishes a binary message.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
-    /// <param name="bytes">The bytes. They are copied before the call returns.</param>
+    /// <param name="bytes">The bytes. The call copies the bytes before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
@@ -41,7 +41,8 @@ public static class BroadcasterExtensions
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(new Message(bytes, MessageType.Binary) { Key = key }, recipients, cancellationToken);
+        var message = new Message(bytes, MessageType.Binary) { Key = key };
+        return broadcaster.PublishAsync(message, recipients, cancellationToken);
     }
 
     /// <summary>Publishes a value as JSON text, with the JSON options of the app.</summary>
@@ -87,6 +88,7 @@ public static class BroadcasterExtensions
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(broadcaster);
-        return broadcaster.PublishAsync(Message.FromJson(value, typeInfo) with { Key = key }, recipients, cancellationToken);
+        var message = Message.FromJson(value, typeInfo) with { Key = key };
+        return broadcaster.PublishAsync(message, recipients, cancellationToken);
     }
 }

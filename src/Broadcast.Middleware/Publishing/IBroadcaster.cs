@@ -14,8 +14,8 @@ public interface IBroadcaster
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// The options for values that are published as JSON: those of <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>,
-    /// which <c>ConfigureHttpJsonOptions</c> sets.
+    /// The options for values that are published as JSON. They come from
+    /// <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>, which <c>ConfigureHttpJsonOptions</c> sets.
     /// </summary>
     JsonSerializerOptions SerializerOptions { get; }
 
@@ -65,7 +65,9 @@ public interface IBroadcaster
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
-    /// <returns>Whether the connection joined, at which position, and whether it missed a message.</returns>
+    /// <returns>
+    /// The result tells whether the connection joined, at which position, and whether it missed a message.
+    /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
     /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
@@ -74,7 +76,9 @@ public interface IBroadcaster
     ValueTask<JoinResult> JoinAsync(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
-    /// <summary>Removes a connection from a group. It still receives the messages that were published before.</summary>
+    /// <summary>
+    /// Removes a connection from a group. The connection still receives the messages that were published before.
+    /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
@@ -84,16 +88,18 @@ public interface IBroadcaster
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Closes a connection: it receives every message that was published before, and then a close frame. The server
-    /// aborts the connection if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>. The call
-    /// does not wait for the client.
+    /// Closes a connection. The client receives every message that was published before, and then a close frame. The
+    /// server aborts the connection if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>.
+    /// The call does not wait for the client.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="status">
     /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. Default
     /// 1000.
     /// </param>
-    /// <param name="reason">A text for the developer of the client: at most 123 bytes of UTF-8. Null for none.</param>
+    /// <param name="reason">
+    /// A text for the developer of the client: at most 123 bytes of UTF-8. Null sends no reason.
+    /// </param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
     /// <returns>False if the connection does not exist.</returns>
     /// <exception cref="ArgumentException">

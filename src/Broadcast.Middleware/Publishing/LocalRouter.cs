@@ -13,7 +13,8 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="registry">Finds the connections of a user.</param>
 /// <param name="metrics">Counts published messages.</param>
 sealed class LocalRouter(
-    GroupDirectory groups, ConnectionManager connections, IConnectionRegistry registry, BroadcastMetrics metrics) : MessageRouter
+    GroupDirectory groups, ConnectionManager connections, IConnectionRegistry registry, BroadcastMetrics metrics)
+    : MessageRouter
 {
     public override ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
@@ -33,7 +34,8 @@ sealed class LocalRouter(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken) =>
         connections.Find(connectionId)?.JoinAsync(group, replay, cancellationToken) ?? default;
 
-    public override ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken) =>
+    public override ValueTask<bool> LeaveAsync(
+        string connectionId, string group, CancellationToken cancellationToken) =>
         new(connections.Find(connectionId)?.Leave(group) is true);
 
     public override ValueTask<bool> CloseAsync(
@@ -81,7 +83,9 @@ sealed class LocalRouter(
         return count;
     }
 
-    /// <summary>The registry may return its own objects. Only their IDs count.</summary>
+    /// <summary>
+    /// Finds the connections of a target. The registry may return its own objects, so only their IDs count.
+    /// </summary>
     IEnumerable<Connection> FindConnections(Recipients recipients)
     {
         if (recipients.Kind == RecipientsKind.Connection)

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Publishing;
 /// </summary>
 abstract class MessageRouter
 {
-    /// <summary>Publishes a valid message. Completes synchronously without a cluster.</summary>
+    /// <summary>Publishes a valid message. Without a cluster, the call completes synchronously.</summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public abstract ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken);

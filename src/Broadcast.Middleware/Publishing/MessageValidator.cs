@@ -15,27 +15,31 @@ sealed class MessageValidator(int maxBytes)
         if (message.Type is not (MessageType.Text or MessageType.Binary))
         {
             throw new ArgumentException(
-                "The message has no type. Create it with Message.FromText, or pass a MessageType to the constructor.", nameof(message));
+                "The message has no type. Create it with Message.FromText, or pass a MessageType to the constructor.",
+                nameof(message));
         }
 
         if (message.Payload.Length > maxBytes)
         {
             throw new ArgumentException(
-                $"The message has {message.Payload.Length} bytes, but {nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBytes}. " +
-                "Raise the option, or split the message.", nameof(message));
+                $"The message has {message.Payload.Length} bytes, but {nameof(BroadcastOptions.MaxBacklogBytes)} is " +
+                $"{maxBytes}. Raise the option, or split the message.",
+                nameof(message));
         }
 
         // A receiver must close the connection if a text message is not valid UTF-8 (RFC 6455, section 8.1).
         if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
         {
             throw new ArgumentException(
-                "The text message is not valid UTF-8. Encode the text as UTF-8, or use MessageType.Binary.", nameof(message));
+                "The text message is not valid UTF-8. Encode the text as UTF-8, or use MessageType.Binary.",
+                nameof(message));
         }
 
         if (message.IsJson && !IsJson(message))
         {
             throw new ArgumentException(
-                "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.", nameof(message));
+                "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.",
+                nameof(message));
         }
     }
 

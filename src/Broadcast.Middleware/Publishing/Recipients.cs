@@ -27,7 +27,12 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>
     /// The group names, distinct and in ordinal order, or the single name. Empty for all connections.
     /// </summary>
-    public IReadOnlyCollection<string> Names => _names switch { string name => [name], string[] names => names, _ => [] };
+    public IReadOnlyCollection<string> Names => _names switch
+    {
+        string name => [name],
+        string[] names => names,
+        _ => [],
+    };
 
     /// <summary>
     /// The IDs of connections that do not receive the message although the target includes them. Empty by default.
@@ -86,7 +91,11 @@ public readonly struct Recipients : IEquatable<Recipients>
         ArgumentNullException.ThrowIfNull(connectionIds);
         if (connectionIds.Count == 0) return this;
         if (connectionIds.Any(string.IsNullOrEmpty))
-            throw new ArgumentException("A connection ID is null or empty. Pass only valid IDs.", nameof(connectionIds));
+        {
+            throw new ArgumentException(
+                "A connection ID is null or empty. Pass only valid IDs.", nameof(connectionIds));
+        }
+
         return Except(new ExcludedConnections(connectionIds));
     }
 

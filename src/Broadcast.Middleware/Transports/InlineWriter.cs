@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
@@ -8,25 +9,27 @@ using Microsoft.AspNetCore.Connections;
 namespace Broadcast.Middleware.Transports;
 
 /// <summary>
-/// Stands in for a connection's transport: what is flushed is handed to the operating system on the thread that
-/// flushes, and only what the socket does not take at once is sent by its own completions.
+/// Replaces the output pipe of a transport. A flush sends the bytes to the socket on the flushing thread. Asynchronous
+/// socket operations send only the bytes that the socket does not take at once.
 /// </summary>
 /// <remarks>
-/// The server's own pipe passes every write to another thread; what that costs is in docs/performance.md. One thread at
-/// a time writes and flushes, as for any <see cref="PipeWriter"/>.
+/// The server's own pipe passes every write to another thread. docs/performance.md shows the cost of that. Invariant:
+/// one thread at a time writes and flushes, as for any <see cref="PipeWriter"/>.
 /// </remarks>
 sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe
 {
-    // As much as a connection is given in one write, as a rule; held only while bytes are in it.
+    // The usual maximum size of one write. The writer holds a buffer only while the buffer contains bytes.
     const int BufferSize = 64 * 1024;
 
-    // Bytes up to _sent are gone, up to _flushed are to go, up to _end are not flushed.
+    // The bytes before _sent are sent. The bytes from _sent to _flushed wait to be sent. The bytes from _flushed to
+    // _end are not flushed yet.
     byte[]? _buffer;
     int _sent;
     int _flushed;
     int _end;
 
-    // The first time a send has to wait. From then on, what changes while one waits does so under the lock.
+    // Created by the first send that does not complete at once. Invariant: while a send is pending, the fields that it
+    // uses change only under the lock. The writer itself is the lock, which saves an object for each connection.
     PendingFlush? _pending;
     bool _isSending;
     bool _cancelsNext;
@@ -45,10 +48,18 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
     public override Memory<byte> GetMemory(int sizeHint = 0)
     {
-        if (_isCompleted) throw new InvalidOperationException("The writer has been completed: nothing can be written after that.");
+        if (_isCompleted) throw new InvalidOperationException("The writer is completed. Do not write after Complete.");
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
-        if (_buffer is null) _buffer = ArrayPool<byte>.Shared.Rent(Math.Max(BufferSize, sizeHint));
-        else if (_buffer.Length - _end < Math.Max(sizeHint, 1)) Move(Math.Max(BufferSize, Math.Max(2 * (_end - _sent), _end - _sent + sizeHint)));
+        if (_buffer is null)
+        {
+            _buffer = ArrayPool<byte>.Shared.Rent(Math.Max(BufferSize, sizeHint));
+        }
+        else if (_buffer.Length - _end < Math.Max(sizeHint, 1))
+        {
+            var used = _end - _sent;
+            Move(Math.Max(BufferSize, Math.Max(2 * used, used + sizeHint)));
+        }
+
         return _buffer.AsMemory(_end);
     }
 
@@ -64,11 +75,12 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
         if (Volatile.Read(ref _isSending))
         {
-            // The flush before was given up. Its bytes are still on their way, and these follow them.
+            // The previous flush was canceled, but its send is still pending. The new bytes follow the bytes of that
+            // send.
             lock (this)
             {
                 _flushed = _end;
-                if (_isSending) return Wait(cancellationToken);
+                if (_isSending) return WaitLocked(cancellationToken);
             }
         }
 
@@ -80,14 +92,14 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             return new(new FlushResult(_cancelsNext && TakeCancellation(), _hasFailed || _isCompleted));
         }
 
-        // A slow reader keeps no more than what it lacks.
+        // A slow client must not keep a large buffer in memory. So move the unsent bytes to a smaller buffer.
         if (_end - _sent <= _buffer!.Length / 2) Move(_end - _sent);
         _pending ??= new PendingFlush(this);
         ValueTask<FlushResult> flush;
         lock (this)
         {
             _isSending = true;
-            flush = Wait(cancellationToken);
+            flush = WaitLocked(cancellationToken);
         }
 
         SendRest();
@@ -111,7 +123,10 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         _pending.Result.SetResult(new FlushResult(isCanceled: true, isCompleted: false));
     }
 
-    /// <summary>As with the server's pipe, what was written goes out, flushed or not, and then the line ends.</summary>
+    /// <summary>
+    /// Ends the output. Without an error, the writer first sends all written bytes, even bytes that are not flushed.
+    /// The server's own pipe does the same.
+    /// </summary>
     public override void Complete(Exception? exception = null)
     {
         if (_isCompleted) return;
@@ -129,7 +144,10 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         transport.Output.Complete(exception);
     }
 
-    /// <summary>After the last use: ends when everything has been sent, or never can be.</summary>
+    /// <summary>
+    /// Completes the writer. The task completes when all bytes have been sent, or can never be sent. Call this method
+    /// after the last use.
+    /// </summary>
     public Task FinishAsync()
     {
         Complete();
@@ -164,7 +182,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             {
                 ReadOnlyMemory<byte> rest;
                 lock (this) rest = _buffer.AsMemory(_sent, _flushed - _sent);
-#pragma warning disable CA2012 // It is kept, and its result taken once, so that waiting for a send allocates nothing.
+#pragma warning disable CA2012 // The awaiter is kept and used once, so that waiting for a send allocates nothing.
                 _pending!.Send = socket.SendAsync(rest, SocketFlags.None).ConfigureAwait(false).GetAwaiter();
 #pragma warning restore CA2012
             }
@@ -192,13 +210,14 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         {
             return EndSend(_pending!.Send.GetResult(), null);
         }
-        catch (Exception exception) when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception exception)
+            when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
         {
             return EndSend(0, exception);
         }
     }
 
-    /// <summary>True if there is more to send.</summary>
+    /// <summary>Ends one socket operation. Returns true if there are more bytes to send.</summary>
     bool EndSend(int sent, Exception? failure)
     {
         bool isAwaited, isCompleted;
@@ -207,7 +226,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             _sent += sent;
             if (failure is null && _sent < _flushed) return true;
             _hasFailed |= failure is not null;
-            // If the flush was given up, somebody may be writing now.
+            // After a canceled flush, another thread may be writing to the buffer now, so keep the buffer.
             isAwaited = _pending!.IsAwaited;
             if (isAwaited || _pending.Finished is not null) Release();
             _pending.IsAwaited = false;
@@ -224,13 +243,15 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         return false;
     }
 
-    /// <summary>Within the lock.</summary>
-    ValueTask<FlushResult> Wait(CancellationToken cancellationToken)
+    /// <summary>Returns a task that completes with the pending send.</summary>
+    ValueTask<FlushResult> WaitLocked(CancellationToken cancellationToken)
     {
+        Debug.Assert(Monitor.IsEntered(this));
         if (TakeCancellation()) return new(new FlushResult(isCanceled: true, isCompleted: false));
         _pending!.Result.Reset();
         _pending.IsAwaited = true;
-        _pending.Cancellation = cancellationToken.UnsafeRegister(static (writer, token) => ((InlineWriter)writer!).OnCanceled(token), this);
+        _pending.Cancellation = cancellationToken.UnsafeRegister(
+            static (writer, token) => ((InlineWriter)writer!).OnCanceled(token), this);
         return new(_pending, _pending.Result.Version);
     }
 
@@ -261,16 +282,17 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         Abort(exception);
     }
 
-    void Abort(Exception exception) => connection.Abort(new ConnectionAbortedException("The peer is gone.", exception));
+    void Abort(Exception exception) =>
+        connection.Abort(new ConnectionAbortedException("The write failed because the client is gone.", exception));
 
-    /// <summary>To a buffer that has room for so many bytes, of which those that are not gone take the first.</summary>
+    /// <summary>Moves the unsent bytes to the start of another buffer.</summary>
     void Move(int size)
     {
         var buffer = ArrayPool<byte>.Shared.Rent(size);
         lock (this)
         {
             _buffer.AsSpan(_sent, _end - _sent).CopyTo(buffer);
-            // A send under way still reads the old one.
+            // A pending send still reads the old buffer. The garbage collector frees that buffer later.
             if (!_isSending) ArrayPool<byte>.Shared.Return(_buffer!);
             _buffer = buffer;
             _flushed -= _sent;
@@ -287,7 +309,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         _sent = _flushed = _end = 0;
     }
 
-    /// <summary>What is needed only while a flush waits; kept for the next that does.</summary>
+    /// <summary>The state of a pending flush. The writer keeps the object for the next pending flush.</summary>
     sealed class PendingFlush(InlineWriter writer) : IValueTaskSource<FlushResult>
     {
         public ManualResetValueTaskSourceCore<FlushResult> Result = new() { RunContinuationsAsynchronously = true };
@@ -303,7 +325,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
         ValueTaskSourceStatus IValueTaskSource<FlushResult>.GetStatus(short token) => Result.GetStatus(token);
 
-        void IValueTaskSource<FlushResult>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        void IValueTaskSource<FlushResult>.OnCompleted(
+            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             Result.OnCompleted(continuation, state, token, flags);
     }
 }

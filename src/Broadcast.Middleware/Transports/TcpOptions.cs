@@ -9,7 +9,8 @@ static class TcpOptions
     const int Level = 6, Info = 11, BytesAckedOffset = 120, NotSentLowWater = 25;
 
     /// <summary>
-    /// Returns the number of bytes that the peer has acknowledged (<c>TCP_INFO</c>). Null if it is unknown.
+    /// Returns the number of bytes that the peer has acknowledged (<c>TCP_INFO</c>). Returns null if the number is
+    /// unknown.
     /// </summary>
     public static long? GetAcknowledgedBytes(Socket socket)
     {
@@ -28,7 +29,7 @@ static class TcpOptions
 
     /// <summary>
     /// Limits the unsent bytes that the operating system takes (<c>TCP_NOTSENT_LOWAT</c>). Newer messages cannot
-    /// replace bytes that the operating system already has. Without a limit, it takes megabytes.
+    /// replace bytes that the operating system already has. Without a limit, the operating system takes megabytes.
     /// </summary>
     public static void LimitUnsentBytes(Socket socket, int bytes)
     {

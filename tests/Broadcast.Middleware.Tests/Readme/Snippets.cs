@@ -1,20 +1,62 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Readme;
 
-/// <summary>The README's C#, compiled. <see cref="ReadmeTests"/> compares.</summary>
+/// <summary>Contains the C# code of the README, so that the compiler checks it. <see cref="ReadmeTests"/> compares both.</summary>
 static class Snippets
 {
     public static void Start(string[] args)
     {
         var builder = WebApplication.CreateBuilder(args);
         builder.Services.AddBroadcast();
-
         var app = builder.Build();
         app.MapBroadcast("/ws");
+        app.MapGet("/", () => Results.Content("""
+            <input onchange="socket.send(value)"><pre></pre><script>
+            const socket = new WebSocket(`ws://${location.host}/ws`)
+            socket.onmessage = event => document.querySelector('pre').append(event.data + '\n')</script>
+            """, "text/html"));
         app.Run();
+    }
+
+    public static void Groups(WebApplication app)
+    {
+        app.MapBroadcast("/rooms/{room}").RequireAuthorization();
+    }
+
+    sealed class AuditFilter(AuditLog log) : IBroadcastFilter
+    {
+        public async Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+        {
+            await next(context);
+            await log.AddAsync(context.Connection.UserId, context.Text);
+        }
+    }
+
+    public static void FilterClass(WebApplicationBuilder builder, WebApplication app)
+    {
+        builder.Services.AddScoped<AuditLog>();
+        builder.Services.AddBroadcast().Use<AuditFilter>();   // for all endpoints
+        app.MapBroadcast("/orders").Use<AuditFilter>();       // for one endpoint
+    }
+
+    public static void History(WebApplicationBuilder builder)
+    {
+        builder.Services.AddBroadcast(options => options.Groups["/rooms/*"] = new() { HistoryMessages = 50, ReplayOnJoin = 50 });
+    }
+
+    public static void Presence(WebApplication app)
+    {
+        app.MapGet("/rooms/{room}/members", async (string room, IPresence presence) =>
+            (await presence.GetMembersAsync($"/rooms/{room}")).Select(member => member.UserId));
+    }
+
+    public static void Redis(WebApplicationBuilder builder)
+    {
+        builder.Services.AddBroadcast().AddRedis("localhost:6379", options => options.Prefix = "shop");
     }
 
     public static void Options(WebApplicationBuilder builder)
@@ -23,46 +65,20 @@ static class Snippets
         builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
     }
 
-    public static void History(WebApplicationBuilder builder)
-    {
-        builder.Services.AddBroadcast(options => options.Groups["/rooms/*"] = new() { HistoryMessages = 50, ReplayOnJoin = 50 });
-    }
-
-    public static void Redis(WebApplicationBuilder builder)
-    {
-        builder.Services.AddBroadcast().AddRedis("localhost:6379", options => options.Prefix = "shop");
-    }
-
     public static void InlineSends(WebApplicationBuilder builder)
     {
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
     }
 
-    public static void Map(WebApplication app)
+    public static void Named(WebApplicationBuilder builder, WebApplication app)
     {
-        app.MapBroadcast("/rooms/{room}").RequireAuthorization();
+        builder.Services.AddBroadcast("admin");
+        app.MapBroadcast("/admin", "admin");
+        app.MapPost("/alert", (string text, [FromKeyedServices("admin")] IBroadcaster admin) => admin.PublishAsync(text));
+    }
 
-        app.MapPost("/news", async (string headline, IBroadcaster broadcaster) =>
-        {
-            await broadcaster.PublishAsync(headline);                                                 // to everyone
-            await broadcaster.PublishAsync(headline, Recipients.Group("/rooms/blue"));                // to the members of a group
-            await broadcaster.PublishAsync(headline, Recipients.Groups("/rooms/blue", "/rooms/red")); // of several, to each once
-            await broadcaster.PublishAsync(headline, Recipients.User("ann"));                         // to all devices of a user
-            var result = await broadcaster.PublishAsync(new byte[] { 1, 2, 3 }, Recipients.All);      // bytes, as a binary message
-            return $"sent to {result.LocalRecipients}";
-        });
-
-        app.MapBroadcast("/chat")
-            .Use((context, next) =>
-            {
-                if (context.Message.Type != MessageType.Text) return Task.CompletedTask;        // dropped
-                context.Text = $"{context.Connection.UserId ?? "someone"}: {context.Text}";     // changed
-                return next(context);                                                           // published
-            })
-            .UseConnect(async (context, next) =>
-            {
-                await next(context);
-                await context.ReplyAsync("welcome");
-            });
+    sealed class AuditLog
+    {
+        public Task AddAsync(string? userId, string text) => Console.Out.WriteLineAsync($"{userId}: {text}");
     }
 }

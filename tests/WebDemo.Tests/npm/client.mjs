@@ -1,11 +1,11 @@
-// Runs the published client for a test. Commands are read from standard input and what happens is written to standard output, each a
-// line of JSON; the end of the input is the end.
+// Runs the published client for one test. Standard input takes one command per line, as JSON.
+// Standard output has one line of JSON for each result and each event. The program exits at the end of its input.
 import { createInterface } from "node:readline";
 import { WebPubSubClient, WebPubSubJsonProtocol } from "@azure/web-pubsub-client";
 
-const [url, protocol, given] = process.argv.slice(2);
-const options = JSON.parse(given);
-// The reliable protocol is the client's default, and nothing else is said here for it.
+const [url, protocol, optionsJson] = process.argv.slice(2);
+const options = JSON.parse(optionsJson);
+// Without an explicit protocol, the client uses its default, which is the reliable protocol.
 if (protocol === "plain") options.protocol = WebPubSubJsonProtocol();
 const client = new WebPubSubClient(url, options);
 
@@ -24,11 +24,11 @@ async function run({ id, call, args }) {
   }
 }
 
-function write(what) {
-  process.stdout.write(JSON.stringify(what, toBase64) + "\n");
+function write(line) {
+  process.stdout.write(JSON.stringify(line, toBase64) + "\n");
 }
 
-// Bytes, which JSON does not know.
+// JSON has no type for bytes, so they are sent as { base64 }.
 function toBase64(_, value) {
   return value instanceof ArrayBuffer ? { base64: Buffer.from(value).toString("base64") } : value;
 }

@@ -1,0 +1,37 @@
+namespace Broadcast.Redis.Benchmarks;
+
+/// <summary>A path of messages from a publisher to one receiver in each group.</summary>
+abstract class MessagePath(string name, int groups) : IAsyncDisposable
+{
+    readonly bool[] _isReady = new bool[groups];
+
+    public string Name => name;
+
+    public int Groups => groups;
+
+    /// <summary>Gets the timestamp of each received message.</summary>
+    public Action<long> Received { get; set; } = static _ => { };
+
+    public abstract ValueTask PublishAsync(int group, long stamp);
+
+    public abstract ValueTask DisposeAsync();
+
+    /// <summary>Waits until each group delivers messages. Its probe messages have the timestamp 0, and some may arrive later.</summary>
+    protected async Task ProbeAsync()
+    {
+        for (var group = 0; group < groups; group++)
+        {
+            while (!Volatile.Read(ref _isReady[group]))
+            {
+                await PublishAsync(group, 0);
+                await Task.Delay(20);
+            }
+        }
+    }
+
+    protected void Receive(int group, long stamp)
+    {
+        if (stamp == 0) Volatile.Write(ref _isReady[group], true);
+        else Received(stamp);
+    }
+}

@@ -1,0 +1,33 @@
+using System.Text.Json.Serialization;
+
+namespace WebDemo;
+
+/// <summary>The response of <c>POST /publish</c>.</summary>
+/// <param name="LocalRecipients">The number of connections on this node that the message is for.</param>
+/// <param name="Offset">The offset of the message in the group. Null if the group is empty and keeps no history.</param>
+sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset);
+
+/// <summary>The response of <c>GET /count</c>.</summary>
+/// <param name="Connections">The number of connections.</param>
+sealed record CountResponse(int Connections);
+
+/// <summary>A member that has joined, has a new name, or has left.</summary>
+/// <param name="Id">The connection ID.</param>
+/// <param name="Name">The display name. Null if the member has left.</param>
+sealed record PresenceChange(string Id, string? Name);
+
+/// <summary>A new price of one symbol.</summary>
+/// <param name="Symbol">The symbol.</param>
+/// <param name="Price">The price.</param>
+/// <param name="Change">The change since the opening, in percent.</param>
+/// <param name="Time">The time of the price, in milliseconds since 1970.</param>
+sealed record PriceUpdate(string Symbol, double Price, double Change, long Time);
+
+/// <summary>A message of the drawing board, in both directions.</summary>
+/// <param name="Type">"stroke", "cursor" or "clear". The server also sends "you".</param>
+/// <param name="Id">The connection ID of the sender. The server sets it.</param>
+/// <param name="Name">The display name of the sender. The server sets it.</param>
+/// <param name="Points">The points of a stroke: x1, y1, x2, y2 and so on.</param>
+/// <param name="X">The x-coordinate of a cursor. Null if the cursor has left the board.</param>
+/// <param name="Y">The y-coordinate of a cursor. Null if the cursor has left the board.</param>
+sealed record BoardMessage(string Type, string? Id = null, string? Name = null, int[]? Points = null, int? X = null, int? Y = null);

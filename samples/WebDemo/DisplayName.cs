@@ -1,0 +1,21 @@
+using System.Buffers.Text;
+using Broadcast.Middleware;
+
+namespace WebDemo;
+
+/// <summary>The name that the pages show for a connection, for example "Ann" for <c>/rooms/blue?name=Ann</c>.</summary>
+/// <remarks>The demo accepts any name. A real app uses the name of the authenticated user.</remarks>
+static class DisplayName
+{
+    const int MaxLength = 32;
+
+    public static string Get(IBroadcastConnection connection) =>
+        Normalize(connection.HttpContext.Request.Query["name"]) ?? CreateGuestName(connection.Id);
+
+    /// <summary>Creates a name such as "guest 1f3a" from the first random bytes of the connection ID.</summary>
+    public static string CreateGuestName(string connectionId) =>
+        $"guest {Convert.ToHexStringLower(Base64Url.DecodeFromChars(connectionId).AsSpan(0, 2))}";
+
+    static string? Normalize(string? name) =>
+        name?.Trim() is { Length: > 0 and <= MaxLength } trimmed && !trimmed.Any(char.IsControl) ? trimmed : null;
+}

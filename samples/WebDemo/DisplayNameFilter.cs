@@ -1,0 +1,16 @@
+using System.Text.Json;
+using Broadcast.Middleware;
+
+namespace WebDemo;
+
+/// <summary>Stores the display name of each connection in its presence state.</summary>
+sealed class DisplayNameFilter(IPresence presence) : IBroadcastFilter
+{
+    public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    {
+        await next(context);
+        if (!context.Result.Joined) return;
+        var name = JsonSerializer.SerializeToUtf8Bytes(DisplayName.Get(context.Connection), DemoJson.Default.String);
+        await presence.SetStateAsync(context.Connection.Id, context.Connection.HomeGroup, name);
+    }
+}

@@ -1,0 +1,216 @@
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Storage;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Connections;
+
+/// <summary>
+/// The connection of a node to Redis. It connects in the background and repeats operations while Redis is unreachable.
+/// </summary>
+sealed class RedisConnection(
+    Func<CancellationToken, Task<IConnectionMultiplexer>> connect,
+    bool ownsMultiplexer,
+    Func<IConnectionMultiplexer, KeySpace> createKeySpace,
+    TimeProvider time,
+    RedisLogger logger) : IAsyncDisposable
+{
+    static readonly TimeSpan MinRetryDelay = TimeSpan.FromMilliseconds(20);
+    static readonly TimeSpan MaxRetryDelay = TimeSpan.FromSeconds(1);
+
+    readonly TaskCompletionSource<IConnectionMultiplexer> _multiplexer =
+        new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource<KeySpace> _keySpace = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly CancellationTokenSource _stopping = new();
+    TaskCompletionSource _nextConnect = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Raised after the first connect and after each reconnect.</summary>
+    public event Action? Connected;
+
+    public bool IsConnected =>
+        _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
+
+    /// <summary>Cancelled when the node stops.</summary>
+    public CancellationToken Stopping => _stopping.Token;
+
+    public void Start() => _ = Task.Run(ConnectAsync);
+
+    /// <summary>Returns the timestamp at which <paramref name="timeout"/> expires.</summary>
+    public long GetDeadline(TimeSpan timeout) =>
+        time.GetTimestamp() + (long)(timeout.TotalSeconds * time.TimestampFrequency);
+
+    /// <summary>Returns the key space. Waits for the first connection, because the names depend on it.</summary>
+    public Task<KeySpace> GetKeySpaceAsync(long deadline, CancellationToken cancellationToken = default) =>
+        ExecuteAsync(_ => _keySpace.Task, deadline, retries: false, cancellationToken: cancellationToken);
+
+    /// <summary>Runs a script, with the same rules as <see cref="ExecuteAsync"/>.</summary>
+    public Task<RedisResult> RunScriptAsync(
+        string script, RedisKey[] keys, RedisValue[] values, long deadline, bool retries = true,
+        Action<string>? onRetry = null, CancellationToken cancellationToken = default) =>
+        ExecuteAsync(
+            multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values),
+            deadline, retries, onRetry, cancellationToken);
+
+    /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
+    /// <remarks>Redis may execute an operation twice, so the operation must be idempotent.</remarks>
+    /// <param name="operation">The operation.</param>
+    /// <param name="deadline">The timestamp after which the method stops. See <see cref="GetDeadline"/>.</param>
+    /// <param name="retries">False for a single attempt.</param>
+    /// <param name="onRetry">Receives the reason for each retry, except for a timeout.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <exception cref="BackplaneException">
+    /// The deadline has passed, the only attempt failed, or the node has stopped.
+    /// </exception>
+    public async Task<T> ExecuteAsync<T>(
+        Func<IConnectionMultiplexer, Task<T>> operation, long deadline, bool retries = true,
+        Action<string>? onRetry = null, CancellationToken cancellationToken = default)
+    {
+        // The node can stop while Redis does not answer, so the wait also observes Stopping.
+        using var linked = cancellationToken.CanBeCanceled
+            ? CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, Stopping)
+            : null;
+        var cancelled = linked?.Token ?? Stopping;
+        var delay = MinRetryDelay;
+        Exception? lastError = null;
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (cancelled.IsCancellationRequested)
+                throw new BackplaneException("The broadcast has stopped on this node.", lastError);
+            var nextConnect = Volatile.Read(ref _nextConnect).Task;
+            try
+            {
+                var multiplexer = await WaitAsync(_multiplexer.Task, deadline, cancelled);
+                return await WaitAsync(ObserveException(operation(multiplexer)), deadline, cancelled);
+            }
+            catch (Exception exception)
+            {
+                if (cancelled.IsCancellationRequested) continue;
+                // A timeout says less than an earlier error, so it does not replace that error.
+                if (exception is not TimeoutException || lastError is null) lastError = exception;
+                var remaining = GetRemaining(deadline);
+                if (!retries || remaining <= TimeSpan.Zero || IsFinal(exception))
+                    throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
+                if (lastError is not TimeoutException) onRetry?.Invoke(RedisErrors.Describe(lastError));
+                logger.Retrying(exception.Message);
+                // A random factor keeps nodes that lost Redis at the same time from retrying at the same time.
+                var wait = delay * (0.5 + Random.Shared.NextDouble());
+                await Task.WhenAny(
+                    nextConnect, Task.Delay(wait < remaining ? wait : remaining, time, cancelled));
+                // Do not start an attempt that has no time for an answer.
+                if (wait >= remaining && !nextConnect.IsCompleted && !cancelled.IsCancellationRequested)
+                    throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
+                if (delay < MaxRetryDelay) delay *= 2;
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_stopping.IsCancellationRequested) return;
+        await _stopping.CancelAsync();
+        // If ConnectAsync is still connecting, it disposes of the multiplexer itself.
+        if (_multiplexer.TrySetException(new ObjectDisposedException(nameof(RedisConnection))))
+            _ = _multiplexer.Task.Exception;
+        if (_multiplexer.Task is { IsCompletedSuccessfully: true } task) await ReleaseAsync(task.Result);
+    }
+
+    async Task ReleaseAsync(IConnectionMultiplexer multiplexer)
+    {
+        multiplexer.ConnectionRestored -= OnConnectionRestored;
+        multiplexer.ConnectionFailed -= OnConnectionFailed;
+        if (ownsMultiplexer) await multiplexer.DisposeAsync();
+    }
+
+    TimeSpan GetRemaining(long deadline) => time.GetElapsedTime(time.GetTimestamp(), deadline);
+
+    async Task<T> WaitAsync<T>(Task<T> task, long deadline, CancellationToken cancellationToken)
+    {
+        if (task.IsCompleted) return await task;
+        var remaining = GetRemaining(deadline);
+        return await task.WaitAsync(
+            remaining > TimeSpan.Zero ? remaining : TimeSpan.Zero, time, cancellationToken);
+    }
+
+    /// <summary>
+    /// Reads the exception of a task that fails after its caller stopped waiting. Otherwise, the runtime reports it as
+    /// unobserved.
+    /// </summary>
+    static Task<T> ObserveException<T>(Task<T> task)
+    {
+        if (!task.IsCompleted)
+        {
+            _ = task.ContinueWith(
+                static failed => _ = failed.Exception, CancellationToken.None,
+                TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+                TaskScheduler.Default);
+        }
+
+        return task;
+    }
+
+    static bool IsFinal(Exception exception) =>
+        exception is RedisServerException
+        && exception.Message.StartsWith(Scripts.Superseded, StringComparison.Ordinal);
+
+    async Task ConnectAsync()
+    {
+        var delay = MinRetryDelay;
+        while (!_stopping.IsCancellationRequested)
+        {
+            try
+            {
+                var multiplexer = await connect(_stopping.Token);
+                _keySpace.SetResult(createKeySpace(multiplexer));
+                multiplexer.ConnectionRestored += OnConnectionRestored;
+                multiplexer.ConnectionFailed += OnConnectionFailed;
+                if (!_multiplexer.TrySetResult(multiplexer))
+                {
+                    await ReleaseAsync(multiplexer);
+                    return;
+                }
+
+                if (multiplexer.IsConnected) OnConnected();
+                else logger.ConnectFailed("Redis does not answer.");
+                return;
+            }
+            catch (Exception exception) when (!_stopping.IsCancellationRequested)
+            {
+                // The app's factory can throw any exception.
+                logger.ConnectFailed(exception.Message);
+            }
+            catch (Exception)
+            {
+                // The node has stopped, so the error does not matter.
+                return;
+            }
+
+            try
+            {
+                await Task.Delay(delay * (0.5 + Random.Shared.NextDouble()), time, _stopping.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                return;
+            }
+
+            if (delay < MaxRetryDelay) delay *= 2;
+        }
+    }
+
+    void OnConnectionRestored(object? sender, ConnectionFailedEventArgs args)
+    {
+        logger.ConnectionRestored();
+        OnConnected();
+    }
+
+    void OnConnectionFailed(object? sender, ConnectionFailedEventArgs args) =>
+        logger.ConnectionLost(args.FailureType.ToString());
+
+    void OnConnected()
+    {
+        var connected = Interlocked.Exchange(
+            ref _nextConnect, new(TaskCreationOptions.RunContinuationsAsynchronously));
+        connected.TrySetResult();
+        Connected?.Invoke();
+    }
+}

@@ -1,0 +1,42 @@
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Connections;
+
+/// <summary>Explains an error of Redis and how to fix it.</summary>
+static class RedisErrors
+{
+    static readonly (string Code, string Hint)[] Hints =
+    [
+        ("OOM", " Give Redis more memory, or keep fewer messages."),
+        ("READONLY", " The server is a replica. Configure the address of the master."),
+        ("MISCONF", " Redis cannot save its data. See the log of Redis."),
+        ("WRONGTYPE", " Other software uses keys with this prefix. Choose another prefix."),
+        ("NOPERM",
+            " Allow the Redis user to run scripts, and to use all keys and channels that begin with the prefix."),
+    ];
+
+    public static string Describe(Exception exception) => exception switch
+    {
+        RedisServerException =>
+            $"Redis refused the command: {exception.Message.TrimEnd('.')}.{GetHint(exception.Message)}",
+        RedisConnectionException connectionError when IsAuthenticationFailure(connectionError) =>
+            "Redis rejected the login. Check the user and the password in the configuration.",
+        RedisConnectionException =>
+            "Redis cannot be reached. Check that Redis runs and that this node can connect to it.",
+        TimeoutException => "Redis did not answer in time.",
+        ObjectDisposedException => "The connection to Redis is disposed.",
+        _ => $"The Redis command failed: {exception.Message}",
+    };
+
+    static bool IsAuthenticationFailure(RedisConnectionException exception) =>
+        exception.FailureType == ConnectionFailureType.AuthenticationFailure
+        || exception.InnerException is RedisConnectionException
+        {
+            FailureType: ConnectionFailureType.AuthenticationFailure,
+        };
+
+    // Redis 6 puts the error of a command inside a script after other text.
+    static string GetHint(string error) => Hints.FirstOrDefault(hint =>
+        error.StartsWith(hint.Code, StringComparison.Ordinal)
+        || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)).Hint;
+}

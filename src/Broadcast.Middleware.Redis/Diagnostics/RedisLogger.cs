@@ -1,0 +1,53 @@
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Redis.Diagnostics;
+
+/// <summary>The log messages of the backplane.</summary>
+/// <remarks>
+/// Invariant: no message contains client data or a password. So messages name neither groups nor the configuration.
+/// </remarks>
+sealed partial class RedisLogger(ILogger logger)
+{
+    readonly ILogger _logger = logger;
+
+    [LoggerMessage(1, LogLevel.Information, "Node {Node} is connected to Redis and uses the prefix '{Prefix}'.")]
+    public partial void Connected(string node, string prefix);
+
+    [LoggerMessage(2, LogLevel.Warning, "Redis cannot be reached. The backplane keeps trying to connect. {Error}")]
+    public partial void ConnectFailed(string error);
+
+    [LoggerMessage(3, LogLevel.Warning, "The connection to Redis is lost: {Reason}")]
+    public partial void ConnectionLost(string reason);
+
+    [LoggerMessage(4, LogLevel.Information, "The connection to Redis is restored.")]
+    public partial void ConnectionRestored();
+
+    [LoggerMessage(5, LogLevel.Debug, "Messages of a group are missing. The node reads them from the stream.")]
+    public partial void CatchingUp();
+
+    [LoggerMessage(
+        6, LogLevel.Warning,
+        "Messages of a group may be lost: Redis no longer has them, or this node was disconnected for too long.")]
+    public partial void MessagesLost();
+
+    [LoggerMessage(
+        7, LogLevel.Error, "The broadcast failed to process a message from Redis. The subscription of the group ends.")]
+    public partial void ReceiverFailed(Exception exception);
+
+    [LoggerMessage(
+        8, LogLevel.Warning,
+        "The heartbeat of this node expired in Redis. The node takes a new name and writes all its members again.")]
+    public partial void HeartbeatExpired();
+
+    [LoggerMessage(9, LogLevel.Debug, "A Redis command failed and is repeated: {Error}")]
+    public partial void Retrying(string error);
+
+    [LoggerMessage(
+        10, LogLevel.Warning,
+        "The channel of a group is stalled: Redis has new messages, but the channel delivers none. " +
+        "The node subscribes to the channel again.")]
+    public partial void ChannelStalled();
+
+    [LoggerMessage(11, LogLevel.Error, "The backplane failed unexpectedly and continues.")]
+    public partial void UnexpectedError(Exception exception);
+}

@@ -1,0 +1,69 @@
+using System.Diagnostics.Metrics;
+
+namespace Broadcast.Middleware.Redis.Diagnostics;
+
+/// <summary>The instruments of the meter <c>Broadcast.Redis</c>. docs/redis.md lists them.</summary>
+/// <remarks>Each measurement has the tag <c>broadcast.name</c> with the name of the broadcast.</remarks>
+sealed class RedisMetrics
+{
+    public const string MeterName = "Broadcast.Redis";
+
+    readonly Counter<long> _published;
+    readonly Counter<long> _batches;
+    readonly Counter<long> _failed;
+    readonly Counter<long> _received;
+    readonly Counter<long> _refills;
+    readonly Counter<long> _lost;
+    readonly Counter<long> _reconnects;
+    readonly Histogram<double> _duration;
+
+    public RedisMetrics(IMeterFactory factory, string name, Func<long> outboxBytes)
+    {
+        var meter = factory.Create(new MeterOptions(MeterName) { Tags = [new("broadcast.name", name)] });
+        _published = meter.CreateCounter<long>(
+            "broadcast.redis.published", "{message}", "Messages that Redis has numbered.");
+        _batches = meter.CreateCounter<long>(
+            "broadcast.redis.batches", "{batch}", "Batches that Redis has numbered.");
+        _failed = meter.CreateCounter<long>(
+            "broadcast.redis.failed", "{message}", "Messages whose publish failed with an error.");
+        _received = meter.CreateCounter<long>(
+            "broadcast.redis.received", "{message}", "Messages received through channels, including the node's own.");
+        _refills = meter.CreateCounter<long>(
+            "broadcast.redis.refills", "{refill}", "Reads of a stream because messages seemed to be missing.");
+        _lost = meter.CreateCounter<long>(
+            "broadcast.redis.lost", "{group}", "Subscriptions that ended because messages may be lost.");
+        _reconnects = meter.CreateCounter<long>(
+            "broadcast.redis.reconnects", "{connection}", "Restored connections to Redis.");
+        _duration = meter.CreateHistogram<double>(
+            "broadcast.redis.publish.duration", "s", "Time from the publish call to its position.",
+            advice: new()
+            {
+                HistogramBucketBoundaries =
+                [
+                    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+                ],
+            });
+        meter.CreateObservableUpDownCounter(
+            "broadcast.redis.outbox.size", outboxBytes, "By", "Bytes of messages that Redis has not acknowledged.");
+    }
+
+    public bool MeasuresDuration => _duration.Enabled;
+
+    public void Published(int messages)
+    {
+        _published.Add(messages);
+        _batches.Add(1);
+    }
+
+    public void Failed() => _failed.Add(1);
+
+    public void PublishTook(TimeSpan duration) => _duration.Record(duration.TotalSeconds);
+
+    public void Received(int messages) => _received.Add(messages);
+
+    public void Refilled() => _refills.Add(1);
+
+    public void Lost() => _lost.Add(1);
+
+    public void Reconnected() => _reconnects.Add(1);
+}

@@ -1,0 +1,65 @@
+using System.Text.RegularExpressions;
+using Broadcast.Middleware.Redis.Configuration;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Hosting;
+
+/// <summary>Validates the options and reports all errors together.</summary>
+sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionSource> sources)
+    : IValidateOptions<RedisBackplaneOptions>
+{
+    public ValidateOptionsResult Validate(string? name, RedisBackplaneOptions options)
+    {
+        string?[] errors =
+        [
+            CheckPrefix(options.Prefix),
+            // A connection of the app has its own configuration.
+            sources.Any(source => source.Name == (name ?? "")) ? null : CheckConfiguration(options.Configuration),
+            Enum.IsDefined(options.WhenUnreachable)
+                ? null
+                : $"{nameof(options.WhenUnreachable)} is {options.WhenUnreachable}. " +
+                  $"Set it to {string.Join(" or ", Enum.GetNames<WhenUnreachable>())}.",
+            .. OptionRange.All
+                .Where(range => !range.Contains(options))
+                .Select(range =>
+                    $"{range.Name} is {range.FormatValue(options)}. Set it from {range.Min} to {range.Max}."),
+        ];
+        var broadcast = string.IsNullOrEmpty(name) ? "" : $" of broadcast '{name}'";
+        string[] failures =
+        [
+            .. errors
+                .Where(static error => error is not null)
+                .Select(error => $"{nameof(RedisBackplaneOptions)}{broadcast}: {error}"),
+        ];
+        return failures.Length == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
+    }
+
+    static string? CheckPrefix(string prefix)
+    {
+        const string Option = nameof(RedisBackplaneOptions.Prefix);
+        if (string.IsNullOrEmpty(prefix))
+            return $"{Option} is empty. Set it to the name of the app, so apps that share Redis stay separate.";
+        return ValidPrefix().IsMatch(prefix)
+            ? null
+            : $"{Option} is '{prefix}'. Use up to 100 of these characters: A to Z, a to z, digits, and . _ : -";
+    }
+
+    static string? CheckConfiguration(string? configuration)
+    {
+        const string Option = nameof(RedisBackplaneOptions.Configuration);
+        try
+        {
+            if (!string.IsNullOrWhiteSpace(configuration)
+                && ConfigurationOptions.Parse(configuration).EndPoints.Count > 0) return null;
+            return $"{Option} names no server. Set it, for example to localhost:6379, or supply a connection.";
+        }
+        catch (ArgumentException exception)
+        {
+            return $"{Option} is invalid: {exception.Message}";
+        }
+    }
+
+    [GeneratedRegex(@"\A[A-Za-z0-9._:-]{1,100}\z")]
+    private static partial Regex ValidPrefix();
+}

@@ -1,0 +1,143 @@
+using System.Diagnostics.Metrics;
+using Broadcast.Middleware;
+using Broadcast.Middleware.Redis;
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Hosting;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using StackExchange.Redis;
+
+namespace Microsoft.Extensions.DependencyInjection;
+
+/// <summary>Connects the nodes of a broadcast through Redis.</summary>
+public static class RedisBroadcastBuilderExtensions
+{
+    /// <summary>
+    /// Adds a Redis backplane. It connects in the background, so the app also starts while Redis is unreachable.
+    /// </summary>
+    /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
+    /// <param name="configuration">
+    /// The connection string. See <see cref="RedisBackplaneOptions.Configuration"/>.
+    /// </param>
+    /// <param name="configure">
+    /// Configures the options. <see cref="RedisBackplaneOptions.Prefix"/> is required.
+    /// </param>
+    public static IBroadcastBuilder AddRedis(
+        this IBroadcastBuilder builder, string configuration, Action<RedisBackplaneOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        return Add(builder, null, options => options.Configuration = configuration, configure);
+    }
+
+    /// <summary>Adds a Redis backplane with options from the app's configuration.</summary>
+    /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
+    /// <param name="configuration">
+    /// The configuration section, by convention <c>Broadcast:Redis</c>. Its keys are the names of the options.
+    /// </param>
+    /// <param name="configure">Configures the options after the section.</param>
+    public static IBroadcastBuilder AddRedis(
+        this IBroadcastBuilder builder, IConfiguration configuration, Action<RedisBackplaneOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        ArgumentNullException.ThrowIfNull(configuration);
+        builder.Services.AddOptions<RedisBackplaneOptions>(builder.Name).Bind(configuration);
+        return Add(builder, null, null, configure);
+    }
+
+    /// <summary>Adds a Redis backplane that uses a connection of the app. The app disposes of the connection.</summary>
+    /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
+    /// <param name="connection">The connection.</param>
+    /// <param name="configure">
+    /// Configures the options. <see cref="RedisBackplaneOptions.Prefix"/> is required.
+    /// </param>
+    public static IBroadcastBuilder AddRedis(
+        this IBroadcastBuilder builder, IConnectionMultiplexer connection,
+        Action<RedisBackplaneOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        return Add(builder, _ => connection, null, configure);
+    }
+
+    /// <summary>
+    /// Adds a Redis backplane that uses a connection from the container, for example from an Aspire integration. The
+    /// app disposes of the connection.
+    /// </summary>
+    /// <example>
+    /// <c>AddRedis(services => services.GetRequiredService&lt;IConnectionMultiplexer>(), …)</c>
+    /// </example>
+    /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
+    /// <param name="connect">
+    /// Finds the connection. The backplane calls it in the background, and again after each exception.
+    /// </param>
+    /// <param name="configure">
+    /// Configures the options. <see cref="RedisBackplaneOptions.Prefix"/> is required.
+    /// </param>
+    public static IBroadcastBuilder AddRedis(
+        this IBroadcastBuilder builder, Func<IServiceProvider, IConnectionMultiplexer> connect,
+        Action<RedisBackplaneOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(connect);
+        return Add(builder, connect, null, configure);
+    }
+
+    static IBroadcastBuilder Add(
+        IBroadcastBuilder builder, Func<IServiceProvider, IConnectionMultiplexer>? connect,
+        Action<RedisBackplaneOptions>? configureFirst, Action<RedisBackplaneOptions>? configure)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        var (name, services) = (builder.Name, builder.Services);
+        services.AddOptions<RedisBackplaneOptions>(name).ValidateOnStart();
+        if (configureFirst is not null) services.Configure(name, configureFirst);
+        if (configure is not null) services.Configure(name, configure);
+        if (connect is not null) services.AddSingleton(new RedisConnectionSource(name, connect));
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IValidateOptions<RedisBackplaneOptions>, RedisBackplaneOptionsValidator>());
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddMetrics();
+        services.TryAddKeyedSingleton(name, Create);
+        if (name == Options.Options.DefaultName)
+            services.AddSingleton<IBackplane>(provider => provider.GetRequiredKeyedService<RedisBackplane>(name));
+        else
+        {
+            services.AddKeyedSingleton<IBackplane>(
+                name, static (provider, key) => provider.GetRequiredKeyedService<RedisBackplane>(key));
+        }
+
+        return builder;
+    }
+
+    static RedisBackplane Create(IServiceProvider services, object? key)
+    {
+        var name = (string)key!;
+        var options = services.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>().Get(name);
+        var loggers = services.GetRequiredService<ILoggerFactory>();
+        var source = services.GetServices<RedisConnectionSource>().LastOrDefault(source => source.Name == name);
+        return new(
+            name,
+            options,
+            source is null
+                ? _ => ConnectAsync(options.Configuration, loggers)
+                : _ => Task.Run(() => source.Connect(services)),
+            ownsMultiplexer: source is null,
+            services.GetRequiredService<TimeProvider>(),
+            services.GetRequiredService<IMeterFactory>(),
+            loggers.CreateLogger(name == Options.Options.DefaultName ? "Broadcast.Redis" : $"Broadcast.{name}.Redis"));
+    }
+
+    static async Task<IConnectionMultiplexer> ConnectAsync(string? connectionString, ILoggerFactory loggers)
+    {
+        // With these timeouts, StackExchange.Redis closes a silent connection after four timeouts. That is before other
+        // nodes consider this node dead. All operations of the backplane are idempotent, so a repeated one is harmless.
+        // The app's own settings follow and take precedence.
+        var configuration = ConfigurationOptions.Parse($"syncTimeout=1500,keepAlive=4,{connectionString}");
+        configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
+        // The app starts without Redis. The backplane queues and repeats operations itself, in its own order.
+        configuration.AbortOnConnectFail = false;
+        configuration.BacklogPolicy = BacklogPolicy.FailFast;
+        configuration.ReconnectRetryPolicy = new ReconnectDelay();
+        configuration.LoggerFactory ??= loggers;
+        return await ConnectionMultiplexer.ConnectAsync(configuration);
+    }
+}

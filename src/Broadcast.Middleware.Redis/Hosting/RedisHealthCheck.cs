@@ -1,0 +1,29 @@
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Broadcast.Middleware.Redis.Hosting;
+
+/// <summary>Checks that Redis answers a PING.</summary>
+sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
+{
+    static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(5);
+
+    public async Task<HealthCheckResult> CheckHealthAsync(
+        HealthCheckContext context, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            var timeout = context.Registration.Timeout;
+            var roundTrip = await backplane.PingAsync(
+                timeout == Timeout.InfiniteTimeSpan ? DefaultTimeout : timeout, cancellationToken);
+            return HealthCheckResult.Healthy(data: new Dictionary<string, object> { ["roundTrip"] = roundTrip });
+        }
+        catch (BackplaneException exception)
+        {
+            return new(context.Registration.FailureStatus, exception.Message, exception);
+        }
+        catch (OperationCanceledException exception)
+        {
+            return new(context.Registration.FailureStatus, "Redis did not answer in time.", exception);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+using System.Diagnostics;
+
+namespace Broadcast.Middleware.Redis.Members;
+
+/// <summary>The members of one group on this node, and their changes that are not yet written to Redis.</summary>
+/// <remarks>Invariant: at most one write of a group runs at a time, so Redis receives the changes in order.</remarks>
+sealed class GroupMembers(string group)
+{
+    const int MaxChangesPerWrite = 256;
+
+    readonly Dictionary<string, byte[]> _members = new(StringComparer.Ordinal);
+    readonly Dictionary<string, byte[]?> _changes = new(StringComparer.Ordinal);
+    readonly Lock _lock = new();
+    bool _rewrites = true;
+    State _state = State.Clean;
+
+    enum State
+    {
+        /// <summary>Redis has all members.</summary>
+        Clean,
+
+        /// <summary>A write is necessary or runs.</summary>
+        Dirty,
+
+        /// <summary>The group has no members. The object is removed from the dictionary.</summary>
+        Removed,
+    }
+
+    public string Group => group;
+
+    public int Count
+    {
+        get
+        {
+            lock (_lock) return _members.Count;
+        }
+    }
+
+    /// <summary>Sets a member, or removes it if <paramref name="value"/> is null.</summary>
+    /// <param name="member">The member.</param>
+    /// <param name="value">The value.</param>
+    /// <param name="needsWrite">True if the caller must schedule a write.</param>
+    /// <returns>False if the object is removed. The caller must use a new one.</returns>
+    public bool TryChange(string member, byte[]? value, out bool needsWrite)
+    {
+        lock (_lock)
+        {
+            needsWrite = false;
+            if (_state == State.Removed) return false;
+            if (value is null) _members.Remove(member);
+            else _members[member] = value;
+            _changes[member] = value;
+            needsWrite = MarkDirtyLocked();
+            return true;
+        }
+    }
+
+    /// <summary>
+    /// Makes the next writes replace everything that Redis has about the group. Returns true if the caller must
+    /// schedule a write.
+    /// </summary>
+    public bool RequestRewrite()
+    {
+        lock (_lock)
+        {
+            if (_state == State.Removed) return false;
+            _rewrites = true;
+            _changes.Clear();
+            foreach (var (member, value) in _members) _changes[member] = value;
+            return MarkDirtyLocked();
+        }
+    }
+
+    /// <summary>
+    /// Takes the changes of the next write. Returns false if Redis has everything. Then the group is clean.
+    /// </summary>
+    /// <param name="rewrites">True if the write must first delete the group's members of this node.</param>
+    /// <param name="changes">The changed members. The value of a removed member is null.</param>
+    public bool TryTakeChanges(out bool rewrites, out List<KeyValuePair<string, byte[]?>> changes)
+    {
+        lock (_lock)
+        {
+            Debug.Assert(_state == State.Dirty);
+            changes = [.. _changes.Take(MaxChangesPerWrite)];
+            foreach (var (member, _) in changes) _changes.Remove(member);
+            (rewrites, _rewrites) = (_rewrites, false);
+            if (rewrites || changes.Count > 0) return true;
+            _state = State.Clean;
+            return false;
+        }
+    }
+
+    /// <summary>Marks the object as removed if it has no members and nothing to write.</summary>
+    public bool TryRemove()
+    {
+        lock (_lock)
+        {
+            if (_state != State.Clean || _members.Count > 0) return false;
+            _state = State.Removed;
+            return true;
+        }
+    }
+
+    public void CopyTo(Dictionary<string, BackplaneMember> members)
+    {
+        lock (_lock)
+        {
+            foreach (var (member, value) in _members) members[member] = new(member, value);
+        }
+    }
+
+    /// <summary>Returns true if the group was clean.</summary>
+    bool MarkDirtyLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread && _state != State.Removed);
+        if (_state == State.Dirty) return false;
+        _state = State.Dirty;
+        return true;
+    }
+}

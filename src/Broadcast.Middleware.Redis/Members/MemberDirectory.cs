@@ -1,0 +1,86 @@
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Storage;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Members;
+
+/// <summary>
+/// The members of all groups. It takes the members of this node from memory and those of other nodes from Redis.
+/// </summary>
+sealed class MemberDirectory(
+    RedisConnection connection, LocalMembers local, MemberWriter writer, TimeSpan queryTimeout)
+{
+    public void Set(string group, string member, ReadOnlyMemory<byte> value) =>
+        Change(group, member, value.ToArray());
+
+    public void Remove(string group, string member) => Change(group, member, null);
+
+    public async Task<IReadOnlyList<BackplaneMember>> ListAsync(string group, CancellationToken cancellationToken)
+    {
+        var members = new Dictionary<string, BackplaneMember>(StringComparer.Ordinal);
+        // The local members are newer than their copy in Redis.
+        if (local.TryGet(group, out var own)) own.CopyTo(members);
+        var hashes = await QueryOtherNodesAsync(
+            group, static (database, key) => database.HashGetAllAsync(key), cancellationToken);
+        foreach (var entry in hashes.SelectMany(static hash => hash))
+        {
+            var name = KeySpace.Unescape((string)entry.Name!);
+            members.TryAdd(name, new(name, (ReadOnlyMemory<byte>)entry.Value));
+        }
+
+        return [.. members.Values];
+    }
+
+    public async Task<long> CountAsync(string group, CancellationToken cancellationToken)
+    {
+        var counts = await QueryOtherNodesAsync(
+            group, static (database, key) => database.HashLengthAsync(key), cancellationToken);
+        return counts.Sum() + (local.TryGet(group, out var own) ? own.Count : 0);
+    }
+
+    void Change(string group, string member, byte[]? value)
+    {
+        if (local.Change(group, member, value)) writer.WriteSoon();
+    }
+
+    /// <summary>
+    /// Queries the member hash of each other node that is alive. Deletes the hashes of dead nodes.
+    /// </summary>
+    async Task<List<T>> QueryOtherNodesAsync<T>(
+        string group, Func<IDatabase, RedisKey, Task<T>> query, CancellationToken cancellationToken)
+    {
+        var deadline = connection.GetDeadline(queryTimeout);
+        var keySpace = await connection.GetKeySpaceAsync(deadline, cancellationToken);
+        var keys = keySpace.ForGroup(group);
+        return await connection.ExecuteAsync(
+            async multiplexer =>
+            {
+                var database = multiplexer.GetDatabase();
+                var nodes = (await database.SetMembersAsync(keys.Nodes))
+                    .Select(static node => (string)node!)
+                    .Where(node => node != writer.NodeName)
+                    .ToArray();
+                // All queries start before the first wait, so they need one round trip.
+                var heartbeats = nodes.Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node))).ToArray();
+                var results = nodes.Select(node => query(database, keys.Members(node))).ToArray();
+                await Task.WhenAll([.. heartbeats, .. results]);
+                var alive = new List<T>(nodes.Length);
+                for (var i = 0; i < nodes.Length; i++)
+                {
+                    if (await heartbeats[i])
+                    {
+                        alive.Add(await results[i]);
+                        continue;
+                    }
+
+                    // A dead node cannot delete its own members.
+                    _ = database.ScriptEvaluateAsync(
+                        Scripts.DeleteNode, [keys.Members(nodes[i]), keys.Nodes], [nodes[i]],
+                        CommandFlags.FireAndForget);
+                }
+
+                return alive;
+            },
+            deadline, cancellationToken: cancellationToken);
+    }
+}

@@ -1,0 +1,64 @@
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Storage;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Publishing;
+
+/// <summary>Publishes batches with <see cref="Scripts.Publish"/>.</summary>
+sealed class BatchPublisher(
+    RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
+    RedisMetrics metrics)
+{
+    /// <summary>Longer than the age of any message of the history.</summary>
+    const string UnlimitedMilliseconds = "1000000000000000";
+
+    static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
+
+    // Redis must remember the last batch of a node for as long as the node may send it again.
+    readonly string _batchMemory = Scripts.FormatMilliseconds(
+        publishTimeout * 2 > MinBatchMemory ? publishTimeout * 2 : MinBatchMemory);
+    long _lastNumber;
+
+    /// <summary>Publishes a batch and returns the position of its first message.</summary>
+    public async Task<Position> PublishAsync(
+        string group, List<OutboxEntry> batch, long deadline, Action<string> onRetry)
+    {
+        var (body, bytes, history) = Encode(batch);
+        var keys = (await connection.GetKeySpaceAsync(deadline)).ForGroup(group);
+        // The numbers of a node only grow. So Redis recognizes a batch that arrives after a later one.
+        var number = Interlocked.Increment(ref _lastNumber);
+        var historyAge = history is null || history.HistoryAge == Timeout.InfiniteTimeSpan
+            ? UnlimitedMilliseconds
+            : Scripts.FormatMilliseconds(history.HistoryAge);
+        RedisValue[] arguments =
+        [
+            Epoch.Create(), keys.FullChannel, node, number, batch.Count, bytes, body,
+            repairWindow.Messages, repairWindow.Bytes, Scripts.FormatMilliseconds(repairWindow.Age),
+            history?.HistoryMessages ?? 0, history?.HistoryBytes ?? 0, historyAge,
+            Scripts.FormatMilliseconds(repairWindow.GetRetention(history)), _batchMemory,
+        ];
+        var result = await connection.RunScriptAsync(
+            Scripts.Publish, [keys.State, keys.Stream, keys.Index], arguments, deadline, retries, onRetry);
+        metrics.Published(batch.Count);
+        return new(Epoch.Parse((string)result[0]!), (long)result[1] - batch.Count + 1);
+    }
+
+    /// <summary>Encodes the messages. Returns the history options of the last message that has options.</summary>
+    static (byte[] Body, long Bytes, GroupOptions? History) Encode(List<OutboxEntry> batch)
+    {
+        var size = 0;
+        foreach (var entry in batch) size += Batch.GetEncodedSize(entry.Message.Length);
+        var body = new byte[size];
+        var (index, bytes) = (0, 0L);
+        GroupOptions? history = null;
+        foreach (var entry in batch)
+        {
+            Batch.Append(body, ref index, entry.Message);
+            bytes += entry.Message.Length + Batch.MessageOverhead;
+            history = entry.History ?? history;
+        }
+
+        return (body, bytes, history);
+    }
+}

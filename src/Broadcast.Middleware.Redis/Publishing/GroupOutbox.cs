@@ -1,0 +1,176 @@
+using System.Diagnostics;
+
+namespace Broadcast.Middleware.Redis.Publishing;
+
+/// <summary>The messages of one group that wait to be published.</summary>
+/// <remarks>
+/// Invariant: at most one batch of a group is in flight, so the messages keep their order. New messages wait and form
+/// the next batch. The object exists only while it has messages.
+/// </remarks>
+sealed class GroupOutbox(
+    string group, TimeSpan publishTimeout, BatchPublisher publisher, TimeProvider time, Action<GroupOutbox> onClosed)
+    : IThreadPoolWorkItem
+{
+    /// <summary>The script copies a batch several times, and Redis serves no other client meanwhile.</summary>
+    const int MaxBatchBytes = 256 * 1024;
+    const int MaxBatchMessages = 1024;
+
+    readonly Queue<OutboxEntry> _waiting = new();
+    readonly Lock _lock = new();
+
+    // One timer for all messages. One timer per message cost a fifth of the time of a publish under load. To measure
+    // this, run benchmarks/Broadcast.Redis.Benchmarks, publishes.
+    ITimer? _timer;
+    List<OutboxEntry> _inFlight = [];
+    volatile string? _lastError;
+    int _purgeAt = MaxBatchMessages;
+    State _state = State.New;
+
+    enum State
+    {
+        New,
+        Sending,
+        Closed,
+    }
+
+    public string Group => group;
+
+    /// <summary>The number of waiting messages. For tests.</summary>
+    internal int Count
+    {
+        get
+        {
+            lock (_lock) return _waiting.Count;
+        }
+    }
+
+    /// <summary>Adds a message. Returns false if the object is closed.</summary>
+    public bool TryAdd(OutboxEntry entry)
+    {
+        lock (_lock)
+        {
+            if (_state == State.Closed) return false;
+            if (_waiting.Count >= _purgeAt) PurgeLocked();
+            _waiting.Enqueue(entry);
+            if (_state == State.Sending) return true;
+            StartLocked();
+        }
+
+        // The publisher's thread must not wait for the socket. Meanwhile, more messages join the batch.
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+        return true;
+    }
+
+    void IThreadPoolWorkItem.Execute() => _ = SendAllAsync();
+
+    async Task SendAllAsync()
+    {
+        while (TakeBatch() is { } batch) await SendAsync(batch);
+    }
+
+    /// <summary>Sends one batch and completes its entries.</summary>
+    async Task SendAsync(List<OutboxEntry> batch)
+    {
+        try
+        {
+            var lastPublish = batch.Max(static entry => entry.Timestamp);
+            var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
+            // After the deadline, the publishes fail. Do not send messages that are reported as failed.
+            if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
+            var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
+            _lastError = null;
+            for (var i = 0; i < batch.Count; i++) batch[i].Succeed(new(first.Epoch, first.Offset + i));
+        }
+        catch (Exception exception)
+        {
+            var failure = exception switch
+            {
+                // The error of an earlier attempt says more than the timeout of this attempt.
+                BackplaneException { InnerException: TimeoutException } => CreateTimeoutException(),
+                BackplaneException backplaneException => backplaneException,
+                _ => new BackplaneException("The message could not be published.", exception),
+            };
+            foreach (var entry in batch) entry.Fail(failure);
+        }
+    }
+
+    BackplaneException CreateTimeoutException() => new(
+        $"Redis has not accepted the message within {nameof(RedisBackplaneOptions.PublishTimeout)} " +
+        $"({publishTimeout}). {_lastError ?? "Redis is slow or unreachable."} Redis may still publish the message.");
+
+    /// <summary>Takes the next batch. Closes the object and returns null if no message waits.</summary>
+    List<OutboxEntry>? TakeBatch()
+    {
+        lock (_lock)
+        {
+            List<OutboxEntry>? batch = null;
+            var bytes = 0;
+            while (_waiting.TryPeek(out var next) && (batch is null || Fits(batch, bytes + next.Message.Length)))
+            {
+                _waiting.Dequeue();
+                if (next.IsCompleted) continue;
+                bytes += next.Message.Length;
+                (batch ??= []).Add(next);
+            }
+
+            if (batch is null) CloseLocked();
+            else _inFlight = batch;
+            return batch;
+        }
+
+        static bool Fits(List<OutboxEntry> batch, int bytes) =>
+            batch.Count < MaxBatchMessages && bytes <= MaxBatchBytes;
+    }
+
+    /// <summary>
+    /// Removes cancelled messages. Otherwise, they accumulate while a batch waits for Redis.
+    /// </summary>
+    void PurgeLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        for (var count = _waiting.Count; count > 0; count--)
+        {
+            if (_waiting.Dequeue() is { IsCompleted: false } entry) _waiting.Enqueue(entry);
+        }
+
+        _purgeAt = Math.Max(MaxBatchMessages, 2 * _waiting.Count);
+    }
+
+    void StartLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread && _state == State.New);
+        _state = State.Sending;
+        _timer = time.CreateTimer(
+            static outbox => ((GroupOutbox)outbox!).FailExpired(), this, publishTimeout, Timeout.InfiniteTimeSpan);
+    }
+
+    void CloseLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread && _state == State.Sending);
+        _state = State.Closed;
+        _timer?.Dispose();
+        onClosed(this);
+    }
+
+    /// <summary>Fails the messages whose timeout has expired and sets the timer for the next one.</summary>
+    void FailExpired()
+    {
+        lock (_lock)
+        {
+            if (_state == State.Closed) return;
+            var remaining = publishTimeout;
+            foreach (var entry in _inFlight.Concat(_waiting))
+            {
+                if (entry.IsCompleted) continue;
+                remaining = publishTimeout - time.GetElapsedTime(entry.Timestamp);
+                // The entries are in the order of their publish calls, so all later entries have time left, too.
+                if (remaining > TimeSpan.Zero) break;
+                entry.Fail(CreateTimeoutException());
+                remaining = publishTimeout;
+            }
+
+            // A timer rounds down to whole milliseconds.
+            _timer?.Change(remaining + TimeSpan.FromMilliseconds(1), Timeout.InfiniteTimeSpan);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Buffers.Binary;
+using System.Buffers.Text;
+
+namespace Broadcast.Middleware.Redis.Storage;
+
+/// <summary>Consecutive messages of one group that Redis numbers in one step.</summary>
+/// <remarks>The body contains a length of four bytes, little-endian, and the payload for each message.</remarks>
+/// <param name="Epoch">The epoch, in the text form that Redis stores.</param>
+/// <param name="Last">The offset of the last message.</param>
+/// <param name="Count">The number of messages.</param>
+/// <param name="PreviousTag">The tag of the previous batch. Null in a batch that was read from a stream.</param>
+/// <param name="Tag">The unique name of the batch: the node and the number of the batch on that node.</param>
+/// <param name="Body">The encoded messages.</param>
+readonly record struct Batch(
+    string Epoch, long Last, int Count, string? PreviousTag, string Tag, ReadOnlyMemory<byte> Body)
+{
+    /// <summary>The tag of a group without batches.</summary>
+    public const string NoTag = "-";
+
+    /// <summary>
+    /// The bytes that each message counts in addition to its payload, against the limits of the history and of the
+    /// repair window. The log of a group in memory uses the same value.
+    /// </summary>
+    public const int MessageOverhead = 32;
+
+    const int LengthBytes = 4;
+
+    /// <summary>The offset of the first message.</summary>
+    public long First => Last - Count + 1;
+
+    /// <summary>The number of bytes that a message needs in the body.</summary>
+    public static int GetEncodedSize(int messageLength) => LengthBytes + messageLength;
+
+    /// <summary>Writes a message into <paramref name="body"/> and advances <paramref name="index"/>.</summary>
+    public static void Append(byte[] body, ref int index, ReadOnlySpan<byte> message)
+    {
+        BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(index), message.Length);
+        message.CopyTo(body.AsSpan(index + LengthBytes));
+        index += LengthBytes + message.Length;
+    }
+
+    /// <summary>Returns the first message of <paramref name="body"/> and removes it from the body.</summary>
+    public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body)
+    {
+        var length = BinaryPrimitives.ReadInt32LittleEndian(body.Span);
+        var message = body.Slice(LengthBytes, length);
+        body = body[(LengthBytes + length)..];
+        return message;
+    }
+
+    /// <summary>
+    /// Parses a message of a channel. Its first line contains the epoch, the last offset, the count, the previous tag
+    /// and the tag, separated by spaces. The body follows.
+    /// </summary>
+    public static bool TryParse(ReadOnlyMemory<byte> channelMessage, out Batch batch)
+    {
+        batch = default;
+        var end = channelMessage.Span.IndexOf((byte)'\n');
+        if (end < 0) return false;
+        var header = channelMessage.Span[..end];
+        Span<Range> parts = stackalloc Range[6];
+        var found = 0;
+        foreach (var part in header.Split((byte)' '))
+        {
+            if (found == 5) return false;
+            parts[found++] = part;
+        }
+
+        if (found != 5
+            || !Utf8Parser.TryParse(header[parts[1]], out long last, out _)
+            || !Utf8Parser.TryParse(header[parts[2]], out int count, out _)) return false;
+        batch = new(
+            Text(header[parts[0]]), last, count, Text(header[parts[3]]), Text(header[parts[4]]),
+            channelMessage[(end + 1)..]);
+        return true;
+
+        static string Text(ReadOnlySpan<byte> ascii) => System.Text.Encoding.ASCII.GetString(ascii);
+    }
+}

@@ -1,0 +1,38 @@
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Storage;
+
+/// <summary>The names of the keys and the channel of one group.</summary>
+/// <remarks>Invariant: all keys share one hash tag, so they are in one slot of a Redis Cluster.</remarks>
+sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
+{
+    /// <summary>A hash with the current state of the group.</summary>
+    /// <remarks>
+    /// Its fields are the epoch (e), the last offset (o), the tag of the last batch (g) and the total bytes (b). The
+    /// field x has the time of the last renewal of the expirations. Each publishing node also has a field with the
+    /// number and the result of its last batch.
+    /// </remarks>
+    public RedisKey State { get; } = start + ":s";
+
+    /// <summary>A stream of batches. The ID of an entry is the offset of its last message.</summary>
+    public RedisKey Stream { get; } = start + ":h";
+
+    /// <summary>
+    /// A list with the offset, bytes and time of each batch in the stream. With it, trimming reads no bodies.
+    /// </summary>
+    public RedisKey Index { get; } = start + ":i";
+
+    /// <summary>The set of nodes that have members in the group.</summary>
+    public RedisKey Nodes { get; } = start + ":n";
+
+    /// <summary>
+    /// The channel name for subscriptions. StackExchange.Redis adds the channel prefix of the connection.
+    /// </summary>
+    public byte[] Channel { get; } = channel;
+
+    /// <summary>The channel name with the channel prefix, as scripts need it.</summary>
+    public byte[] FullChannel { get; } = fullChannel;
+
+    /// <summary>A hash with the group's members on one node.</summary>
+    public RedisKey Members(string node) => $"{start}:m:{node}";
+}

@@ -1,0 +1,365 @@
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Storage;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Subscriptions;
+
+/// <summary>The subscription of this node to one group. It delivers each message once and in order.</summary>
+/// <remarks>
+/// <para>
+/// The channel adds batches to the inbox. A worker takes them from there. It delivers a batch that follows the last
+/// delivered one, and skips a batch that it has already delivered. In all other cases, it reads the stream.
+/// </para>
+/// <para>Invariant: at most one worker per subscription runs, so calls of the receiver never overlap.</para>
+/// </remarks>
+[SuppressMessage("Design", "CA1001", Justification = "The token source has neither a timer nor a wait handle.")]
+sealed class GroupSubscription : IThreadPoolWorkItem
+{
+    /// <summary>The channel is stalled if so many checks in a row find messages that it did not deliver.</summary>
+    const int MissedChecksUntilStalled = 3;
+
+    /// <summary>
+    /// How much longer than the stream Redis keeps the state of a group. The scripts use the same value.
+    /// </summary>
+    static readonly TimeSpan ExtraStateRetention = TimeSpan.FromMinutes(1);
+
+    static readonly RedisValue[] PositionFields = ["e", "o", "g"];
+
+    readonly string _group;
+    readonly TimeSpan? _retention;
+    readonly RedisConnection _connection;
+    readonly IBackplaneReceiver _receiver;
+    readonly RedisMetrics _metrics;
+    readonly RedisLogger _logger;
+    readonly Action<GroupSubscription> _onLost;
+    readonly ChannelListener _channel;
+    readonly CatchUpReader _catchUpReader;
+    readonly Inbox _inbox = new();
+    readonly Lock _lock = new();
+    readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly CancellationTokenSource _stopping = new();
+    GroupKeys _keys = null!;
+
+    // The lock guards these fields.
+    State _state = State.Starting;
+    (string Epoch, long Offset) _lastChecked = ("", 0);
+    int _missedChecks;
+
+    // Only the worker writes these fields. It holds the lock while it writes the offset and the tag.
+    string _epoch = "";
+    ulong _epochNumber;
+    long _offset;
+    string _tag = Batch.NoTag;
+
+    /// <param name="group">The group.</param>
+    /// <param name="retention">How long Redis keeps the stream after the last message. Null means forever.</param>
+    /// <param name="connection">The connection to Redis.</param>
+    /// <param name="receiver">Receives the messages.</param>
+    /// <param name="metrics">The metrics.</param>
+    /// <param name="logger">The logger.</param>
+    /// <param name="onLost">Called before the receiver is notified of a loss.</param>
+    public GroupSubscription(
+        string group, TimeSpan? retention, RedisConnection connection, IBackplaneReceiver receiver,
+        RedisMetrics metrics, RedisLogger logger, Action<GroupSubscription> onLost)
+    {
+        _group = group;
+        _retention = retention;
+        _connection = connection;
+        _receiver = receiver;
+        _metrics = metrics;
+        _logger = logger;
+        _onLost = onLost;
+        _channel = new(connection, OnChannelMessage);
+        _catchUpReader = new(connection, logger);
+    }
+
+    /// <summary>
+    /// The transitions are: Starting to Idle, Idle to Delivering and back, Delivering to Ending to Ended, and Starting
+    /// or Idle to Ended.
+    /// </summary>
+    enum State
+    {
+        /// <summary>The start position is not known yet. Batches wait in the inbox.</summary>
+        Starting,
+
+        /// <summary>No worker runs.</summary>
+        Idle,
+
+        /// <summary>The worker runs.</summary>
+        Delivering,
+
+        /// <summary>The subscription has ended, but the worker still runs.</summary>
+        Ending,
+
+        /// <summary>No call of the receiver will follow.</summary>
+        Ended,
+    }
+
+    public string Group => _group;
+
+    /// <summary>Completes when no further call of the receiver will follow.</summary>
+    public Task Ended => _ended.Task;
+
+    public async Task<BackplaneSubscription> StartAsync(
+        GroupOptions? history, long deadline, CancellationToken cancellationToken)
+    {
+        _keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(_group);
+        // Open the channel before reading the position. So the node receives every message after the position.
+        await _channel.OpenAsync(_keys.Channel, deadline, cancellationToken);
+        var result = await _connection.RunScriptAsync(
+            Scripts.Subscribe, [_keys.State, _keys.Stream, _keys.Index],
+            [Epoch.Create(), Scripts.FormatMilliseconds(_retention), HistoryReader.GetFirstReadCount(history)],
+            deadline, cancellationToken: cancellationToken);
+        var (epoch, offset, tag) = ((string)result[0]!, (long)result[1], (string)result[2]!);
+        var messages = await new HistoryReader(_connection).ReadAsync(
+            _keys, epoch, offset, result[3], history, deadline, cancellationToken);
+        lock (_lock)
+        {
+            (_epoch, _epochNumber, _offset, _tag) = (epoch, Epoch.Parse(epoch), offset, tag);
+            ActivateLocked();
+        }
+
+        return new(new(_epochNumber, offset), messages);
+    }
+
+    /// <summary>Ends the subscription. Only a call of the receiver that is in progress may still complete.</summary>
+    public void End()
+    {
+        lock (_lock)
+        {
+            if (!TryEndLocked()) return;
+        }
+
+        _stopping.Cancel();
+        _channel.Close();
+    }
+
+    /// <summary>Compares the position of Redis with the last delivered message.</summary>
+    public async Task CheckAsync(TimeSpan timeout)
+    {
+        long offset;
+        string tag;
+        lock (_lock)
+        {
+            if (!IsActiveLocked) return;
+            (offset, tag) = (_offset, _tag);
+        }
+
+        // This is the most frequent query of a node, so it is a plain command and not a script.
+        var fields = await _connection.ExecuteAsync(
+            multiplexer =>
+            {
+                var database = multiplexer.GetDatabase();
+                // A group with subscribers keeps its epoch, even if nothing is published.
+                if (_retention is { } retention)
+                {
+                    _ = database.KeyExpireAsync(
+                        _keys.State, retention + ExtraStateRetention, CommandFlags.FireAndForget);
+                }
+
+                return database.HashGetAsync(_keys.State, PositionFields);
+            },
+            _connection.GetDeadline(timeout), retries: false);
+        var (epoch, lastOffset) = ((string?)fields[0] ?? "", (long)fields[1]);
+        bool isStalled;
+        lock (_lock)
+        {
+            // The previous check has seen a message that the channel has not delivered since.
+            var isMissed = _lastChecked.Epoch == _epoch
+                && _lastChecked.Offset > _offset
+                && !_inbox.HasReceived(_epoch, _lastChecked.Offset);
+            var isBehind = isMissed
+                || epoch != _epoch
+                || lastOffset < offset
+                || (lastOffset == offset && (string?)fields[2] != tag);
+            _lastChecked = (epoch, lastOffset);
+            if (!isBehind || !IsActiveLocked) return;
+            _inbox.RequestCatchUp();
+            isStalled = isMissed && ++_missedChecks >= MissedChecksUntilStalled;
+            WakeLocked();
+        }
+
+        if (isStalled) await ReopenChannelAsync(timeout);
+    }
+
+    void IThreadPoolWorkItem.Execute() => _ = DeliverAllAsync();
+
+    bool IsActiveLocked => _state is State.Idle or State.Delivering;
+
+    void ActivateLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        if (_state == State.Ended) return;
+        Debug.Assert(_state == State.Starting);
+        _state = State.Idle;
+        WakeLocked();
+    }
+
+    /// <summary>Starts the worker, unless it runs already.</summary>
+    void WakeLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        if (_state != State.Idle) return;
+        _state = State.Delivering;
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    bool TryEndLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        if (_state is State.Ending or State.Ended) return false;
+        _inbox.Clear();
+        if (_state == State.Delivering) _state = State.Ending;
+        else EndLocked();
+        return true;
+    }
+
+    void EndLocked()
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        _state = State.Ended;
+        _ended.TrySetResult();
+    }
+
+    /// <summary>Subscribes to the channel again. If that fails, the next check tries it once more.</summary>
+    async Task ReopenChannelAsync(TimeSpan timeout)
+    {
+        _logger.ChannelStalled();
+        await _channel.ReopenAsync(_keys.Channel, _connection.GetDeadline(timeout), _stopping.Token);
+        lock (_lock) _missedChecks = 0;
+    }
+
+    void OnChannelMessage(ChannelMessage message)
+    {
+        if (!Batch.TryParse((ReadOnlyMemory<byte>)message.Message, out var batch)) return;
+        _metrics.Received(batch.Count);
+        lock (_lock)
+        {
+            if (_state is State.Ending or State.Ended) return;
+            if (_inbox.Add(batch)) _missedChecks = 0;
+            WakeLocked();
+        }
+    }
+
+    /// <summary>The worker: delivers batches until the inbox is empty or the subscription has ended.</summary>
+    async Task DeliverAllAsync()
+    {
+        try
+        {
+            while (TryTakeWork(out var batch, out var catchesUp))
+            {
+                if (catchesUp || !TryDeliver(batch))
+                {
+                    if (await CatchUpAsync()) continue;
+                    ReportLoss();
+                    return;
+                }
+            }
+        }
+        catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+        {
+            lock (_lock) EndLocked();
+        }
+        catch (Exception exception)
+        {
+            _logger.ReceiverFailed(exception);
+            ReportLoss();
+        }
+    }
+
+    /// <summary>Takes the next work item. Without one, the worker stops.</summary>
+    bool TryTakeWork(out Batch batch, out bool catchesUp)
+    {
+        lock (_lock)
+        {
+            Debug.Assert(_state is State.Delivering or State.Ending);
+            (batch, catchesUp) = (default, false);
+            if (_state == State.Ending)
+            {
+                EndLocked();
+                return false;
+            }
+
+            if (_inbox.TryTake(out batch, out catchesUp)) return true;
+            _state = State.Idle;
+            return false;
+        }
+    }
+
+    /// <summary>Delivers or skips a batch. Returns false if the batch does not continue the log.</summary>
+    bool TryDeliver(in Batch batch)
+    {
+        if (batch.Epoch != _epoch) return false;
+        if (batch.Last <= _offset) return true;
+        if (batch.First != _offset + 1 || batch.PreviousTag != _tag) return false;
+        Deliver(batch);
+        return true;
+    }
+
+    void Deliver(in Batch batch)
+    {
+        var body = batch.Body;
+        for (var offset = batch.First; offset <= batch.Last; offset++)
+        {
+            if (_stopping.IsCancellationRequested) return;
+            _receiver.OnMessage(_group, new(_epochNumber, offset), Batch.TakeMessage(ref body));
+        }
+
+        lock (_lock) (_offset, _tag) = (batch.Last, batch.Tag);
+    }
+
+    /// <summary>
+    /// Delivers the messages after the last delivered one from the stream. Returns false if messages are lost.
+    /// </summary>
+    async Task<bool> CatchUpAsync()
+    {
+        _logger.CatchingUp();
+        _metrics.Refilled();
+        while (true)
+        {
+            if (await _catchUpReader.ReadAsync(_keys, _epoch, _offset, _tag, _stopping.Token) is not { } page)
+                return false;
+            var before = _offset;
+            foreach (var batch in page.Batches)
+            {
+                if (batch.Last == _offset) continue;
+                if (batch.First != _offset + 1) return false;
+                Deliver(batch);
+                _stopping.Token.ThrowIfCancellationRequested();
+            }
+
+            if (_offset >= page.LastOffset) return true;
+            // The stream has no batches that lead to the last offset.
+            if (_offset == before) return false;
+        }
+    }
+
+    /// <summary>Ends the subscription and notifies the receiver, unless the subscription has ended before.</summary>
+    void ReportLoss()
+    {
+        bool notifies;
+        lock (_lock) notifies = IsActiveLocked;
+        _onLost(this);
+        End();
+        try
+        {
+            if (notifies)
+            {
+                _metrics.Lost();
+                _logger.MessagesLost();
+                _receiver.OnLost(_group);
+            }
+        }
+        catch (Exception exception)
+        {
+            _logger.ReceiverFailed(exception);
+        }
+        finally
+        {
+            lock (_lock) EndLocked();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Storage;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Subscriptions;
+
+/// <summary>Reads the history of a group, from the newest message backward, within the limits of the history.</summary>
+sealed class HistoryReader(RedisConnection connection)
+{
+    const int BatchesPerRead = 64;
+
+    /// <summary>
+    /// Returns how many batches the subscribe script must read. The script reads them in the same step in which the
+    /// subscription starts. So a concurrent publish cannot trim them first.
+    /// </summary>
+    public static int GetFirstReadCount(GroupOptions? history) =>
+        history is { HistoryMessages: > 0 } ? BatchesPerRead : 0;
+
+    /// <summary>Returns the messages of the history, the oldest first.</summary>
+    /// <param name="keys">The keys of the group.</param>
+    /// <param name="epoch">The epoch of the subscription.</param>
+    /// <param name="lastOffset">The offset at which the subscription starts.</param>
+    /// <param name="page">The first page, from the subscribe script.</param>
+    /// <param name="history">The limits of the history.</param>
+    /// <param name="deadline">The deadline of the subscription.</param>
+    /// <param name="cancellationToken">Cancels the subscription.</param>
+    public async Task<IReadOnlyList<ReadOnlyMemory<byte>>> ReadAsync(
+        GroupKeys keys, string epoch, long lastOffset, RedisResult page, GroupOptions? history, long deadline,
+        CancellationToken cancellationToken)
+    {
+        if (history is not { HistoryMessages: > 0 }) return [];
+        var newestFirst = new List<ReadOnlyMemory<byte>>();
+        var messages = new List<ReadOnlyMemory<byte>>();
+        var bytes = 0L;
+        while (lastOffset > 0)
+        {
+            var now = (long)page[0];
+            var entries = (RedisResult[])page[1]!;
+            foreach (var entry in entries)
+            {
+                var (batch, publishedAt) = StreamEntryParser.Parse(entry);
+                // A concurrent publish has trimmed the next batch. Older batches would leave a gap.
+                if (batch.Last != lastOffset) return Reverse(newestFirst);
+                if (IsExpired(now - publishedAt)) return Reverse(newestFirst);
+                messages.Clear();
+                for (var body = batch.Body; !body.IsEmpty;) messages.Add(Batch.TakeMessage(ref body));
+                for (var i = messages.Count - 1; i >= 0; i--)
+                {
+                    bytes += messages[i].Length + Batch.MessageOverhead;
+                    if (newestFirst.Count == history.HistoryMessages || bytes > history.HistoryBytes)
+                        return Reverse(newestFirst);
+                    newestFirst.Add(messages[i]);
+                }
+
+                lastOffset = batch.First - 1;
+            }
+
+            if (entries.Length < BatchesPerRead) break;
+            page = await connection.RunScriptAsync(
+                Scripts.ReadBackward, [keys.State, keys.Stream], [epoch, lastOffset, BatchesPerRead],
+                deadline, cancellationToken: cancellationToken);
+            // The epoch has ended since the subscription started. The next check reports the loss.
+            if (page.IsNull) break;
+        }
+
+        return Reverse(newestFirst);
+
+        bool IsExpired(long ageMilliseconds) =>
+            history.HistoryAge != Timeout.InfiniteTimeSpan
+            && ageMilliseconds > history.HistoryAge.TotalMilliseconds;
+    }
+
+    static List<ReadOnlyMemory<byte>> Reverse(List<ReadOnlyMemory<byte>> messages)
+    {
+        messages.Reverse();
+        return messages;
+    }
+}

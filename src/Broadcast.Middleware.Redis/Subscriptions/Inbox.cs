@@ -1,0 +1,63 @@
+using Broadcast.Middleware.Redis.Storage;
+
+namespace Broadcast.Middleware.Redis.Subscriptions;
+
+/// <summary>The received batches of one subscription that are not yet delivered.</summary>
+/// <remarks>
+/// The inbox is bounded, so a slow receiver uses limited memory. On overflow, the inbox drops all batches and requests
+/// a read of the stream. Not thread-safe: the subscription accesses it only while holding its lock.
+/// </remarks>
+sealed class Inbox
+{
+    const int MaxBytes = 4 * 1024 * 1024;
+
+    readonly Queue<Batch> _batches = new();
+    (string Epoch, long Offset) _lastReceived = ("", 0);
+    int _bytes;
+    bool _catchUpRequested;
+
+    /// <summary>Adds a batch. Returns false if the inbox has overflowed and dropped the batch.</summary>
+    public bool Add(Batch batch)
+    {
+        if (_bytes + batch.Body.Length > MaxBytes && _batches.Count > 0)
+        {
+            _batches.Clear();
+            _bytes = 0;
+            _catchUpRequested = true;
+            return false;
+        }
+
+        // Offsets on a channel grow. A smaller offset means that Redis has returned to an older state.
+        if (HasReceived(batch.Epoch, batch.Last)) _catchUpRequested = true;
+        _batches.Enqueue(batch);
+        _bytes += batch.Body.Length;
+        _lastReceived = (batch.Epoch, batch.Last);
+        return true;
+    }
+
+    /// <summary>True if the channel has delivered the offset or a later one.</summary>
+    public bool HasReceived(string epoch, long offset) =>
+        _lastReceived.Epoch == epoch && offset <= _lastReceived.Offset;
+
+    /// <summary>Makes the subscription read the stream before it delivers the next batch.</summary>
+    public void RequestCatchUp() => _catchUpRequested = true;
+
+    /// <summary>Takes the next work item. Returns false if there is none.</summary>
+    /// <param name="batch">The next batch, if no catch-up is requested.</param>
+    /// <param name="catchesUp">True if the subscription must read the stream.</param>
+    public bool TryTake(out Batch batch, out bool catchesUp)
+    {
+        batch = default;
+        (catchesUp, _catchUpRequested) = (_catchUpRequested, false);
+        if (catchesUp) return true;
+        if (!_batches.TryDequeue(out batch)) return false;
+        _bytes -= batch.Body.Length;
+        return true;
+    }
+
+    public void Clear()
+    {
+        _batches.Clear();
+        _bytes = 0;
+    }
+}

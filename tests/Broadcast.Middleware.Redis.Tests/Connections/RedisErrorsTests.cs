@@ -1,0 +1,124 @@
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Tests.Connections;
+
+/// <summary>Redis is reachable, but it refuses commands.</summary>
+public sealed class RedisErrorsTests : RedisTest
+{
+    const string LimitedUser = "user=limited,password=secret";
+
+    protected override bool StartsRedis => false;
+
+    [Theory]
+    [InlineData("OOM", "more memory", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0")]
+    [InlineData("READONLY", "is a replica", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")]
+    [InlineData(
+        "MISCONF", "See the log of Redis", "CONFIG SET dir DIRECTORY", "CONFIG SET stop-writes-on-bgsave-error no")]
+    [InlineData(
+        "WRONGTYPE", "Choose another prefix", "DEL test::{g:/a}:h;SET test::{g:/a}:h x", "DEL test::{g:/a}:h")]
+    [InlineData(
+        "WRONGTYPE", "Choose another prefix", "DEL test::{g:/a}:i;SET test::{g:/a}:i x", "DEL test::{g:/a}:i")]
+    [InlineData(
+        "NOPERM", "to run scripts", "ACL SETUSER limited -evalsha -eval", "ACL SETUSER limited +evalsha +eval")]
+    [InlineData(
+        "NOPERM", "all keys", "ACL SETUSER limited resetkeys ~other:*", "ACL SETUSER limited ~test:*")]
+    public async Task Publish_RefusedByRedis_ReportsFixAndLosesNothing(
+        string code, string hint, string breakCommands, string fixCommands)
+    {
+        var directory = Directory.CreateTempSubdirectory("broadcast-refusal-").FullName;
+        await Redis.StartAsync("--enable-protected-configs", "yes", "--save", "3600 1");
+        await using var connection = await Redis.ConnectAsync();
+        await ExecuteAsync(connection, "ACL SETUSER limited on >secret allkeys allchannels +@all");
+        var publisher = StartNode(
+            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(3));
+        var subscriber = StartNode();
+        await subscriber.SubscribeAsync(Group);
+        await TestNode.EventuallyAsync(
+            async () => await TestNode.TryAsync(() => publisher.Backplane.CountMembersAsync(Group, Token).AsTask()),
+            "The publisher is connected.");
+        Assert.Equal(1, (await publisher.PublishAsync(Group, "1")).Offset);
+        await subscriber.WaitForMessagesAsync(Group, 1);
+
+        await ExecuteAsync(connection, breakCommands.Replace("DIRECTORY", directory, StringComparison.Ordinal));
+        Directory.Delete(directory, recursive: true);
+        if (code == "MISCONF") await WaitUntilSavesFailAsync(connection);
+        var errors = await Task.WhenAll(Enumerable.Range(0, 3).Select(
+            _ => Assert.ThrowsAsync<BackplaneException>(() => publisher.PublishAsync(Group, "failed"))));
+        foreach (var error in errors)
+        {
+            Assert.Contains($"Redis refused the command: {code}", error.Message, StringComparison.Ordinal);
+            Assert.Contains(hint, error.Message, StringComparison.Ordinal);
+        }
+
+        // A failed publish may still take effect. So wait until no batch is in flight, and until Redis has processed
+        // the commands before the PING.
+        await TestNode.EventuallyAsync(() => new(publisher.Outbox.IsIdle), "No batch is in flight.");
+        await TestNode.TryAsync(() => publisher.PingAsync());
+        await ExecuteAsync(connection, fixCommands);
+        await TestNode.EventuallyAsync(
+            async () => await TestNode.TryAsync(() => publisher.PublishAsync(Group, "2")), "The node can publish.");
+        await subscriber.WaitForMessagesAsync(Group, 2);
+        Assert.Equal(["1", "2"], subscriber.GetReceivedTexts(Group));
+        Assert.Equal(0, subscriber.GetLossCount(Group));
+    }
+
+    [Fact]
+    public async Task Subscribe_ChannelNotPermitted_FailsUntilItIsPermitted()
+    {
+        await Redis.StartAsync();
+        await using var connection = await Redis.ConnectAsync();
+        await ExecuteAsync(connection, "ACL SETUSER limited on >secret ~test:* resetchannels +@all");
+        var node = StartNode(
+            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        // The first attempts can fail for another reason while the node is still connecting.
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                var error = await Assert.ThrowsAsync<BackplaneException>(() => node.SubscribeAsync(Group));
+                return error.Message.Contains("channels that begin with the prefix", StringComparison.Ordinal);
+            },
+            "The error names the missing permission.");
+        await ExecuteAsync(connection, "ACL SETUSER limited &test:*");
+        await TestNode.EventuallyAsync(
+            async () => await TestNode.TryAsync(() => node.SubscribeAsync(Group)), "The node can subscribe.");
+        await node.PublishAsync(Group, "hello");
+        await node.WaitForMessagesAsync(Group, 1);
+    }
+
+    [Fact]
+    public async Task Publish_WrongPassword_ReportsLoginWithoutThePassword()
+    {
+        await Redis.StartAsync("--requirepass", "right");
+        var node = StartNode(
+            $"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        // The node does not know the reason while its first connection attempt runs.
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, ""));
+                Assert.DoesNotContain("wrong", error.Message, StringComparison.Ordinal);
+                return error.Message.Contains("Check the user and the password", StringComparison.Ordinal);
+            },
+            "The error names the login.",
+            TestNode.Patience * 2);
+    }
+
+    static Task WaitUntilSavesFailAsync(ConnectionMultiplexer connection) => TestNode.EventuallyAsync(
+        async () =>
+        {
+            await TestNode.TryAsync(() => ExecuteAsync(connection, "BGSAVE"));
+            var info = await connection.GetServers()[0].InfoRawAsync("persistence");
+            return info!.Contains("rdb_last_bgsave_status:err", StringComparison.Ordinal);
+        },
+        "Redis cannot save its data.");
+
+    static async Task ExecuteAsync(ConnectionMultiplexer connection, string commands)
+    {
+        foreach (var command in commands.Split(';'))
+        {
+            var words = command.Split(' ');
+            await connection.GetServers()[0].ExecuteAsync(words[0], [.. words[1..]]);
+        }
+    }
+}

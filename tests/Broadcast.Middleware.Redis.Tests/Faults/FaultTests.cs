@@ -1,0 +1,108 @@
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+namespace Broadcast.Middleware.Redis.Tests.Faults;
+
+/// <summary>Each test causes one fault of Redis. The last test causes several faults.</summary>
+public sealed class FaultTests : FaultTest
+{
+    /// <summary>Longer than PublishTimeout and NodeTimeout.</summary>
+    static readonly TimeSpan LongSuspension = TimeSpan.FromSeconds(30);
+
+    [Fact]
+    public async Task Kill_WithPersistence_LosesNothing()
+    {
+        await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
+        await PublishDuringFaultAsync("kill", MessagesPerPublisher, KillAndRestartAsync, Notified.None);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task RestartEmpty_NotifiesAllAndStartsNewEpoch()
+    {
+        await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
+        await PublishDuringFaultAsync("restart empty", MessagesPerPublisher, RestartEmptyAsync, Notified.All);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task Flush_NotifiesAllAndStartsNewEpoch()
+    {
+        await StartAsync(await RedisServer.StartNewAsync());
+        await using var connection = await Redis.ConnectAsync();
+        await PublishDuringFaultAsync(
+            "flush", MessagesPerPublisher, () => connection.GetServers()[0].FlushAllDatabasesAsync(), Notified.All);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task Suspend_For30Seconds_LosesNothing()
+    {
+        await StartAsync(await RedisServer.StartNewAsync());
+        await PublishDuringFaultAsync(
+            "suspend", MessagesPerPublisher, () => SuspendAsync(LongSuspension), Notified.None);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task DisconnectNode_WithinRepairWindow_LosesNothing()
+    {
+        await StartAsync(await RedisServer.StartNewAsync());
+        await PublishDuringFaultAsync(
+            "disconnect", MessagesPerPublisher, DisconnectFirstNodeAsync, Notified.None);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task DisconnectNode_BeyondRepairWindow_NotifiesOnlyItsClients()
+    {
+        await StartAsync(static options => options.RepairMessages = 1, await RedisServer.StartNewAsync());
+        await PublishDuringFaultAsync(
+            "long disconnect", MessagesPerPublisher * 2, DisconnectFirstNodeAsync, Notified.FirstNode);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task FailOver_DeliversEverythingOrNotifiesAll()
+    {
+        var master = await RedisServer.StartNewAsync();
+        await StartAsync(master, await StartReplicaAsync(master.Port));
+        await PublishDuringFaultAsync("failover", MessagesPerPublisher, FailOverAsync, Notified.AllOrNone);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task FailOver_ToOutdatedReplica_NotifiesAll()
+    {
+        var master = await RedisServer.StartNewAsync();
+        await using var replicationProxy = new RedisProxy(master.Port);
+        await StartAsync(master, await StartReplicaAsync(replicationProxy.Port));
+        ExpectForgottenMessages();
+        await PublishDuringFaultAsync(
+            "failover to outdated replica", MessagesPerPublisher,
+            async () =>
+            {
+                replicationProxy.Close();
+                await WaitForOtherPublishersAsync();
+                await FailOverAsync();
+            },
+            Notified.All);
+        await FinishAsync();
+    }
+
+    [Fact]
+    public async Task AllFaults_InOneRun_DeliverEverythingOrNotify()
+    {
+        // With BROADCAST_TEST_EFFORT=10, each publisher sends 50,000 messages in total.
+        var messages = MessagesPerPublisher / 5;
+        // Suspend_For30Seconds_LosesNothing always uses the long time.
+        var suspension = Effort.Factor > 1 ? LongSuspension : TimeSpan.FromSeconds(13);
+        var master = await RedisServer.StartNewAsync(PersistentArguments);
+        await StartAsync(master, await StartReplicaAsync(master.Port));
+        await PublishDuringFaultAsync("disconnect", messages, DisconnectFirstNodeAsync, Notified.None);
+        await PublishDuringFaultAsync("kill", messages, KillAndRestartAsync, Notified.None);
+        await PublishDuringFaultAsync("suspend", messages, () => SuspendAsync(suspension), Notified.None);
+        await PublishDuringFaultAsync("restart empty", messages, RestartEmptyAsync, Notified.All);
+        await PublishDuringFaultAsync("failover", messages, FailOverAsync, Notified.AllOrNone);
+        await FinishAsync();
+    }
+}

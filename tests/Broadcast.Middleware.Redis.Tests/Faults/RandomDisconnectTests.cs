@@ -1,0 +1,113 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+namespace Broadcast.Middleware.Redis.Tests.Faults;
+
+/// <summary>The connections of three nodes are disconnected at random while eight publishers publish.</summary>
+public sealed class RandomDisconnectTests : RedisTest
+{
+    [Theory]
+    [InlineData(1, 10_000_000)]
+    [InlineData(2, 10_000_000)]
+    [InlineData(3, 100)]
+    public async Task RandomDisconnects_DeliverEachMessageOnceInOneOrderOrReportLoss(int seed, int repairMessages)
+    {
+        const int PublisherCount = 8, DisconnectCount = 12;
+        var random = new Random(seed);
+        var proxies = Enumerable.Range(0, 3).Select(_ => CreateProxy()).ToArray();
+        var nodes = proxies
+            .Select(proxy => StartNode(
+                proxy.Configuration,
+                options => (options.RepairMessages, options.RepairBytes) = (repairMessages, 1 << 30)))
+            .ToArray();
+        foreach (var node in nodes) await node.SubscribeAsync(Group);
+        using var cancellation = new CancellationTokenSource();
+        var published = new ConcurrentBag<(Position Position, string Text)>();
+        var failed = new ConcurrentBag<string>();
+        var publishing = Task.WhenAll(Enumerable.Range(0, PublisherCount).Select(publisher => Task.Run(async () =>
+        {
+            for (var i = 0; !cancellation.IsCancellationRequested; i++)
+            {
+                var text = $"{publisher} {i}";
+                try
+                {
+                    published.Add((await nodes[publisher % 3].PublishAsync(Group, text), text));
+                }
+                catch (BackplaneException)
+                {
+                    failed.Add(text);
+                }
+            }
+        }, Token)));
+
+        // Each disconnect waits until its node has published again. So it interrupts operations.
+        for (var round = 0; round < DisconnectCount; round++)
+        {
+            var index = random.Next(3);
+            var count = random.Next(1, 200);
+            await WaitForPublishesAsync(index, count);
+            if (round % 4 == 3)
+            {
+                proxies[index].Close();
+                await WaitForPublishesAsync((index + 1) % 3, count);
+                proxies[index].Open();
+            }
+            else proxies[index].Disconnect();
+        }
+
+        for (var i = 0; i < nodes.Length; i++) await WaitForPublishesAsync(i, 1);
+        await cancellation.CancelAsync();
+        await publishing;
+        var lastOffset = published.Max(message => message.Position.Offset);
+        foreach (var node in nodes)
+        {
+            await TestNode.EventuallyAsync(
+                () => new(node.GetLossCount(Group) > 0
+                    || (node.GetReceived(Group) is [.., var newest] && newest.Position.Offset >= lastOffset)),
+                "The node receives the last message or reports a loss.");
+            if (repairMessages > published.Count) Assert.Equal(0, node.GetLossCount(Group));
+            var received = node.GetReceived(Group);
+            if (node.GetLossCount(Group) == 0)
+                Assert.InRange(received.Length, lastOffset, lastOffset + failed.Count);
+            Assert.Equal(
+                Enumerable.Range(1, received.Length).Select(i => (long)i),
+                received.Select(message => message.Position.Offset));
+            Assert.Equal(received.Length, received.Select(message => message.Text).Distinct().Count());
+            foreach (var message in published.Where(message => message.Position.Offset <= received.Length))
+                Assert.Equal(message, received[message.Position.Offset - 1]);
+            // All other messages are from publishes that failed.
+            Assert.Empty(received
+                .Select(message => message.Text)
+                .Except(published.Select(message => message.Text))
+                .Except(failed));
+            // The messages of each publisher are in order.
+            foreach (var publisher in received.GroupBy(message => message.Text.Split(' ')[0]))
+            {
+                var numbers = publisher.Select(message => int.Parse(message.Text.Split(' ')[1])).ToArray();
+                Assert.Equal(numbers.Order(), numbers);
+            }
+        }
+
+        // All nodes have the same order, also for messages whose publish failed.
+        foreach (var node in nodes[1..])
+        {
+            foreach (var (first, other) in nodes[0].GetReceived(Group).Zip(node.GetReceived(Group)))
+                Assert.Equal(first, other);
+        }
+
+        var disconnected = proxies.Sum(proxy => proxy.DisconnectedCount);
+        Assert.True(disconnected >= DisconnectCount, "Each disconnect interrupts at least one connection.");
+        TestContext.Current.TestOutputHelper?.WriteLine(
+            $"{published.Count} published, {failed.Count} failed, {disconnected} connections disconnected, " +
+            $"losses {string.Join(", ", nodes.Select(node => node.GetLossCount(Group)))}");
+
+        async Task WaitForPublishesAsync(int node, int count)
+        {
+            var before = CountPublished(node);
+            await TestNode.EventuallyAsync(
+                () => new(CountPublished(node) >= before + count), "The node publishes more messages.");
+        }
+
+        int CountPublished(int node) => published.Count(message => (message.Text[0] - '0') % 3 == node);
+    }
+}

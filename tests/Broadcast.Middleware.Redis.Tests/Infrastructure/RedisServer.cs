@@ -1,0 +1,138 @@
+using System.Diagnostics;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+/// <summary>A Redis server process for one test. It has its own port and data directory.</summary>
+sealed class RedisServer : IAsyncDisposable
+{
+    /// <summary>The server program. BROADCAST_TEST_REDIS=/usr/bin/valkey-server selects another program.</summary>
+    static readonly string Program =
+        Environment.GetEnvironmentVariable("BROADCAST_TEST_REDIS") is { Length: > 0 } program
+            ? program
+            : "/usr/bin/redis-server";
+
+    readonly string _directory = Directory.CreateTempSubdirectory("broadcast-redis-").FullName;
+    readonly string[] _arguments;
+    Process? _process;
+
+    RedisServer(int port, string[] arguments) => (Port, _arguments) = (port, arguments);
+
+    public static bool IsInstalled => File.Exists(Program);
+
+    /// <summary>The command-line client of the same installation.</summary>
+    public static string ClientProgram => Program.Replace("-server", "-cli", StringComparison.Ordinal);
+
+    public int Port { get; }
+
+    public string Configuration => $"127.0.0.1:{Port}";
+
+    public static void SkipUnlessInstalled() =>
+        Assert.SkipUnless(IsInstalled, $"{Program} is missing. Install redis-server.");
+
+    /// <summary>Creates a server that does not run yet.</summary>
+    public static RedisServer Create(params string[] arguments)
+    {
+        SkipUnlessInstalled();
+        return new(TestPorts.Allocate(), arguments);
+    }
+
+    public static async Task<RedisServer> StartNewAsync(params string[] arguments)
+    {
+        var server = Create(arguments);
+        await server.StartAsync();
+        return server;
+    }
+
+    /// <summary>
+    /// Starts the server on its port. It is empty, unless its arguments make it store data in its directory.
+    /// </summary>
+    public async Task StartAsync(params string[] moreArguments)
+    {
+        string[] common =
+        [
+            "--port", $"{Port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", _directory,
+            "--daemonize", "no",
+        ];
+        _process = Process.Start(new ProcessStartInfo(Program, [.. common, .. _arguments, .. moreArguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        var ready = new TaskCompletionSource();
+        var output = new List<string>();
+        _process.OutputDataReceived += (_, line) =>
+        {
+            lock (output) output.Add(line.Data ?? "(end of output)");
+            if (line.Data?.Contains("Ready to accept connections", StringComparison.Ordinal) == true)
+                ready.TrySetResult();
+            if (line.Data is null)
+                ready.TrySetException(new InvalidOperationException(string.Join('\n', output)));
+        };
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
+        await ready.Task.WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
+    public async Task KillAsync()
+    {
+        if (_process is null) return;
+        _process.Kill();
+        await _process.WaitForExitAsync();
+        _process.Dispose();
+        _process = null;
+    }
+
+    /// <summary>Deletes the data on disk.</summary>
+    public void DeleteData()
+    {
+        Directory.Delete(_directory, recursive: true);
+        Directory.CreateDirectory(_directory);
+    }
+
+    /// <summary>Suspends the process. Its connections stay open, but it does not answer.</summary>
+    public Task SuspendAsync() => SendSignalAsync("-STOP");
+
+    public Task ResumeAsync() => SendSignalAsync("-CONT");
+
+    /// <summary>Creates a connection for the test itself.</summary>
+    public Task<ConnectionMultiplexer> ConnectAsync() =>
+        ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
+
+    /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
+    /// <param name="proxy">
+    /// The proxy that the test has disconnected. An UNSUBSCRIBE during a reconnect can get lost, and then Redis keeps
+    /// the subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis.
+    /// So the method disconnects again every two seconds.
+    /// </param>
+    public async Task WaitForNoSubscribersAsync(RedisProxy? proxy = null)
+    {
+        await using var connection = await ConnectAsync();
+        var server = connection.GetServers()[0];
+        var lastDisconnect = TimeProvider.System.GetTimestamp();
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                var channels = await server.SubscriptionChannelsAsync(RedisChannel.Pattern("test:*"));
+                if (channels.Length == 0) return true;
+                if (TimeProvider.System.GetElapsedTime(lastDisconnect) < TimeSpan.FromSeconds(2)) return false;
+                proxy?.Disconnect();
+                lastDisconnect = TimeProvider.System.GetTimestamp();
+                return false;
+            },
+            "No client is subscribed.");
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await KillAsync();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    async Task SendSignalAsync(string signal)
+    {
+        using var kill = Process.Start("/bin/kill", [signal, $"{_process!.Id}"]);
+        await kill.WaitForExitAsync();
+        Assert.Equal(0, kill.ExitCode);
+    }
+}

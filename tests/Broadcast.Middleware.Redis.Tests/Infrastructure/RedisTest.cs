@@ -1,0 +1,49 @@
+using Broadcast.Middleware.Redis.Storage;
+
+namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+/// <summary>The base of tests that disturb Redis. Each test has its own server and nodes.</summary>
+public abstract class RedisTest : IAsyncLifetime
+{
+    protected const string Group = "/a";
+
+    readonly List<RedisProxy> _proxies = [];
+
+    protected static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    /// <summary>The keys of <see cref="Group"/>.</summary>
+    private protected static GroupKeys Keys { get; } = new KeySpace("test", "", 0, []).ForGroup(Group);
+
+    private protected NodeFactory Nodes { get; } = new();
+
+    private protected RedisServer Redis { get; private set; } = null!;
+
+    /// <summary>False if the test starts Redis itself.</summary>
+    protected virtual bool StartsRedis => true;
+
+    public async ValueTask InitializeAsync()
+    {
+        Redis = RedisServer.Create();
+        if (StartsRedis) await Redis.StartAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        GC.SuppressFinalize(this);
+        await Nodes.DisposeAsync();
+        foreach (var proxy in _proxies) await proxy.DisposeAsync();
+        await Redis.DisposeAsync();
+    }
+
+    private protected RedisProxy CreateProxy()
+    {
+        var proxy = new RedisProxy(Redis.Port);
+        _proxies.Add(proxy);
+        return proxy;
+    }
+
+    /// <summary>Starts a node on the server of the test, or with another connection string.</summary>
+    private protected TestNode StartNode(
+        string? configuration = null, Action<RedisBackplaneOptions>? configure = null) =>
+        new(Nodes.Create(configuration ?? Redis.Configuration, configure));
+}

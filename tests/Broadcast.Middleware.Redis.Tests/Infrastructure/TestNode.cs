@@ -1,0 +1,67 @@
+using Broadcast.Middleware.Contracts;
+using Broadcast.Middleware.Redis.Publishing;
+
+namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+/// <summary>A started backplane that records its messages.</summary>
+sealed class TestNode
+{
+    /// <summary>How long tests wait for a condition.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    readonly Listener _listener;
+
+    public TestNode(IBackplane backplane)
+    {
+        _listener = new(backplane, Patience);
+        backplane.Start(_listener);
+    }
+
+    public IBackplane Backplane => _listener.Backplane;
+
+    public Outbox Outbox => ((RedisBackplane)Backplane).Outbox;
+
+    public Task PingAsync() =>
+        ((RedisBackplane)Backplane).PingAsync(Patience, TestContext.Current.CancellationToken);
+
+    public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
+        _listener.PublishAsync(group, text, history).AsTask();
+
+    public Task<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history = null) =>
+        _listener.SubscribeAsync(group, history).AsTask();
+
+    public void Unsubscribe(string group) => _listener.Unsubscribe(group);
+
+    /// <summary>Forgets the received messages and losses of a group.</summary>
+    public void Clear(string group) => _listener.Begin(group);
+
+    public (Position Position, string Text)[] GetReceived(string group) => _listener.Heard(group);
+
+    public string[] GetReceivedTexts(string group) => [.. GetReceived(group).Select(received => received.Text)];
+
+    public int GetLossCount(string group) => _listener.Losses(group);
+
+    /// <summary>Waits until the node has received exactly so many messages.</summary>
+    public Task WaitForMessagesAsync(string group, int count) => _listener.HeardAsync(group, count);
+
+    public Task WaitForLossAsync(string group) =>
+        EventuallyAsync(() => new(GetLossCount(group) == 1), "The node reports one loss.");
+
+    public static Task EventuallyAsync(
+        Func<ValueTask<bool>> condition, string description, TimeSpan? timeout = null) =>
+        Listener.EventuallyAsync(condition, timeout ?? Patience, description);
+
+    /// <summary>Returns false if the operation fails with an error of the backplane or of Redis.</summary>
+    public static async Task<bool> TryAsync(Func<Task> operation)
+    {
+        try
+        {
+            await operation();
+            return true;
+        }
+        catch (Exception exception) when (exception is BackplaneException or StackExchange.Redis.RedisServerException)
+        {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Tests;
+
+/// <summary>
+/// Runs the contract with a connection of the app that uses RESP2, another database and a channel prefix.
+/// </summary>
+public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContractTests(redis)
+{
+    const string Settings = "protocol=resp2,defaultDatabase=3,channelPrefix=app:";
+
+    readonly SharedRedis _redis = redis;
+    readonly List<ConnectionMultiplexer> _connections = [];
+
+    protected override Func<ValueTask>? Forget => null;
+
+    protected override async ValueTask<IBackplane> CreateNodeAsync()
+    {
+        var connection = await ConnectionMultiplexer.ConnectAsync($"{_redis.Server.Configuration},{Settings}");
+        _connections.Add(connection);
+        return Nodes.Create(connection, options => options.Prefix = Prefix, name: "named: {one}");
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        await base.DisposeAsync();
+        foreach (var connection in _connections)
+        {
+            Assert.True(connection.IsConnected);
+            await connection.DisposeAsync();
+        }
+    }
+}

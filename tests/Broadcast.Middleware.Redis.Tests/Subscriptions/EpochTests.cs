@@ -1,0 +1,157 @@
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
+
+/// <summary>Redis loses its data, returns to an older state, or stops for a while.</summary>
+public sealed class EpochTests : RedisTest
+{
+    [Fact]
+    public async Task RedisRestart_Empty_ReportsLossAndStartsNewEpoch()
+    {
+        var (first, second) = (StartNode(), StartNode());
+        var before = await first.SubscribeAsync(Group);
+        await second.SubscribeAsync(Group);
+        first.Backplane.SetMember(Group, "member", "value"u8.ToArray());
+        for (var i = 0; i < 3; i++) await first.PublishAsync(Group, $"{i}");
+        foreach (var node in new[] { first, second }) await node.WaitForMessagesAsync(Group, 3);
+        await WaitForMemberAsync(second);
+
+        await Redis.KillAsync();
+        var publish = second.PublishAsync(Group, "published without Redis");
+        await Redis.StartAsync();
+        var position = await publish;
+        Assert.NotEqual(before.Position.Epoch, position.Epoch);
+        foreach (var node in new[] { first, second }) await node.WaitForLossAsync(Group);
+        first.Clear(Group);
+        var after = await first.SubscribeAsync(Group);
+        Assert.Equal(position, after.Position);
+        var next = await second.PublishAsync(Group, "after");
+        await first.WaitForMessagesAsync(Group, 1);
+        Assert.Equal((next, "after"), first.GetReceived(Group).Single());
+        await WaitForMemberAsync(second);
+    }
+
+    [Fact]
+    public async Task RedisFlush_WhileConnected_ReportsLossAndRestoresMembers()
+    {
+        var (first, second) = (StartNode(), StartNode());
+        await first.SubscribeAsync(Group);
+        first.Backplane.SetMember(Group, "member", "value"u8.ToArray());
+        await WaitForMemberAsync(second);
+        await using var connection = await Redis.ConnectAsync();
+        await connection.GetServers()[0].FlushAllDatabasesAsync();
+        await first.WaitForLossAsync(Group);
+        await WaitForMemberAsync(second);
+    }
+
+    [Fact]
+    public async Task RedisSuspended_ShorterThanPublishTimeout_LosesNothing()
+    {
+        var (first, second) = (StartNode(), StartNode());
+        foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
+        await first.PublishAsync(Group, "before");
+        await Redis.SuspendAsync();
+        // Longer than NodeTimeout.
+        var suspendedAt = TimeProvider.System.GetTimestamp();
+        var waiting = Enumerable.Range(0, 100)
+            .Select(i => (i % 2 == 0 ? first : second).PublishAsync(Group, $"{i}"))
+            .ToArray();
+        await TestNode.EventuallyAsync(
+            () => new(TimeProvider.System.GetElapsedTime(suspendedAt) > TimeSpan.FromSeconds(3.5)),
+            "Redis is suspended for 3.5 seconds.");
+        Assert.DoesNotContain(waiting, publish => publish.IsCompleted);
+        await Redis.ResumeAsync();
+        var positions = await Task.WhenAll(waiting);
+        Assert.Equal(
+            Enumerable.Range(2, 100).Select(i => (long)i), positions.Select(position => position.Offset).Order());
+        foreach (var node in new[] { first, second })
+        {
+            await node.WaitForMessagesAsync(Group, 101);
+            var received = node.GetReceived(Group);
+            Assert.Equal(
+                Enumerable.Range(1, 101).Select(i => (long)i), received.Select(message => message.Position.Offset));
+            for (var i = 0; i < positions.Length; i++)
+                Assert.Equal((positions[i], $"{i}"), received[positions[i].Offset - 1]);
+            Assert.Equal(0, node.GetLossCount(Group));
+        }
+    }
+
+    [Theory]
+    [InlineData("00:00:00.2", false)]
+    [InlineData("00:01:00", true)]
+    public async Task RedisRestore_OlderState_ReportsLossAndStartsNewEpoch(string checkInterval, bool publishesNext)
+    {
+        void Configure(RedisBackplaneOptions options) => options.CheckInterval = TimeSpan.Parse(checkInterval);
+        var (first, second) = (StartNode(configure: Configure), StartNode(configure: Configure));
+        var start = await first.SubscribeAsync(Group);
+        for (var i = 1; i <= 5; i++) await first.PublishAsync(Group, $"{i}");
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        RedisKey[] keys = [Keys.State, Keys.Stream, Keys.Index];
+        var dumps = new List<byte[]>();
+        foreach (var key in keys) dumps.Add((await database.KeyDumpAsync(key))!);
+        for (var i = 6; i <= 10; i++) await first.PublishAsync(Group, $"{i}");
+        await first.WaitForMessagesAsync(Group, 10);
+
+        // Simulate the failover to a replica without the last five messages. New messages get the offsets 6 to 10, or 6
+        // to 15, before the node checks the group.
+        var transaction = database.CreateTransaction();
+        foreach (var (key, dump) in keys.Zip(dumps))
+        {
+            _ = transaction.KeyDeleteAsync(key);
+            _ = transaction.KeyRestoreAsync(key, dump);
+        }
+
+        for (var i = 6; i <= (publishesNext ? 10 : 15); i++)
+            _ = UndeliveredMessage.PublishAsync(transaction, Keys, i, $"other {i}");
+        Assert.True(await transaction.ExecuteAsync());
+        // This message has the next offset of the node, but it follows another batch.
+        if (publishesNext) Assert.Equal(11, (await second.PublishAsync(Group, "next")).Offset);
+        await first.WaitForLossAsync(Group);
+        Assert.Equal(Enumerable.Range(1, 10).Select(i => $"{i}"), first.GetReceivedTexts(Group));
+        var after = await second.SubscribeAsync(Group);
+        Assert.NotEqual(start.Position.Epoch, after.Position.Epoch);
+    }
+
+    [Fact]
+    public async Task RedisRestore_BatchesEndAtOtherOffsets_ReportsLossAndStartsNewEpoch()
+    {
+        var node = StartNode();
+        var start = await node.SubscribeAsync(Group);
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        await UndeliveredMessage.PublishAsync(database, Keys, 1, "before", count: 3);
+        await node.WaitForMessagesAsync(Group, 3);
+
+        var epoch = await database.HashGetAsync(Keys.State, "e");
+        var transaction = database.CreateTransaction();
+        _ = transaction.KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index]);
+        _ = transaction.HashSetAsync(Keys.State, "e", epoch);
+        for (var i = 2; i <= 3; i++)
+            _ = UndeliveredMessage.PublishAsync(transaction, Keys, i, "after", count: 2);
+        Assert.True(await transaction.ExecuteAsync());
+        await node.WaitForLossAsync(Group);
+        Assert.NotEqual(epoch, await database.HashGetAsync(Keys.State, "e"));
+        Assert.NotEqual(start.Position.Epoch, (await node.SubscribeAsync(Group)).Position.Epoch);
+    }
+
+    [Fact]
+    public async Task RedisRestore_WithoutNewMessages_ReportsLoss()
+    {
+        var node = StartNode();
+        await node.SubscribeAsync(Group);
+        await node.PublishAsync(Group, "1");
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        var backup = Keys.State.Append("!");
+        await database.KeyCopyAsync(Keys.State, backup);
+        await node.PublishAsync(Group, "2");
+        await node.WaitForMessagesAsync(Group, 2);
+        await database.KeyCopyAsync(backup, Keys.State, replace: true);
+        await node.WaitForLossAsync(Group);
+    }
+
+    static Task WaitForMemberAsync(TestNode node) => TestNode.EventuallyAsync(
+        async () => await node.Backplane.CountMembersAsync(Group, Token) == 1, "The member is listed.");
+}

@@ -1,0 +1,26 @@
+namespace WebDemo.Tests;
+
+/// <summary>The sender of the messages of /board. Needs a server of its own, because the board keeps strokes.</summary>
+public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServer>
+{
+    [Fact]
+    public async Task Send_ForgedSender_IsReplacedByActualSender()
+    {
+        using var one = await server.ConnectAsync("/board");
+        using var two = await server.ConnectAsync("/board");
+        var id = (await one.ReceiveJsonAsync()).GetProperty("id").GetString();
+        await two.ReceiveJsonAsync();
+        await one.SendTextAsync("""{"type":"stroke","points":[0,0,2000,2000],"id":"another","name":"Another"}""");
+        var stroke = await two.ReceiveJsonAsync();
+        Assert.Equal(id, stroke.GetProperty("id").GetString());
+        Assert.StartsWith("guest ", stroke.GetProperty("name").GetString(), StringComparison.Ordinal);
+        Assert.Equal([0, 0, 2000, 2000], stroke.GetProperty("points").EnumerateArray().Select(static number => number.GetInt32()));
+
+        // Everyone except the sender gets a cursor. The board does not keep it for clients that join later.
+        await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
+        Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
+        using var later = await server.ConnectAsync("/board");
+        Assert.Equal("stroke", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
+        Assert.Equal("you", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
+    }
+}

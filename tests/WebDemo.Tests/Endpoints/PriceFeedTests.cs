@@ -1,0 +1,46 @@
+using System.Diagnostics;
+using System.Net.Http.Json;
+using System.Net.WebSockets;
+using System.Text.Json;
+
+namespace WebDemo.Tests;
+
+/// <summary>The feed at /prices.</summary>
+public sealed class PriceFeedTests(DemoServer server)
+{
+    [Fact]
+    public async Task Send_ToReadOnlyUrl_ClosesSenderWithReason()
+    {
+        using var socket = await server.ConnectAsync("/prices");
+        await socket.SendTextAsync("hello");
+        while ((await socket.ReceiveMessageAsync()).Type != WebSocketMessageType.Close)
+        {
+            // Skip the prices before the close frame.
+        }
+
+        Assert.Equal(WebSocketCloseStatus.PolicyViolation, socket.CloseStatus);
+        Assert.Equal("This URL is read-only. Do not send messages.", socket.CloseStatusDescription);
+    }
+
+    [Fact]
+    public async Task Feed_NoMembers_PublishesNothing()
+    {
+        // A history keeps the offsets of the group while the group is empty.
+        await using var own = await DemoServer.CreateAsync("--Broadcast:Groups:/prices:HistoryMessages=1000");
+        using (var one = await own.ConnectAsync("/prices")) await one.ReceiveTextAsync();
+        await own.WaitForCountAsync("/prices", 0);
+        var (first, last, posts) = (await PostAsync(), 0L, 0);
+        for (var watch = Stopwatch.StartNew(); watch.ElapsedMilliseconds < 1000; posts++) last = await PostAsync();
+
+        // The test publishes all but a few of these messages. An active feed would add 200 per second.
+        Assert.InRange(first, 2, long.MaxValue);
+        Assert.InRange(last - first - posts, 0, 20);
+
+        async Task<long> PostAsync()
+        {
+            using var response = await own.Http.PostAsync("/publish?group=/prices", new StringContent("x"), TestContext.Current.CancellationToken);
+            var body = await response.Content.ReadFromJsonAsync<JsonElement>(TestContext.Current.CancellationToken);
+            return body.GetProperty("offset").GetInt64();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+
+namespace WebDemo.Tests;
+
+/// <summary>The endpoint POST /publish. Needs a server of its own, because some tests publish to all connections.</summary>
+public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
+{
+    [Fact]
+    public async Task Post_ToGroup_ReachesMembersAndReturnsCountAndOffset()
+    {
+        using var blue = await server.ConnectAsync("/rooms/blue");
+        using var also = await server.ConnectAsync("/rooms/blue");
+        using var green = await server.ConnectAsync("/rooms/green");
+        await server.WaitForCountAsync("/rooms/blue", 2);
+        await server.WaitForCountAsync("/rooms/green", 1);
+        Assert.Equal("""{"localRecipients":2,"offset":1}""", await PublishAsync("/publish?group=/rooms/blue", "hello"));
+        Assert.Equal("""{"localRecipients":2,"offset":2}""", await PublishAsync("/publish?group=%2Frooms%2Fblue", "Grüße\n"));
+        foreach (var socket in new[] { blue, also })
+        {
+            Assert.Equal("hello", await socket.ReceiveTextAsync());
+            Assert.Equal("Grüße\n", await socket.ReceiveTextAsync());
+        }
+
+        await PublishAsync("/publish?group=/rooms/green", "for green");
+        Assert.Equal("for green", await green.ReceiveTextAsync());
+    }
+
+    [Fact]
+    public async Task Post_WithoutGroup_ReachesEveryone()
+    {
+        using var ws = await server.ConnectAsync("/ws");
+        using var seed = await server.ConnectAsync("/seed");
+        await server.WaitForCountAsync("/ws", 1);
+        await server.WaitForCountAsync("/seed", 1);
+        var response = JsonDocument.Parse(await PublishAsync("/publish", "to all")).RootElement;
+        Assert.Equal(await server.CountAsync(), response.GetProperty("localRecipients").GetInt32());
+        Assert.Equal("to all", await ws.ReceiveTextAsync());
+        Assert.Equal("to all", await seed.ReceiveTextAsync());
+    }
+
+    [Fact]
+    public async Task Post_ToUnknownGroup_ReturnsZeroRecipients() =>
+        Assert.Equal("""{"localRecipients":0,"offset":null}""", await PublishAsync("/publish?group=/nowhere", "hello"));
+
+    [Fact]
+    public async Task Post_ToEmptyRoom_IsReplayedToNextMember()
+    {
+        Assert.Equal("""{"localRecipients":0,"offset":1}""", await PublishAsync("/publish?group=/rooms/empty", "for later"));
+        using var later = await server.ConnectAsync("/rooms/empty");
+        Assert.Equal("for later", await later.ReceiveTextAsync());
+    }
+
+    [Fact]
+    public async Task Post_BodyOfMaximumSize_IsPublished()
+    {
+        using var socket = await server.ConnectAsync("/rooms/large");
+        await server.WaitForCountAsync("/rooms/large", 1);
+        var body = new byte[64 * 1024];
+        Array.Fill(body, (byte)'x');
+        await PublishAsync("/publish?group=/rooms/large", body);
+        Assert.Equal(body, (await socket.ReceiveMessageAsync()).Bytes);
+    }
+
+    [Theory]
+    [InlineData("", "hello", 400, "Use 1 to 255 characters")]
+    [InlineData("a%0Ab", "hello", 400, "no control characters")]
+    [InlineData("/ws", "", 400, "The body is empty. Send the text in the body")]
+    public async Task Post_InvalidRequest_ReturnsReasonAndFix(string group, string body, int statusCode, string expected)
+    {
+        var (status, text) = await PostAsync($"/publish?group={group}", new StringContent(body));
+        Assert.Equal(statusCode, (int)status);
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Post_InvalidUtf8_IsRejected()
+    {
+        var (status, text) = await PostAsync("/publish", new ByteArrayContent([(byte)'a', 0xC3]));
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.Contains("not valid UTF-8", text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Post_BodyTooLarge_IsRejectedAndConnectionStaysUsable(bool chunked)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/publish") { Content = new ByteArrayContent(new byte[64 * 1024 + 1]) };
+        request.Headers.TransferEncodingChunked = chunked;
+        using var response = await server.Http.SendAsync(request, TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.RequestEntityTooLarge, response.StatusCode);
+        Assert.Contains(
+            "larger than 65536 bytes. Send a smaller body, or increase Broadcast:MaxMessageBytes",
+            await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+
+        // The unread rest of the body does not affect the next request on the connection.
+        await PublishAsync("/publish", "hello");
+    }
+
+    async Task<string> PublishAsync(string url, byte[] body)
+    {
+        // curl -d sends this content type.
+        var content = new ByteArrayContent(body) { Headers = { ContentType = new MediaTypeHeaderValue("application/x-www-form-urlencoded") } };
+        var (status, text) = await PostAsync(url, content);
+        Assert.Equal(HttpStatusCode.OK, status);
+        return text;
+    }
+
+    Task<string> PublishAsync(string url, string text) => PublishAsync(url, Encoding.UTF8.GetBytes(text));
+
+    async Task<(HttpStatusCode Status, string Text)> PostAsync(string url, HttpContent content)
+    {
+        using var response = await server.Http.PostAsync(url, content, TestContext.Current.CancellationToken);
+        return (response.StatusCode, await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
+    }
+}

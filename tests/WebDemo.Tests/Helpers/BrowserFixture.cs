@@ -1,0 +1,68 @@
+using Microsoft.Playwright;
+
+namespace WebDemo.Tests;
+
+/// <summary>
+/// Starts the installed Chromium when the first test needs it. The environment variable CHROMIUM selects another program.
+/// </summary>
+/// <remarks>The fixture downloads nothing. Browser tests are skipped if the program does not exist.</remarks>
+public sealed class BrowserFixture : IAsyncDisposable
+{
+    static readonly string ExecutablePath = Environment.GetEnvironmentVariable("CHROMIUM") ?? "/usr/bin/chromium";
+
+    static readonly string[] Arguments =
+    [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ];
+
+    readonly Lazy<Task<IPlaywright>> _playwright;
+    readonly Lazy<Task<IBrowser>> _browser;
+
+    public BrowserFixture()
+    {
+        Assertions.SetDefaultExpectTimeout((float)TestLimits.Wait.TotalMilliseconds);
+        _playwright = new(static () => Playwright.CreateAsync());
+        _browser = new(LaunchAsync);
+    }
+
+    /// <summary>Opens the chat page in a new window that shares no state with other windows.</summary>
+    public Task<DemoPage> OpenChatAsync(DemoServer server, string name, string hash = "/ws", BrowserNewContextOptions? window = null) =>
+        OpenAsync(GetChatUrl(server, hash), name, window);
+
+    /// <summary>Opens a page in a new window that shares no state with other windows. Enters the name if it is not null.</summary>
+    public async Task<DemoPage> OpenAsync(Uri url, string? name = null, BrowserNewContextOptions? window = null)
+    {
+        SkipWithoutBrowser();
+        return await OpenAsync(await _browser.Value, url, name, window);
+    }
+
+    /// <summary>Opens the chat page in a new browser process, which the caller may crash.</summary>
+    public async Task<(IBrowser Browser, DemoPage Page)> OpenChatInNewBrowserAsync(DemoServer server, string name, string hash)
+    {
+        SkipWithoutBrowser();
+        var browser = await LaunchAsync();
+        return (browser, await OpenAsync(browser, GetChatUrl(server, hash), name, null));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_browser.IsValueCreated) await (await _browser.Value).DisposeAsync();
+        if (_playwright.IsValueCreated) (await _playwright.Value).Dispose();
+    }
+
+    static Uri GetChatUrl(DemoServer server, string hash) => new(server.Url, "/chat.html#" + hash);
+
+    static void SkipWithoutBrowser() =>
+        Assert.SkipUnless(File.Exists(ExecutablePath), $"{ExecutablePath} does not exist. Install chromium, or set CHROMIUM to its path.");
+
+    static async Task<DemoPage> OpenAsync(IBrowser browser, Uri url, string? name, BrowserNewContextOptions? window)
+    {
+        var context = await browser.NewContextAsync(window);
+        context.SetDefaultTimeout((float)TestLimits.Wait.TotalMilliseconds);
+        return await DemoPage.OpenAsync(await context.NewPageAsync(), url, name);
+    }
+
+    async Task<IBrowser> LaunchAsync() =>
+        await (await _playwright.Value).Chromium.LaunchAsync(new() { ExecutablePath = ExecutablePath, Args = Arguments });
+}

@@ -1,0 +1,10 @@
+using System.Globalization;
+
+namespace WebDemo.Tests;
+
+/// <summary>The scale of the long tests. BROADCAST_TEST_EFFORT=20 makes them up to 20 times as long. The default is 1.</summary>
+static class Effort
+{
+    public static readonly int Factor =
+        int.TryParse(Environment.GetEnvironmentVariable("BROADCAST_TEST_EFFORT"), CultureInfo.InvariantCulture, out var factor) && factor > 0 ? factor : 1;
+}

@@ -1,0 +1,20 @@
+namespace WebDemo.Tests;
+
+/// <summary>The ways in which a <see cref="FaultProxy"/> breaks a connection.</summary>
+enum FaultKind
+{
+    /// <summary>Client and server get a TCP reset. Data on the way is lost.</summary>
+    Reset,
+
+    /// <summary>Client and server get a normal TCP end in the middle of a message.</summary>
+    End,
+
+    /// <summary>The proxy drops all data. After the delay, client and server get a TCP reset.</summary>
+    Silence,
+
+    /// <summary>Only the client gets a TCP reset. The server receives nothing more.</summary>
+    ClientReset,
+
+    /// <summary>The server gets a TCP reset. The client gets one after the delay.</summary>
+    ServerReset,
+}

@@ -1,0 +1,41 @@
+using Microsoft.Playwright;
+using static Microsoft.Playwright.Assertions;
+
+namespace WebDemo.Tests;
+
+/// <summary>The prices page.</summary>
+public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
+{
+    [Fact]
+    public async Task Prices_All50_ChangeAndShowDirection()
+    {
+        await using var ann = await PricesPage.OpenAsync(browser, server.Url);
+        await ann.AssertAllPricesChangeAsync();
+        Assert.All(await ann.Page.Locator(".tile").AllInnerTextsAsync(), static text => Assert.Matches(@"^[A-Z]{5}\s+[▲▼]\s+\d+\.\d\d$", text));
+        var names = await ann.Page.Locator(".tile b").AllInnerTextsAsync();
+        Assert.Equal(names.Order(StringComparer.Ordinal), names);
+    }
+
+    [Fact]
+    public async Task Chart_SymbolSelected_ShowsItsPrices()
+    {
+        await using var ann = await PricesPage.OpenAsync(browser, server.Url);
+        foreach (var name in new[] { "MAPLE", "FJORD" })
+        {
+            await ann.Page.GetByRole(AriaRole.Radio, new() { Name = name }).CheckAsync();
+            await Expect(ann.Page.Locator("#chosen")).ToHaveTextAsync(name);
+            // The price above the chart equals the price in the tile.
+            await ann.Page.WaitForFunctionAsync("""
+                name => [...document.querySelectorAll(".tile")].some(tile => tile.innerText.startsWith(name) && tile.innerText.endsWith(document.getElementById("price").textContent))
+                """, name);
+            // The canvas contains the color of the chart line.
+            await ann.Page.WaitForFunctionAsync("""
+                () => {
+                  const canvas = document.querySelector("#chart canvas");
+                  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                  for (let i = 0; i < data.length; i += 4) if (data[i] === 0x3b && data[i + 1] === 0x4c && data[i + 2] === 0xca) return true;
+                }
+                """);
+        }
+    }
+}
