@@ -34,7 +34,7 @@ public sealed class BroadcastServicesTests
         var app = WebApplication.CreateSlimBuilder().Build();
         Assert.Throws<ArgumentNullException>("endpoints", () => default(IEndpointRouteBuilder)!.MapBroadcast("/ws"));
         Assert.Throws<ArgumentNullException>("pattern", () => app.MapBroadcast(null!));
-        Assert.Throws<ArgumentNullException>("name", () => app.MapBroadcast("/ws", null!));
+        Assert.Throws<ArgumentNullException>("name", () => app.MapBroadcast("/ws", (string)null!));
     }
 
     [Fact]

@@ -60,7 +60,8 @@ sealed class TestBroadcaster(BroadcastInstance instance, BroadcastOptions option
     public Connection Admit(FakeRequest request, string homeGroup, ConnectionFormat? format = null, Pump? pump = null)
     {
         var facts = new ConnectionRequest(
-            request, homeGroup, request.UserId, null, null, null, null, format ?? ProtocolDescriptor.Raw);
+            request, homeGroup, request.UserId, null, null, null, null, format ?? ProtocolDescriptor.Raw,
+            new EndpointSettings(options));
         return Manager.Admit(facts, out _, pump)!;
     }
 
