@@ -392,7 +392,7 @@ public sealed class HandDrivenTests : IDisposable
         _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
         {
             isWaiting.TrySetResult();
-            isHandedOut.Wait(TimeSpan.FromSeconds(10), Token);
+            isHandedOut.Wait(2 * Eventually.Patience, Token);
         };
         var acting = Task.Run(
             () => act switch
@@ -409,7 +409,7 @@ public sealed class HandDrivenTests : IDisposable
                 foreach (var group in (string[])["g", "h", "i"]) HandOut(group);
             },
             Token);
-        var first = await Task.WhenAny(handingOut, Task.Delay(TimeSpan.FromSeconds(5), Token));
+        var first = await Task.WhenAny(handingOut, Task.Delay(Eventually.Patience, Token));
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
         isHandedOut.Set();
 
