@@ -79,8 +79,7 @@ sealed class BroadcastApp : IAsyncDisposable
 
     public ValueTask DisposeAsync()
     {
-        if (_isDisposed) return default;
-        _isDisposed = true;
+        if (Interlocked.Exchange(ref _isDisposed, true)) return default;
         // Ends the connections that wait for their clients. Else the server waits a second for their requests.
         _app.Lifetime.StopApplication();
         return _app.DisposeAsync();

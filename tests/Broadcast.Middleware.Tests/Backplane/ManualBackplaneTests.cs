@@ -413,7 +413,7 @@ public sealed class ManualBackplaneTests : IDisposable
                 foreach (var group in (string[])["g", "h", "i"]) Deliver(group);
             },
             Token);
-        var first = await Task.WhenAny(delivering, Task.Delay(TimeSpan.FromSeconds(5), Token));
+        var first = await Task.WhenAny(delivering, Task.Delay(Eventually.Patience, Token));
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
         isDelivered.Set();
 
