@@ -396,7 +396,7 @@ public sealed class ManualBackplaneTests : IDisposable
         _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
         {
             isWaiting.TrySetResult();
-            isDelivered.Wait(TimeSpan.FromSeconds(10), Token);
+            isDelivered.Wait(2 * Eventually.Patience, Token);
         };
         var acting = Task.Run(
             () => act switch

@@ -127,7 +127,7 @@ public sealed class MetricsTests
                 for (; !isPinged; beats++)
                 {
                     await BeatAsync(app);
-                    await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), Token);
+                    await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), cancellationToken: Token);
                     isPinged = (await client.ReadFrameAsync()).Opcode == ClientFrame.Ping;
                     if (isPinged) Assert.Equal("beat", (await client.ReadFrameAsync()).Text);
                 }

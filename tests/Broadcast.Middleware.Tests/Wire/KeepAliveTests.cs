@@ -115,7 +115,7 @@ public sealed class KeepAliveTests
     /// <summary>Whether a ping comes before a message that is published now.</summary>
     static async Task<bool> IsPingedAsync(BroadcastApp app, Connection connection, RawClient client)
     {
-        await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), TestContext.Current.CancellationToken);
+        await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
         var frame = await client.ReadFrameAsync();
         var isPinged = frame.Opcode == ClientFrame.Ping;
         Assert.Equal("beat", (isPinged ? await client.ReadFrameAsync() : frame).Text);
