@@ -1,6 +1,10 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware;
-using Microsoft.AspNetCore.Http;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Hosting;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Protocols;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Benchmarks;
@@ -9,22 +13,38 @@ namespace Broadcast.Benchmarks;
 sealed class InMemoryBroadcast : IDisposable
 {
     readonly ServiceProvider _services;
+    readonly BroadcastInstance _instance;
     long _received;
 
     public InMemoryBroadcast(Action<BroadcastOptions>? configure = null)
     {
         _services = new ServiceCollection().AddLogging().AddBroadcast(configure).Services.BuildServiceProvider();
-        Broadcaster = _services.GetRequiredKeyedService<BroadcastInstance>("");
+        _instance = _services.GetRequiredKeyedService<BroadcastInstance>("");
     }
-
-    public Broadcaster Broadcaster { get; }
 
     public Connection Connect(string home)
     {
-        var connection = Broadcaster.Admit(new DefaultHttpContext(), home, out _)!;
+        var request = new ConnectionRequest(new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw);
+        var connection = _instance.Connections.Admit(request, out _)!;
         connection.Writer.Open(new CountingSink(this));
-        connection.Join(home);
+        Join(connection, home);
         return connection;
+    }
+
+    /// <summary>Joins a group. Without a cluster, the join completes synchronously.</summary>
+    public static JoinResult Join(Connection connection, string group, Replay replay = default)
+    {
+        var joining = connection.JoinAsync(group, replay);
+        if (joining.IsCompletedSuccessfully) return joining.Result;
+        throw new InvalidOperationException("The join failed, or did not complete synchronously.");
+    }
+
+    /// <summary>Publishes a message. Without a cluster, the call completes synchronously.</summary>
+    public PublishResult Publish(Message message, Recipients recipients)
+    {
+        var publishing = _instance.Router.PublishAsync(message, recipients, CancellationToken.None);
+        if (publishing.IsCompletedSuccessfully) return publishing.Result;
+        throw new InvalidOperationException("The publish failed, or did not complete synchronously.");
     }
 
     /// <summary>Waits until this number of messages has been delivered since the last call.</summary>
@@ -53,5 +73,13 @@ sealed class InMemoryBroadcast : IDisposable
         }
 
         public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => Task.CompletedTask;
+    }
+
+    /// <summary>The transport of a connection without a request. Nothing aborts these connections.</summary>
+    sealed class NoTransport : ConnectionTransport
+    {
+        public override CancellationToken ClientGone => CancellationToken.None;
+
+        protected override void AbortCore() { }
     }
 }

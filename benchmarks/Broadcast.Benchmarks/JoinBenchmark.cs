@@ -1,5 +1,5 @@
 using BenchmarkDotNet.Attributes;
-using Broadcast.Middleware;
+using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Benchmarks;
 
@@ -33,6 +33,6 @@ public class JoinBenchmark
     [Benchmark]
     public void JoinAndLeave()
     {
-        if (!_connection.Join(Group).Joined || !_connection.Leave(Group)) throw new InvalidOperationException("The join or leave failed.");
+        if (!InMemoryBroadcast.Join(_connection, Group).Joined || !_connection.Leave(Group)) throw new InvalidOperationException("The join or leave failed.");
     }
 }

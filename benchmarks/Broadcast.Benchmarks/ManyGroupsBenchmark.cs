@@ -30,7 +30,7 @@ public class ManyGroupsBenchmark
         // The first blocks of a log are small. Publish until all logs use full blocks.
         for (var i = 0; i < 200; i++)
         {
-            foreach (var name in _names) _broadcast.Broadcaster.Publish(new(Payload, MessageType.Binary), Recipients.Group(name));
+            foreach (var name in _names) _broadcast.Publish(new(Payload, MessageType.Binary), Recipients.Group(name));
             _broadcast.WaitForDeliveries(Groups * Members);
         }
     }
@@ -45,7 +45,7 @@ public class ManyGroupsBenchmark
         // Wait after each round. Otherwise a group could get several messages in one write.
         for (var round = 0; round < Messages / Groups; round++)
         {
-            foreach (var name in _names) _broadcast.Broadcaster.Publish(message, Recipients.Group(name));
+            foreach (var name in _names) _broadcast.Publish(message, Recipients.Group(name));
             _broadcast.WaitForDeliveries(Groups * Members);
         }
     }
@@ -57,7 +57,7 @@ public class ManyGroupsBenchmark
         var all = Recipients.Groups(_names);
         for (var round = 0; round < Messages / Groups; round++)
         {
-            _broadcast.Broadcaster.Publish(message, all);
+            _broadcast.Publish(message, all);
             _broadcast.WaitForDeliveries(Groups * Members);
         }
     }

@@ -1,6 +1,7 @@
 using BenchmarkDotNet.Attributes;
 using BenchmarkDotNet.Engines;
 using Broadcast.Middleware;
+using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Benchmarks;
 
@@ -22,7 +23,7 @@ public class ReplayBenchmark
         {
             HistoryMessages = History, HistoryBytes = 1 << 24, HistoryAge = Timeout.InfiniteTimeSpan,
         });
-        for (var i = 0; i < 2 * History; i++) _broadcast.Broadcaster.Publish(new(new byte[100], MessageType.Binary), Recipients.Group(Group));
+        for (var i = 0; i < 2 * History; i++) _broadcast.Publish(new(new byte[100], MessageType.Binary), Recipients.Group(Group));
         _joiners = [.. Enumerable.Range(0, Joiners).Select(_ => _broadcast.Connect("/home"))];
     }
 
@@ -38,7 +39,7 @@ public class ReplayBenchmark
     [Benchmark(OperationsPerInvoke = Joiners * History)]
     public void Replay()
     {
-        foreach (var joiner in _joiners) joiner.Join(Group, Middleware.Replay.Last(History));
+        foreach (var joiner in _joiners) InMemoryBroadcast.Join(joiner, Group, Middleware.Replay.Last(History));
         _broadcast.WaitForDeliveries((long)Joiners * History);
     }
 }

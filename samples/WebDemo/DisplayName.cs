@@ -9,8 +9,16 @@ static class DisplayName
 {
     const int MaxLength = 32;
 
-    public static string Get(IBroadcastConnection connection) =>
-        Normalize(connection.HttpContext.Request.Query["name"]) ?? CreateGuestName(connection.Id);
+    static readonly object ItemKey = new();
+
+    /// <summary>Stores the name for later messages, because the request is only available in connect filters.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="name">The name in the URL. If it is missing or not valid, the connection gets a guest name.</param>
+    public static void Set(IBroadcastConnection connection, string? name) =>
+        connection.Items[ItemKey] = Normalize(name) ?? CreateGuestName(connection.Id);
+
+    /// <summary>Returns the name that <see cref="Set"/> stored.</summary>
+    public static string Get(IBroadcastConnection connection) => (string)connection.Items[ItemKey]!;
 
     /// <summary>Creates a name such as "guest 1f3a" from the first random bytes of the connection ID.</summary>
     public static string CreateGuestName(string connectionId) =>

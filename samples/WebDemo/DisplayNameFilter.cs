@@ -3,11 +3,12 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Stores the display name of each connection in its presence state.</summary>
+/// <summary>Stores the display name of each connection for later filters, and in its presence state.</summary>
 sealed class DisplayNameFilter(IPresence presence) : IBroadcastFilter
 {
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
+        DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
         await next(context);
         if (!context.Result.Joined) return;
         var name = JsonSerializer.SerializeToUtf8Bytes(DisplayName.Get(context.Connection), DemoJson.Default.String);

@@ -41,11 +41,15 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
     {
         try
         {
-            await foreach (var (kind, member) in presence.WatchAsync(group, cancellationToken))
+            await foreach (var change in presence.WatchAsync(group, cancellationToken))
             {
-                var name = kind == PresenceChangeKind.Left ? null : GetName(member);
+                var member = change.Member;
+                var name = change.Kind == PresenceChangeKind.Left ? null : GetName(member);
                 await broadcaster.PublishAsync(
-                    new PresenceChange(member.ConnectionId, name), DemoJson.Default.PresenceChange, Recipients.Connection(connectionId), cancellationToken);
+                    new PresenceChange(member.ConnectionId, name),
+                    DemoJson.Default.PresenceChange,
+                    Recipients.Connection(connectionId),
+                    cancellationToken: cancellationToken);
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)

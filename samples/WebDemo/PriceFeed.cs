@@ -53,9 +53,8 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
         if (_updatedInRound == 0) Random.Shared.Shuffle(_quotes);
         var quote = _quotes[_updatedInRound++];
         quote.Move();
-        var message = Message.FromJson(
-            new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds()), DemoJson.Default.PriceUpdate);
-        await broadcaster.PublishAsync(message with { Key = quote.Symbol }, GroupMembers, cancellationToken);
+        var update = new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds());
+        await broadcaster.PublishAsync(update, DemoJson.Default.PriceUpdate, GroupMembers, quote.Symbol, cancellationToken);
     }
 
     /// <summary>A price that moves at random and tends to return to its opening value.</summary>

@@ -32,7 +32,7 @@ app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (con
 {
     await next(context);
     // The chat page connects with ?mark=…. The reply shows the page where the history ends. Other clients get chat messages only.
-    if (context.Result.Joined && context.Connection.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
+    if (context.Result.Joined && context.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
         await context.ReplyAsync(mark);
 });
 

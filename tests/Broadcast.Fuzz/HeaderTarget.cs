@@ -1,5 +1,5 @@
 using System.Text;
-using Broadcast.Middleware;
+using Broadcast.Middleware.Http;
 using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Fuzz;
@@ -7,7 +7,7 @@ namespace Broadcast.Fuzz;
 /// <summary>Fuzzes the text of a handshake that the library parses. No text may cause an exception.</summary>
 static class HeaderTarget
 {
-    static readonly OriginCheck OwnHostOnly = new(new BroadcastOptions());
+    static readonly OriginCheck OwnHostOnly = new([]);
 
     public static void Origin(ReadOnlySpan<byte> input)
     {
@@ -25,7 +25,7 @@ static class HeaderTarget
     public static void GroupName(ReadOnlySpan<byte> input)
     {
         var name = Encoding.UTF8.GetString(input);
-        var isRejected = Middleware.GroupName.Problem(name) is not null;
+        var isRejected = Middleware.Messages.GroupName.Problem(name) is not null;
         if (!isRejected && (name.Length is 0 or > 255 || name.ReplaceLineEndings("").Length != name.Length))
             throw new InvalidOperationException("A group name with a line break or a wrong length is allowed.");
     }

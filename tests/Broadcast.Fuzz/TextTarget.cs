@@ -1,5 +1,6 @@
 using System.Text;
-using Broadcast.Middleware;
+using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Fuzz;
 

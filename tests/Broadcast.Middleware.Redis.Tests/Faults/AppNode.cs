@@ -32,7 +32,7 @@ sealed class AppNode : IAsyncDisposable
         _app = builder.Build();
         _app.MapBroadcast(Group).UseConnect(async (context, next) =>
         {
-            var query = context.Connection.HttpContext.Request.Query;
+            var query = context.HttpContext.Request.Query;
             if (Position.TryParse(query["after"], out var position)) context.Replay = Replay.After(position);
             try
             {

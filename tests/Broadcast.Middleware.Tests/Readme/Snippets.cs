@@ -27,6 +27,39 @@ static class Snippets
         app.MapBroadcast("/rooms/{room}").RequireAuthorization();
     }
 
+    public static void Publish(WebApplication app)
+    {
+        app.MapPost("/news", async (string headline, IBroadcaster broadcaster) =>
+        {
+            await broadcaster.PublishAsync(headline);                                                 // to all connections
+            await broadcaster.PublishAsync(headline, Recipients.Group("/rooms/blue"));                // to the members of a group
+            await broadcaster.PublishAsync(headline, Recipients.Groups("/rooms/blue", "/rooms/red")); // to several groups, once to each member
+            await broadcaster.PublishAsync(headline, Recipients.User("ann"));                         // to all devices of a user
+            await broadcaster.PublishAsync(new Message(new byte[] { 1, 2, 3 }, MessageType.Binary));  // bytes, as a binary message
+            var result = await broadcaster.PublishAsync(new { headline });                            // any value, as JSON
+            return $"sent to {result.LocalRecipients} connections";
+        });
+    }
+
+    public static void Filters(WebApplication app)
+    {
+        app.MapBroadcast("/chat")
+            .UseConnect(async (context, next) =>
+            {
+                if (context.HttpContext.Request.Query["name"] is not [{ Length: > 0 } name]) return;    // refused with 1008
+                context.Connection.Items["name"] = name;
+                await next(context);                                                                    // joins the group of the URL
+                await context.JoinAsync("/announcements");                                              // joins another group
+                await context.ReplyAsync("welcome");                                                    // to this client only
+            })
+            .Use((context, next) =>
+            {
+                if (context.Message.Type != MessageType.Text) return Task.CompletedTask;                // dropped
+                context.Text = $"{context.Connection.Items["name"]}: {context.Text}";                   // changed
+                return next(context);                                                                   // published
+            });
+    }
+
     sealed class AuditFilter(AuditLog log) : IBroadcastFilter
     {
         public async Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
@@ -48,6 +81,13 @@ static class Snippets
         builder.Services.AddBroadcast(options => options.Groups["/rooms/*"] = new() { HistoryMessages = 50, ReplayOnJoin = 50 });
     }
 
+    public static void LatestValue(WebApplicationBuilder builder, WebApplication app)
+    {
+        builder.Services.AddBroadcast(options => options.Groups["/prices"] = new() { SlowConsumer = SlowConsumer.Conflate });
+        app.MapPost("/prices/{symbol}", (string symbol, decimal price, IBroadcaster broadcaster) =>
+            broadcaster.PublishAsync(new { symbol, price }, Recipients.Group("/prices"), key: symbol));
+    }
+
     public static void Presence(WebApplication app)
     {
         app.MapGet("/rooms/{room}/members", async (string room, IPresence presence) =>
@@ -57,6 +97,14 @@ static class Snippets
     public static void Redis(WebApplicationBuilder builder)
     {
         builder.Services.AddBroadcast().AddRedis("localhost:6379", options => options.Prefix = "shop");
+    }
+
+    public static void Registry(WebApplication app)
+    {
+        app.MapGet("/count", (IConnectionRegistry connections) => connections.Count);
+        app.MapGet("/rooms/{room}/count", (string room, IConnectionRegistry connections) => connections.CountGroupMembers($"/rooms/{room}"));
+        app.MapGet("/users/{id}/connections", (string id, IConnectionRegistry connections) =>
+            connections.GetUserConnections(id).Select(connection => new { connection.Id, connection.RemoteAddress, connection.ConnectedAt }));
     }
 
     public static void Options(WebApplicationBuilder builder)
