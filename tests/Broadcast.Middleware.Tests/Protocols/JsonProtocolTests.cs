@@ -145,7 +145,7 @@ public sealed class JsonProtocolTests
             """{"type":"joinGroup","group":"g"}""",
             """{"type":"sendToGroup","group":"/ws","ackId":4,"data":1}""");
         await JsonClient.HearsAsync(client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to join the group."}}""");
-        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client may not publish to the group."}}""");
+        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to publish to the group."}}""");
         await JsonClient.FailsAsync(client, 3, "Forbidden");
         await JsonClient.HearsAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(4));
         Assert.Equal(0, app.Registry.CountGroupMembers("g"));

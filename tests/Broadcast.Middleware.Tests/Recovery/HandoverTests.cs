@@ -190,15 +190,15 @@ public sealed class HandoverTests
         await using var app = new MappedBroadcast();
         var (_, connection, socket) = await ConnectAsync(app);
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
-        var back = app.Serve(new ScriptedSocket(), context =>
+        Task ReconnectAsync() => app.Serve(new ScriptedSocket(), context =>
         {
             AsReliable(context);
             context.Request.QueryString = new($"?awps_connection_id={connection.Id}&awps_reconnection_token={connection.Session!.FirstToken}");
             var authentication = Substitute.For<IAuthenticateResultFeature>();
             authentication.AuthenticateResult.Returns(_ => throw new InvalidOperationException("boom"));
             context.Features.Set(authentication);
-        });
-        await Assert.ThrowsAnyAsync<InvalidOperationException>(() => back.Ended);
+        }).Ended;
+        await Assert.ThrowsAnyAsync<InvalidOperationException>(ReconnectAsync);
         // The failed request has claimed nothing, so the client can still reconnect.
         Assert.Equal([connection], app.Registry.Connections);
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));

@@ -1,0 +1,97 @@
+using System.Runtime.CompilerServices;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.CodeAnalysis.CSharp.Syntax;
+
+namespace Broadcast.Middleware.Tests.Architecture;
+
+/// <summary>Checks that each folder of the library depends only on folders below it.</summary>
+public sealed class LayerTests
+{
+    /// <summary>The folders of the library, from the lowest layer to the highest.</summary>
+    static readonly string[] _layers =
+    [
+        "Diagnostics", "Transports", "Messages", "Options", "Logs", "Delivery", "Connections", "Publishing", "Filters",
+        "Presence", "Protocols", "Clustering", "Http", "Hosting",
+    ];
+
+    static readonly string _root = Path.GetFullPath(Path.Combine(OwnFolder(), "../../../src/Broadcast.Middleware"));
+
+    [Fact]
+    public void Folders_AreTheKnownLayers()
+    {
+        var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj" or "Properties"));
+        Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
+    }
+
+    [Fact]
+    public void Types_DependOnlyOnLowerLayers()
+    {
+        var dependencies = FindDependencies(ReadSources());
+        // These dependencies exist by design. Their absence would mean that the search does not work.
+        Assert.Contains(dependencies, dependency => dependency is { From: "Hosting", To: "Http" });
+        Assert.Contains(dependencies, dependency => dependency is { From: "Logs", To: "Messages" });
+        Assert.DoesNotContain(dependencies, dependency => Level(dependency.From) < Level(dependency.To));
+    }
+
+    [Theory]
+    [InlineData("sealed class Probe { Pump? _pump; }", "Logs", "Delivery")]
+    [InlineData("sealed class Probe { object Name() => typeof(Http.BroadcastEndpoint); }", "Connections", "Http")]
+    [InlineData("sealed class Probe : IBroadcastFilter;", "Messages", "Filters")]
+    public void Types_DependOnHigherLayer_AreFound(string code, string from, string to)
+    {
+        var probe = $"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}";
+        var dependencies = FindDependencies([.. ReadSources(), ($"{from}/Probe.cs", probe)]);
+        var dependency = Assert.Single(dependencies, dependency => dependency.File == $"{from}/Probe.cs" && dependency.From == from && dependency.To == to);
+        Assert.True(Level(dependency.From) < Level(dependency.To));
+    }
+
+    static int Level(string folder) => Array.IndexOf(_layers, folder);
+
+    static IEnumerable<(string Path, string Text)> ReadSources() =>
+        from folder in _layers
+        from file in Directory.EnumerateFiles(Path.Combine(_root, folder), "*.cs", SearchOption.AllDirectories)
+        select (Path.GetRelativePath(_root, file).Replace('\\', '/'), File.ReadAllText(file));
+
+    /// <summary>Returns each use of a type of another folder.</summary>
+    static HashSet<Dependency> FindDependencies(IEnumerable<(string Path, string Text)> sources)
+    {
+        const string ImplicitUsings = """
+            global using System; global using System.Collections.Generic; global using System.IO; global using System.Linq;
+            global using System.Net.Http; global using System.Threading; global using System.Threading.Tasks;
+            """;
+        var parse = new CSharpParseOptions(LanguageVersion.Preview);
+        var token = TestContext.Current.CancellationToken;
+        var platform = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
+            .Where(path => !Path.GetFileName(path).StartsWith("Broadcast.", StringComparison.Ordinal));
+        var compilation = CSharpCompilation.Create(
+            "Layers",
+            [
+                CSharpSyntaxTree.ParseText(ImplicitUsings, parse, cancellationToken: token),
+                .. sources.Select(source => CSharpSyntaxTree.ParseText(source.Text, parse, source.Path, cancellationToken: token)),
+            ],
+            platform.Select(path => MetadataReference.CreateFromFile(path)),
+            new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, allowUnsafe: true));
+        var dependencies = new HashSet<Dependency>();
+        foreach (var tree in compilation.SyntaxTrees.Where(tree => tree.FilePath.Length > 0))
+        {
+            var model = compilation.GetSemanticModel(tree);
+            foreach (var name in tree.GetRoot(token).DescendantNodes().OfType<SimpleNameSyntax>())
+            {
+                var symbol = model.GetSymbolInfo(name, token).Symbol;
+                var type = symbol as INamedTypeSymbol ?? symbol?.ContainingType;
+                var path = type?.DeclaringSyntaxReferences.FirstOrDefault()?.SyntaxTree.FilePath;
+                if (path is { Length: > 0 } && FolderOf(path) != FolderOf(tree.FilePath))
+                    dependencies.Add(new(tree.FilePath, FolderOf(tree.FilePath), FolderOf(path), type!.Name));
+            }
+        }
+
+        return dependencies;
+    }
+
+    static string FolderOf(string path) => path[..path.IndexOf('/', StringComparison.Ordinal)];
+
+    static string OwnFolder([CallerFilePath] string path = "") => Path.GetDirectoryName(path)!;
+
+    readonly record struct Dependency(string File, string From, string To, string Type);
+}
