@@ -49,19 +49,24 @@ npm=tests/WebDemo.Tests/npm
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 dotnet build Broadcast.sln --configuration Release
-dotnet pack src/Broadcast.Middleware --configuration Release --no-build --output artifacts
-dotnet pack src/Broadcast.Middleware.Redis --configuration Release --no-build --output artifacts
 
 reports=$(mktemp -d)
-trap 'rm -rf "$reports"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$reports"' EXIT
 status=0
 run() { dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
+pack() {
+  for package in Broadcast.Middleware Broadcast.Middleware.Redis; do
+    dotnet pack "src/$package" --configuration Release --no-build --output artifacts || return
+  done
+}
 
 # The tests with Redis and browsers mostly wait, so they run beside the library's tests.
 run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
+pack >"$reports/pack" 2>&1 &
+pack=$!
 
 export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 : >"$BROADCAST_TEST_SERVER_CLASSES"
@@ -75,7 +80,8 @@ fi
 
 wait "$redis" || status=$?
 wait "$demo" || status=$?
-cat "$reports/redis" "$reports/demo"
+wait "$pack" || status=$?
+cat "$reports/redis" "$reports/demo" "$reports/pack"
 
 # Each run ends with its counts.
 count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }

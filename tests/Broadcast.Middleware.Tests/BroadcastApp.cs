@@ -15,6 +15,7 @@ namespace Broadcast.Middleware.Tests;
 sealed class BroadcastApp : IAsyncDisposable
 {
     readonly WebApplication _app;
+    bool _isDisposed;
 
     BroadcastApp(WebApplication app) => _app = app;
 
@@ -78,6 +79,7 @@ sealed class BroadcastApp : IAsyncDisposable
 
     public ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _isDisposed, true)) return default;
         // Ends the connections that wait for their clients. Else the server waits a second for their requests.
         _app.Lifetime.StopApplication();
         return _app.DisposeAsync();

@@ -32,7 +32,7 @@ public sealed class BroadcastOptionsTests
         Assert.Null(ProblemWith(option, least));
         Assert.Null(ProblemWith(option, most));
         foreach (var outside in new[] { least - 1, most + 1, int.MinValue, int.MaxValue })
-            Assert.Contains($"{option} is {outside}: set it from {least} to {most}.", ProblemWith(option, outside), StringComparison.Ordinal);
+            Assert.Contains($"{option} is {outside}. Set it from {least} to {most}.", ProblemWith(option, outside), StringComparison.Ordinal);
     }
 
     [Theory]
@@ -45,7 +45,7 @@ public sealed class BroadcastOptionsTests
         Assert.Null(ProblemWith(option, first));
         Assert.Null(ProblemWith(option, last));
         foreach (var outside in new[] { first - TimeSpan.FromTicks(1), last + TimeSpan.FromTicks(1), TimeSpan.Zero, TimeSpan.MinValue, TimeSpan.MaxValue })
-            Assert.Contains($"{option} is {outside}: set it from {least} to {most}", ProblemWith(option, outside), StringComparison.Ordinal);
+            Assert.Contains($"{option} is {outside}. Set it from {least} to {most}", ProblemWith(option, outside), StringComparison.Ordinal);
         Assert.Equal(orInfinite, ProblemWith(option, Timeout.InfiniteTimeSpan) is null);
     }
 
@@ -54,7 +54,7 @@ public sealed class BroadcastOptionsTests
     {
         Assert.True(Validator.Validate("", new() { MaxMessageBytes = 2000, MaxBacklogBytes = 2000 }).Succeeded);
         var result = Validator.Validate("", new() { MaxMessageBytes = 2001, MaxBacklogBytes = 2000 });
-        Assert.Contains("MaxBacklogBytes is 2000 and MaxMessageBytes 2001", result.FailureMessage, StringComparison.Ordinal);
+        Assert.Contains("MaxMessageBytes is 2001, but MaxBacklogBytes is 2000. Lower MaxMessageBytes, or raise MaxBacklogBytes.", result.FailureMessage, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -68,7 +68,7 @@ public sealed class BroadcastOptionsTests
         var error = await Assert.ThrowsAsync<OptionsValidationException>(() => app.StartAsync(TestContext.Current.CancellationToken));
         Assert.Equal(3, error.Failures.Count());
         Assert.All(error.Failures, failure => Assert.StartsWith("BroadcastOptions of broadcast 'news': ", failure, StringComparison.Ordinal));
-        foreach (var part in new[] { "MaxMessageBytes is 0", "MaxSmallFragments is -1", "CloseTimeout is 00:00:00", "set it from" })
+        foreach (var part in new[] { "MaxMessageBytes is 0", "MaxSmallFragments is -1", "CloseTimeout is 00:00:00", "Set it from" })
             Assert.Contains(part, error.Message, StringComparison.Ordinal);
     }
 

@@ -14,7 +14,7 @@ public sealed class BroadcastServicesTests
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws"));
-        Assert.Equal("MapBroadcast(\"/ws\") found no broadcast: call builder.Services.AddBroadcast() before the app is built.", error.Message);
+        Assert.Equal("MapBroadcast(\"/ws\") found no broadcast. Call builder.Services.AddBroadcast() before you build the app.", error.Message);
     }
 
     [Fact]
@@ -25,7 +25,7 @@ public sealed class BroadcastServicesTests
         var app = builder.Build();
         var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws", "news"));
         Assert.Equal(
-            "MapBroadcast(\"/ws\") found no broadcast named 'news': call builder.Services.AddBroadcast(\"news\") before the app is built.", error.Message);
+            "MapBroadcast(\"/ws\") found no broadcast named 'news'. Call builder.Services.AddBroadcast(\"news\") before you build the app.", error.Message);
     }
 
     [Fact]
@@ -34,7 +34,7 @@ public sealed class BroadcastServicesTests
         var app = WebApplication.CreateSlimBuilder().Build();
         Assert.Throws<ArgumentNullException>("endpoints", () => default(IEndpointRouteBuilder)!.MapBroadcast("/ws"));
         Assert.Throws<ArgumentNullException>("pattern", () => app.MapBroadcast(null!));
-        Assert.Throws<ArgumentNullException>("name", () => app.MapBroadcast("/ws", null!));
+        Assert.Throws<ArgumentNullException>("name", () => app.MapBroadcast("/ws", (string)null!));
     }
 
     [Fact]

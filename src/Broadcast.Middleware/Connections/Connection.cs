@@ -23,7 +23,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     static readonly IReadOnlyDictionary<string, object?> NoRouteValues = new Dictionary<string, object?>().AsReadOnly();
 
     readonly Memberships _memberships;
-    readonly BroadcastOptions _options;
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
@@ -45,13 +44,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Memberships memberships,
         DisconnectedSessions disconnectedSessions,
         Func<Connection, ConnectionWriter> createWriter,
-        BroadcastOptions options,
+        TimeSpan recoveryTimeout,
         TimeProvider time,
         BroadcastLogger logger,
         BroadcastMetrics metrics)
     {
         _memberships = memberships;
-        _options = options;
+        Settings = request.Settings;
         _time = time;
         _logger = logger;
         _metrics = metrics;
@@ -61,8 +60,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Format = request.Format;
         ConnectedAt = time.GetUtcNow();
         SetRequest(request);
-        if (Format.IsReliable && options.RecoveryTimeout > TimeSpan.Zero)
-            Session = new ReconnectSession(this, disconnectedSessions, options.RecoveryTimeout, time);
+        if (Format.IsReliable && recoveryTimeout > TimeSpan.Zero)
+            Session = new ReconnectSession(this, disconnectedSessions, recoveryTimeout, time);
         Writer = createWriter(this);
     }
 
@@ -91,6 +90,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public CancellationToken ConnectionAborted =>
         Volatile.Read(ref _transport)?.Disconnected ?? new CancellationToken(canceled: true);
+
+    /// <summary>The settings of the endpoint at which the connection was opened.</summary>
+    public EndpointSettings Settings { get; }
 
     public ConnectionWriter Writer { get; }
 
@@ -205,7 +207,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _closeTimer = _time.CreateTimer(
             static connection => ((Connection)connection!).Abort(EndReason.Lost),
             this,
-            _options.CloseTimeout,
+            Settings.CloseTimeout,
             Timeout.InfiniteTimeSpan);
         Session?.GiveUp();
         return true;
@@ -298,7 +300,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         _authentication?.OnHeartbeat();
         if (_receiveState is ReceiveState.Handling or ReceiveState.Reading) return;
-        var timeout = _options.FirstMessageTimeout;
+        var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
         Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);
     }
@@ -326,7 +328,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public void OnTooSlow()
     {
-        _logger.SlowConsumer(Id, _options.MaxBacklogBytes);
+        _logger.SlowConsumer(Id, Settings.MaxBacklogBytes);
         Close(EndReason.SlowConsumer, CloseStatus.TryAgainLater, CloseReasons.TooSlow);
     }
 

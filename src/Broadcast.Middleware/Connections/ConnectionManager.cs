@@ -101,7 +101,7 @@ sealed class ConnectionManager : IDisposable
             _memberships,
             _disconnectedSessions,
             connection => CreateWriter(connection, pump),
-            _options,
+            _options.RecoveryTimeout,
             _time,
             _logger,
             _metrics)
@@ -180,8 +180,8 @@ sealed class ConnectionManager : IDisposable
     ConnectionWriter CreateWriter(Connection connection, Pump pump)
     {
         var acknowledgements = connection.Format.IsReliable ? CreateAcknowledgements(connection) : null;
-        var reader = new LogReader(_clock, acknowledgements);
-        return new ConnectionWriter(connection, pump, reader, _heartbeat, _options.MaxBacklogBytes);
+        var reader = new LogReader(_clock, acknowledgements, connection.Settings.SlowConsumer);
+        return new ConnectionWriter(connection, pump, reader, _heartbeat, connection.Settings);
     }
 
     Acknowledgements CreateAcknowledgements(Connection connection) => new(

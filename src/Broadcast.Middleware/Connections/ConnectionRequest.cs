@@ -1,5 +1,6 @@
 using System.Net;
 using System.Security.Claims;
+using Broadcast.Middleware.Delivery;
 
 namespace Broadcast.Middleware.Connections;
 
@@ -14,6 +15,7 @@ namespace Broadcast.Middleware.Connections;
 /// The time at which the authentication expires. Null if it does not expire.
 /// </param>
 /// <param name="Format">The format of the connection.</param>
+/// <param name="Settings">The settings of the endpoint. A client that reconnects keeps its earlier settings.</param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,
     string HomeGroup,
@@ -22,4 +24,5 @@ sealed record ConnectionRequest(
     IPAddress? RemoteAddress,
     IReadOnlyDictionary<string, object?>? RouteValues,
     DateTimeOffset? AuthenticationExpires,
-    ConnectionFormat Format);
+    ConnectionFormat Format,
+    EndpointSettings Settings);

@@ -22,7 +22,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     readonly IWriterOwner _owner;
     readonly Heartbeat _heartbeat;
     readonly LogReader _reader;
-    readonly int _maxBacklog;
+    readonly EndpointSettings _settings;
 
     // Requests from other threads.
     Sink? _sink;
@@ -46,14 +46,15 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     /// <param name="pump">The pump of the connection.</param>
     /// <param name="reader">Reads the logs of the connection.</param>
     /// <param name="heartbeat">Gives the writer a turn at each beat.</param>
-    /// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
-    public ConnectionWriter(IWriterOwner owner, Pump pump, LogReader reader, Heartbeat heartbeat, int maxBacklog)
+    /// <param name="settings">The settings of the connection.</param>
+    public ConnectionWriter(
+        IWriterOwner owner, Pump pump, LogReader reader, Heartbeat heartbeat, EndpointSettings settings)
     {
         _owner = owner;
         Pump = pump;
         _reader = reader;
         _heartbeat = heartbeat;
-        _maxBacklog = maxBacklog;
+        _settings = settings;
     }
 
     public Pump Pump { get; }
@@ -220,7 +221,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         // A client that takes the pending write is alive, and a ping cannot pass the write. After the close frame, the
         // close timeout applies.
         var isSilenceAllowed = isProgressing || _owner.IsBusy || _state is WriterState.Closing or WriterState.Closed;
-        if (_keepAlive.IsPeerLost(_heartbeat, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
+        if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
         _owner.OnHeartbeat();
         _reader.Resend?.MoveBookmarks();
@@ -238,7 +239,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             return true;
         }
 
-        if (_heartbeat.Now - write.ProgressedAt >= _heartbeat.SendTimeout) _owner.Abort(EndReason.SendTimeout);
+        var timeout = _settings.SendTimeout;
+        if (timeout != Timeout.InfiniteTimeSpan && _heartbeat.Now - write.ProgressedAt >= timeout.TotalMilliseconds)
+            _owner.Abort(EndReason.SendTimeout);
         return false;
     }
 
@@ -421,13 +424,14 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     void CatchUpIfBehind()
     {
-        if (_reader.IsBehindBy(_maxBacklog)) TryCatchUp();
+        if (_reader.IsBehindBy(_settings.MaxBacklogBytes)) TryCatchUp();
     }
 
     bool TryCatchUp()
     {
         if (_reader.IsClosed) return false;
-        if (SlowConsumerHandler.TryCatchUp(_reader, _maxBacklog, LastSequence, _sink, _owner)) return true;
+        var maxBacklog = _settings.MaxBacklogBytes;
+        if (SlowConsumerHandler.TryCatchUp(_reader, maxBacklog, LastSequence, _sink, _owner)) return true;
         // An earlier close request promised every message before the close frame. If the close frame is not on its way
         // yet, its code must now say that messages are missing.
         var isTooLate = _state is WriterState.Closing or WriterState.Closed;

@@ -25,6 +25,9 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     public LogSettings GetSettings(string name) => rules.Find(name);
 
+    /// <summary>Keeps enough messages for the slow clients of an endpoint.</summary>
+    public void Adapt(EndpointSettings settings) => rules.Adapt(settings);
+
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
 
     public ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken) => new(FindOrCreate(name));

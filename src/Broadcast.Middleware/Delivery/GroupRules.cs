@@ -8,24 +8,33 @@ sealed class GroupRules
 {
     readonly Dictionary<string, LogSettings> _byName = new(StringComparer.Ordinal);
     readonly (string Prefix, LogSettings Settings)[] _byPrefix;
+    readonly ConflationReserve _reserve;
 
     public GroupRules(BroadcastOptions options)
     {
         var budget = new RetentionBudget(options.MaxTotalUnacknowledgedBytes);
-        Default = LogSettings.Create(options, budget);
+        _reserve = new ConflationReserve(options.MaxBacklogBytes);
+        Default = LogSettings.Create(options, budget, _reserve);
+        Adapt(new EndpointSettings(options));
         foreach (var (pattern, group) in options.Groups)
         {
-            if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.Create(options, budget, group);
+            if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.Create(options, budget, _reserve, group);
         }
 
         _byPrefix = [.. options.Groups
             .Where(rule => rule.Key.EndsWith('*'))
             .OrderByDescending(rule => rule.Key.Length)
-            .Select(rule => (rule.Key[..^1], LogSettings.Create(options, budget, rule.Value)))];
+            .Select(rule => (rule.Key[..^1], LogSettings.Create(options, budget, _reserve, rule.Value)))];
     }
 
     /// <summary>The settings of private logs and of groups without a rule.</summary>
     public LogSettings Default { get; }
+
+    /// <summary>Keeps enough messages for the slow clients of an endpoint.</summary>
+    public void Adapt(EndpointSettings settings)
+    {
+        if (settings.SlowConsumer == SlowConsumer.Conflate) _reserve.Enable();
+    }
 
     public LogSettings Find(string group)
     {

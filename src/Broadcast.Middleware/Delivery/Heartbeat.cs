@@ -19,7 +19,9 @@ sealed class Heartbeat : IDisposable
     readonly TimeProvider _time;
     readonly long _started;
     readonly ITimer _timer;
+    readonly Lock _gate = new();
     readonly ConcurrentDictionary<ConnectionWriter, byte> _joiningWriters = [];
+    TimeSpan _interval = MaxInterval;
     int _beat;
 
     public Heartbeat(GroupDirectory groups, BroadcastOptions options, TimeProvider time)
@@ -27,20 +29,9 @@ sealed class Heartbeat : IDisposable
         _groups = groups;
         _time = time;
         _started = time.GetTimestamp();
-        KeepAliveInterval = Milliseconds(options.KeepAliveInterval);
-        KeepAliveTimeout = Milliseconds(options.KeepAliveTimeout);
-        SendTimeout = Milliseconds(options.SendTimeout);
-        ReadOnlySpan<int> measured =
-        [
-            KeepAliveInterval, KeepAliveTimeout, SendTimeout,
-            Milliseconds(options.FirstMessageTimeout), Milliseconds(options.RevalidationInterval),
-        ];
-        // A timeout is noticed late by at most a quarter of the shortest timeout.
-        var shortest = int.MaxValue;
-        foreach (var milliseconds in measured) shortest = Math.Min(shortest, milliseconds);
-        var interval = TimeSpan.FromMilliseconds(shortest / 4.0);
-        interval = interval < MinInterval ? MinInterval : interval > MaxInterval ? MaxInterval : interval;
-        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, interval, interval);
+        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
+        Shorten([options.RevalidationInterval]);
+        Adapt(new EndpointSettings(options));
     }
 
     /// <summary>The number of the newest beat.</summary>
@@ -53,15 +44,6 @@ sealed class Heartbeat : IDisposable
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
-    /// <summary>The interval in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
-    public int KeepAliveInterval { get; }
-
-    /// <summary>The timeout in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
-    public int KeepAliveTimeout { get; }
-
-    /// <summary>The timeout in milliseconds. <see cref="int.MaxValue"/> means never.</summary>
-    public int SendTimeout { get; }
-
     /// <summary>The number of writers that have not joined the group of all connections.</summary>
     public int JoiningWriters => _joiningWriters.Count;
 
@@ -73,6 +55,10 @@ sealed class Heartbeat : IDisposable
     /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 
+    /// <summary>Beats often enough for the timeouts of an endpoint.</summary>
+    public void Adapt(EndpointSettings settings) => Shorten(
+        [settings.KeepAliveInterval, settings.KeepAliveTimeout, settings.SendTimeout, settings.FirstMessageTimeout]);
+
     public void Dispose() => _timer.Dispose();
 
     void OnBeat()
@@ -83,6 +69,21 @@ sealed class Heartbeat : IDisposable
         _groups.Trim();
     }
 
-    static int Milliseconds(TimeSpan time) =>
-        time == Timeout.InfiniteTimeSpan ? int.MaxValue : (int)time.TotalMilliseconds;
+    /// <summary>A timeout is noticed late by at most a quarter of the shortest timeout.</summary>
+    void Shorten(ReadOnlySpan<TimeSpan> timeouts)
+    {
+        lock (_gate)
+        {
+            var interval = _interval;
+            foreach (var timeout in timeouts)
+            {
+                if (timeout != Timeout.InfiniteTimeSpan && timeout / 4 < interval) interval = timeout / 4;
+            }
+
+            if (interval < MinInterval) interval = MinInterval;
+            if (interval == _interval) return;
+            _interval = interval;
+            _timer.Change(interval, interval);
+        }
+    }
 }

@@ -17,11 +17,12 @@ struct KeepAlive
 
     /// <summary>Checks the client at a heartbeat. Returns true if the client is lost.</summary>
     /// <param name="heartbeat">The heartbeat.</param>
+    /// <param name="settings">The settings of the connection.</param>
     /// <param name="received">
     /// A counter that changes when the client sends something. Null if the client is not watched.
     /// </param>
     /// <param name="isSilenceAllowed">True if the server could not hear the client at the moment.</param>
-    public bool IsPeerLost(Heartbeat heartbeat, int? received, bool isSilenceAllowed)
+    public bool IsPeerLost(Heartbeat heartbeat, EndpointSettings settings, int? received, bool isSilenceAllowed)
     {
         var isFirst = Beat == 0;
         Beat = heartbeat.Beat;
@@ -33,8 +34,8 @@ struct KeepAlive
             return false;
         }
 
-        if (_isPinging) return heartbeat.KeepAliveTimeout != int.MaxValue && now - _since >= heartbeat.KeepAliveTimeout;
-        if (heartbeat.KeepAliveInterval == int.MaxValue || now - _since < heartbeat.KeepAliveInterval) return false;
+        if (_isPinging) return HasPassed(settings.KeepAliveTimeout, now);
+        if (!HasPassed(settings.KeepAliveInterval, now)) return false;
         (_since, _isPinging, _pingIsDue) = (now, true, true);
         return false;
     }
@@ -46,4 +47,7 @@ struct KeepAlive
         _pingIsDue = false;
         return isDue;
     }
+
+    readonly bool HasPassed(TimeSpan timeout, long now) =>
+        timeout != Timeout.InfiniteTimeSpan && now - _since >= timeout.TotalMilliseconds;
 }

@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group decides whether the client
-/// skips messages or is closed.
+/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group, or else of the client's
+/// endpoint, decides whether the client skips messages or is closed.
 /// </summary>
 static class SlowConsumerHandler
 {

@@ -12,14 +12,25 @@ sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberT
     : IBroadcastFilter
     where TFilter : class, IBroadcastFilter
 {
-    readonly ObjectFactory<TFilter> _create = ActivatorUtilities.CreateFactory<TFilter>([]);
+    readonly ObjectFactory<TFilter> _create;
 
     /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
     public ScopedFilter(IServiceProvider services)
     {
         // Create the filter once when the app starts. A missing service is then an error at the start, not for the
         // first client.
-        CheckAsync(services).GetAwaiter().GetResult();
+        try
+        {
+            _create = ActivatorUtilities.CreateFactory<TFilter>([]);
+            CheckAsync(services).GetAwaiter().GetResult();
+        }
+        catch (Exception exception)
+        {
+            throw new InvalidOperationException(
+                $"The filter {typeof(TFilter).Name} cannot be created. {exception.Message} " +
+                "Register the services that the filter needs, or fix its constructor.",
+                exception);
+        }
     }
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) =>

@@ -10,7 +10,8 @@ public static class BroadcastBackplaneExtensions
     /// </summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="create">Creates the backplane of this node. Called once.</param>
-    public static IBroadcastBuilder AddBackplane(this IBroadcastBuilder builder, Func<IServiceProvider, IBackplane> create)
+    public static IBroadcastBuilder AddBackplane(
+        this IBroadcastBuilder builder, Func<IServiceProvider, IBackplane> create)
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentNullException.ThrowIfNull(create);

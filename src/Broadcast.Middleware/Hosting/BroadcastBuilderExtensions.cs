@@ -13,7 +13,8 @@ public static class BroadcastBuilderExtensions
     /// <summary>Adds a filter for messages.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
-    public static IBroadcastBuilder Use(this IBroadcastBuilder builder, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
+    public static IBroadcastBuilder Use(
+        this IBroadcastBuilder builder, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
         return builder.Add(filters => filters.Add(new DelegateFilter { Message = filter }));
@@ -24,7 +25,8 @@ public static class BroadcastBuilderExtensions
     /// <param name="filter">
     /// Receives the context and the next step, which adds the connection to its home group.
     /// </param>
-    public static IBroadcastBuilder UseConnect(this IBroadcastBuilder builder, Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
+    public static IBroadcastBuilder UseConnect(
+        this IBroadcastBuilder builder, Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
         return builder.Add(filters => filters.Add(new DelegateFilter { Connect = filter }));
@@ -45,7 +47,8 @@ public static class BroadcastBuilderExtensions
     /// filter can use scoped services. A filter that is not registered as a service is created for each event.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
-    public static IBroadcastBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>(
+    public static IBroadcastBuilder Use<
+        [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>(
         this IBroadcastBuilder builder) where TFilter : class, IBroadcastFilter =>
         builder.Add(static filters => filters.Add<TFilter>());
 

@@ -36,7 +36,8 @@ public static class BroadcastConnectionBuilderExtensions
         if (connection.Features.Get<ITlsHandshakeFeature>() is not null)
         {
             throw new InvalidOperationException(
-                "UseInlineSends() was called after UseHttps() and would send unencrypted data. Call UseInlineSends() before UseHttps().");
+                "UseInlineSends() was called after UseHttps() and would send unencrypted data. " +
+                "Call UseInlineSends() before UseHttps().");
         }
 
         try

@@ -19,7 +19,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     /// Adds a filter for messages. It runs after the filters of the broadcast and the filters that were added before.
     /// </summary>
     /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
-    public BroadcastEndpointConventionBuilder Use(Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
+    public BroadcastEndpointConventionBuilder Use(
+        Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
         _filters.Add(new DelegateFilter { Message = filter });
@@ -30,7 +31,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     /// <param name="filter">
     /// Receives the context and the next step, which adds the connection to its home group.
     /// </param>
-    public BroadcastEndpointConventionBuilder UseConnect(Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
+    public BroadcastEndpointConventionBuilder UseConnect(
+        Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
         _filters.Add(new DelegateFilter { Connect = filter });
@@ -39,7 +41,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
 
     /// <summary>Adds a filter for disconnects.</summary>
     /// <param name="filter">Receives the context and the next filter.</param>
-    public BroadcastEndpointConventionBuilder UseDisconnect(Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
+    public BroadcastEndpointConventionBuilder UseDisconnect(
+        Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
     {
         ArgumentNullException.ThrowIfNull(filter);
         _filters.Add(new DelegateFilter { Disconnect = filter });
@@ -50,7 +53,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
     /// filter can use scoped services. A filter that is not registered as a service is created for each event.
     /// </summary>
-    public BroadcastEndpointConventionBuilder Use<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()
+    public BroadcastEndpointConventionBuilder Use<
+        [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()
         where TFilter : class, IBroadcastFilter
     {
         _filters.Add<TFilter>();

@@ -13,9 +13,20 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BroadcastEndpointRouteBuilderExtensions
 {
     /// <summary>
-    /// Maps a broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has parameters,
-    /// such as <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a history.
+    /// Maps the default broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has
+    /// parameters, such as <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a
+    /// history.
     /// </summary>
+    /// <param name="endpoints">The app, or a route group.</param>
+    /// <param name="pattern">
+    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// </param>
+    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called.</exception>
+    public static BroadcastEndpointConventionBuilder MapBroadcast(
+        this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern) =>
+        Map(endpoints, pattern, "", null);
+
+    /// <summary>Maps a broadcast to a URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
     /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
@@ -23,7 +34,46 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
     /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
-        this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern, string name = "")
+        this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern, string name) =>
+        Map(endpoints, pattern, name, null);
+
+    /// <summary>Maps the default broadcast to a URL, with options of this URL.</summary>
+    /// <param name="endpoints">The app, or a route group.</param>
+    /// <param name="pattern">
+    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// </param>
+    /// <param name="configure">
+    /// Changes the options. They start with the values of the broadcast. The app checks them when it starts.
+    /// </param>
+    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called.</exception>
+    public static BroadcastEndpointConventionBuilder MapBroadcast(
+        this IEndpointRouteBuilder endpoints,
+        [StringSyntax("Route")] string pattern,
+        Action<BroadcastEndpointOptions> configure) =>
+        endpoints.MapBroadcast(pattern, "", configure);
+
+    /// <summary>Maps a broadcast to a URL, with options of this URL.</summary>
+    /// <param name="endpoints">The app, or a route group.</param>
+    /// <param name="pattern">
+    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// </param>
+    /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
+    /// <param name="configure">
+    /// Changes the options. They start with the values of the broadcast. The app checks them when it starts.
+    /// </param>
+    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
+    public static BroadcastEndpointConventionBuilder MapBroadcast(
+        this IEndpointRouteBuilder endpoints,
+        [StringSyntax("Route")] string pattern,
+        string name,
+        Action<BroadcastEndpointOptions> configure)
+    {
+        ArgumentNullException.ThrowIfNull(configure);
+        return Map(endpoints, pattern, name, configure);
+    }
+
+    static BroadcastEndpointConventionBuilder Map(
+        IEndpointRouteBuilder endpoints, string pattern, string name, Action<BroadcastEndpointOptions>? configure)
     {
         ArgumentNullException.ThrowIfNull(endpoints);
         ArgumentNullException.ThrowIfNull(pattern);
@@ -32,18 +82,30 @@ public static class BroadcastEndpointRouteBuilderExtensions
         var broadcast = services.GetKeyedService<BroadcastInstance>(name) ?? throw new InvalidOperationException(
             $"MapBroadcast(\"{pattern}\") found no broadcast{(name.Length == 0 ? "" : $" named '{name}'")}. " +
             $"Call builder.Services.AddBroadcast({(name.Length == 0 ? "" : $"\"{name}\"")}) before you build the app.");
+        var options = broadcast.CreateEndpointOptions();
+        configure?.Invoke(options);
         var broadcastFilters = services.GetRequiredService<IOptionsMonitor<FilterRegistrations>>().Get(name);
         var endpointFilters = new FilterRegistrations();
         BroadcastEndpoint? handler = null;
 
         // All HTTP methods: a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
+        endpoint.WithMetadata(new MappedBroadcastMetadata());
         endpoint.Finally(builder =>
         {
             // The app has added all filters now. Routing may build the endpoint more than once.
             if (handler is not null) return;
-            IBroadcastFilter[] filters = [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)];
-            handler = broadcast.CreateEndpoint(((RouteEndpointBuilder)builder).RoutePattern, filters);
+            var route = ((RouteEndpointBuilder)builder).RoutePattern;
+            try
+            {
+                handler = broadcast.CreateEndpoint(
+                    route, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
+            }
+            catch (InvalidOperationException exception)
+            {
+                throw new InvalidOperationException(
+                    $"MapBroadcast(\"{route.RawText}\"): {exception.Message}", exception);
+            }
         });
         return new(endpoint, endpointFilters);
     }

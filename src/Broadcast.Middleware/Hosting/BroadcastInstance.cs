@@ -67,8 +67,8 @@ sealed class BroadcastInstance : IDisposable
         IGroupProvider groupProvider = clusterGroups is null ? Groups : clusterGroups;
         Memberships = new Memberships(groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(
-            pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger, _metrics,
-            applicationStopping);
+            pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger,
+            _metrics, applicationStopping);
 
         var local = new LocalRouter(Groups, Connections, registry, _metrics);
         Router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics);
@@ -123,17 +123,28 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<ILoggerFactory>(),
         services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
 
+    /// <summary>Returns options of an endpoint, with the values of the broadcast.</summary>
+    public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);
+
     /// <summary>Creates the endpoint of a URL pattern.</summary>
-    public BroadcastEndpoint CreateEndpoint(RoutePattern pattern, IEnumerable<IBroadcastFilter> filters)
+    /// <exception cref="OptionsValidationException">At least one option is invalid.</exception>
+    public BroadcastEndpoint CreateEndpoint(
+        RoutePattern pattern, BroadcastEndpointOptions options, IEnumerable<IBroadcastFilter> filters)
     {
+        EndpointOptionsValidator.ThrowIfInvalid(pattern.RawText, options, _options.MaxBacklogBytes);
+        var settings = new EndpointSettings(options, _options.MaxBacklogBytes);
+        Heartbeat.Adapt(settings);
+        Groups.Adapt(settings);
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
         var lifecycle = new ConnectionLifecycle(pipeline, _filterActions, Connections, Groups, Heartbeat, _logger);
         var refusal = new Refusal(_logger, _metrics);
         var webSockets = new WebSocketHandler(
-            Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, _options, _time, _logger, _metrics);
+            Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,
+            _metrics);
         return new BroadcastEndpoint(
             new GroupNameTemplate(pattern),
-            new OriginCheck(_options.AllowedOrigins),
+            settings,
+            new OriginCheck(options.AllowedOrigins),
             _protocols,
             _requests,
             Connections,

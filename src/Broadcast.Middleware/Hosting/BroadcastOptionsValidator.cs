@@ -1,89 +1,71 @@
-using Broadcast.Middleware.Http;
 using Broadcast.Middleware.Messages;
 using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Finds all that is wrong with the options at once.</summary>
+/// <summary>Finds everything that is wrong with the options of a broadcast at once.</summary>
 sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
 {
-    const int MaxBytes = 1 << 30;
-
     public ValidateOptionsResult Validate(string? name, BroadcastOptions options)
     {
-        var problems = new List<string>();
-        InRange(nameof(options.MaxMessageBytes), options.MaxMessageBytes, 1, MaxBytes);
-        InRange(nameof(options.MaxSmallFragments), options.MaxSmallFragments, 1, 1 << 20);
-        InRange(nameof(options.MaxBacklogBytes), options.MaxBacklogBytes, 1024, MaxBytes);
-        if (options.MaxBacklogBytes < options.MaxMessageBytes)
-        {
-            problems.Add(
-                $"{nameof(options.MaxBacklogBytes)} is {options.MaxBacklogBytes} and {nameof(options.MaxMessageBytes)} {options.MaxMessageBytes}: " +
-                "keep at least one message of the largest size.");
-        }
+        var problems = new OptionProblems();
+        problems.CheckEndpoint(new BroadcastEndpointOptions(options), options.MaxBacklogBytes);
+        problems.Check(OptionRanges.MaxConnections, options.MaxConnections);
+        problems.Check(OptionRanges.MaxConnectionsPerUser, options.MaxConnectionsPerUser);
+        problems.Check(OptionRanges.MaxConnectionsPerAddress, options.MaxConnectionsPerAddress);
+        problems.Check(OptionRanges.MaxBacklogBytes, options.MaxBacklogBytes);
+        problems.Check(OptionRanges.MaxGroupsPerConnection, options.MaxGroupsPerConnection);
+        problems.Check(OptionRanges.MaxEmptyGroups, options.MaxEmptyGroups);
+        problems.Check(OptionRanges.MaxPresenceStateBytes, options.MaxPresenceStateBytes);
+        problems.Check(OptionRanges.MaxDisconnectedSessions, options.MaxDisconnectedSessions);
+        problems.Check(OptionRanges.MaxUnacknowledgedBytes, options.MaxUnacknowledgedBytes);
+        problems.Check(OptionRanges.MaxUnacknowledgedMessages, options.MaxUnacknowledgedMessages);
+        problems.Check(OptionRanges.MaxTotalUnacknowledgedBytes, options.MaxTotalUnacknowledgedBytes);
+        problems.Check(OptionRanges.RecoveryTimeout, options.RecoveryTimeout);
+        problems.Check(OptionRanges.RevalidationInterval, options.RevalidationInterval);
+        problems.Check(OptionRanges.DrainTimeout, options.DrainTimeout);
+        foreach (var (pattern, group) in options.Groups) CheckGroup(problems, pattern, group);
+        return CreateResult(name, problems.All);
+    }
 
-        InRange(nameof(options.MaxMessagesPerSecond), options.MaxMessagesPerSecond ?? 1, 1, 1_000_000);
-        InRange(nameof(options.MaxMessageBurst), options.MaxMessageBurst ?? 1, 1, 1_000_000);
-        InRange(nameof(options.MaxConnections), options.MaxConnections ?? 1, 1, int.MaxValue);
-        InRange(nameof(options.MaxConnectionsPerUser), options.MaxConnectionsPerUser ?? 1, 1, int.MaxValue);
-        InRange(nameof(options.MaxConnectionsPerAddress), options.MaxConnectionsPerAddress ?? 1, 1, int.MaxValue);
-        if (!Enum.IsDefined(options.SlowConsumer))
-            problems.Add($"{nameof(options.SlowConsumer)} is {options.SlowConsumer}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
-        InRange(nameof(options.MaxGroupsPerConnection), options.MaxGroupsPerConnection, 1, 1 << 16);
-        InRange(nameof(options.MaxEmptyGroups), options.MaxEmptyGroups, 0, 1_000_000);
-        InRange(nameof(options.MaxPresenceStateBytes), options.MaxPresenceStateBytes, 0, 1 << 16);
-        InRange(nameof(options.MaxDisconnectedSessions), options.MaxDisconnectedSessions, 0, 10_000_000);
-        InRange(nameof(options.MaxUnacknowledgedBytes), options.MaxUnacknowledgedBytes, 1024, MaxBytes);
-        InRange(nameof(options.MaxUnacknowledgedMessages), options.MaxUnacknowledgedMessages, 1, 10_000_000);
-        InRange(nameof(options.MaxTotalUnacknowledgedBytes), options.MaxTotalUnacknowledgedBytes, 1024, 1L << 40);
-        Time(nameof(options.RecoveryTimeout), options.RecoveryTimeout, TimeSpan.Zero, TimeSpan.FromHours(1), orInfinite: false);
-        foreach (var (pattern, group) in options.Groups) CheckGroup(pattern, group);
-        foreach (var origin in options.AllowedOrigins.Where(origin => OriginCheck.Normalize(origin) is null))
-        {
-            problems.Add(
-                $"{nameof(options.AllowedOrigins)} holds '{origin}': write an origin as browsers do, such as https://example.com or " +
-                "http://localhost:3000, without a user, path or query; or * for all.");
-        }
-
-        Time(nameof(options.FirstMessageTimeout), options.FirstMessageTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
-        Time(nameof(options.SendTimeout), options.SendTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
-        Time(nameof(options.RevalidationInterval), options.RevalidationInterval, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
-        Time(nameof(options.DrainTimeout), options.DrainTimeout, TimeSpan.Zero, TimeSpan.FromHours(1), orInfinite: false);
-        Time(nameof(options.KeepAliveInterval), options.KeepAliveInterval, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
-        Time(nameof(options.KeepAliveTimeout), options.KeepAliveTimeout, TimeSpan.FromSeconds(1), TimeSpan.FromDays(1), orInfinite: true);
-        Time(nameof(options.CloseTimeout), options.CloseTimeout, TimeSpan.FromMilliseconds(10), TimeSpan.FromHours(1), orInfinite: false);
+    /// <summary>Adds the name of the broadcast to each problem.</summary>
+    public static ValidateOptionsResult CreateResult(string? name, IReadOnlyList<string> problems)
+    {
         if (problems.Count == 0) return ValidateOptionsResult.Success;
         var broadcast = string.IsNullOrEmpty(name) ? "" : $" of broadcast '{name}'";
-        return ValidateOptionsResult.Fail(problems.Select(problem => $"{nameof(BroadcastOptions)}{broadcast}: {problem}"));
+        return ValidateOptionsResult.Fail(
+            problems.Select(problem => $"{nameof(BroadcastOptions)}{broadcast}: {problem}"));
+    }
 
-        void CheckGroup(string pattern, GroupOptions? group)
+    static void CheckGroup(OptionProblems problems, string pattern, GroupOptions? group)
+    {
+        var groupName = pattern.EndsWith('*') ? pattern[..^1] : pattern;
+        if (pattern != "*" && GroupName.Problem(groupName) is { } problem)
         {
-            if (group is null)
-            {
-                problems.Add($"{nameof(options.Groups)}['{pattern}'] is null: give it settings, or leave it out.");
-                return;
-            }
-
-            var name = $"{nameof(options.Groups)}['{pattern}'].";
-            if (pattern != "*" && GroupName.Problem(pattern.EndsWith('*') ? pattern[..^1] : pattern) is { } problem)
-                problems.Add($"{nameof(options.Groups)} has a key that fits no group: {problem} Write a group's name, or the beginning of names and *.");
-            InRange(name + nameof(group.HistoryMessages), group.HistoryMessages, 0, 10_000_000);
-            InRange(name + nameof(group.HistoryBytes), group.HistoryBytes, 1024, MaxBytes);
-            Time(name + nameof(group.HistoryAge), group.HistoryAge, TimeSpan.FromSeconds(1), TimeSpan.FromDays(30), orInfinite: true);
-            InRange(name + nameof(group.ReplayOnJoin), group.ReplayOnJoin, 0, 10_000_000);
-            if (group.SlowConsumer is { } slow && !Enum.IsDefined(slow))
-                problems.Add($"{name}{nameof(group.SlowConsumer)} is {slow}: set it to {string.Join(" or ", Enum.GetNames<SlowConsumer>())}.");
+            problems.Add(
+                $"{nameof(BroadcastOptions.Groups)} has a key that matches no group. {problem} " +
+                "Write the name of a group, or a prefix of names and *.");
         }
 
-        void InRange(string option, long value, long least, long most)
+        if (group is null)
         {
-            if (value < least || value > most) problems.Add($"{option} is {value}: set it from {least} to {most}.");
+            problems.Add(
+                $"{nameof(BroadcastOptions.Groups)}['{pattern}'] is null. Set it to GroupOptions, or remove the key.");
+            return;
         }
 
-        void Time(string option, TimeSpan value, TimeSpan least, TimeSpan most, bool orInfinite)
+        var owner = $"{nameof(BroadcastOptions.Groups)}['{pattern}'].";
+        var areInRange = problems.Check(OptionRanges.HistoryMessages, group.HistoryMessages, owner)
+            & problems.Check(OptionRanges.ReplayOnJoin, group.ReplayOnJoin, owner);
+        problems.Check(OptionRanges.HistoryBytes, group.HistoryBytes, owner);
+        problems.Check(OptionRanges.HistoryAge, group.HistoryAge, owner);
+        problems.CheckSlowConsumer(group.SlowConsumer, owner);
+        if (areInRange && group.ReplayOnJoin > group.HistoryMessages)
         {
-            if ((value >= least && value <= most) || (orInfinite && value == Timeout.InfiniteTimeSpan)) return;
-            problems.Add($"{option} is {value}: set it from {least} to {most}{(orInfinite ? ", or -00:00:00.001 for never" : "")}.");
+            problems.Add(
+                $"{owner}{nameof(group.ReplayOnJoin)} is {group.ReplayOnJoin}, " +
+                $"but {nameof(group.HistoryMessages)} is {group.HistoryMessages}. " +
+                $"Lower {nameof(group.ReplayOnJoin)}, or raise {nameof(group.HistoryMessages)}.");
         }
     }
 }

@@ -2,6 +2,7 @@ using Broadcast.Middleware;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Hosting;
 using Broadcast.Middleware.Protocols;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
@@ -18,13 +19,15 @@ public static class BroadcastServiceCollectionExtensions
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="configure">Sets options. Several calls add up.</param>
-    public static IBroadcastBuilder AddBroadcast(this IServiceCollection services, Action<BroadcastOptions>? configure = null) =>
+    public static IBroadcastBuilder AddBroadcast(
+        this IServiceCollection services, Action<BroadcastOptions>? configure = null) =>
         services.AddBroadcast(Options.Options.DefaultName, configure);
 
     /// <summary>Adds the default broadcast, with options from a configuration section.</summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="configuration">
-    /// A section whose keys are the names of options. By convention, its name is <c>Broadcast</c>.
+    /// A section whose keys are the names of options. By convention, its name is <c>Broadcast</c>. The app does not
+    /// start if another key is in the section. The section <c>Redis</c> is allowed.
     /// </param>
     public static IBroadcastBuilder AddBroadcast(this IServiceCollection services, IConfiguration configuration) =>
         services.AddBroadcast(Options.Options.DefaultName, configuration);
@@ -45,7 +48,12 @@ public static class BroadcastServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(name);
         services.AddOptions<BroadcastOptions>(name).ValidateOnStart();
         if (configure is not null) services.Configure(name, configure);
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<BroadcastOptions>, BroadcastOptionsValidator>());
+        services.TryAddEnumerable(
+        [
+            ServiceDescriptor.Singleton<IValidateOptions<BroadcastOptions>, BroadcastOptionsValidator>(),
+            ServiceDescriptor.Singleton<IValidateOptions<BroadcastOptions>, DrainTimeoutValidator>(),
+            ServiceDescriptor.Singleton<IStartupFilter, EndpointStartupFilter>(),
+        ]);
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, JsonProtocol>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, ReliableJsonProtocol>());
@@ -60,8 +68,10 @@ public static class BroadcastServiceCollectionExtensions
         else
         {
             services.TryAddKeyedSingleton<IConnectionRegistry, ConnectionRegistry>(name);
-            services.TryAddKeyedSingleton<IBroadcaster>(name, static (provider, key) => provider.GetInstance(key).Broadcaster);
-            services.TryAddKeyedSingleton<IPresence>(name, static (provider, key) => provider.GetInstance(key).Presence);
+            services.TryAddKeyedSingleton<IBroadcaster>(
+                name, static (provider, key) => provider.GetInstance(key).Broadcaster);
+            services.TryAddKeyedSingleton<IPresence>(
+                name, static (provider, key) => provider.GetInstance(key).Presence);
         }
 
         return new BroadcastBuilder(name, services);
@@ -70,11 +80,17 @@ public static class BroadcastServiceCollectionExtensions
     /// <summary>Adds a named broadcast, with options from a configuration section.</summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name of the broadcast and the key of its services.</param>
-    /// <param name="configuration">A section whose keys are the names of options.</param>
-    public static IBroadcastBuilder AddBroadcast(this IServiceCollection services, string name, IConfiguration configuration)
+    /// <param name="configuration">
+    /// A section whose keys are the names of options. The app does not start if another key is in the section.
+    /// </param>
+    public static IBroadcastBuilder AddBroadcast(
+        this IServiceCollection services, string name, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         services.AddOptions<BroadcastOptions>(name).Bind(configuration);
+        // The root of a configuration has keys of other parts of the app.
+        if (configuration is IConfigurationSection section)
+            services.AddSingleton<IValidateOptions<BroadcastOptions>>(new ConfigurationKeyValidator(name, section));
         return services.AddBroadcast(name);
     }
 

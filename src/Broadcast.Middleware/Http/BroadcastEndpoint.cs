@@ -1,4 +1,5 @@
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
 using Broadcast.Middleware.Protocols;
@@ -16,6 +17,7 @@ namespace Broadcast.Middleware.Http;
 sealed class BroadcastEndpoint
 {
     readonly GroupNameTemplate _groupName;
+    readonly EndpointSettings _settings;
     readonly OriginCheck _origins;
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
     readonly ConnectionRequestFactory _requests;
@@ -27,6 +29,7 @@ sealed class BroadcastEndpoint
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
+        EndpointSettings settings,
         OriginCheck origins,
         IReadOnlyList<ProtocolDescriptor> protocols,
         ConnectionRequestFactory requests,
@@ -37,6 +40,7 @@ sealed class BroadcastEndpoint
         ILoggerFactory loggerFactory)
     {
         _groupName = groupName;
+        _settings = settings;
         _origins = origins;
         _protocols = protocols;
         _requests = requests;
@@ -79,7 +83,7 @@ sealed class BroadcastEndpoint
     {
         var protocol = ChooseProtocol(context.Request);
         var transport = new WebSocketTransport(context);
-        var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol);
+        var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
             DisableRequestTimeout(context);
@@ -95,7 +99,8 @@ sealed class BroadcastEndpoint
     Task AdmitEventStreamAsync(HttpContext context, string group)
     {
         var transport = new EventStreamTransport(context);
-        var request = _requests.Create(context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance);
+        var request = _requests.Create(
+            context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);

@@ -60,7 +60,8 @@ sealed class ConnectionLifecycle(
     /// </summary>
     public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
     {
-        if (groups.GetSettings(connection.HomeGroup).WhenSlow == SlowConsumer.Disconnect) return;
+        var whenSlow = groups.GetSettings(connection.HomeGroup).WhenSlow ?? connection.Settings.SlowConsumer;
+        if (whenSlow == SlowConsumer.Disconnect) return;
         if (ClientSocket.Find(httpContext) is { } socket) TcpOptions.LimitUnsentBytes(socket, MaxUnsentBytes);
     }
 

@@ -1,5 +1,6 @@
 using System.Security.Claims;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -17,7 +18,12 @@ namespace Broadcast.Middleware.Http;
 sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
 {
     public ConnectionRequest Create(
-        HttpContext context, ConnectionTransport transport, string group, bool hasRouteValues, ConnectionFormat format)
+        HttpContext context,
+        ConnectionTransport transport,
+        string group,
+        bool hasRouteValues,
+        ConnectionFormat format,
+        EndpointSettings settings)
     {
         var user = context.Features.Get<IHttpAuthenticationFeature>()?.User;
         var properties = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Properties;
@@ -30,6 +36,7 @@ sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
             // Copy the values, because the server clears the dictionary after the request.
             hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
             properties?.ExpiresUtc,
-            format);
+            format,
+            settings);
     }
 }

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Net.WebSockets;
 using System.Threading.RateLimiting;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Http;
@@ -13,7 +14,6 @@ namespace Broadcast.Middleware.Http;
 /// <param name="transport">The WebSocket.</param>
 /// <param name="protocol">The protocol of the client.</param>
 /// <param name="createContext">Creates the protocol context for the first message.</param>
-/// <param name="options">The options of the broadcast.</param>
 /// <param name="logger">The logger.</param>
 /// <param name="metrics">The metrics.</param>
 sealed class MessageReceiver(
@@ -21,14 +21,14 @@ sealed class MessageReceiver(
     WebSocketTransport transport,
     IBroadcastProtocol protocol,
     Func<ProtocolContext> createContext,
-    BroadcastOptions options,
     BroadcastLogger logger,
     BroadcastMetrics metrics)
 {
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
 
-    readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(options);
+    readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(connection.Settings);
+    readonly EndpointSettings _settings = connection.Settings;
     readonly WebSocket _webSocket = transport.WebSocket;
     byte[] _buffer = [];
     int _length;
@@ -102,10 +102,10 @@ sealed class MessageReceiver(
         _rateLimiter.TryReplenish();
         using var lease = _rateLimiter.AttemptAcquire();
         if (lease.IsAcquired) return true;
-        logger.RateLimited(connection.Id, options.MaxMessagesPerSecond);
+        logger.RateLimited(connection.Id, _settings.MaxMessagesPerSecond);
         connection.Close(
             EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
-            $"The client sent more than {options.MaxMessagesPerSecond} messages per second.");
+            $"The client sent more than {_settings.MaxMessagesPerSecond} messages per second.");
         return false;
     }
 
@@ -113,10 +113,10 @@ sealed class MessageReceiver(
     /// Creates a limiter without a timer. A timer for each connection would cost more than the connection, so the
     /// limiter replenishes on request.
     /// </summary>
-    static TokenBucketRateLimiter? CreateRateLimiter(BroadcastOptions options) =>
-        options.MaxMessagesPerSecond is not { } rate ? null : new(new()
+    static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
+        settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
         {
-            TokenLimit = options.MaxMessageBurst ?? rate,
+            TokenLimit = settings.MaxMessageBurst ?? rate,
             TokensPerPeriod = 1,
             ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
             AutoReplenishment = false,
@@ -127,7 +127,7 @@ sealed class MessageReceiver(
     {
         if (_length == _buffer.Length)
         {
-            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), options.MaxMessageBytes + 1);
+            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), _settings.MaxMessageBytes + 1);
             var larger = ArrayPool<byte>.Shared.Rent(size);
             _buffer.AsSpan(0, _length).CopyTo(larger);
             ReturnBuffer();
@@ -135,7 +135,7 @@ sealed class MessageReceiver(
         }
 
         // One byte more than the limit shows at once that a message is too big.
-        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, options.MaxMessageBytes + 1) - _length);
+        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, _settings.MaxMessageBytes + 1) - _length);
     }
 
     void ReturnBuffer()
@@ -148,11 +148,11 @@ sealed class MessageReceiver(
     {
         _length += received.Count;
         if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
-        var (maxBytes, maxFragments) = (options.MaxMessageBytes, options.MaxSmallFragments);
+        var (maxBytes, maxFragments) = (_settings.MaxMessageBytes, _settings.MaxSmallFragments);
         if (_length > maxBytes)
-            Refuse($"A message is larger than {nameof(options.MaxMessageBytes)} ({maxBytes}).");
+            Refuse($"A message is larger than {nameof(_settings.MaxMessageBytes)} ({maxBytes}).");
         else if (_smallFragments > maxFragments)
-            Refuse($"A message has more small fragments than {nameof(options.MaxSmallFragments)} ({maxFragments}).");
+            Refuse($"A message has more small fragments than {nameof(_settings.MaxSmallFragments)} ({maxFragments}).");
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 

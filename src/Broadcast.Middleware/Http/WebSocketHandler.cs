@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
 using Broadcast.Middleware.Protocols;
@@ -15,7 +16,7 @@ sealed class WebSocketHandler(
     FilterActions filterActions,
     ProtocolActions protocolActions,
     Refusal refusal,
-    BroadcastOptions options,
+    EndpointSettings settings,
     TimeProvider time,
     BroadcastLogger logger,
     BroadcastMetrics metrics)
@@ -83,11 +84,11 @@ sealed class WebSocketHandler(
 
         metrics.Refused(RefusalReason.Recovery);
         // Run both at the same time. A disconnect filter may be slow, and the client should not wait for the filter.
-        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, options.CloseTimeout, time));
+        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
     }
 
     Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
-        transport.AcceptAsync(protocol.Protocol.Subprotocol, options.KeepAliveInterval, options.KeepAliveTimeout);
+        transport.AcceptAsync(protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
 
     async Task RunAsync(
         HttpContext context,
@@ -107,8 +108,7 @@ sealed class WebSocketHandler(
                 transport,
                 protocol.Protocol,
                 () => CreateProtocolContext(connection),
-                options,
-                logger,
+                    logger,
                 metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;

@@ -43,7 +43,8 @@ sealed class Cursor
     /// </summary>
     public bool IsLost { get; private set; }
 
-    public SlowConsumer WhenSlow => _log.WhenSlow;
+    /// <summary>See <see cref="LogSettings.WhenSlow"/>.</summary>
+    public SlowConsumer? WhenSlow => _log.WhenSlow;
 
     /// <summary>See <see cref="EntryEncoder.IncludesPosition"/>.</summary>
     public bool IncludesPosition => _options?.Encoder?.IncludesPosition ?? false;

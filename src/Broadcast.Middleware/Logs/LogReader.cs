@@ -6,7 +6,11 @@ namespace Broadcast.Middleware.Logs;
 /// </summary>
 /// <param name="clock">The clock that numbers the messages.</param>
 /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements = null)
+/// <param name="whenSlow">What happens to this reader in logs without their own setting.</param>
+sealed class LogReader(
+    SequenceClock clock,
+    Acknowledgements? acknowledgements = null,
+    SlowConsumer whenSlow = SlowConsumer.Disconnect)
 {
     // The reader recognizes a second copy only if fewer other messages with copies came between. This limit matters
     // after a subscriber has left a group.
@@ -110,7 +114,7 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         var dropped = 0L;
         foreach (var cursor in AdmitCursors())
         {
-            if (cursor.WhenSlow != SlowConsumer.Conflate || cursor.HasMissed || cursor.Behind <= 0) continue;
+            if (WhenSlow(cursor) != SlowConsumer.Conflate || cursor.HasMissed || cursor.Behind <= 0) continue;
             cursor.TryCompact(lastSequence, maxBytes, out var replaced, out _);
             dropped += replaced;
         }
@@ -133,7 +137,7 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         foreach (var cursor in AdmitCursors())
         {
             if (!cursor.HasMissed && cursor.Behind <= maxBacklog) continue;
-            switch (cursor.WhenSlow)
+            switch (WhenSlow(cursor))
             {
                 case SlowConsumer.SkipToLatest when !cursor.IsLost:
                     skipped += cursor.SkipToLatest();
@@ -222,6 +226,8 @@ sealed class LogReader(SequenceClock clock, Acknowledgements? acknowledgements =
         Resend?.OnTaken();
         return true;
     }
+
+    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? whenSlow;
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence)
     {

@@ -26,8 +26,6 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     // The index of a block with tiny messages is at most as large as the largest block.
     const int MaxEntries = MaxBlockSize / Block.EntrySize;
 
-    // The extra bytes leave room for one message of the maximum size.
-    readonly long _capacity = settings.Capacity + Frame.MaxHeaderSize + Block.EntrySize;
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
     Block _tail = new(0, firstOffset, 0);
     Retention? _retention;
@@ -64,7 +62,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// </summary>
     public (Block Block, int Index) End => (_tail, _tail.Count);
 
-    public SlowConsumer WhenSlow => settings.WhenSlow;
+    /// <summary>See <see cref="LogSettings.WhenSlow"/>.</summary>
+    public SlowConsumer? WhenSlow => settings.WhenSlow;
 
     /// <summary>The name of the group. Null for the group of all connections and for a private log.</summary>
     public string? Name { get; init; }
@@ -163,7 +162,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     public Retention.Pin PinLocked(Block block)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
-        _retention ??= new(settings.MaxRetained, settings.Budget ?? new(settings.MaxRetained));
+        _retention ??= new(settings.CurrentMaxRetained, settings.Budget ?? new(settings.CurrentMaxRetained));
         return _retention.Add(block, EndByte);
     }
 
@@ -185,12 +184,14 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         full.Link(_tail);
         _olderBlocks.Enqueue((new(full), lastByte));
         _retention?.OnGrown(lastByte);
+        // The extra bytes leave room for one message of the maximum size.
+        var capacity = settings.CurrentCapacity + Frame.MaxHeaderSize + Block.EntrySize;
         // A reader keeps every block after its own block alive. So the unreachable blocks are always the oldest blocks.
         while (_olderBlocks.TryPeek(out var oldest))
         {
             if (oldest.Block.TryGetTarget(out var block))
             {
-                if (lastByte - oldest.LastByte <= _capacity) break;
+                if (lastByte - oldest.LastByte <= capacity) break;
                 if (_retention?.Holds(block, oldest.LastByte) is true) break;
                 block.Link(Block.Cut);
             }

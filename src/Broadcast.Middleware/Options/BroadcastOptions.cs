@@ -1,183 +1,198 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The limits and times of a broadcast. They are checked when the app starts, all errors in one message.
+/// The limits and timeouts of a broadcast. The app checks them when it starts and reports all errors in one message.
 /// </summary>
+/// <remarks>
+/// One URL can have other values for some options: see <see cref="BroadcastEndpointOptions"/>. A configuration file
+/// writes <see cref="Timeout.InfiniteTimeSpan"/> as <c>-00:00:00.001</c>.
+/// </remarks>
 public sealed class BroadcastOptions
 {
     /// <summary>
-    /// The largest message a client may send, in bytes, all its fragments together; a client that exceeds it is closed
-    /// with 1009. Default 65,536. Range 1 to 1,073,741,824 (1 GiB).
+    /// The maximum size of a message from a client, in bytes. All fragments of the message count together. The server
+    /// closes a client that sends a larger message with 1009 (RFC 6455, section 7.4.1). The value must not exceed
+    /// <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; } = 64 * 1024;
 
     /// <summary>
-    /// How many pieces of under 64 bytes a client's message may arrive in, empty fragments included, before the client
-    /// is closed with 1009: fragments cost the server far more than they cost the sender. Default 1,024. Range 1 to
-    /// 1,048,576.
+    /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
+    /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. The server closes a client
+    /// that sends more with 1009. Default: 1,024. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
-    /// How many messages a connection may send, per second on average; one that exceeds it is closed with 1008. Default
-    /// null: any number. Range 1 to 1,000,000.
+    /// The maximum number of messages that a client may send per second, on average. The server closes a client that
+    /// sends more with 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
     /// <summary>
-    /// How many messages a connection may send at once after a pause, where <see cref="MaxMessagesPerSecond"/> is set.
-    /// Default null: as many as in one second. Range 1 to 1,000,000.
+    /// The maximum number of messages that a client may send at once after a pause. It needs
+    /// <see cref="MaxMessagesPerSecond"/>. Null means the messages of one second. Default: null. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessageBurst { get; set; }
 
     /// <summary>
-    /// How long a connection may take to send its first message before it is closed with 1008: for protocols in which a
-    /// client has to say who it is. Default <see cref="Timeout.InfiniteTimeSpan"/>: it may only listen. Range 1 second
-    /// to 1 day.
+    /// The time in which a client must send its first message. The server closes a later client with 1008. Use it for
+    /// protocols in which the client identifies itself first. <see cref="Timeout.InfiniteTimeSpan"/> means that a
+    /// client may only listen. Default: <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// How many connections there may be on this node; more are refused with 503, before the handshake is answered.
-    /// Default null: any number. Range 1 and up.
+    /// The maximum number of connections of this node. The server refuses more with status 503. Null means no limit.
+    /// Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnections { get; set; }
 
     /// <summary>
-    /// How many connections a user may have on this node; more are refused with 429. The anonymous are not counted.
-    /// Default null: any number. Range 1 and up.
+    /// The maximum number of connections of one user to this node. The server refuses more with status 429. Anonymous
+    /// clients do not count. Null means no limit. Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnectionsPerUser { get; set; }
 
     /// <summary>
-    /// How many connections may come from one IPv4 address, or one IPv6 network of 64 bits, to this node; more are
-    /// refused with 429. Behind a proxy, the app's forwarded headers middleware has to find out the client's address;
-    /// nothing else is believed. Default null: any number. Range 1 and up.
+    /// The maximum number of connections from one address to this node. The server refuses more with status 429. An
+    /// address is an IPv4 address or an IPv6 network of 64 bits. Behind a proxy, add the forwarded headers middleware
+    /// to your app. Otherwise all clients have the address of the proxy. Null means no limit. Default: null. Range: 1
+    /// to 2,147,483,647.
     /// </summary>
     public int? MaxConnectionsPerAddress { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>. An
-    /// international host may be written either way, <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Pages of
-    /// the request's own host always may, clients that send no origin too; all others are refused with 403. <c>*</c>
-    /// lets every page in. Default empty.
+    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
+    /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
+    /// an origin are always allowed. <c>*</c> allows every origin. An international host may be written in Unicode or
+    /// in ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
-    /// How many bytes of messages are kept, for each group, for connections that have not taken them yet; what becomes
-    /// of one that falls further behind, <see cref="SlowConsumer"/> says. Each message counts with its frame and 32
-    /// bytes, for those it excludes too. It bounds the memory that slow readers cost, and the largest message that can
-    /// be published. Default 1,048,576 (1 MiB). Range 1,024 to 1,073,741,824 (1 GiB), and not below
-    /// <see cref="MaxMessageBytes"/>.
+    /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> decides what happens
+    /// to a client that falls further behind. Each message counts with its frame and 32 bytes. Messages that exclude
+    /// the client count, too. The option limits the memory that slow clients cost, and the size of a published message.
+    /// Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// What becomes of a connection that falls too far behind. Default <see cref="SlowConsumer.Disconnect"/>.
+    /// What happens to a client that falls further behind than <see cref="MaxBacklogBytes"/>. Default:
+    /// <see cref="SlowConsumer.Disconnect"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// Settings of single groups: the key is a group's name, or the beginning of names followed by <c>*</c>, as in
-    /// <c>/rooms/*</c>. Of those that fit a group, the longest counts, a name before a beginning. Default empty: no
-    /// history anywhere.
+    /// The settings of single groups. A key is the name of a group, or a prefix of names and <c>*</c>: <c>/rooms/*</c>.
+    /// A name takes precedence over a prefix, and a longer prefix over a shorter one. Default: empty, so no group has a
+    /// history.
     /// </summary>
-    public IDictionary<string, GroupOptions> Groups { get; } = new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
+    public IDictionary<string, GroupOptions> Groups { get; } =
+        new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
 
     /// <summary>
-    /// How many groups a connection may be in, its home group included, and to the states of how many it may subscribe,
-    /// where its protocol has that. Default 128. Range 1 to 65,536.
+    /// The maximum number of groups of one connection, including its home group. The option also limits the group
+    /// states that a connection subscribes to. Default: 128. Range: 1 to 65,536.
     /// </summary>
     public int MaxGroupsPerConnection { get; set; } = 128;
 
     /// <summary>
-    /// How many groups without members may keep their history; of more, those lose it that have been without members
-    /// for the longest. With <see cref="GroupOptions.HistoryBytes"/> it bounds the memory of rooms that clients can
-    /// make up. Default 1,000. Range 0 to 1,000,000.
+    /// The maximum number of empty groups that keep their history. With more, the group that has been empty for the
+    /// longest time loses its history. Together with <see cref="GroupOptions.HistoryBytes"/>, the option limits the
+    /// memory of groups that clients invent. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
 
     /// <summary>
-    /// The largest presence state a connection may have in a group, in bytes. Default 1,024. Range 0 to 65,536.
+    /// The maximum size of the presence state of a connection in a group, in bytes. Default: 1,024. Range: 0 to 65,536.
     /// </summary>
     public int MaxPresenceStateBytes { get; set; } = 1024;
 
     /// <summary>
-    /// How long a connection whose line was lost waits for its client to come back, in protocols that can: until then
-    /// it stays a member of its groups. Default 30 seconds, which is how long published clients try. Range 0 to 1 hour;
-    /// 0 for not at all.
+    /// The time in which a disconnected client can reconnect, if its protocol supports that. Until then, the connection
+    /// stays a member of its groups. 0 means that clients cannot reconnect. The published clients try for 30 seconds.
+    /// Default: 30 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan RecoveryTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// How many connections may wait so at once; of more, those lost last end at once. Default 10,000. Range 0 to
-    /// 10,000,000.
+    /// The maximum number of disconnected connections that wait for their clients. Further connections end as soon as
+    /// they are disconnected. Default: 10,000. Range: 0 to 10,000,000.
     /// </summary>
     public int MaxDisconnectedSessions { get; set; } = 10_000;
 
     /// <summary>
-    /// How many bytes of messages may wait for the acknowledgement of one client, in protocols that have them. They are
-    /// positions in the groups' logs and no copies, so that clients of one group share the memory. A client for which
-    /// more waits goes on, but cannot come back if its line is lost, until it has acknowledged what it was sent.
-    /// Default 4,194,304 (4 MiB). Range 1,024 to 1,073,741,824 (1 GiB).
+    /// The maximum number of bytes that wait for the acknowledgement of one client, if its protocol has
+    /// acknowledgements. They are positions in the logs of groups and no copies, so the clients of a group share the
+    /// memory. A client with more unacknowledged bytes stays connected, but it cannot reconnect until it acknowledges
+    /// messages. Default: 4,194,304. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int MaxUnacknowledgedBytes { get; set; } = 4 * 1024 * 1024;
 
-    /// <summary>The same in messages. Default 100,000. Range 1 to 10,000,000.</summary>
+    /// <summary>
+    /// The maximum number of messages that wait for the acknowledgement of one client. A client with more stays
+    /// connected, but it cannot reconnect until it acknowledges messages. Default: 100,000. Range: 1 to 10,000,000.
+    /// </summary>
     public int MaxUnacknowledgedMessages { get; set; } = 100_000;
 
     /// <summary>
-    /// The same in bytes for all clients together, as far as they do not share them. It is looked at where something is
-    /// published: with more, a group that grows lets the oldest go. Default 268,435,456 (256 MiB). Range 1,024 to
-    /// 1,099,511,627,776 (1 TiB).
+    /// The maximum number of bytes that wait for acknowledgements of all clients together. Bytes that several clients
+    /// share count once. The server checks the limit when a message is published. Above the limit, a group that grows
+    /// drops its oldest messages. Default: 268,435,456. Range: 1,024 to 1,099,511,627,776.
     /// </summary>
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// How long a write to a connection may wait without progress before the connection is cut off. Progress is
-    /// whatever the peer's system takes, so a reader may be as slow as it likes. That is known on Linux, over HTTP/1.1;
-    /// elsewhere progress is the end of a write, of 64 KiB at most or one larger message. Default 10 seconds; it may be
-    /// noticed half as long again later. Range 1 second to 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to wait for
-    /// ever.
+    /// The time for which a write to a client may stall. The server then aborts the connection. A write stalls while
+    /// the operating system of the client accepts no bytes, so a client may read slowly. The server sees accepted bytes
+    /// only on Linux and over HTTP/1.1. Elsewhere, a write stalls until it completes. Such a write has at most 64 KiB
+    /// or one larger message. The server may notice the timeout late by up to half of it.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1 second to 1 day, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// How often a connection that is silent is sent a ping (RFC 6455, section 5.5.2). Default 15 seconds. Range 1
-    /// second to 1 day; <see cref="Timeout.InfiniteTimeSpan"/> for never.
+    /// The silence of a client after which the server sends a ping (RFC 6455, section 5.5.2).
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means no pings. Default: 15 seconds. Range: 1 second to 1 day, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveInterval { get; set; } = TimeSpan.FromSeconds(15);
 
     /// <summary>
-    /// How long the answer to a ping may take before the connection is cut off. Default 20 seconds. Range 1 second to 1
-    /// day; <see cref="Timeout.InfiniteTimeSpan"/> to wait for ever.
+    /// The time in which a client must answer a ping (RFC 6455, section 5.5.3). The server then aborts the connection.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 20 seconds. Range: 1 second to 1 day, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// How long a connection that is being closed has to take what was published before and to answer the close frame,
-    /// before it is cut off. Default 5 seconds. Range 10 milliseconds to 1 hour.
+    /// The time in which a client must receive earlier messages and answer the close frame (RFC 6455, section 7.1.2).
+    /// The server then aborts the connection. Default: 5 seconds. Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Whether a connection is closed, with 1008, when the authentication it came with expires, as cookies and bearer
-    /// tokens do. Default true.
+    /// True if the server closes a connection with 1008 when its authentication expires. Cookies and bearer tokens can
+    /// expire. Default: true.
     /// </summary>
     public bool CloseOnAuthenticationExpiration { get; set; } = true;
 
     /// <summary>
-    /// How often an <see cref="IConnectionRevalidator"/>, if there is one, is asked whether a connection may stay.
-    /// Default 30 minutes. Range 1 second to 1 day; <see cref="Timeout.InfiniteTimeSpan"/> to ask only when
-    /// authentication expires.
+    /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. Without a revalidator,
+    /// the option has no effect. <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks only expired
+    /// authentications. Default: 30 minutes. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
 
     /// <summary>
-    /// How long an app that is about to end takes to say goodbye, with 1001, to all connections, spread so that they do
-    /// not all connect to another node at once; what is left then is cut off. Keep it below the host's shutdown timeout
-    /// (30 seconds by default). Default 10 seconds. Range 0 to 1 hour.
+    /// The time in which an app that shuts down closes its connections with 1001 (RFC 6455, section 7.4.1). The closes
+    /// are spread over this time, so that clients do not all connect to another node at once. The server then aborts
+    /// the remaining connections. The value must be below the shutdown timeout of the host, which is 30 seconds by
+    /// default. Default: 10 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

@@ -1,24 +1,27 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// What becomes of a connection that falls further behind than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+/// What happens to a client that falls further behind than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
 /// </summary>
 public enum SlowConsumer
 {
-    /// <summary>It is closed with 1013, and the client connects again, if it likes, and starts afresh.</summary>
+    /// <summary>
+    /// The server closes the client with 1013. The client can connect again and then receives new messages.
+    /// </summary>
     Disconnect,
 
     /// <summary>
-    /// It stays, and goes on with what is published from then on; what it missed is counted by
-    /// <c>broadcast.messages.dropped</c>. For data of which only the present counts.
+    /// The client stays connected, skips all waiting messages, and continues with the newest message. The metric
+    /// <c>broadcast.messages.dropped</c> counts the skipped messages. Use it for data of which only the present
+    /// matters.
     /// </summary>
     SkipToLatest,
 
     /// <summary>
-    /// A connection that lags is given only the newest message of each key (<see cref="Message.Key"/>), in order, and
-    /// all messages without one; connections that keep up get everything. If what is left is more than 64 KiB when the
-    /// limit is reached, it is closed as with <see cref="Disconnect"/>. What was left out is counted by
-    /// <c>broadcast.messages.dropped</c>.
+    /// A slow client receives only the newest message of each <see cref="Message.Key"/>, in order, and all messages
+    /// without a key. A client that keeps up receives every message. The server closes the client with 1013 if the
+    /// remaining messages have more than 64 KiB. The metric <c>broadcast.messages.dropped</c> counts the skipped
+    /// messages.
     /// </summary>
     Conflate,
 }

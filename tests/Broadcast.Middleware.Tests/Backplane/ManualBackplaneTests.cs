@@ -396,7 +396,7 @@ public sealed class ManualBackplaneTests : IDisposable
         _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
         {
             isWaiting.TrySetResult();
-            isDelivered.Wait(TimeSpan.FromSeconds(10), Token);
+            isDelivered.Wait(2 * Eventually.Patience, Token);
         };
         var acting = Task.Run(
             () => act switch
@@ -413,7 +413,7 @@ public sealed class ManualBackplaneTests : IDisposable
                 foreach (var group in (string[])["g", "h", "i"]) Deliver(group);
             },
             Token);
-        var first = await Task.WhenAny(delivering, Task.Delay(TimeSpan.FromSeconds(5), Token));
+        var first = await Task.WhenAny(delivering, Task.Delay(Eventually.Patience, Token));
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
         isDelivered.Set();
 
@@ -611,25 +611,22 @@ public sealed class ManualBackplaneTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Publish_WithoutCluster_CompletesSynchronouslyAtNoExtraCost(bool toSeveral)
+    public void Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
     {
         using var alone = new ManualBroadcast();
         var message = new Message(new byte[20], MessageType.Binary);
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
-        var (directly, asked) = (Measure(() => alone.Broadcaster.Publish(message, recipients)), Measure(() =>
+        Publish();
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 100; i++) Publish();
+        // Without members the log stores nothing. Several groups need a set of the matching writers.
+        Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / 100, 0, toSeveral ? 750 : 0);
+
+        void Publish()
         {
             var publishing = alone.Broadcaster.Instance.Router.PublishAsync(message, recipients, Token);
             Assert.True(publishing.IsCompletedSuccessfully);
             publishing.GetAwaiter().GetResult();
-        }));
-        Assert.Equal(directly, asked);
-
-        static long Measure(Action act)
-        {
-            act();
-            var before = GC.GetAllocatedBytesForCurrentThread();
-            for (var i = 0; i < 100; i++) act();
-            return GC.GetAllocatedBytesForCurrentThread() - before;
         }
     }
 

@@ -242,7 +242,7 @@ public sealed class BroadcastEndpointTests
         await served.Ended;
         Assert.Equal(["first"], stuck.SentTexts);
         await stuck.Socket.Received(1).CloseOutputAsync((WebSocketCloseStatus)1013, Arg.Any<string?>(), Arg.Any<CancellationToken>());
-        Assert.Single(app.Logs, record => record.Id.Id == 4);
+        Assert.Single(app.Logs, record => record.Id.Id == 8);
     }
 
     [Fact]

@@ -124,7 +124,7 @@ public sealed class EndpointRegistryTests
         await served.Ended;
         Assert.Equal(StatusCodes.Status500InternalServerError, served.Context.Response.StatusCode);
         Assert.DoesNotContain("full disk", served.Body, StringComparison.Ordinal);
-        Assert.Equal((13, "full disk"), (Assert.Single(app.Errors).Id.Id, Assert.Single(app.Errors).Exception!.Message));
+        Assert.Equal((11, "full disk"), (Assert.Single(app.Errors).Id.Id, Assert.Single(app.Errors).Exception!.Message));
         Assert.Empty(socket.Socket.ReceivedCalls());
         _registry.DidNotReceive().Remove(Arg.Any<IBroadcastConnection>());
     }
@@ -150,20 +150,18 @@ public sealed class EndpointRegistryTests
         var served = app.Serve(socket);
         socket.ReceivesClose();
         await served.Ended;
-        Assert.Equal(8, Assert.Single(app.Errors).Id.Id);
+        Assert.Equal(12, Assert.Single(app.Errors).Id.Id);
         Assert.Equal(0, app.GroupCount);
         _registry.Received(1).Remove(Arg.Any<IBroadcastConnection>());
     }
 
     [Theory]
-    [InlineData("Find")]
     [InlineData("OfUser")]
     [InlineData("Leave")]
     public async Task RegistryCall_ThrowsInFilter_ClosesOnlyThatConnectionWith1011(string method)
     {
         await using var app = new MappedBroadcast(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {
-            if (context.Text == "find") await context.ReplyAsync("never");
             if (context.Text == "leave") await context.Broadcaster.LeaveAsync(context.Connection.Id, "/ws", Token);
             if (context.Text == "user") context.Recipients = Recipients.User("someone");
             await next(context);
@@ -171,7 +169,7 @@ public sealed class EndpointRegistryTests
         var (failing, other) = (new ScriptedSocket(), new ScriptedSocket());
         var (served, _) = await app.ConnectAsync(failing);
         await app.ConnectAsync(other);
-        failing.Receives(method switch { "Find" => "find", "OfUser" => "user", _ => "leave" });
+        failing.Receives(method == "OfUser" ? "user" : "leave");
         await served.Ended;
         await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, CloseReasons.Failed, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
@@ -180,7 +178,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task Publish_ReplacedRegistry_SendsToTheConnectionsItFinds()
+    public async Task PublishToUser_ReplacedRegistry_SendsToTheConnectionsOfTheRegistry()
     {
         await using var app = new MappedBroadcast(registry: _registry);
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -189,29 +187,52 @@ public sealed class EndpointRegistryTests
         var first = _added!;
         app.Serve(two);
         await Eventually.True(() => _added != first && _added is Connection { WasOpened: true });
-        var second = _added!;
         await PumpBarrier.PassAsync(((Connection)first).Writer.Pump);
-        await PumpBarrier.PassAsync(((Connection)second).Writer.Pump);
+        await PumpBarrier.PassAsync(((Connection)_added!).Writer.Pump);
 
         _registry.GetUserConnections("ann").Returns([first]);
         var toUser = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), cancellationToken: Token);
-        _registry.Find("alias").Returns(second);
-        var toConnection = await app.Broadcaster.PublishAsync("connection", Recipients.Connection("alias"), cancellationToken: Token);
-        Assert.Equal((1, 1), (toUser.LocalRecipients, toConnection.LocalRecipients));
+        Assert.Equal(1, toUser.LocalRecipients);
         await app.Broadcaster.PublishAsync("all", cancellationToken: Token);
-        await Eventually.True(() => one.Sent.Count == 2 && two.Sent.Count == 2);
+        await Eventually.True(() => one.Sent.Count == 2 && two.Sent.Count == 1);
         Assert.Equal(["user", "all"], one.SentTexts);
-        Assert.Equal(["connection", "all"], two.SentTexts);
+        Assert.Equal(["all"], two.SentTexts);
     }
 
+    /// <summary>A registry may return its own objects. The library finds the connection by its ID.</summary>
     [Fact]
-    public async Task Publish_RegistryFindsForeignConnection_ThrowsHelpfulError()
+    public async Task PublishToUser_RegistryReturnsOwnObjects_SendsByConnectionId()
     {
         await using var app = new MappedBroadcast(registry: _registry);
-        _registry.Find("stranger").Returns(Substitute.For<IBroadcastConnection>());
-        var error = await Assert.ThrowsAsync<InvalidOperationException>(
-            async () => await app.Broadcaster.PublishAsync("x", Recipients.Connection("stranger"), cancellationToken: Token));
-        Assert.Contains("TryAdd", error.Message, StringComparison.Ordinal);
+        var socket = new ScriptedSocket();
+        app.Serve(socket);
+        await Eventually.True(() => _added is Connection { WasOpened: true });
+        var (copy, unknown) = (Substitute.For<IBroadcastConnection>(), Substitute.For<IBroadcastConnection>());
+        copy.Id.Returns(_added!.Id);
+        unknown.Id.Returns("no connection");
+        _registry.GetUserConnections("ann").Returns([copy, unknown]);
+
+        var result = await app.Broadcaster.PublishAsync("user", Recipients.User("ann"), cancellationToken: Token);
+
+        Assert.Equal(1, result.LocalRecipients);
+        await Eventually.True(() => socket.Sent.Count == 1);
+        Assert.Equal(["user"], socket.SentTexts);
+    }
+
+    /// <summary>The library finds connections by ID itself, so a registry that cannot find them does no harm.</summary>
+    [Fact]
+    public async Task PublishToConnection_RegistryFindsNothing_SendsToTheConnection()
+    {
+        await using var app = new MappedBroadcast(registry: _registry);
+        var socket = new ScriptedSocket();
+        app.Serve(socket);
+        await Eventually.True(() => _added is Connection { WasOpened: true });
+        _registry.Find(Arg.Any<string>()).Returns((IBroadcastConnection?)null);
+
+        var result = await app.Broadcaster.PublishAsync("x", Recipients.Connection(_added!.Id), cancellationToken: Token);
+
+        Assert.Equal(1, result.LocalRecipients);
+        await Eventually.True(() => socket.Sent.Count == 1);
     }
 
     [Fact]
@@ -240,7 +261,7 @@ public sealed class EndpointRegistryTests
         public bool Remove(IBroadcastConnection connection) => _inner.Remove(connection);
         public bool TryJoin(IBroadcastConnection connection, string group) => _inner.TryJoin(connection, group);
         public bool Leave(IBroadcastConnection connection, string group) => Check("Leave", _inner.Leave(connection, group));
-        public IBroadcastConnection? Find(string connectionId) => Check("Find", method == "Leave" ? _inner.Find(connectionId) : null);
+        public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
         public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Check("OfUser", _inner.GetUserConnections(userId));
         public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
         public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);

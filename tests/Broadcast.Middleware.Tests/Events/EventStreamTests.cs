@@ -360,7 +360,7 @@ public sealed class EventStreamTests
 
         await using var refused = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("X-No", "1")]);
         Assert.Equal(200, refused.Status);
-        Assert.Equal("1008 The connection was refused.", await refused.ReadCloseAsync());
+        Assert.Equal("1008 The server rejected the connection.", await refused.ReadCloseAsync());
         await Eventually.True(() => app.Registry.Count == 1);
     }
 

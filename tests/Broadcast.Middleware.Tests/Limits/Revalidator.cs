@@ -6,27 +6,36 @@ namespace Broadcast.Middleware.Tests.Limits;
 sealed class Revalidator : IConnectionRevalidator
 {
     readonly ConcurrentQueue<string?> _asked = new();
-    int _answered;
+    readonly ConcurrentQueue<TaskCompletionSource> _held = new();
 
     public Func<IBroadcastConnection, CancellationToken, ValueTask<bool>> Answer { get; set; } = static (_, _) => new(true);
+
+    /// <summary>True to keep each answer back until <see cref="AnswerAsync"/> is called.</summary>
+    public bool HoldsAnswers { get; set; }
 
     public int Asked => _asked.Count;
 
     public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
 
-    /// <summary>Completes when every call has returned.</summary>
-    public Task HasAnswered() => Eventually.True(() => Volatile.Read(ref _answered) == Asked);
+    /// <summary>Releases the held answers. After that, the connections have scheduled the next call.</summary>
+    public async Task AnswerAsync(int count)
+    {
+        await Eventually.True(() => _held.Count == count);
+        // On the thread pool, the continuations run within SetResult.
+        await Task.Run(() =>
+        {
+            while (_held.TryDequeue(out var held)) held.SetResult();
+        });
+    }
 
     public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)
     {
         _asked.Enqueue(connection.UserId);
-        try
-        {
-            return await Answer(connection, cancellationToken);
-        }
-        finally
-        {
-            Interlocked.Increment(ref _answered);
-        }
+        var answer = await Answer(connection, cancellationToken);
+        if (!HoldsAnswers) return answer;
+        var held = new TaskCompletionSource();
+        _held.Enqueue(held);
+        await held.Task;
+        return answer;
     }
 }

@@ -51,7 +51,8 @@ static class EngineExtensions
     public static Task<bool> ReattachAsync(this Connection connection, FakeRequest request, Sink sink, string token)
     {
         var facts = new ConnectionRequest(
-            request, connection.HomeGroup, connection.UserId, null, null, null, null, connection.Format);
+            request, connection.HomeGroup, connection.UserId, null, null, null, null, connection.Format,
+            connection.Settings);
         return connection.ReattachAsync(facts, sink, token);
     }
 }

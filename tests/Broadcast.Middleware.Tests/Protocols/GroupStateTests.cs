@@ -100,7 +100,7 @@ public sealed class GroupStateTests
         await JsonClient.SayAsync(client, Set("g", """{"k":"12345678901234"}""", 3), Set("g", """{"k":"123456789012"}""", 4), Subscribe("g", 5));
         await JsonClient.HearsAsync(
             client,
-            """{"type":"ack","ackId":3,"success":false,"error":{"name":"BadRequest","message":"The state has 22 bytes and MaxPresenceStateBytes is 20: say less, or raise it."}}""",
+            """{"type":"ack","ackId":3,"success":false,"error":{"name":"BadRequest","message":"The state has 22 bytes, but MaxPresenceStateBytes is 20. Shorten the state, or raise the option."}}""",
             JsonClient.Success(4), JsonClient.Success(5));
         var picture = new StatePicture("g");
         picture.Apply(await JsonClient.ReadAsync(client));
@@ -134,10 +134,10 @@ public sealed class GroupStateTests
         await JsonClient.SayAsync(client, Set("g", state, 1));
         await JsonClient.HearsAsync(
             client,
-            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"state is a JSON object whose values are all strings."}}""");
+            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"state must be a JSON object whose values are all strings."}}""");
         Assert.Equal("""{"k":"v"}""", await StateAsync(app));
         await JsonClient.SayAsync(client, $$"""{"type":"setGroupState","group":"g","state":{{state}}}""");
-        Assert.Equal("state is a JSON object whose values are all strings.", await JsonClient.EndsAsync(client, 1008));
+        Assert.Equal("state must be a JSON object whose values are all strings.", await JsonClient.EndsAsync(client, 1008));
     }
 
     [Fact]
@@ -274,7 +274,7 @@ public sealed class GroupStateTests
         await JsonClient.SayAsync(client, Subscribe("d", 1), Subscribe("a", 2), """{"type":"subscribeGroupState","group":"d"}""");
         await JsonClient.HearsAsync(
             client,
-            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"The connection is subscribed to the states of 3 groups and MaxGroupsPerConnection allows no more: unsubscribe from one, or raise the option."}}""",
+            """{"type":"ack","ackId":1,"success":false,"error":{"name":"BadRequest","message":"The connection has subscribed to the states of 3 groups, the maximum of MaxGroupsPerConnection. Unsubscribe from a group first, or raise the option."}}""",
             JsonClient.Success(2));
         await JsonClient.HearsNothingElseAsync(client);
         Assert.Equal(3, Followed(app));

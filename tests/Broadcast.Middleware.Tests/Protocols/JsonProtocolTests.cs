@@ -75,7 +75,7 @@ public sealed class JsonProtocolTests
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
-        Assert.Equal("The connection was refused.", await JsonClient.EndsAsync(client, 1008));
+        Assert.Equal("The server rejected the connection.", await JsonClient.EndsAsync(client, 1008));
     }
 
     [Fact]
@@ -144,7 +144,7 @@ public sealed class JsonProtocolTests
             """{"type":"joinGroup","group":"/ws","ackId":3}""",
             """{"type":"joinGroup","group":"g"}""",
             """{"type":"sendToGroup","group":"/ws","ackId":4,"data":1}""");
-        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"This client may not join the group."}}""");
+        await JsonClient.HearsAsync(client, """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"This client is not allowed to join the group."}}""");
         await JsonClient.HearsAsync(client, """{"type":"ack","ackId":2,"success":false,"error":{"name":"Forbidden","message":"This client may not publish to the group."}}""");
         await JsonClient.FailsAsync(client, 3, "Forbidden");
         await JsonClient.HearsAsync(client, JsonClient.FromGroup("/ws", "json", "1"), JsonClient.Success(4));
@@ -258,7 +258,7 @@ public sealed class JsonProtocolTests
             """{"type":"sendToGroup","group":"g","ackId":4,"dataType":"text","data":1}""");
         for (var ackId = 1; ackId <= 4; ackId++) await JsonClient.FailsAsync(client, ackId, "BadRequest");
         await JsonClient.SayAsync(client, """{"type":"joinGroup","group":""}""");
-        Assert.Equal("A group's name must not be empty.", await JsonClient.EndsAsync(client, 1008));
+        Assert.Equal("The group name is empty. Use 1 to 255 characters.", await JsonClient.EndsAsync(client, 1008));
 
         await using var other = await JsonClient.OpenAsync(app);
         await JsonClient.SayAsync(other, "hello");

@@ -270,7 +270,7 @@ public sealed class RecoveryRaceTests
     public async Task Reconnect_LoggerThrows_LeavesNoConnectionBehind()
     {
         await using var app = await ReliableApp.StartAsync(
-            _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("has a new line")));
+            _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("reconnected")));
         await using var client = await ReliableClient.OpenAsync(app);
         client.Disconnect();
         await _clock.WaitsAsync();

@@ -23,7 +23,7 @@ public sealed class ReliableBadInputTests
 
         await client.SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id}}}""");
 
-        Assert.StartsWith("There is no message ", await JsonClient.EndsAsync(client.Transport, 1008), StringComparison.Ordinal);
+        Assert.StartsWith("The sequenceId ", await JsonClient.EndsAsync(client.Transport, 1008), StringComparison.Ordinal);
         await app.IsEmptyAsync();
         await client.IsRefusedAsync(app);
         LogAssert.NoErrors(app);

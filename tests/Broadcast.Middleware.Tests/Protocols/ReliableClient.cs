@@ -11,7 +11,7 @@ sealed class ReliableClient : IAsyncDisposable
 {
     public const string Subprotocol = "json.reliable.webpubsub.azure.v1";
 
-    public const string Refused = "There is no such connection to come back to, not for this user, or not any more: connect afresh.";
+    public const string Refused = "The reconnection token is invalid or expired. Open a new connection.";
 
     readonly (string Name, string? Value)[] _headers;
 

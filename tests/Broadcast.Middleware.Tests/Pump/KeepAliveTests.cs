@@ -69,7 +69,7 @@ public sealed class KeepAliveTests : IDisposable
         for (var i = 0; i < 50; i++)
         {
             _time.Advance(TimeSpan.FromSeconds(100));
-            Assert.False(_keepAlive.IsPeerLost(Heartbeat, null, isSilenceAllowed: false));
+            Assert.False(_keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), null, isSilenceAllowed: false));
             Assert.False(_keepAlive.TakePing());
         }
     }
@@ -115,6 +115,6 @@ public sealed class KeepAliveTests : IDisposable
         // The first check happens at the first heartbeat.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
-        return _keepAlive.IsPeerLost(Heartbeat, _received, isBusy);
+        return _keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), _received, isBusy);
     }
 }

@@ -28,14 +28,15 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void GroupRules_NoMatchingPattern_UsesBroadcastOptions()
+    public void GroupRules_NoMatchingPattern_HasNoHistoryAndUsesOptionOfEndpoint()
     {
         var options = Options("/a", "/b*");
         options.SlowConsumer = SlowConsumer.SkipToLatest;
         var rules = new GroupRules(options);
         Assert.Null(rules.Find("/c").History);
-        Assert.Equal(SlowConsumer.SkipToLatest, rules.Find("/c").WhenSlow);
-        Assert.Equal(SlowConsumer.SkipToLatest, rules.Find("/a").WhenSlow);
+        Assert.Null(rules.Find("/c").WhenSlow);
+        Assert.Null(rules.Find("/a").WhenSlow);
+        Assert.Equal(SlowConsumer.SkipToLatest, new EndpointSettings(options).SlowConsumer);
         Assert.Null(new GroupRules(Options("*")).Find(GroupName.Everyone).History);
         Assert.Null(new GroupRules(Options("*")).Default.History);
     }
@@ -62,7 +63,7 @@ public sealed class GroupRulesTests
     [InlineData(nameof(GroupOptions.ReplayOnJoin), 10_000_001, 0, 10_000_000)]
     public void GroupOption_OutOfRange_IsRejected(string option, int value, int least, int most)
     {
-        Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}: set it from {least} to {most}.", ProblemWith(option, value));
+        Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}. Set it from {least} to {most}.", ProblemWith(option, value));
         Assert.Null(ProblemWith(option, least));
         Assert.Null(ProblemWith(option, most));
     }
@@ -75,7 +76,7 @@ public sealed class GroupRulesTests
     public void HistoryAge_OutOfRange_IsRejected(string age)
     {
         Assert.Equal(
-            $"BroadcastOptions: Groups['/rooms/*'].HistoryAge is {age}: set it from 00:00:01 to 30.00:00:00, or -00:00:00.001 for never.",
+            $"BroadcastOptions: Groups['/rooms/*'].HistoryAge is {age}. Set it from 00:00:01 to 30.00:00:00, or to -00:00:00.001 (Timeout.InfiniteTimeSpan).",
             ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.Parse(age, null)));
         Assert.Null(ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.FromSeconds(1)));
         Assert.Null(ProblemWith(nameof(GroupOptions.HistoryAge), TimeSpan.FromDays(30)));
@@ -86,19 +87,19 @@ public sealed class GroupRulesTests
     public void GroupSlowConsumer_UndefinedValue_IsRejected()
     {
         Assert.Equal(
-            "BroadcastOptions: Groups['/rooms/*'].SlowConsumer is 7: set it to Disconnect or SkipToLatest or Conflate.",
+            "BroadcastOptions: Groups['/rooms/*'].SlowConsumer is 7. Set it to Disconnect or SkipToLatest or Conflate.",
             ProblemWith(nameof(GroupOptions.SlowConsumer), (SlowConsumer)7));
         Assert.Null(ProblemWith(nameof(GroupOptions.SlowConsumer), SlowConsumer.Conflate));
     }
 
     [Theory]
-    [InlineData("", "must not be empty")]
+    [InlineData("", "The group name is empty.")]
     [InlineData("a\nb", "U+000A")]
     [InlineData("a\u2028*", "U+2028")]
     public void GroupKey_MatchesNoGroup_IsRejected(string pattern, string problem)
     {
         var message = Validate(Options(pattern));
-        Assert.Contains("Groups has a key that fits no group: ", message, StringComparison.Ordinal);
+        Assert.Contains("Groups has a key that matches no group. ", message, StringComparison.Ordinal);
         Assert.Contains(problem, message, StringComparison.Ordinal);
     }
 
@@ -106,8 +107,8 @@ public sealed class GroupRulesTests
     public void GroupKey_TooLong_IsRejected()
     {
         Assert.Null(Validate(Options("*", new string('a', 255), new string('a', 255) + "*", "a*b", "**")));
-        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
-        Assert.Contains("255 characters at most; this one has 256", Validate(Options(new string('a', 256) + "*")), StringComparison.Ordinal);
+        Assert.Contains("The group name has 256 characters. Use at most 255 characters.", Validate(Options(new string('a', 256))), StringComparison.Ordinal);
+        Assert.Contains("The group name has 256 characters. Use at most 255 characters.", Validate(Options(new string('a', 256) + "*")), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -129,16 +130,16 @@ public sealed class GroupRulesTests
     }
 
     [Theory]
-    [InlineData(0, "MaxGroupsPerConnection is 0: set it from 1 to 65536.")]
-    [InlineData(65_537, "MaxGroupsPerConnection is 65537: set it from 1 to 65536.")]
+    [InlineData(0, "MaxGroupsPerConnection is 0. Set it from 1 to 65536.")]
+    [InlineData(65_537, "MaxGroupsPerConnection is 65537. Set it from 1 to 65536.")]
     [InlineData(65_536, null)]
     [InlineData(1, null)]
     public void MaxGroupsPerConnection_OutOfRange_IsRejected(int value, string? problem) =>
         Assert.Equal(problem is null ? null : "BroadcastOptions: " + problem, Validate(new() { MaxGroupsPerConnection = value }));
 
     [Theory]
-    [InlineData(-1, "MaxEmptyGroups is -1: set it from 0 to 1000000.")]
-    [InlineData(1_000_001, "MaxEmptyGroups is 1000001: set it from 0 to 1000000.")]
+    [InlineData(-1, "MaxEmptyGroups is -1. Set it from 0 to 1000000.")]
+    [InlineData(1_000_001, "MaxEmptyGroups is 1000001. Set it from 0 to 1000000.")]
     [InlineData(0, null)]
     [InlineData(1_000_000, null)]
     public void MaxEmptyGroups_OutOfRange_IsRejected(int value, string? problem) =>
@@ -198,6 +199,7 @@ public sealed class GroupRulesTests
     static string? ProblemWith(string option, object value)
     {
         var options = Options("/rooms/*");
+        if (option == nameof(GroupOptions.ReplayOnJoin)) options.Groups["/rooms/*"].HistoryMessages = 10_000_000;
         typeof(GroupOptions).GetProperty(option)!.SetValue(options.Groups["/rooms/*"], value);
         return Validate(options);
     }

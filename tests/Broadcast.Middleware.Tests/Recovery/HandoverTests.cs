@@ -185,7 +185,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Reconnect_AuthenticationThrows_RemovesConnection()
+    public async Task Reconnect_AuthenticationThrows_KeepsConnectionWaiting()
     {
         await using var app = new MappedBroadcast();
         var (_, connection, socket) = await ConnectAsync(app);
@@ -199,7 +199,9 @@ public sealed class HandoverTests
             context.Features.Set(authentication);
         });
         await Assert.ThrowsAnyAsync<InvalidOperationException>(() => back.Ended);
-        Assert.Equal(0, app.Registry.Count);
+        // The failed request has claimed nothing, so the client can still reconnect.
+        Assert.Equal([connection], app.Registry.Connections);
+        Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
     static async Task<(Served Served, Connection Connection, ScriptedSocket Socket)> ConnectAsync(MappedBroadcast app)

@@ -16,7 +16,7 @@ public sealed class MaxGroupsPerConnectionTests
         await app.Broadcaster.JoinAsync(device.Id, "a", Token);
         await app.Broadcaster.JoinAsync(device.Id, "b", Token);
         var error = await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Token));
-        Assert.Equal("The connection is in 3 groups and MaxGroupsPerConnection allows no more: let it leave one, or raise the option.", error.Message);
+        Assert.Equal("The connection is in 3 groups, the maximum of MaxGroupsPerConnection. Leave a group first, or raise the option.", error.Message);
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Replay.Last(1), Token));
         Assert.Equal(["/ws", "a", "b"], device.Connection.Groups.Order(StringComparer.Ordinal));
         Assert.Equal(0, app.Registry.CountGroupMembers("c"));

@@ -477,7 +477,9 @@ public sealed class InlineSendsTests
     {
         Stall.SmallSendBuffers(builder);
         builder.Services.AddSingleton<Requests>();
-        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = shutdownTimeout ?? host.ShutdownTimeout);
+        if (shutdownTimeout is not { } timeout) return;
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = timeout);
+        builder.Services.AddBroadcast(options => options.DrainTimeout = timeout / 2);
     }
 
     static void Map(WebApplication app)

@@ -1,0 +1,39 @@
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The settings of the connections of one endpoint. Invariant: the object does not change, and all connections of the
+/// endpoint share it.
+/// </summary>
+/// <param name="options">The options of the endpoint.</param>
+/// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBytes)
+{
+    /// <summary>The settings of an endpoint without its own options.</summary>
+    public EndpointSettings(BroadcastOptions options)
+        : this(new BroadcastEndpointOptions(options), options.MaxBacklogBytes)
+    {
+    }
+
+    public int MaxBacklogBytes { get; } = maxBacklogBytes;
+
+    public int MaxMessageBytes { get; } = options.MaxMessageBytes;
+
+    public int MaxSmallFragments { get; } = options.MaxSmallFragments;
+
+    public int? MaxMessagesPerSecond { get; } = options.MaxMessagesPerSecond;
+
+    public int? MaxMessageBurst { get; } = options.MaxMessageBurst;
+
+    public TimeSpan FirstMessageTimeout { get; } = options.FirstMessageTimeout;
+
+    /// <summary>What happens to a slow client in groups without their own setting.</summary>
+    public SlowConsumer SlowConsumer { get; } = options.SlowConsumer;
+
+    public TimeSpan SendTimeout { get; } = options.SendTimeout;
+
+    public TimeSpan KeepAliveInterval { get; } = options.KeepAliveInterval;
+
+    public TimeSpan KeepAliveTimeout { get; } = options.KeepAliveTimeout;
+
+    public TimeSpan CloseTimeout { get; } = options.CloseTimeout;
+}

@@ -1,0 +1,25 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// Checks that the host waits for the drain. Otherwise the host aborts connections before the server has closed them.
+/// </summary>
+sealed class DrainTimeoutValidator(IServiceProvider services) : IValidateOptions<BroadcastOptions>
+{
+    public ValidateOptionsResult Validate(string? name, BroadcastOptions options)
+    {
+        // Without a host, nothing shuts the app down. Without a drain, the host has nothing to wait for.
+        if (services.GetService<IHostApplicationLifetime>() is null || options.DrainTimeout <= TimeSpan.Zero)
+            return ValidateOptionsResult.Skip;
+        const string Drain = nameof(options.DrainTimeout);
+        const string Shutdown = $"{nameof(HostOptions)}.{nameof(HostOptions.ShutdownTimeout)}";
+        var timeout = services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
+        if (timeout == Timeout.InfiniteTimeSpan || options.DrainTimeout < timeout) return ValidateOptionsResult.Success;
+        var problem =
+            $"{Drain} is {options.DrainTimeout}, but {Shutdown} is {timeout}. Lower {Drain}, or raise {Shutdown}.";
+        return BroadcastOptionsValidator.CreateResult(name, [problem]);
+    }
+}

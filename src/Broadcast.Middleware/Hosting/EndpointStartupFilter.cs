@@ -1,0 +1,56 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Routing.Patterns;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// Builds and checks the endpoints when the app starts. Otherwise the first request would find the errors.
+/// </summary>
+sealed class EndpointStartupFilter : IStartupFilter
+{
+    public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
+    {
+        next(app);
+        // The app has mapped its endpoints now. This builds them and creates their filters.
+        var endpoints = app.ApplicationServices.GetService<EndpointDataSource>()?.Endpoints ?? [];
+        ThrowIfAmbiguous(endpoints.OfType<RouteEndpoint>());
+    };
+
+    /// <exception cref="InvalidOperationException">Two broadcasts have the same URLs.</exception>
+    static void ThrowIfAmbiguous(IEnumerable<RouteEndpoint> endpoints)
+    {
+        var problems = endpoints
+            .Where(static endpoint => endpoint.Metadata.GetMetadata<MappedBroadcastMetadata>() is not null)
+            .GroupBy(GetUrls, StringComparer.OrdinalIgnoreCase)
+            .Where(static group => group.Count() > 1)
+            .Select(static group =>
+                $"{string.Join(" and ", group.Select(GetCall))} have the same URLs. " +
+                "Remove one of the calls, change its pattern, or separate the endpoints with RequireHost.")
+            .ToArray();
+        if (problems.Length > 0) throw new InvalidOperationException(string.Join(Environment.NewLine, problems));
+    }
+
+    static string GetCall(RouteEndpoint endpoint) => $"MapBroadcast(\"{endpoint.RoutePattern.RawText}\")";
+
+    /// <summary>Returns a text that is the same for endpoints that routing cannot distinguish.</summary>
+    static string GetUrls(RouteEndpoint endpoint)
+    {
+        var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
+        var segments = endpoint.RoutePattern.PathSegments.Select(GetSegment);
+        return $"{string.Join(',', hosts.Order(StringComparer.OrdinalIgnoreCase))}/{string.Join('/', segments)}";
+    }
+
+    static string GetSegment(RoutePatternPathSegment segment) => string.Concat(segment.Parts.Select(GetPart));
+
+    static string GetPart(RoutePatternPart part)
+    {
+        if (part is RoutePatternLiteralPart literal) return literal.Content;
+        if (part is not RoutePatternParameterPart parameter) return ((RoutePatternSeparatorPart)part).Content;
+        // The name of a parameter makes no difference, but its constraints do.
+        var constraints = parameter.ParameterPolicies.Select(static policy => policy.Content);
+        return $"{{{parameter.ParameterKind}:{string.Join(':', constraints)}}}";
+    }
+}

@@ -1,0 +1,48 @@
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>The keys of a configuration section. A test compares them with the properties of the options.</summary>
+static class OptionNames
+{
+    /// <summary>The section of the Redis package, which has its own options.</summary>
+    public const string RedisSection = "Redis";
+
+    public static readonly string[] Broadcast =
+    [
+        nameof(BroadcastOptions.MaxMessageBytes),
+        nameof(BroadcastOptions.MaxSmallFragments),
+        nameof(BroadcastOptions.MaxMessagesPerSecond),
+        nameof(BroadcastOptions.MaxMessageBurst),
+        nameof(BroadcastOptions.FirstMessageTimeout),
+        nameof(BroadcastOptions.MaxConnections),
+        nameof(BroadcastOptions.MaxConnectionsPerUser),
+        nameof(BroadcastOptions.MaxConnectionsPerAddress),
+        nameof(BroadcastOptions.AllowedOrigins),
+        nameof(BroadcastOptions.MaxBacklogBytes),
+        nameof(BroadcastOptions.SlowConsumer),
+        nameof(BroadcastOptions.Groups),
+        nameof(BroadcastOptions.MaxGroupsPerConnection),
+        nameof(BroadcastOptions.MaxEmptyGroups),
+        nameof(BroadcastOptions.MaxPresenceStateBytes),
+        nameof(BroadcastOptions.RecoveryTimeout),
+        nameof(BroadcastOptions.MaxDisconnectedSessions),
+        nameof(BroadcastOptions.MaxUnacknowledgedBytes),
+        nameof(BroadcastOptions.MaxUnacknowledgedMessages),
+        nameof(BroadcastOptions.MaxTotalUnacknowledgedBytes),
+        nameof(BroadcastOptions.SendTimeout),
+        nameof(BroadcastOptions.KeepAliveInterval),
+        nameof(BroadcastOptions.KeepAliveTimeout),
+        nameof(BroadcastOptions.CloseTimeout),
+        nameof(BroadcastOptions.CloseOnAuthenticationExpiration),
+        nameof(BroadcastOptions.RevalidationInterval),
+        nameof(BroadcastOptions.DrainTimeout),
+    ];
+
+    public static readonly string[] Group =
+    [
+        nameof(GroupOptions.HistoryMessages),
+        nameof(GroupOptions.HistoryBytes),
+        nameof(GroupOptions.HistoryAge),
+        nameof(GroupOptions.ReplayOnJoin),
+        nameof(GroupOptions.SlowConsumer),
+    ];
+}

@@ -1,0 +1,79 @@
+using Broadcast.Middleware.Http;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>Collects everything that is wrong with options. Each problem says how to fix it.</summary>
+sealed class OptionProblems
+{
+    readonly List<string> _problems = [];
+
+    public IReadOnlyList<string> All => _problems;
+
+    public void Add(string problem) => _problems.Add(problem);
+
+    /// <summary>Returns true if the value is in its range.</summary>
+    /// <param name="range">The range of the option.</param>
+    /// <param name="value">The value. Null if the option is not set.</param>
+    /// <param name="owner">The beginning of the name of the option, such as <c>Groups['/ws'].</c>.</param>
+    public bool Check(NumberRange range, long? value, string owner = "")
+    {
+        if (value is not { } number || (number >= range.Min && number <= range.Max)) return true;
+        Add($"{owner}{range.Name} is {number}. Set it from {range.Min} to {range.Max}.");
+        return false;
+    }
+
+    /// <inheritdoc cref="Check(NumberRange, long?, string)" />
+    public bool Check(TimeRange range, TimeSpan value, string owner = "")
+    {
+        if (value >= range.Min && value <= range.Max) return true;
+        if (range.AllowsInfinite && value == Timeout.InfiniteTimeSpan) return true;
+        var infinite = range.AllowsInfinite ? ", or to -00:00:00.001 (Timeout.InfiniteTimeSpan)" : "";
+        Add($"{owner}{range.Name} is {value}. Set it from {range.Min} to {range.Max}{infinite}.");
+        return false;
+    }
+
+    /// <summary>Checks that the value is a member of the enumeration.</summary>
+    public void CheckSlowConsumer(SlowConsumer? value, string owner = "")
+    {
+        if (value is not { } slow || Enum.IsDefined(slow)) return;
+        var names = string.Join(" or ", Enum.GetNames<SlowConsumer>());
+        Add($"{owner}{nameof(SlowConsumer)} is {slow}. Set it to {names}.");
+    }
+
+    /// <summary>Checks the options that an endpoint can have.</summary>
+    /// <param name="options">The options of the endpoint, or those of the broadcast.</param>
+    /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+    public void CheckEndpoint(BroadcastEndpointOptions options, int maxBacklogBytes)
+    {
+        var isInRange = Check(OptionRanges.MaxMessageBytes, options.MaxMessageBytes);
+        Check(OptionRanges.MaxSmallFragments, options.MaxSmallFragments);
+        Check(OptionRanges.MaxMessagesPerSecond, options.MaxMessagesPerSecond);
+        Check(OptionRanges.MaxMessageBurst, options.MaxMessageBurst);
+        Check(OptionRanges.FirstMessageTimeout, options.FirstMessageTimeout);
+        Check(OptionRanges.SendTimeout, options.SendTimeout);
+        Check(OptionRanges.KeepAliveInterval, options.KeepAliveInterval);
+        Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);
+        Check(OptionRanges.CloseTimeout, options.CloseTimeout);
+        CheckSlowConsumer(options.SlowConsumer);
+        foreach (var origin in options.AllowedOrigins.Where(static origin => OriginCheck.Normalize(origin) is null))
+        {
+            Add($"{nameof(options.AllowedOrigins)} contains '{origin}', which is not an origin. " +
+                "Write an origin as browsers do, such as https://example.com or http://localhost:3000, " +
+                "without a user, path or query. Or write * for all origins.");
+        }
+
+        if (isInRange && options.MaxMessageBytes > maxBacklogBytes)
+        {
+            Add($"{nameof(options.MaxMessageBytes)} is {options.MaxMessageBytes}, " +
+                $"but {nameof(BroadcastOptions.MaxBacklogBytes)} is {maxBacklogBytes}. " +
+                $"Lower {nameof(options.MaxMessageBytes)}, or raise {nameof(BroadcastOptions.MaxBacklogBytes)}.");
+        }
+
+        if (options is { MaxMessageBurst: { } burst, MaxMessagesPerSecond: null })
+        {
+            Add($"{nameof(options.MaxMessageBurst)} is {burst}, " +
+                $"but {nameof(options.MaxMessagesPerSecond)} is not set. " +
+                $"Set {nameof(options.MaxMessagesPerSecond)}, or remove {nameof(options.MaxMessageBurst)}.");
+        }
+    }
+}

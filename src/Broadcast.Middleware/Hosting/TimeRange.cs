@@ -1,0 +1,8 @@
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>The range of an option that is a time. Both limits are valid values.</summary>
+/// <param name="Name">The name of the option.</param>
+/// <param name="Min">The minimum.</param>
+/// <param name="Max">The maximum.</param>
+/// <param name="AllowsInfinite">True if <see cref="Timeout.InfiniteTimeSpan"/> is valid, too.</param>
+sealed record TimeRange(string Name, TimeSpan Min, TimeSpan Max, bool AllowsInfinite = false);

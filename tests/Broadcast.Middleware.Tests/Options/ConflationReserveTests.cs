@@ -1,0 +1,63 @@
+using System.Text;
+
+namespace Broadcast.Middleware.Tests.Options;
+
+/// <summary>Logs keep twice the backlog as soon as one endpoint conflates.</summary>
+public sealed class ConflationReserveTests
+{
+    const int Backlog = 100_000;
+
+    [Fact]
+    public void Reserve_EndpointConflates_DoublesBacklogOfGroupsWithoutSetting()
+    {
+        var options = new BroadcastOptions { MaxBacklogBytes = Backlog, Groups = { ["/own"] = new() { SlowConsumer = SlowConsumer.Disconnect } } };
+        var rules = new GroupRules(options);
+        Assert.Equal((Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
+        rules.Adapt(new EndpointSettings(new BroadcastEndpointOptions(options) { SlowConsumer = SlowConsumer.SkipToLatest }, Backlog));
+        Assert.Equal(Backlog, rules.Default.CurrentCapacity);
+        rules.Adapt(new EndpointSettings(new BroadcastEndpointOptions(options) { SlowConsumer = SlowConsumer.Conflate }, Backlog));
+        Assert.Equal((2 * Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
+        Assert.Equal((2 * Backlog) + options.MaxUnacknowledgedBytes, rules.Default.CurrentMaxRetained);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Reserve_EnabledAfterLogWasCreated_KeepsMoreForSlowReader(bool isEnabled)
+    {
+        var reserve = new ConflationReserve(Backlog);
+        var clock = new SequenceClock();
+        var log = new MessageLog(clock, new LogSettings(Backlog, null, Reserve: reserve));
+        var cursor = new Cursor(log, new Subscriber(), null);
+        if (isEnabled) reserve.Enable();
+        var payload = Encoding.ASCII.GetBytes(new string('x', 10_000));
+        lock (log.Gate)
+        {
+            // The blocks before the newest block have more than the backlog, but less than twice the backlog.
+            for (var i = 0; i < 20; i++) log.AppendLocked(new Message(payload, MessageType.Text), null);
+        }
+
+        var read = 0;
+        while (cursor.TryPeek(out var sequence))
+        {
+            cursor.Take(sequence);
+            read++;
+        }
+
+        Assert.Equal(isEnabled, !cursor.HasMissed);
+        Assert.Equal(isEnabled, read == 20);
+    }
+
+    sealed class Subscriber : ILogSubscriber
+    {
+        public string Id => "reader";
+
+        public void OnNewMessages()
+        {
+        }
+
+        public void OnPrivateLogRead()
+        {
+        }
+    }
+}
