@@ -6,6 +6,7 @@ using Broadcast.Middleware.Hosting;
 using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Protocols;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Options;
 
 namespace Broadcast.Benchmarks;
 
@@ -14,17 +15,20 @@ sealed class InMemoryBroadcast : IDisposable
 {
     readonly ServiceProvider _services;
     readonly BroadcastInstance _instance;
+    readonly EndpointSettings _settings;
     long _received;
 
     public InMemoryBroadcast(Action<BroadcastOptions>? configure = null)
     {
         _services = new ServiceCollection().AddLogging().AddBroadcast(configure).Services.BuildServiceProvider();
         _instance = _services.GetRequiredKeyedService<BroadcastInstance>("");
+        _settings = new EndpointSettings(_services.GetRequiredService<IOptions<BroadcastOptions>>().Value);
     }
 
     public Connection Connect(string home)
     {
-        var request = new ConnectionRequest(new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw);
+        var request = new ConnectionRequest(
+            new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw, _settings);
         var connection = _instance.Connections.Admit(request, out _)!;
         connection.Writer.Open(new CountingSink(this));
         Join(connection, home);
