@@ -22,13 +22,13 @@ sealed class InMemoryBroadcast : IDisposable
     {
         _services = new ServiceCollection().AddLogging().AddBroadcast(configure).Services.BuildServiceProvider();
         _instance = _services.GetRequiredKeyedService<BroadcastInstance>("");
-        var maxBacklogBytes = _services.GetRequiredService<IOptions<BroadcastOptions>>().Value.MaxBacklogBytes;
-        _settings = new EndpointSettings(_instance.CreateEndpointOptions(), maxBacklogBytes);
+        _settings = new EndpointSettings(_services.GetRequiredService<IOptions<BroadcastOptions>>().Value);
     }
 
     public Connection Connect(string home)
     {
-        var request = new ConnectionRequest(new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw, _settings);
+        var request = new ConnectionRequest(
+            new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw, _settings);
         var connection = _instance.Connections.Admit(request, out _)!;
         connection.Writer.Open(new CountingSink(this));
         Join(connection, home);

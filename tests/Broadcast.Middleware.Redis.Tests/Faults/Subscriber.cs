@@ -10,8 +10,8 @@ sealed class Subscriber : IAsyncDisposable
 {
     // The server uses close code 1013 for both reasons.
     const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
-    const string LossReason = "Messages may be missing: the cluster has lost them. Connect again.";
-    const string UnreachableReason = "The other nodes cannot be reached at the moment: try again.";
+    const string LossReason = "The cluster lost messages. Connect again.";
+    const string UnreachableReason = "The other nodes are unreachable. Try again later.";
 
     readonly AppNode _node;
     readonly CancellationTokenSource _stopping = new();

@@ -113,6 +113,15 @@ static class Snippets
         builder.Services.AddBroadcast(builder.Configuration.GetSection("Broadcast"));
     }
 
+    public static void EndpointOptions(WebApplication app)
+    {
+        app.MapBroadcast("/uploads", options =>
+        {
+            options.MaxMessageBytes = 256 * 1024;
+            options.MaxMessagesPerSecond = 5;
+        });
+    }
+
     public static void InlineSends(WebApplicationBuilder builder)
     {
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));

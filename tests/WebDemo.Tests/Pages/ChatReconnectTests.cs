@@ -75,7 +75,7 @@ public sealed class ChatReconnectTests(BrowserFixture browser)
         await ann.SendAsync("longer than twenty bytes");
         await ann.ExpectStateAsync("Reconnecting");
         await ShowNotesAsync();
-        await Expect(ann.Notes.Filter(new() { HasText = "Closed with 1009: a message exceeds MaxMessageBytes (20)." })).ToBeVisibleAsync();
+        await Expect(ann.Notes.Filter(new() { HasText = "Closed with 1009: A message is larger than MaxMessageBytes (20)." })).ToBeVisibleAsync();
         await ann.Page.GetByRole(AriaRole.Button, new() { Name = "Try now" }).ClickAsync();
         await ann.ExpectStateAsync("Connected");
         await server.StopAsync();
