@@ -5,6 +5,7 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>A cluster of three nodes that restart one after the other, while clients connect, reconnect and publish.</summary>
+[Collection<RollingRestartCollection>]
 public sealed class RollingRestartTests : IAsyncLifetime
 {
     const int ClientCount = 9;

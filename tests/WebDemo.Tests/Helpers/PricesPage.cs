@@ -32,6 +32,10 @@ static class PricesPage
                 """, before);
         }
 
+        /// <summary>Waits until no shown price is older than this.</summary>
+        public Task AssertPricesAreNewerThanAsync(int milliseconds) => page.Page.WaitForFunctionAsync(
+            "maxAge => [...document.querySelectorAll('.tile')].every(tile => Date.now() - tile.dataset.time < maxAge)", milliseconds);
+
         /// <summary>Returns the current time and the age of each shown price, in milliseconds.</summary>
         public async Task<(double Now, double[] Ages)> GetPriceAgesAsync()
         {

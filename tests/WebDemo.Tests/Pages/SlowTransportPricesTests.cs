@@ -29,20 +29,20 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
         await slow.Page.WaitForFunctionAsync(
             "until => [...document.querySelectorAll('.tile')].every(tile => tile.dataset.time > until)", start + Milliseconds, new() { Timeout = 150_000 })
             .WaitAsync(TestContext.Current.CancellationToken);
-        var maxFastAge = (await fast.GetPriceAgesAsync()).Ages.Max();
         var slowAges = (await slow.GetPriceAgesAsync()).Ages;
-        TestContext.Current.TestOutputHelper?.WriteLine(
-            $"The prices of the slow page are {slowAges.Min()} to {slowAges.Max()} ms old, those of the fast page at most {maxFastAge} ms.");
+        TestContext.Current.TestOutputHelper?.WriteLine($"The prices of the slow page are {slowAges.Min()} to {slowAges.Max()} ms old.");
 
         // The buffers hold about 20 KB, which takes 10 seconds. One price of each symbol takes 2 seconds more.
         Assert.InRange(slowAges.Max(), 0, 16_000);
-        Assert.InRange(maxFastAge, 0, 3_000);
+
+        // The fast page is up to date. A busy machine may delay the browser for a moment, so the test waits for this.
+        await fast.AssertPricesAreNewerThanAsync(milliseconds: 3_000);
         await fast.AssertAllPricesChangeAsync();
         await slow.ExpectStateAsync("Connected");
         await Expect(slow.Page.Locator("#problem")).ToBeHiddenAsync();
 
         // A fast transport brings the page up to date.
         proxy.BytesPerSecond = int.MaxValue;
-        await slow.Page.WaitForFunctionAsync("() => [...document.querySelectorAll('.tile')].every(tile => Date.now() - tile.dataset.time < 2000)");
+        await slow.AssertPricesAreNewerThanAsync(milliseconds: 2_000);
     }
 }
