@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds and runs every test, and those that start a server once more with inline sends. What the tests need beside the .NET SDK is installed
-# from Debian's packages where it is missing. A skipped test counts as a failure: here, everything can run.
-#   ./test.sh                    the tests
-#   ./test.sh --fuzz [SECONDS]   fuzzes what a client can send, for 300 seconds if not told otherwise
-#   ./test.sh --soak [MINUTES]   2,000 clients that come and go, a tenth of them slow, for 5 minutes if not told otherwise
+# Builds the solution and runs all tests. Tests that start a server run a second time with inline sends.
+# Installs missing tools from Debian's packages. A skipped test counts as a failure, because every test can run here.
+#   ./test.sh                    runs the tests.
+#   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
+#   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -35,7 +35,7 @@ esac
 
 missing=()
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
-[ -x /usr/bin/chromium ] || missing+=(chromium)
+[ -x /usr/bin/chromium-headless-shell ] || missing+=(chromium-headless-shell)
 command -v curl >/dev/null || missing+=(curl)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v node >/dev/null || missing+=(nodejs)
@@ -43,12 +43,16 @@ command -v npm >/dev/null || missing+=(npm)
 command -v redis-server >/dev/null || missing+=(redis-server)
 install "${missing[@]}"
 
-# The published client that the tests run, exactly as package-lock.json names it.
+# The tests run the published npm client, in the version of package-lock.json.
 npm=tests/WebDemo.Tests/npm
 [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] ||
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 dotnet build Broadcast.sln --configuration Release
+
+# A source line of the library has at most 120 columns.
+long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
+[ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
 reports=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$reports"' EXIT
@@ -60,7 +64,7 @@ pack() {
   done
 }
 
-# The tests with Redis and browsers mostly wait, so they run beside the library's tests.
+# The tests with Redis and browsers wait most of the time. So they run in parallel with the tests of the library.
 run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
@@ -72,7 +76,7 @@ export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 : >"$BROADCAST_TEST_SERVER_CLASSES"
 run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library" || status=$?
 
-# Once more with inline sends: the classes that have started a server. To the others it makes no difference.
+# A second run with inline sends. Only the classes that start a server differ.
 mapfile -t classes < <(sort -u "$BROADCAST_TEST_SERVER_CLASSES")
 if [ ${#classes[@]} -gt 0 ]; then
   BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" 2>&1 | tee "$reports/inline" || status=$?

@@ -3,8 +3,8 @@ using System.Diagnostics.CodeAnalysis;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings another
-/// transport.
+/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings
+/// another transport.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "A source without a timer needs no disposal. Release cancels it.")]
 abstract class ConnectionTransport

@@ -46,8 +46,8 @@ public interface IBroadcastConnection
     IDictionary<object, object?> Items { get; }
 
     /// <summary>
-    /// Canceled when the client disconnects or the connection ends. After a client has reconnected, the property returns a
-    /// new token.
+    /// Canceled when the client disconnects or the connection ends. After a client has reconnected, the property
+    /// returns a new token.
     /// </summary>
     CancellationToken ConnectionAborted { get; }
 }

@@ -39,8 +39,8 @@ sealed class Heartbeat : IDisposable
 
     /// <summary>The number of milliseconds since the heartbeat was created.</summary>
     /// <remarks>
-    /// A time since the zero of the clock would lose precision as a double and could be one millisecond short. A timeout
-    /// would then be noticed one beat late.
+    /// A time since the zero of the clock would lose precision as a double and could be one millisecond short. The
+    /// heartbeat would then notice a timeout one beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
