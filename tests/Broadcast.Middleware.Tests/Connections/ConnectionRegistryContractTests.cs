@@ -1,9 +1,12 @@
 using System.Reflection;
 using Broadcast.Middleware.Contracts;
+using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests;
 
 /// <summary>The contract suite is passed by a registry that is right, and finds what is wrong in one that is not.</summary>
+/// <remarks>Alone, since the suite measures the heap, which all tests share.</remarks>
+[Collection(nameof(Alone))]
 public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 {
     public static TheoryData<RegistryMistake> Mistakes => [.. Enum.GetValues<RegistryMistake>().Where(mistake => mistake != RegistryMistake.None)];

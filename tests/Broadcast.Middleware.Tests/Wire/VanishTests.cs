@@ -31,7 +31,7 @@ public sealed class VanishTests
             one.Reset();
             two.Reset();
             await Eventually.True(() => app.Registry.Count == 0);
-            Assert.Equal(0, app.Registry.CountInGroup("/ws"));
+            await Eventually.True(() => app.Registry.CountInGroup("/ws") == 0);
             LogAssert.NoErrors(app);
 
             async Task VanishAsync()
