@@ -56,7 +56,11 @@ sealed class BroadcastApp : IAsyncDisposable
         {
             // A busy machine must not make a connection look lost. Tests of these timeouts have a clock of their own, or set the options.
             if (!builder.Services.Any(static service => service.ServiceType == typeof(TimeProvider) && service.ImplementationInstance != TimeProvider.System))
+            {
                 all.KeepAliveInterval = all.SendTimeout = Timeout.InfiniteTimeSpan;
+                all.CloseTimeout = TimeSpan.FromSeconds(30);
+            }
+
             options?.Invoke(all);
         });
         configure?.Invoke(builder);

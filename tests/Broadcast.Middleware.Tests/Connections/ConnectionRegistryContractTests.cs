@@ -1,9 +1,12 @@
 using System.Reflection;
 using Broadcast.Middleware.Contracts;
+using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests;
 
 /// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of a wrong one.</summary>
+/// <remarks>The tests run alone, because they measure the heap that all tests share.</remarks>
+[Collection(nameof(Alone))]
 public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 {
     public static TheoryData<RegistryMistake> Mistakes => [.. Enum.GetValues<RegistryMistake>().Where(mistake => mistake != RegistryMistake.None)];

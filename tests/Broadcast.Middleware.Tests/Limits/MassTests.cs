@@ -80,7 +80,7 @@ public sealed class MassTests
             await Eventually.True(() => app.Registry.Count == 0);
             await stop.CancelAsync();
             await publishing;
-            Assert.Equal(0, app.Registry.CountGroupMembers("/ws"));
+            await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 0);
             LogAssert.NoErrors(app);
         }
     }

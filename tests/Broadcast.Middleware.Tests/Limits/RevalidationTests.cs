@@ -67,7 +67,7 @@ public sealed class RevalidationTests
             _time.Advance(4 * Beat);
             var expected = times;
             await Eventually.True(() => revalidator.TimesAsked("ann") == expected && revalidator.TimesAsked("bob") == expected);
-            // Else the clock could move on before the time of the next question is set.
+            // The clock must not advance before the next call is scheduled.
             await revalidator.AnswerAsync(2);
         }
 

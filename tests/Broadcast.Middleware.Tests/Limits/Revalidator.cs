@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
@@ -6,7 +7,7 @@ namespace Broadcast.Middleware.Tests.Limits;
 sealed class Revalidator : IConnectionRevalidator
 {
     readonly ConcurrentQueue<string?> _asked = new();
-    readonly ConcurrentQueue<TaskCompletionSource> _held = new();
+    readonly ConcurrentQueue<(Connection Connection, TaskCompletionSource Answer)> _held = new();
 
     public Func<IBroadcastConnection, CancellationToken, ValueTask<bool>> Answer { get; set; } = static (_, _) => new(true);
 
@@ -21,11 +22,13 @@ sealed class Revalidator : IConnectionRevalidator
     public async Task AnswerAsync(int count)
     {
         await Eventually.True(() => _held.Count == count);
-        // On the thread pool, the continuations run within SetResult.
-        await Task.Run(() =>
+        while (_held.TryDequeue(out var held))
         {
-            while (_held.TryDequeue(out var held)) held.SetResult();
-        });
+            held.Answer.SetResult();
+            var monitor = AuthenticationOf(held.Connection)!;
+            // A connection schedules the next call before it ends the check.
+            await Eventually.True(() => Volatile.Read(ref IsChecking(monitor)) == 0);
+        }
     }
 
     public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)
@@ -34,8 +37,14 @@ sealed class Revalidator : IConnectionRevalidator
         var answer = await Answer(connection, cancellationToken);
         if (!HoldsAnswers) return answer;
         var held = new TaskCompletionSource();
-        _held.Enqueue(held);
+        _held.Enqueue(((Connection)connection, held));
         await held.Task;
         return answer;
     }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_authentication")]
+    static extern ref AuthenticationMonitor? AuthenticationOf(Connection connection);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_isChecking")]
+    static extern ref int IsChecking(AuthenticationMonitor monitor);
 }

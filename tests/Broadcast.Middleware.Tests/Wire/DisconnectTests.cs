@@ -31,7 +31,7 @@ public sealed class DisconnectTests
             one.Reset();
             two.Reset();
             await Eventually.True(() => app.Registry.Count == 0);
-            Assert.Equal(0, app.Registry.CountGroupMembers("/ws"));
+            await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 0);
             LogAssert.NoErrors(app);
 
             async Task DisconnectAsync()
