@@ -55,6 +55,8 @@ public sealed class RedisConnectionTests : RedisTest
             "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no");
         var options = ConfigurationOptions.Parse($"127.0.0.1:{port},ssl=true,sslHost=localhost");
         options.TrustIssuer(certificate);
+        // A busy machine can need more than the default of 5 seconds for the TLS handshake.
+        options.ConnectTimeout = 60_000;
         await using var connection = await ConnectionMultiplexer.ConnectAsync(options);
         await AssertWorksAsync(new(Nodes.Create(connection)));
         Directory.Delete(directory, recursive: true);
