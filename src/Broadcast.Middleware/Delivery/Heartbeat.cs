@@ -55,7 +55,7 @@ sealed class Heartbeat : IDisposable
     /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 
-    /// <summary>Beats often enough for the timeouts of an endpoint.</summary>
+    /// <summary>Shortens the interval to at most a quarter of each timeout of an endpoint.</summary>
     public void Adapt(EndpointSettings settings) => Shorten(
         [settings.KeepAliveInterval, settings.KeepAliveTimeout, settings.SendTimeout, settings.FirstMessageTimeout]);
 

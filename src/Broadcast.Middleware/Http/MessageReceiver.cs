@@ -8,7 +8,7 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Reads the messages of a connection and passes them to its protocol, until the client closes or is lost.
+/// Reads the messages of a connection and passes them to its protocol, until the client closes the connection or disconnects.
 /// </summary>
 /// <param name="connection">The connection.</param>
 /// <param name="transport">The WebSocket.</param>

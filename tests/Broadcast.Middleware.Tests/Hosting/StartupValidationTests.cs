@@ -89,7 +89,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public void DrainTimeout_WithoutHost_IsNotCompared()
+    public void DrainTimeout_WithoutHost_IsAccepted()
     {
         using var services = new ServiceCollection()
             .AddBroadcast(options => options.DrainTimeout = TimeSpan.FromMinutes(1)).Services.BuildServiceProvider();

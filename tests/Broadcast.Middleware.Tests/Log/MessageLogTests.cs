@@ -25,7 +25,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void BlockSize_GrowsWithTraffic()
+    public void BlockSize_MoreTraffic_Grows()
     {
         Append(10);
         Assert.Equal(512, _log.End.Block.Capacity);

@@ -152,7 +152,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task CustomAuthorizer_HomeGroup_IsAskedToo()
+    public async Task CustomAuthorizer_AnyGroup_DecidesEachOperation()
     {
         await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : group == "out"));
         await using var client = await JsonClient.OpenAsync(app);

@@ -53,7 +53,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void BusyPeer_ThatIsNotRead_IsNotLost()
+    public void KeepAlive_ReceiverIsBusy_DoesNotTimeOut()
     {
         LostAfter(0);
         LostAfter(10);
