@@ -18,8 +18,8 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
             async multiplexer =>
             {
                 var subscriber = multiplexer.GetSubscriber();
-                // The probe confirms the subscription. If the subscription fails, the probe can be removed. A queue whose
-                // subscription failed would stay registered and grow.
+                // The probe confirms the subscription. If the subscription fails, the probe can be removed. A queue
+                // whose subscription failed would stay registered and grow.
                 Action<RedisChannel, RedisValue> probe = static (_, _) => { };
                 try
                 {

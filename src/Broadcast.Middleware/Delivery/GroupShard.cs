@@ -28,9 +28,9 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     public void Remove(Cursor cursor)
     {
         var hole = cursor.SetIndex;
-        // The last cursor fills the hole. During a pass, the last cursor may not have been visited yet. So if the hole lies
-        // before the position of the pass, the last visited cursor fills the hole. The new hole is then at the position
-        // of the pass.
+        // The last cursor fills the hole. During a pass, the last cursor may not have been visited yet. So if the hole
+        // lies before the position of the pass, the last visited cursor fills the hole. The new hole is then at the
+        // position of the pass.
         if (hole < _next)
         {
             _next--;

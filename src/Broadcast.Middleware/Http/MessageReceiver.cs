@@ -8,7 +8,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Reads the messages of a connection and passes them to its protocol, until the client closes the connection or disconnects.
+/// Reads the messages of a connection and passes them to its protocol. Ends when the client closes the connection or
+/// disconnects.
 /// </summary>
 /// <param name="connection">The connection.</param>
 /// <param name="transport">The WebSocket.</param>
@@ -20,7 +21,7 @@ sealed class MessageReceiver(
     Connection connection,
     WebSocketTransport transport,
     IBroadcastProtocol protocol,
-    Func<ProtocolContext> createContext,
+    Func<Connection, ProtocolContext> createContext,
     BroadcastLogger logger,
     BroadcastMetrics metrics)
 {
@@ -44,7 +45,10 @@ sealed class MessageReceiver(
         {
             while (true)
             {
-                var type = await ReceiveAsync();
+                (_length, _smallFragments) = (0, 0);
+                // This method is the only one that keeps state while the connection is idle.
+                var received = await WaitForMessageAsync();
+                var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
                 if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();
                 // After a close request, the server drops further messages.
                 if (connection.Writer.ClosingStatus is null && IsWithinRate()) await HandleAsync(type);
@@ -57,23 +61,30 @@ sealed class MessageReceiver(
         }
     }
 
-    /// <summary>Receives all fragments of the next message into the buffer.</summary>
+    /// <summary>
+    /// Waits for the next message. With the framework's own WebSocket, a receive into an empty buffer does so. An idle
+    /// connection then holds no buffer.
+    /// </summary>
+    ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
+        ? _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
+        : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
+
+    /// <summary>Receives all fragments of the message into the buffer.</summary>
     async ValueTask<WebSocketMessageType> ReceiveAsync()
     {
-        (_length, _smallFragments) = (0, 0);
-        // With the framework's own WebSocket, a receive into an empty buffer waits for the next message. So an idle
-        // connection holds no buffer.
-        var received = transport.Upgraded is not null
-            ? await _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
-            : new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false);
-        while (!received.EndOfMessage && received.MessageType != WebSocketMessageType.Close)
+        ValueWebSocketReceiveResult received;
+        do
         {
             received = await _webSocket.ReceiveAsync(GetFreeBuffer(), CancellationToken.None);
             OnReceived(received);
         }
+        while (!IsComplete(received));
 
         return received.MessageType;
     }
+
+    static bool IsComplete(ValueWebSocketReceiveResult received) =>
+        received.EndOfMessage || received.MessageType == WebSocketMessageType.Close;
 
     async Task HandleAsync(WebSocketMessageType webSocketType)
     {
@@ -83,7 +94,7 @@ sealed class MessageReceiver(
         try
         {
             var context = connection.ProtocolState as ProtocolContext;
-            if (context is null) connection.ProtocolState = context = createContext();
+            if (context is null) connection.ProtocolState = context = createContext(connection);
             await protocol.ReceiveAsync(context, new Message(_buffer.AsMemory(0, _length), type));
         }
         catch (Exception exception)

@@ -26,29 +26,17 @@ sealed class WebSocketHandler(
 
     const string RecoveryRefused = "The reconnection token is invalid or expired. Open a new connection.";
 
+    readonly Func<Connection, ProtocolContext> _createContext =
+        connection => new(connection, protocolActions, pipeline, filterActions);
+
     /// <summary>True if the client wants to reconnect to an earlier connection.</summary>
     public static bool IsRecovery(HttpRequest request, ProtocolDescriptor protocol) =>
         protocol.IsReliable && request.Query.ContainsKey(ConnectionIdKey);
 
     /// <summary>Serves a new connection.</summary>
-    public async Task ServeAsync(
-        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
-    {
-        try
-        {
-            await AcceptAsync(transport, protocol);
-        }
-        catch (InvalidOperationException) when (!context.Response.HasStarted)
-        {
-            await refusal.WriteUpgradeRefusedAsync(context);
-        }
-        finally
-        {
-            if (!transport.IsAccepted) await lifecycle.EndAsync(connection, null, null, null);
-        }
-
-        if (transport.IsAccepted) await RunAsync(context, connection, transport, protocol, isNew: true);
-    }
+    public Task ServeAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol) =>
+        RunAsync(context, connection, transport, protocol, isNew: true);
 
     /// <summary>
     /// Serves a client that reconnects. A close code tells the client if it cannot reconnect. An HTTP error would not:
@@ -97,6 +85,8 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isNew)
     {
+        // This method lasts as long as the connection, so its callers are not async. Each one would keep its state.
+        if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
         try
@@ -104,12 +94,7 @@ sealed class WebSocketHandler(
             if (isNew) await StartAsync(context, connection, transport);
             else OnRecovered(connection);
             var receiver = new MessageReceiver(
-                connection,
-                transport,
-                protocol.Protocol,
-                () => CreateProtocolContext(connection),
-                    logger,
-                metrics);
+                connection, transport, protocol.Protocol, _createContext, logger, metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -137,6 +122,28 @@ sealed class WebSocketHandler(
         }
     }
 
+    /// <summary>
+    /// Completes the handshake. Returns false if the server cannot upgrade the request. Then the connection has ended.
+    /// </summary>
+    async Task<bool> TryAcceptAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        try
+        {
+            await AcceptAsync(transport, protocol);
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        {
+            await refusal.WriteUpgradeRefusedAsync(context);
+        }
+        finally
+        {
+            if (!transport.IsAccepted) await lifecycle.EndAsync(connection, null, null, null);
+        }
+
+        return transport.IsAccepted;
+    }
+
     async Task StartAsync(HttpContext context, Connection connection, WebSocketTransport transport)
     {
         lifecycle.LimitUnsentBytes(connection, context);
@@ -150,9 +157,6 @@ sealed class WebSocketHandler(
         logger.Recovered(connection.Id);
         connection.ProtocolState?.OnReconnected();
     }
-
-    ProtocolContext CreateProtocolContext(Connection connection) =>
-        new(connection, protocolActions, pipeline, filterActions);
 
     /// <summary>
     /// Claims the connection to which a client reconnects. The caller owns the connection afterwards.

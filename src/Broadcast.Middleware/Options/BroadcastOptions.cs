@@ -100,8 +100,8 @@ public sealed class BroadcastOptions
     public int MaxGroupsPerConnection { get; set; } = 128;
 
     /// <summary>
-    /// The maximum number of empty groups that keep their history. Above this limit, the group that has been empty for the
-    /// longest time loses its history. Together with <see cref="GroupOptions.HistoryBytes"/>, the option limits the
+    /// The maximum number of empty groups that keep their history. Above this limit, the group that has been empty for
+    /// the longest time loses its history. Together with <see cref="GroupOptions.HistoryBytes"/>, the option limits the
     /// memory of groups that clients invent. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
