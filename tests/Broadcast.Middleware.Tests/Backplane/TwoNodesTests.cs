@@ -71,6 +71,8 @@ public sealed class TwoNodesTests
         _cluster.Forget();
 
         Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
+        // The node closes all connections on another thread after it has lost its inbox. Bob connects after that.
+        await one.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
         await using var bob = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);
         await ReceiveAsync("after", bob);
