@@ -221,7 +221,8 @@ sealed class ConnectionManager : IDisposable
         _disconnectedSessions.Close();
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
-        _logger.Draining(connections.Length, _options.DrainTimeout);
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
+        // The logger is code of the app and may throw. So it comes last.
+        _logger.Draining(connections.Length, _options.DrainTimeout);
     }
 }

@@ -32,7 +32,12 @@ sealed class Memberships(
     public ValueTask<JoinResult> JoinAsync(
         Connection connection, string group, Replay replay, CancellationToken cancellationToken = default)
     {
-        if (connection.IsIn(group)) return default;
+        // A join that must fail creates no group and subscribes to none.
+        lock (connection.JoinedGroups)
+        {
+            if (!CanJoinLocked(connection, group)) return default;
+        }
+
         var options = connection.CreateJoinOptions(group, replay);
         while (true)
         {
@@ -146,12 +151,17 @@ sealed class Memberships(
         }
     }
 
-    bool MayJoinLocked(Connection connection, string group)
+    bool MayJoinLocked(Connection connection, string group) =>
+        CanJoinLocked(connection, group)
+        && (group == GroupName.Everyone || registry.TryJoin(connection, group));
+
+    /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
+    bool CanJoinLocked(Connection connection, string group)
     {
         if (connection.HasLeft || connection.IndexOf(group) >= 0) return false;
         if (group == GroupName.Everyone) return true;
         var count = connection.CountGroupsLocked();
-        if (count < maxGroups) return registry.TryJoin(connection, group);
+        if (count < maxGroups) return true;
         throw new InvalidOperationException(
             $"The connection is in {count} groups, the maximum of {nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +
             "Leave a group first, or raise the option.");

@@ -80,6 +80,7 @@ sealed partial class BroadcastLogger(ILogger logger)
     [LoggerMessage(20, LogLevel.Error, "A request of another node failed.")]
     public partial void RemoteRequestFailed(Exception exception);
 
-    [LoggerMessage(21, LogLevel.Error, "The backplane threw an exception from a method that must not throw.")]
+    [LoggerMessage(21, LogLevel.Error, "The backplane threw an exception from a method that must not throw. " +
+        "Fix the IBackplane implementation.")]
     public partial void BackplaneFailed(Exception exception);
 }

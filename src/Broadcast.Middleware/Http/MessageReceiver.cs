@@ -8,8 +8,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Reads the messages of a connection and passes them to its protocol. Ends when the client closes the connection or
-/// disconnects.
+/// Reads the messages of a connection and passes them to its protocol, until the client closes the connection
+/// or disconnects.
 /// </summary>
 /// <param name="connection">The connection.</param>
 /// <param name="transport">The WebSocket.</param>
@@ -46,7 +46,8 @@ sealed class MessageReceiver(
             while (true)
             {
                 (_length, _smallFragments) = (0, 0);
-                // This method is the only one that keeps state while the connection is idle.
+                // While the connection is idle, this method waits for the socket directly. An async method in between
+                // would keep its own state in memory.
                 var received = await WaitForMessageAsync();
                 var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
                 if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();

@@ -85,7 +85,8 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isNew)
     {
-        // This method lasts as long as the connection, so its callers are not async. Each one would keep its state.
+        // This method runs as long as the connection lives, and an async caller would keep its own state in memory. So
+        // ServeAsync is not async.
         if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
@@ -184,8 +185,10 @@ sealed class WebSocketHandler(
         try
         {
             lifecycle.LimitUnsentBytes(connection, context);
+            var reattaching = connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
+            // A revalidator must see the user of the new request, so the request comes first.
             connections.Watch(connection, request.AuthenticationExpires);
-            return await connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
+            return await reattaching;
         }
         catch (Exception exception)
         {

@@ -1,7 +1,9 @@
+using Broadcast.Middleware.Tests.Diagnostics;
 using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Limits;
 
@@ -29,5 +31,19 @@ public sealed class EarlyDrainTests
         await client.SendAsync(ClientFrame.OfClose(1001));
         await client.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    [Fact]
+    public async Task Drain_LoggerThrows_StillClosesConnections()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Logging.AddProvider(new FaultyLogger("connections within")));
+        await using var client = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync()).Status);
+        await Eventually.True(() => app.Registry.Count == 1);
+
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+
+        Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
     }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using Broadcast.Middleware.Tests.Diagnostics;
 using Broadcast.Middleware.Tests.Limits;
 using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
@@ -280,25 +281,6 @@ public sealed class RecoveryRaceTests
         _clock.Expire();
 
         await app.IsEmptyAsync();
-    }
-
-    /// <summary>Throws when a log message contains the text.</summary>
-    sealed class FaultyLogger(string text) : ILoggerProvider, ILogger
-    {
-        public ILogger CreateLogger(string categoryName) => this;
-
-        public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
-
-        public bool IsEnabled(LogLevel logLevel) => true;
-
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
-        {
-            if (formatter(state, exception).Contains(text, StringComparison.Ordinal)) throw new InvalidOperationException("boom");
-        }
-
-        public void Dispose()
-        {
-        }
     }
 
     Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => ReliableApp.StartAsync(

@@ -32,6 +32,25 @@ public sealed class MaxGroupsPerConnectionTests
     }
 
     [Fact]
+    public async Task Join_OverMaxGroupsPerConnection_RemovesNoHistory()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options =>
+        {
+            (options.MaxGroupsPerConnection, options.MaxEmptyGroups) = (1, 1);
+            options.Groups["history/*"] = new() { HistoryMessages = 1 };
+        });
+        using var full = await app.ConnectAsync();
+        await app.Broadcaster.PublishAsync("kept", Recipients.Group("history/a"), cancellationToken: Token);
+
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(full.Id, "history/b", Token));
+
+        // The history of an empty group would be gone if the join had created a second empty group.
+        await app.Broadcaster.LeaveAsync(full.Id, "/ws", Token);
+        Assert.True((await app.Broadcaster.JoinAsync(full.Id, "history/a", Replay.Last(1), Token)).Joined);
+        Assert.Equal("kept", await full.HearAsync());
+    }
+
+    [Fact]
     public async Task Join_OverLimitInMessageFilter_ClosesOnlyThatConnection()
     {
         await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 2, broadcast: broadcast =>
