@@ -1,8 +1,7 @@
 using System.Reflection;
 using Broadcast.Middleware.Contracts;
-using Broadcast.Middleware.Tests.Limits;
 
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of a wrong one.</summary>
 /// <remarks>The tests run alone, because they measure the heap that all tests share.</remarks>

@@ -1,7 +1,6 @@
 using Broadcast.Middleware.Contracts;
-using Broadcast.Middleware.Tests.Limits;
 
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Alone, since the suite measures the heap, which all tests share.</summary>
 [Collection(nameof(Alone))]

@@ -1,6 +1,4 @@
 using System.Net.WebSockets;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -236,7 +234,7 @@ public sealed class MetricsTests
         Assert.Equal(503, (await Client.TryAsync(more)).Status);
         Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
         await using var returning = await RawClient.ConnectAsync(app);
-        await returning.HandshakeAsync("/ws?awps_connection_id=none&awps_reconnection_token=none", Protocols.JsonClient.Offers("json.reliable.webpubsub.azure.v1"));
+        await returning.HandshakeAsync("/ws?awps_connection_id=none&awps_reconnection_token=none", JsonClient.Offers("json.reliable.webpubsub.azure.v1"));
         Assert.Equal(1008, (await returning.ReadCloseAsync()).CloseCode);
         expected["recovery"] = 1;
         await using var late = await RawClient.ConnectAsync(app);

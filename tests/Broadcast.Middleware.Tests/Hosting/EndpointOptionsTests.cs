@@ -1,6 +1,3 @@
-using Broadcast.Middleware.Tests.Diagnostics;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;

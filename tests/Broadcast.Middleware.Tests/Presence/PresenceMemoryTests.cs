@@ -1,7 +1,5 @@
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Properties;
 
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Presence;
 
 /// <summary>Tests the memory that presence uses. No other test runs in parallel, because this test measures memory.</summary>
 [Collection(nameof(Alone))]
@@ -14,7 +12,7 @@ public sealed class PresenceMemoryTests
     [Fact]
     public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
     {
-        using var stage = new Properties.ManualBroadcast();
+        using var stage = new ManualBroadcast();
         var (presence, states) = (stage.Broadcaster.Presence, stage.Broadcaster.States);
         var stays = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);

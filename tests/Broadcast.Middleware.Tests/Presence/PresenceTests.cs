@@ -1,11 +1,10 @@
 using System.Collections.Concurrent;
 using System.Text;
-using Broadcast.Middleware.Tests.Properties;
 using CsCheck;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Presence;
 
 /// <summary>Tests the members of a group, their states, and the changes that watchers receive.</summary>
 public sealed class PresenceTests
@@ -389,7 +388,7 @@ public sealed class PresenceTests
     static IReadOnlyList<PresenceMember> MembersOf(IPresence presence) => presence.GetMembersAsync(Group, Token).AsTask().GetAwaiter().GetResult();
 
     /// <summary>The number of groups that have states or watchers.</summary>
-    static int Followed(IPresence presence) => Protocols.Presences.Followed(presence);
+    static int Followed(IPresence presence) => Presences.Followed(presence);
 
     static string Text(PresenceMember member) => Encoding.UTF8.GetString(member.State.Span);
 

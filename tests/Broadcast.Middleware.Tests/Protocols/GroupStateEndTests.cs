@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Text;
-using Broadcast.Middleware.Tests.Properties;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 

@@ -1,4 +1,3 @@
-using Broadcast.Middleware.Tests.Limits;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 

@@ -1,5 +1,4 @@
 using System.Text;
-using Broadcast.Middleware.Tests.Properties;
 using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;

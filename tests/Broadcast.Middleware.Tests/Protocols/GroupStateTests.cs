@@ -1,9 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Net.WebSockets;
 using System.Text;
-using Broadcast.Middleware.Tests.Diagnostics;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;

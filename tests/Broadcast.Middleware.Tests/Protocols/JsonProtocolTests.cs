@@ -1,9 +1,5 @@
 using System.Net.WebSockets;
 using System.Text.Json;
-using Broadcast.Middleware.Tests.Diagnostics;
-using Broadcast.Middleware.Tests.Events;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;

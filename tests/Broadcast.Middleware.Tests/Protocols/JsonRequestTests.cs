@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json;
-using Broadcast.Middleware.Tests.Properties;
 using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;

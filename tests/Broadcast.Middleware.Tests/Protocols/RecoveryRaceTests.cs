@@ -1,8 +1,5 @@
 using System.Globalization;
 using System.Text.Json;
-using Broadcast.Middleware.Tests.Diagnostics;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;

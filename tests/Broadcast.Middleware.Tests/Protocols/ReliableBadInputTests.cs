@@ -1,5 +1,3 @@
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Protocols;

@@ -1,6 +1,4 @@
 using System.Text.Json;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 

@@ -1,8 +1,5 @@
 using System.Net.WebSockets;
 using System.Text;
-using Broadcast.Middleware.Tests.Diagnostics;
-using Broadcast.Middleware.Tests.Limits;
-using Broadcast.Middleware.Tests.Wire;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;

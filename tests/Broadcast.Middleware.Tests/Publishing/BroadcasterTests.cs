@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Builder;
 
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Publishing;
 
 public sealed partial class BroadcasterTests
 {

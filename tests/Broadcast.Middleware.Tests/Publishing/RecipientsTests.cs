@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests;
+namespace Broadcast.Middleware.Tests.Publishing;
 
 public sealed class RecipientsTests
 {

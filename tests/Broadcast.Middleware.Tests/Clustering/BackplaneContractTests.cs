@@ -1,0 +1,58 @@
+using System.Reflection;
+using Broadcast.Middleware.Contracts;
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>
+/// Checks that the contract suite detects every mistake of a backplane. Other tests check that correct ones pass.
+/// </summary>
+public sealed class BackplaneContractTests
+{
+    [Fact]
+    public async Task ContractSuite_MistakenBackplane_Fails()
+    {
+        // All mistakes run in parallel, because their tests wait for events that never happen.
+        var failures = await Task.WhenAll(Enum.GetValues<BackplaneMistake>().Select(mistake => Task.Run(async () => (mistake, error: await FirstFailureAsync(mistake)))));
+        foreach (var (mistake, error) in failures) TestContext.Current.TestOutputHelper?.WriteLine($"{mistake}: {error}");
+        Assert.Equal([BackplaneMistake.None], failures.Where(failure => failure.error is null).Select(failure => failure.mistake));
+    }
+
+    static async Task<string?> FirstFailureAsync(BackplaneMistake mistake)
+    {
+        var tests = typeof(BackplaneContract).GetMethods().Where(method => method.IsDefined(typeof(FactAttribute))).ToArray();
+        Assert.NotEmpty(tests);
+        foreach (var test in tests)
+        {
+            await using var suite = new MistakenTests(mistake);
+            await suite.InitializeAsync();
+            if (await Record.ExceptionAsync(() => (Task)test.Invoke(suite, BindingFlags.DoNotWrapExceptions, null, null, null)!) is { } error)
+                return $"{test.Name}: {error.Message}";
+        }
+
+        return null;
+    }
+
+    sealed class MistakenTests(BackplaneMistake mistake) : BackplaneContract
+    {
+        readonly InMemoryCluster _cluster = new();
+
+        protected override Func<ValueTask>? Forget => () =>
+        {
+            _cluster.Forget();
+            return default;
+        };
+
+        protected override Func<IBackplane, ValueTask>? Crash => node =>
+        {
+            if (mistake != BackplaneMistake.KeepsMembersOfCrashedNodes) ((IDisposable)node).Dispose();
+            return default;
+        };
+
+        // A mistake usually shows as a timeout, so the timeout must be short.
+        protected override TimeSpan Patience => mistake == BackplaneMistake.None ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);
+
+        protected override int Many => 400;
+
+        protected override ValueTask<IBackplane> CreateNodeAsync() => new(new MistakenBackplane(_cluster.CreateNode(), mistake));
+    }
+}

@@ -1,0 +1,169 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>While other nodes are unreachable, only the clients that need them are notified.</summary>
+public sealed class BackplaneFailureTests : IAsyncLifetime
+{
+    readonly FlakyBackplane _backplane = new(new InMemoryCluster().CreateNode());
+    BroadcastApp _app = null!;
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public async ValueTask InitializeAsync() => _app = await BroadcastApp.StartAsync(
+        builder =>
+        {
+            builder.Services.AddBroadcast().AddBackplane(_ => _backplane);
+            builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
+        },
+        app =>
+        {
+            app.MapBroadcast("/ws");
+            app.MapBroadcast("/other");
+        });
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    [Fact]
+    public async Task RawClient_MessageCannotBePublished_IsClosedWith1013()
+    {
+        await using var ann = await RawClient.OpenAsync(_app);
+        await using var bob = await RawClient.OpenAsync(_app, "/other");
+        _backplane.UnreachableGroup = "/ws";
+        await ann.SendAsync(ClientFrame.OfText("lost"));
+        await bob.SendAsync(ClientFrame.OfText("to others"));
+
+        AssertUnreachable(await ann.ReadCloseAsync());
+        Assert.Equal("to others", (await bob.ReadFrameAsync()).Text);
+        await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.PublishAsync("lost", Recipients.Group("/ws"), cancellationToken: Token).AsTask());
+        await _app.Broadcaster.PublishAsync("to all", cancellationToken: Token);
+        Assert.Equal("to all", (await bob.ReadFrameAsync()).Text);
+    }
+
+    [Theory]
+    [InlineData("/ws")]
+    [InlineData("")]
+    public async Task Connect_WhileClusterIsUnreachable_IsClosedWith1013(string group)
+    {
+        _backplane.UnreachableGroup = group;
+        await using (var ann = await RawClient.ConnectAsync(_app))
+        {
+            Assert.Equal(101, (await ann.HandshakeAsync()).Status);
+            AssertUnreachable(await ann.ReadCloseAsync());
+            await ann.SendAsync(ClientFrame.OfClose(1013));
+            await ann.ReadEndAsync();
+        }
+
+        await using (var structured = await RawClient.ConnectAsync(_app))
+        {
+            await structured.HandshakeAsync("/ws", JsonClient.Offers());
+            // The client has joined its home group by then, so it receives its ID.
+            if (group.Length == 0) await JsonClient.IdAsync(structured);
+            await JsonClient.EndsAsync(structured, 1013);
+        }
+
+        await Eventually.True(() => _app.Registry.Count == 0);
+        _backplane.UnreachableGroup = null;
+        await using var bob = await RawClient.OpenAsync(_app);
+        await bob.SendAsync(ClientFrame.OfText("back"));
+        Assert.Equal("back", (await bob.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task JoinFromApp_WhileClusterIsUnreachable_FailsWithoutSideEffects()
+    {
+        await using var ann = await RawClient.OpenAsync(_app);
+        var id = _app.Registry.Connections.Single().Id;
+        _backplane.UnreachableGroup = "g";
+        await Assert.ThrowsAsync<BackplaneException>(() => _app.Broadcaster.JoinAsync(id, "g", Token).AsTask());
+        Assert.Equal(0, _app.Registry.CountGroupMembers("g"));
+
+        _backplane.UnreachableGroup = null;
+        Assert.True(await _app.Broadcaster.JoinAsync(id, "g", Token));
+        await _app.Broadcaster.PublishAsync("joined", Recipients.Group("g"), cancellationToken: Token);
+        Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
+    }
+
+    /// <summary>The caller gets the same exception as for a local failure.</summary>
+    [Fact]
+    public async Task JoinOnOtherNode_Fails_ThrowsSameException()
+    {
+        var cluster = new InMemoryCluster();
+        var unreachable = new FlakyBackplane(cluster.CreateNode());
+        await using var one = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        await using var two = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => unreachable));
+        await using var ann = await RawClient.OpenAsync(two);
+        unreachable.UnreachableGroup = "g";
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token).AsTask());
+        Assert.Equal("Unreachable.", error.Message);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("other")]
+    public void AddBackplane_FactoryReturnsNull_Throws(string name)
+    {
+        using var services = new ServiceCollection().AddLogging().AddBroadcast(name).AddBackplane(_ => null!).Services.BuildServiceProvider();
+        var error = Assert.Throws<InvalidOperationException>(() => services.GetRequiredKeyedService<BroadcastInstance>(name));
+        Assert.Contains("AddBackplane", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Disconnect_WhileWaitingForCluster_RemovesConnection()
+    {
+        var backplane = new ManualBackplane { DefersSubscriptions = true };
+        await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
+        PendingSubscription pending;
+        await using (var ann = await RawClient.ConnectAsync(app))
+        {
+            Assert.Equal(101, (await ann.HandshakeAsync()).Status);
+            pending = await backplane.NextSubscriptionAsync();
+            Assert.Equal(1, app.Registry.Count);
+        }
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        pending.Complete();
+        await Eventually.True(() => backplane.Subscribed.Length == 0);
+    }
+
+    [Fact]
+    public async Task JsonRequestWithAckId_ClusterIsUnreachable_FailsAndStaysConnected()
+    {
+        await using var ann = await JsonClient.OpenAsync(_app);
+        _backplane.UnreachableGroup = "g";
+        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.FailsAsync(ann, 1, "InternalServerError");
+        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
+        await JsonClient.FailsAsync(ann, 2, "InternalServerError");
+        await JsonClient.HearsNothingElseAsync(ann);
+
+        // The same requests with the same IDs now succeed, because the failed ones had no effect.
+        _backplane.UnreachableGroup = null;
+        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SucceedsAsync(ann, 1);
+        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","ackId":2,"data":1}""");
+        await ReceivesInAnyOrderAsync(ann, JsonClient.Success(2), JsonClient.FromGroup("g", "json", "1"));
+        await JsonClient.HearsNothingElseAsync(ann);
+    }
+
+    [Fact]
+    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWith1013()
+    {
+        await using var ann = await JsonClient.OpenAsync(_app);
+        await using var bob = await JsonClient.OpenAsync(_app);
+        _backplane.UnreachableGroup = "g";
+        await JsonClient.SayAsync(ann, """{"type":"sendToGroup","group":"g","data":1}""");
+        await JsonClient.EndsAsync(ann, 1013);
+        await JsonClient.HearsNothingElseAsync(bob);
+    }
+
+    static async Task ReceivesInAnyOrderAsync(RawClient client, params string[] messages)
+    {
+        var received = new List<string>();
+        foreach (var _ in messages) received.Add(await JsonClient.ReadAsync(client));
+        Assert.Equal(messages.Order(StringComparer.Ordinal), received.Order(StringComparer.Ordinal));
+    }
+
+    static void AssertUnreachable(ServerFrame close) => Assert.Equal((1013, CloseReasons.ClusterUnreachable), (close.CloseCode, close.CloseReason));
+}

@@ -1,0 +1,296 @@
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>
+/// Random schedules on several nodes. Each connection gets the messages of its groups once and in the cluster's order,
+/// or it is notified of a possible loss.
+/// </summary>
+public sealed class ClusterModelTests
+{
+    [Theory]
+    [MemberData(nameof(Seeds))]
+    public async Task Cluster_RandomSchedule_DeliversOnceInOrderOrNotifies(int seed)
+    {
+        using var model = new Model(seed);
+        for (var i = 0; i < 150; i++) await model.RunStepAsync();
+        await model.EndAsync();
+    }
+
+    public static TheoryData<int> Seeds() => new(Enumerable.Range(1, 60 * Effort.Factor));
+
+    [Fact]
+    public async Task MessageKey_AcrossNodes_IsPreserved()
+    {
+        var cluster = new InMemoryCluster();
+        using var one = new ManualBroadcast(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
+        using var two = new ManualBroadcast(backplane: cluster.CreateNode());
+        var ann = await ClusterListener.ConnectAsync(one);
+        await ann.Connection.JoinAsync("g", cancellationToken: TestContext.Current.CancellationToken);
+        ann.Sink.Mode = WriteMode.Later;
+        for (var i = 1; i <= 5; i++)
+        {
+            var message = new Message(BitConverter.GetBytes(i), MessageType.Binary) { Key = i % 2 == 0 ? "even" : null };
+            await two.Broadcaster.PublishAsync(message, Recipients.Group("g"), TestContext.Current.CancellationToken);
+            one.RunUntilIdle();
+        }
+
+        one.Time.Advance(TimeSpan.FromSeconds(1));
+        ann.Sink.Mode = WriteMode.AtOnce;
+        ann.Sink.CompleteWrite();
+        one.RunUntilIdle();
+        ann.AssertGot(1, 3, 4, 5);
+    }
+
+    sealed class Model : IDisposable
+    {
+        static readonly string[] _groups = ["/a", "/b", "c", "d"];
+        static readonly string?[] _users = [null, "ann", "bob"];
+
+        readonly InMemoryCluster _cluster = new();
+        readonly IBackplane[] _nodes;
+        readonly Random _random;
+        readonly ManualBroadcast[] _broadcasts;
+        readonly List<Member> _members = [];
+        // The expected history of each group in the cluster, in order of offsets.
+        readonly Dictionary<string, List<(int Number, string[] Excluded, bool IsShared)>> _history = [];
+        readonly Dictionary<string, ulong> _epochs = [];
+        int _last;
+        int _steps;
+
+        public Model(int seed)
+        {
+            _random = new(seed);
+            _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
+            _broadcasts = [.. _nodes.Select(node => new ManualBroadcast(_random.Next(1, 3), backplane: node, configure: static options =>
+            {
+                // All groups keep all messages, so that the model knows the cluster's epochs.
+                foreach (var group in _groups) options.Groups[group] = new() { HistoryMessages = 100_000, HistoryBytes = 16 * 1024 * 1024 };
+            }))];
+        }
+
+        TestBroadcaster AnyNode => Any(_broadcasts).Broadcaster;
+
+        public async Task RunStepAsync()
+        {
+            _steps++;
+            switch (_random.Next(100))
+            {
+                case < 10:
+                    await ConnectAsync();
+                    break;
+                case < 25:
+                    await JoinAsync();
+                    break;
+                case < 35:
+                    await LeaveAsync();
+                    break;
+                case < 38:
+                    Disconnect();
+                    break;
+                case < 39:
+                    await ForgetAsync();
+                    break;
+                case < 80:
+                    await PublishAsync();
+                    break;
+                default:
+                    Run();
+                    break;
+            }
+        }
+
+        public async Task EndAsync()
+        {
+            await PublishAsync();
+            Run();
+            foreach (var member in _members) member.Check(_steps);
+            while (_members.Count > 0) Disconnect();
+            Run();
+            Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Broadcaster.Groups.Count, broadcast.Broadcaster.Connections.Count)));
+            // The inboxes and the groups with a history remain.
+            Assert.Equal(_broadcasts.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
+            foreach (var node in _nodes) ((IDisposable)node).Dispose();
+        }
+
+        public void Dispose()
+        {
+            foreach (var broadcast in _broadcasts) broadcast.Dispose();
+        }
+
+        async Task ConnectAsync()
+        {
+            if (_members.Count > 8) return;
+            var broadcast = Any(_broadcasts);
+            var (home, user) = (_groups[_random.Next(2)], Any(_users));
+            // The client may have been connected before, to any node.
+            var (after, history) = (AfterOf(home), HistoryOf(home));
+            var replay = after is { } position ? Replay.After(position) : default;
+            var member = new Member(broadcast, await ClusterListener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
+            member.Groups.Add(home);
+            _members.Add(member);
+            if (after is not { } known) return;
+            member.Expect(history.Skip((int)known.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)).Select(static message => message.Number));
+            Run();
+            member.Check(_steps);
+        }
+
+        async Task JoinAsync()
+        {
+            if (_members.Count == 0) return;
+            var (member, group) = (Any(_members), Any(_groups));
+            var history = HistoryOf(group);
+            var after = member.Groups.Contains(group) ? null : AfterOf(group);
+            // The pumps run first, so that the replay comes after all earlier messages.
+            if (after is not null) Run();
+            var replay = after is { } position ? Replay.After(position) : default;
+            var joined = await AnyNode.JoinAsync(member.Connection.Id, group, replay, TestContext.Current.CancellationToken);
+            Assert.Equal(member.Groups.Add(group), joined.Joined);
+            if (!joined.Joined) return;
+            if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
+            if (after is null)
+            {
+                Assert.Equal(history.Count, joined.Position!.Value.Offset);
+                return;
+            }
+
+            Assert.Equal((true, after), (joined.Recovered, joined.Position));
+            Run();
+            member.ExpectAgain(history.Skip((int)after.Value.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)));
+        }
+
+        Position? AfterOf(string group) =>
+            _random.Next(3) == 0 && _epochs.TryGetValue(group, out var epoch) ? new(epoch, _random.Next(HistoryOf(group).Count + 1)) : null;
+
+        async Task LeaveAsync()
+        {
+            if (_members.Count == 0) return;
+            var (member, group) = (Any(_members), Any(_groups));
+            Assert.Equal(member.Groups.Remove(group), await AnyNode.LeaveAsync(member.Connection.Id, group, TestContext.Current.CancellationToken));
+        }
+
+        void Disconnect()
+        {
+            if (_members.Count == 0) return;
+            Run();
+            var member = Any(_members);
+            member.Check(_steps);
+            member.Listener.Disconnect();
+            _members.Remove(member);
+        }
+
+        async Task ForgetAsync()
+        {
+            if (_random.Next(2) == 0) Run();
+            _cluster.Forget();
+            _history.Clear();
+            _epochs.Clear();
+            foreach (var broadcast in _broadcasts) await broadcast.Broadcaster.Cluster!.InboxOpening;
+            Run();
+            foreach (var member in _members)
+            {
+                member.CheckLost(_steps);
+                member.Listener.Disconnect();
+            }
+
+            _members.Clear();
+            Run();
+        }
+
+        async Task PublishAsync()
+        {
+            var number = ++_last;
+            var recipients = _random.Next(10) switch
+            {
+                < 4 => Recipients.Group(Any(_groups)),
+                < 6 => Recipients.All,
+                < 8 => Recipients.Groups([.. _groups.Where(_ => _random.Next(2) == 0)]),
+                8 => Recipients.User(Any(_users) ?? "nobody"),
+                _ => Recipients.Connection(_members.Count == 0 ? "nobody" : Any(_members).Connection.Id),
+            };
+            string[] excluded = [.. _members.Where(_ => _random.Next(6) == 0).Select(static member => member.Connection.Id)];
+            var from = AnyNode;
+            var message = new Message(BitConverter.GetBytes(number), MessageType.Binary);
+            var result = await from.PublishAsync(message, recipients.Except(excluded), TestContext.Current.CancellationToken);
+
+            if (recipients.Kind is RecipientsKind.Group or RecipientsKind.Groups)
+            {
+                foreach (var group in recipients.Names) HistoryOf(group).Add((number, excluded, recipients.Names.Count > 1));
+            }
+
+            if (recipients.Kind == RecipientsKind.Group) Assert.Equal(HistoryOf(recipients.Name!).Count, result.Position!.Value.Offset);
+            var local = 0;
+            foreach (var member in _members.Where(member => !excluded.Contains(member.Connection.Id)))
+            {
+                var memberships = recipients.Kind switch
+                {
+                    RecipientsKind.All => 1,
+                    RecipientsKind.User => member.User == recipients.Name ? 1 : 0,
+                    RecipientsKind.Connection => member.Connection.Id == recipients.Name ? 1 : 0,
+                    _ => recipients.Names.Count(member.Groups.Contains),
+                };
+                if (memberships > 0) member.Expect([number]);
+                if (member.ManualBroadcast.Broadcaster == from) local += memberships;
+            }
+
+            Assert.Equal(local, result.LocalRecipients);
+        }
+
+        void Run()
+        {
+            foreach (var broadcast in _broadcasts) broadcast.RunUntilIdle();
+        }
+
+        List<(int Number, string[] Excluded, bool IsShared)> HistoryOf(string group)
+        {
+            if (!_history.TryGetValue(group, out var history)) _history.Add(group, history = []);
+            return history;
+        }
+
+        T Any<T>(IReadOnlyList<T> things) => things[_random.Next(things.Count)];
+    }
+
+    sealed class Member(ManualBroadcast broadcast, ClusterListener listener, string? user)
+    {
+        readonly List<int> _expected = [];
+
+        public ManualBroadcast ManualBroadcast => broadcast;
+
+        public ClusterListener Listener => listener;
+
+        public Connection Connection => listener.Connection;
+
+        public string? User => user;
+
+        public HashSet<string> Groups { get; } = [];
+
+        public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
+
+        /// <summary>
+        /// The member received these messages. It may skip a copy that it received through another group.
+        /// </summary>
+        public void ExpectAgain(IEnumerable<(int Number, string[] Excluded, bool IsShared)> replayed)
+        {
+            foreach (var (number, _, isShared) in replayed)
+            {
+                var isSpared = isShared && _expected.Contains(number) && listener.Got.ElementAtOrDefault(_expected.Count) != number;
+                if (!isSpared) _expected.Add(number);
+            }
+
+            Assert.Equal(_expected, listener.Got);
+        }
+
+        public void Check(int step)
+        {
+            Assert.Equal((step, null), (step, listener.Problem ?? listener.Sink.Violation));
+            Assert.Equal(_expected, listener.Got);
+            Assert.Null(Connection.Writer.ClosingStatus);
+        }
+
+        public void CheckLost(int step)
+        {
+            Assert.Equal((step, null), (step, listener.Problem ?? listener.Sink.Violation));
+            Assert.Equal(_expected.Take(listener.Got.Count), listener.Got);
+            Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
+        }
+    }
+}

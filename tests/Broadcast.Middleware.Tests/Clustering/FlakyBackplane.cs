@@ -1,0 +1,46 @@
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>A backplane that fails for one group while the test says so.</summary>
+sealed class FlakyBackplane(IBackplane backplane) : IBackplane
+{
+    volatile string? _unreachableGroup;
+
+    /// <summary>The group whose messages and subscriptions fail, or null.</summary>
+    public string? UnreachableGroup
+    {
+        get => _unreachableGroup;
+        set => _unreachableGroup = value;
+    }
+
+    public void Start(IBackplaneReceiver receiver) => backplane.Start(receiver);
+
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfUnreachable(group);
+        var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
+        // The result arrives asynchronously, as from a server.
+        await Task.Yield();
+        return await publishing;
+    }
+
+    public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfUnreachable(group);
+        return await backplane.SubscribeAsync(group, history, cancellationToken);
+    }
+
+    public void Unsubscribe(string group) => backplane.Unsubscribe(group);
+
+    public void SetMember(string group, string member, ReadOnlyMemory<byte> value) => backplane.SetMember(group, member, value);
+
+    public void RemoveMember(string group, string member) => backplane.RemoveMember(group, member);
+
+    public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken) => backplane.GetMembersAsync(group, cancellationToken);
+
+    public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => backplane.CountMembersAsync(group, cancellationToken);
+
+    void ThrowIfUnreachable(string group)
+    {
+        if (group == _unreachableGroup) throw new BackplaneException("Unreachable.");
+    }
+}

@@ -1,0 +1,214 @@
+using System.Threading.Channels;
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>
+/// A backplane that completes subscriptions and delivers messages when the test says so. It calls the receiver inside
+/// its lock and detects violations of the contract.
+/// </summary>
+sealed class ManualBackplane : IBackplane
+{
+    readonly Channel<PendingSubscription> _deferred = Channel.CreateUnbounded<PendingSubscription>();
+    readonly Dictionary<string, GroupState> _groups = new(StringComparer.Ordinal);
+    readonly HashSet<(string Group, string Member)> _members = [];
+    readonly List<PendingSubscription> _pending = [];
+
+    /// <summary>Held during each call of the receiver. <see cref="Unsubscribe"/> takes it, too.</summary>
+    public Lock Gate { get; } = new();
+
+    public IBackplaneReceiver Receiver { get; private set; } = null!;
+
+    public string Inbox { get; private set; } = "";
+
+    /// <summary>True when subscriptions to groups wait until the test completes them.</summary>
+    public bool DefersSubscriptions { get; set; }
+
+    public bool DefersInboxSubscription { get; set; }
+
+    /// <summary>
+    /// The exceptions that the next calls throw. A key is a method name, or a method name and a group: "PublishAsync
+    /// g".
+    /// </summary>
+    public Dictionary<string, Exception> Failures { get; } = [];
+
+    /// <summary>Called before <see cref="Unsubscribe"/> takes the lock.</summary>
+    public Action? OnUnsubscribing { get; set; }
+
+    /// <summary>Called before <see cref="SetMember"/> takes the lock.</summary>
+    public Action? OnSettingMember { get; set; }
+
+    /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
+    public int MemberQueries;
+
+    public int InboxSubscriptions { get; private set; }
+
+    public string? Violation { get; private set; }
+
+    public IReadOnlyCollection<(string Group, string Member)> Members
+    {
+        get
+        {
+            lock (Gate) return [.. _members];
+        }
+    }
+
+    public string[] Subscribed
+    {
+        get
+        {
+            lock (Gate) return [.. _groups.Where(state => state.Value.IsSubscribed && state.Key != Inbox).Select(state => state.Key)];
+        }
+    }
+
+    public void Start(IBackplaneReceiver receiver) => Receiver = receiver;
+
+    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfFailing(nameof(PublishAsync));
+        ThrowIfFailing($"{nameof(PublishAsync)} {group}");
+        lock (Gate)
+        {
+            var state = StateOf(group);
+            state.Messages.Add(message.ToArray());
+            var position = state.Position;
+            if (state.IsSubscribed) Receiver.OnMessage(group, position, message);
+            return new(position);
+        }
+    }
+
+    public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        lock (Gate)
+        {
+            if (group.StartsWith('\u0001')) (Inbox, InboxSubscriptions) = (group, InboxSubscriptions + 1);
+            ThrowIfFailing(nameof(SubscribeAsync));
+            var state = StateOf(group);
+            if (state.IsSubscribed) Violation ??= $"Subscribed twice: '{group}'.";
+            state.IsSubscribed = true;
+            var subscription = new BackplaneSubscription(state.Position, [.. state.Messages.Skip(state.Messages.Count - state.Kept).Select(message => (ReadOnlyMemory<byte>)message)]);
+            if (group == Inbox ? !DefersInboxSubscription : !DefersSubscriptions) return new(subscription);
+            var pending = new PendingSubscription(group, subscription);
+            _pending.Add(pending);
+            _deferred.Writer.TryWrite(pending);
+            return new(pending.Answer.Task);
+        }
+    }
+
+    public void Unsubscribe(string group)
+    {
+        OnUnsubscribing?.Invoke();
+        lock (Gate)
+        {
+            ThrowIfFailing(nameof(Unsubscribe));
+            if (_pending.Exists(pending => pending.Group == group && !pending.Answer.Task.IsCompleted)) Violation ??= $"Unsubscribed before the answer: '{group}'.";
+            StateOf(group).IsSubscribed = false;
+        }
+    }
+
+    public void SetMember(string group, string member, ReadOnlyMemory<byte> value)
+    {
+        OnSettingMember?.Invoke();
+        lock (Gate)
+        {
+            ThrowIfFailing(nameof(SetMember));
+            _members.Add((group, member));
+        }
+    }
+
+    public void RemoveMember(string group, string member)
+    {
+        lock (Gate)
+        {
+            ThrowIfFailing(nameof(RemoveMember));
+            _members.Remove((group, member));
+        }
+    }
+
+    public ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(string group, CancellationToken cancellationToken)
+    {
+        Interlocked.Increment(ref MemberQueries);
+        ThrowIfFailing(nameof(GetMembersAsync));
+        lock (Gate) return new([.. _members.Where(member => member.Group == group).Select(member => new BackplaneMember(member.Member, default))]);
+    }
+
+    public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    /// <summary>Returns the next subscription that waits for its completion.</summary>
+    public async Task<PendingSubscription> NextSubscriptionAsync() =>
+        await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+
+    /// <summary>Another node publishes a message, which is not delivered here.</summary>
+    public Position Publish(string group, byte[] message)
+    {
+        lock (Gate)
+        {
+            StateOf(group).Messages.Add(message);
+            return StateOf(group).Position;
+        }
+    }
+
+    /// <summary>Sets how many messages the cluster keeps for later subscribers.</summary>
+    public void SetHistory(string group, int messages)
+    {
+        lock (Gate) StateOf(group).Kept = messages;
+    }
+
+    public void Deliver(string group, Position position, ReadOnlyMemory<byte> message)
+    {
+        lock (Gate) Receiver.OnMessage(group, position, message);
+    }
+
+    public void Lose(string group)
+    {
+        lock (Gate)
+        {
+            _groups[group] = new GroupState { Epoch = StateOf(group).Epoch + 1, IsSubscribed = true };
+            Receiver.OnLost(group);
+            // The flag changes after the call. A receiver that subscribes within the call is too early.
+            _groups[group].IsSubscribed = false;
+        }
+    }
+
+    /// <summary>Reports a loss that belongs to an earlier subscription, because the call was delayed.</summary>
+    public void ReportLossLate(string group)
+    {
+        lock (Gate) Receiver.OnLost(group);
+    }
+
+    public bool IsSubscribed(string group)
+    {
+        lock (Gate) return StateOf(group).IsSubscribed;
+    }
+
+    GroupState StateOf(string group)
+    {
+        if (!_groups.TryGetValue(group, out var state)) _groups.Add(group, state = new GroupState());
+        return state;
+    }
+
+    void ThrowIfFailing(string method)
+    {
+        if (Failures.TryGetValue(method, out var failure)) throw failure;
+    }
+
+    sealed class GroupState
+    {
+        public ulong Epoch { get; init; } = 1;
+
+        public List<byte[]> Messages { get; } = [];
+
+        public int Kept { get; set; }
+
+        public bool IsSubscribed { get; set; }
+
+        public Position Position => new(Epoch, Messages.Count);
+    }
+}
+
+/// <summary>A subscription that exists, but whose answer has not arrived yet.</summary>
+sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
+{
+    public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public void Complete() => Answer.SetResult(Subscription);
+}

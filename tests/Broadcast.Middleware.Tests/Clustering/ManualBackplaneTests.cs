@@ -1,0 +1,646 @@
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>A node whose backplane completes each operation when the test says so, in the most awkward order.</summary>
+public sealed class ManualBackplaneTests : IDisposable
+{
+    const string Home = "/home";
+
+    readonly ManualBackplane _backplane = new();
+    readonly ManualBroadcast _broadcast;
+
+    public ManualBackplaneTests() => _broadcast = new ManualBroadcast(
+        backplane: _backplane,
+        configure: options => options.Groups["kept"] = new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromMinutes(1) });
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _broadcast.Dispose();
+        Assert.Null(_backplane.Violation);
+    }
+
+    [Fact]
+    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
+        _backplane.SetHistory("kept", 2);
+        _backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("kept", Replay.Last(10), cancellationToken: Token).AsTask();
+        var pending = await _backplane.NextSubscriptionAsync();
+
+        // One message is already known, one has another epoch, one is new, one is a duplicate, and one is new again.
+        _backplane.Deliver("kept", new(1, 3), Encode(3));
+        _backplane.Deliver("kept", new(7, 4), Encode(70));
+        _backplane.Deliver("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
+        _backplane.Deliver("kept", new(1, 4), Encode(4));
+        _backplane.Deliver("kept", _backplane.Publish("kept", Encode(5)), Encode(5));
+        pending.Complete();
+
+        Assert.Equal(new JoinResult(true, null, new(1, 1)), await joining);
+        Assert.Equal(new(1, 6), (await PublishAsync("kept", 6)).Position);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(2, 3, 4, 5, 6);
+        Assert.Equal(new(1, 6), new Position(_broadcast.Broadcaster.Groups.Find("kept")!.Epoch, _broadcast.Broadcaster.Groups.Find("kept")!.NextOffset - 1));
+    }
+
+    [Fact]
+    public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
+        await PublishAsync("kept", 1);
+        Assert.True(ann.Connection.Leave("kept"));
+        Assert.False(_backplane.IsSubscribed("kept"));
+        var late = _backplane.Publish("kept", Encode(2));
+        _backplane.Deliver("kept", late, Encode(2));
+
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
+        _backplane.Deliver("kept", late, Encode(2));
+        await PublishAsync("kept", 3);
+
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1, 3);
+    }
+
+    [Fact]
+    public async Task Join_TwoMembersAtOnce_ShareOneSubscription()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        var joining = Task.WhenAll(ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
+        (await _backplane.NextSubscriptionAsync()).Complete();
+
+        Assert.Equal(2, (await joining).Count(static joined => joined.Joined));
+        bob.Connection.Leave("g");
+        Assert.True(_backplane.IsSubscribed("g"));
+        ann.Connection.Leave("g");
+        Assert.False(_backplane.IsSubscribed("g"));
+    }
+
+    [Fact]
+    public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
+        // The subscription exists, but its answer does not arrive in time.
+        (await _backplane.NextSubscriptionAsync()).Answer.SetException(new BackplaneException("Not in time."));
+        await Assert.ThrowsAsync<BackplaneException>(() => joining);
+        Assert.False(_backplane.IsSubscribed("g"));
+
+        _backplane.DefersSubscriptions = false;
+        Assert.True((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
+        await PublishAsync("g", 1);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+    }
+
+    [Fact]
+    public async Task Subscribe_LostBeforeAnswer_IsRepeated()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
+        var first = await _backplane.NextSubscriptionAsync();
+        _backplane.Lose("g");
+        first.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+
+        Assert.True((await joining).Joined);
+        await PublishAsync("g", 1);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+    }
+
+    /// <summary>
+    /// The node cannot know which subscription was lost. It ends the current one and subscribes again.
+    /// </summary>
+    [Fact]
+    public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        ann.Connection.Leave("g");
+        _backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
+        var first = await _backplane.NextSubscriptionAsync();
+        _backplane.ReportLossLate("g");
+        var bob = await BobAsync();
+        first.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+
+        Assert.True((await joining).Joined);
+        Assert.True((await bob).Joined);
+        await PublishAsync("g", 1);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+
+        async Task<Task<JoinResult>> BobAsync()
+        {
+            var bob = _broadcast.Admit(_broadcast.Pumps[0], Home);
+            bob.Writer.Open(new ManualSink(static _ => { }));
+            await Task.Yield();
+            return bob.JoinAsync("g").AsTask();
+        }
+    }
+
+    [Fact]
+    public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        ann.Connection.Leave("g");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        _backplane.ReportLossLate("g");
+        _broadcast.RunUntilIdle();
+        ann.AssertLost();
+
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        ann.Disconnect();
+        await PublishAsync("g", 2);
+        _broadcast.RunUntilIdle();
+        bob.AssertGot(1, 2);
+        bob.Disconnect();
+        AssertNothingIsLeft();
+    }
+
+    /// <summary>The connection was a member while messages were lost.</summary>
+    [Fact]
+    public async Task Leave_AfterGroupLoss_NotifiesConnection()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        _backplane.Lose("g");
+        Assert.True(ann.Connection.Leave("g"));
+        _broadcast.RunUntilIdle();
+        ann.AssertLost(1);
+    }
+
+    [Fact]
+    public async Task Leave_BeforeGroupLoss_KeepsConnection()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        Assert.True(ann.Connection.Leave("g"));
+        _backplane.Lose("g");
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+        bob.AssertLost(1);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task CancelledJoin_WhileWaitingForCluster_HoldsNothing(bool fails)
+    {
+        using var unobserved = new UnobservedExceptions();
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        for (var i = 0; i < 20; i++) await GiveUpAsync("g" + i);
+        ann.Disconnect();
+        AssertNothingIsLeft();
+        unobserved.AssertNoneOfOurs();
+
+        async Task GiveUpAsync(string group)
+        {
+            using var giveUp = new CancellationTokenSource();
+            var joining = _broadcast.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
+            var pending = await _backplane.NextSubscriptionAsync();
+            await giveUp.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+
+            if (fails) pending.Answer.SetException(new BackplaneException("Unreachable."));
+            else pending.Complete();
+            await Eventually.True(() => !_backplane.IsSubscribed(group));
+        }
+    }
+
+    [Fact]
+    public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        using var giveUp = new CancellationTokenSource();
+        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
+        var pending = await _backplane.NextSubscriptionAsync();
+        await giveUp.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        pending.Complete();
+
+        Assert.True((await joiningToo).Joined);
+        await PublishAsync("g", 1);
+        _broadcast.RunUntilIdle();
+        bob.AssertGot(1);
+        ann.AssertGot();
+    }
+
+    [Fact]
+    public async Task GroupLoss_NotifiesOnlyItsMembers()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        _backplane.Lose("g");
+        _broadcast.RunUntilIdle();
+        ann.AssertLost(1);
+
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 2);
+        ann.Disconnect();
+        await PublishAsync("g", 3);
+        _broadcast.RunUntilIdle();
+        bob.AssertGot(2, 3);
+        bob.Disconnect();
+        AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task OffsetGap_IsTreatedAsLoss()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        _backplane.Publish("g", Encode(2));
+        await PublishAsync("g", 3);
+        _broadcast.RunUntilIdle();
+        ann.AssertLost(1);
+
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
+        Assert.Equal(new(1, 4), (await PublishAsync("g", 4)).Position);
+        _broadcast.RunUntilIdle();
+        bob.AssertGot(4);
+    }
+
+    [Fact]
+    public async Task OffsetGap_BeforeSubscriptionAnswer_SubscribesAgain()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.DefersSubscriptions = true;
+        var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
+        var pending = await _backplane.NextSubscriptionAsync();
+        _backplane.Publish("g", Encode(1));
+        _backplane.Deliver("g", _backplane.Publish("g", Encode(2)), Encode(2));
+        pending.Complete();
+        (await _backplane.NextSubscriptionAsync()).Complete();
+
+        Assert.Equal(new JoinResult(true, null, new(1, 2)), await joining);
+        await PublishAsync("g", 3);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(3);
+    }
+
+    [Theory]
+    [InlineData(new byte[0])]
+    [InlineData(new byte[] { 2 })]
+    public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 1);
+        await _backplane.PublishAsync("g", unreadable, null, Token);
+        await PublishAsync("g", 2);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await bob.Connection.JoinAsync("g", cancellationToken: Token);
+        await PublishAsync("g", 3);
+
+        _broadcast.RunUntilIdle();
+        ann.AssertLost(1);
+        bob.AssertGot(3);
+        ann.Disconnect();
+        await PublishAsync("g", 4);
+        _broadcast.RunUntilIdle();
+        bob.AssertGot(3, 4);
+        bob.Disconnect();
+        AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Message_TimestampOutOfRange_IsUnreadable()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
+        // The timestamp follows the version and the flags.
+        BitConverter.TryWriteBytes(message.AsSpan(2), long.MaxValue);
+
+        await _backplane.PublishAsync("g", message, null, Token);
+
+        _broadcast.RunUntilIdle();
+        ann.AssertLost();
+    }
+
+    [Fact]
+    public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        _backplane.Publish("kept", Encode(1));
+        _backplane.Publish("kept", [1, 2, 3]);
+        _backplane.Publish("kept", Encode(3));
+        _backplane.SetHistory("kept", 3);
+
+        Assert.False((await ann.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
+        ann.Connection.Leave("kept");
+        Assert.Equal(new JoinResult(true, true, new(1, 2)), await ann.Connection.JoinAsync("kept", Replay.After(new(1, 2)), cancellationToken: Token));
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(3);
+    }
+
+    /// <summary>Message times come from the publishers' clocks, which differ.</summary>
+    [Fact]
+    public async Task Recovery_WithClockSkew_LosesNothing()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
+        for (var i = 0; i < 8; i++) await _backplane.PublishAsync("kept", Encode(i, i == 3 ? TimeSpan.FromMinutes(-2) : TimeSpan.Zero), null, Token);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot([.. Enumerable.Range(0, 8)]);
+
+        for (var has = 0; has <= 8; has++)
+        {
+            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token);
+            _broadcast.RunUntilIdle();
+            if (joined.Recovered is true) bob.AssertGot([.. Enumerable.Range(has, 8 - has)]);
+            bob.Disconnect();
+        }
+    }
+
+    public static MatrixTheoryData<string, string> Waits => new(["Leave", "Connect", "Join"], ["message", "private message", "loss", "loss of the inbox"]);
+
+    /// <summary>
+    /// The backplane holds its lock during a call. Another thread holds the product's locks and waits for that lock.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Waits))]
+    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string delivered)
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        await ann.Connection.JoinAsync("h", cancellationToken: Token);
+        var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var isDelivered = new ManualResetEventSlim();
+        _backplane.OnUnsubscribing = _backplane.OnSettingMember = () =>
+        {
+            isWaiting.TrySetResult();
+            isDelivered.Wait(2 * Eventually.Patience, Token);
+        };
+        var acting = Task.Run(
+            () => act switch
+            {
+                "Leave" => Task.FromResult(ann.Connection.Leave("g")),
+                "Connect" => Task.FromResult(_broadcast.Admit(_broadcast.Pumps[0], Home)),
+                _ => ann.Connection.JoinAsync("i").AsTask(),
+            },
+            Token);
+        await isWaiting.Task.WaitAsync(TimeSpan.FromSeconds(10), Token);
+        var delivering = Task.Run(
+            () =>
+            {
+                foreach (var group in (string[])["g", "h", "i"]) Deliver(group);
+            },
+            Token);
+        var first = await Task.WhenAny(delivering, Task.Delay(Eventually.Patience, Token));
+        (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
+        isDelivered.Set();
+
+        // The delivery must complete first. In a deadlock, neither task completes.
+        Assert.Same(delivering, first);
+        await delivering;
+        await acting;
+        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+
+        void Deliver(string group)
+        {
+            if (delivered == "message") _backplane.Deliver(group, _backplane.Publish(group, Encode(1)), Encode(1));
+            else if (delivered == "loss") _backplane.ReportLossLate(group);
+            else if (delivered == "loss of the inbox") _backplane.ReportLossLate(_backplane.Inbox);
+            else _backplane.Deliver(_backplane.Inbox, new(1, 1), NodeCodec.Encode(new SendToUser("other", "ann", Encode(1))));
+        }
+    }
+
+    [Fact]
+    public async Task Deliver_InvalidInboxMessages_DoesNotThrow()
+    {
+        await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToUser("", "", Encode(1))), null, Token);
+        await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
+        await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
+        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+        // The inbox is not lost, so the node does not subscribe to it again.
+        Assert.Equal(1, _backplane.InboxSubscriptions);
+    }
+
+    /// <summary>Clocks that are far off make messages look old or new, but no message is lost.</summary>
+    [Fact]
+    public async Task Recovery_WithExtremeClocks_LosesNothing()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("kept", cancellationToken: Token);
+        DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
+        for (var i = 0; i < times.Length; i++)
+            await _backplane.PublishAsync("kept", new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], times[i], 0).Encode(), null, Token);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(0, 1, 2, 3, 4);
+
+        for (var has = 0; has <= times.Length; has++)
+        {
+            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
+            Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token)).Recovered);
+            _broadcast.RunUntilIdle();
+            bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
+            bob.Disconnect();
+        }
+
+        _broadcast.Time.Advance(TimeSpan.FromMinutes(2));
+        var late = await ClusterListener.ConnectAsync(_broadcast);
+        Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
+    }
+
+    [Fact]
+    public async Task StalledClient_OfLostGroup_IsAborted()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        ann.Sink.Mode = WriteMode.Later;
+        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
+        _broadcast.RunUntilIdle();
+        Assert.True(ann.Sink.IsWriting);
+
+        // The loss of the group of all connections also stops its heartbeats.
+        _backplane.Lose("");
+        _broadcast.RunUntilIdle();
+        _broadcast.Time.Advance(_broadcast.Broadcaster.Options.CloseTimeout);
+
+        await Eventually.True(() => ann.Request.IsAborted);
+        ann.Sink.FailWrite();
+        ann.Disconnect();
+        AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        ann.Sink.Mode = WriteMode.Later;
+        for (var i = 1; i <= 3; i++)
+        {
+            await PublishAsync(Home, i);
+            _broadcast.RunUntilIdle();
+        }
+
+        _backplane.Lose(Home);
+        _broadcast.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, ann.Connection.Writer.ClosingStatus);
+        ann.Sink.Mode = WriteMode.AtOnce;
+        ann.Sink.CompleteWrite();
+        _broadcast.RunUntilIdle();
+        ann.AssertLost(1, 2, 3);
+    }
+
+    [Theory]
+    [InlineData(nameof(IBackplane.Unsubscribe))]
+    [InlineData(nameof(IBackplane.RemoveMember))]
+    public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("g", cancellationToken: Token);
+        _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
+        ann.Disconnect();
+        Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
+        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountGroupMembers("g"));
+    }
+
+    [Fact]
+    public void Connect_SetMemberThrows_IsStillAdmitted()
+    {
+        _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
+        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest(), Home));
+    }
+
+    [Fact]
+    public async Task Disconnect_OfAllConnections_LeavesNothing()
+    {
+        var listeners = new List<ClusterListener>();
+        for (var i = 0; i < 3; i++)
+        {
+            listeners.Add(await ClusterListener.ConnectAsync(_broadcast, user: "ann"));
+            await listeners[i].Connection.JoinAsync("g" + i, cancellationToken: Token);
+            await listeners[i].Connection.JoinAsync("kept", cancellationToken: Token);
+        }
+
+        Assert.Equal(6, _backplane.Subscribed.Length);
+        Assert.Equal(15, _backplane.Members.Count); // Per connection: its ID, its user and three groups.
+        listeners[1].Connection.Leave("kept");
+        foreach (var listener in listeners) listener.Disconnect();
+        AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Join_AfterDisconnect_IsRefusedAndHoldsNothing()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        ann.Disconnect();
+        Assert.False((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
+        AssertNothingIsLeft();
+    }
+
+    [Fact]
+    public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
+    {
+        _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
+        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
+    }
+
+    [Theory]
+    [InlineData(64)]
+    [InlineData(1_000)]
+    public async Task SharedMessage_CopiesFarApart_IsDeliveredOnce(int count)
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("blue", cancellationToken: Token);
+        await ann.Connection.JoinAsync("red", cancellationToken: Token);
+        await bob.Connection.JoinAsync("red", cancellationToken: Token);
+        foreach (var group in (string[])["blue", "red"])
+        {
+            for (var i = 1; i <= count; i++)
+            {
+                var message = new ClusterMessage(new(BitConverter.GetBytes(i), MessageType.Binary), [], Now(default), i).Encode();
+                _backplane.Deliver(group, _backplane.Publish(group, message.ToArray()), message);
+                _broadcast.RunUntilIdle();
+            }
+        }
+
+        ann.AssertGot([.. Enumerable.Range(1, count)]);
+        bob.AssertGot([.. Enumerable.Range(1, count)]);
+    }
+
+    /// <summary>A connection that joins between the two copies receives the second copy.</summary>
+    [Fact]
+    public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
+    {
+        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        await ann.Connection.JoinAsync("red", cancellationToken: Token);
+        await bob.Connection.JoinAsync("blue", cancellationToken: Token);
+        await bob.Connection.JoinAsync("red", cancellationToken: Token);
+        var message = new ClusterMessage(new(BitConverter.GetBytes(1), MessageType.Binary), [], Now(default), 1).Encode();
+        _backplane.Deliver("blue", _backplane.Publish("blue", message.ToArray()), message);
+        await ann.Connection.JoinAsync("blue", cancellationToken: Token);
+        Assert.True(bob.Connection.Leave("blue"));
+        _backplane.Deliver("red", _backplane.Publish("red", message.ToArray()), message);
+        _broadcast.RunUntilIdle();
+        ann.AssertGot(1);
+        bob.AssertGot(1);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
+    {
+        using var alone = new ManualBroadcast();
+        var message = new Message(new byte[20], MessageType.Binary);
+        var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
+        Publish();
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 100; i++) Publish();
+        // Without members the log stores nothing. Several groups need a set of the matching writers.
+        Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / 100, 0, toSeveral ? 750 : 0);
+
+        void Publish()
+        {
+            var publishing = alone.Broadcaster.Instance.Router.PublishAsync(message, recipients, Token);
+            Assert.True(publishing.IsCompletedSuccessfully);
+            publishing.GetAwaiter().GetResult();
+        }
+    }
+
+    void AssertNothingIsLeft()
+    {
+        Assert.Empty(_backplane.Subscribed);
+        Assert.Empty(_backplane.Members);
+        Assert.Equal((0, 0), (_broadcast.Broadcaster.Groups.Count, _broadcast.Broadcaster.Connections.Count));
+    }
+
+    ValueTask<PublishResult> PublishAsync(string group, int number) =>
+        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
+
+    DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
+
+    byte[] Encode(int number, TimeSpan skew = default) =>
+        new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Now(skew), 0).Encode().ToArray();
+}

@@ -1,0 +1,193 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>Messages between nodes survive encoding and decoding. Damaged bytes do no harm.</summary>
+public sealed class NodeCodecTests
+{
+    static int Rounds => 2_000 * Effort.Factor;
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void ClusterMessage_EncodeAndDecode_RoundTrips(int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < Rounds; i++)
+        {
+            var message = AnyMessage(random);
+            AssertSame(message, ClusterMessage.Decode(message.Encode()));
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void NodeMessage_EncodeAndDecode_RoundTrips(int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < Rounds; i++)
+        {
+            var request = AnyRequest(random);
+            var read = NodeCodec.Decode(NodeCodec.Encode(request));
+            Assert.Equal(WithoutBody(request), WithoutBody(read));
+            Assert.Equal(BodyOf(request).ToArray(), BodyOf(read).ToArray());
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Decode_DamagedBytes_SucceedsOrThrowsInvalidData(int seed)
+    {
+        var random = new Random(seed);
+        var (read, refused) = (0, 0);
+        for (var i = 0; i < Rounds; i++)
+        {
+            Try(Damage(random, AnyMessage(random).Encode().ToArray()));
+            Try(Damage(random, NodeCodec.Encode(AnyRequest(random)).ToArray()));
+        }
+
+        Assert.True(read > 100 && refused > 100, $"{read} were read and {refused} were not.");
+
+        void Try(byte[] bytes)
+        {
+            foreach (Action decode in (Action[])[() => Use(ClusterMessage.Decode(bytes)), () => NodeCodec.Decode(bytes)])
+            {
+                var before = GC.GetAllocatedBytesForCurrentThread();
+                try
+                {
+                    decode();
+                    read++;
+                }
+                catch (InvalidDataException)
+                {
+                    refused++;
+                }
+
+                // The memory depends on the actual size, not on the stated length.
+                Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, (20 * bytes.Length) + 20_000);
+            }
+        }
+
+        // A decoded value must be usable.
+        static void Use(ClusterMessage message) => message.PublishedAt.ToUnixTimeMilliseconds();
+    }
+
+    [Fact]
+    public void ClusterMessage_TruncatedHeader_IsRejected()
+    {
+        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], DateTimeOffset.UnixEpoch, 6).Encode();
+        for (var length = 0; length < message.Length; length++) Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message[..length]));
+        AssertSame(ClusterMessage.Decode(message), ClusterMessage.Decode(message));
+    }
+
+    [Fact]
+    public void Decode_OtherVersion_IsRejectedWithFix()
+    {
+        var message = new ClusterMessage(new(default, MessageType.Text), [], DateTimeOffset.UnixEpoch, 0).Encode().ToArray();
+        var request = NodeCodec.Encode(new LeaveGroup(1, "node", "id", "group")).ToArray();
+        message[0] = request[0] = 9;
+        foreach (var error in (Exception[])[Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message)), Assert.Throws<InvalidDataException>(() => NodeCodec.Decode(request))])
+            Assert.Contains("sends messages of version 9, but this node reads version 1. Run the same package version", error.Message, StringComparison.Ordinal);
+    }
+
+    static byte[] Damage(Random random, byte[] bytes)
+    {
+        switch (random.Next(5))
+        {
+            case 0:
+                return bytes[..random.Next(bytes.Length)];
+            case 1:
+                random.NextBytes(bytes);
+                return bytes;
+            case 2:
+                return [.. bytes[..random.Next(bytes.Length)], .. bytes[random.Next(bytes.Length)..]];
+            case 3:
+                // Write an unusual length.
+                BitConverter.TryWriteBytes(bytes.AsSpan(random.Next(Math.Max(1, bytes.Length - 4))), (int[])[-2, -1, int.MinValue, int.MaxValue, bytes.Length] is var odd ? odd[random.Next(odd.Length)] : 0);
+                return bytes;
+            default:
+                for (var i = random.Next(1, 5); i > 0; i--) bytes[random.Next(bytes.Length)] = (byte)random.Next(256);
+                return bytes;
+        }
+    }
+
+    static void AssertSame(ClusterMessage expected, ClusterMessage actual)
+    {
+        Assert.Equal((expected.PublishedAt, expected.CopyId), (actual.PublishedAt, actual.CopyId));
+        Assert.Equal(expected.Excluded, actual.Excluded);
+        var (message, read) = (expected.Message, actual.Message);
+        Assert.Equal((message.Type, message.IsJson, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
+        Assert.Equal(message.Payload.ToArray(), read.Payload.ToArray());
+    }
+
+    static ClusterMessage AnyMessage(Random random) => new(
+        new Message(AnyBytes(random), random.Next(2) == 0 ? MessageType.Text : MessageType.Binary)
+        {
+            IsJson = random.Next(2) == 0,
+            Key = AnyText(random),
+            Sender = random.Next(2) == 0 ? null : new(AnyText(random) ?? "", AnyText(random)),
+        },
+        [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")],
+        DateTimeOffset.FromUnixTimeMilliseconds(random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1)),
+        random.Next(2) == 0 ? 0 : random.NextInt64());
+
+    static NodeMessage AnyRequest(Random random)
+    {
+        var (id, from, target) = (random.NextInt64(), AnyText(random) ?? "", AnyText(random) ?? "");
+        var (group, body) = (AnyText(random) ?? "", AnyBytes(random));
+        var replay = random.Next(4) switch
+        {
+            0 => default,
+            1 => Replay.None,
+            2 => Replay.Last(random.Next()),
+            _ => Replay.After(AnyPosition(random)),
+        };
+        return random.Next(7) switch
+        {
+            0 => new SendToConnection(from, target, body),
+            1 => new SendToUser(from, target, body),
+            2 => new CloseConnection(id, from, target, (WebSocketCloseStatus)random.Next(1000, 5000), AnyText(random)),
+            3 => new JoinGroup(id, from, target, group, replay),
+            4 => new LeaveGroup(id, from, target, group),
+            5 => new SetGroupState(id, from, target, group, body),
+            _ => new NodeAnswer(
+                id, from, target, random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null,
+                random.Next(2) == 0 ? null : AnyPosition(random), AnyText(random), random.Next(2) == 0),
+        };
+    }
+
+    static ReadOnlyMemory<byte> BodyOf(NodeMessage message) => message switch
+    {
+        SendToConnection send => send.Message,
+        SendToUser send => send.Message,
+        SetGroupState set => set.State,
+        _ => default,
+    };
+
+    static NodeMessage WithoutBody(NodeMessage message) => message switch
+    {
+        SendToConnection send => send with { Message = default },
+        SendToUser send => send with { Message = default },
+        SetGroupState set => set with { State = default },
+        _ => message,
+    };
+
+    static Position AnyPosition(Random random) => new((ulong)random.NextInt64(long.MinValue, long.MaxValue), random.NextInt64());
+
+    static byte[] AnyBytes(Random random)
+    {
+        var bytes = new byte[random.Next(3) == 0 ? 0 : random.Next(300)];
+        random.NextBytes(bytes);
+        return bytes;
+    }
+
+    static string? AnyText(Random random) => random.Next(6) switch
+    {
+        0 => null,
+        1 => "",
+        2 => "\u0000\u0001 äöü 👍 \uFFFD",
+        _ => new string((char)random.Next(0x20, 0xD800), random.Next(1, 40)),
+    };
+}

@@ -1,0 +1,145 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>Features of one node also work across two nodes.</summary>
+public sealed class TwoNodesFeatureTests
+{
+    readonly InMemoryCluster _cluster = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task JsonClients_OnTwoNodes_ExchangeAllDataTypes()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        await using var ann = await JsonClient.OpenAsync(one, headers: TestUsers.As("ann"));
+        await using var bob = await JsonClient.OpenAsync(two);
+        foreach (var client in (RawClient[])[ann, bob])
+        {
+            await JsonClient.SayAsync(client, """{"type":"joinGroup","group":"g","ackId":1}""");
+            await JsonClient.SucceedsAsync(client, 1);
+        }
+
+        await JsonClient.SayAsync(
+            ann,
+            """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"text","data":"hi"}""",
+            """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"json","data":{"a": [1.50]}}""",
+            """{"type":"sendToGroup","group":"g","noEcho":true,"dataType":"binary","data":"AQID"}""");
+        await JsonClient.HearsAsync(
+            bob,
+            JsonClient.FromGroup("g", "text", "\"hi\"", "ann"),
+            JsonClient.FromGroup("g", "json", """{"a": [1.50]}""", "ann"),
+            JsonClient.FromGroup("g", "binary", "\"AQID\"", "ann"));
+        await JsonClient.HearsNothingElseAsync(ann);
+
+        await two.Broadcaster.PublishAsync(Message.FromJson(7, JsonContext.Default.Int32), Recipients.User("ann"), cancellationToken: Token);
+        await JsonClient.HearsAsync(ann, JsonClient.FromServer("json", "7"));
+    }
+
+    [Fact]
+    public async Task RawClient_MessagesFromOtherNode_KeepTheirType()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        await using var ann = await RawClient.OpenAsync(one);
+        byte[] bytes = [0, 255, 128, 1];
+        await two.Broadcaster.PublishAsync(new Message(bytes, MessageType.Binary), Recipients.Group("/ws"), cancellationToken: Token);
+        await two.Broadcaster.PublishAsync("äöü", Recipients.Group("/ws"), cancellationToken: Token);
+        var (first, second) = (await ann.ReadFrameAsync(), await ann.ReadFrameAsync());
+        Assert.Equal((ClientFrame.Binary, ClientFrame.Text, "äöü"), (first.Opcode, second.Opcode, second.Text));
+        Assert.Equal(bytes, first.Payload);
+    }
+
+    [Fact]
+    public async Task EventStream_ReconnectToOtherNode_ContinuesWhereItStopped()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        string last;
+        await using (var ann = await EventClient.OpenAsync(one))
+        {
+            for (var i = 1; i <= 3; i++) await two.Broadcaster.PublishAsync($"{i}", Recipients.Group("/ws"), cancellationToken: Token);
+            Assert.Equal(["1", "2"], await ann.HearAsync(2));
+            last = ann.LastEventId;
+        }
+
+        await one.Broadcaster.PublishAsync("4", Recipients.Group("/ws"), cancellationToken: Token);
+        await using var again = await EventClient.OpenAsync(two, after: last);
+        await one.Broadcaster.PublishAsync("5", Recipients.Group("/ws"), cancellationToken: Token);
+        Assert.Equal(["3", "4", "5"], await again.HearAsync(3));
+    }
+
+    [Fact]
+    public async Task Filter_AfterPublish_SeesClusterPosition()
+    {
+        var positions = new System.Collections.Concurrent.ConcurrentQueue<Position?>();
+        await using var one = await StartAsync(app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        {
+            await next(context);
+            positions.Enqueue(context.Result.Position);
+        }));
+        await using var two = await StartAsync();
+        await using var ann = await RawClient.OpenAsync(one);
+        await using var bob = await EventClient.OpenAsync(two);
+        await ann.SendAsync(ClientFrame.OfText("1"), ClientFrame.OfText("2"));
+
+        foreach (var expected in (string[])["1", "2"])
+        {
+            var received = await bob.NextAsync();
+            Assert.Equal(expected, received.Data);
+            await Eventually.True(() => !positions.IsEmpty);
+            Assert.True(positions.TryDequeue(out var position));
+            Assert.Equal(position.ToString(), received.Id);
+        }
+    }
+
+    [Fact]
+    public async Task PrivateMessagesAndRequests_AfterClusterLoss_ReachOtherNode()
+    {
+        await using var one = await StartAsync();
+        await using var two = await StartAsync();
+        _cluster.Forget();
+        foreach (var app in (BroadcastApp[])[one, two]) await app.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
+
+        await using var ann = await RawClient.OpenAsync(two);
+        var id = two.Registry.Connections.Single().Id;
+        await one.Broadcaster.PublishAsync("private", Recipients.Connection(id), cancellationToken: Token);
+        Assert.Equal("private", (await ann.ReadFrameAsync()).Text);
+        Assert.True(await one.Broadcaster.JoinAsync(id, "g", Token));
+    }
+
+    [Fact]
+    public async Task Cluster_AfterAllClientsAndAppsHaveEnded_IsEmpty()
+    {
+        var one = await StartAsync(history: 0);
+        await using (var two = await StartAsync(history: 0))
+        {
+            await using (await RawClient.OpenAsync(one))
+            await using (var ann = await RawClient.OpenAsync(two))
+            {
+                await one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token);
+                await one.Broadcaster.PublishAsync("1", Recipients.Groups("g", "/ws"), cancellationToken: Token);
+                Assert.Equal("1", (await ann.ReadFrameAsync()).Text);
+            }
+
+            // Only the two inboxes remain.
+            await Eventually.True(() => _cluster.Count == 2);
+        }
+
+        await one.DisposeAsync();
+        Assert.Equal(0, _cluster.Count);
+    }
+
+    Task<BroadcastApp> StartAsync(Action<WebApplication>? map = null, int history = 100) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
+            builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
+        },
+        map,
+        options => options.Groups["/ws"] = new() { HistoryMessages = history });
+}

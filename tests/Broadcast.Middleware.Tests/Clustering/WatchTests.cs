@@ -1,0 +1,106 @@
+
+namespace Broadcast.Middleware.Tests.Clustering;
+
+/// <summary>Watchers of presence, which poll the members of other nodes.</summary>
+public sealed class WatchTests : IDisposable
+{
+    readonly InMemoryCluster _cluster = new();
+    readonly ManualBroadcast _here;
+    readonly ManualBroadcast _there;
+
+    public WatchTests() => (_here, _there) = (new ManualBroadcast(backplane: _cluster.CreateNode()), new ManualBroadcast(backplane: _cluster.CreateNode()));
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose()
+    {
+        _here.Dispose();
+        _there.Dispose();
+    }
+
+    [Fact]
+    public async Task Watch_MemberLeavesBeforeNextPoll_ReportsLeft()
+    {
+        await using var first = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        var looking = first.MoveNextAsync().AsTask();
+        var ann = await ClusterListener.ConnectAsync(_there);
+        await using var second = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        Assert.True(await second.MoveNextAsync());
+        Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
+        // The first watcher need not wait for the next poll either.
+        Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
+        ann.Disconnect();
+
+        foreach (var watch in (IAsyncEnumerator<PresenceChange>[])[first, second])
+        {
+            var leaving = watch.MoveNextAsync().AsTask();
+            await Eventually.True(() =>
+            {
+                _here.Time.Advance(TimeSpan.FromSeconds(1));
+                return leaving.IsCompleted;
+            });
+            Assert.True(await leaving);
+            Assert.Equal((PresenceChangeKind.Left, ann.Connection.Id), (watch.Current.Kind, watch.Current.Member.ConnectionId));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Watch_FailsToStart_StopsPolling(bool unexpected)
+    {
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
+        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Unreachable.");
+        for (var i = 0; i < 10; i++)
+        {
+            await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
+            await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
+        }
+
+        // Each watch may poll once more.
+        await Eventually.True(() => QueriesAfterASecond() == 0);
+
+        int QueriesAfterASecond()
+        {
+            var before = Volatile.Read(ref backplane.MemberQueries);
+            broadcast.Time.Advance(TimeSpan.FromSeconds(1));
+            return Volatile.Read(ref backplane.MemberQueries) - before;
+        }
+    }
+
+    /// <summary>The watcher polls again after any exception.</summary>
+    [Fact]
+    public async Task Watch_PollFails_PollsAgain()
+    {
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
+        var watching = watch.MoveNextAsync().AsTask();
+        backplane.Failures[nameof(IBackplane.GetMembersAsync)] = new InvalidOperationException("It is a bug.");
+        for (var i = 0; i < 3; i++)
+        {
+            var before = Volatile.Read(ref backplane.MemberQueries);
+            await Eventually.True(() =>
+            {
+                broadcast.Time.Advance(TimeSpan.FromSeconds(1));
+                return Volatile.Read(ref backplane.MemberQueries) > before;
+            });
+        }
+
+        await end.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
+    }
+
+    [Fact]
+    public async Task GetMembers_UnreadableMember_FailsWithFix()
+    {
+        var backplane = new ManualBackplane();
+        using var broadcast = new ManualBroadcast(backplane: backplane);
+        backplane.SetMember("g", "somebody", default);
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => broadcast.Broadcaster.Presence.GetMembersAsync("g", Token).AsTask());
+        Assert.Contains("version", error.Message, StringComparison.Ordinal);
+    }
+}

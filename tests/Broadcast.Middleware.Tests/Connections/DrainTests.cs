@@ -1,0 +1,156 @@
+using System.Diagnostics;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>How an app with many connections ends.</summary>
+public sealed class DrainTests
+{
+    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
+
+    [Fact]
+    public async Task Drain_AllClientsAnswer_ClosesWith1001AndEndsEarly()
+    {
+        const int Count = 300;
+        await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
+        using var meters = new Meters(app);
+        await using var crowd = await Crowd.OpenAsync(app, Count);
+        var started = Stopwatch.GetTimestamp();
+
+        var stopping = app.StopAsync();
+        var closes = await crowd.AnswerCloseFramesAsync(Count);
+        await stopping;
+
+        // 300 are spread over six steps of 50 ms, not over the window.
+        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, Margin);
+        Assert.All(closes, close => Assert.Equal(1001, close.Code));
+        Assert.Equal(0, app.Registry.Count);
+        Assert.Equal(new Dictionary<string, long> { ["shutting_down"] = Count }, meters.ByReason(Meters.Ended));
+        Assert.Equal(0, meters.Sum(Meters.Connections));
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Information && record.Category == "Broadcast");
+        Assert.Contains("300", line.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Handshake_DuringDrain_IsRefusedWith503()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
+        await using var client = await Client.OpenAsync(app);
+        await using var early = await RawClient.ConnectAsync(app);
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+
+        var answer = await early.HandshakeAsync();
+
+        Assert.Equal(503, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Equal(1001, await Client.ClosedWithAsync(client));
+    }
+
+    [Fact]
+    public async Task Drain_CloseFrameUnanswered_AbortsAtDrainTimeout()
+    {
+        // Two steps of goodbyes, and then half a second.
+        var window = TimeSpan.FromMilliseconds(600);
+        var clock = new DrainClock();
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddSingleton<TimeProvider>(clock),
+            options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
+        using var meters = new Meters(app);
+        await using var answering = await Crowd.OpenAsync(app, 100);
+        await using var silent = await Crowd.OpenAsync(app, 20);
+
+        var stopping = app.StopAsync();
+        var closes = answering.AnswerCloseFramesAsync(100);
+        for (var step = 1; step <= 2; step++)
+        {
+            await clock.StepsAsync(step);
+            clock.Advance(TimeSpan.FromMilliseconds(50));
+        }
+
+        await closes;
+        await Eventually.True(() => app.Registry.Count == 20);
+        await clock.RestAsync();
+        clock.Advance(TimeSpan.FromMilliseconds(499));
+        Assert.Equal(20, app.Registry.Count);
+        Assert.False(stopping.IsCompleted);
+        clock.Advance(TimeSpan.FromMilliseconds(1));
+        await stopping;
+
+        Assert.Equal(0, app.Registry.Count);
+        Assert.Equal(120, meters.ByReason(Meters.Ended)["shutting_down"]);
+    }
+
+    [Fact]
+    public async Task Drain_ThousandClientsFiftyStalled_SpreadsCloseFramesWithinWindow()
+    {
+        const int Stalled = 50, Steps = 10;
+        // Five thousand if more effort is asked for. Either way, more than the window has room for at the usual pace.
+        var count = (1_000 * Math.Min(Effort.Factor, 5)) - Stalled;
+        var window = TimeSpan.FromSeconds(1);
+        var clock = new DrainClock();
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                Stall.SmallSendBuffers(builder);
+                builder.Services.AddSingleton<TimeProvider>(clock);
+            },
+            options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
+        await using var stalled = await Crowd.OpenAsync(app, Stalled);
+        foreach (var connection in app.Registry.Connections)
+        {
+            for (var i = 0; i < 16; i++)
+                await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 16], Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
+        }
+
+        await using var crowd = await Crowd.OpenAsync(app, count);
+        var connections = app.Registry.Connections.Cast<Connection>().ToArray();
+        var stopping = app.StopAsync();
+        var closes = crowd.AnswerCloseFramesAsync(count);
+
+        // Spread over half of the window: never many of them in the same twentieth.
+        var told = 0;
+        for (var step = 0; step <= Steps; step++)
+        {
+            await clock.StepsAsync(Math.Min(step + 1, Steps));
+            if (step == Steps) await Eventually.True(() => Told() == connections.Length);
+            Assert.InRange(Told() - told, 1, connections.Length / 4);
+            told = Told();
+            if (step < Steps) clock.Advance(window / 2 / Steps);
+        }
+
+        Assert.All(await closes, close => Assert.Equal(1001, close.Code));
+        await Eventually.True(() => app.Registry.Count == Stalled);
+        Assert.False(stopping.IsCompleted);
+        await clock.RestAsync();
+        clock.Advance(window / 2);
+        await stopping;
+        Assert.Equal(0, app.Registry.Count);
+
+        int Told() => connections.Count(connection => connection.Writer.ClosingStatus is not null);
+    }
+
+    /// <summary>A clock that stands still, and tells for what a drain waits.</summary>
+    sealed class DrainClock : FakeTimeProvider
+    {
+        int _steps;
+        int _rests;
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            var timer = base.CreateTimer(callback, state, dueTime, period);
+            if (dueTime == TimeSpan.FromMilliseconds(50)) Interlocked.Increment(ref _steps);
+            if (dueTime == TimeSpan.FromMilliseconds(500)) Interlocked.Increment(ref _rests);
+            return timer;
+        }
+
+        /// <summary>So many steps have begun to wait for the next one.</summary>
+        public Task StepsAsync(int steps) => Eventually.True(() => Volatile.Read(ref _steps) >= steps);
+
+        /// <summary>The drain waits for the end of its window.</summary>
+        public Task RestAsync() => Eventually.True(() => Volatile.Read(ref _rests) == 1);
+    }
+}

@@ -1,0 +1,142 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>Tests that an exception from app code ends only its own connection and is logged once.</summary>
+public sealed class FailureTests
+{
+    const string Boom = "boom";
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task ConnectFilter_Throws_ClosesOnlyItsConnection(bool beforeNext)
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+        {
+            if (!beforeNext) await next(context);
+            if (context.Connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            if (beforeNext) await next(context);
+        }));
+        await EndsWith1011Async(app, _ => Task.CompletedTask);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task MessageFilter_Throws_ClosesOnlyItsConnection(bool atOnce)
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        {
+            if (!atOnce) await Task.Yield();
+            if (context.Connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            await next(context);
+        }));
+        await EndsWith1011Async(app, client => client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three")));
+    }
+
+    [Fact]
+    public async Task DisconnectFilter_Throws_IsLoggedOnce()
+    {
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseDisconnect((context, next) =>
+            context.Connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : next(context)));
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+
+        await Client.LeaveAsync(bad);
+
+        await Eventually.True(() => app.Registry.Count == 1);
+        await AssertOneLineAsync(app);
+        await Client.IsThereAsync(good);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
+    }
+
+    [Fact]
+    public async Task Registry_JoinThrows_ClosesOnlyThatConnection()
+    {
+        var registry = new FaultyRegistry
+        {
+            OnJoin = static (connection, _) => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true,
+        };
+        await using var app = await StartAsync(registry);
+        await EndsWith1011Async(app, _ => Task.CompletedTask);
+    }
+
+    [Fact]
+    public async Task Registry_RemoveThrows_IsLoggedOnce()
+    {
+        var registry = new FaultyRegistry
+        {
+            OnRemove = static connection =>
+            {
+                if (connection.UserId == "bad") throw new InvalidOperationException(Boom);
+            },
+        };
+        await using var app = await StartAsync(registry);
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+
+        await Client.LeaveAsync(bad);
+
+        await AssertOneLineAsync(app);
+        await Client.IsThereAsync(good);
+        Assert.Equal(1, meters.Sum(Meters.Connections));
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
+    }
+
+    [Fact]
+    public async Task Registry_AddThrows_RefusesThatRequestWith500()
+    {
+        var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
+        await using var app = await StartAsync(registry);
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+
+        var answer = await Client.TryAsync(app, TestUsers.As("bad"));
+
+        Assert.Equal((500, null), (answer.Status, answer["Retry-After"]));
+        Assert.DoesNotContain(Boom, answer.Body, StringComparison.Ordinal);
+        await AssertOneLineAsync(app);
+        Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Refused));
+        await Client.IsThereAsync(good);
+        Assert.Equal((1, 1), (app.Registry.Count, meters.Sum(Meters.Connections)));
+    }
+
+    static async Task EndsWith1011Async(BroadcastApp app, Func<RawClient, Task> provoke)
+    {
+        using var meters = new Meters(app);
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await bad.HandshakeAsync("/ws", TestUsers.As("bad"))).Status);
+
+        await provoke(bad);
+
+        Assert.Equal(1011, await Client.ClosedWithAsync(bad));
+        await Eventually.True(() => app.Registry.Count == 1);
+        await AssertOneLineAsync(app);
+        Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Ended));
+        await good.SendAsync(ClientFrame.OfText("still here"));
+        Assert.Equal("still here", (await good.ReadFrameAsync()).Text);
+    }
+
+    static async Task AssertOneLineAsync(BroadcastApp app)
+    {
+        await Eventually.True(() => Errors().Any());
+        Assert.Equal(Boom, Assert.Single(Errors()).Exception?.Message);
+
+        IEnumerable<FakeLogRecord> Errors() => app.Logs.GetSnapshot().Where(record => record.Level >= LogLevel.Error);
+    }
+
+    static Task<BroadcastApp> StartAsync(FaultyRegistry? registry = null, Action<WebApplication>? map = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            if (registry is not null) builder.Services.AddSingleton<IConnectionRegistry>(registry);
+        },
+        map);
+}

@@ -1,0 +1,60 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+public sealed class FirstMessageTimeoutTests
+{
+    [Fact]
+    public async Task FirstMessageTimeout_SilentClient_IsClosedWith1008()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
+        using var meters = new Meters(app);
+        await using var speaking = await Client.OpenAsync(app);
+        await using var silent = await Client.OpenAsync(app);
+        await speaking.SendAsync(ClientFrame.OfText("hello"));
+        Assert.Equal("hello", (await speaking.ReadFrameAsync()).Text);
+
+        time.Advance(TimeSpan.FromSeconds(9));
+        await Client.IsThereAsync(speaking);
+        Assert.Equal("hello", (await silent.ReadFrameAsync()).Text);
+        await Client.IsThereAsync(silent);
+        time.Advance(TimeSpan.FromSeconds(3));
+
+        Assert.Equal(1008, await Client.ClosedWithAsync(silent));
+        await Client.IsThereAsync(speaking);
+        await Eventually.True(() => app.Registry.Count == 1);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["first_message_timeout"]);
+    }
+
+    [Fact]
+    public async Task FirstMessageTimeout_PingOrPartialMessage_DoesNotCount()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
+        await using var client = await Client.OpenAsync(app);
+        await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "hal"u8, fin: false));
+        await Client.IsThereAsync(client);
+
+        time.Advance(TimeSpan.FromSeconds(13));
+
+        Assert.Equal(1008, await Client.ClosedWithAsync(client));
+    }
+
+    [Fact]
+    public async Task FirstMessageTimeout_Infinite_AllowsSilentClient()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, Timeout.InfiniteTimeSpan);
+        await using var client = await Client.OpenAsync(app);
+
+        time.Advance(TimeSpan.FromDays(2));
+
+        await Client.IsThereAsync(client);
+    }
+
+    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, TimeSpan timeout) => BroadcastApp.StartAsync(
+        builder => builder.Services.AddSingleton<TimeProvider>(time),
+        options: options => (options.FirstMessageTimeout, options.KeepAliveInterval) = (timeout, Timeout.InfiniteTimeSpan));
+}

@@ -1,0 +1,200 @@
+using System.Net;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+public sealed class MaxConnectionsTests
+{
+    [Fact]
+    public async Task MaxConnections_Reached_RefusesWith503UntilOneLeaves()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
+        await using var one = await Client.OpenAsync(app);
+        await using var two = await Client.OpenAsync(app);
+
+        var answer = await Client.TryAsync(app);
+
+        Assert.Equal(503, answer.Status);
+        Assert.True(int.Parse(answer["Retry-After"]!, System.Globalization.CultureInfo.InvariantCulture) > 0);
+        Assert.Null(answer["Sec-WebSocket-Accept"]);
+        Assert.NotEmpty(answer.Body);
+        Assert.Equal(2, app.Registry.Count);
+
+        await Client.LeaveAsync(one);
+        await Eventually.True(() => app.Registry.Count == 1);
+        await using var three = await Client.OpenAsync(app);
+        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        await Client.IsThereAsync(two);
+    }
+
+    [Fact]
+    public async Task MaxConnections_ClientDisconnects_FreesItsPlace()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
+        for (var i = 0; i < 20; i++)
+        {
+            var client = await Client.OpenAsync(app);
+            Assert.Equal(503, (await Client.TryAsync(app)).Status);
+            client.Reset();
+            await Eventually.True(() => app.Registry.Count == 0);
+        }
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWith429()
+    {
+        await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
+        await using var one = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var two = await Client.OpenAsync(app, TestUsers.As("ann"));
+
+        var answer = await Client.TryAsync(app, TestUsers.As("ann"));
+
+        Assert.Equal(429, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("MaxConnectionsPerUser", answer.Body, StringComparison.Ordinal);
+        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        for (var i = 0; i < 5; i++) Assert.Equal(101, (await Client.TryAsync(app)).Status);
+
+        await Client.LeaveAsync(one);
+        await Eventually.True(() => !app.Registry.GetUserConnections("ann").Skip(1).Any());
+        await using var three = await Client.OpenAsync(app, TestUsers.As("ann"));
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerAddress_NoForwardedHeadersMiddleware_IgnoresForwardedAddress()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnectionsPerAddress = 1);
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        var answer = await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+
+        Assert.Equal(429, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("MaxConnectionsPerAddress", answer.Body, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerAddress_KnownProxy_UsesForwardedAddress()
+    {
+        await using var app = await StartBehindAsync(IPAddress.Loopback);
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
+        // The proxy adds the last address. The client sends the addresses before it.
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
+        await using var other = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+        await using var six = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8::1"));
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "2001:db8::2"))).Status);
+        await using var network = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8:0:1::1"));
+
+        await Client.LeaveAsync(client);
+        await Eventually.True(() => app.Registry.Count == 3);
+        await using var again = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerAddress_UnknownProxy_IgnoresForwardedAddress()
+    {
+        await using var app = await StartBehindAsync(IPAddress.Parse("10.1.2.3"));
+        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+
+        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"))).Status);
+    }
+
+    [Fact]
+    public async Task MaxConnections_ConcurrentClients_CountsStayExact()
+    {
+        const int Workers = 24, Rounds = 15, Most = 16, MostOfUser = 6;
+        await using var app = await BroadcastApp.StartAsync(
+            TestUsers.Add,
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (Most, MostOfUser, Most));
+        int opened = 0, full = 0, tooMany = 0, held = 0, mostHeld = 0;
+        var gate = new Lock();
+
+        await Task.WhenAll(Enumerable.Range(0, Workers).Select(ChurnAsync));
+
+        Assert.Equal(Workers * Rounds, opened + full + tooMany);
+        Assert.True(opened > Rounds, $"Too few clients were admitted: {opened}.");
+        Assert.True(full + tooMany > 0, "No limit was ever reached.");
+        Assert.InRange(mostHeld, 1, Most);
+        await Eventually.True(() => app.Registry.Count == 0);
+
+        // All places are free again, for each user and in total.
+        var clients = new List<RawClient>();
+        foreach (var user in new[] { "user0", "user1" })
+        {
+            for (var i = 0; i < MostOfUser; i++) clients.Add(await Client.OpenAsync(app, TestUsers.As(user)));
+            Assert.Equal(429, (await Client.TryAsync(app, TestUsers.As(user))).Status);
+        }
+
+        while (clients.Count < Most) clients.Add(await Client.OpenAsync(app));
+        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        foreach (var client in clients) await client.DisposeAsync();
+
+        async Task ChurnAsync(int worker)
+        {
+            for (var round = 0; round < Rounds; round++)
+            {
+                await using var client = await RawClient.ConnectAsync(app);
+                switch ((await client.HandshakeAsync("/ws", TestUsers.As($"user{worker % 3}"))).Status)
+                {
+                    case 503:
+                        Interlocked.Increment(ref full);
+                        continue;
+                    case 429:
+                        Interlocked.Increment(ref tooMany);
+                        continue;
+                }
+
+                Interlocked.Increment(ref opened);
+                lock (gate) mostHeld = Math.Max(mostHeld, ++held);
+                if (round % 3 == 0) await client.JoinedAsync();
+                lock (gate) held--;
+                if (round % 2 == 0) client.Reset();
+                else await Client.LeaveAsync(client);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Registry_RefusesOrThrows_FreesThePlace()
+    {
+        var registry = new FaultyRegistry();
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddSingleton<IConnectionRegistry>(registry);
+            },
+            options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (1, 1, 1));
+
+        registry.OnAdd = _ => throw new InvalidOperationException("The registry is broken.");
+        for (var i = 0; i < 3; i++) Assert.Equal(500, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        registry.OnAdd = _ => false;
+        for (var i = 0; i < 3; i++) Assert.Equal(503, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        registry.OnAdd = _ => true;
+        registry.OnRemove = _ => throw new InvalidOperationException("The registry is broken.");
+
+        for (var i = 0; i < 3; i++)
+        {
+            await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+            await Client.LeaveAsync(client);
+            await Eventually.True(() => app.Registry.Count == 0);
+        }
+    }
+
+    static Task<BroadcastApp> StartBehindAsync(IPAddress proxy) => BroadcastApp.StartAsync(
+        map: app =>
+        {
+            var options = new ForwardedHeadersOptions { ForwardedHeaders = ForwardedHeaders.XForwardedFor };
+            options.KnownIPNetworks.Clear();
+            options.KnownProxies.Clear();
+            options.KnownProxies.Add(proxy);
+            app.UseForwardedHeaders(options);
+            app.MapBroadcast("/ws");
+        },
+        options: options => options.MaxConnectionsPerAddress = 1);
+}

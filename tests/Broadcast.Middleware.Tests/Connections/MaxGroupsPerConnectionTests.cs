@@ -1,0 +1,96 @@
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+public sealed class MaxGroupsPerConnectionTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Join_OverMaxGroupsPerConnection_FailsAndChangesNothing()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 3);
+        using var device = await app.ConnectAsync();
+        await app.Broadcaster.JoinAsync(device.Id, "a", Token);
+        await app.Broadcaster.JoinAsync(device.Id, "b", Token);
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Token));
+        Assert.Equal("The connection is in 3 groups, the maximum of MaxGroupsPerConnection. Leave a group first, or raise the option.", error.Message);
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(device.Id, "c", Replay.Last(1), Token));
+        Assert.Equal(["/ws", "a", "b"], device.Connection.Groups.Order(StringComparer.Ordinal));
+        Assert.Equal(0, app.Registry.CountGroupMembers("c"));
+        Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), cancellationToken: Token));
+
+        // Joining a current group again is no error. Leaving a group makes room.
+        Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
+        Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
+        Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
+        await app.Broadcaster.PublishAsync("there", Recipients.Group("c"), cancellationToken: Token);
+        Assert.Equal("there", await device.HearAsync());
+        Assert.Empty(app.Errors);
+    }
+
+    [Fact]
+    public async Task Join_OverMaxGroupsPerConnection_RemovesNoHistory()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options =>
+        {
+            (options.MaxGroupsPerConnection, options.MaxEmptyGroups) = (1, 1);
+            options.Groups["history/*"] = new() { HistoryMessages = 1 };
+        });
+        using var full = await app.ConnectAsync();
+        await app.Broadcaster.PublishAsync("kept", Recipients.Group("history/a"), cancellationToken: Token);
+
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(full.Id, "history/b", Token));
+
+        // The history of an empty group would be gone if the join had created a second empty group.
+        await app.Broadcaster.LeaveAsync(full.Id, "/ws", Token);
+        Assert.True((await app.Broadcaster.JoinAsync(full.Id, "history/a", Replay.Last(1), Token)).Joined);
+        Assert.Equal("kept", await full.HearAsync());
+    }
+
+    [Fact]
+    public async Task Join_OverLimitInMessageFilter_ClosesOnlyThatConnection()
+    {
+        await using var app = await InMemoryApp.StartAsync(options: options => options.MaxGroupsPerConnection = 2, broadcast: broadcast =>
+            broadcast.Use(async (context, _) => await context.Broadcaster.JoinAsync(context.Connection.Id, context.Text)));
+        using var greedy = await app.ConnectAsync();
+        using var other = await app.ConnectAsync();
+        await greedy.SendAsync("a");
+        await greedy.SendAsync("b");
+        Assert.Equal((1011, CloseReasons.Failed), await greedy.HearCloseAsync());
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 1);
+        await Eventually.True(() => app.Registry.CountGroupMembers("a") == 0);
+        Assert.Equal(0, app.Registry.CountGroupMembers("b"));
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
+        Assert.Equal("still here", await other.HearAsync());
+        Assert.Contains("MaxGroupsPerConnection", Assert.Single(app.Errors).Exception!.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Join_InConnectFilterWithoutRoomForHomeGroup_ClosesOnlyThatConnection()
+    {
+        await using var app = await InMemoryApp.StartAsync(
+            map: map => map.MapBroadcast("/{group}"),
+            options: options => options.MaxGroupsPerConnection = 2,
+            broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
+            {
+                if (context.Connection.HomeGroup == "/greedy")
+                {
+                    await context.Broadcaster.JoinAsync(context.Connection.Id, "a");
+                    await context.Broadcaster.JoinAsync(context.Connection.Id, "b");
+                }
+
+                await next(context);
+            }));
+        using var other = await app.ConnectAsync("/modest");
+        using var greedy = await app.OpenAsync("/greedy");
+        var end = await greedy.ReceiveAsync(new byte[64].AsMemory(), Token);
+        Assert.Equal((WebSocketMessageType.Close, WebSocketCloseStatus.InternalServerError), (end.MessageType, greedy.CloseStatus));
+        await greedy.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, Token);
+        foreach (var group in new[] { "a", "b", "/greedy" }) await Eventually.True(() => app.Registry.CountGroupMembers(group) == 0);
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: Token);
+        Assert.Equal("still here", await other.HearAsync());
+    }
+}

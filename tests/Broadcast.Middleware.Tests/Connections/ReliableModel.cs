@@ -1,0 +1,449 @@
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+enum ReliableStep
+{
+    Publish,
+    PublishToSeveral,
+    PublishToAll,
+    Send,
+    Answer,
+    Join,
+    Leave,
+    Connect,
+    End,
+    Acknowledge,
+    CompleteWrite,
+    SetMode,
+    Cut,
+    Notice,
+    Resume,
+    RunTurn,
+    Beat,
+}
+
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
+readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C, int Size);
+
+/// <summary>The limits of a broadcast whose clients reconnect.</summary>
+/// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+/// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
+/// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
+/// <param name="Total">See <see cref="BroadcastOptions.MaxTotalUnacknowledgedBytes"/>.</param>
+/// <param name="WritesMayWait">True when readers may be slow.</param>
+/// <param name="HasHistory">True when one group replays its history to new members.</param>
+sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long Total, bool WritesMayWait, bool HasHistory)
+{
+    public static ReliableLimits None { get; } = new(64 << 20, 64 << 20, 1_000_000, 1L << 30, true, true);
+}
+
+/// <summary>
+/// Runs a schedule on one thread against a real broadcast whose clients disconnect and reconnect. The model lists the
+/// messages that each client must receive.
+/// </summary>
+sealed class ReliableModel : IDisposable
+{
+    const string Everyone = "", History = "/h", Conflated = "/c", Skipping = "/s";
+    const int Replayed = 4;
+    const int Keys = 3;
+    static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping];
+
+    readonly ReliableLimits _limits;
+    readonly ManualBroadcast _broadcast;
+    readonly List<Peer> _peers = [];
+    readonly List<(int Id, Peer? Excluded)> _history = [];
+    readonly Dictionary<int, long> _sequences = [];
+    int _lastId;
+
+    public ReliableModel(int pumps, ReliableLimits limits)
+    {
+        _limits = limits;
+        _broadcast = new(pumps, limits.Backlog, configure: options =>
+        {
+            options.MaxUnacknowledgedBytes = limits.Unacknowledged;
+            options.MaxUnacknowledgedMessages = limits.Messages;
+            options.MaxTotalUnacknowledgedBytes = limits.Total;
+            options.RecoveryTimeout = TimeSpan.FromHours(1);
+            (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+            if (limits.HasHistory) options.Groups[History] = new() { HistoryMessages = 50, HistoryBytes = 1 << 20, HistoryAge = Timeout.InfiniteTimeSpan, ReplayOnJoin = Replayed };
+            options.Groups[Conflated] = new() { SlowConsumer = SlowConsumer.Conflate };
+            options.Groups[Skipping] = new() { SlowConsumer = SlowConsumer.SkipToLatest };
+        });
+    }
+
+    public int Resumed { get; private set; }
+
+    public int Refused { get; private set; }
+
+    /// <summary>Refused clients that had acknowledged nothing after messages without IDs.</summary>
+    public int RefusedForHistory { get; private set; }
+
+    /// <summary>The number of clients that were disconnected as slow consumers.</summary>
+    public int Slow { get; private set; }
+
+    public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
+
+    public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
+
+    long Retained => _broadcast.Broadcaster.Groups.GetSettings("").Budget!.Used;
+
+    IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
+
+    public void Run(IEnumerable<ReliableOperation> operations)
+    {
+        foreach (var operation in operations)
+        {
+            Run(operation);
+            Assert.True(Retained >= 0, "The retained size is negative.");
+        }
+
+        Finish();
+    }
+
+    public void Dispose() => _broadcast.Dispose();
+
+    void Run(ReliableOperation operation)
+    {
+        var (step, a, b, c, size) = operation;
+        var name = _names[a % _names.Length];
+        var peer = _peers.Count == 0 ? null : _peers[b % _peers.Count];
+        if (peer is { State: State.Ended } && step != ReliableStep.Publish) peer = null;
+        switch (step)
+        {
+            case ReliableStep.Publish:
+                Publish(Recipients.Group(name), [name], c % 5 == 0 ? peer : null, size);
+                break;
+            case ReliableStep.PublishToSeveral:
+                Publish(Recipients.Groups("/a", "/b"), ["/a", "/b"], c % 5 == 0 ? peer : null, size);
+                break;
+            case ReliableStep.PublishToAll:
+                Publish(Recipients.All, [Everyone], null, size);
+                break;
+            case ReliableStep.Send when peer is not null:
+                Send(peer, ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)));
+                peer.Expect(_lastId);
+                break;
+            case ReliableStep.Answer when peer is not null:
+                Send(peer, ReliableReceiver.Answer(++_lastId));
+                peer.Answers.Add(_lastId);
+                break;
+            case ReliableStep.Join when peer is not null:
+                Join(peer, name);
+                break;
+            case ReliableStep.Leave when peer is not null:
+                if (peer.Groups.Remove(name)) Assert.True(peer.Connection.Leave(name));
+                break;
+            case ReliableStep.Connect when Living.Count() < 6:
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], "/home", c);
+                break;
+            case ReliableStep.End when peer is { State: State.Online } && c == 0:
+                End(peer);
+                break;
+            case ReliableStep.Acknowledge when peer is { State: State.Online, IsCut: false } && peer.Client.LastId > 0:
+                peer.Acknowledged = Math.Max(peer.Acknowledged, peer.Client.LastId);
+                peer.Connection.Writer.OnAcknowledged(peer.Client.LastId);
+                break;
+            case ReliableStep.CompleteWrite when peer is not null:
+                peer.Sink.CompleteWrite();
+                break;
+            case ReliableStep.SetMode when peer is not null && _limits.WritesMayWait:
+                peer.Sink.Mode = (WriteMode)(c % 2);
+                break;
+            case ReliableStep.Cut when peer is { State: State.Online, IsCut: false }:
+                (peer.IsCut, peer.StillArrive) = (true, c % 4 == 0 ? a : 0);
+                break;
+            case ReliableStep.Notice when peer is { State: State.Online, IsCut: true }:
+                Notice(peer, c % 2 == 0);
+                break;
+            case ReliableStep.Resume when peer is not null:
+                Resume(peer);
+                break;
+            case ReliableStep.RunTurn:
+                _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
+                break;
+            case ReliableStep.Beat:
+                _broadcast.Beat();
+                break;
+        }
+
+        foreach (var living in Living.ToList()) Follow(living);
+    }
+
+    void Publish(Recipients recipients, string[] names, Peer? excluded, int size)
+    {
+        size = Math.Min(size, _limits.Backlog / 2);
+        var id = ++_lastId;
+        if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
+        _broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
+        _sequences[id] = _broadcast.Broadcaster.Clock.Last;
+        if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
+        foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
+        {
+            if (names[0] == Conflated) peer.Lossy[id] = $"key {id % Keys}";
+            else if (names[0] == Skipping) peer.Lossy[id] = Skipping;
+            else peer.Expect(id);
+        }
+    }
+
+    void Send(Peer peer, Message message)
+    {
+        _broadcast.Broadcaster.Publish(message, Recipients.Connection(peer.Connection.Id));
+        _sequences[_lastId] = _broadcast.Broadcaster.Clock.Last;
+    }
+
+    void Join(Peer peer, string name)
+    {
+        if (!peer.Groups.Add(name)) return;
+        Assert.True(peer.Connection.Join(name).Joined);
+        if (name != History || !_limits.HasHistory) return;
+        foreach (var (id, excluded) in _history.TakeLast(Replayed))
+        {
+            if (excluded == peer) continue;
+            peer.Expect(id);
+            peer.Replays.Add(id);
+        }
+    }
+
+    void Connect(ManualPump pump, string home, int how)
+    {
+        var peer = new Peer(_sequences);
+        _peers.Add(peer);
+        peer.NewTransport(_limits.WritesMayWait && how % 2 == 1 ? WriteMode.Later : WriteMode.AtOnce);
+        peer.Connection = _broadcast.Connect(pump, home, peer.Sink, protocol: ReliableReceiver.Protocol);
+        peer.Token = peer.Connection.Session!.FirstToken;
+        peer.Groups.UnionWith([home, Everyone]);
+        Follow(peer);
+    }
+
+    /// <summary>The server detects that the transport is lost, as its endpoint does.</summary>
+    static void Notice(Peer peer, bool writeFails)
+    {
+        peer.State = State.Suspending;
+        peer.Change = peer.Connection.Writer.SuspendAsync();
+        // The cut also ends a pending write: the write completes or fails.
+        if (writeFails) peer.Sink.FailWrite();
+        else peer.Sink.CompleteWrite();
+        peer.Sink.Mode = WriteMode.AtOnce;
+    }
+
+    void Resume(Peer peer)
+    {
+        if (peer.State != State.Waiting) return;
+        if (peer.Connection.Session!.ClaimAsync(peer.Token) is not { IsCompletedSuccessfully: true, Result: { } token })
+        {
+            Refuse(peer);
+            return;
+        }
+
+        peer.Token = token;
+        peer.NewTransport(WriteMode.AtOnce);
+        peer.State = State.Resuming;
+        peer.Change = peer.Connection.ReattachAsync(new FakeRequest(), peer.Sink, token);
+        Assert.True(Soon(peer.Wait!));
+    }
+
+    /// <summary>Applies the state changes that complete without a step.</summary>
+    void Follow(Peer peer)
+    {
+        if (peer.Connection.Writer.ClosingStatus is { } status)
+        {
+            Assert.Equal(CloseStatus.TryAgainLater, status);
+            Slow++;
+            End(peer);
+            return;
+        }
+
+        if (peer.Change is not { IsCompleted: true } change) return;
+        peer.Change = null;
+        switch (peer.State)
+        {
+            case State.Suspending:
+                peer.State = State.Waiting;
+                peer.Wait = peer.Connection.Session!.WaitAsync();
+                break;
+            case State.Resuming when ((Task<bool>)change).Result:
+                Resumed++;
+                peer.State = State.Online;
+                peer.ForgetAnswers();
+                break;
+            case State.Resuming:
+                Refuse(peer);
+                break;
+        }
+    }
+
+    void Refuse(Peer peer)
+    {
+        Refused++;
+        if (peer.Acknowledged < peer.SafeFrom) RefusedForHistory++;
+        End(peer);
+    }
+
+    void End(Peer peer)
+    {
+        peer.AssertNoViolation();
+        if (peer.Change is not null || peer.Sink.IsWriting) peer.Sink.CompleteWrite();
+        peer.State = State.Ended;
+        _broadcast.Broadcaster.Remove(peer.Connection);
+        peer.Detached = peer.Connection.Writer.DetachAsync();
+        peer.Connection.End();
+    }
+
+    void Finish()
+    {
+        for (var i = 0; i < 6; i++)
+        {
+            // Every disconnected client reconnects.
+            foreach (var peer in Living.ToList())
+            {
+                if (peer is { State: State.Online, IsCut: true }) Notice(peer, writeFails: true);
+                Settle();
+                if (peer.State == State.Waiting) Resume(peer);
+                Settle();
+            }
+
+            if (i % 2 == 0) _broadcast.Beat();
+        }
+
+        foreach (var peer in Living) peer.AssertHasAll();
+        Assert.All(Living, peer => Assert.Equal(State.Online, peer.State));
+        foreach (var peer in Living.ToList()) End(peer);
+        _broadcast.RunUntilIdle();
+        Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "A writer was not detached."));
+        Assert.Equal(0, Retained);
+        Assert.Equal(0, _broadcast.Broadcaster.Connections.Count);
+    }
+
+    void Settle()
+    {
+        do
+        {
+            _broadcast.RunUntilIdle();
+            foreach (var peer in Living.ToList())
+            {
+                peer.Sink.Mode = WriteMode.AtOnce;
+                peer.Sink.CompleteWrite();
+                Follow(peer);
+            }
+        }
+        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+    }
+
+    static bool Soon(Task<bool> task) => task.WaitAsync(TimeSpan.FromSeconds(10)).GetAwaiter().GetResult();
+
+    enum State
+    {
+        Online,
+        Suspending,
+        Waiting,
+        Resuming,
+        Ended,
+    }
+
+    /// <summary>A client and its connection.</summary>
+    sealed class Peer(Dictionary<int, long> sequences)
+    {
+        long _highest;
+
+        public ReliableReceiver Client { get; } = new();
+        public Connection Connection { get; set; } = null!;
+        public ManualSink Sink { get; private set; } = null!;
+        public State State { get; set; }
+
+        /// <summary>
+        /// The transport is cut, but the server does not know it yet. Only <see cref="StillArrive"/> frames still
+        /// arrive.
+        /// </summary>
+        public bool IsCut { get; set; }
+        public int StillArrive { get; set; }
+        public string Token { get; set; } = "";
+        public Task? Change { get; set; }
+        public Task<bool>? Wait { get; set; }
+        public Task? Detached { get; set; }
+        public HashSet<string> Groups { get; } = [];
+        public Dictionary<int, int> Expected { get; } = [];
+        public HashSet<int> Replays { get; } = [];
+        public HashSet<int> Answers { get; } = [];
+        public HashSet<int> OldAnswers { get; } = [];
+
+        /// <summary>Messages that the server may skip. Only the newest message of each kind must arrive.</summary>
+        public Dictionary<int, string> Lossy { get; } = [];
+
+        public long Acknowledged { get; set; }
+
+        /// <summary>The ID that the client must acknowledge before the server can resend everything else.</summary>
+        public long SafeFrom { get; private set; }
+
+        public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
+
+        public void NewTransport(WriteMode mode)
+        {
+            (IsCut, StillArrive) = (false, 0);
+            Sink = new ManualSink(OnWrite) { Mode = mode };
+
+            void OnWrite(ReadOnlyMemory<byte> frames)
+            {
+                Assert.NotEqual(State.Waiting, State);
+                var count = 0;
+                Assert.Null(ReliableReceiver.Parse(frames.Span, (number, id, isAnswer) =>
+                {
+                    count++;
+                    // Frames without IDs are replies, or the history of a group that was joined late.
+                    if (id is null && !isAnswer)
+                    {
+                        Assert.Contains(number, Replays);
+                        SafeFrom = _highest + 1;
+                    }
+                    else
+                    {
+                        _highest = Math.Max(_highest, sequences[number]);
+                        if (id is not null) Assert.Equal(sequences[number], id);
+                    }
+                }));
+                var most = IsCut ? Math.Min(StillArrive, count) : int.MaxValue;
+                if (IsCut) StillArrive -= most;
+                Client.Receive(frames.Span, most);
+            }
+        }
+
+        /// <summary>A request on a lost transport gets no reply on the next transport.</summary>
+        public void ForgetAnswers()
+        {
+            OldAnswers.UnionWith(Answers);
+            Answers.Clear();
+        }
+
+        public void AssertNoViolation()
+        {
+            Assert.Null(Client.Problem);
+            Assert.Null(Sink.Violation);
+            var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
+            foreach (var (id, count) in counts)
+            {
+                var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
+                Assert.True(count <= most, $"Got message {id} {count} times instead of at most {most} times.");
+            }
+
+            // A slow reader skips messages and gets them on the next transport. They may then follow the reply to a
+            // later request.
+            AssertInOrder(Client.Got.Where(id => !Answers.Contains(id) && !OldAnswers.Contains(id)));
+            AssertInOrder(Client.Got.Where(id => !Lossy.ContainsKey(id)));
+        }
+
+        void AssertInOrder(IEnumerable<int> ids)
+        {
+            var inOrder = ids.Where(id => !Replays.Contains(id)).ToList();
+            Assert.Equal(inOrder.Order(), inOrder);
+        }
+
+        public void AssertHasAll()
+        {
+            AssertNoViolation();
+            var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
+            foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got message {id} {counts.GetValueOrDefault(id)} times instead of {expected} times.");
+            foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"Reply {id} is missing.");
+            foreach (var newest in Lossy.GroupBy(entry => entry.Value, entry => entry.Key).Select(ids => ids.Max()))
+                Assert.True(counts.ContainsKey(newest), $"The newest of its kind, {newest}, is missing.");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>
+/// Clients whose transports are cut repeatedly while others publish, on real threads. At the end, every message is
+/// accounted for.
+/// </summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class ReliableStressTests
+{
+    const int Publishers = 3;
+    const int Clients = 6;
+    static readonly string[] _names = ["/a", "/b"];
+
+    [Fact]
+    public async Task Reconnect_UnderStress_DeliversEverythingOnceAndInOrder()
+    {
+        var messages = 4_000 * Effort.Factor;
+        var options = new BroadcastOptions
+        {
+            MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxTotalUnacknowledgedBytes = 1L << 40,
+            CloseTimeout = TimeSpan.FromHours(1),
+        };
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        var transports = 0;
+        var seats = Enumerable.Range(0, Clients).Select(number =>
+        {
+            var client = new ReliableReceiver();
+            var sink = new FragileSink(client, number);
+            var connection = broadcaster.Admit(new FakeRequest(), _names[number % 2], ReliableReceiver.Protocol);
+            connection.Writer.Open(sink);
+            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            return (Client: client, Connection: connection, Sink: sink, Number: number);
+        }).ToArray();
+        // A member of both groups gets a message to both groups once.
+        Assert.True(seats[0].Connection.Join("/b").Joined);
+        var expected = new int[Clients];
+
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        await Task.WhenAll(seats.Select(seat => Task.Run(() => ReconnectRepeatedlyAsync(seat.Client, seat.Connection, seat.Sink, seat.Number))))
+            .WaitAsync(TimeSpan.FromSeconds(60) * Effort.Factor, TestContext.Current.CancellationToken);
+
+        foreach (var (client, connection, _, number) in seats)
+        {
+            Assert.Null(client.Problem);
+            Assert.Equal(expected[number], client.Got.Count);
+            Assert.Equal(client.Got.Count, client.Got.Distinct().Count());
+            Assert.Empty(client.WithoutId);
+            // Messages of one publisher arrive in order of publishing.
+            foreach (var ofPublisher in client.Got.GroupBy(id => id / 1_000_000)) Assert.Equal(ofPublisher.Order(), ofPublisher);
+            broadcaster.Remove(connection);
+            await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+            connection.End();
+        }
+
+        Assert.Equal(0, broadcaster.Groups.GetSettings("").Budget!.Used);
+        Assert.True(transports > Clients, "Too few transports were cut.");
+
+        void Publish(int publisher)
+        {
+            var random = new Random(publisher);
+            for (var i = 1; i <= messages; i++)
+            {
+                var which = random.Next(16);
+                var at = random.Next(Clients);
+                var message = ReliableReceiver.Numbered((publisher * 1_000_000) + i, random.Next(100));
+                var (recipients, isFor) = which switch
+                {
+                    0 => (Recipients.All, (Func<int, bool>)(_ => true)),
+                    1 => (Recipients.Connection(seats[at].Connection.Id), number => number == at),
+                    2 => (Recipients.Groups(_names), _ => true),
+                    3 => (Recipients.Group(_names[0]).Except(seats[at].Connection.Id), number => number % 2 == 0 && number != at),
+                    _ => (Recipients.Group(_names[which % 2]), number => number % 2 == which % 2 || number == 0),
+                };
+                broadcaster.Publish(message, recipients);
+                for (var number = 0; number < Clients; number++)
+                {
+                    if (isFor(number)) Interlocked.Increment(ref expected[number]);
+                }
+            }
+        }
+
+        async Task ReconnectRepeatedlyAsync(ReliableReceiver client, Connection connection, FragileSink sink, int number)
+        {
+            var random = new Random(number);
+            var session = connection.Session!;
+            // Each client reconnects at least five times, even when the publishers finish early.
+            for (var cuts = 0; cuts < 5 || !publishing.IsCompleted; cuts++)
+            {
+                for (var i = random.Next(20); i > 0; i--)
+                {
+                    Thread.SpinWait(random.Next(5_000));
+                    if (random.Next(2) == 0) connection.Writer.OnAcknowledged(client.LastId);
+                }
+
+                // Some time passes before the server notices the loss.
+                sink.Lose();
+                Thread.SpinWait(random.Next(20_000));
+                var token = client.Token!;
+                var early = random.Next(2) == 0 ? session.ClaimAsync(token) : null;
+                sink.Break();
+                await connection.Writer.SuspendAsync();
+                var wait = session.WaitAsync();
+                Thread.SpinWait(random.Next(20_000));
+                var newToken = await (early ?? session.ClaimAsync(token));
+                Assert.True(newToken is not null, "The reconnect was refused.");
+                sink = new FragileSink(client, random.Next());
+                Assert.True(await connection.ReattachAsync(new FakeRequest(), sink, newToken), "The connection was not resumed.");
+                Assert.True(await wait, "The connection was not handed over.");
+                Interlocked.Increment(ref transports);
+            }
+
+            await publishing;
+            await Eventually.True(() => client.Count >= expected[number], TimeSpan.FromSeconds(30));
+        }
+    }
+
+    /// <summary>
+    /// Some writes complete on another thread. After a loss, frames do not arrive. After a break, writes fail.
+    /// </summary>
+    sealed class FragileSink(ReliableReceiver client, int seed) : Sink
+    {
+        readonly Lock _gate = new();
+        readonly Random _random = new(seed);
+        TaskCompletionSource? _write;
+        bool _isLost;
+        bool _isBroken;
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
+        {
+            lock (_gate)
+            {
+                if (_isBroken) throw new IOException("The transport is broken.");
+                if (!_isLost) client.Receive(frames.Span);
+                if (_random.Next(3) != 0) return default;
+                var write = _write = new(TaskCreationOptions.RunContinuationsAsynchronously);
+                if (!_isLost || _random.Next(2) == 0) ThreadPool.UnsafeQueueUserWorkItem(static write => write.TrySetResult(), write, preferLocal: false);
+                return new(write.Task);
+            }
+        }
+
+        public void Lose()
+        {
+            lock (_gate) _isLost = true;
+        }
+
+        public void Break()
+        {
+            lock (_gate)
+            {
+                _isBroken = true;
+                _write?.TrySetException(new IOException("The transport is broken."));
+            }
+        }
+
+        public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => throw new InvalidOperationException("The test does not close this sink.");
+    }
+}

@@ -1,0 +1,106 @@
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>Random schedules, on one thread, of clients that disconnect and reconnect.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class ReliableTests
+{
+    static readonly Gen<ReliableStep> _steps = Gen.Frequency(
+        (20, Gen.Const(ReliableStep.Publish)),
+        (5, Gen.Const(ReliableStep.PublishToSeveral)),
+        (5, Gen.Const(ReliableStep.PublishToAll)),
+        (5, Gen.Const(ReliableStep.Send)),
+        (2, Gen.Const(ReliableStep.Answer)),
+        (8, Gen.Const(ReliableStep.Join)),
+        (5, Gen.Const(ReliableStep.Leave)),
+        (4, Gen.Const(ReliableStep.Connect)),
+        (1, Gen.Const(ReliableStep.End)),
+        (12, Gen.Const(ReliableStep.Acknowledge)),
+        (8, Gen.Const(ReliableStep.CompleteWrite)),
+        (3, Gen.Const(ReliableStep.SetMode)),
+        (5, Gen.Const(ReliableStep.Cut)),
+        (7, Gen.Const(ReliableStep.Notice)),
+        (9, Gen.Const(ReliableStep.Resume)),
+        (24, Gen.Const(ReliableStep.RunTurn)),
+        (3, Gen.Const(ReliableStep.Beat)));
+
+    static readonly Gen<int> _sizes = Gen.Frequency((12, Gen.Int[0, 40]), (4, Gen.Int[100, 700]), (2, Gen.Int[1_000, 30_000]), (1, Gen.Int[65_000, 70_000]));
+
+    static readonly Gen<ReliableOperation[]> _schedules =
+        Gen.Select(_steps, Gen.Int[0, 4], Gen.Int[0, 5], Gen.Int[0, 31], _sizes, (step, a, b, c, size) => new ReliableOperation(step, a, b, c, size))
+            .Array[10, 250];
+
+    [Fact]
+    public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()
+    {
+        var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 400, model => Assert.Equal(0, model.Refused + model.Slow));
+        Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
+    }
+
+    [Fact]
+    public void Reconnect_AfterHistoryWithoutIds_NeedsLaterAcknowledgement()
+    {
+        var all = Sample(Gen.Const(ReliableLimits.None), 400, model =>
+        {
+            Assert.Equal(0, model.Slow);
+            Assert.Equal(model.RefusedForHistory, model.Refused);
+        });
+        Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The random schedules are too easy.");
+    }
+
+    /// <summary>The log keeps unacknowledged messages even when the backlog limit is small.</summary>
+    [Fact]
+    public void Reconnect_WithSmallBacklog_Succeeds()
+    {
+        var limits = Gen.Int[1_024, 100_000].Select(backlog => ReliableLimits.None with { Backlog = backlog, WritesMayWait = false, HasHistory = false });
+        var all = Sample(limits, 400, model => Assert.Equal(0, model.Refused + model.Slow));
+        Assert.True(all.Resumed > 0, "The random schedules are too easy.");
+    }
+
+    /// <summary>With any limits, a client gets everything or is refused.</summary>
+    [Fact]
+    public void Reconnect_WithRandomLimits_DeliversEverythingOrIsRefused()
+    {
+        var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
+            (backlog, unacknowledged, messages, total, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, total, wait, history));
+        var all = Sample(limits, 800);
+        Assert.True(all is { Resumed: > 0, Refused: > 0, Slow: > 0 }, "The random schedules are too easy.");
+    }
+
+    static Totals Sample(Gen<ReliableLimits> limits, int times, Action<ReliableModel>? check = null)
+    {
+        var totals = new Totals();
+        Gen.Select(Gen.Int[1, 2], limits, _schedules).Sample(
+            (pumps, limits, schedule) =>
+            {
+                using var model = new ReliableModel(pumps, limits);
+                model.Run(schedule);
+                check?.Invoke(model);
+                lock (totals) totals.Add(model);
+            },
+            iter: times * Effort.Factor);
+        TestContext.Current.TestOutputHelper?.WriteLine(totals.ToString());
+        return totals;
+    }
+
+    sealed record Totals
+    {
+        public int Resumed { get; private set; }
+        public int Refused { get; private set; }
+        public int RefusedForHistory { get; private set; }
+        public int Slow { get; private set; }
+        public int Dropped { get; private set; }
+        public int WithoutId { get; private set; }
+
+        public void Add(ReliableModel model)
+        {
+            Resumed += model.Resumed;
+            Refused += model.Refused;
+            RefusedForHistory += model.RefusedForHistory;
+            Slow += model.Slow;
+            Dropped += model.Dropped;
+            WithoutId += model.WithoutId;
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+public sealed class RevalidationTimesTests
+{
+    static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
+
+    readonly FakeTimeProvider _time = new();
+    readonly Revalidator _revalidator = new();
+
+    [Fact]
+    public async Task Revalidator_AuthenticationExpiresBetweenIntervals_IsCalled()
+    {
+        _revalidator.HoldsAnswers = true;
+        await using var app = await StartAsync(Minute);
+        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + (1.5 * Minute)));
+        _time.Advance(TimeSpan.FromSeconds(66));
+        await Eventually.True(() => _revalidator.Asked == 1);
+        await _revalidator.AnswerAsync(1);
+        await Client.IsThereAsync(client);
+
+        _time.Advance(TimeSpan.FromSeconds(30));
+
+        await Eventually.True(() => _revalidator.Asked == 2);
+    }
+
+    [Fact]
+    public async Task Revalidator_IntervalOfOneSecond_IsCalledInTime()
+    {
+        await using var app = await StartAsync(TimeSpan.FromSeconds(1));
+        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+
+        _time.Advance(TimeSpan.FromSeconds(2));
+
+        await Eventually.True(() => _revalidator.Asked == 1);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Revalidator_ConnectionEndsMeanwhile_IsCanceled(bool withCloseFrame)
+    {
+        var told = new TaskCompletionSource();
+        _revalidator.Answer = async (_, token) =>
+        {
+            await using var registration = token.Register(told.SetResult);
+            await told.Task;
+            return true;
+        };
+        await using var app = await StartAsync(Minute);
+        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+        _time.Advance(TimeSpan.FromSeconds(66));
+        await Eventually.True(() => _revalidator.Asked == 1);
+
+        if (withCloseFrame) await Client.LeaveAsync(client);
+        else client.Reset();
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        try
+        {
+            await Eventually.True(() => told.Task.IsCompleted);
+        }
+        finally
+        {
+            told.TrySetResult();
+        }
+    }
+
+    Task<BroadcastApp> StartAsync(TimeSpan interval) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddSingleton<TimeProvider>(_time);
+            builder.Services.AddSingleton<IConnectionRevalidator>(_revalidator);
+        },
+        options: options => (options.KeepAliveInterval, options.RevalidationInterval) = (Timeout.InfiniteTimeSpan, interval));
+}

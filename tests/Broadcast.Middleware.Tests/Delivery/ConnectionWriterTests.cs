@@ -1,0 +1,129 @@
+using NSubstitute;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>Tests what a connection receives when its pump runs late, as on a busy server.</summary>
+public sealed class ConnectionWriterTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task FirstDirectMessage_WithLatePump_ArrivesInOrder()
+    {
+        await using var app = new MappedBroadcast();
+        var socket = new ScriptedSocket();
+        var (_, connection) = await app.ConnectAsync(socket);
+        using (new BlockedPump(connection.Writer.Pump))
+        {
+            await app.Broadcaster.PublishAsync("1", cancellationToken: Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Connection(connection.Id), cancellationToken: Token);
+            await app.Broadcaster.PublishAsync("3", cancellationToken: Token);
+        }
+
+        await Eventually.True(() => socket.Sent.Count == 3);
+        Assert.Equal(["1", "2", "3"], socket.SentTexts);
+    }
+
+    [Fact]
+    public async Task FirstGroupMessageAfterJoin_WithLatePump_ArrivesInOrder()
+    {
+        await using var app = new MappedBroadcast();
+        var socket = new ScriptedSocket();
+        var (_, connection) = await app.ConnectAsync(socket);
+        using (new BlockedPump(connection.Writer.Pump))
+        {
+            await app.Broadcaster.PublishAsync("1", cancellationToken: Token);
+            await app.Broadcaster.JoinAsync(connection.Id, "g", Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), cancellationToken: Token);
+            await app.Broadcaster.PublishAsync("3", cancellationToken: Token);
+        }
+
+        await Eventually.True(() => socket.Sent.Count == 3);
+        Assert.Equal(["1", "2", "3"], socket.SentTexts);
+    }
+
+    [Fact]
+    public async Task Close_WithLatePump_DoesNotOvertakeGroupMessages()
+    {
+        await using var app = new MappedBroadcast();
+        var socket = new ScriptedSocket();
+        var (served, connection) = await app.ConnectAsync(socket);
+        await app.Broadcaster.PublishAsync("private", Recipients.Connection(connection.Id), cancellationToken: Token);
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        using (new BlockedPump(connection.Writer.Pump))
+        {
+            await app.Broadcaster.PublishAsync("1", Recipients.Connection(connection.Id), cancellationToken: Token);
+            await app.Broadcaster.JoinAsync(connection.Id, "g", Token);
+            await app.Broadcaster.PublishAsync("2", Recipients.Group("g"), cancellationToken: Token);
+            await app.Broadcaster.CloseAsync(connection.Id, cancellationToken: Token);
+        }
+
+        await served.Ended;
+        Assert.Equal(["private", "1", "2"], socket.SentTexts);
+    }
+
+    [Fact]
+    public async Task Leave_WithPendingWrite_IgnoresLaterGroupMessages()
+    {
+        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
+        var release = new TaskCompletionSource();
+        var (stuck, other) = (new ScriptedSocket { Sending = () => release.Task }, new ScriptedSocket());
+        var (_, connection) = await app.ConnectAsync(stuck);
+        var (_, stays) = await app.ConnectAsync(other);
+        await app.Broadcaster.JoinAsync(connection.Id, "g", Token);
+        await app.Broadcaster.JoinAsync(stays.Id, "g", Token);
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        await app.Broadcaster.PublishAsync("first", cancellationToken: Token);
+        await Eventually.True(() => stuck.Pending == 1);
+
+        await app.Broadcaster.LeaveAsync(connection.Id, "g", Token);
+        for (var i = 0; i < 10; i++) await app.Broadcaster.PublishAsync(new string('x', 500), Recipients.Group("g"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync("last", Recipients.Connection(connection.Id), cancellationToken: Token);
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        Assert.Null(connection.Writer.ClosingStatus);
+        release.SetResult();
+        await Eventually.True(() => stuck.Sent.Count == 2);
+        Assert.Equal(["first", "last"], stuck.SentTexts);
+    }
+
+    [Fact]
+    public async Task Close_WithLostMessages_IsNotReportedAsNormalClosure()
+    {
+        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
+        var release = new TaskCompletionSource();
+        var stuck = new ScriptedSocket { Sending = () => release.Task };
+        var (served, connection) = await app.ConnectAsync(stuck);
+        await app.Broadcaster.PublishAsync("first", cancellationToken: Token);
+        await Eventually.True(() => stuck.Pending == 1);
+        await app.Broadcaster.PublishAsync("second", cancellationToken: Token);
+        await app.Broadcaster.CloseAsync(connection.Id, cancellationToken: Token);
+        for (var i = 0; i < 10; i++) await app.Broadcaster.PublishAsync(new string('x', 500), cancellationToken: Token);
+        await PumpBarrier.PassAsync(connection.Writer.Pump);
+        release.SetResult();
+        await served.Ended;
+        var closedNormally = stuck.Socket.ReceivedCalls().Any(call =>
+            call.GetMethodInfo().Name == "CloseOutputAsync" && call.GetArguments()[0] is System.Net.WebSockets.WebSocketCloseStatus.NormalClosure);
+        Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
+    }
+
+    /// <summary>Blocks a pump until it is disposed.</summary>
+    sealed class BlockedPump : PumpItem, IDisposable
+    {
+        readonly ManualResetEventSlim _blocked = new();
+        readonly ManualResetEventSlim _released = new();
+
+        public BlockedPump(Pump pump)
+        {
+            pump.Post(this);
+            _blocked.Wait(TimeSpan.FromSeconds(10), Token);
+        }
+
+        public override void Run()
+        {
+            _blocked.Set();
+            _released.Wait(TimeSpan.FromSeconds(10));
+        }
+
+        public void Dispose() => _released.Set();
+    }
+}

@@ -1,0 +1,198 @@
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>Empty groups that keep a history.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class EmptyGroupsTests
+{
+    [Fact]
+    public void Publish_ToEmptyGroupWithHistory_IsKeptForLaterMembers()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/rooms/*"));
+        Assert.Equal(1, broadcast.Publish("/rooms/a", 1).Position?.Offset);
+        var position = broadcast.Publish("/rooms/a", 2).Position!.Value;
+        Assert.Equal(2, position.Offset);
+        Assert.Equal(default, broadcast.Publish("/others/a", 3));
+        Assert.Equal(1, broadcast.Broadcaster.Groups.Count);
+
+        var listener = new Listener(broadcast);
+        Assert.Equal(new JoinResult(true, true, position with { Offset = 1 }), listener.Join("/rooms/a", Replay.After(position with { Offset = 1 })));
+        Assert.Equal(position with { Offset = 3 }, broadcast.Publish("/rooms/a", 4).Position);
+        broadcast.RunUntilIdle();
+        Assert.Equal([2, 4], listener.Got);
+    }
+
+    [Fact]
+    public void EmptyGroup_AllHistoryExpired_IsRemovedAndGetsNewEpoch()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromMinutes(1)));
+        var old = broadcast.Publish("/g", 1).Position!.Value;
+        broadcast.Time.Advance(TimeSpan.FromMinutes(1));
+        Assert.Equal(1, broadcast.Broadcaster.Groups.Count);
+        broadcast.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+
+        var young = broadcast.Publish("/g", 2).Position!.Value;
+        Assert.Equal(1, young.Offset);
+        Assert.NotEqual(old.Epoch, young.Epoch);
+        var listener = new Listener(broadcast);
+        Assert.False(listener.Join("/g", Replay.After(old)).Recovered);
+
+        // A group with a member stays.
+        broadcast.Time.Advance(TimeSpan.FromMinutes(10));
+        Assert.Equal(young with { Offset = 2 }, broadcast.Publish("/g", 3).Position);
+        listener.Leave("/g");
+        broadcast.Time.Advance(TimeSpan.FromMinutes(10));
+        Assert.Null(broadcast.Broadcaster.Groups.Find("/g"));
+    }
+
+    [Fact]
+    public void EmptyGroup_WithoutMessages_IsRemovedAtNextHeartbeat()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/*"));
+        var listener = new Listener(broadcast, "/home");
+        listener.Join("/g");
+        listener.Disconnect();
+        broadcast.RunUntilIdle();
+        broadcast.Time.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+    }
+
+    [Fact]
+    public void EmptyGroups_OverLimit_EvictsLongestEmptyFirst()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
+        var listener = new Listener(broadcast);
+        var epochs = new Dictionary<int, ulong>();
+        foreach (var i in RecoveryHelpers.Range(1, 4))
+        {
+            listener.Join($"/g{i}");
+            epochs[i] = broadcast.Publish($"/g{i}", i).Position!.Value.Epoch;
+        }
+
+        // The groups become empty in another order than they were created.
+        foreach (var i in new[] { 3, 1, 4 }) listener.Leave($"/g{i}");
+        Assert.Equal([1, 2, 3, 4], Alive());
+        listener.Leave("/g2");
+        Assert.Equal([1, 2, 4], Alive());
+        // A group that gets a member and becomes empty again counts as the newest.
+        listener.Join("/g1");
+        listener.Leave("/g1");
+        broadcast.Publish("/g5", 5);
+        Assert.Equal([1, 2], Alive());
+        Assert.NotNull(broadcast.Broadcaster.Groups.Find("/g5"));
+
+        int[] Alive() => [.. epochs.Keys.Where(i => broadcast.Broadcaster.Groups.Find($"/g{i}") is not null)];
+    }
+
+    [Fact]
+    public void GroupWithMembers_OverLimit_IsNeverEvicted()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
+        var listener = new Listener(broadcast);
+        listener.Join("/g-live");
+        var position = broadcast.Publish("/g-live", 1).Position!.Value;
+        foreach (var i in RecoveryHelpers.Range(1, 100)) broadcast.Publish($"/g{i}", i);
+        Assert.Equal(position with { Offset = 2 }, broadcast.Publish("/g-live", 2).Position);
+        Assert.Equal(3 + 2, broadcast.Broadcaster.Groups.Count);
+        broadcast.RunUntilIdle();
+        Assert.Equal([1, 2], listener.Got);
+    }
+
+    [Fact]
+    public void EmptyGroup_RepeatedJoinAndLeave_EvictsNoOtherGroup()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
+        var epochs = RecoveryHelpers.Range(1, 3).Select(i => broadcast.Publish($"/g{i}", i).Position!.Value).ToArray();
+        var listener = new Listener(broadcast);
+        foreach (var id in RecoveryHelpers.Range(4, 1_000))
+        {
+            listener.Join("/g2");
+            if (id % 2 == 0) broadcast.Publish("/g2", id);
+            listener.Leave("/g2");
+            if (id % 3 == 0) broadcast.Publish("/g2", id);
+            broadcast.RunUntilIdle();
+        }
+
+        Assert.Equal(epochs[0] with { Offset = 2 }, broadcast.Publish("/g1", 1).Position);
+        Assert.Equal(epochs[2] with { Offset = 2 }, broadcast.Publish("/g3", 1).Position);
+    }
+
+    [Fact(Timeout = 30_000)]
+    public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
+    {
+        await StressBroadcast.Start(() =>
+        {
+            using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 0));
+            Assert.Equal(1, broadcast.Publish("/g", 1).Position?.Offset);
+            broadcast.Publish(Recipients.Groups("/g1", "/g2"), 2);
+            Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+            var listener = new Listener(broadcast);
+            listener.Join("/g", Replay.Last(10));
+            broadcast.RunUntilIdle();
+            Assert.Empty(listener.Got);
+        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+    }
+
+    [Fact(Timeout = 30_000)]
+    public async Task Publish_ToMoreEmptyGroupsThanLimit_Completes()
+    {
+        await StressBroadcast.Start(() =>
+        {
+            using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
+            broadcast.Publish("/g0", 1);
+            broadcast.Publish(Recipients.Groups([.. RecoveryHelpers.Range(1, 10).Select(i => $"/g{i}")]), 2);
+            Assert.Equal(2, broadcast.Broadcaster.Groups.Count);
+        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task EmptyGroups_CreatedConcurrently_StayWithinLimit()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 10));
+        var rounds = 20_000 * Effort.Factor;
+        var threads = Enumerable.Range(0, 4).Select(thread => StressBroadcast.Start(() =>
+        {
+            for (var i = 0; i < rounds; i++) broadcast.Publish($"/g{thread}-{i}", i);
+        }));
+        await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+        broadcast.Publish("/g", 1);
+        Assert.Equal(10, broadcast.Broadcaster.Groups.Count);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void JoinAndLeave_AMillionTimes_LeaksNothing(bool hasHistory)
+    {
+        using var broadcast = new ManualBroadcast(configure: options =>
+        {
+            if (hasHistory) RecoveryHelpers.History("/g*", maxEmptyGroups: 100)(options);
+        });
+        var listeners = Enumerable.Range(0, 8).Select(_ => new Listener(broadcast)).ToArray();
+        Churn(20_000);
+        var before = Memory();
+        Churn(480_000);
+        Assert.InRange(Memory() - before, long.MinValue, 2 << 20);
+        foreach (var listener in listeners) Assert.Equal(["/home"], listener.Connection.Groups);
+        Assert.Equal(2, broadcast.Broadcaster.Groups.Count);
+        foreach (var listener in listeners) listener.Disconnect();
+        broadcast.RunUntilIdle();
+        Assert.Equal((0, 0), (broadcast.Broadcaster.Groups.Count, broadcast.Broadcaster.Connections.Count));
+
+        void Churn(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                var (listener, name) = (listeners[i % 8].Connection, $"/g{i % 5_000}");
+                if (!listener.Join(name).Joined || !listener.Leave(name)) Assert.Fail("A join or a leave failed.");
+                if (i % 1_000 == 0) broadcast.RunUntilIdle();
+            }
+
+            broadcast.RunUntilIdle();
+            broadcast.Time.Advance(TimeSpan.FromSeconds(10));
+        }
+
+        static long Memory() => GC.GetTotalMemory(forceFullCollection: true);
+    }
+}

@@ -1,0 +1,131 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using Microsoft.AspNetCore.Hosting;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>
+/// Publishes 100 updates of 50 keys a second to 200 connections for a minute. A quarter of the connections reads 1 KB a second.
+/// By default, the test runs for 12 seconds at four times that pace.
+/// </summary>
+[CollectionDefinition(nameof(LatestValueTests), DisableParallelization = true)]
+[Collection(nameof(LatestValueTests))]
+public sealed class LatestValueTests
+{
+    const int Keys = 50, Size = 100, Connections = 200, Slow = 50;
+
+    // So few messages fit into what the system takes for a fast reader.
+    const int Ahead = 100;
+
+    static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
+    static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(12) : TimeSpan.FromMinutes(1);
+
+    // What a slow reader can have before it that was the newest when it was taken for it: its own window, what waits in the system, and one
+    // message of each key. Twice that, for what the system counts otherwise than we do. In messages, so that a busy machine changes nothing.
+    const int Oldest = 2 * (4096 + 4096 + (Keys * (Size + 2))) / (Size + 2);
+
+    readonly ConcurrentDictionary<int, long> _publishedAt = new();
+    volatile int _published;
+
+    [Fact]
+    public async Task Conflate_SlowReaders_GetRecentValuesWithoutMemoryGrowth()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            options: options =>
+            {
+                options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate };
+                // These clients do not answer pings.
+                options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            },
+            listen: endpoint => endpoint.UseInlineSends(),
+            choosesSends: true);
+        var clients = new List<RawClient>();
+        for (var i = 0; i < Connections; i++) clients.Add(i < Slow ? await Stall.OpenAsync(app) : await RawClient.OpenAsync(app));
+        using var stop = new CancellationTokenSource();
+        var slow = clients.Take(Slow).Select(client => Task.Run(() => ReadSlowlyAsync(client, stop.Token))).ToArray();
+        var heard = new int[Connections - Slow];
+        var fast = clients.Skip(Slow).Select((client, i) => Task.Run(() => ReadAllAsync(client, count => Volatile.Write(ref heard[i], count)))).ToArray();
+
+        var started = Stopwatch.GetTimestamp();
+        var memory = new List<long>();
+        while (Stopwatch.GetElapsedTime(started) is var elapsed && elapsed < Duration)
+        {
+            // A busy machine slows the fast readers down. The publisher waits for them, so that they stay fast.
+            while (_published < elapsed.TotalSeconds * 100 * Pace && _published - heard.Min() < Ahead) await PublishAsync(app);
+            if (elapsed > Duration * (memory.Count + 1) / 6) memory.Add(GC.GetTotalMemory(forceFullCollection: true));
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+
+        var last = _published;
+        await app.Broadcaster.PublishAsync(Make(-1), Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
+        Assert.All(await Task.WhenAll(fast), got => Assert.Equal(last, got));
+        await stop.CancelAsync();
+        var oldest = (await Task.WhenAll(slow)).Max();
+        TestContext.Current.SendDiagnosticMessage($"{last} updates; slow readers' oldest value was replaced {oldest} messages before; memory {string.Join(", ", memory.Select(bytes => bytes / 1024))} KB");
+        Assert.InRange(oldest, 0, Oldest);
+        Assert.InRange(memory[^1] - memory[1], long.MinValue, 4 * 1024 * 1024);
+        Assert.Equal(Connections, app.Registry.Count);
+        foreach (var client in clients) await client.DisposeAsync();
+    }
+
+    async Task PublishAsync(BroadcastApp app)
+    {
+        var number = _published;
+        _publishedAt[number] = Stopwatch.GetTimestamp();
+        var message = new Message(Make(number), MessageType.Binary) { Key = $"{number % Keys}" };
+        await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), cancellationToken: TestContext.Current.CancellationToken);
+        _published = number + 1;
+    }
+
+    static byte[] Make(int number)
+    {
+        var payload = new byte[Size];
+        BinaryPrimitives.WriteInt32BigEndian(payload, number);
+        return payload;
+    }
+
+    static async Task<int> ReadNumberAsync(RawClient client)
+    {
+        while (true)
+        {
+            var frame = await client.ReadFrameAsync();
+            if (frame.Opcode == ClientFrame.Binary) return BinaryPrimitives.ReadInt32BigEndian(frame.Payload);
+        }
+    }
+
+    /// <summary>Returns the number of received messages. Fails on a gap.</summary>
+    static async Task<int> ReadAllAsync(RawClient client, Action<int> onHeard)
+    {
+        for (var expected = 0; ; expected++)
+        {
+            onHeard(expected);
+            var number = await ReadNumberAsync(client);
+            if (number < 0) return expected;
+            Assert.Equal(expected, number);
+        }
+    }
+
+    /// <summary>How many messages were read, at most, after a value had been replaced and before it came.</summary>
+    async Task<int> ReadSlowlyAsync(RawClient client, CancellationToken stop)
+    {
+        var (oldest, last, reads) = (0, -1, new List<long>());
+        while (!stop.IsCancellationRequested)
+        {
+            var number = await ReadNumberAsync(client);
+            if (number < 0) break;
+            Assert.InRange(number, last + 1, int.MaxValue);
+            last = number;
+            if (_publishedAt.TryGetValue(number + Keys, out var replacedAt))
+            {
+                var before = reads.BinarySearch(replacedAt);
+                oldest = Math.Max(oldest, reads.Count - (before < 0 ? ~before : before));
+            }
+
+            reads.Add(Stopwatch.GetTimestamp());
+            await Task.Delay(TimeSpan.FromSeconds((Size + 2) / (1024.0 * Pace)), CancellationToken.None);
+        }
+
+        return oldest;
+    }
+}

@@ -1,0 +1,293 @@
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+enum RecoveryStep
+{
+    Publish,
+    PublishToAll,
+    Send,
+    Connect,
+    Disconnect,
+    Leave,
+    CompleteWrite,
+    SetMode,
+    RunTurn,
+    Wait,
+}
+
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
+readonly record struct RecoveryOperation(RecoveryStep Step, int A, int B, int Size);
+
+/// <summary>
+/// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
+/// all messages of the group and the limits of its history.
+/// </summary>
+sealed class RecoveryModel : IDisposable
+{
+    const string Name = "/g";
+
+    readonly GroupOptions _limits;
+    readonly ManualBroadcast _broadcast;
+    readonly Client[] _clients = [new(), new(), new(), new()];
+    readonly Dictionary<int, Position> _positions = [];
+    readonly HashSet<ulong> _epochs = [];
+    List<Entry>? _log;
+    ulong? _epoch;
+    int _lastId;
+
+    public RecoveryModel(GroupOptions limits)
+    {
+        _limits = limits;
+        _broadcast = new(pumps: 2, maxBacklog: 64 << 20, configure: options =>
+        {
+            RecoveryHelpers.History(Name)(options);
+            options.Groups[Name] = limits;
+        });
+    }
+
+    public int Recovered { get; private set; }
+
+    public int Trimmed { get; private set; }
+
+    public int FromFuture { get; private set; }
+
+    public int FromOtherEpoch { get; private set; }
+
+    bool HasHistory => _limits.HistoryMessages > 0;
+
+    long Last => _log?.Count ?? 0;
+
+    IEnumerable<Client> Members => _clients.Where(client => client.Stay is not null);
+
+    public void Run(IEnumerable<RecoveryOperation> operations)
+    {
+        foreach (var operation in operations) Run(operation);
+        foreach (var client in _clients.Where(client => client.Listener is not null)) client.Listener!.Sink.Mode = WriteMode.AtOnce;
+        do
+        {
+            _broadcast.RunUntilIdle();
+            foreach (var client in _clients) client.Listener?.Sink.CompleteWrite();
+        }
+        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+        foreach (var client in _clients) Disconnect(client, hasAll: true);
+        _broadcast.RunUntilIdle();
+        _broadcast.Time.Advance(TimeSpan.FromDays(1));
+        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Broadcaster.Groups.Count);
+    }
+
+    public void Dispose() => _broadcast.Dispose();
+
+    void Run(RecoveryOperation operation)
+    {
+        var (step, a, b, size) = operation;
+        var client = _clients[a % _clients.Length];
+        switch (step)
+        {
+            case RecoveryStep.Publish:
+                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size);
+                break;
+            case RecoveryStep.PublishToAll:
+                _broadcast.Publish(Recipients.All, ++_lastId);
+                foreach (var other in _clients.Where(other => other.Listener is not null)) other.Others.Add(_lastId);
+                break;
+            case RecoveryStep.Send when client.Listener is { } listener:
+                _broadcast.Publish(Recipients.Connection(listener.Connection.Id), ++_lastId);
+                client.Others.Add(_lastId);
+                break;
+            case RecoveryStep.Connect when client.Listener is null:
+                client.Listener = new(_broadcast, pump: _broadcast.Pumps[a % 2]);
+                if (b % 3 == 0) client.Listener.Sink.Mode = WriteMode.Later;
+                Join(client, b, size);
+                break;
+            case RecoveryStep.Connect when client.Stay is null:
+                // Pending messages of the last membership come first.
+                Drain(client);
+                Join(client, b, size);
+                break;
+            case RecoveryStep.Disconnect:
+                Disconnect(client, hasAll: false);
+                break;
+            case RecoveryStep.Leave when client.Stay is not null:
+                client.Listener!.Leave(Name);
+                End(client);
+                break;
+            case RecoveryStep.CompleteWrite:
+                client.Listener?.Sink.CompleteWrite();
+                break;
+            case RecoveryStep.SetMode when client.Listener is { } listener:
+                listener.Sink.Mode = (WriteMode)(b % 2);
+                break;
+            case RecoveryStep.RunTurn:
+                _broadcast.Pumps[a % 2].RunTurn();
+                break;
+            case RecoveryStep.Wait:
+                var beat = _broadcast.Broadcaster.Heartbeat.Beat;
+                _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
+                if (_broadcast.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                break;
+        }
+    }
+
+    void Publish(Client[] excluded, int size)
+    {
+        var result = _broadcast.Publish(Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]), ++_lastId, size);
+        if (!HasHistory && !Members.Any())
+        {
+            Assert.Equal(default, result);
+            return;
+        }
+
+        Remember(result.Position!.Value.Epoch);
+        var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _broadcast.Time.GetTimestamp(),
+            [.. excluded.Select(client => client.Listener!.Connection.Id)]);
+        _log!.Add(entry);
+        Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
+        _positions.Add(_lastId, result.Position.Value);
+        foreach (var member in Members) member.Stay!.Add(entry);
+    }
+
+    void Join(Client client, int how, int number)
+    {
+        var first = Last + 1 - Kept().Count();
+        var after = NextPosition(client, how / 16);
+        var replay = (how % 16) switch
+        {
+            0 => default,
+            1 => Replay.None,
+            2 => Replay.Last(number % 20),
+            3 => Replay.Last(number),
+            _ => Replay.After(after),
+        };
+        var result = client.Listener!.Join(Name, replay);
+        Assert.True(result.Joined);
+        Remember(result.Position!.Value.Epoch);
+
+        bool? recovered = how % 16 < 4 ? null : after.Epoch == _epoch && after.Offset <= Last && after.Offset >= first - 1;
+        Assert.Equal(recovered, result.Recovered);
+        var start = (recovered, how % 16) switch
+        {
+            (true, _) => after.Offset + 1,
+            (_, 1) => Last + 1,
+            (_, 2) => Math.Max(first, Last + 1 - (number % 20)),
+            (_, 3) => Math.Max(first, Last + 1 - number),
+            _ => Math.Max(first, Last + 1 - _limits.ReplayOnJoin),
+        };
+        Assert.Equal(new Position(_epoch!.Value, start - 1), result.Position);
+        client.Stay = new(start - 1, _log!.Skip((int)start - 1), client.Listener.Connection.Id);
+        if (recovered is true) Recovered++;
+        else if (recovered is false && after.Epoch != _epoch) FromOtherEpoch++;
+        else if (recovered is false && after.Offset > Last) FromFuture++;
+        else if (recovered is false) Trimmed++;
+        client.Position = result.Position.Value;
+    }
+
+    /// <summary>Returns the client's last position, or sometimes an invented one.</summary>
+    Position NextPosition(Client client, int how) => (how % 8) switch
+    {
+        0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
+        1 => client.Position with { Offset = client.Position.Offset - (how / 8) },
+        2 => client.Position with { Epoch = client.Position.Epoch + 1 },
+        _ => client.Position,
+    };
+
+    void Drain(Client client)
+    {
+        client.Listener!.Sink.Mode = WriteMode.AtOnce;
+        client.Listener.Sink.CompleteWrite();
+        _broadcast.RunUntilIdle();
+    }
+
+    void Disconnect(Client client, bool hasAll)
+    {
+        if (client.Listener is not { } listener) return;
+        if (client.Stay is not null) End(client);
+        listener.AssertNoViolation();
+        var ofGroup = listener.Got.Where(_positions.ContainsKey).ToList();
+        var others = listener.Got.Where(id => !_positions.ContainsKey(id)).ToList();
+        Assert.Equal(client.Expected.Take(hasAll ? int.MaxValue : ofGroup.Count), ofGroup);
+        Assert.Equal(client.Others.Take(hasAll ? int.MaxValue : others.Count), others);
+        // Only replayed messages may be older than the messages before them.
+        var live = listener.Got.Where(id => !client.Replayed.Contains(id)).ToList();
+        Assert.Equal(live.Order(), live);
+        if (ofGroup.Count > 0) client.Position = _positions[ofGroup[^1]];
+        listener.Disconnect();
+        Assert.Null(listener.Sink.Closed);
+        client.Forget();
+        if (hasAll) _broadcast.RunUntilIdle();
+    }
+
+    void End(Client client)
+    {
+        client.Expected.AddRange(client.Stay!.Expected);
+        client.Replayed.UnionWith(client.Stay.Replayed);
+        client.Stay = null;
+        if (!HasHistory && !Members.Any()) Forget();
+    }
+
+    void Remember(ulong epoch)
+    {
+        if (_log is null) Assert.True(_epochs.Add(epoch), "A re-created group has an old epoch.");
+        else Assert.Equal(_epoch, epoch);
+        _log ??= [];
+        _epoch = epoch;
+    }
+
+    void Forget() => (_log, _epoch) = (null, null);
+
+    /// <summary>Returns the messages in the history, newest first.</summary>
+    IEnumerable<Entry> Kept()
+    {
+        var (count, bytes) = (0, 0L);
+        for (var i = (int)Last - 1; i >= 0; i--)
+        {
+            var entry = _log![i];
+            (count, bytes) = (count + 1, bytes + entry.Cost);
+            var isYoung = _limits.HistoryAge == Timeout.InfiniteTimeSpan || _broadcast.Time.GetElapsedTime(entry.At) <= _limits.HistoryAge;
+            if (count > _limits.HistoryMessages || bytes > _limits.HistoryBytes || !isYoung) yield break;
+            yield return entry;
+        }
+    }
+
+    sealed record Entry(int Id, int Cost, long At, string[] Excluded);
+
+    /// <summary>A client with all its connections, one after the other.</summary>
+    sealed class Client
+    {
+        public Listener? Listener { get; set; }
+        public Stay? Stay { get; set; }
+        public Position Position { get; set; }
+        public List<int> Expected { get; } = [];
+        public List<int> Others { get; } = [];
+        public HashSet<int> Replayed { get; } = [];
+
+        public void Forget()
+        {
+            Listener = null;
+            Expected.Clear();
+            Others.Clear();
+            Replayed.Clear();
+        }
+    }
+
+    /// <summary>One membership, from a join to a leave.</summary>
+    sealed class Stay
+    {
+        readonly string _connectionId;
+
+        public Stay(long after, IEnumerable<Entry> replayed, string connectionId)
+        {
+            (After, _connectionId) = (after, connectionId);
+            foreach (var entry in replayed) Add(entry);
+            Replayed.AddRange(Expected);
+        }
+
+        public long After { get; }
+        public List<int> Expected { get; } = [];
+        public List<int> Replayed { get; } = [];
+
+        public void Add(Entry entry)
+        {
+            if (!entry.Excluded.Contains(_connectionId)) Expected.Add(entry.Id);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+using System.Collections.Concurrent;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>Clients that reconnect while others publish, on real threads.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class RecoveryStressTests
+{
+    const int Publishers = 3;
+    const int Clients = 4;
+    const string Name = "/g";
+    const long ToAll = -1;
+
+    [Theory]
+    [InlineData(1_000_000)]
+    [InlineData(2_000)]
+    [InlineData(20)]
+    public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
+    {
+        var messages = 3_000 * Effort.Factor;
+        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
+        RecoveryHelpers.History(Name, kept, bytes: 1 << 29)(options);
+        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        var published = new ConcurrentDictionary<long, (Position Position, string? Excluded)>();
+        var present = new string?[Clients];
+        using var here = new CountdownEvent(Clients);
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        var clients = await Task.WhenAll(Enumerable.Range(0, Clients).Select(client => Task.Run(() => ReconnectRepeatedlyAsync(client))))
+            .WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+        Assert.Equal(0, broadcaster.Connections.Count);
+
+        var byOffset = published.Values.ToDictionary(entry => entry.Position.Offset, entry => entry.Excluded);
+        Assert.Single(published.Values.Select(entry => entry.Position.Epoch).Distinct());
+        foreach (var stays in clients)
+        {
+            Position? last = null;
+            foreach (var stay in stays)
+            {
+                if (stay.Recovered is true) Assert.Equal(last, stay.Start);
+                // The broadcast decides at one moment, so its answer is exact.
+                else if (last is { } lost) Assert.True(stay.Recovered is false && stay.Start.Offset - lost.Offset > kept, "The history still contained all messages.");
+                var got = stay.Ids.Where(id => id != ToAll).Select(id => published[id].Position.Offset).ToList();
+                var end = got.Count > 0 ? got[^1] : stay.Start.Offset;
+                Assert.Equal(Offsets(stay.Start.Offset + 1, end).Where(offset => byOffset[offset] != stay.ConnectionId), got);
+                last = stay.Start with { Offset = end };
+            }
+
+            Assert.Equal(Publishers * messages, last!.Value.Offset);
+            Assert.Contains(stays, stay => stay.Recovered is true || kept < messages);
+        }
+
+        void Publish(int publisher)
+        {
+            // Wait until all clients have joined, so that each of them misses messages.
+            here.Wait(TimeSpan.FromSeconds(30));
+            var random = new Random(publisher);
+            var payload = new byte[8];
+            for (var i = 1; i <= messages; i++)
+            {
+                if (i % 16 == 0)
+                {
+                    BitConverter.TryWriteBytes(payload, ToAll);
+                    broadcaster.Publish(new(payload, MessageType.Binary), Recipients.All);
+                    Thread.Yield();
+                }
+
+                var id = ((long)publisher << 32) | (uint)i;
+                BitConverter.TryWriteBytes(payload, id);
+                // No client is excluded from the last message. It tells all clients that the run is over.
+                var excluded = random.Next(8) == 0 && i < messages ? Volatile.Read(ref present[random.Next(Clients)]) : null;
+                var recipients = excluded is null ? Recipients.Group(Name) : Recipients.Group(Name).Except(excluded);
+                published[id] = (broadcaster.Publish(new(payload, MessageType.Binary), recipients).Position!.Value, excluded);
+            }
+        }
+
+        async Task<List<Stay>> ReconnectRepeatedlyAsync(int number)
+        {
+            var random = new Random(number);
+            var stays = new List<Stay>();
+            Position? last = null;
+            while (true)
+            {
+                var isOver = publishing.IsCompleted;
+                var sink = new StressSink((Pace)random.Next(3), random.Next());
+                var connection = broadcaster.Admit(new FakeRequest(), "/home");
+                connection.Writer.Open(sink);
+                Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+                Volatile.Write(ref present[number], connection.Id);
+                var result = connection.Join(Name, last is { } after ? Replay.After(after) : Replay.None);
+                var start = result.Position!.Value;
+                if (last is null) here.Signal();
+                if (isOver)
+                {
+                    var missing = published.Values.Count(entry => entry.Position.Offset > start.Offset && entry.Excluded != connection.Id);
+                    await Eventually.True(() => sink.Count == missing);
+                }
+                else
+                {
+                    Thread.SpinWait(random.Next(50_000));
+                }
+
+                broadcaster.Remove(connection);
+                await connection.Writer.DetachAsync();
+                Assert.Null(sink.Violation);
+                stays.Add(new(connection.Id, start, result.Recovered, sink.Ids));
+                if (isOver) return stays;
+                // The client may receive a message before the publish call returns.
+                var newest = sink.Ids.FindLast(id => id != ToAll);
+                var spin = new SpinWait();
+                while (newest != 0 && !published.ContainsKey(newest)) spin.SpinOnce();
+                last = newest == 0 ? start : published[newest].Position;
+            }
+        }
+    }
+
+    static IEnumerable<long> Offsets(long from, long to)
+    {
+        for (var offset = from; offset <= to; offset++) yield return offset;
+    }
+
+    sealed record Stay(string ConnectionId, Position Start, bool? Recovered, List<long> Ids);
+}

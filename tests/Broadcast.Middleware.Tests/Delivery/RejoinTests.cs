@@ -1,0 +1,25 @@
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>A connection that leaves a group and rejoins it before pending messages are sent.</summary>
+public sealed class RejoinTests
+{
+    [Fact]
+    public async Task Rejoin_WithPendingMessages_DeliversThemAndTheReplay()
+    {
+        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", replayOnJoin: 2));
+        var listener = new Listener(broadcast);
+        listener.Join("/g");
+        broadcast.RunUntilIdle();
+        foreach (var id in RecoveryHelpers.Range(1, 3)) broadcast.Publish("/g", id);
+        listener.Leave("/g");
+        listener.Join("/g");
+        broadcast.Publish("/g", 4);
+
+        // The timeout stops the test when the pump never becomes idle.
+        await Task.Run(broadcast.RunUntilIdle, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+
+        listener.AssertNoViolation();
+        Assert.Equal([1, 2, 2, 3, 3, 4], listener.Got.Order());
+    }
+}

@@ -1,0 +1,373 @@
+using System.Net.WebSockets;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+enum Step
+{
+    Publish,
+    PublishToAll,
+    Send,
+    Join,
+    Leave,
+    Connect,
+    Remove,
+    Open,
+    CompleteWrite,
+    FailWrite,
+    SetMode,
+    RunTurn,
+    Beat,
+    Close,
+}
+
+/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
+readonly record struct Operation(Step Step, int A, int B, int C, int Size);
+
+/// <summary>
+/// Runs a schedule on one thread against a real broadcast and a simple model. The model lists the messages that each
+/// connection must receive, in order of publishing.
+/// </summary>
+/// <param name="pumps">The number of pumps.</param>
+/// <param name="maxBacklog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
+sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
+{
+    const string Everyone = "";
+    static readonly string[] _names = ["/a", "/b", "/c"];
+
+    readonly ManualBroadcast _broadcast = new(pumps, maxBacklog);
+    readonly List<Peer> _peers = [];
+    readonly Dictionary<string, GroupModel> _groups = [];
+    readonly HashSet<ulong> _epochs = [];
+    readonly List<string> _faults = [];
+    int _lastId;
+
+    /// <summary>The number of connections that were closed as slow consumers.</summary>
+    public int SlowConsumers => _peers.Count(peer => peer.IsSlow);
+
+    public int Delivered => _peers.Sum(peer => peer.Received);
+
+    public void Run(IEnumerable<Operation> operations)
+    {
+        foreach (var operation in operations)
+        {
+            Run(operation);
+            CheckCounts();
+            if (_faults.Count > 0) break;
+        }
+
+        if (_faults.Count == 0) Finish();
+        Assert.True(_faults.Count == 0, string.Join("; ", _faults.Take(5)));
+    }
+
+    public void Dispose() => _broadcast.Dispose();
+
+    void Run(Operation operation)
+    {
+        var (step, a, b, c, size) = operation;
+        var name = _names[a % _names.Length];
+        var peer = _peers.Count == 0 ? null : _peers[b % _peers.Count];
+        switch (step)
+        {
+            case Step.Publish:
+                PublishTo(name, Recipients.Group(name), size, c);
+                break;
+            case Step.PublishToAll:
+                PublishTo(Everyone, Recipients.All, size, c);
+                break;
+            case Step.Send when peer is not null:
+                SendTo(peer, size);
+                break;
+            case Step.Join when peer is not null:
+                var joins = !peer.IsRemoved && peer.Groups.Add(name);
+                Expect(joins == Await(_broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
+                if (joins) Enter(name, peer);
+                Settle(peer);
+                break;
+            case Step.Leave when peer is not null:
+                var leaves = peer.Groups.Remove(name);
+                if (leaves) Exit(name, peer);
+                Expect(leaves == Await(_broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
+                break;
+            case Step.Connect when _peers.Count < 12:
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, opens: c % 4 != 0, (WriteMode)(c % 2));
+                break;
+            case Step.Remove when peer is not null:
+                Remove(peer);
+                break;
+            case Step.Open when peer is not null:
+                Open(peer);
+                break;
+            case Step.CompleteWrite when peer is not null:
+                peer.Sink.CompleteWrite();
+                break;
+            case Step.FailWrite when peer is not null:
+                peer.Sink.FailWrite();
+                break;
+            case Step.SetMode when peer is not null:
+                // Failing writes are rare. Otherwise most schedules would end early.
+                peer.Sink.Mode = c == 0 ? WriteMode.Throws : (WriteMode)(c % 2);
+                break;
+            case Step.RunTurn:
+                _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
+                break;
+            case Step.Beat:
+                // A log that rests ends its block. The newest message then counts as backlog, too.
+                foreach (var group in _groups.Values)
+                {
+                    foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
+                }
+
+                _broadcast.Beat();
+                break;
+            case Step.Close when peer is not null:
+                Expect(!peer.IsRemoved == Await(_broadcast.Broadcaster.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
+                    "a close's result");
+                if (!peer.IsRemoved) peer.ExpectedAtClose ??= peer.Expected.Count;
+                break;
+        }
+    }
+
+    void Connect(ManualPump pump, string home, bool opens, WriteMode mode)
+    {
+        var peer = new Peer { Request = new FakeRequest(), Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
+        peer.Sink = new ManualSink(peer.OnWrite) { Mode = mode };
+        peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
+        peer.Connection = _broadcast.Admit(pump, home, peer.Request);
+        if (opens) Open(peer);
+        Assert.True(_broadcast.Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
+        Expect(peer.Connection.WasOpened, "attaching");
+        peer.Groups.Add(home);
+        peer.Groups.Add(Everyone);
+        Enter(home, peer);
+        Enter(Everyone, peer);
+        _peers.Add(peer);
+        Settle(peer);
+    }
+
+    static void Open(Peer peer)
+    {
+        if (peer.IsOpen || peer.IsRemoved) return;
+        peer.IsOpen = true;
+        peer.Connection.Writer.Open(peer.Sink);
+    }
+
+    /// <summary>Does what the endpoint does when the request ends.</summary>
+    void Remove(Peer peer)
+    {
+        if (peer.IsRemoved) return;
+        peer.IsRemoved = true;
+        foreach (var group in peer.Groups) Exit(group, peer);
+        peer.Groups.Clear();
+        _broadcast.Broadcaster.Remove(peer.Connection);
+        peer.Detached = peer.Connection.Writer.DetachAsync();
+    }
+
+    void PublishTo(string name, Recipients recipients, int size, int exclusions)
+    {
+        size = Math.Min(size, maxBacklog);
+        Peer[] excluded = exclusions < 8 ? [.. _peers.Where((_, index) => (index + exclusions) % 4 == 0)] : [];
+        recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
+        var id = ++_lastId;
+        var payload = Payload.Make(id, size);
+        var result = Await(_broadcast.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
+        // The broadcast copies the payload, so a later change must have no effect.
+        payload.AsSpan().Fill(0xEE);
+        if (!_groups.TryGetValue(name, out var group))
+        {
+            Expect(result == default, "publishing to an empty group");
+            return;
+        }
+
+        var isFirst = group.LastOffset == 0;
+        if (isFirst) group.Epoch = result.Position?.Epoch ?? 0;
+        if (isFirst) Expect(_epochs.Add(group.Epoch), "a new epoch for each life of a group");
+        Expect(result.Position == new Position(group.Epoch, ++group.LastOffset), "the position");
+        Expect(result.LocalRecipients == group.Members.Keys.Except(excluded).Count(), "the number of recipients");
+        Append(group, excluded, id, size);
+    }
+
+    void SendTo(Peer peer, int size)
+    {
+        size = Math.Min(size, maxBacklog);
+        var id = ++_lastId;
+        var result = Await(_broadcast.Broadcaster.PublishAsync(
+            new(Payload.Make(id, size), MessageType.Binary), Recipients.Connection(peer.Connection.Id), default));
+        Expect(result == new PublishResult(null, peer.IsRemoved ? 0 : 1), "the result of sending to a connection");
+        if (!peer.IsRemoved) Append(peer.PrivateLog, [], id, size);
+        Settle(peer);
+    }
+
+    void Append(GroupModel group, Peer[] excluded, int id, int size)
+    {
+        foreach (var stay in group.Members.Values) stay.NoteBacklog();
+        foreach (var stay in group.Left)
+        {
+            if (stay.LacksSomething) stay.NoteBacklog();
+        }
+
+        group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
+        foreach (var (member, stay) in group.Members)
+        {
+            stay.End = group.Bytes;
+            if (!excluded.Contains(member)) member.Expected.Add(new(id, size, stay));
+        }
+    }
+
+    void Enter(string name, Peer peer)
+    {
+        if (!_groups.TryGetValue(name, out var group)) _groups.Add(name, group = new());
+        group.Members.Add(peer, new(peer, group));
+    }
+
+    void Exit(string name, Peer peer)
+    {
+        var group = _groups[name];
+        group.Members.Remove(peer, out var stay);
+        group.Left.Add(stay!);
+        if (group.Members.Count == 0) _groups.Remove(name);
+    }
+
+    void Settle(Peer peer)
+    {
+    }
+
+    /// <summary>Lets all pending work complete, then checks the final state.</summary>
+    void Finish()
+    {
+        foreach (var peer in _peers)
+        {
+            Open(peer);
+            if (peer.Sink.Mode == WriteMode.Later) peer.Sink.Mode = WriteMode.AtOnce;
+        }
+
+        for (var i = 0; i < 3; i++)
+        {
+            do
+            {
+                _broadcast.RunUntilIdle();
+                foreach (var peer in _peers) peer.Sink.CompleteWrite();
+            }
+            while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+            _broadcast.Beat();
+        }
+
+        _broadcast.RunUntilIdle();
+        foreach (var peer in _peers) peer.CheckAtRest();
+        foreach (var peer in _peers) Remove(peer);
+        _broadcast.RunUntilIdle();
+        foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
+        CheckCounts();
+        Expect(_broadcast.Broadcaster.Groups.Count == 0, "no empty group");
+        Expect(_broadcast.Broadcaster.Connections.Count == 0, "no connection in the registry");
+        Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
+    }
+
+    void CheckCounts()
+    {
+        var registry = _broadcast.Broadcaster.Connections;
+        Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
+        Expect(_broadcast.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
+        foreach (var name in _names)
+            Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
+    }
+
+    void Expect(bool condition, string what)
+    {
+        if (!condition) _faults.Add($"Wrong: {what}");
+    }
+
+    static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");
+
+    /// <summary>One lifetime of a group, or the private log of a connection.</summary>
+    sealed class GroupModel
+    {
+        public Dictionary<Peer, Stay> Members { get; } = [];
+        public List<Stay> Left { get; } = [];
+        public ulong Epoch { get; set; }
+        public long LastOffset { get; set; }
+        public long Bytes { get; set; }
+    }
+
+    /// <summary>One membership, from a join to a leave.</summary>
+    sealed class Stay(Peer peer, GroupModel group)
+    {
+        public long End { get; set; } = group.Bytes;
+        public long ReadUpTo { get; set; } = group.Bytes;
+        public bool LacksSomething => ReadUpTo < End;
+
+        /// <summary>
+        /// Call this before each append. It notes whether the connection is far enough behind to be closed as slow.
+        /// </summary>
+        public void NoteBacklog() => peer.MayBeSlow |= group.Bytes - ReadUpTo > peer.MaxBacklog;
+    }
+
+    readonly record struct Sent(int Id, int Size, Stay Stay)
+    {
+        public long End { get; } = Stay.End;
+    }
+
+    sealed class Peer
+    {
+        public required FakeRequest Request { get; init; }
+        public required ManualPump Pump { get; init; }
+        public required int MaxBacklog { get; init; }
+        public required List<string> Faults { get; init; }
+        public Connection Connection { get; set; } = null!;
+        public ManualSink Sink { get; set; } = null!;
+        public bool IsOpen { get; set; }
+        public bool IsRemoved { get; set; }
+        public Task? Detached { get; set; }
+        public GroupModel PrivateLog { get; } = new();
+        public HashSet<string> Groups { get; } = [];
+        public List<Sent> Expected { get; } = [];
+        public bool MayBeSlow { get; set; }
+        public int Received { get; private set; }
+        public int? ExpectedAtClose { get; set; }
+        public bool IsSlow => Connection.Writer.ClosingStatus == CloseStatus.TryAgainLater;
+
+        public void OnWrite(ReadOnlyMemory<byte> frames)
+        {
+            if (Detached is { IsCompleted: true }) Faults.Add("A write after the writer had been detached");
+            var problem = FrameParser.Read(frames.Span, (opcode, payload) =>
+            {
+                if (Received == Expected.Count)
+                {
+                    Faults.Add($"A message of {payload.Length} bytes too many");
+                    return;
+                }
+
+                var sent = Expected[Received++];
+                var (id, size, stay) = sent;
+                if (opcode != 2 || !Payload.Is(payload, id, size)) Faults.Add($"Not message {id} but another one of {payload.Length} bytes");
+                stay.ReadUpTo = sent.End;
+            });
+            if (problem is not null) Faults.Add(problem);
+        }
+
+        public void CheckAtRest()
+        {
+            if (Sink.Violation is { } violation) Faults.Add(violation);
+            // OnWrite has already checked that the connection received a prefix. Check that the prefix is long enough.
+            if (IsRemoved || Sink.HasFailed)
+            {
+                if (Sink.Closed is null || Received == Expected.Count) return;
+            }
+
+            if (IsSlow)
+            {
+                if (!MayBeSlow) Faults.Add("Closed as a slow consumer, but it was not slow");
+                if (Sink.Closed != CloseStatus.TryAgainLater && !Sink.HasFailed) Faults.Add("A slow consumer got no close frame with 1013");
+            }
+            else if (ExpectedAtClose is { } atLeast)
+            {
+                if (Received < atLeast && !Sink.HasFailed) Faults.Add($"Closed after {Received} of {atLeast} messages");
+                if (Sink.Closed != WebSocketCloseStatus.NormalClosure && !Sink.HasFailed && !IsRemoved) Faults.Add("No close frame");
+            }
+            else
+            {
+                if (Received != Expected.Count) Faults.Add($"Got {Received} of {Expected.Count} messages");
+                if (Sink.Closed is not null) Faults.Add("Closed for no reason");
+            }
+        }
+    }
+}

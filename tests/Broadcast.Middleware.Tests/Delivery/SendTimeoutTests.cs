@@ -1,0 +1,106 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+public sealed class SendTimeoutTests
+{
+    [Fact]
+    public async Task SendTimeout_ClientReadsNothing_IsAborted()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxConnections = 2);
+        using var meters = new Meters(app);
+        await using var stalled = await Stall.OpenAsync(app);
+        var id = Assert.Single(app.Registry.Connections).Id;
+        await using var healthy = await Client.OpenAsync(app);
+        await Stall.FillAsync(app, meters, id);
+
+        time.Advance(TimeSpan.FromSeconds(5));
+        await Client.IsThereAsync(healthy);
+        Assert.Equal(2, app.Registry.Count);
+        // Bytes that the client's system buffers count as progress until the buffer is full.
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            return app.Registry.Count == 1;
+        });
+        Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
+        await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
+        Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
+        await Client.IsThereAsync(healthy);
+        await using var next = await Client.OpenAsync(app);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNothing()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        var id = Assert.Single(app.Registry.Connections).Id;
+
+        for (var round = 0; round < 3; round++)
+        {
+            var sent = await Stall.FillAsync(app, meters, id);
+            time.Advance(TimeSpan.FromSeconds(7));
+            for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
+        }
+
+        await Client.IsThereAsync(slow);
+    }
+
+    [Fact]
+    public async Task SendTimeout_SlowProgressOnOneWrite_KeepsConnectionOpen()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "Only Linux reports how many bytes the peer has received.");
+        const int Length = 4 * 1024 * 1024, Steps = 64;
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.MaxMessageBytes = options.MaxBacklogBytes = Length);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+
+        await app.Broadcaster.PublishAsync(new byte[Length], Recipients.All, cancellationToken: TestContext.Current.CancellationToken);
+        await slow.ReadAsync(10);
+        for (var step = 1; step <= Steps; step++)
+        {
+            await slow.ReadAsync(Length / Steps);
+            if (step > Steps / 2) continue;
+            // Each step is shorter than SendTimeout. All steps together are much longer and belong to one write.
+            Assert.Equal(0, meters.Delivered);
+            time.Advance(TimeSpan.FromSeconds(5));
+        }
+
+        await Client.IsThereAsync(slow);
+        Assert.Equal(0, meters.Sum(Meters.Ended));
+    }
+
+    [Fact]
+    public async Task SendTimeout_Infinite_WaitsForClient()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(time, options => options.SendTimeout = Timeout.InfiniteTimeSpan);
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        var sent = await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
+
+        time.Advance(TimeSpan.FromHours(1));
+
+        for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
+        await Client.IsThereAsync(slow);
+    }
+
+    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, Action<BroadcastOptions> configure) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            Stall.SmallSendBuffers(builder);
+            builder.Services.AddSingleton<TimeProvider>(time);
+        },
+        options: options =>
+        {
+            options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
+            configure(options);
+        });
+}

@@ -1,0 +1,105 @@
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>
+/// Large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
+/// </summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class ShardTests
+{
+    static readonly string[] _names = ["/a", "/b", "/c"];
+
+    [Fact]
+    public void Pass_WithChangingMembers_ReachesEveryMember() =>
+        Gen.Select(Gen.Int[200, 900], Gen.Int[0, 1 << 30], Gen.Int[1, 40]).Sample(
+            (members, seed, churn) =>
+            {
+                using var broadcast = new ManualBroadcast();
+                var random = new Random(seed);
+                var peers = new List<Peer>();
+                var isChurning = false;
+                var refusals = 0;
+                var published = 0;
+                Exception? error = null;
+                var groups = _names.ToDictionary(name => name, _ => new HashSet<Peer>());
+                for (var i = 0; i < members; i++) Connect();
+                broadcast.RunUntilIdle();
+                isChurning = true;
+                for (var i = 0; i < 6; i++)
+                {
+                    var name = _names[random.Next(_names.Length)];
+                    Publish(name);
+                    for (var turns = random.Next(4); turns > 0; turns--) broadcast.Pumps[0].RunTurn();
+                }
+
+                broadcast.RunUntilIdle();
+                Assert.Null(error);
+                Assert.Equal(0, refusals);
+                foreach (var peer in peers)
+                {
+                    Assert.Null(peer.Sink.Violation);
+                    if (!peer.Sink.HasFailed) Assert.Equal(peer.Expected, peer.Got);
+                }
+
+                void Publish(string name)
+                {
+                    published++;
+                    foreach (var peer in groups[name]) peer.Expected++;
+                    var result = broadcast.Broadcaster.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
+                    Assert.Equal(groups[name].Count, result.LocalRecipients);
+                }
+
+                Peer Connect()
+                {
+                    var peer = new Peer();
+                    var home = _names[random.Next(_names.Length)];
+                    peer.Sink = new ManualSink(frames =>
+                    {
+                        FrameParser.Read(frames.Span, (_, _) => peer.Got++);
+                        if (!isChurning || random.Next(churn) != 0) return;
+                        error ??= Record.Exception(Churn);
+                    });
+                    peer.Connection = broadcast.Connect(broadcast.Pumps[0], home, peer.Sink);
+                    peers.Add(peer);
+                    groups[home].Add(peer);
+                    return peer;
+                }
+
+                // Runs on the pump's thread, in the middle of a member's turn.
+                void Churn()
+                {
+                    var peer = peers[random.Next(peers.Count)];
+                    var name = _names[random.Next(_names.Length)];
+                    switch (random.Next(5))
+                    {
+                        case 0:
+                            if (groups[name].Add(peer)) refusals += Now(broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            break;
+                        case 1:
+                            if (groups[name].Remove(peer)) refusals += Now(broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            break;
+                        case 2:
+                            peer.Sink.Mode = WriteMode.Throws;
+                            break;
+                        case 3 when published < 30:
+                            Publish(name);
+                            break;
+                        case 4 when peers.Count < 1_000:
+                            Connect();
+                            break;
+                    }
+                }
+            },
+            iter: 100 * Effort.Factor);
+
+    static bool Now(ValueTask<bool> task) => task.IsCompletedSuccessfully && task.Result;
+
+    sealed class Peer
+    {
+        public Connection Connection { get; set; } = null!;
+        public ManualSink Sink { get; set; } = null!;
+        public int Expected { get; set; }
+        public int Got { get; set; }
+    }
+}

@@ -1,0 +1,34 @@
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+public sealed class SkipToLatestLastMessageTests
+{
+    /// <summary>The newest message must not be skipped, because it may be the last one for a while.</summary>
+    [Fact]
+    public async Task SkipToLatest_NothingFollows_DeliversNewestMessage()
+    {
+        const int Size = 1_000, Backlog = 64 * 1024;
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
+            (options.SlowConsumer, options.MaxBacklogBytes, options.MaxMessageBytes) = (SlowConsumer.SkipToLatest, Backlog, Size));
+        using var meters = new Meters(app);
+        await using var slow = await Stall.OpenAsync(app);
+        await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
+
+        // This is one message more than the backlog allows, not counting the newest.
+        const int Last = (Backlog / (Size + 4)) + 1;
+        for (var i = 0; i <= Last; i++) await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: token);
+        await Eventually.True(() => meters.Sum(Meters.Dropped) > 0);
+        await app.Broadcaster.PublishAsync("some time later", cancellationToken: token);
+
+        var newest = -1;
+        ServerFrame frame;
+        while ((frame = await slow.ReadFrameAsync()).Opcode == ClientFrame.Binary)
+        {
+            if (!Stall.IsFiller(frame)) newest = Numbered.Read(frame.Payload);
+        }
+
+        Assert.Equal("some time later", frame.Text);
+        Assert.Equal(Last, newest);
+    }
+}

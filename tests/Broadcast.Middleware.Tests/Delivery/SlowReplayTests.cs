@@ -1,0 +1,156 @@
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>A large replay alone does not make a connection slow.</summary>
+[Collection(PropertiesCollection.Name)]
+public sealed class SlowReplayTests
+{
+    const int Backlog = 4_096;
+    const int Size = 1_000;
+    const int Cost = Size + 4 + Block.EntrySize;
+    // The newest message does not count towards the backlog.
+    const int MostThatWait = (Backlog / Cost) + 1;
+
+    [Fact]
+    public void Replay_LargerThanBacklog_IsReadToTheEnd()
+    {
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        foreach (var id in RecoveryHelpers.Range(201, 200 + MostThatWait))
+        {
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
+        }
+
+        ReadAll(broadcast, listener);
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(RecoveryHelpers.Range(1, 200 + MostThatWait), listener.Got);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Backlog_DuringReplay_HasTheUsualLimit(bool replays)
+    {
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast, replays ? Replay.Last(200) : Replay.None);
+        var first = 201;
+        if (!replays)
+        {
+            // The connection takes this message, and the write stays pending.
+            broadcast.Publish("/g", first++, Size);
+            broadcast.RunUntilIdle();
+        }
+
+        foreach (var id in RecoveryHelpers.Range(first, first + MostThatWait - 1))
+        {
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
+            Assert.Null(listener.Connection.Writer.ClosingStatus);
+        }
+
+        broadcast.Publish("/g", 1_000, Size);
+        broadcast.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
+        listener.Sink.CompleteWrite();
+        broadcast.RunUntilIdle();
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
+    }
+
+    [Fact]
+    public void Backlog_AfterReplay_HasTheUsualLimit()
+    {
+        using var broadcast = With(historyMessages: 200);
+        foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        ReadAll(broadcast, listener);
+        foreach (var id in RecoveryHelpers.Range(201, 201 + MostThatWait)) Run(id);
+        Assert.Null(listener.Connection.Writer.ClosingStatus);
+        Run(1_000);
+        Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);
+
+        void Run(int id)
+        {
+            broadcast.Publish("/g", id, Size);
+            broadcast.RunUntilIdle();
+        }
+    }
+
+    [Fact]
+    public void Log_WithReplayingReader_KeepsHistoryAndBacklog()
+    {
+        // The pump has no turn, so it never checks whether the reader is slow.
+        using var broadcast = With(historyMessages: 10_000, historyBytes: 200 * Cost);
+        foreach (var id in RecoveryHelpers.Range(1, 300)) broadcast.Publish("/g", id, Size);
+        var listener = Joined(broadcast);
+        foreach (var id in RecoveryHelpers.Range(301, 300 + MostThatWait)) broadcast.Publish("/g", id, Size);
+        ReadAll(broadcast, listener);
+        Assert.Null(listener.Sink.Closed);
+        Assert.Equal(RecoveryHelpers.Range(101, 300 + MostThatWait), listener.Got);
+    }
+
+    [Fact]
+    public void LogCapacity_LargestHistoryAndBacklog_DoesNotOverflow()
+    {
+        const int Most = 1 << 30;
+        var options = new BroadcastOptions { MaxBacklogBytes = Most, Groups = { ["/g"] = new() { HistoryMessages = 1, HistoryBytes = Most } } };
+        Assert.Equal(2L * Most, new GroupRules(options).Find("/g").Capacity);
+        options.Groups["/g"].SlowConsumer = SlowConsumer.Conflate;
+        Assert.Equal(3L * Most, new GroupRules(options).Find("/g").Capacity);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Replay_ByManyStalledReaders_HoldsAtMostHistoryAndBacklog(bool pumpHasTurns)
+    {
+        const int HistoryBytes = 1 << 20, Slack = 2 << 20;
+        using var broadcast = new ManualBroadcast(maxBacklog: 64 * 1024, configure: RecoveryHelpers.History("/g", 100_000, HistoryBytes));
+        Publish(2 << 20);
+        var listeners = Enumerable.Range(0, 100).Select(_ => new Listener(broadcast) { Sink = { Mode = WriteMode.Later } }).ToArray();
+        foreach (var listener in listeners) listener.Join("/g", Replay.Last(100_000));
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+        Publish(32 << 20);
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, HistoryBytes + (64 * 1024) + Slack);
+        broadcast.RunUntilIdle();
+        foreach (var listener in listeners)
+        {
+            listener.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
+            Assert.Equal(CloseStatus.TryAgainLater, listener.Sink.Closed);
+            listener.AssertNoViolation();
+        }
+
+        void Publish(int bytes)
+        {
+            for (var id = 0; id < bytes / Cost; id++)
+            {
+                broadcast.Publish("/g", id, Size);
+                if (pumpHasTurns) broadcast.RunUntilIdle();
+            }
+        }
+    }
+
+    static ManualBroadcast With(int historyMessages, int historyBytes = 1 << 20) => new(maxBacklog: Backlog, configure: RecoveryHelpers.History("/g", historyMessages, historyBytes));
+
+    static Listener Joined(ManualBroadcast broadcast, Replay? replay = null)
+    {
+        var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
+        Assert.True(listener.Join("/g", replay ?? Replay.Last(10_000)).Joined);
+        return listener;
+    }
+
+    static void ReadAll(ManualBroadcast broadcast, Listener listener)
+    {
+        broadcast.RunUntilIdle();
+        while (listener.Sink.IsWriting)
+        {
+            listener.Sink.CompleteWrite();
+            broadcast.RunUntilIdle();
+        }
+
+        listener.AssertNoViolation();
+    }
+}

@@ -1,0 +1,181 @@
+using System.Diagnostics;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Tests.Filters;
+
+/// <summary>A filter that does not come back holds up the connection it was called for, and nobody else.</summary>
+public sealed class BlockedFilterTests
+{
+    static readonly TimeSpan Window = TimeSpan.FromSeconds(1);
+
+    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
+
+    public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);
+
+    [Theory]
+    [MemberData(nameof(Blocks))]
+    public async Task BlockedFilter_OtherConnections_KeepWorking(Stage stage, Blocking blocking)
+    {
+        using var filter = new BlockingFilter(stage, blocking);
+        await using var app = await StartAsync(filter);
+        using var meters = new Meters(app);
+        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var it = await BlockAsync(app, filter);
+
+        for (var i = 0; i < 50; i++)
+        {
+            await TalkAsync(ann, bob, $"{i}");
+            // The blocked client cannot send now, but it still receives.
+            if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
+        }
+
+        // Another client connects and disconnects.
+        var late = await Client.OpenAsync(app, TestUsers.As("late"));
+        await Client.LeaveAsync(late);
+        // A closed connection does not count, even while its disconnect filter runs.
+        var there = stage == Stage.Disconnect ? 2 : 3;
+        await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == (stage == Stage.Message ? 3 : 2));
+
+        filter.Release();
+
+        if (stage != Stage.Disconnect) await Client.LeaveAsync(it);
+        else await it.ReadEndAsync();
+        await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
+        Assert.Equal(new Dictionary<string, long> { ["closed_by_peer"] = 2 }, meters.ByReason(Meters.Ended));
+        await HearTheBlockedAsync(stage, ann, bob);
+        await TalkAsync(bob, ann, "still here");
+        LogAssert.NoErrors(app);
+    }
+
+    [Theory]
+    [InlineData(Stage.Connect, Blocking.Task)]
+    [InlineData(Stage.Connect, Blocking.Thread)]
+    [InlineData(Stage.Message, Blocking.Task)]
+    [InlineData(Stage.Message, Blocking.Thread)]
+    public async Task BlockedFilter_PeerDisconnects_IsRemovedAfterFilterReturns(Stage stage, Blocking blocking)
+    {
+        using var filter = new BlockingFilter(stage, blocking);
+        await using var app = await StartAsync(filter);
+        using var meters = new Meters(app);
+        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        var it = await BlockAsync(app, filter);
+
+        it.Reset();
+        for (var i = 0; i < 50; i++) await TalkAsync(ann, bob, $"{i}");
+        filter.Release();
+
+        await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
+        await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
+        Assert.Equal(new Dictionary<string, long> { ["lost"] = 1 }, meters.ByReason(Meters.Ended));
+        await HearTheBlockedAsync(stage, ann, bob);
+        await TalkAsync(bob, ann, "still here");
+        LogAssert.NoErrors(app);
+    }
+
+    [Theory]
+    [InlineData(Stage.Connect)]
+    [InlineData(Stage.Message)]
+    public async Task Drain_FiltersObserveAbort_EndsWithinDrainTimeout(Stage stage)
+    {
+        using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
+        await using var app = await StartAsync(filter, Drain);
+        using var meters = new Meters(app);
+        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var it = await BlockAsync(app, filter);
+        var started = Stopwatch.GetTimestamp();
+
+        var stopping = app.StopAsync();
+        foreach (var client in new[] { ann, it }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
+        await ann.SendAsync(ClientFrame.OfClose(1001));
+        await stopping;
+
+        Assert.InRange(Stopwatch.GetElapsedTime(started), Window * 0.9, Window + Margin);
+        Assert.Equal(new Dictionary<string, long> { ["shutting_down"] = 2 }, meters.ByReason(Meters.Ended));
+        Assert.Equal((0, 0), (app.Registry.Count, meters.Sum(Meters.Connections)));
+        LogAssert.NoErrors(app);
+    }
+
+    /// <summary>The server cannot end a request from outside. It waits for the host's shutdown timeout and one more second.</summary>
+    [Theory]
+    [InlineData(Stage.Connect, Blocking.Thread)]
+    [InlineData(Stage.Message, Blocking.Task)]
+    [InlineData(Stage.Disconnect, Blocking.Task)]
+    public async Task Drain_FilterIgnoresAbort_EndsAtShutdownTimeout(
+        Stage stage, Blocking blocking)
+    {
+        var patience = TimeSpan.FromSeconds(8);
+        using var filter = new BlockingFilter(stage, blocking);
+        await using var app = await StartAsync(filter, Drain, patience);
+        using var meters = new Meters(app);
+        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var it = await BlockAsync(app, filter);
+        var started = Stopwatch.GetTimestamp();
+
+        var stopping = app.StopAsync();
+        foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await Client.ClosedWithAsync(client));
+        if (stage != Stage.Disconnect)
+        {
+            Assert.Equal(1001, (await it.ReadCloseAsync()).CloseCode);
+            await it.ReadEndAsync();
+        }
+
+        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience);
+        await stopping;
+
+        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience + TimeSpan.FromSeconds(1) + Margin);
+        filter.Release();
+        await Eventually.True(() => app.Registry.Count == 0 && meters.Sum(Meters.Connections) == 0);
+        Assert.Equal(stage == Stage.Disconnect ? 2 : 3, meters.ByReason(Meters.Ended)["shutting_down"]);
+        LogAssert.NoErrors(app);
+    }
+
+    static void Drain(BroadcastOptions options) => (options.DrainTimeout, options.CloseTimeout) = (Window, TimeSpan.FromMinutes(1));
+
+    static Task<BroadcastApp> StartAsync(
+        BlockingFilter filter, Action<BroadcastOptions>? options = null, TimeSpan? patience = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            if (patience is { } time) builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = time);
+            TestUsers.Add(builder);
+            builder.Services.AddSingleton(filter);
+        },
+        app => app.MapBroadcast("/ws").Use<BlockingFilter>(),
+        options);
+
+    /// <summary>Connects as the blocked user and waits until the filter blocks.</summary>
+    static async Task<RawClient> BlockAsync(BroadcastApp app, BlockingFilter filter)
+    {
+        var client = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync("/ws", TestUsers.As("it"))).Status);
+        if (filter.Stage == Stage.Message) await client.SendAsync(ClientFrame.OfText("blocks"));
+        if (filter.Stage == Stage.Disconnect)
+        {
+            await client.SendAsync(ClientFrame.OfClose(1000));
+            await client.ReadCloseAsync();
+        }
+
+        await filter.Entered;
+        return client;
+    }
+
+    static async Task TalkAsync(RawClient speaker, RawClient hearer, string text)
+    {
+        await speaker.SendAsync(ClientFrame.OfText(text));
+        foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
+    }
+
+    /// <summary>Reads the message of the blocked client, which is published after the filter returns.</summary>
+    static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
+    {
+        if (stage != Stage.Message) return;
+        foreach (var client in clients) Assert.Equal("blocks", (await client.ReadFrameAsync()).Text);
+    }
+}

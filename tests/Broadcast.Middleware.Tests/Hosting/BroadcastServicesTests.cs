@@ -1,0 +1,150 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Hosting;
+
+/// <summary>Tests the services that AddBroadcast adds, and the separation of named broadcasts.</summary>
+public sealed class BroadcastServicesTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public void MapBroadcast_NotAdded_NamesTheMissingCall()
+    {
+        var app = WebApplication.CreateSlimBuilder().Build();
+        var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws"));
+        Assert.Equal("MapBroadcast(\"/ws\") found no broadcast. Call builder.Services.AddBroadcast() before you build the app.", error.Message);
+    }
+
+    [Fact]
+    public void MapBroadcast_NamedBroadcastNotAdded_NamesTheMissingCall()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Services.AddBroadcast();
+        var app = builder.Build();
+        var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws", "news"));
+        Assert.Equal(
+            "MapBroadcast(\"/ws\") found no broadcast named 'news'. Call builder.Services.AddBroadcast(\"news\") before you build the app.", error.Message);
+    }
+
+    [Fact]
+    public void MapBroadcast_NullArguments_Throw()
+    {
+        var app = WebApplication.CreateSlimBuilder().Build();
+        Assert.Throws<ArgumentNullException>("endpoints", () => default(IEndpointRouteBuilder)!.MapBroadcast("/ws"));
+        Assert.Throws<ArgumentNullException>("pattern", () => app.MapBroadcast(null!));
+        Assert.Throws<ArgumentNullException>("name", () => app.MapBroadcast("/ws", (string)null!));
+    }
+
+    [Fact]
+    public async Task AddBroadcast_Twice_AddsServicesOnce()
+    {
+        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast());
+        Assert.Single(app.Services.GetServices<IBroadcaster>());
+        Assert.Single(app.Services.GetServices<IConnectionRegistry>());
+        using var device = await app.ConnectAsync();
+        await device.SendAsync("x");
+        Assert.Equal("x", await device.HearAsync());
+        Assert.Equal(1, app.Registry.Count);
+    }
+
+    [Fact]
+    public void BroadcastBuilder_Properties_ReturnNameAndServices()
+    {
+        var services = new ServiceCollection();
+        Assert.Equal(("", services), (services.AddBroadcast().Name, services.AddBroadcast().Services));
+        Assert.Equal("news", services.AddBroadcast("news").Name);
+    }
+
+    [Fact]
+    public async Task Broadcaster_Connections_IsItsRegistry()
+    {
+        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast("news"));
+        Assert.Same(app.Registry, app.Broadcaster.Connections);
+        var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
+        Assert.NotSame(app.Broadcaster, news);
+        Assert.Same(app.Services.GetRequiredKeyedService<IConnectionRegistry>("news"), news.Connections);
+        Assert.NotSame(app.Registry, news.Connections);
+    }
+
+    [Fact]
+    public async Task NamedBroadcasts_SameGroupName_AreSeparate()
+    {
+        await using var app = await InMemoryApp.StartAsync(
+            builder => builder.Services.AddBroadcast("news"),
+            map =>
+            {
+                map.MapBroadcast("/ws").RequireHost("default.test");
+                map.MapBroadcast("/ws", "news").RequireHost("news.test");
+            });
+        var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
+        using var one = await ConnectAsync(app, "default.test", app.Registry);
+        using var two = await ConnectAsync(app, "news.test", news.Connections);
+        Assert.Equal((1, 1), (app.Registry.CountGroupMembers("/ws"), news.Connections.CountGroupMembers("/ws")));
+        Assert.Null(app.Registry.Find(two.Id));
+
+        await one.SendAsync("by one");
+        await two.SendAsync("by two");
+        Assert.Equal(1, (await news.PublishAsync("for two", Recipients.Group("/ws"), cancellationToken: Token)).LocalRecipients);
+        Assert.Equal(1, (await app.Broadcaster.PublishAsync("for one", cancellationToken: Token)).LocalRecipients);
+        Assert.Equal(0, (await news.PublishAsync("nobody", Recipients.Connection(one.Id), cancellationToken: Token)).LocalRecipients);
+        Assert.False(await news.CloseAsync(one.Id, cancellationToken: Token));
+        Assert.Equal(["by one", "for one"], (await HearAsync(one, 2)).Order(StringComparer.Ordinal));
+        Assert.Equal(["by two", "for two"], (await HearAsync(two, 2)).Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task CustomRegistry_RegisteredBeforeOrAfter_IsUsed(bool before)
+    {
+        var (own, ownNews) = (new SampleRegistry(), new SampleRegistry());
+        var builder = WebApplication.CreateSlimBuilder();
+        if (before) Register();
+        builder.Services.AddBroadcast();
+        builder.Services.AddBroadcast("news");
+        if (!before) Register();
+        await using var app = builder.Build();
+        Assert.Same(own, app.Services.GetRequiredService<IBroadcaster>().Connections);
+        Assert.Same(own, app.Services.GetRequiredService<IConnectionRegistry>());
+        Assert.Same(ownNews, app.Services.GetRequiredKeyedService<IBroadcaster>("news").Connections);
+
+        void Register()
+        {
+            builder.Services.AddSingleton<IConnectionRegistry>(own);
+            builder.Services.AddKeyedSingleton<IConnectionRegistry>("news", ownNews);
+        }
+    }
+
+    [Fact]
+    public async Task CustomRegistry_WholeLifetime_TracksConnectionsAndGroups()
+    {
+        var own = new SampleRegistry();
+        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddSingleton<IConnectionRegistry>(own));
+        using (var device = await app.ConnectAsync(user: "ann"))
+        {
+            Assert.Equal([device.Connection], own.Connections);
+            Assert.Equal(1, own.CountGroupMembers("/ws"));
+            await app.Broadcaster.PublishAsync("for ann", Recipients.User("ann"), cancellationToken: Token);
+            Assert.Equal("for ann", await device.HearAsync());
+            await device.CloseAsync();
+        }
+
+        await Eventually.True(() => own.Count == 0 && own.CountGroupMembers("/ws") == 0);
+    }
+
+    static async Task<Device> ConnectAsync(InMemoryApp app, string host, IConnectionRegistry registry)
+    {
+        var socket = await app.OpenAsync(configure: request => request.Host = new(host));
+        await Eventually.True(() => registry.Connections.SingleOrDefault() is Connection { WasOpened: true });
+        return new Device(socket, registry.Connections.Single());
+    }
+
+    static async Task<string[]> HearAsync(Device device, int count)
+    {
+        var heard = new string[count];
+        for (var i = 0; i < count; i++) heard[i] = await device.HearAsync();
+        return heard;
+    }
+}

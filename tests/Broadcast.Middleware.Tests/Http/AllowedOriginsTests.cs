@@ -1,0 +1,158 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+public sealed class AllowedOriginsTests
+{
+    [Theory]
+    [InlineData("http://example.com", "example.com")]
+    [InlineData("http://example.com", "example.com:80")]
+    [InlineData("http://example.com:8080", "example.com:8080")]
+    [InlineData("http://EXAMPLE.com", "example.COM")]
+    [InlineData("http://127.0.0.1:5000", "127.0.0.1:5000")]
+    [InlineData("http://[::1]:5000", "[::1]:5000")]
+    [InlineData("http://xn--bcher-kva.example", "xn--bcher-kva.example")]
+    public async Task Origin_SameHost_IsAllowed(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+
+    /// <summary>The proxy speaks https to the browser and http to the app.</summary>
+    [Theory]
+    [InlineData("https://example.com", "example.com")]
+    [InlineData("https://example.com", "example.com:443")]
+    [InlineData("https://example.com:8443", "example.com:8443")]
+    public async Task Origin_HttpsBehindTlsProxy_IsAllowed(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
+
+    [Theory]
+    [InlineData("http://evil.example", "example.com")]
+    [InlineData("http://sub.example.com", "example.com")]
+    [InlineData("http://example.com.evil.example", "example.com")]
+    [InlineData("http://example.com:8080", "example.com")]
+    [InlineData("http://example.com", "example.com:8080")]
+    [InlineData("https://example.com", "example.com:80")]
+    [InlineData("null", "null")]
+    [InlineData("", "example.com")]
+    [InlineData("example.com", "example.com")]
+    [InlineData("//example.com", "example.com")]
+    [InlineData("ftp://example.com", "example.com")]
+    [InlineData("file://example.com", "example.com")]
+    [InlineData("http://example.com@evil.example", "example.com")]
+    [InlineData("http://example.com, http://evil.example", "example.com")]
+    [InlineData("%%%", "example.com")]
+    [InlineData("http://example.com\r\nOrigin: http://example.com", "example.com")]
+    [InlineData("http://example.com\r\nOrigin: http://evil.example", "example.com")]
+    [InlineData("http://evil.example\r\nOrigin: http://example.com", "example.com")]
+    public async Task Origin_OtherHostOrInvalid_IsRefusedWith403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
+
+    [Theory]
+    [InlineData("https://friend.example", 101)]
+    [InlineData("https://FRIEND.example", 101)]
+    [InlineData("http://friend.example", 403)]
+    [InlineData("https://friend.example:444", 403)]
+    [InlineData("https://sub.friend.example", 403)]
+    [InlineData("http://localhost:3000", 101)]
+    [InlineData("http://localhost:3001", 403)]
+    [InlineData("http://localhost", 101)] // The host of the handshake is always allowed.
+    [InlineData("null", 403)]
+    public async Task Origin_AllowedOriginsSet_AllowsListedAndSameHost(string origin, int status) =>
+        Assert.Equal(status, await TryAsync(origin, "localhost", "https://friend.example", "http://localhost:3000"));
+
+    /// <summary>Browsers send the host in ASCII, in lower case and without the default port.</summary>
+    [Theory]
+    [InlineData("https://bücher.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("https://BÜCHER.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("https://bücher.example:8443", "https://xn--bcher-kva.example:8443", 101)]
+    [InlineData("https://日本語.example", "https://xn--wgv71a119e.example", 101)]
+    [InlineData("https://xn--bcher-kva.example", "https://xn--bcher-kva.example", 101)]
+    [InlineData("http://[::1]:3000", "http://[::1]:3000", 101)]
+    [InlineData("https://bücher.example", "http://xn--bcher-kva.example", 403)]
+    [InlineData("https://bücher.example", "https://xn--bcher-kva.example:8443", 403)]
+    [InlineData("https://bücher.example:8443", "https://xn--bcher-kva.example", 403)]
+    [InlineData("https://bücher.example", "https://bucher.example", 403)]
+    public async Task Origin_InternationalHost_MatchesUnicodeOrAsciiEntry(string listed, string origin, int status) =>
+        Assert.Equal(status, await TryAsync(origin, "localhost", listed));
+
+    [Theory]
+    [InlineData("https://anyone.example")]
+    [InlineData("null")]
+    [InlineData("gibberish")]
+    public async Task Origin_StarListed_IsAllowed(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
+
+    [Fact]
+    public async Task Origin_NullListed_IsAllowed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
+
+    [Fact]
+    public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
+
+    [Fact]
+    public async Task OriginRefusal_DebugLog_NamesOptionButNotOrigin()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+
+        var answer = await Client.TryAsync(app, ("Origin", "https://evil.example"));
+
+        Assert.Equal(403, answer.Status);
+        Assert.Null(answer["Retry-After"]);
+        Assert.Contains("AllowedOrigins", answer.Body, StringComparison.Ordinal);
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
+        Assert.Equal((LogLevel.Debug, "Broadcast"), (line.Level, line.Category));
+        Assert.Contains("403", line.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("evil.example", line.Message, StringComparison.Ordinal);
+        Assert.Equal(0, app.Registry.Count);
+    }
+
+    [Fact]
+    public async Task AllowedOrigins_InvalidEntries_FailAtStart()
+    {
+        var exception = await Assert.ThrowsAsync<OptionsValidationException>(() => BroadcastApp.StartAsync(options: options =>
+        {
+            options.AllowedOrigins.Add("https://example.com/");
+            options.AllowedOrigins.Add("https://fine.example");
+            options.AllowedOrigins.Add("example.com");
+            options.AllowedOrigins.Add("https://user@example.com");
+            options.AllowedOrigins.Add("https://bücher.example");
+        }));
+
+        Assert.Contains("'https://example.com/'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("'example.com'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("'https://user@example.com'", exception.Message, StringComparison.Ordinal);
+        Assert.Contains("without a user, path or query", exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("fine.example", exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("bücher.example", exception.Message, StringComparison.Ordinal);
+        Assert.Equal(3, exception.Failures.Count());
+    }
+
+    [Theory]
+    [InlineData("*", true)]
+    [InlineData("null", true)]
+    [InlineData("https://example.com", true)]
+    [InlineData("http://localhost:3000", true)]
+    [InlineData("http://[::1]:3000", true)]
+    [InlineData("chrome-extension://abcdefghijklmnop", true)]
+    [InlineData("", false)]
+    [InlineData(" https://example.com", false)]
+    [InlineData("https://example.com/app", false)]
+    [InlineData("https://example.com:443", false)] // Browsers omit the default port, so this entry would never match.
+    [InlineData("https://example.com?x", false)]
+    [InlineData("//example.com", false)]
+    [InlineData("https://example.com#x", false)]
+    [InlineData("https://", false)]
+    [InlineData("https://user@example.com", false)]
+    [InlineData("https://user:password@example.com", false)]
+    [InlineData("https://@example.com", false)]
+    [InlineData("https://bücher.example", true)]
+    [InlineData("https://bücher.example/", false)]
+    [InlineData("https://bücher.example:443", false)]
+    [InlineData("https://user@bücher.example", false)]
+    [InlineData("https://-bücher.example", false)] // This host name is invalid, so it has no ASCII form.
+    [InlineData("https://xn--bücher.example", false)]
+    public void AllowedOrigin_Text_IsSchemeHostAndOptionalPort(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.Normalize(text) is not null);
+
+    static async Task<int> TryAsync(string? origin, string host, params string[] allowed)
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options =>
+        {
+            foreach (var one in allowed) options.AllowedOrigins.Add(one);
+        });
+        return (await Client.TryAsync(app, ("Origin", origin), ("Host", host))).Status;
+    }
+}

@@ -1,0 +1,92 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Routing.Patterns;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+public sealed class GroupNameTemplateTests
+{
+    [Theory]
+    [InlineData("/ws", "/ws", "/ws")]
+    [InlineData("ws", "/ws", "/ws")]
+    [InlineData("/ws", "/WS", "/ws")]
+    [InlineData("/ws", "/ws/", "/ws")]
+    [InlineData("/ws/", "/ws", "/ws")]
+    [InlineData("/", "/", "/")]
+    [InlineData("", "/", "/")]
+    [InlineData("/a/b/c", "/A/b/C", "/a/b/c")]
+    [InlineData("/rooms/{room}", "/rooms/blue", "/rooms/blue")]
+    [InlineData("/rooms/{room}", "/ROOMS/Blue/", "/rooms/Blue")]
+    [InlineData("/rooms/{room:int}", "/rooms/0042", "/rooms/0042")]
+    [InlineData("/rooms/{room}", "/rooms/a%20b%C3%A4", "/rooms/a bä")]
+    [InlineData("/rooms/{room}", "/rooms/a%2Fb", "/rooms/a%2Fb")]
+    [InlineData("/rooms/{room}/chat", "/rooms/7/chat", "/rooms/7/chat")]
+    [InlineData("/rooms/{room?}", "/rooms", "/rooms")]
+    [InlineData("/rooms/{room?}", "/rooms/blue", "/rooms/blue")]
+    [InlineData("/rooms/{room=lobby}", "/rooms", "/rooms/lobby")]
+    [InlineData("/rooms/{room=lobby}", "/rooms/lobby", "/rooms/lobby")]
+    [InlineData("{room?}", "/", "/")]
+    [InlineData("/files/{name}.{extension}", "/files/a.b.txt", "/files/a.b.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a.txt", "/files/a.txt")]
+    [InlineData("/files/{name}.{extension?}", "/files/a", "/files/a")]
+    [InlineData("/from-{a}-to-{b}", "/from-x-to-y", "/from-x-to-y")]
+    [InlineData("/all/{**rest}", "/all/x/y/z", "/all/x/y/z")]
+    [InlineData("/all/{*rest}", "/all/x/y", "/all/x/y")]
+    [InlineData("/all/{**rest}", "/all", "/all")]
+    public async Task GroupName_PatternAndUrl_IsUrlPathWithPatternLiterals(string pattern, string path, string group)
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern));
+        using var device = await app.ConnectAsync(path);
+        Assert.Equal(group, device.Connection.HomeGroup);
+        Assert.Equal([group], device.Connection.Groups);
+        Assert.Equal([device.Connection], app.Registry.GetGroupMembers(group));
+    }
+
+    [Fact]
+    public async Task Group_DifferentUrls_AreSeparate()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        using var blue = await app.ConnectAsync("/rooms/blue");
+        using var red = await app.ConnectAsync("/rooms/red");
+        await blue.SendAsync("for blue");
+        Assert.Equal("for blue", await blue.HearAsync());
+        await red.SendAsync("for red");
+        Assert.Equal("for red", await red.HearAsync());
+    }
+
+    [Fact]
+    public async Task GroupName_TooLong_IsRefusedWith400()
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        var longest = new string('x', 255 - "/rooms/".Length);
+        using var device = await app.ConnectAsync("/rooms/" + longest);
+        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync("/rooms/x" + longest));
+        Assert.Equal(1, app.Registry.Count);
+    }
+
+    [Theory]
+    [InlineData("/rooms/a%0Ab")]
+    [InlineData("/rooms/a%0D")]
+    [InlineData("/rooms/%7F")]
+    [InlineData("/rooms/%E2%80%A8")]
+    public async Task GroupName_ControlCharacters_IsRefusedWith400(string path)
+    {
+        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));
+    }
+
+    [Fact]
+    public void NameFor_PatternWithoutParameters_ReturnsSameName()
+    {
+        var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/b"));
+        Assert.Same(template.GetName([]), template.GetName(new RouteValueDictionary { ["a"] = "c" }));
+    }
+
+    [Fact]
+    public void NameFor_NumberValue_UsesInvariantFormat()
+    {
+        var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
+        Assert.Equal("/a/1.5", template.GetName(new RouteValueDictionary { ["x"] = 1.5 }));
+    }
+}

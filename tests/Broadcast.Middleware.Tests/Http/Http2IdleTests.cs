@@ -1,0 +1,21 @@
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+public sealed class Http2IdleTests
+{
+    [Fact]
+    public async Task IdleWebSocket_LongerThanRequestBodyGracePeriod_StaysOpen()
+    {
+        await using var app = await BroadcastApp.StartAsync(protocols: HttpProtocols.Http2);
+        using var http2 = new Http2Client(app);
+        await using var client = await http2.OpenRawAsync();
+
+        // This test needs real time: the grace period is five seconds, and the server checks it every second.
+        await Task.Delay(TimeSpan.FromSeconds(7), TestContext.Current.CancellationToken);
+        await client.SendAsync(ClientFrame.OfText("still here"));
+
+        Assert.Equal("still here", (await client.ReadFrameAsync()).Text);
+        Assert.Equal(1, app.Registry.Count);
+    }
+}

@@ -1,0 +1,142 @@
+using System.Diagnostics;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+/// <summary>Each with a second of silence before a ping, a second to answer it, and four heartbeats a second.</summary>
+public sealed class KeepAliveTests
+{
+    static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
+
+    readonly FakeTimeProvider _time = new();
+
+    [Fact]
+    public async Task SilentClient_WithoutPong_IsDisconnected()
+    {
+        await using var app = await StartAsync(_time);
+        await using var answering = await RawClient.OpenAsync(app);
+        var answers = (Connection)app.Registry.Connections.Single();
+        await using var silent = await RawClient.OpenAsync(app);
+        var isSilent = app.Registry.Connections.Cast<Connection>().Single(connection => connection != answers);
+        var (pingedAt, cutOffAt, lastPing) = (0, 0, 0);
+
+        for (var (beat, pings) = (1, 0); pings < 3; beat++)
+        {
+            await BeatAsync(app, 1);
+            if (cutOffAt == 0 && isSilent.EndReason == EndReason.KeepAliveTimeout)
+            {
+                cutOffAt = beat;
+                await silent.ReadEndAsync();
+            }
+            else if (cutOffAt == 0 && await IsPingedAsync(app, isSilent, silent))
+            {
+                Assert.Equal(0, pingedAt);
+                pingedAt = beat;
+            }
+
+            if (!await IsPingedAsync(app, answers, answering)) continue;
+            // Four beats are a second. One before them begins to count, or two if the server begins its next read only then.
+            Assert.InRange(beat - lastPing, 5, 6);
+            (lastPing, pings) = (beat, pings + 1);
+            await answering.SendAsync(ClientFrame.Make(ClientFrame.Pong, []));
+            // When this comes back, the server has read the answer.
+            await answering.JoinedAsync();
+        }
+
+        Assert.InRange(pingedAt, 5, 6);
+        Assert.Equal(pingedAt + 4, cutOffAt);
+        await Eventually.True(() => app.Registry.Count == 1);
+        await app.Broadcaster.PublishAsync("still here", cancellationToken: TestContext.Current.CancellationToken);
+        Assert.Equal("still here", (await answering.ReadFrameAsync()).Text);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Ping_IsSentOnlyToClientsThatSendNothing()
+    {
+        await using var app = await StartAsync(_time);
+        await using var sending = await RawClient.OpenAsync(app);
+        await using var receiving = await RawClient.OpenAsync(app);
+
+        // The sender gets its own messages and nothing else; the receiver is asked whether it is there all the same.
+        var (beats, isPinged) = (0, false);
+        for (; !isPinged; beats++)
+        {
+            await BeatAsync(app, 1);
+            await sending.SendAsync(ClientFrame.OfText("tick"));
+            Assert.Equal("tick", (await sending.ReadFrameAsync()).Text);
+            var frame = await receiving.ReadFrameAsync();
+            isPinged = frame.Opcode == ClientFrame.Ping;
+            Assert.Equal("tick", (isPinged ? await receiving.ReadFrameAsync() : frame).Text);
+        }
+
+        Assert.InRange(beats, 5, 6);
+    }
+
+    [Fact]
+    public async Task KeepAlive_WhileMessageIsHandled_DoesNotDisconnect()
+    {
+        var (entered, handled) = (new TaskCompletionSource(), new TaskCompletionSource());
+        await using var app = await StartAsync(_time, endpoint => endpoint.Use(async (context, next) =>
+        {
+            entered.SetResult();
+            await handled.Task;
+            await next(context);
+        }));
+        await using var client = await RawClient.OpenAsync(app);
+        await client.SendAsync(ClientFrame.OfText("takes long"));
+        await entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
+
+        // Interval, timeout and some beats more.
+        await BeatAsync(app, 14);
+        handled.SetResult();
+
+        Assert.Equal("takes long", (await client.ReadFrameAsync()).Text);
+        Assert.Equal(1, app.Registry.Count);
+    }
+
+    /// <summary>The clock of the system drives the heartbeat too.</summary>
+    [Fact]
+    public async Task In_real_time_too_a_client_that_does_not_answer_is_cut_off()
+    {
+        await using var app = await StartAsync(TimeProvider.System);
+        await using var silent = await RawClient.OpenAsync(app);
+        var started = Stopwatch.GetTimestamp();
+
+        Assert.Equal(ClientFrame.Ping, (await silent.ReadFrameAsync()).Opcode);
+        await silent.ReadEndAsync();
+
+        Assert.InRange(Stopwatch.GetElapsedTime(started), 1.5 * Second, Eventually.Patience);
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    /// <summary>Whether a ping comes before a message that is published now.</summary>
+    static async Task<bool> IsPingedAsync(BroadcastApp app, Connection connection, RawClient client)
+    {
+        await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
+        var frame = await client.ReadFrameAsync();
+        var isPinged = frame.Opcode == ClientFrame.Ping;
+        Assert.Equal("beat", (isPinged ? await client.ReadFrameAsync() : frame).Text);
+        return isPinged;
+    }
+
+    async Task BeatAsync(BroadcastApp app, int beats)
+    {
+        for (; beats > 0; beats--)
+        {
+            _time.Advance(Second / 4);
+            await app.SettleAsync();
+        }
+    }
+
+    static Task<BroadcastApp> StartAsync(TimeProvider time, Action<BroadcastEndpointConventionBuilder>? configure = null) => BroadcastApp.StartAsync(
+        builder => builder.Services.AddSingleton(time),
+        app =>
+        {
+            var endpoint = app.MapBroadcast("/ws");
+            configure?.Invoke(endpoint);
+        },
+        options => (options.KeepAliveInterval, options.KeepAliveTimeout) = (Second, Second));
+}

@@ -1,0 +1,42 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+[Collection(nameof(Alone))]
+public sealed class SlowHandshakeTests
+{
+    [Fact]
+    public async Task Handshake_ThousandIncompleteOnes_DoNotDelayOthers()
+    {
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 20);
+        var slow = new List<Socket>();
+        try
+        {
+            for (var i = 0; i < 1_000; i++)
+            {
+                var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+                slow.Add(socket);
+                await socket.ConnectAsync(IPAddress.Loopback, app.Port, token);
+                await socket.SendAsync("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upg"u8.ToArray(), token);
+            }
+
+            // Incomplete handshakes take no place of MaxConnections.
+            for (var i = 0; i < 20; i++)
+            {
+                var started = Stopwatch.GetTimestamp();
+                var client = await Client.OpenAsync(app);
+                Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(10));
+                await Client.LeaveAsync(client);
+            }
+
+            await Eventually.True(() => app.Registry.Count == 0);
+        }
+        finally
+        {
+            foreach (var socket in slow) socket.Dispose();
+        }
+    }
+}

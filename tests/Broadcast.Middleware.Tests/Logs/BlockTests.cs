@@ -1,0 +1,53 @@
+namespace Broadcast.Middleware.Tests.Logs;
+
+public sealed class BlockTests
+{
+    [Fact]
+    public void Block_AppendedFrames_AreContiguous()
+    {
+        var block = new Block(512, 10, 1000);
+        block.Append(new("ab"u8.ToArray(), MessageType.Text), 5, 50, null);
+        block.Append(new("c"u8.ToArray(), MessageType.Binary), 7, 70, null);
+        Assert.Equal(2, block.Count);
+        Assert.Equal([0x81, 2, (byte)'a', (byte)'b', 0x82, 1, (byte)'c'], block.Run(0, 2).Frames.ToArray());
+        Assert.Equal([0x82, 1, (byte)'c'], block.Run(1, 2).Frames.ToArray());
+        Assert.True(block.Run(1, 1).IsEmpty);
+        Assert.Equal((2, 50), (block.Run(0, 2).Messages, block.Run(0, 2).PublishedAt));
+        Assert.Equal((5, 7), (block[0].Sequence, block[1].Sequence));
+        Assert.Equal((0, 4, 7), (block.EndOf(0), block.EndOf(1), block.EndOf(2)));
+        Assert.Equal(7, block.Length);
+        Assert.Equal((10, 1000), (block.FirstOffset, block.FirstByte));
+    }
+
+    [Fact]
+    public void BlockIndex_ManySmallMessages_Grows()
+    {
+        var block = new Block(512, 1, 0);
+        for (var i = 0; i < 256; i++) block.Append(new(default, MessageType.Text), i, 0, null);
+        Assert.Equal(256, block.Count);
+        Assert.Equal(512, block.Length);
+        for (var i = 0; i < 256; i++) Assert.Equal(i, block[i].Sequence);
+    }
+
+    [Fact]
+    public void Block_WithExclusions_ReportsThem()
+    {
+        var block = new Block(512, 1, 0);
+        block.Append(new(default, MessageType.Text), 1, 0, null);
+        Assert.False(block.HasMetadata);
+        block.Append(new(default, MessageType.Text), 2, 0, new EntryMetadata(new ExcludedConnections("a")));
+        Assert.True(block.HasMetadata);
+        Assert.Null(block[0].Metadata);
+        Assert.True(block[1].Metadata!.Excludes("a"));
+    }
+
+    [Fact]
+    public void EmptyBlock_HoldsNothing()
+    {
+        var block = new Block(0, 3, 9);
+        Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));
+        Assert.Null(block.Next);
+        block.Link(Block.Cut);
+        Assert.Same(Block.Cut, block.Next);
+    }
+}

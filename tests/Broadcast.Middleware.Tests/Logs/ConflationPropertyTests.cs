@@ -1,0 +1,87 @@
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Logs;
+
+/// <summary>Compares random sequences of publishing, reading, lagging and leaving with a model.</summary>
+public sealed class ConflationPropertyTests
+{
+    const int Plenty = 1 << 30;
+
+    enum Step { Publish, Take, Special, Leave }
+
+    // Most steps publish a message. One message in six has no key.
+    static readonly Gen<(Step Kind, int Log, string? Key, int Size)[]> Steps = Gen.Select(
+        Gen.Frequency((12, Gen.Const(Step.Publish)), (3, Gen.Const(Step.Take)), (2, Gen.Const(Step.Special))),
+        Gen.Int[0, 1],
+        Gen.Int[0, 5].Select(key => key == 0 ? null : $"key {key}"),
+        Gen.Int[4, 300]).Array[0, 300];
+
+    [Fact]
+    public void Reader_NeverLags_GetsEveryMessage() => Steps.Sample(
+        steps =>
+        {
+            var model = Run(steps, static _ => { });
+            model.AssertGotAll();
+            Assert.Equal(0, model.LeftOut);
+        },
+        iter: 300);
+
+    [Fact]
+    public void Compact_RandomSteps_LosesOnlyReplacedMessages() =>
+        Steps.Sample(steps => Run(steps, static model => Assert.True(model.TryCompact(-1, Plenty))).AssertConflated(), iter: 1_000);
+
+    [Fact]
+    public void Skip_RandomSteps_CountsDropsAndKeepsOrder() => Steps.Sample(
+        steps => Run(steps, static model => model.Skip(-1), SlowConsumer.SkipToLatest).AssertCounted(), iter: 1_000);
+
+    [Fact]
+    public void Leave_RandomSteps_DeliversEarlierMessages() => Gen.Select(Steps, Gen.Int[0, 300]).Sample(
+        (steps, at) =>
+        {
+            (Step, int, string?, int)[] withLeave = [.. steps.Take(at), (Step.Leave, 1, null, 0), .. steps.Skip(at)];
+            Run(withLeave, static _ => { }).AssertGotAll();
+        },
+        iter: 500);
+
+    [Fact]
+    public void Skip_LogTrimmedBeforeReader_CountsDrops() => Steps.Sample(
+        steps =>
+        {
+            var model = new LogModel(logs: 2, capacity: 2_000, SlowConsumer.SkipToLatest);
+            foreach (var (kind, log, key, size) in steps)
+            {
+                if (kind == Step.Publish) model.Publish(log, key, size);
+                else if (kind == Step.Take && !model.Take() && model.Reader.HasMissed) model.Skip(2_000);
+            }
+
+            for (model.TakeAll(); model.Reader.HasMissed; model.TakeAll()) model.Skip(2_000);
+            model.AssertCounted();
+        },
+        iter: 1_000);
+
+    static LogModel Run((Step Kind, int Log, string? Key, int Size)[] steps, Action<LogModel> special, SlowConsumer whenSlow = SlowConsumer.Conflate)
+    {
+        var model = new LogModel(logs: 2, capacity: Plenty, whenSlow);
+        foreach (var (kind, log, key, size) in steps)
+        {
+            switch (kind)
+            {
+                case Step.Publish:
+                    model.Publish(log, key, size);
+                    break;
+                case Step.Take:
+                    model.Take();
+                    break;
+                case Step.Leave:
+                    model.Leave(log);
+                    break;
+                default:
+                    special(model);
+                    break;
+            }
+        }
+
+        model.TakeAll();
+        return model;
+    }
+}

@@ -1,0 +1,118 @@
+
+namespace Broadcast.Middleware.Tests.Logs;
+
+/// <summary>A model of logs with one reader. It records published messages, received messages and the number of dropped messages.</summary>
+sealed class LogModel
+{
+    static readonly Subscriber Reading = new();
+
+    readonly List<(int Number, int Log, string? Key, int Size)> _published = [];
+    readonly SequenceClock _clock = new();
+    readonly MessageLog[] _logs;
+    readonly Cursor[] _cursors;
+    readonly bool[] _hasLeft;
+
+    public LogModel(int logs, int capacity, SlowConsumer whenSlow = SlowConsumer.Conflate)
+    {
+        Reader = new(_clock);
+        _logs = [.. Enumerable.Range(0, logs).Select(_ => TestEngine.CreateLog(_clock, capacity, whenSlow))];
+        _cursors = [.. _logs.Select(log =>
+        {
+            lock (log.Gate)
+            {
+                var cursor = new Cursor(log, Reading, new GroupShard(new Pump(static _ => { })));
+                Reader.Add(cursor);
+                return cursor;
+            }
+        })];
+        _hasLeft = new bool[logs];
+    }
+
+    public LogReader Reader { get; }
+
+    public List<int> Got { get; } = [];
+
+    public long LeftOut { get; set; }
+
+    public void Publish(int log, string? key, int size, bool isForReader = true)
+    {
+        var number = _published.Count;
+        var payload = Numbered.Make(number, size);
+        var metadata = isForReader ? null : new EntryMetadata(new ExcludedConnections(Reading.Id));
+        _logs[log].Append(new(payload, MessageType.Binary) { Key = key }, metadata);
+        _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
+    }
+
+    /// <summary>Returns false if no message was waiting.</summary>
+    public bool Take(long lastSequence = long.MaxValue)
+    {
+        var isThere = Reader.TryTake(lastSequence, out var run);
+        for (var frames = run.Frames; !frames.IsEmpty;) Got.Add(Numbered.Read(Frame.Next(ref frames, out _).ToArray()));
+        return isThere;
+    }
+
+    public void TakeAll()
+    {
+        while (Take()) { }
+    }
+
+    public void Leave(int log)
+    {
+        lock (_logs[log].Gate) _cursors[log].LeaveLocked();
+        _hasLeft[log] = true;
+    }
+
+    /// <summary>Does what the writer of a stalled reader does at the backlog limit.</summary>
+    public bool TryCompact(long bytes, int largest, long lastSequence = long.MaxValue)
+    {
+        if (!Reader.TryCatchUp(bytes, lastSequence, largest, out _, out var leftOut)) return false;
+        LeftOut += leftOut;
+        return true;
+    }
+
+    public void Skip(long bytes)
+    {
+        Assert.True(Reader.TryCatchUp(bytes, long.MaxValue, 0, out var leftOut, out _));
+        LeftOut += leftOut;
+    }
+
+    /// <summary>The bytes of a log that wait and are not replaced.</summary>
+    public int Waiting(int log)
+    {
+        var waiting = _published.Where(message => message.Log == log && (Got is [] || message.Number > Got[^1])).ToList();
+        return waiting.Where(message => message.Key is null || waiting.Last(other => other.Key == message.Key) == message).Sum(message => message.Size);
+    }
+
+    /// <summary>Asserts order, no duplicates, and that missing messages were counted.</summary>
+    public void AssertCounted()
+    {
+        Assert.Equal(Got, Got.Order().Distinct());
+        Assert.Empty(Got.Except(ForReader().Select(message => message.Number)));
+        Assert.Equal(ForReader().Count() - Got.Count, LeftOut);
+    }
+
+    /// <summary>Also asserts that only replaced messages are missing.</summary>
+    public void AssertConflated()
+    {
+        AssertCounted();
+        var got = Got.ToHashSet();
+        foreach (var key in ForReader().GroupBy(message => (message.Log, message.Key)))
+        {
+            if (key.Key.Key is null) Assert.All(key, message => Assert.Contains(message.Number, got));
+            else Assert.Contains(key.Last().Number, got);
+        }
+    }
+
+    public void AssertGotAll() => Assert.Equal(ForReader().Select(message => message.Number), Got);
+
+    IEnumerable<(int Number, int Log, string? Key, int Size)> ForReader() => _published.Where(message => message.Log >= 0);
+
+    sealed class Subscriber : ILogSubscriber
+    {
+        public string Id => "reader";
+
+        public void OnNewMessages() { }
+
+        public void OnPrivateLogRead() { }
+    }
+}

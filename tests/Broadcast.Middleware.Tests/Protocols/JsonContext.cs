@@ -1,7 +1,0 @@
-using System.Text.Json.Serialization;
-
-namespace Broadcast.Middleware.Tests.Protocols;
-
-[JsonSerializable(typeof(int))]
-[JsonSerializable(typeof(string))]
-sealed partial class JsonContext : JsonSerializerContext;

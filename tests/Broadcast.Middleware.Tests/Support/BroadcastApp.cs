@@ -1,0 +1,91 @@
+using System.Net;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A real Kestrel server on a free loopback port. By default, it maps /ws to the default broadcast.</summary>
+sealed class BroadcastApp : IAsyncDisposable
+{
+    readonly WebApplication _app;
+    bool _isDisposed;
+
+    BroadcastApp(WebApplication app) => _app = app;
+
+    public IServiceProvider Services => _app.Services;
+
+    public IBroadcaster Broadcaster => Services.GetRequiredService<IBroadcaster>();
+
+    public IConnectionRegistry Registry => Services.GetRequiredService<IConnectionRegistry>();
+
+    public FakeLogCollector Logs => Services.GetRequiredService<FakeLogCollector>();
+
+    public int Port { get; private set; }
+
+    /// <param name="configure">Adds to the host.</param>
+    /// <param name="map">Maps the endpoints.</param>
+    /// <param name="options">Sets the broadcast's options.</param>
+    /// <param name="protocols">What the server speaks.</param>
+    /// <param name="listen">Adds to the endpoint on which the server listens.</param>
+    /// <param name="choosesSends">True if the test chooses how the server sends, so that both passes are the same.</param>
+    public static async Task<BroadcastApp> StartAsync(
+        Action<WebApplicationBuilder>? configure = null,
+        Action<WebApplication>? map = null,
+        Action<BroadcastOptions>? options = null,
+        HttpProtocols protocols = HttpProtocols.Http1,
+        Action<ListenOptions>? listen = null,
+        bool choosesSends = false)
+    {
+        if (!choosesSends) TestPass.Note();
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug);
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, endpoint =>
+        {
+            endpoint.Protocols = protocols;
+            if (TestPass.InlineSends && !choosesSends) endpoint.UseInlineSends();
+            listen?.Invoke(endpoint);
+        }));
+        builder.Services.AddBroadcast(all =>
+        {
+            // A busy machine must not make a connection look lost. Tests of these timeouts have a clock of their own, or set the options.
+            if (!builder.Services.Any(static service => service.ServiceType == typeof(TimeProvider) && service.ImplementationInstance != TimeProvider.System))
+            {
+                all.KeepAliveInterval = all.SendTimeout = Timeout.InfiniteTimeSpan;
+                all.CloseTimeout = TimeSpan.FromSeconds(30);
+            }
+
+            options?.Invoke(all);
+        });
+        configure?.Invoke(builder);
+        var app = builder.Build();
+        if (map is null) app.MapBroadcast("/ws");
+        else map(app);
+        await app.StartAsync(TestContext.Current.CancellationToken);
+        var address = app.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single();
+        return new BroadcastApp(app) { Port = new Uri(address).Port };
+    }
+
+    /// <summary>
+    /// Waits until the pumps of all connections have done what they were told to do before this call. After a step of a fake clock,
+    /// each connection has had its turn for the heartbeat.
+    /// </summary>
+    public Task SettleAsync() => Task.WhenAll(
+        Registry.Connections.Cast<Connection>().Select(connection => connection.Writer.Pump).Distinct().Select(PumpBarrier.PassAsync));
+
+    public Task StopAsync() => _app.StopAsync(TestContext.Current.CancellationToken);
+
+    public ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, true)) return default;
+        // Ends the connections that wait for their clients. Else the server waits a second for their requests.
+        _app.Lifetime.StopApplication();
+        return _app.DisposeAsync();
+    }
+}

@@ -1,0 +1,22 @@
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>Polls a condition that no event reports. Fails the test after a timeout.</summary>
+static class Eventually
+{
+    /// <summary>How long a test waits for something that has to happen. A passing test never waits that long, even on a busy machine.</summary>
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+
+    public static async Task True(
+        Func<bool> condition, TimeSpan? within = null, [CallerArgumentExpression(nameof(condition))] string? what = null)
+    {
+        var limit = within ?? Patience;
+        var started = TimeProvider.System.GetTimestamp();
+        while (!condition())
+        {
+            if (TimeProvider.System.GetElapsedTime(started) > limit) Assert.Fail($"Not true within {limit}: {what}");
+            await Task.Delay(5, TestContext.Current.CancellationToken);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A fake request that records whether it was aborted.</summary>
+sealed class FakeRequest : ConnectionTransport
+{
+    volatile bool _isAborted;
+
+    public string? UserId { get; set; }
+
+    public bool IsAborted => _isAborted;
+
+    public override CancellationToken ClientGone => CancellationToken.None;
+
+    protected override void AbortCore() => _isAborted = true;
+}

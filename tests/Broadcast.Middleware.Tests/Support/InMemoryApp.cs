@@ -1,0 +1,95 @@
+using System.Net.WebSockets;
+using System.Security.Claims;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.TestHost;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>
+/// An app on the in-memory test server, which has its own WebSockets. It uses the whole framework except the network. By default,
+/// it maps /ws to the default broadcast.
+/// </summary>
+sealed class InMemoryApp : IAsyncDisposable
+{
+    const string UserHeader = "X-Test-User";
+
+    readonly WebApplication _app;
+
+    InMemoryApp(WebApplication app) => _app = app;
+
+    public IServiceProvider Services => _app.Services;
+
+    public IBroadcaster Broadcaster => Services.GetRequiredService<IBroadcaster>();
+
+    public IConnectionRegistry Registry => Services.GetRequiredService<IConnectionRegistry>();
+
+    public TestServer Server => _app.GetTestServer();
+
+    public IReadOnlyList<FakeLogRecord> Errors =>
+        [.. Services.GetRequiredService<FakeLogCollector>().GetSnapshot().Where(record => record.Level >= LogLevel.Error)];
+
+    public static async Task<InMemoryApp> StartAsync(
+        Action<WebApplicationBuilder>? configure = null,
+        Action<WebApplication>? map = null,
+        Action<BroadcastOptions>? options = null,
+        Action<IBroadcastBuilder>? broadcast = null)
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug);
+        builder.WebHost.UseTestServer();
+        var added = builder.Services.AddBroadcast(options);
+        broadcast?.Invoke(added);
+        configure?.Invoke(builder);
+        var app = builder.Build();
+        app.Use(static (context, next) =>
+        {
+            if (context.Request.Headers[UserHeader] is [{ } user])
+                context.User = new ClaimsPrincipal(new ClaimsIdentity([new Claim(ClaimTypes.NameIdentifier, user)], "test"));
+            return next(context);
+        });
+        if (map is null) app.MapBroadcast("/ws");
+        else map(app);
+        await app.StartAsync(TestContext.Current.CancellationToken);
+        return new InMemoryApp(app);
+    }
+
+    /// <summary>Connects and waits until the connection receives published messages.</summary>
+    public async Task<Device> ConnectAsync(string path = "/ws", string? user = null, IConnectionRegistry? registry = null)
+    {
+        registry ??= Registry;
+        var before = registry.Connections.Select(connection => connection.Id).ToHashSet();
+        var socket = await OpenAsync(path, user);
+        Connection? connection = null;
+        await Eventually.True(() =>
+            (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { WasOpened: true });
+        await PumpBarrier.PassAsync(connection!.Writer.Pump);
+        return new Device(socket, connection);
+    }
+
+    /// <summary>Connects and waits only for the answer to the handshake.</summary>
+    public Task<WebSocket> OpenAsync(string path = "/ws", string? user = null, Action<HttpRequest>? configure = null)
+    {
+        var client = Server.CreateWebSocketClient();
+        client.ConfigureRequest = request =>
+        {
+            if (user is not null) request.Headers[UserHeader] = user;
+            configure?.Invoke(request);
+        };
+        return client.ConnectAsync(new Uri("ws://localhost" + path), TestContext.Current.CancellationToken);
+    }
+
+    /// <summary>Returns the status code of a refused handshake.</summary>
+    public async Task<int> RefusedWithAsync(string path = "/ws", string? user = null, Action<HttpRequest>? configure = null)
+    {
+        var refusal = await Assert.ThrowsAsync<InvalidOperationException>(() => OpenAsync(path, user, configure));
+        return int.Parse(refusal.Message.Split(' ')[^1].TrimEnd('.'), System.Globalization.CultureInfo.InvariantCulture);
+    }
+
+    public void StopApplication() => _app.Lifetime.StopApplication();
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+}

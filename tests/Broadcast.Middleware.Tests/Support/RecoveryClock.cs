@@ -1,0 +1,26 @@
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A manual clock that counts waits for a reconnect. Only these waits create timers of this duration.</summary>
+sealed class RecoveryClock : FakeTimeProvider
+{
+    public static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
+
+    int _waits;
+
+    /// <summary>The number of started waits: of sessions for their clients, and of clients for their sessions.</summary>
+    public int Waits => Volatile.Read(ref _waits);
+
+    public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        var timer = base.CreateTimer(callback, state, dueTime, period);
+        if (dueTime == Timeout) Interlocked.Increment(ref _waits);
+        return timer;
+    }
+
+    /// <summary>Waits until this many waits have started.</summary>
+    public Task WaitsAsync(int waits = 1) => Eventually.True(() => Waits >= waits);
+
+    public void Expire() => Advance(Timeout);
+}

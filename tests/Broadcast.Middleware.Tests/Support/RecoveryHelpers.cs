@@ -1,0 +1,25 @@
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>Helpers that many tests of this folder use.</summary>
+static class RecoveryHelpers
+{
+    public static Action<BroadcastOptions> History(
+        string pattern, int messages = 1_000, int bytes = 1 << 20, TimeSpan? age = null, int replayOnJoin = 0, int? maxEmptyGroups = null) => options =>
+    {
+        options.Groups[pattern] = new()
+        {
+            HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = age ?? Timeout.InfiniteTimeSpan, ReplayOnJoin = replayOnJoin,
+        };
+        options.MaxEmptyGroups = maxEmptyGroups ?? options.MaxEmptyGroups;
+        // The tests advance the clock by minutes. Only the history may react to that.
+        (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+    };
+
+    public static PublishResult Publish(this ManualBroadcast broadcast, Recipients recipients, int id, int size = 4) =>
+        broadcast.Broadcaster.Publish(new(Payload.Make(id, size), MessageType.Binary), recipients);
+
+    public static PublishResult Publish(this ManualBroadcast broadcast, string group, int id, int size = 4) => broadcast.Publish(Recipients.Group(group), id, size);
+
+    public static IEnumerable<int> Range(int from, int to) => Enumerable.Range(from, Math.Max(0, to - from + 1));
+}

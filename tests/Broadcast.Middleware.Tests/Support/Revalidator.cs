@@ -1,0 +1,50 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A revalidator that returns true or the test's answer, and records its calls.</summary>
+sealed class Revalidator : IConnectionRevalidator
+{
+    readonly ConcurrentQueue<string?> _asked = new();
+    readonly ConcurrentQueue<(Connection Connection, TaskCompletionSource Answer)> _held = new();
+
+    public Func<IBroadcastConnection, CancellationToken, ValueTask<bool>> Answer { get; set; } = static (_, _) => new(true);
+
+    /// <summary>True to keep each answer back until <see cref="AnswerAsync"/> is called.</summary>
+    public bool HoldsAnswers { get; set; }
+
+    public int Asked => _asked.Count;
+
+    public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
+
+    /// <summary>Releases the held answers. After that, the connections have scheduled the next call.</summary>
+    public async Task AnswerAsync(int count)
+    {
+        await Eventually.True(() => _held.Count == count);
+        while (_held.TryDequeue(out var held))
+        {
+            held.Answer.SetResult();
+            var monitor = AuthenticationOf(held.Connection)!;
+            // A connection schedules the next call before it ends the check.
+            await Eventually.True(() => Volatile.Read(ref IsChecking(monitor)) == 0);
+        }
+    }
+
+    public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)
+    {
+        _asked.Enqueue(connection.UserId);
+        var answer = await Answer(connection, cancellationToken);
+        if (!HoldsAnswers) return answer;
+        var held = new TaskCompletionSource();
+        _held.Enqueue(((Connection)connection, held));
+        await held.Task;
+        return answer;
+    }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_authentication")]
+    static extern ref AuthenticationMonitor? AuthenticationOf(Connection connection);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_isChecking")]
+    static extern ref int IsChecking(AuthenticationMonitor monitor);
+}

@@ -1,0 +1,85 @@
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A simple correct registry: one lock around dictionaries. A test can make it wrong in one way.</summary>
+sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IConnectionRegistry
+{
+    readonly Dictionary<string, IBroadcastConnection> _connections = [];
+    readonly Dictionary<string, HashSet<IBroadcastConnection>> _groups = [];
+    readonly object _gate = new();
+
+    public int Count => Locked(() => _connections.Count);
+
+    public IEnumerable<IBroadcastConnection> Connections =>
+        mistake == RegistryMistake.ListsTheLiveCollection ? _connections.Values : Locked(() => _connections.Values.ToArray());
+
+    public bool TryAdd(IBroadcastConnection connection) => Locked(() =>
+    {
+        var added = _connections.TryAdd(connection.Id, connection);
+        return added || mistake == RegistryMistake.AddsTwice;
+    });
+
+    public bool Remove(IBroadcastConnection connection) => Locked(() =>
+    {
+        if (!_connections.Remove(connection.Id)) return mistake == RegistryMistake.RemovesTwice;
+        if (mistake == RegistryMistake.LeavesMembershipsBehind) return true;
+        foreach (var group in _groups.Keys.ToArray()) LeaveCore(connection, group);
+        return true;
+    });
+
+    public bool TryJoin(IBroadcastConnection connection, string group)
+    {
+        if (mistake != RegistryMistake.JoinsAfterACheckThatIsStale) return Locked(() => JoinCore(connection, group));
+        if (Locked(() => !_connections.ContainsKey(connection.Id) || (_groups.TryGetValue(group, out var members) && members.Contains(connection)))) return false;
+        Thread.Yield();
+        Locked(() => JoinCore(connection, group));
+        return true;
+    }
+
+    bool JoinCore(IBroadcastConnection connection, string group)
+    {
+        if (mistake != RegistryMistake.LetsStrangersJoin && !_connections.ContainsKey(connection.Id)) return false;
+        if (!_groups.TryGetValue(group, out var members)) _groups.Add(group, members = []);
+        return members.Add(connection) || mistake == RegistryMistake.JoinsTwice;
+    }
+
+    public bool Leave(IBroadcastConnection connection, string group) => Locked(() => LeaveCore(connection, group));
+
+    public IBroadcastConnection? Find(string connectionId) => Locked(() => _connections.GetValueOrDefault(connectionId));
+
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Locked(() =>
+    {
+        var found = _connections.Values.Where(connection => connection.UserId == userId).ToArray();
+        return mistake == RegistryMistake.FindsOneDevice ? found.Take(1).ToArray() : found;
+    });
+
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) =>
+        Locked(() => _groups.TryGetValue(group, out var members) ? members.ToArray() : []);
+
+    public int CountGroupMembers(string group) => Locked(() => _groups.TryGetValue(group, out var members) ? members.Count : 0);
+
+    bool LeaveCore(IBroadcastConnection connection, string group)
+    {
+        if (!_groups.TryGetValue(group, out var members) || !members.Remove(connection)) return false;
+        if (members.Count == 0 && mistake != RegistryMistake.KeepsEmptyGroups) _groups.Remove(group);
+        return true;
+    }
+
+    T Locked<T>(Func<T> act)
+    {
+        lock (_gate) return act();
+    }
+}
+
+public enum RegistryMistake
+{
+    None,
+    AddsTwice,
+    RemovesTwice,
+    JoinsTwice,
+    LetsStrangersJoin,
+    LeavesMembershipsBehind,
+    FindsOneDevice,
+    ListsTheLiveCollection,
+    KeepsEmptyGroups,
+    JoinsAfterACheckThatIsStale,
+}

@@ -1,0 +1,10 @@
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <param name="Type">The event's name, or <c>message</c> if it has no name.</param>
+/// <param name="Data">The data lines, joined with line feeds.</param>
+/// <param name="Id">The last event ID at the time of dispatch. An earlier event may have set it.</param>
+/// <param name="HasOwnId">True if the event itself has an ID.</param>
+sealed record ServerEvent(string Type, string Data, string Id, bool HasOwnId)
+{
+    public override string ToString() => $"{Type} {Id}{(HasOwnId ? "" : " (not its own)")}: {(Data.Length > 100 ? Data[..100] + "…" : Data)}";
+}

@@ -1,0 +1,17 @@
+using System.Buffers.Binary;
+using System.Text;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>A received frame with its raw header.</summary>
+sealed record ServerFrame(byte[] Header, byte[] Payload)
+{
+    public int Opcode => Header[0] & 0x0F;
+
+    public string Text => Encoding.UTF8.GetString(Payload);
+
+    /// <summary>The code of a close frame, or null.</summary>
+    public int? CloseCode => Payload.Length < 2 ? null : BinaryPrimitives.ReadUInt16BigEndian(Payload);
+
+    public string CloseReason => Payload.Length < 2 ? "" : Encoding.UTF8.GetString(Payload.AsSpan(2));
+}

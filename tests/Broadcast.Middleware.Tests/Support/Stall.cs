@@ -1,0 +1,50 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>Helpers for clients that do not read. Their socket buffers are soon full.</summary>
+static class Stall
+{
+    public const int SmallWindow = 4096;
+
+    /// <summary>More bytes than small socket buffers and the server's own buffer hold.</summary>
+    public const int FillBytes = 512 * 1024;
+
+    const int FillMessage = 16 * 1024;
+
+    /// <summary>Makes the server's send buffers small, so that a client that does not read stalls early.</summary>
+    public static void SmallSendBuffers(WebApplicationBuilder builder) => builder.Services.Configure<SocketTransportOptions>(sockets =>
+        sockets.CreateBoundListenSocket = endpoint =>
+        {
+            // Accepted sockets inherit the buffer size.
+            var socket = SocketTransportOptions.CreateDefaultBoundListenSocket(endpoint);
+            socket.SendBufferSize = SmallWindow;
+            return socket;
+        });
+
+    public static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, receiveBuffer: SmallWindow);
+
+    /// <summary>Sends messages to the connection until a write waits, and returns the number of messages.</summary>
+    public static async Task<int> FillAsync(BroadcastApp app, Meters meters, string connectionId)
+    {
+        var pump = ((Connection)app.Registry.Find(connectionId)!).Writer.Pump;
+        var before = meters.Delivered;
+        for (var sent = 1; ; sent++)
+        {
+            await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), cancellationToken: TestContext.Current.CancellationToken);
+            // Nothing tells that a write waits, other than that it takes so long. Each look waits for the pump, so that a busy machine
+            // takes longer for the same number of looks.
+            for (var looks = 0; meters.Delivered < before + sent; looks++)
+            {
+                if (looks == 60) return sent;
+                await Task.Delay(5, TestContext.Current.CancellationToken);
+                await PumpBarrier.PassAsync(pump);
+            }
+        }
+    }
+
+    /// <summary>Returns true if the frame is one of these messages.</summary>
+    public static bool IsFiller(ServerFrame frame) => frame.Payload.Length == FillMessage;
+}

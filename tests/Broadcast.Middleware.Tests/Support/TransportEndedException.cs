@@ -1,0 +1,6 @@
+namespace Broadcast.Middleware.Tests.Support;
+
+sealed class TransportEndedException(TransportEnd end) : IOException($"The server has ended the transport: {end}.")
+{
+    public TransportEnd End { get; } = end;
+}

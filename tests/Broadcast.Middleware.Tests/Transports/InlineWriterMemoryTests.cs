@@ -1,0 +1,66 @@
+
+namespace Broadcast.Middleware.Tests.Transports;
+
+/// <summary>Runs alone, because the whole process shares the heap.</summary>
+[Collection(nameof(Alone))]
+public sealed class InlineWriterMemoryTests
+{
+    [Fact]
+    public void Flush_CompletingSynchronously_AllocatesNothing()
+    {
+        using var loopback = LoopbackConnection.Open(64 * 1024);
+        var received = new byte[500];
+        Flush(1_000);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+
+        Flush(10_000);
+
+        // The runtime may recompile methods meanwhile. A flush itself allocates nothing.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 10_000);
+
+        void Flush(int count)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                loopback.Write(received.Length);
+                var flush = loopback.Writer.FlushAsync(CancellationToken.None);
+                if (!flush.IsCompletedSuccessfully) Assert.Fail("The flush waits.");
+                flush.GetAwaiter().GetResult();
+                loopback.Read(received);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(500)]
+    [InlineData(LoopbackConnection.TooMuch)]
+    public async Task IdleWriter_HoldsNoBuffer(int size)
+    {
+        var token = TestContext.Current.CancellationToken;
+        const int Writers = 300;
+        using var loopback = LoopbackConnection.Open();
+        var writers = new List<InlineWriter>();
+        await FlushAsync(10);
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+
+        await FlushAsync(Writers);
+
+        // The limit is half a buffer per writer. The pool keeps some buffers, but not one per writer.
+        var limit = Writers * Math.Max(size, 64 * 1024L) / 2;
+        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, limit);
+        GC.KeepAlive(writers);
+
+        async Task FlushAsync(int count)
+        {
+            var message = new byte[size];
+            for (var i = 0; i < count; i++)
+            {
+                var writer = loopback.NewWriter();
+                writers.Add(writer);
+                var flush = writer.WriteAsync(message, token);
+                await loopback.SkipAsync(size);
+                Assert.False((await flush).IsCompleted);
+            }
+        }
+    }
+}

@@ -1,6 +1,0 @@
-namespace Broadcast.Middleware.Tests.Wire;
-
-sealed class TransportEndedException(TransportEnd end) : IOException($"The server has ended the transport: {end}.")
-{
-    public TransportEnd End { get; } = end;
-}
