@@ -26,6 +26,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
+    readonly long _connectedAtTicks; // Half the size of a DateTimeOffset.
     AuthenticationMonitor? _authentication;
     ConnectionTransport? _transport; // Null while the client is disconnected and after the end.
     ExcludedConnections? _self;
@@ -34,7 +35,6 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
-    string? _unconfirmedToken;
     volatile ConnectionState _state; // The lock of JoinedGroups guards changes.
     volatile ReceiveState _receiveState; // The serving request changes it.
     int _endReason = NotEnding;
@@ -58,7 +58,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         HomeGroup = request.HomeGroup;
         UserId = request.UserId;
         Format = request.Format;
-        ConnectedAt = time.GetUtcNow();
+        _connectedAtTicks = time.GetUtcNow().UtcTicks;
         SetRequest(request);
         if (Format.IsReliable && recoveryTimeout > TimeSpan.Zero)
             Session = new ReconnectSession(this, disconnectedSessions, recoveryTimeout, time);
@@ -68,7 +68,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public string Id { get; }
     public string? UserId { get; }
     public string HomeGroup { get; }
-    public DateTimeOffset ConnectedAt { get; }
+    public DateTimeOffset ConnectedAt => new(_connectedAtTicks, TimeSpan.Zero);
     public IPAddress? RemoteAddress { get; private set; }
 
     // An anonymous principal is created when first used, because an idle connection does not need one.
@@ -277,10 +277,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
         SetRequest(request);
-        _unconfirmedToken = token;
         Volatile.Write(ref _endReason, NotEnding);
         // The old request may end now.
-        Session!.OnTakenOver();
+        Session!.OnTakenOver(token);
         // A further request may have claimed the connection meanwhile. That request waits until this transport ends.
         if (Session.IsClaimed) Abort(EndReason.Lost);
         return Writer.ResumeAsync(sink, Format.GetOpening(this, token));
@@ -315,10 +314,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public void OnPrivateLogRead() => ProtocolState?.OnPrivateLogRead();
 
-    public void OnTransportConfirmed()
-    {
-        if (_unconfirmedToken is { } token) Session!.Confirm(token);
-    }
+    public void OnTransportConfirmed() => Session?.OnTransportConfirmed();
 
     public void OnInvalidAcknowledgement(long sequence) => Close(
         EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation,

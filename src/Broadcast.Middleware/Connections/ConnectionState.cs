@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>The states of a <see cref="Connection"/>.</summary>
-enum ConnectionState
+enum ConnectionState : byte
 {
     /// <summary>The server has admitted the connection. Connect filters run.</summary>
     Connecting,

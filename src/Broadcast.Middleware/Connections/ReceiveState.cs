@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>The states of reading from a client.</summary>
-enum ReceiveState
+enum ReceiveState : byte
 {
     /// <summary>Connect filters run. The server reads nothing yet.</summary>
     Starting,

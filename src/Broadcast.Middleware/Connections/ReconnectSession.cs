@@ -28,6 +28,9 @@ sealed class ReconnectSession(
     // The token of the last reconnect. It stays valid until the client has shown that it received the newer token.
     string? _previousToken;
 
+    // The token that the client receives on the current transport. Null for the first transport.
+    string? _transportToken;
+
     // The claim that waits for the serving request. It is set in the states Claimed and TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 
@@ -50,12 +53,14 @@ sealed class ReconnectSession(
         }
     }
 
-    /// <summary>Records that the client has received this token. The previous token is then invalid.</summary>
-    public void Confirm(string token)
+    /// <summary>
+    /// Records that the client has received the token of the current transport. The previous token is then invalid.
+    /// </summary>
+    public void OnTransportConfirmed()
     {
         lock (_gate)
         {
-            if (_token == token) _previousToken = null;
+            if (_token == _transportToken) _previousToken = null;
         }
     }
 
@@ -117,10 +122,12 @@ sealed class ReconnectSession(
     }
 
     /// <summary>Records that the new request has taken over the connection. The old request may then end.</summary>
-    public void OnTakenOver()
+    /// <param name="token">The token that the client receives on the new transport.</param>
+    public void OnTakenOver(string token)
     {
         lock (_gate)
         {
+            _transportToken = token;
             _takeover?.TrySetResult();
             if (_state == ReconnectState.TakingOver) SetStateLocked(ReconnectState.Connected);
             else if (_state == ReconnectState.TakingOverClaimed) SetStateLocked(ReconnectState.Claimed);

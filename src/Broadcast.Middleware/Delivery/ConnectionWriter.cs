@@ -40,7 +40,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     KeepAlive _keepAlive;
     int _writingMessages;
     long _handledAcknowledgement;
-    ReadOnlyMemory<byte> _opening;
+    TransportChange? _resumed; // Its opening is sent first.
 
     /// <param name="owner">The connection.</param>
     /// <param name="pump">The pump of the connection.</param>
@@ -286,11 +286,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
 
         if (_state == WriterState.Closing) return default;
-        if (!_opening.IsEmpty)
+        if (_resumed is { } resumed)
         {
-            var opening = _opening;
-            _opening = default;
-            return opening;
+            _resumed = null;
+            if (!resumed.Opening.IsEmpty) return resumed.Opening;
         }
 
         if (_keepAlive.TakePing()) return sink.Ping;
@@ -515,7 +514,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
 
         _keepAlive = default;
-        _opening = change.Opening;
+        _resumed = change;
         Volatile.Write(ref _sink, sink);
         SetState(WriterState.Open);
         change.Completed.SetResult(true);

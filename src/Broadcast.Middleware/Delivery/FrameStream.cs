@@ -18,6 +18,9 @@ sealed class FrameStream(Stream inner) : Stream
     int _reads;
     ulong _lastBytes; // The last eight bytes that were read.
 
+    /// <summary>The upgraded stream.</summary>
+    public Stream Inner => inner;
+
     /// <summary>The writer of the connection. Without a writer, frames go directly to the upgraded stream.</summary>
     public ConnectionWriter? Writer { get; set; }
 

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>The states of a <see cref="ConnectionWriter"/>.</summary>
-enum WriterState
+enum WriterState : byte
 {
     /// <summary>There is no transport yet.</summary>
     Created,

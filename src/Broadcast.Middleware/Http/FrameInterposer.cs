@@ -30,9 +30,6 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
         features.Set<IHttpWebSocketFeature>(null);
     }
 
-    /// <summary>The upgraded stream. Null before the upgrade.</summary>
-    public Stream? Upgraded { get; private set; }
-
     /// <summary>The stream of the WebSocket. Null before the upgrade.</summary>
     public FrameStream? Frames { get; private set; }
 
@@ -46,9 +43,5 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
 
     public async ValueTask<Stream> AcceptAsync() => Interpose(await connect!.AcceptAsync());
 
-    FrameStream Interpose(Stream upgraded)
-    {
-        Upgraded = upgraded;
-        return Frames = new FrameStream(upgraded);
-    }
+    FrameStream Interpose(Stream upgraded) => Frames = new FrameStream(upgraded);
 }

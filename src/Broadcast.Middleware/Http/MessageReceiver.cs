@@ -29,11 +29,13 @@ sealed class MessageReceiver(
     const int SmallFragmentSize = 64;
 
     readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(connection.Settings);
-    readonly EndpointSettings _settings = connection.Settings;
-    readonly WebSocket _webSocket = transport.WebSocket;
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
+
+    EndpointSettings Settings => connection.Settings;
+
+    WebSocket WebSocket => transport.WebSocket;
 
     /// <summary>
     /// Runs until the client closes. Returns the close code of the client if the client closed first, otherwise null.
@@ -67,7 +69,7 @@ sealed class MessageReceiver(
     /// connection then holds no buffer.
     /// </summary>
     ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
-        ? _webSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
+        ? WebSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
         : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
 
     /// <summary>Receives all fragments of the message into the buffer.</summary>
@@ -76,7 +78,7 @@ sealed class MessageReceiver(
         ValueWebSocketReceiveResult received;
         do
         {
-            received = await _webSocket.ReceiveAsync(GetFreeBuffer(), CancellationToken.None);
+            received = await WebSocket.ReceiveAsync(GetFreeBuffer(), CancellationToken.None);
             OnReceived(received);
         }
         while (!IsComplete(received));
@@ -114,10 +116,10 @@ sealed class MessageReceiver(
         _rateLimiter.TryReplenish();
         using var lease = _rateLimiter.AttemptAcquire();
         if (lease.IsAcquired) return true;
-        logger.RateLimited(connection.Id, _settings.MaxMessagesPerSecond);
+        logger.RateLimited(connection.Id, Settings.MaxMessagesPerSecond);
         connection.Close(
             EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
-            $"The client sent more than {_settings.MaxMessagesPerSecond} messages per second.");
+            $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second.");
         return false;
     }
 
@@ -139,7 +141,7 @@ sealed class MessageReceiver(
     {
         if (_length == _buffer.Length)
         {
-            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), _settings.MaxMessageBytes + 1);
+            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), Settings.MaxMessageBytes + 1);
             var larger = ArrayPool<byte>.Shared.Rent(size);
             _buffer.AsSpan(0, _length).CopyTo(larger);
             ReturnBuffer();
@@ -147,7 +149,7 @@ sealed class MessageReceiver(
         }
 
         // One byte more than the limit shows at once that a message is too big.
-        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, _settings.MaxMessageBytes + 1) - _length);
+        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, Settings.MaxMessageBytes + 1) - _length);
     }
 
     void ReturnBuffer()
@@ -160,11 +162,11 @@ sealed class MessageReceiver(
     {
         _length += received.Count;
         if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
-        var (maxBytes, maxFragments) = (_settings.MaxMessageBytes, _settings.MaxSmallFragments);
+        var (maxBytes, maxFragments) = (Settings.MaxMessageBytes, Settings.MaxSmallFragments);
         if (_length > maxBytes)
-            Refuse($"A message is larger than {nameof(_settings.MaxMessageBytes)} ({maxBytes}).");
+            Refuse($"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}).");
         else if (_smallFragments > maxFragments)
-            Refuse($"A message has more small fragments than {nameof(_settings.MaxSmallFragments)} ({maxFragments}).");
+            Refuse($"A message has more small fragments than {nameof(Settings.MaxSmallFragments)} ({maxFragments}).");
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 
@@ -175,21 +177,21 @@ sealed class MessageReceiver(
         connection.Close(EndReason.MessageTooBig, WebSocketCloseStatus.MessageTooBig, problem);
     }
 
-    async ValueTask<WebSocketCloseStatus?> AnswerCloseAsync()
+    async Task<WebSocketCloseStatus?> AnswerCloseAsync()
     {
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
             // The published clients send a close frame without a code when they find a dead transport. Then they
             // reconnect.
-            await _webSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
+            await WebSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;
         }
 
         // Answer a close frame without a code with 1000. The framework's placeholder 1005 must not be sent.
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
-            : connection.Close(EndReason.ClosedByPeer, status, _webSocket.CloseStatusDescription);
+            : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);
         return isFirst ? status : null;
     }
 }

@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Http;
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {
     WebSocket? _webSocket;
-    FrameInterposer? _interposer;
+    FrameStream? _frames;
 
     public override CancellationToken ClientGone => context.RequestAborted;
 
@@ -21,10 +21,10 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     public bool IsAccepted => _webSocket is not null;
 
     /// <summary>The upgraded stream. Null if the server brings its own WebSockets.</summary>
-    public Stream? Upgraded => _interposer?.Upgraded;
+    public Stream? Upgraded => _frames?.Inner;
 
     /// <summary>The close code of the client. It is 1005 for a close frame without a code.</summary>
-    public WebSocketCloseStatus CloseStatus => _interposer is { Frames.EndsWithEmptyClose: true }
+    public WebSocketCloseStatus CloseStatus => _frames is { EndsWithEmptyClose: true }
         ? WebSocketCloseStatus.Empty
         : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
 
@@ -58,21 +58,21 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         }
 
         // Set the fields last. If something above throws, the transport does not count as accepted.
-        (_webSocket, _interposer) = (webSocket, interposer);
+        (_webSocket, _frames) = (webSocket, interposer?.Frames);
     }
 
     /// <summary>Creates the sink of a connection. The writer then sends all frames.</summary>
     public Sink CreateSink(ConnectionWriter writer)
     {
-        if (_interposer is null) return new WebSocketSink(WebSocket);
-        _interposer.Frames!.Writer = writer;
-        return new StreamSink(Upgraded!, _interposer.Frames, WebSocket, ClientSocket.Find(context));
+        if (_frames is null) return new WebSocketSink(WebSocket);
+        _frames.Writer = writer;
+        return new StreamSink(_frames.Inner, _frames, WebSocket, ClientSocket.Find(context));
     }
 
     /// <summary>Reverts <see cref="CreateSink"/> for a writer that did not take the sink.</summary>
     public void ReleaseWriter()
     {
-        if (_interposer is not null) _interposer.Frames!.Writer = null;
+        _frames?.Writer = null;
     }
 
     /// <summary>

@@ -4,29 +4,36 @@ namespace Broadcast.Middleware.Logs;
 /// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
 /// thread of the subscriber uses this class, except for <see cref="Add"/>.
 /// </summary>
-/// <param name="clock">The clock that numbers the messages.</param>
-/// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-/// <param name="whenSlow">What happens to this reader in logs without their own setting.</param>
-sealed class LogReader(
-    SequenceClock clock,
-    Acknowledgements? acknowledgements = null,
-    SlowConsumer whenSlow = SlowConsumer.Disconnect)
+sealed class LogReader
 {
     // The reader recognizes a second copy only if fewer other messages with copies came between. This limit matters
     // after a subscriber has left a group.
     const int RememberedCopies = 64;
 
+    readonly SequenceClock _clock;
+    readonly SlowConsumer _whenSlow;
     Cursor[] _cursors = new Cursor[2]; // Most connections read the group of all connections and their home group.
     int _count;
     Cursor? _privateLog;
     NewCursor? _newCursors;
-    ResendTracker? _resend;
     (long Id, long Sequence)[]? _takenCopies;
     int _nextCopy;
 
+    /// <param name="clock">The clock that numbers the messages.</param>
+    /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
+    /// <param name="whenSlow">What happens to this reader in logs without their own setting.</param>
+    public LogReader(
+        SequenceClock clock,
+        Acknowledgements? acknowledgements = null,
+        SlowConsumer whenSlow = SlowConsumer.Disconnect)
+    {
+        _clock = clock;
+        Resend = acknowledgements is null ? null : new ResendTracker(this, acknowledgements);
+        _whenSlow = whenSlow;
+    }
+
     /// <summary>Moves the bookmarks of a client that acknowledges messages. Null for other clients.</summary>
-    public ResendTracker? Resend =>
-        _resend ??= acknowledgements is null ? null : new ResendTracker(this, acknowledgements);
+    public ResendTracker? Resend { get; }
 
     /// <summary>True if a log dropped messages before this reader read them.</summary>
     public bool HasMissed { get; private set; }
@@ -38,7 +45,7 @@ sealed class LogReader(
     public bool IsClosed { get; private set; }
 
     /// <summary>The newest sequence number of the broadcast.</summary>
-    public long NewestSequence => clock.Last;
+    public long NewestSequence => _clock.Last;
 
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
@@ -176,7 +183,7 @@ sealed class LogReader(
         run = default;
         while (run.IsEmpty)
         {
-            var newest = Math.Min(clock.Last, lastSequence);
+            var newest = Math.Min(_clock.Last, lastSequence);
             AdmitCursors();
             Cursor? first = null;
             long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
@@ -227,15 +234,15 @@ sealed class LogReader(
         return true;
     }
 
-    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? whenSlow;
+    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? _whenSlow;
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence)
     {
         // A log that was left and joined again has two cursors, which can stand at the same message. They take turns.
-        if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), acknowledgements);
+        if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), Resend?.Acknowledgements);
         if (cursor.Copy is not { } copy)
-            return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, acknowledgements) : default;
-        if (IsFirstCopy(copy, sequence)) return cursor.Take(sequence, acknowledgements);
+            return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, Resend?.Acknowledgements) : default;
+        if (IsFirstCopy(copy, sequence)) return cursor.Take(sequence, Resend?.Acknowledgements);
         cursor.Skip();
         return default;
     }
@@ -302,7 +309,7 @@ sealed class LogReader(
     void TrimPrivateLog()
     {
         if (_privateLog is not { } cursor) return;
-        if (acknowledgements is not { IsTracking: true } || cursor.Bookmark is not { } bookmark)
+        if (Resend?.Acknowledgements is not { IsTracking: true } acknowledgements || cursor.Bookmark is not { } bookmark)
         {
             cursor.TrimPrivateLog();
             return;

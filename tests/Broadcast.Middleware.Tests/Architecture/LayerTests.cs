@@ -24,10 +24,13 @@ public sealed class LayerTests
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
     }
 
+    /// <summary>The library, compiled once. Compiling takes seconds, so the probes add one file each.</summary>
+    static readonly Lazy<CSharpCompilation> _library = new(Compile);
+
     [Fact]
     public void Types_DependOnlyOnLowerLayers()
     {
-        var dependencies = FindDependencies(ReadSources());
+        var dependencies = FindDependencies(_library.Value, _library.Value.SyntaxTrees);
         // These dependencies exist by design. Their absence would mean that the search does not work.
         Assert.Contains(dependencies, dependency => dependency is { From: "Hosting", To: "Http" });
         Assert.Contains(dependencies, dependency => dependency is { From: "Logs", To: "Messages" });
@@ -40,8 +43,8 @@ public sealed class LayerTests
     [InlineData("sealed class Probe : IBroadcastFilter;", "Messages", "Filters")]
     public void Types_DependOnHigherLayer_AreFound(string code, string from, string to)
     {
-        var probe = $"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}";
-        var dependencies = FindDependencies([.. ReadSources(), ($"{from}/Probe.cs", probe)]);
+        var probe = Parse($"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}", $"{from}/Probe.cs");
+        var dependencies = FindDependencies(_library.Value.AddSyntaxTrees(probe), [probe]);
         var dependency = Assert.Single(dependencies, dependency => dependency.File == $"{from}/Probe.cs" && dependency.From == from && dependency.To == to);
         Assert.True(Level(dependency.From) < Level(dependency.To));
     }
@@ -53,27 +56,30 @@ public sealed class LayerTests
         from file in Directory.EnumerateFiles(Path.Combine(_root, folder), "*.cs", SearchOption.AllDirectories)
         select (Path.GetRelativePath(_root, file).Replace('\\', '/'), File.ReadAllText(file));
 
-    /// <summary>Returns each use of a type of another folder.</summary>
-    static HashSet<Dependency> FindDependencies(IEnumerable<(string Path, string Text)> sources)
+    static SyntaxTree Parse(string text, string path) =>
+        CSharpSyntaxTree.ParseText(text, new CSharpParseOptions(LanguageVersion.Preview), path, cancellationToken: TestContext.Current.CancellationToken);
+
+    static CSharpCompilation Compile()
     {
         const string ImplicitUsings = """
             global using System; global using System.Collections.Generic; global using System.IO; global using System.Linq;
             global using System.Net.Http; global using System.Threading; global using System.Threading.Tasks;
             """;
-        var parse = new CSharpParseOptions(LanguageVersion.Preview);
-        var token = TestContext.Current.CancellationToken;
         var platform = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator)
             .Where(path => !Path.GetFileName(path).StartsWith("Broadcast.", StringComparison.Ordinal));
-        var compilation = CSharpCompilation.Create(
+        return CSharpCompilation.Create(
             "Layers",
-            [
-                CSharpSyntaxTree.ParseText(ImplicitUsings, parse, cancellationToken: token),
-                .. sources.Select(source => CSharpSyntaxTree.ParseText(source.Text, parse, source.Path, cancellationToken: token)),
-            ],
+            [Parse(ImplicitUsings, ""), .. ReadSources().Select(source => Parse(source.Text, source.Path))],
             platform.Select(path => MetadataReference.CreateFromFile(path)),
-            new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, allowUnsafe: true));
+            new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, allowUnsafe: true, concurrentBuild: false));
+    }
+
+    /// <summary>Returns each use of a type of another folder in the given files.</summary>
+    static HashSet<Dependency> FindDependencies(CSharpCompilation compilation, IEnumerable<SyntaxTree> files)
+    {
+        var token = TestContext.Current.CancellationToken;
         var dependencies = new HashSet<Dependency>();
-        foreach (var tree in compilation.SyntaxTrees.Where(tree => tree.FilePath.Length > 0))
+        foreach (var tree in files.Where(tree => tree.FilePath.Length > 0))
         {
             var model = compilation.GetSemanticModel(tree);
             foreach (var name in tree.GetRoot(token).DescendantNodes().OfType<SimpleNameSyntax>())

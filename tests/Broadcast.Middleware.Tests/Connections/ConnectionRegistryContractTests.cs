@@ -19,7 +19,8 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
         var suite = new MistakenRegistryTests(mistake);
         var tests = typeof(ConnectionRegistryContract).GetMethods().Where(method => method.IsDefined(typeof(FactAttribute))).ToArray();
         Assert.NotEmpty(tests);
-        foreach (var test in tests)
+        // The test with a million joins takes longest, so it runs last.
+        foreach (var test in tests.OrderBy(test => test.Name == nameof(JoinAndLeave_AMillionTimes_LeaksNothing)))
         {
             if (await Record.ExceptionAsync(() => RunAsync(suite, test)) is not null) return;
         }

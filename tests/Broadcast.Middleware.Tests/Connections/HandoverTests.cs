@@ -22,7 +22,7 @@ public sealed class HandoverTests
         Assert.False(connection.Session.IsClaimed);
         // The old request stays until the new request has taken over.
         Assert.False(wait.IsCompleted);
-        connection.Session.OnTakenOver();
+        connection.Session.OnTakenOver("token");
         Assert.True(await wait);
     }
 
@@ -38,7 +38,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await second);
-        connection.Session.OnTakenOver();
+        connection.Session.OnTakenOver("token");
         Assert.True(await wait);
     }
 
@@ -63,7 +63,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var again = session.WaitAsync();
         Assert.NotNull(await second);
-        session.OnTakenOver();
+        session.OnTakenOver("token");
         Assert.True(await again);
     }
 
@@ -164,7 +164,7 @@ public sealed class HandoverTests
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Eventually.True(() => connection.Session!.ClaimAsync("").IsCompleted && served.Lifetime.ReceivedCalls().Any());
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
-        connection.Session.OnTakenOver();
+        connection.Session.OnTakenOver("token");
         await served.Ended;
         served.Lifetime.ClearReceivedCalls();
         connection.AbortNow();

@@ -16,7 +16,7 @@ public sealed class ReliableStressTests
     [Fact]
     public async Task Reconnect_UnderStress_DeliversEverythingOnceAndInOrder()
     {
-        var messages = 4_000 * Effort.Factor;
+        var messages = 2_000 * Effort.Factor;
         var options = new BroadcastOptions
         {
             MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxTotalUnacknowledgedBytes = 1L << 40,

@@ -34,14 +34,14 @@ public sealed class ReliableTests
     [Fact]
     public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()
     {
-        var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 400, model => Assert.Equal(0, model.Refused + model.Slow));
+        var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 200, model => Assert.Equal(0, model.Refused + model.Slow));
         Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
     }
 
     [Fact]
     public void Reconnect_AfterHistoryWithoutIds_NeedsLaterAcknowledgement()
     {
-        var all = Sample(Gen.Const(ReliableLimits.None), 400, model =>
+        var all = Sample(Gen.Const(ReliableLimits.None), 200, model =>
         {
             Assert.Equal(0, model.Slow);
             Assert.Equal(model.RefusedForHistory, model.Refused);
@@ -54,7 +54,7 @@ public sealed class ReliableTests
     public void Reconnect_WithSmallBacklog_Succeeds()
     {
         var limits = Gen.Int[1_024, 100_000].Select(backlog => ReliableLimits.None with { Backlog = backlog, WritesMayWait = false, HasHistory = false });
-        var all = Sample(limits, 400, model => Assert.Equal(0, model.Refused + model.Slow));
+        var all = Sample(limits, 200, model => Assert.Equal(0, model.Refused + model.Slow));
         Assert.True(all.Resumed > 0, "The random schedules are too easy.");
     }
 
@@ -64,7 +64,7 @@ public sealed class ReliableTests
     {
         var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
             (backlog, unacknowledged, messages, total, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, total, wait, history));
-        var all = Sample(limits, 800);
+        var all = Sample(limits, 300);
         Assert.True(all is { Resumed: > 0, Refused: > 0, Slow: > 0 }, "The random schedules are too easy.");
     }
 

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 [Collection(PropertiesCollection.Name)]
 public sealed class AllocationTests
 {
-    const int Messages = 20_000;
+    const int Messages = 10_000;
     const int PayloadBytes = 120;
 
     [Theory]

@@ -17,7 +17,7 @@ public sealed class RecoveryStressTests
     [InlineData(20)]
     public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
     {
-        var messages = 3_000 * Effort.Factor;
+        var messages = 1_500 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
         RecoveryHelpers.History(Name, kept, bytes: 1 << 29)(options);
         using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);

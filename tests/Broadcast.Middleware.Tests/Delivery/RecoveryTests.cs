@@ -54,7 +54,7 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref future, model.FromFuture);
                 Interlocked.Add(ref otherEpochs, model.FromOtherEpoch);
             },
-            iter: 700 * Effort.Factor);
+            iter: 300 * Effort.Factor);
         Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The random schedules are too easy: {(recovered, lost, future, otherEpochs)}.");
     }
 

@@ -43,7 +43,7 @@ public sealed class ScheduleTests
                 model.Run(schedule);
                 Assert.Equal(0, model.SlowConsumers);
             },
-            iter: 2_000 * Effort.Factor);
+            iter: 800 * Effort.Factor);
 
     [Fact]
     public void SlowConsumer_RandomSchedule_GetsPrefixAndCloseFrame()
@@ -56,7 +56,7 @@ public sealed class ScheduleTests
                 model.Run(schedule);
                 Interlocked.Add(ref slow, model.SlowConsumers);
             },
-            iter: 2_000 * Effort.Factor);
+            iter: 800 * Effort.Factor);
         Assert.True(slow > 0, "The random schedules are too easy: no consumer was slow.");
     }
 }

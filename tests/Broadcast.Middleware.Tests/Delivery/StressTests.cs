@@ -10,7 +10,7 @@ public sealed class StressTests
     [Fact]
     public async Task Publish_WithConcurrentJoinsAndLeaves_DeliversOnceAndInOrder()
     {
-        var messages = 25_000 * Effort.Factor;
+        var messages = 10_000 * Effort.Factor;
         using var unobserved = new UnobservedExceptions();
         using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
 
@@ -119,7 +119,7 @@ public sealed class StressTests
     [Fact]
     public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
     {
-        var messages = 10_000 * Effort.Factor;
+        var messages = 5_000 * Effort.Factor;
         using var broadcast = new StressBroadcast(maxBacklog: 16 * 1024);
         for (var i = 0; i < 16; i++) broadcast.Connect("/a", (Pace)(i % 4));
         var threads = Enumerable.Range(0, 4).Select(_ =>
@@ -153,7 +153,7 @@ public sealed class StressTests
     [Fact]
     public async Task Publish_ToShortLivedGroups_ReachesExactlyTheCountedRecipients()
     {
-        var rounds = 10_000 * Effort.Factor;
+        var rounds = 5_000 * Effort.Factor;
         using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
         for (var i = 0; i < 4; i++) broadcast.Connect($"/home{i}", (Pace)(i % 2));
         var ends = 0;

@@ -127,23 +127,35 @@ public sealed class ProtocolErrorTests
     [InlineData(1 << 10)]
     public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
+        // The server waits this long for the next bytes of a client that is to close.
+        var longestPause = TimeSpan.FromMilliseconds(250);
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);
         var more = new byte[burst];
+        var keptSending = 0;
 
         for (var i = 0; i < 200; i++)
         {
             await using var client = await RawClient.ConnectAsync(app);
             await client.HandshakeAsync();
-            await client.SendAsync(bad);
-            // Closing a socket with unread bytes sends a reset. A reset discards bytes that the peer has not read yet.
-            await client.SendAsync(more, more);
+            var started = Stopwatch.GetTimestamp();
+            var error = await Record.ExceptionAsync(async () =>
+            {
+                await client.SendAsync(bad);
+                // Closing a socket with unread bytes sends a reset. A reset discards bytes that the peer has not read yet.
+                await client.SendAsync(more, more);
 
-            // This call throws when the transport ends before the close frame.
-            Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
-            client.Finish();
+                // This call throws when the transport ends before the close frame.
+                Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
+                client.Finish();
+            });
+            // A busy machine can suspend the client for longer than the server waits. Such a round proves nothing.
+            if (Stopwatch.GetElapsedTime(started) > longestPause / 2) continue;
+            Assert.Null(error);
+            keptSending++;
         }
 
+        Assert.NotEqual(0, keptSending);
         await Eventually.True(() => app.Registry.Count == 0);
         LogAssert.NoErrors(app);
     }

@@ -54,7 +54,7 @@ public sealed partial class EventStreamFormatTests
                 Assert.True(parser.IsBetweenEvents);
                 Assert.Equal(0, parser.Comments);
             },
-            iter: 2_000 * Effort.Factor);
+            iter: 800 * Effort.Factor);
 
     public static TheoryData<string, string> Texts => new()
     {

@@ -151,7 +151,7 @@ public sealed class GroupStateFeedTests
                     return hasMore;
                 }
             },
-            iter: 2_000 * Effort.Factor);
+            iter: 500 * Effort.Factor);
 
     [Theory]
     [InlineData("{}", true)]
@@ -187,7 +187,7 @@ public sealed class GroupStateFeedTests
                 Assert.True(System.Text.Unicode.Utf8.IsValid(message.Span));
                 new StatePicture(Group).Apply(message);
             },
-            iter: 10_000 * Effort.Factor);
+            iter: 4_000 * Effort.Factor);
 
     static (GroupStateFeed, GroupStateSubscription) Subscribe()
     {

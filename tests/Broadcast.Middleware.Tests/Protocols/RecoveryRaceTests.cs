@@ -245,7 +245,7 @@ public sealed class RecoveryRaceTests
         // A reconnect claims the session first. The old request ends only after the new request has taken its place.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
-        connection.Session.OnTakenOver();
+        connection.Session.OnTakenOver("token");
         await Eventually.True(() => HasEnded(context));
 
         connection.AbortNow();

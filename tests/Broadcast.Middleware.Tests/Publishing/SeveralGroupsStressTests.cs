@@ -15,7 +15,7 @@ public sealed class SeveralGroupsStressTests
     [Fact]
     public async Task PublishToSeveralGroups_UnderStress_DeliversOnceAndInOrder()
     {
-        var messages = 5_000 * Effort.Factor;
+        var messages = 2_500 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
         RecoveryHelpers.History("/h*", 10_000_000, 1 << 29)(options);
         using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
@@ -129,7 +129,7 @@ public sealed class SeveralGroupsStressTests
     [Fact]
     public async Task PublishToSeveralGroups_WhileGroupsComeAndGo_LosesNothing()
     {
-        var rounds = 3_000 * Effort.Factor;
+        var rounds = 1_500 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxEmptyGroups = 1 };
         RecoveryHelpers.History("/h*", maxEmptyGroups: 1)(options);
         using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
