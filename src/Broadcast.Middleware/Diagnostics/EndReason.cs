@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports the reason.
+/// The reason why a connection ended. If a connection has several reasons, the first reason counts.
+/// <see cref="BroadcastMetrics"/> reports the reason.
 /// </summary>
 enum EndReason
 {
