@@ -18,8 +18,8 @@ namespace Broadcast.Middleware.Transports;
 /// </remarks>
 sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe
 {
-    // The usual size of a buffer, which limits the size of one write. The writer holds a buffer only while the buffer
-    // contains bytes.
+    // The minimum size of a buffer for new bytes. One write usually has at most this size. The writer holds a buffer
+    // only while the buffer contains bytes.
     const int BufferSize = 64 * 1024;
 
     // The socket has taken the bytes before _sent. The bytes from _sent to _flushed wait to be sent. The bytes from
@@ -184,7 +184,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             {
                 ReadOnlyMemory<byte> rest;
                 lock (this) rest = _buffer.AsMemory(_sent, _flushed - _sent);
-#pragma warning disable CA2012 // The awaiter is used only once. Keeping it in a field saves an allocation for each send.
+#pragma warning disable CA2012 // Each awaiter is used only once. The field saves an allocation for each send.
                 _pending!.Send = socket.SendAsync(rest, SocketFlags.None).ConfigureAwait(false).GetAwaiter();
 #pragma warning restore CA2012
             }
