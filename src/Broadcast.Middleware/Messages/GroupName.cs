@@ -10,11 +10,12 @@ static class GroupName
     public const int MaxLength = 255;
 
     /// <summary>
-    /// The internal group of all connections. An app cannot use this name, because a valid name is not empty.
+    /// The name of the internal group of all connections. An app cannot use this name, because a valid name is not
+    /// empty.
     /// </summary>
     public const string Everyone = "";
 
-    /// <summary>Returns null for a valid name, or a message with the problem and the fix.</summary>
+    /// <summary>Returns a message with the problem and the fix. Returns null for a valid name.</summary>
     public static string? Problem(string? name)
     {
         if (string.IsNullOrEmpty(name)) return "The group name is empty. Use 1 to 255 characters.";
