@@ -5,8 +5,8 @@ using Broadcast.Middleware.Transports;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Writes frames to the stream of an upgraded request, exactly as they stand in the log. One write sends everything
-/// that a connection has not received.
+/// Writes frames to the stream of an upgraded request, exactly as the log contains them. One write can send many
+/// frames.
 /// </summary>
 /// <param name="stream">The upgraded stream.</param>
 /// <param name="frameStream">The stream between <paramref name="stream"/> and the WebSocket.</param>
