@@ -23,13 +23,13 @@ sealed class EventStreamEncoder : EntryEncoder
 
     public static EventStreamEncoder ForOtherLogs { get; } = new(hasIds: false);
 
-    /// <summary>A comment. Clients ignore it.</summary>
+    /// <summary>A comment of the event stream. Clients ignore comments.</summary>
     public static ReadOnlyMemory<byte> Comment { get; } = ":\n\n"u8.ToArray();
 
     public override bool IncludesPosition => _hasIds;
 
     /// <summary>
-    /// Encodes an event that tells the client that it missed messages. The data is the number of messages, or
+    /// Encodes an event about messages that the client missed. The data is the number of missed messages, or
     /// <c>unknown</c>.
     /// </summary>
     public static ReadOnlyMemory<byte> EncodeMissed(long? messages, string prefix = "")

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>Writes server-sent events to the body of a response.</summary>
 /// <param name="response">The response. The server has already sent the headers.</param>
-/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
 {
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);

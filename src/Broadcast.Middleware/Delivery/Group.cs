@@ -102,7 +102,7 @@ sealed class Group
     }
 
     /// <summary>Appends a message. Returns null if the group was removed meanwhile.</summary>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="excludedMembers">The number of members that the message excludes.</param>
     public PublishResult? Publish(Message message, EntryMetadata? metadata, int excludedMembers)
@@ -129,7 +129,7 @@ sealed class Group
     /// <param name="groups">
     /// The groups, in an order that is the same for all calls. The order prevents deadlocks.
     /// </param>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
     /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
@@ -167,7 +167,7 @@ sealed class Group
     }
 
     /// <summary>Appends a message that a node of the cluster published.</summary>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="age">The time since the publish.</param>
     /// <param name="createCopy">Describes the copy at a position. Null if the message is only for this group.</param>

@@ -16,7 +16,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     public Pump Pump => pump;
 
-    /// <summary>The number of members. The lock of the group guards it.</summary>
+    /// <summary>The number of members. The lock of the group guards this property.</summary>
     public int Members { get; set; }
 
     public void Add(Cursor cursor)
@@ -44,7 +44,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     /// <remarks>
     /// The queue of the pump may contain the shard twice: once to continue a pass and once for messages that arrived
-    /// since the pass began. The order of these two items does not matter.
+    /// during the pass. The order of these two items does not matter.
     /// </remarks>
     public override void Run()
     {

@@ -40,7 +40,7 @@ sealed class Heartbeat : IDisposable
 
     /// <summary>The number of milliseconds since the heartbeat was created.</summary>
     /// <remarks>
-    /// A time since the start of the clock is a large number. As a double, it loses precision and could be one
+    /// A time since the start of the clock is a large number. As a double, this number loses precision and could be one
     /// millisecond too small. The heartbeat would then notice a timeout one beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Provides groups to the connections that join them.</summary>
+/// <summary>Provides groups to connections that join a group.</summary>
 interface IGroupProvider
 {
     /// <summary>

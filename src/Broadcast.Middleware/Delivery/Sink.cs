@@ -30,7 +30,9 @@ abstract class Sink
     /// </summary>
     public virtual void OnSkipped(long messages) { }
 
-    /// <summary>Returns the pending notice for the client and clears it. Empty without a pending notice.</summary>
+    /// <summary>
+    /// Returns the pending notice for the client and clears the notice. Empty without a pending notice.
+    /// </summary>
     public virtual ReadOnlyMemory<byte> TakeNotice() => default;
 
     /// <summary>Sends a close frame (RFC 6455, section 5.5.1) after all earlier writes.</summary>

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Delivery;
 /// </summary>
 static class SlowConsumerHandler
 {
-    // A reader whose write took this long is behind. The reader then skips messages that newer messages replace.
+    // A reader is behind if its write took at least this time. The reader then skips messages that newer messages
+    // replace.
     const int ConflationDelayInMilliseconds = 50;
 
     // The maximum size of a compacted block. Without compaction, the reader would also keep one block of this size in

@@ -11,9 +11,9 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="stream">The upgraded stream.</param>
 /// <param name="frameStream">The stream between <paramref name="stream"/> and the WebSocket.</param>
 /// <param name="webSocket">
-/// The framework's WebSocket. It sends the close frame through <paramref name="frameStream"/>.
+/// The framework's WebSocket. The WebSocket sends the close frame through <paramref name="frameStream"/>.
 /// </param>
-/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 sealed class StreamSink(Stream stream, FrameStream frameStream, WebSocket webSocket, Socket? socket) : Sink
 {
     public override int? Received => frameStream.Reads;

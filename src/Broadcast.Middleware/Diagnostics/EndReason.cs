@@ -9,7 +9,7 @@ enum EndReason
     /// <summary>The client sent a close frame.</summary>
     ClosedByPeer,
 
-    /// <summary>The app closed the connection, or a connect filter rejected it.</summary>
+    /// <summary>The app closed the connection, or a connect filter rejected the connection.</summary>
     ClosedByApp,
 
     /// <summary>The client disconnected without a close frame.</summary>
@@ -33,7 +33,7 @@ enum EndReason
     /// <summary>The cluster lost messages that the connection should have received.</summary>
     ClusterLost,
 
-    /// <summary>The cluster was unreachable when the connection needed it.</summary>
+    /// <summary>The cluster was unreachable when the connection needed the cluster.</summary>
     ClusterUnreachable,
 
     /// <summary>The client did not answer a ping in time.</summary>

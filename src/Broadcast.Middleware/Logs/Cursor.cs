@@ -147,8 +147,8 @@ sealed class Cursor
     public void Skip() => _index++;
 
     /// <summary>
-    /// Returns the next consecutive entries for this subscriber and moves past them. Returns an empty run if the next
-    /// entries exclude this subscriber. Call this method after <see cref="TryPeek"/> has found an entry.
+    /// Returns the next consecutive entries for this subscriber and moves past these entries. Returns an empty run if
+    /// the next entries exclude this subscriber. Call this method after <see cref="TryPeek"/> has found an entry.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to return.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>

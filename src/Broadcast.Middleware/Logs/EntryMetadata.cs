@@ -12,7 +12,7 @@ sealed class EntryMetadata
 
     public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
 
-    /// <summary>The connections that do not receive the entry. Null if every connection receives it.</summary>
+    /// <summary>The connections that do not receive the entry. Null if every connection receives the entry.</summary>
     public ExcludedConnections? Excluded { get; }
 
     /// <summary>The client that sent the message, if its protocol names the sender.</summary>

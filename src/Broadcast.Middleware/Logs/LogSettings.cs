@@ -35,7 +35,7 @@ sealed record LogSettings(
         var history = group is { HistoryMessages: > 0 } ? group : null;
         // A log with Conflate keeps the messages of a slow reader until the pump has compacted them, so the log needs
         // twice the backlog. If the group has no setting, the reserve provides the second half. While a reader reads
-        // the history, it may fall behind by a full backlog. So add the size of the history.
+        // the history, the reader may fall behind by a full backlog. So add the size of the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;

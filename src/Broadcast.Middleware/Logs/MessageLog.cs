@@ -50,7 +50,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// The size of the log in bytes before its newest message. A fast reader has read at least this far.
+    /// The size of the log in bytes before its newest message. A fast reader has read at least these bytes.
     /// </summary>
     public long NewestByte => Volatile.Read(ref _newestByte);
 
@@ -160,7 +160,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// Pins a block. The log then keeps the block and all later blocks for a reader that may need them again.
+    /// Pins a block. The log then keeps the block and all later blocks for a reader that may need these blocks again.
     /// </summary>
     public Retention.Pin PinLocked(Block block)
     {

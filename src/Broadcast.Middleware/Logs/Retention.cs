@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps blocks beyond the capacity of a log, because readers may need them again. This class keeps the oldest block
-/// with a bookmark and every later block. The lock of the log guards this class.
+/// Keeps blocks beyond the capacity of a log, because readers may need these blocks again. This class keeps the oldest
+/// block with a bookmark and every later block. The lock of the log guards this class.
 /// </summary>
 /// <remarks>
 /// Each block counts its bookmarks. So a thousand bookmarks in one block cost as little as one bookmark.

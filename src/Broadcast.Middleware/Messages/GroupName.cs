@@ -25,7 +25,7 @@ static class GroupName
         {
             // U+2028 and U+2029 also break lines, but Unicode does not classify them as control characters.
             if (char.IsControl(character) || character is '\u2028' or '\u2029')
-                return $"The group name contains the control character U+{(int)character:X4}. Remove this character.";
+                return $"The group name contains the invalid character U+{(int)character:X4}. Remove this character.";
         }
 
         return null;

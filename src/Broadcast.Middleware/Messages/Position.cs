@@ -25,7 +25,7 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
     public long Offset { get; init; } = offset;
 
     /// <summary>Parses the text that <see cref="ToString"/> returns. The method accepts no other spelling.</summary>
-    /// <param name="text">The text. It may come from an untrusted client.</param>
+    /// <param name="text">The text, which may come from an untrusted client.</param>
     /// <param name="position">The position. The default value if the text is not a position.</param>
     /// <returns>False if the text is not a position.</returns>
     public static bool TryParse([NotNullWhen(true)] string? text, out Position position)
