@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>The reasons in close frames that the server itself requests.</summary>
 static class CloseReasons
 {
-    public const string TooSlow = "Too many unsent messages wait for this client. Read faster, or connect again.";
+    public const string TooSlow = "This client is too slow to receive its messages. Read faster, or connect again.";
 
     public const string MessagesLost = "The cluster lost messages. Connect again.";
 
