@@ -1,9 +1,9 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>The reasons of the close frames that the server sends by itself.</summary>
+/// <summary>The reasons in close frames that the server itself requests.</summary>
 static class CloseReasons
 {
-    public const string TooSlow = "This client is too slow. The server has more unsent messages for it than it keeps.";
+    public const string TooSlow = "This client is too slow to receive its messages. Read faster, or connect again.";
 
     public const string MessagesLost = "The cluster lost messages. Connect again.";
 
@@ -15,7 +15,7 @@ static class CloseReasons
 
     public const string AuthenticationExpired = "The authentication has expired. Connect again.";
 
-    public const string FirstMessageTimeout = "The first message did not arrive in time.";
+    public const string FirstMessageTimeout = "The client did not send its first message in time.";
 
     public const string Rejected = "The server rejected the connection.";
 }

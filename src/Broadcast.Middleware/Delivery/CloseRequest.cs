@@ -8,9 +8,9 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="LastSequence">The highest sequence number to send before the close frame.</param>
 sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long LastSequence)
 {
-    /// <summary>True after the last message of the protocol was sent, or if the protocol has none.</summary>
+    /// <summary>True after the writer has asked the protocol for a last message.</summary>
     public bool IsAnnounced { get; set; }
 
-    /// <summary>Completes when the close frame was sent, or can never be sent.</summary>
+    /// <summary>Completes when the close frame was sent, or when the writer can no longer send the frame.</summary>
     public TaskCompletionSource Completed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

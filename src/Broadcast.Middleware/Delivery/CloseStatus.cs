@@ -9,7 +9,8 @@ static class CloseStatus
     /// <summary>1013, from the IANA registry for WebSocket close codes.</summary>
     public const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
 
-    // The payload of a control frame has at most 125 bytes (RFC 6455, section 5.5). The code takes two of them.
+    // The payload of a control frame has at most 125 bytes (RFC 6455, section 5.5). The close code takes two of these
+    // bytes.
     const int MaxReasonBytes = 123;
 
     public static void ThrowIfNotSendable(WebSocketCloseStatus status, string? reason)

@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Delivery;
 /// order in which they were published. The writer does nothing while a write is pending.
 /// </summary>
 /// <remarks>
-/// Invariants: one writer per connection. Everything from <see cref="Run"/> on happens on the thread of the pump. Other
-/// threads only write a request to a field and then post the writer.
+/// Invariants: one writer per connection. <see cref="Run"/>, <see cref="OnNewMessages"/> and all methods that they call
+/// run on the thread of the pump. Other threads only write a request to a field and then post the writer.
 /// </remarks>
 sealed class ConnectionWriter : PumpItem, ILogSubscriber
 {
@@ -33,10 +33,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     TaskCompletionSource? _detach;
     long _acknowledged;
 
-    volatile WriterState _state; // Written on the thread of the pump.
-    volatile bool _isCloseFrameSent; // A fact about the current transport. It stays true after the end.
+    volatile WriterState _state; // Only the thread of the pump changes this field.
+    volatile bool _isCloseFrameSent; // The value stays true after the end of the connection.
     FrameStream? _writingControlFrame;
-    PendingWrite? _pending; // Created by the first write that does not complete at once.
+    PendingWrite? _pending; // The first write that does not complete at once creates this object.
     KeepAlive _keepAlive;
     int _writingMessages;
     long _handledAcknowledgement;
@@ -70,7 +70,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
     /// <summary>
-    /// Completes when the close frame was sent or can never be sent. Call <see cref="TryClose"/> first.
+    /// Completes when the close frame was sent, or when the writer can no longer send the frame. Call
+    /// <see cref="TryClose"/> first.
     /// </summary>
     public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
 
@@ -104,8 +105,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Ends the use of the sink. The task completes when the sink is no longer in use. A pending write delays the task
-    /// until the write completes or the transport is aborted.
+    /// Ends the use of the sink. The task completes when the writer no longer uses the sink. A pending write delays the
+    /// task until the write completes or the transport is aborted.
     /// </summary>
     public Task DetachAsync()
     {
@@ -123,7 +124,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     /// <summary>
     /// Continues on another transport: sends the opening, then every unacknowledged message. The result is false if
-    /// some of these messages are gone.
+    /// some of these messages are no longer available.
     /// </summary>
     public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
 
@@ -135,7 +136,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Aborts the connection. The framework's WebSocket disposes its stream when it considers the client gone.
+    /// Aborts the connection, unless a close frame was sent. The framework's WebSocket disposes its stream when it
+    /// considers the client lost.
     /// </summary>
     public void OnStreamDisposed()
     {
@@ -203,14 +205,14 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         else if (_state == WriterState.Failed) FailRequests();
         else Flush();
 
-        // Check now. There may be no further publish that gives the writer another turn.
+        // Check the backlog now, because no later publish may give the writer another turn.
         if (IsWriting) CatchUpIfBehind();
     }
 
     void OnStillWriting()
     {
         if (_transportChange is null) CatchUpIfBehind();
-        // Heartbeats detect a client that takes nothing. Heartbeats arrive through the group of all connections, and
+        // Heartbeats detect a client that does not read. Heartbeats arrive through the group of all connections, and
         // the broken log may belong to that group. So start the close timeout now.
         if (_reader.WillBeLost()) _owner.OnMessagesLost();
     }
@@ -218,8 +220,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     void OnHeartbeat()
     {
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
-        // A client that takes the pending write is alive, and a ping cannot pass the write. After the close frame, the
-        // close timeout applies.
+        // A client that receives the pending write is alive, and a ping must wait for the write anyway. After the close
+        // frame, the close timeout applies.
         var isSilenceAllowed = isProgressing || _owner.IsBusy || _state is WriterState.Closing or WriterState.Closed;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
@@ -228,8 +230,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// True if the client took bytes since the last heartbeat. Aborts the connection if the write has stalled for too
-    /// long.
+    /// Returns true if the client has received bytes since the last heartbeat. Aborts the connection if the write has
+    /// stalled for too long.
     /// </summary>
     bool CheckProgress(PendingWrite write)
     {
@@ -267,8 +269,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Returns the next bytes to write: control frames, the opening, a ping, notices, messages, and finally the close
-    /// frame.
+    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, notices, messages. After
+    /// the last message, this method starts a requested close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
@@ -280,7 +282,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
         if (_state == WriterState.Closed)
         {
-            // A close request may have come after the framework's WebSocket sent its own close frame.
+            // The framework's WebSocket may have sent its own close frame before the close request arrived.
             CompleteClose();
             return default;
         }
@@ -299,7 +301,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     ReadOnlyMemory<byte> GetNextMessages(Sink sink)
     {
-        // Read the close request before the logs. Every message that was published before the request then goes first.
+        // Read the close request before the logs. The writer then sends every message that was published before the
+        // request.
         var close = Volatile.Read(ref _close);
         while (true)
         {
@@ -333,7 +336,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write;
         try
         {
-#pragma warning disable CA2012 // The awaiter is kept and used once, so that waiting for a write allocates nothing.
+#pragma warning disable CA2012 // Each awaiter is used only once. PendingWrite saves an allocation for each write.
             write = sink.WriteAsync(frames).ConfigureAwait(false).GetAwaiter();
 #pragma warning restore CA2012
         }
@@ -384,7 +387,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <remarks>
-    /// This is not a write of the writer itself. The framework's WebSocket sends the close frame through
+    /// Meanwhile, the writer sends only control frames. The framework's WebSocket sends its close frame through
     /// <see cref="WriteControlFrame"/>.
     /// </remarks>
     async Task SendCloseAsync(Sink sink, CloseRequest close)
@@ -407,7 +410,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (result.Sink != _sink) return;
         if (result.Error is null) OnCloseFrameSent();
-        // After a protocol violation, the framework's WebSocket sends its own close frame and rejects ours.
+        // After a protocol violation, the framework's WebSocket sends its own close frame and rejects a second close
+        // frame.
         else if (!_isCloseFrameSent) _owner.Abort(EndReason.Lost, result.Error);
         CompleteClose();
     }
@@ -431,8 +435,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_reader.IsClosed) return false;
         var maxBacklog = _settings.MaxBacklogBytes;
         if (SlowConsumerHandler.TryCatchUp(_reader, maxBacklog, LastSequence, _sink, _owner)) return true;
-        // An earlier close request promised every message before the close frame. If the close frame is not on its way
-        // yet, its code must now say that messages are missing.
+        // A close request promises every message before the close frame. If the writer has not started to send the
+        // close frame, the code of the frame must now say that messages are missing.
         var isTooLate = _state is WriterState.Closing or WriterState.Closed;
         if (!isTooLate && _close is { Status: not CloseStatus.TryAgainLater } close)
         {
@@ -461,7 +465,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
     }
 
-    /// <summary>Completes everything that waits for a write, because nothing more is sent on this transport.</summary>
+    /// <summary>
+    /// Fails the waiting control frames and completes the close request, because the writer sends nothing more on this
+    /// transport.
+    /// </summary>
     void FailRequests()
     {
         FailControlFrames();
@@ -499,8 +506,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         _isCloseFrameSent = false;
         SetState(WriterState.Suspended);
         change.Completed.SetResult(true);
-        // The reader may have read messages since the last heartbeat that need not be sent again. These messages must
-        // not count against the limit.
+        // Since the last heartbeat, the reader may have read messages that the client does not need again. These
+        // messages must not count against the limit.
         _reader.Resend?.MoveBookmarks();
         EndRecoveryIfImpossible();
     }

@@ -26,7 +26,7 @@ sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBy
 
     public TimeSpan FirstMessageTimeout { get; } = options.FirstMessageTimeout;
 
-    /// <summary>What happens to a slow client in groups without their own setting.</summary>
+    /// <summary>What happens to a slow client in groups that have no setting of their own.</summary>
     public SlowConsumer SlowConsumer { get; } = options.SlowConsumer;
 
     public TimeSpan SendTimeout { get; } = options.SendTimeout;

@@ -7,8 +7,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Encodes messages as server-sent events (HTML Standard, section 9.2). Text becomes <c>data</c> lines. Binary becomes
-/// base64 in an event named <c>binary</c>.
+/// Encodes messages as server-sent events (HTML Standard, section 9.2). A text message becomes <c>data</c> lines. A
+/// binary message becomes base64 in an event named <c>binary</c>.
 /// </summary>
 /// <remarks>
 /// Messages of the home group contain their position as <c>id</c>. A browser sends the last ID when it reconnects.
@@ -23,13 +23,13 @@ sealed class EventStreamEncoder : EntryEncoder
 
     public static EventStreamEncoder ForOtherLogs { get; } = new(hasIds: false);
 
-    /// <summary>A comment. Clients ignore it.</summary>
+    /// <summary>A comment of the event stream. Clients ignore comments.</summary>
     public static ReadOnlyMemory<byte> Comment { get; } = ":\n\n"u8.ToArray();
 
     public override bool IncludesPosition => _hasIds;
 
     /// <summary>
-    /// Encodes an event that tells the client that it missed messages. The data is the number of messages, or
+    /// Encodes an event about messages that the client missed. The data is the number of missed messages, or
     /// <c>unknown</c>.
     /// </summary>
     public static ReadOnlyMemory<byte> EncodeMissed(long? messages, string prefix = "")
@@ -48,8 +48,8 @@ sealed class EventStreamEncoder : EntryEncoder
     public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)
     {
         if (!_hasIds) return default;
-        // An ID without data dispatches no event, but the browser stores the ID. A client can then reconnect before its
-        // first message.
+        // An ID without data dispatches no event, but the browser stores the ID. So a client can also recover if it has
+        // not received any message.
         var id = $"id: {position}\n";
         return recovered is false ? EncodeMissed(null, id) : Encoding.UTF8.GetBytes(id + "\n");
     }

@@ -6,21 +6,22 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>Writes server-sent events to the body of a response.</summary>
-/// <param name="response">The response. Its headers have been sent.</param>
-/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
+/// <param name="response">The response. The server has already sent the headers.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
 {
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     int _pings;
     long _skipped;
 
-    /// <summary>Completes after the close event was sent, or when the client is gone.</summary>
+    /// <summary>Completes when the server has sent the close event, or when the client is gone.</summary>
     public Task Ended => _ended.Task;
 
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
 
     /// <summary>
-    /// A counter of pings. The client never sends anything, so the result of a write shows whether the client is there.
+    /// The number of pings. The client never sends anything, so each ping counts as a sign of life. The server notices
+    /// a lost client when a write fails or stalls.
     /// </summary>
     public override int? Received => _pings;
 

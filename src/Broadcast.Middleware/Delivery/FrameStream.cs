@@ -3,11 +3,11 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The stream between the upgraded stream and the framework's WebSocket. Reads pass through. The frames that the
-/// WebSocket writes (pong and close frames) go through the only writer of the connection, between whole frames.
+/// The stream between the upgraded stream and the framework's WebSocket. Reads pass through. The WebSocket writes pong
+/// and close frames. The connection writer sends these frames between its own frames.
 /// </summary>
 /// <remarks>
-/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes when the frame was
+/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes after the frame was
 /// sent. So the server stops reading from a client that sends pings but does not read the pongs.
 /// </remarks>
 sealed class FrameStream(Stream inner) : Stream
@@ -81,7 +81,7 @@ sealed class FrameStream(Stream inner) : Stream
         return read;
     }
 
-    // A write of the upgraded stream already flushes.
+    // The upgraded stream flushes after each write.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server and

@@ -4,7 +4,9 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>A log and its members. A publish appends once and wakes each pump that has members at most once.</summary>
+/// <summary>
+/// A log and its members. A publish appends a message once and wakes each pump that has members at most once.
+/// </summary>
 sealed class Group
 {
     readonly MessageLog _log;
@@ -100,7 +102,7 @@ sealed class Group
     }
 
     /// <summary>Appends a message. Returns null if the group was removed meanwhile.</summary>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="excludedMembers">The number of members that the message excludes.</param>
     public PublishResult? Publish(Message message, EntryMetadata? metadata, int excludedMembers)
@@ -121,13 +123,13 @@ sealed class Group
     }
 
     /// <summary>
-    /// Appends one message to several groups with one sequence number. A member of more than one group receives it
-    /// once.
+    /// Appends one message to several groups with one sequence number. A member of more than one group receives the
+    /// message once.
     /// </summary>
     /// <param name="groups">
     /// The groups, in an order that is the same for all calls. The order prevents deadlocks.
     /// </param>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
     /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
@@ -143,8 +145,8 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
-            // While all locks are held, no other message gets a number, and no member joins or leaves. So the numbers
-            // in each log are in order.
+            // While this method holds all locks, these groups get no other message and no member joins or leaves. So
+            // the numbers in each log are in order.
             var sequence = clock.Next();
             for (var i = 0; i < groups.Count; i++)
             {
@@ -164,11 +166,11 @@ sealed class Group
         return members;
     }
 
-    /// <summary>Appends a message that some node of the cluster published.</summary>
-    /// <param name="message">The message. Its payload is copied.</param>
+    /// <summary>Appends a message that a node of the cluster published.</summary>
+    /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="age">The time since the publish.</param>
-    /// <param name="createCopy">Returns the copy at a position. Null unless the message goes to several groups.</param>
+    /// <param name="createCopy">Describes the copy at a position. Null if the message is only for this group.</param>
     public void Append(Message message, EntryMetadata? metadata, TimeSpan age, Func<Position, EntryCopy>? createCopy)
     {
         GroupShard[] shards;
@@ -254,7 +256,8 @@ sealed class Group
     CursorOptions? CreateCursorOptions(
         in JoinOptions options, (Block Block, int Index) start, Position position, bool? recovered)
     {
-        // In a cluster, the copies of one message arrive one by one. So a cursor needs to know its first offset.
+        // In a cluster, the copies of one message arrive one by one. So a cursor must know its first offset: see
+        // Cursor.Covers.
         if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
         var opening = options.Encoder?.EncodeStart(position, recovered) ?? default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The groups of this node. The first join creates a group. The first publish to a group with a history creates the
-/// group, too. A group is removed when it has no members and no history.
+/// group, too. The directory removes a group that has no members and no history.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -17,7 +17,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
     // The empty groups with a history. The group that has been empty for the longest time is first. The list object is
-    // also its lock.
+    // also the lock of the list.
     readonly LinkedList<Group> _emptyGroups = [];
 
     /// <summary>The number of groups, including the group of all connections.</summary>
@@ -25,7 +25,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     public LogSettings GetSettings(string name) => rules.Find(name);
 
-    /// <summary>Keeps enough messages for the slow clients of an endpoint.</summary>
+    /// <summary>Lets the logs keep enough messages for the slow clients of an endpoint.</summary>
     public void Adapt(EndpointSettings settings) => rules.Adapt(settings);
 
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
@@ -90,10 +90,10 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         }
     }
 
-    /// <summary>Creates the log of the messages to one connection.</summary>
+    /// <summary>Creates a log for messages to one connection.</summary>
     public MessageLog CreatePrivateLog() => new(clock, rules.Default);
 
-    /// <summary>Creates a group of the cluster. It is not yet in the directory.</summary>
+    /// <summary>Creates a group of the cluster, but does not add the group to the directory.</summary>
     public Group Create(string name, Position after) =>
         new(name, clock, rules.Find(name), time, after, GroupLifetime.Owned);
 
@@ -123,8 +123,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     }
 
     /// <summary>
-    /// Adds the group to the list of empty groups, or removes it. The list is a hint that may be late. The group itself
-    /// decides whether it is empty.
+    /// Adds the group to the list of empty groups, or removes it. The list may be out of date. The group itself knows
+    /// whether it is empty.
     /// </summary>
     void TrackEmpty(Group group, bool isEmpty)
     {
@@ -141,7 +141,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
             group.EmptyNode = _emptyGroups.AddLast(group);
             if (_emptyGroups.Count > maxEmptyGroups)
             {
-                // Remove one group for each group that is added.
+                // Each call adds at most one group, so removing one group is enough.
                 oldest = _emptyGroups.First!.Value;
                 _emptyGroups.RemoveFirst();
                 oldest.EmptyNode = null;

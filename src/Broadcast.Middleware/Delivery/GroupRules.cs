@@ -30,7 +30,7 @@ sealed class GroupRules
     /// <summary>The settings of private logs and of groups without a rule.</summary>
     public LogSettings Default { get; }
 
-    /// <summary>Keeps enough messages for the slow clients of an endpoint.</summary>
+    /// <summary>Lets the logs keep enough messages for the slow clients of an endpoint.</summary>
     public void Adapt(EndpointSettings settings)
     {
         if (settings.SlowConsumer == SlowConsumer.Conflate) _reserve.Enable();

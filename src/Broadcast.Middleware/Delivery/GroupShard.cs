@@ -3,8 +3,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The cursors of one group on one pump. The group posts the shard when it has new messages. The shard then visits its
-/// cursors in chunks, so that a large group does not delay small groups.
+/// The cursors of one group on one pump. The group posts the shard when the group has new messages. The shard then
+/// visits its cursors in chunks, so that a large group does not delay small groups.
 /// </summary>
 sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 {
@@ -16,7 +16,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     public Pump Pump => pump;
 
-    /// <summary>The number of members. The lock of the group guards it.</summary>
+    /// <summary>The number of members. The lock of the group guards this property.</summary>
     public int Members { get; set; }
 
     public void Add(Cursor cursor)
@@ -28,9 +28,9 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     public void Remove(Cursor cursor)
     {
         var hole = cursor.SetIndex;
-        // The last cursor fills the hole. During a pass, the last cursor may not have been visited yet. So if the hole
-        // lies before the position of the pass, the last visited cursor fills the hole. The new hole is then at the
-        // position of the pass.
+        // The last cursor of the list fills the hole. During a pass, the cursors before _next have had their turn. If
+        // the hole is before _next, first move the last of these cursors into the hole. Otherwise, the last cursor of
+        // the list could move before _next and miss its turn.
         if (hole < _next)
         {
             _next--;
@@ -44,7 +44,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     /// <remarks>
     /// The queue of the pump may contain the shard twice: once to continue a pass and once for messages that arrived
-    /// since the pass began. The order of the two does not matter.
+    /// during the pass. The order of these two items does not matter.
     /// </remarks>
     public override void Run()
     {
@@ -54,8 +54,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
             _inPass = true;
         }
 
-        // A connection that fails during its turn removes its cursors. So read the count again and allow the position
-        // to move back.
+        // A connection that fails during its turn removes its cursors. So read the count again in each turn, because
+        // _next may become smaller.
         var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
             _cursors[_next++].Subscriber.OnNewMessages();

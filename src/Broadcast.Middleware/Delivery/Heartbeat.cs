@@ -4,11 +4,12 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The only timer of a broadcast. At each beat, every writer gets a turn, and groups without new messages free memory.
+/// The periodic timer of a broadcast. At each beat, every writer gets a turn, and groups without new messages free
+/// memory.
 /// </summary>
 /// <remarks>
-/// A writer gets its turn through the group of all connections, or directly until it has joined that group. One timer
-/// for each connection, as in the framework's WebSocket, would cost 240 bytes per connection.
+/// A writer gets its turn through the group of all connections, or directly until it has joined that group. The
+/// framework's WebSocket uses one timer for each connection, which costs 240 bytes per connection.
 /// </remarks>
 sealed class Heartbeat : IDisposable
 {
@@ -39,8 +40,8 @@ sealed class Heartbeat : IDisposable
 
     /// <summary>The number of milliseconds since the heartbeat was created.</summary>
     /// <remarks>
-    /// A time since the zero of the clock would lose precision as a double and could be one millisecond short. The
-    /// heartbeat would then notice a timeout one beat late.
+    /// A time since the start of the clock is a large number. As a double, this number loses precision and could be one
+    /// millisecond too small. The heartbeat would then notice a timeout one beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
@@ -69,7 +70,10 @@ sealed class Heartbeat : IDisposable
         _groups.Trim();
     }
 
-    /// <summary>A timeout is noticed late by at most a quarter of the shortest timeout.</summary>
+    /// <summary>
+    /// Shortens the interval to at most a quarter of each timeout. The heartbeat then notices a timeout late by at most
+    /// a quarter of the timeout.
+    /// </summary>
     void Shorten(ReadOnlySpan<TimeSpan> timeouts)
     {
         lock (_gate)

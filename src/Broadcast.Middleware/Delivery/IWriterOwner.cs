@@ -11,7 +11,8 @@ interface IWriterOwner
     string Id { get; }
 
     /// <summary>
-    /// True while the server reads nothing from the client. The silence of the client then proves nothing.
+    /// True while the server reads nothing from the client. The silence of the client then does not show that the
+    /// client is lost.
     /// </summary>
     bool IsBusy { get; }
 

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="Encoder">The format of the connection. Null for WebSocket frames.</param>
 /// <param name="Opening">Bytes to send before the first message.</param>
 /// <param name="KeepsUnacknowledged">
-/// True if the client acknowledges messages and may need them again after a reconnect.
+/// True if the client acknowledges messages and may need unacknowledged messages again after a reconnect.
 /// </param>
 readonly record struct JoinOptions(
     Replay Replay, EntryEncoder? Encoder, ReadOnlyMemory<byte> Opening, bool KeepsUnacknowledged);

@@ -1,10 +1,12 @@
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Watches one client. After some silence, the client gets a ping (RFC 6455, section 5.5.2). A client that stays silent
-/// is lost.
+/// Watches one client. If the client is silent for some time, the server sends a ping (RFC 6455, section 5.5.2). A
+/// client that stays silent counts as lost.
 /// </summary>
-/// <remarks>The timeout starts when the ping is due, so a client that does not take the ping is lost, too.</remarks>
+/// <remarks>
+/// The timeout starts when the ping is due, so a client that does not receive the ping counts as lost, too.
+/// </remarks>
 struct KeepAlive
 {
     int _received;
@@ -21,7 +23,9 @@ struct KeepAlive
     /// <param name="received">
     /// A counter that changes when the client sends something. Null if the client is not watched.
     /// </param>
-    /// <param name="isSilenceAllowed">True if the server could not hear the client at the moment.</param>
+    /// <param name="isSilenceAllowed">
+    /// True if the silence proves nothing now, for example because the server does not read from the client.
+    /// </param>
     public bool IsPeerLost(Heartbeat heartbeat, EndpointSettings settings, int? received, bool isSilenceAllowed)
     {
         var isFirst = Beat == 0;
@@ -40,7 +44,7 @@ struct KeepAlive
         return false;
     }
 
-    /// <summary>Returns true once when a ping is due.</summary>
+    /// <summary>Returns true if a ping is due, but only once for each ping.</summary>
     public bool TakePing()
     {
         var isDue = _pingIsDue;

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>A connection in a group.</summary>
+/// <summary>The membership of a connection in a group.</summary>
 /// <param name="Group">The group.</param>
 /// <param name="Cursor">The cursor of the connection in the log of the group.</param>
 readonly record struct Membership(Group Group, Cursor Cursor);

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// A write that did not complete at once. A writer creates one object and uses it for all such writes.
+/// A write that did not complete at once. A writer creates one object and reuses it for all such writes.
 /// </summary>
 sealed class PendingWrite
 {
@@ -27,7 +27,7 @@ sealed class PendingWrite
     /// <summary>The start of the write: see <see cref="Heartbeat.Now"/>.</summary>
     public long StartedAt { get; private set; }
 
-    /// <summary>The time at which the operating system of the client last took bytes.</summary>
+    /// <summary>The time of the last heartbeat that noticed progress, or the start of the write.</summary>
     public long ProgressedAt { get; set; }
 
     /// <summary>See <see cref="Sink.Acknowledged"/>.</summary>

@@ -69,8 +69,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
         // The pump is not idle, so no other thread schedules it.
         schedule(this);
 
-        // This must be a full fence. With a plain write, the pump could find the queue empty before other threads see
-        // the write. The write could then erase a signal that was given in between.
+        // The exchange must be a full fence. With a plain write, the pump could find the queue empty before other
+        // threads see the write. The write could then erase a signal that another thread set in between.
         void ObserveSignals() => Interlocked.Exchange(ref _state, Running);
     }
 }

@@ -5,7 +5,7 @@ abstract class PumpItem
 {
     int _posted;
 
-    /// <summary>Returns true to exactly one caller. That caller enqueues the item.</summary>
+    /// <summary>Marks the item as posted. Returns true only to the first caller, which enqueues the item.</summary>
     public bool TryMarkPosted() => Interlocked.Exchange(ref _posted, 1) == 0;
 
     /// <summary>Does the work. The pump runs one item at a time.</summary>
@@ -13,8 +13,8 @@ abstract class PumpItem
 
     /// <summary>Clears the mark. Call this method before the item looks for work.</summary>
     /// <remarks>
-    /// Both exchanges are full fences. A thread that finds the item marked knows that the pump will still look for
-    /// work. The pump will then see everything that the thread wrote before.
+    /// The exchanges here and in <see cref="TryMarkPosted"/> are full fences. If a thread finds the item marked, the
+    /// pump will still look for work. The pump will then see everything that the thread wrote before.
     /// </remarks>
     protected void ClearPosted() => Interlocked.Exchange(ref _posted, 0);
 }

@@ -2,7 +2,9 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Sends the bytes of a connection. One writer uses a sink, with one call at a time.</summary>
+/// <summary>
+/// Sends the bytes of a connection. Only one writer uses a sink, and this writer waits for each write.
+/// </summary>
 abstract class Sink
 {
     static readonly byte[] PingFrame = [0x89, 0];
@@ -11,11 +13,11 @@ abstract class Sink
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 
     /// <summary>
-    /// A counter that changes when the client sends something. Null if the owner of the socket watches the client.
+    /// A counter that changes when the client sends something. Null if another component watches the client.
     /// </summary>
     public virtual int? Received => null;
 
-    /// <summary>The bytes that ask the client for a sign of life.</summary>
+    /// <summary>The bytes that check whether the client is alive.</summary>
     public virtual ReadOnlyMemory<byte> Ping => PingFrame;
 
     /// <summary>
@@ -28,9 +30,11 @@ abstract class Sink
     /// </summary>
     public virtual void OnSkipped(long messages) { }
 
-    /// <summary>Returns a notice for the client once. Empty if there is none.</summary>
+    /// <summary>
+    /// Returns the pending notice for the client and clears the notice. Empty without a pending notice.
+    /// </summary>
     public virtual ReadOnlyMemory<byte> TakeNotice() => default;
 
-    /// <summary>Sends a close frame (RFC 6455, section 5.5.1) after everything that was written before.</summary>
+    /// <summary>Sends a close frame (RFC 6455, section 5.5.1) after all earlier writes.</summary>
     public abstract Task CloseAsync(WebSocketCloseStatus status, string? reason);
 }

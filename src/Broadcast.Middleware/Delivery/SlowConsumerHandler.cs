@@ -3,20 +3,22 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group, or else of the client's
-/// endpoint, decides whether the client skips messages or is closed.
+/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group decides whether the client
+/// skips messages or is closed. If a group has no setting, the setting of the client's endpoint decides.
 /// </summary>
 static class SlowConsumerHandler
 {
-    // A reader whose write took this long is behind. The reader then skips messages that newer messages replace.
+    // A reader is behind if its write took at least this time. The reader then skips messages that newer messages
+    // replace.
     const int ConflationDelayInMilliseconds = 50;
 
-    // The maximum size of a reader's own copy. The reader would keep one block of this size alive anyway.
+    // The maximum size of a compacted block. Without compaction, the reader would also keep one block of this size in
+    // memory.
     const int MaxCompactedBytes = 64 * 1024;
 
     /// <summary>
-    /// Moves a slow reader forward. If the reader cannot continue, releases its messages, so that they use no memory,
-    /// and closes the client.
+    /// Moves a slow reader forward. If the reader cannot continue, this method closes the reader and the client. The
+    /// unsent messages then use no memory.
     /// </summary>
     /// <returns>True if the reader continues.</returns>
     public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)

@@ -5,15 +5,15 @@ using Broadcast.Middleware.Transports;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Writes frames to the stream of an upgraded request, exactly as they stand in the log. One write sends everything
-/// that a connection has not received.
+/// Writes frames to the stream of an upgraded request, exactly as the log contains them. One write can send many
+/// frames.
 /// </summary>
 /// <param name="stream">The upgraded stream.</param>
 /// <param name="frameStream">The stream between <paramref name="stream"/> and the WebSocket.</param>
 /// <param name="webSocket">
-/// The framework's WebSocket. It sends the close frame through <paramref name="frameStream"/>.
+/// The framework's WebSocket. The WebSocket sends the close frame through <paramref name="frameStream"/>.
 /// </param>
-/// <param name="socket">The TCP socket. Null if other connections share the socket or if it is unknown.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 sealed class StreamSink(Stream stream, FrameStream frameStream, WebSocket webSocket, Socket? socket) : Sink
 {
     public override int? Received => frameStream.Reads;

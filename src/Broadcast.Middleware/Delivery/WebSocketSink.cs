@@ -4,7 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Sends messages one by one through any <see cref="WebSocket"/>. Test servers bring their own WebSockets.
+/// Sends messages one by one through any <see cref="WebSocket"/>. For example, test servers have their own WebSocket
+/// classes.
 /// </summary>
 sealed class WebSocketSink(WebSocket webSocket) : Sink
 {

@@ -12,10 +12,10 @@ enum WriterState : byte
     /// <summary>The writer sends a close frame and no more messages.</summary>
     Closing,
 
-    /// <summary>The close frame was sent.</summary>
+    /// <summary>A close frame was sent. The writer sends no more messages.</summary>
     Closed,
 
-    /// <summary>A write failed. Nothing more is sent on this transport.</summary>
+    /// <summary>A write failed. The writer sends nothing more on this transport.</summary>
     Failed,
 
     /// <summary>The transport is gone. The client may reconnect.</summary>

@@ -41,15 +41,19 @@ sealed partial class BroadcastLogger(ILogger logger)
     [LoggerMessage(9, LogLevel.Debug, "Connection {ConnectionId} was too slow and skipped {Count} messages.")]
     public partial void Dropped(string connectionId, long count);
 
-    [LoggerMessage(10, LogLevel.Error, "A filter or the revalidator failed for connection {ConnectionId}.")]
+    [LoggerMessage(10, LogLevel.Error,
+        "A filter, the revalidator or the registry threw an exception for connection {ConnectionId}. " +
+        "Fix the method in the stack trace.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(11, LogLevel.Error,
-        "The connection registry failed to add connection {ConnectionId}. " +
-        "The server refuses the handshake with status 500.")]
+        "The connection registry threw an exception for connection {ConnectionId}. " +
+        "The server refuses the handshake with status 500. Fix TryAdd of the registry.")]
     public partial void RegistryAddFailed(string connectionId, Exception exception);
 
-    [LoggerMessage(12, LogLevel.Error, "The connection registry failed to remove connection {ConnectionId}.")]
+    [LoggerMessage(12, LogLevel.Error,
+        "The connection registry threw an exception for the ended connection {ConnectionId}. " +
+        "The registry may still contain the connection. Fix Remove of the registry.")]
     public partial void RegistryRemoveFailed(string connectionId, Exception exception);
 
     [LoggerMessage(13, LogLevel.Information,
@@ -57,30 +61,41 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void Draining(int count, TimeSpan drainTimeout);
 
     [LoggerMessage(14, LogLevel.Warning,
-        "The cluster lost messages of a group. This node closes the members with 1013, so that they reconnect.")]
+        "The cluster lost messages. This node closes the affected connections with 1013, so that the clients " +
+        "connect again. If this warning repeats, check the backplane.")]
     public partial void ClusterGroupLost();
 
-    [LoggerMessage(15, LogLevel.Error, "This node cannot read a message from the cluster.")]
+    [LoggerMessage(15, LogLevel.Error,
+        "This node cannot read a message from the cluster, or a message is missing. " +
+        "Run the same version of Broadcast.Middleware on all nodes, and check the backplane.")]
     public partial void ClusterMessageUnreadable(Exception exception);
 
     [LoggerMessage(16, LogLevel.Warning,
-        "The server closes connection {ConnectionId} with 1013, because the cluster is unreachable. {Problem}")]
+        "The server closes connection {ConnectionId} with 1013, because the cluster is unreachable. " +
+        "Check the backplane. {Problem}")]
     public partial void ClusterUnreachable(string connectionId, string problem);
 
-    [LoggerMessage(17, LogLevel.Warning, "Other nodes cannot reach this node yet. {Problem}")]
+    [LoggerMessage(17, LogLevel.Warning,
+        "Other nodes cannot reach this node yet. This node tries again. " +
+        "If this warning repeats, check the backplane. {Problem}")]
     public partial void InboxUnreachable(string problem);
 
     [LoggerMessage(18, LogLevel.Warning,
-        "This node handled a request of another node, but could not send the answer. {Problem}")]
+        "This node handled a request of another node, but could not send the answer. " +
+        "If this warning repeats, check the backplane. {Problem}")]
     public partial void AnswerLost(string problem);
 
-    [LoggerMessage(19, LogLevel.Warning, "This node cannot read the group members of other nodes. {Problem}")]
+    [LoggerMessage(19, LogLevel.Warning,
+        "This node cannot read the group members of other nodes. This node tries again. " +
+        "If this warning repeats, check the backplane. {Problem}")]
     public partial void MembersUnreachable(string problem);
 
-    [LoggerMessage(20, LogLevel.Error, "A request of another node failed.")]
+    [LoggerMessage(20, LogLevel.Error,
+        "This node failed to handle a request of another node. Fix the method in the stack trace.")]
     public partial void RemoteRequestFailed(Exception exception);
 
-    [LoggerMessage(21, LogLevel.Error, "The backplane threw an exception from a method that must not throw. " +
+    [LoggerMessage(21, LogLevel.Error,
+        "The backplane threw an exception from a method that must not throw. " +
         "Fix the IBackplane implementation.")]
     public partial void BackplaneFailed(Exception exception);
 }

@@ -3,8 +3,8 @@ using System.Diagnostics.Metrics;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The meter <c>Broadcast</c>. Its tag <c>broadcast.name</c> is the name of the broadcast. docs/metrics.md lists the
-/// instruments and all tag values.
+/// The meter <c>Broadcast</c>. The tag <c>broadcast.name</c> of the meter is the name of the broadcast. docs/metrics.md
+/// lists the instruments and all tag values.
 /// </summary>
 sealed class BroadcastMetrics
 {
@@ -24,7 +24,7 @@ sealed class BroadcastMetrics
 
     /// <param name="factory">Creates the meter.</param>
     /// <param name="name">The name of the broadcast.</param>
-    /// <param name="delivered">Returns the number of messages that were written to connections.</param>
+    /// <param name="delivered">Returns the number of messages that all pumps have written to connections.</param>
     public BroadcastMetrics(IMeterFactory factory, string name, Func<long> delivered)
     {
         // The factory owns the meter and returns the same meter for equal options.
@@ -47,7 +47,7 @@ sealed class BroadcastMetrics
             "broadcast.delivery.latency", "s", "Time from publish to write of the oldest message in each write.",
             advice: new() { HistogramBucketBoundaries = [.. LatencyBuckets] });
 
-        // Each pump counts its own deliveries, so that counting a delivery costs one addition.
+        // Each pump counts its own deliveries. The pumps share no counter, so a delivery costs only one addition.
         meter.CreateObservableCounter(
             "broadcast.messages.delivered", delivered, "{message}", "Messages written to connections.");
     }

@@ -1,14 +1,15 @@
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The reason why a connection ended. The first reason counts. <see cref="BroadcastMetrics"/> reports the reason.
+/// The reason why a connection ended. If a connection has several reasons, the first reason counts.
+/// <see cref="BroadcastMetrics"/> reports the reason.
 /// </summary>
 enum EndReason
 {
     /// <summary>The client sent a close frame.</summary>
     ClosedByPeer,
 
-    /// <summary>The app closed the connection, or a connect filter rejected it.</summary>
+    /// <summary>The app closed the connection, or a connect filter rejected the connection.</summary>
     ClosedByApp,
 
     /// <summary>The client disconnected without a close frame.</summary>
@@ -32,7 +33,7 @@ enum EndReason
     /// <summary>The cluster lost messages that the connection should have received.</summary>
     ClusterLost,
 
-    /// <summary>The cluster was unreachable when the connection needed it.</summary>
+    /// <summary>The cluster was unreachable when the connection needed the cluster.</summary>
     ClusterUnreachable,
 
     /// <summary>The client did not answer a ping in time.</summary>

@@ -7,7 +7,7 @@ enum RefusalReason
 {
     None,
 
-    /// <summary>The request is not a WebSocket handshake, or its URL does not give a valid group name.</summary>
+    /// <summary>The request is not a WebSocket handshake, or the URL does not result in a valid group name.</summary>
     BadRequest,
 
     /// <summary>The origin of the page is not allowed.</summary>
@@ -28,7 +28,9 @@ enum RefusalReason
     /// <summary>The registry threw an exception.</summary>
     Failed,
 
-    /// <summary>The reconnection token is invalid or expired. The client learns this after the handshake.</summary>
+    /// <summary>
+    /// The reconnection token is invalid or expired. The server tells the client after the handshake.
+    /// </summary>
     Recovery,
 
     /// <summary>The app is shutting down.</summary>

@@ -1,26 +1,27 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Tracks which messages one client was sent and which it has acknowledged, by sequence number. The state tells whether
-/// the server can send the unacknowledged messages again. Only the pump of the connection uses this class.
+/// Tracks the sequence numbers that the server has sent to one client and that the client has acknowledged. The state
+/// shows whether the server can send the unacknowledged messages again. Only the thread of the pump uses this class.
 /// </summary>
 /// <param name="maxBytes">
-/// The maximum number of unacknowledged bytes. 0 means that messages are never sent again.
+/// The maximum number of unacknowledged bytes. 0 means that the server never sends messages again.
 /// </param>
 /// <param name="maxMessages">The maximum number of unacknowledged messages.</param>
 /// <param name="maxLogs">The maximum number of logs, including logs that the connection left.</param>
 sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 {
-    // At least one message below this number was sent and cannot be sent again.
+    // Some earlier messages cannot be sent again, for example messages without a number. A client that has acknowledged
+    // this number or a higher number has received all of these messages.
     long _safeFrom;
 
     /// <summary>True while the cursors keep bookmarks.</summary>
     public bool IsTracking { get; private set; } = maxBytes > 0;
 
-    /// <summary>True if the server can send messages to this client again.</summary>
+    /// <summary>True if the options allow the server to send messages to this client again.</summary>
     public bool CanTrack => maxBytes > 0;
 
-    /// <summary>True if the client has acknowledged every numbered message that it was sent.</summary>
+    /// <summary>True if the client has acknowledged every number that the server has sent.</summary>
     public bool IsUpToDate => Acknowledged >= Highest;
 
     public int MaxLogs => maxLogs;
@@ -28,13 +29,13 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     /// <summary>The highest number that the client has acknowledged.</summary>
     public long Acknowledged { get; private set; }
 
-    /// <summary>The highest number that was sent on the current transport.</summary>
+    /// <summary>The highest number that the server has sent on the current transport.</summary>
     public long LastSent { get; private set; }
 
-    /// <summary>The highest number that was sent on any transport.</summary>
+    /// <summary>The highest number that the server has sent on any transport.</summary>
     public long Highest { get; private set; }
 
-    /// <summary>The highest number that was sent before the current transport started.</summary>
+    /// <summary>The highest number that the server had sent before the current transport started.</summary>
     public long HighestBefore { get; private set; }
 
     /// <summary>The highest number that the client may have received.</summary>
@@ -48,7 +49,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public bool ExceedsLimit => Bytes > maxBytes || Messages > maxMessages;
 
-    /// <summary>True if every unacknowledged message can be sent again.</summary>
+    /// <summary>True if the server can send every unacknowledged message again.</summary>
     public bool IsComplete => IsTracking && Acknowledged >= _safeFrom;
 
     public bool IsWithinLimit(long bytes) => bytes <= maxBytes;
@@ -62,12 +63,12 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     }
 
     /// <summary>
-    /// Records that the reader sent messages without their numbers, because it had already sent higher numbers.
+    /// Records that the reader sent messages without their numbers, because the reader had already sent higher numbers.
     /// </summary>
     /// <remarks>
     /// Example: a client has message 7 and joins a group whose history has messages 3 and 4. With numbers, the client
     /// would drop 3 and 4 as duplicates. The client cannot acknowledge 3 and 4 directly. The next acknowledgement of a
-    /// later number covers them.
+    /// later number covers messages 3 and 4.
     /// </remarks>
     public void OnSentWithoutNumber() => _safeFrom = Highest + 1;
 
@@ -75,7 +76,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public void SetUnacknowledged(long messages, long bytes) => (Messages, Bytes) = (messages, bytes);
 
-    /// <summary>Starts tracking. The cursors set bookmarks at their current positions.</summary>
+    /// <summary>Starts tracking. The caller has already set the bookmarks of all cursors.</summary>
     public void StartTracking()
     {
         IsTracking = true;

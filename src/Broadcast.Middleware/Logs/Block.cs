@@ -6,19 +6,20 @@ namespace Broadcast.Middleware.Logs;
 /// <remarks>
 /// <para>One thread at a time appends, under the lock of the log. Any number of readers read without a lock.</para>
 /// <para>
-/// Invariants: <see cref="Count"/> counts an entry only after the entry is complete. An entry never changes afterwards.
-/// The count is final once <see cref="Next"/> is set. There is no reference counting: the garbage collector frees a
+/// Invariants: an entry is complete before <see cref="Count"/> includes it, and the entry never changes afterwards. The
+/// count is final once <see cref="Next"/> is set. Blocks need no reference counting: the garbage collector frees a
 /// block that no cursor can reach.
 /// </para>
 /// </remarks>
 sealed class Block
 {
     /// <summary>
-    /// The successor of a block whose later blocks the log has dropped. A reader that arrives here has missed messages.
+    /// Marks a gap: the log has dropped the blocks after the previous block. A reader that reaches this block has
+    /// missed messages.
     /// </summary>
     public static readonly Block Cut = new(0, 0, 0);
 
-    /// <summary>The successor of the last block of a broken log. The cluster has lost the next messages.</summary>
+    /// <summary>Marks the end of a broken log: the cluster has lost the next messages.</summary>
     public static readonly Block Lost = new(0, 0, 0);
 
     /// <summary>The number of bytes that an entry uses in addition to its frame.</summary>
@@ -28,8 +29,8 @@ sealed class Block
 
     readonly byte[] _data;
     Entry[] _entries;
-    string?[]? _keys; // Null unless an entry has a key.
-    long[]? _offsets; // Null unless the block is compacted. The offsets of a compacted block have gaps.
+    string?[]? _keys; // Null if no entry has a key.
+    long[]? _offsets; // Null if the block is not compacted. The offsets of a compacted block have gaps.
     EncodedEntries? _encodings;
     int _count;
     Block? _next;
@@ -53,11 +54,13 @@ sealed class Block
     /// </summary>
     public bool IsCompacted => _offsets is not null;
 
-    /// <summary>The offset of the first entry in the log.</summary>
+    /// <summary>
+    /// The offset of the first entry of this block. For a compacted block, use <see cref="OffsetOf"/>.
+    /// </summary>
     public long FirstOffset { get; }
 
     /// <summary>
-    /// The size of the log before this block in bytes, including <see cref="EntrySize"/> for each entry.
+    /// The size of the log in bytes before this block, including <see cref="EntrySize"/> for each entry.
     /// </summary>
     public long FirstByte { get; }
 
@@ -68,15 +71,18 @@ sealed class Block
     public Block? Next => Volatile.Read(ref _next);
 
     /// <summary>
-    /// The index in the next block at which a reader continues. It is 0, except after a compacted block.
+    /// The index in the next block at which a reader continues. The index is 0, except after a compacted block.
     /// </summary>
     public int NextIndex { get; private set; }
 
-    /// <summary>True if at least one entry has metadata. Read it after <see cref="Count"/>.</summary>
+    /// <summary>
+    /// True if at least one entry has metadata. Read this property after <see cref="Count"/>, so that the value
+    /// includes every counted entry.
+    /// </summary>
     public bool HasMetadata { get; private set; }
 
     /// <summary>
-    /// The size of all frames. Only the appending thread uses this property. Readers use <see cref="EndOf"/>.
+    /// The size of all frames in bytes. Only the appending thread uses this property. Readers use <see cref="EndOf"/>.
     /// </summary>
     public int Length { get; private set; }
 
@@ -88,7 +94,7 @@ sealed class Block
     /// </summary>
     public long CostOf(int count) => EndOf(count) + ((long)count * EntrySize);
 
-    /// <summary>The position in the block data at which the first entries end.</summary>
+    /// <summary>The position in the block data at which the first <paramref name="count"/> entries end.</summary>
     public int EndOf(int count) => count == 0 ? 0 : _entries[count - 1].End;
 
     /// <summary>See <see cref="Message.Key"/>.</summary>
@@ -115,7 +121,7 @@ sealed class Block
     }
 
     /// <summary>
-    /// Returns consecutive entries in another format. Each entry is encoded once for all readers of the format.
+    /// Returns consecutive entries in another format. The block encodes each entry once for all readers of the format.
     /// </summary>
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
         from == to ? default : new(EntriesOf(encoder).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
@@ -154,7 +160,7 @@ sealed class Block
     {
         if (_count == _entries.Length)
         {
-            // A reader may hold the old array or the new one. Both have the same entries up to the count.
+            // A reader may hold the old array or the new one. Both arrays have the same entries up to the count.
             var larger = new Entry[_entries.Length * 2];
             _entries.CopyTo(larger, 0);
             _entries = larger;
@@ -183,7 +189,7 @@ sealed class Block
     }
 
     /// <summary>
-    /// The entries of the block in one other format. An entry is encoded when a reader first requests it.
+    /// The entries of the block in another format. A block encodes an entry when the first reader requests it.
     /// </summary>
     sealed class EncodedEntries(EntryEncoder encoder, EncodedEntries? next)
     {

@@ -21,7 +21,7 @@ sealed class Bookmark(MessageLog log)
     /// <summary>Messages below this offset were sent on an earlier transport.</summary>
     public long SentBefore { get; private set; }
 
-    /// <summary>Answers below this offset are not sent again.</summary>
+    /// <summary>The reader does not send answers below this offset again.</summary>
     public long AnswersBefore { get; private set; }
 
     /// <summary>Sets the bookmark. The caller holds the lock of the log.</summary>
@@ -33,7 +33,8 @@ sealed class Bookmark(MessageLog log)
     }
 
     /// <summary>
-    /// True if a cursor whose subscriber has left must stay, because the client may need unacknowledged messages again.
+    /// True if the cursor must stay after its subscriber has left, because the client may need unacknowledged messages
+    /// again.
     /// </summary>
     public bool IsNeededAfterLeave(Cursor cursor) =>
         Block is { } block && block.FirstOffset + Index < Math.Min(cursor.LogOffset, cursor.LeaveOffset);
@@ -52,8 +53,9 @@ sealed class Bookmark(MessageLog log)
         : 0;
 
     /// <summary>
-    /// Moves the bookmark past entries that are acknowledged, excluded, or answers. If the client acknowledges messages
-    /// from before a rewind, the cursor moves with the bookmark and does not send them again.
+    /// Moves the bookmark past entries that the client does not need again: acknowledged entries, excluded entries and
+    /// answers. After a rewind, the cursor moves with the bookmark, so that the reader does not send acknowledged
+    /// messages again.
     /// </summary>
     public void Advance(Cursor cursor, long acknowledged)
     {
@@ -71,7 +73,8 @@ sealed class Bookmark(MessageLog log)
             (block, index) = (next, 0);
         }
 
-        // Compare with >=, so that the cursor also enters the next block and no longer holds the block before.
+        // If both positions are equal, also move the cursor. The cursor then enters the next block and releases the
+        // previous block.
         if (!cursor.Block.IsCompacted && block.FirstOffset + index >= cursor.Offset) cursor.MoveTo(block, index);
         MoveTo(block, index);
     }
@@ -85,7 +88,7 @@ sealed class Bookmark(MessageLog log)
         AnswersBefore = nextOffset;
     }
 
-    /// <summary>Removes the bookmark. The log may then release the messages.</summary>
+    /// <summary>Removes the bookmark. The log may then release the unacknowledged messages.</summary>
     public void Clear()
     {
         if (_pin is null) return;

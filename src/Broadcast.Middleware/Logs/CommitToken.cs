@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Links the copies of one message in several logs. Readers wait until the token is committed, because they need all
-/// copies in order to read the message once.
+/// Links the copies of one message in several logs. Readers wait until the publisher commits the token. A reader can
+/// then find all copies and reads the message only once.
 /// </summary>
 sealed class CommitToken
 {
@@ -11,7 +11,7 @@ sealed class CommitToken
     public bool IsCommitted => Volatile.Read(ref _isCommitted);
 
     /// <summary>
-    /// Makes the copies readable. The publisher calls this method after every log contains the message.
+    /// Makes the copies readable. The publisher calls this method after it has appended the message to every log.
     /// </summary>
     public void Commit() => Volatile.Write(ref _isCommitted, true);
 }

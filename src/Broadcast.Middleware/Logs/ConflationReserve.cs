@@ -1,10 +1,10 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// The capacity that logs need in addition while an endpoint conflates. All logs of a broadcast share it. The app may
-/// map an endpoint after a log was created.
+/// Additional log capacity, which logs need if an endpoint uses <see cref="SlowConsumer.Conflate"/>. All logs of a
+/// broadcast share this object, because the app may map such an endpoint after it has created a log.
 /// </summary>
-/// <param name="maxBytes">The capacity after <see cref="Enable"/>.</param>
+/// <param name="maxBytes">The additional capacity after <see cref="Enable"/>.</param>
 sealed class ConflationReserve(int maxBytes)
 {
     volatile bool _isEnabled;

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>The position of one subscriber in one log. Only the thread of the subscriber uses this class.</summary>
+/// <summary>The position of one subscriber in one log. Only the thread of the subscriber moves the cursor.</summary>
 sealed class Cursor
 {
     readonly MessageLog _log;
@@ -11,7 +11,7 @@ sealed class Cursor
 
     /// <summary>
     /// Creates a cursor at the end of the log, or at <see cref="CursorOptions.Start"/>. The caller holds the lock of
-    /// the log, so the cursor misses no later append.
+    /// the log, so the cursor misses no message that is appended later.
     /// </summary>
     /// <param name="log">The log.</param>
     /// <param name="subscriber">The owner of the cursor.</param>
@@ -24,7 +24,7 @@ sealed class Cursor
         Subscriber = subscriber;
         Set = set;
         (_block, _index) = options?.Start ?? log.End;
-        // The options would otherwise keep the block and all later blocks alive.
+        // Otherwise, the options would keep this block and all later blocks in memory.
         if (options is not null) options.Start = null;
     }
 
@@ -32,7 +32,7 @@ sealed class Cursor
 
     public ICursorSet? Set { get; }
 
-    /// <summary>The place of this cursor in its set. Only the set uses this property.</summary>
+    /// <summary>The index of this cursor in its set. Only the set uses this property.</summary>
     public int SetIndex { get; set; }
 
     /// <summary>True if the log dropped messages before this cursor read them.</summary>
@@ -53,17 +53,23 @@ sealed class Cursor
     public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
 
     /// <summary>
-    /// The copy at the cursor, if the copies arrive one by one. Valid if <see cref="IsAtCopy"/> is true.
+    /// Describes the copy at the cursor. Null if the publisher appends all copies at once. Read this property only if
+    /// <see cref="IsAtCopy"/> is true.
     /// </summary>
     public EntryCopy? Copy => _block[_index].Metadata!.Copy;
 
-    /// <summary>True if the log is broken and this cursor will reach its end.</summary>
+    /// <summary>True if the log is broken and this cursor will reach the end of the log.</summary>
     public bool WillBeLost => _log.IsBroken && LeaveOffset == long.MaxValue;
 
-    /// <summary>True if the subscriber has left and the cursor has read every message from before.</summary>
+    /// <summary>
+    /// True if the subscriber has left and the cursor has read every message that was published before the leave.
+    /// </summary>
     public bool HasLeft => Offset >= LeaveOffset;
 
-    /// <summary>The number of unread bytes without the newest message. 0 or less if the cursor is not behind.</summary>
+    /// <summary>
+    /// The number of unread bytes, except for history and the newest message. The value is 0 or less if the cursor is
+    /// not behind.
+    /// </summary>
     public long Behind => Math.Min(_log.NewestByte, LeaveByte) - Math.Max(ReadByte, _options?.LiveByte ?? 0);
 
     /// <summary>The block of the next entry.</summary>
@@ -72,7 +78,10 @@ sealed class Cursor
     /// <summary>The offset of the next entry.</summary>
     public long Offset => _block.FirstOffset + _index;
 
-    /// <summary>The offset of the next entry in the log itself. A compacted block is not part of the log.</summary>
+    /// <summary>
+    /// The offset that the next entry has in the log. In a compacted block, this value differs from
+    /// <see cref="Offset"/>.
+    /// </summary>
     public long LogOffset => !_block.IsCompacted ? Offset
         : _index < _block.Count ? _block.OffsetOf(_index)
         : _block.Next!.FirstOffset + _block.NextIndex;
@@ -89,21 +98,24 @@ sealed class Cursor
     /// <summary>See <see cref="CursorOptions.Bookmark"/>.</summary>
     public Bookmark? Bookmark => _options?.Bookmark;
 
-    /// <summary>True if the cursor reads this copy or has read it.</summary>
+    /// <summary>True if the cursor has read this copy or will read it.</summary>
     public bool Covers(EntryCopy copy) =>
         _log.Epoch == copy.Position.Epoch && _log.Name == copy.LogName
         && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveOffset;
 
     /// <summary>
-    /// Ends the subscription after the newest message. The caller holds the lock of the log. A broken log has no known
-    /// end: its reader has missed messages and must learn about the loss.
+    /// Ends the subscription after the newest message. The caller holds the lock of the log. This method does not end
+    /// the subscription to a broken log, because the reader must notice the loss.
     /// </summary>
     public void LeaveLocked()
     {
         if (!_log.IsBroken) Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
     }
 
-    /// <summary>Finds the next entry. Returns false if there is none yet, or if the cursor has reached a gap.</summary>
+    /// <summary>
+    /// Finds the next entry. Returns false if no entry is readable yet, if the subscription has ended, or if the cursor
+    /// has reached a gap.
+    /// </summary>
     public bool TryPeek(out long sequence)
     {
         while (true)
@@ -135,15 +147,15 @@ sealed class Cursor
     public void Skip() => _index++;
 
     /// <summary>
-    /// Returns the next consecutive entries for this subscriber and moves past them. Returns an empty run if the next
-    /// entries are for other subscribers. Call it after <see cref="TryPeek"/> has found an entry.
+    /// Returns the next consecutive entries for this subscriber and moves past these entries. Returns an empty run if
+    /// the next entries exclude this subscriber. Call this method after <see cref="TryPeek"/> has found an entry.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to return.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
     public EntryRun Take(long lastSequence, Acknowledgements? acknowledgements = null)
     {
-        // Read the count before the leave mark. In this order, a message that was published after the leave is always
-        // behind the mark.
+        // Read the count before the leave mark. If the count includes a message that was published after the leave, the
+        // mark is already set.
         var block = _block;
         var count = (int)Math.Min(block.Count, LeaveOffset - block.FirstOffset);
         var from = _index;
@@ -152,7 +164,7 @@ sealed class Cursor
         {
             while (from < count && IsExcluded(block, from)) from++;
             to = from;
-            // The log reader handles an entry with copies on its own.
+            // The log reader handles each entry with copies separately. So such an entry ends the run.
             while (to < count && !IsExcluded(block, to) && (to == _index || !HasCopies(block, to))) to++;
         }
 
@@ -162,7 +174,8 @@ sealed class Cursor
         _index = to;
         if (_options is null) return block.Run(from, to);
         var run = encoder is not null ? block.Run(from, to, encoder, _log) : block.Run(from, to);
-        // The value 0 excludes history from the latency metric: the age of history says nothing about the server.
+        // The value 0 excludes history from the latency metric, because the age of history says nothing about the
+        // server.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
@@ -171,12 +184,12 @@ sealed class Cursor
 
     /// <summary>
     /// Copies the unread entries into a compacted block. The copy omits entries that a newer entry with the same key
-    /// replaces. The log can then drop the originals. Returns false if the log has already dropped some of them.
+    /// replaces. The log can then drop the originals. Returns false if the log has already dropped some unread entries.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
-    /// <param name="replaced">The number of entries that were left out.</param>
-    /// <param name="isComplete">True if no entry stays in the log for this cursor.</param>
+    /// <param name="replaced">The number of entries that the copy omits.</param>
+    /// <param name="isComplete">True if the compacted block covers all unread entries.</param>
     public bool TryCompact(long lastSequence, int maxBytes, out long replaced, out bool isComplete)
     {
         (replaced, isComplete) = (0, false);
@@ -206,7 +219,7 @@ sealed class Cursor
         var (next, nextIndex) = unread[count];
         isComplete = count == unread.Count - 1;
         var cost = size + ((long)kept.Count * Block.EntrySize);
-        // The block lies before the leave mark, so a leaving subscriber still reads the kept entries.
+        // Place the block before the leave mark, so that a subscriber that has left still reads the kept entries.
         var offset = Math.Min(next.FirstOffset + nextIndex, LeaveOffset) - kept.Count;
         var compacted = new Block(size, offset, next.FirstByte + next.CostOf(nextIndex) - cost);
         foreach (var (block, index) in kept) compacted.Append(block, index);
@@ -216,7 +229,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Moves to the newest entry. Returns the number of entries for this subscriber that were skipped.
+    /// Moves to the newest entry. Returns the number of skipped entries that do not exclude this subscriber.
     /// </summary>
     public long SkipToLatest()
     {
@@ -252,8 +265,8 @@ sealed class Cursor
     public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
 
     /// <summary>
-    /// Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. Returns false if some of
-    /// them are gone.
+    /// Goes back to the bookmark, so that the cursor reads the unacknowledged messages again. Returns false if the log
+    /// has released some of these messages.
     /// </summary>
     public bool TryRewind()
     {
@@ -270,7 +283,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Sets the bookmark at the cursor. Returns false if the cursor stands in a compacted block or at a gap.
+    /// Sets the bookmark at the cursor. Returns false if the cursor is in a compacted block or at a gap.
     /// </summary>
     public bool TrySetBookmark()
     {
@@ -287,7 +300,7 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Releases the log. The cursor then keeps no block alive, even while its membership still exists.
+    /// Releases all blocks. The cursor then keeps no block in memory, even while its membership still exists.
     /// </summary>
     public void Release()
     {
@@ -296,8 +309,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Records the numbers of the entries that are about to be sent. This method may shorten the run and change its
-    /// encoder.
+    /// Records the sequence numbers of the entries that the reader is about to send. This method may shorten the run
+    /// and replace the encoder.
     /// </summary>
     /// <returns>The end of the run.</returns>
     int Number(Block block, int from, int to, Acknowledgements acknowledgements, ref EntryEncoder? encoder)
@@ -317,7 +330,7 @@ sealed class Cursor
             return to;
         }
 
-        // An answer has a number, but the client does not see it and cannot acknowledge it.
+        // An answer has a number, but the client does not see the number and cannot acknowledge it.
         var last = to;
         while (last > from && block[last - 1].Metadata is { IsVerbatim: true }) last--;
         if (last > from)
@@ -326,8 +339,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// True if the client would drop this entry as a duplicate, because a higher number was sent before it. An entry
-    /// that was sent on the previous transport is compared only with numbers of the current transport.
+    /// True if the client would drop this entry as a duplicate, because the reader has already sent a higher number.
+    /// For an entry from an earlier transport, only the numbers on the current transport count.
     /// </summary>
     bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
     {
@@ -336,8 +349,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Returns the unread entries for this subscriber, followed by the end of the log. Returns null if some entries are
-    /// gone.
+    /// Returns the unread entries for this subscriber, followed by the end of the log. Returns null if the log has
+    /// dropped some of these entries.
     /// </summary>
     List<(Block Block, int Index)>? FindUnread(long lastSequence)
     {
@@ -369,11 +382,13 @@ sealed class Cursor
         return metadata.Excludes(Subscriber.Id) || (metadata.IsVerbatim && IsOldAnswer(block, index));
     }
 
-    /// <summary>True for an answer from before a rewind. The client does not expect it on the new transport.</summary>
+    /// <summary>
+    /// True for an answer from before a rewind. The client does not expect this answer on the new transport.
+    /// </summary>
     bool IsOldAnswer(Block block, int index) => block.FirstOffset + index < (Bookmark?.AnswersBefore ?? 0);
 
     /// <summary>The end of a subscription.</summary>
     /// <param name="Offset">The offset of the first message that the subscriber no longer receives.</param>
-    /// <param name="Byte">The value of <see cref="MessageLog.NewestByte"/> at that time.</param>
+    /// <param name="Byte">The value of <see cref="MessageLog.NewestByte"/> when the subscriber left.</param>
     sealed record LeaveMark(long Offset, long Byte);
 }

@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// One copy of a message to several groups, when the copies arrive one by one. A reader of several of these logs takes
-/// the first copy.
+/// One copy of a message that was published to several groups. These copies arrive one by one. A reader of several of
+/// these groups takes only the first copy.
 /// </summary>
-/// <param name="Id">An ID that all copies share.</param>
+/// <param name="Id">The ID that all copies of the message share.</param>
 /// <param name="LogName">The name of the log that contains this copy.</param>
 /// <param name="Position">The position of this copy.</param>
-/// <param name="Earlier">The copy that arrived before this one, in any log. Null for the first copy.</param>
+/// <param name="Earlier">The copy that arrived before this copy, in any log. Null for the first copy.</param>
 sealed record EntryCopy(long Id, string LogName, Position Position, EntryCopy? Earlier);

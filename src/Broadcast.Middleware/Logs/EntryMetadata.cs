@@ -12,7 +12,7 @@ sealed class EntryMetadata
 
     public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
 
-    /// <summary>The connections that do not receive the entry. Null if every connection receives it.</summary>
+    /// <summary>The connections that do not receive the entry. Null if every connection receives the entry.</summary>
     public ExcludedConnections? Excluded { get; }
 
     /// <summary>The client that sent the message, if its protocol names the sender.</summary>
@@ -25,16 +25,17 @@ sealed class EntryMetadata
     /// </summary>
     public bool IsVerbatim { get; }
 
-    /// <summary>Links this entry to its copies in other logs. Null if the entry has no copies.</summary>
+    /// <summary>
+    /// The token that all copies of the message share, if the publisher appends the copies at once. Null for other
+    /// entries.
+    /// </summary>
     public CommitToken? Commit { get; private init; }
 
-    /// <summary>
-    /// Identifies this entry among its copies that arrive one by one. Null if the entry has no such copies.
-    /// </summary>
+    /// <summary>Describes this copy, if the copies of the message arrive one by one. Null for other entries.</summary>
     public EntryCopy? Copy { get; private init; }
 
     /// <summary>
-    /// True if the message has copies in other logs. A reader of several of these logs takes one copy.
+    /// True if the message has copies in other logs. A reader of several of these logs takes only one copy.
     /// </summary>
     public bool HasCopies => Commit is not null || Copy is not null;
 
@@ -47,11 +48,13 @@ sealed class EntryMetadata
             ? null
             : new(excluded, message.Sender, message.IsJson, message.IsVerbatim);
 
-    /// <summary>Returns the same metadata for a message that is appended to several logs at once.</summary>
+    /// <summary>
+    /// Creates metadata with a commit token, for a message that the publisher appends to several logs at once.
+    /// </summary>
     public static EntryMetadata WithCommit(EntryMetadata? other, CommitToken commit) =>
         new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Commit = commit };
 
-    /// <summary>Returns the same metadata for one of the copies that arrive one by one.</summary>
+    /// <summary>Creates metadata that describes one copy of a message. The copies arrive one by one.</summary>
     public static EntryMetadata WithCopy(EntryMetadata? other, EntryCopy copy) =>
         new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Copy = copy };
 

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>Consecutive entries of a log, ready to write in one piece.</summary>
+/// <summary>Consecutive entries of a log that one write can send.</summary>
 /// <param name="Frames">The encoded entries.</param>
 /// <param name="Messages">The number of entries.</param>
 /// <param name="PublishedAt">

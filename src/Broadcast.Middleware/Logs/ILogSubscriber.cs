@@ -1,9 +1,11 @@
 namespace Broadcast.Middleware.Logs;
 
-/// <summary>The owner of cursors: it reads one or more logs. A connection writer is a subscriber.</summary>
+/// <summary>
+/// The owner of cursors, which reads one or more logs. For example, a connection writer is a subscriber.
+/// </summary>
 interface ILogSubscriber
 {
-    /// <summary>The ID that messages can exclude.</summary>
+    /// <summary>The ID of the subscriber. A message can exclude this ID.</summary>
     string Id { get; }
 
     /// <summary>
@@ -12,7 +14,8 @@ interface ILogSubscriber
     void OnNewMessages();
 
     /// <summary>
-    /// Tells the subscriber that it has read its private log to the end. The call runs on the same thread.
+    /// Tells the subscriber that the reader has read the private log to the end. The call runs on the thread that uses
+    /// the cursors.
     /// </summary>
     void OnPrivateLogRead();
 }

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps the newest messages of a log for later readers, limited by number, bytes and age. The lock of the log guards
-/// this class.
+/// Keeps the newest messages of a log for later readers, up to a maximum number, size and age. The lock of the log
+/// guards this class.
 /// </summary>
 /// <remarks>
 /// This class references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.
@@ -22,8 +22,8 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
 
     /// <summary>Returns the publish time for the next message.</summary>
     /// <remarks>
-    /// The age comes from the clock of another node. The result is never earlier than the result for the previous
-    /// message, because a binary search needs ordered times.
+    /// The age comes from the clock of another node, so the times of two messages may be out of order. The result is
+    /// never earlier than the previous result, because the binary search needs ordered times.
     /// </remarks>
     public long PublishTime(TimeSpan age)
     {
@@ -31,10 +31,12 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
         return _newest = Math.Max(_newest, publishedAt);
     }
 
-    /// <summary>Messages that were published before this time are too old.</summary>
+    /// <summary>The oldest publish time that the history keeps.</summary>
     public long Oldest => _maxAge == 0 ? long.MinValue : Now - _maxAge;
 
-    /// <summary>Call it after each append.</summary>
+    /// <summary>
+    /// Adds the newest message and removes messages above the limits. Call this method after each append.
+    /// </summary>
     public void OnAppended(Block tail)
     {
         _first ??= tail;
@@ -52,18 +54,20 @@ sealed class LogHistory(GroupOptions limits, TimeProvider time)
     }
 
     /// <summary>
-    /// Finds the first kept message at or after an offset. Returns the end of the log if there is none.
+    /// Finds the first kept message at or after an offset. Returns the end of the log if there is no such message.
     /// </summary>
     /// <param name="tail">The newest block.</param>
     /// <param name="offset">The offset.</param>
-    /// <param name="oldest">A value of <see cref="Oldest"/>. Searches that must agree use the same value.</param>
+    /// <param name="oldest">
+    /// A value of <see cref="Oldest"/>. Pass the same value to searches whose results must be consistent.
+    /// </param>
     public (Block Block, int Index) Find(Block tail, long offset, long oldest)
     {
         if (_first is null) return (tail, tail.Count);
         var block = _first;
         while (block != tail && !(HasKept(tail, block, oldest) && block.FirstOffset + block.Count > offset))
             block = block.Next!;
-        // Binary search: each condition that fails for a message also fails for every older message.
+        // This loop is a binary search. A condition that fails for a message also fails for every older message.
         int low = 0, high = block.Count;
         while (low < high)
         {

@@ -2,12 +2,12 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Merges the logs of one subscriber into one stream, in the order in which the messages were published. Only the
-/// thread of the subscriber uses this class, except for <see cref="Add"/>.
+/// thread of the subscriber uses this class, except for <see cref="Add"/> and <see cref="NewestSequence"/>.
 /// </summary>
 sealed class LogReader
 {
-    // The reader recognizes a second copy only if fewer other messages with copies came between. This limit matters
-    // after a subscriber has left a group.
+    // The number of messages with copies that the reader remembers, so that it skips further copies of these messages.
+    // The reader needs this memory only after the subscriber has left a group.
     const int RememberedCopies = 64;
 
     readonly SequenceClock _clock;
@@ -38,7 +38,7 @@ sealed class LogReader
     /// <summary>True if a log dropped messages before this reader read them.</summary>
     public bool HasMissed { get; private set; }
 
-    /// <summary>True if the cluster has lost messages of a log.</summary>
+    /// <summary>True if the cluster lost messages of a log before this reader read them.</summary>
     public bool IsLost { get; private set; }
 
     /// <summary>True after <see cref="Close"/>.</summary>
@@ -51,7 +51,7 @@ sealed class LogReader
 
     /// <summary>
     /// Adds a log. Any thread may call this method. The caller holds the lock of the log, so every later message of the
-    /// log has a higher sequence number than every message before.
+    /// log gets its sequence number after this call.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -60,14 +60,14 @@ sealed class LogReader
         while (Interlocked.CompareExchange(ref _newCursors, added, added.Next) != added.Next);
     }
 
-    /// <summary>Takes over the cursors that were added, and returns all cursors.</summary>
+    /// <summary>Takes over new cursors from <see cref="Add"/>, and returns all cursors.</summary>
     public ReadOnlySpan<Cursor> AdmitCursors()
     {
         if (Volatile.Read(ref _newCursors) is not null) Admit();
         return Cursors;
     }
 
-    /// <summary>Removes all logs and accepts no more.</summary>
+    /// <summary>Removes all logs and accepts no further logs.</summary>
     public void Close()
     {
         IsClosed = true;
@@ -76,14 +76,16 @@ sealed class LogReader
         _privateLog = null;
     }
 
-    /// <summary>Removes a cursor whose subscriber has left, unless the client may need its messages again.</summary>
+    /// <summary>
+    /// Removes a cursor whose subscriber has left, unless the client may need messages of the cursor again.
+    /// </summary>
     public void RemoveUnlessNeeded(int index)
     {
         var cursor = _cursors[index];
         if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is not true) RemoveAt(index);
     }
 
-    /// <summary>True if more than <paramref name="bytes"/> bytes are unread in one log.</summary>
+    /// <summary>True if at least one log has more than <paramref name="bytes"/> unread bytes.</summary>
     public bool IsBehindBy(long bytes)
     {
         AdmitCursors();
@@ -97,7 +99,7 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// True if a log is broken. The reader itself notices the loss only after it has read the rest of the log.
+    /// True if a log is broken. The reader notices the loss only after it has read the rest of the log.
     /// </summary>
     public bool WillBeLost()
     {
@@ -130,14 +132,16 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Applies the <see cref="SlowConsumer"/> setting of each log in which too many bytes are unread. Returns false if
-    /// the reader cannot continue with a log.
+    /// Applies the <see cref="SlowConsumer"/> setting of each log with too many unread bytes. Returns false if the
+    /// reader cannot continue with a log.
     /// </summary>
     /// <param name="maxBacklog">The maximum number of unread bytes.</param>
     /// <param name="lastSequence">The highest sequence number to read.</param>
     /// <param name="maxBytes">The maximum number of bytes that the reader may copy for each log.</param>
-    /// <param name="skipped">The number of messages that the reader skipped to reach the newest one.</param>
-    /// <param name="replaced">The number of messages that newer messages with the same key replace.</param>
+    /// <param name="skipped">The number of messages that the reader skipped to reach the newest message.</param>
+    /// <param name="replaced">
+    /// The number of messages that the reader dropped because newer messages with the same key replace them.
+    /// </param>
     public bool TryCatchUp(long maxBacklog, long lastSequence, int maxBytes, out long skipped, out long replaced)
     {
         (skipped, replaced) = (0, 0);
@@ -163,7 +167,9 @@ sealed class LogReader
         return true;
     }
 
-    /// <summary>Rewinds to the unacknowledged messages. Returns false if some of them are gone.</summary>
+    /// <summary>
+    /// Rewinds to the unacknowledged messages. Returns false if some of these messages are no longer available.
+    /// </summary>
     public bool TryRewind()
     {
         if (Resend?.TryRewind() is not true) return false;
@@ -171,10 +177,11 @@ sealed class LogReader
         return true;
     }
 
-    /// <summary>Takes the next consecutive messages. Returns false if there are none now.</summary>
+    /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
-    /// Order of reads: the newest sequence number, then the new cursors, then the ends of the logs. A message with a
-    /// higher number may have a predecessor in a log that was read too early. Such a message waits for the next round.
+    /// This method reads the newest sequence number first, then the new cursors, and then the ends of the logs. A
+    /// message with a higher sequence number waits for the next round. An earlier message may be in a log that the
+    /// method has already checked.
     /// </remarks>
     /// <param name="lastSequence">The highest sequence number to take.</param>
     /// <param name="run">The messages.</param>
@@ -238,7 +245,8 @@ sealed class LogReader
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence)
     {
-        // A log that was left and joined again has two cursors, which can stand at the same message. They take turns.
+        // A subscriber that has left a log and joined it again has two cursors in this log. Both may be at the same
+        // sequence number. So take at least the message with this number.
         if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), Resend?.Acknowledgements);
         if (cursor.Copy is not { } copy)
             return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, Resend?.Acknowledgements) : default;
@@ -258,11 +266,11 @@ sealed class LogReader
             }
         }
 
-        // The reader may have taken a copy from a group that it has left since.
+        // The reader may have taken a copy from a group that the subscriber has left meanwhile.
         _takenCopies ??= new (long, long)[RememberedCopies];
         foreach (var (id, taken) in _takenCopies)
         {
-            // The same sequence number means the same copy, sent again after a rewind.
+            // The same sequence number means the same copy. The reader reads this copy again after a rewind.
             if (id == copy.Id) return taken == sequence;
         }
 
@@ -271,9 +279,9 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Skips the copies of a message in the other logs. All copies are readable, so each is the next entry of its
-    /// cursor. Returns false if another log shows an older message meanwhile. The reader then takes the older message
-    /// first.
+    /// Skips the copies of a message in the other logs. All copies are readable, so each copy is the next entry of its
+    /// cursor. Returns false if an older message is now readable in another log. The reader then takes the older
+    /// message first.
     /// </summary>
     bool TrySkipCopies(Cursor first, long sequence)
     {

@@ -4,15 +4,16 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="Capacity">
 /// The maximum number of bytes that the log keeps for slow readers, without <paramref name="Reserve"/>.
 /// </param>
-/// <param name="WhenSlow">
-/// What happens to a reader that falls further behind. Null if each reader has its own setting.
-/// </param>
+/// <param name="WhenSlow">What happens to a reader that is too slow. Null if each reader has its own setting.</param>
 /// <param name="History">The limits of the history. Null for no history.</param>
 /// <param name="MaxRetained">
-/// The maximum number of bytes that the log keeps for readers that have not acknowledged them.
+/// The maximum number of bytes that the log keeps for readers that have not acknowledged these bytes.
 /// </param>
 /// <param name="Budget">The limit for all logs of the broadcast together. Null for no common limit.</param>
-/// <param name="Reserve">Additional capacity for readers that conflate by their own setting. Null for none.</param>
+/// <param name="Reserve">
+/// Additional capacity for readers whose own setting is <see cref="SlowConsumer.Conflate"/>. Null for no additional
+/// capacity.
+/// </param>
 sealed record LogSettings(
     long Capacity,
     SlowConsumer? WhenSlow,
@@ -32,9 +33,9 @@ sealed record LogSettings(
     {
         var whenSlow = group?.SlowConsumer;
         var history = group is { HistoryMessages: > 0 } ? group : null;
-        // A conflating log keeps the messages of a slow reader until the pump has compacted them, so it needs twice the
-        // backlog. Without a setting of the group, the reserve provides it. A reader of the history may fall behind by
-        // a full backlog while it reads the history.
+        // A log with Conflate keeps the messages of a slow reader until the pump has compacted them, so the log needs
+        // twice the backlog. If the group has no setting, the reserve provides the second half. While a reader reads
+        // the history, the reader may fall behind by a full backlog. So add the size of the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;

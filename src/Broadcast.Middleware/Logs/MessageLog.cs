@@ -4,13 +4,13 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// An append-only chain of blocks. The log keeps the newest bytes for slow readers, up to the capacity of its settings.
-/// It has no list of readers and never waits for a reader.
+/// The log has no list of readers and never waits for a reader.
 /// </summary>
 /// <remarks>
 /// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep
-/// every message alive. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. It finds
-/// the oldest blocks through weak references. Without slow readers, the garbage collector frees a block as soon as the
-/// last reader has passed it.
+/// every message in memory. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. The log
+/// finds its oldest blocks through weak references. Without slow readers, the garbage collector frees a block as soon
+/// as the last reader has passed it.
 /// </remarks>
 /// <param name="clock">Numbers the messages.</param>
 /// <param name="settings">The limits.</param>
@@ -20,10 +20,10 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
 {
     const int MinBlockSize = 512;
 
-    // Below the threshold of the large object heap, and a good size for one write.
+    // This size is below the threshold of the large object heap, and it is a good size for one write.
     const int MaxBlockSize = 64 * 1024;
 
-    // The index of a block with tiny messages is at most as large as the largest block.
+    // With this limit, the index of a block with tiny messages is not larger than the largest block.
     const int MaxEntries = MaxBlockSize / Block.EntrySize;
 
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
@@ -34,7 +34,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     bool _isBroken;
 
     /// <summary>
-    /// Protects appends and positions that must not miss an append. Invariant: no code waits while it holds this lock.
+    /// The lock of the log. A thread holds the lock to append, or to read a position that must not miss an append.
+    /// Invariant: no code waits while it holds this lock.
     /// </summary>
     public Lock Gate { get; } = new();
 
@@ -49,7 +50,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// The size of the log in bytes before its newest message. A fast reader has read at least this far.
+    /// The size of the log in bytes before its newest message. A fast reader has read at least these bytes.
     /// </summary>
     public long NewestByte => Volatile.Read(ref _newestByte);
 
@@ -104,7 +105,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// <summary>Appends a message and returns its offset.</summary>
     public long AppendLocked(Message message, EntryMetadata? metadata) => AppendLocked(message, metadata, clock.Next());
 
-    /// <summary>Appends a message that another node published some time ago.</summary>
+    /// <summary>Appends a message that a node of the cluster published some time ago.</summary>
     public long AppendLocked(Message message, EntryMetadata? metadata, TimeSpan age) =>
         AppendLocked(message, metadata, clock.Next(), age);
 
@@ -125,9 +126,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
 
     /// <summary>
     /// Ends the newest block if nothing was appended since the last call. The garbage collector frees the block after
-    /// its readers have moved on.
+    /// its readers have moved to the next block.
     /// </summary>
-    /// <returns>True if the readers must be notified, so that they move on.</returns>
+    /// <returns>True if the caller must notify the readers, so that they move to the next block.</returns>
     public bool TrimIdleLocked()
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -149,7 +150,9 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         Volatile.Write(ref _isBroken, true);
     }
 
-    /// <summary>Ends the newest block if its only reader has read all of it and the block is not small.</summary>
+    /// <summary>
+    /// Ends the newest block if the only reader of the log has read the whole block and the block is not small.
+    /// </summary>
     public void TrimReadLocked(Block block, int index)
     {
         Debug.Assert(Gate.IsHeldByCurrentThread);
@@ -157,7 +160,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// Pins a block. The log then keeps the block and all later blocks for a reader that may need them again.
+    /// Pins a block. The log then keeps the block and all later blocks for a reader that may need these blocks again.
     /// </summary>
     public Retention.Pin PinLocked(Block block)
     {

@@ -10,7 +10,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
 {
     public Acknowledgements Acknowledgements => acknowledgements;
 
-    /// <summary>True if every unacknowledged message can be sent again.</summary>
+    /// <summary>True if the reader can send every unacknowledged message again.</summary>
     public bool CanRewind
     {
         get
@@ -28,7 +28,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Records that the client has every message up to a number. Returns false if this number was never sent.
+    /// Records that the client has every message up to a number. Returns false if the reader never sent this number.
     /// </summary>
     public bool TryAcknowledge(long sequence)
     {
@@ -39,26 +39,27 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         return true;
     }
 
-    /// <summary>Releases messages that need not be sent again.</summary>
+    /// <summary>Releases messages that the client does not need again.</summary>
     public void MoveBookmarks()
     {
         if (!acknowledgements.CanTrack) return;
         var cursors = reader.AdmitCursors();
         if (acknowledgements.IsTracking) MoveBookmarks(cursors);
-        // A client that has nothing to acknowledge sends no acknowledgement that could start the tracking again.
+        // A client without unacknowledged messages sends no acknowledgement. So restart the tracking here.
         if (!acknowledgements.IsTracking && acknowledgements.IsUpToDate) TryStart();
     }
 
     /// <summary>
-    /// Rewinds all cursors to the unacknowledged messages. Returns false if some of these messages are gone.
+    /// Rewinds all cursors to the unacknowledged messages. Returns false if some of these messages are no longer
+    /// available.
     /// </summary>
     public bool TryRewind()
     {
         if (!CanRewind) return false;
         foreach (var cursor in reader.AdmitCursors())
         {
-            // The log may release a bookmark after the check. The cursors that are already rewound then send
-            // duplicates, which clients drop.
+            // The log may release a bookmark after the check. The connection then ends, so the rewound cursors do no
+            // harm.
             if (!cursor.TryRewind()) return false;
             cursor.Bookmark!.Advance(cursor, acknowledgements.Acknowledged);
         }
@@ -68,7 +69,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Stops tracking. The client continues, but cannot reconnect until it has acknowledged everything.
+    /// Stops tracking. The client stays connected, but it cannot reconnect until it has acknowledged every message.
     /// </summary>
     public void Stop()
     {
@@ -77,8 +78,8 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Clears the bookmark of a new cursor if the client is not tracked. The reader calls this method before it adds a
-    /// cursor.
+    /// Stops tracking if the client has too many logs. Without tracking, this method clears the bookmark of the new
+    /// cursor. The reader calls this method before it adds a cursor.
     /// </summary>
     public void OnAdding(Cursor cursor, int cursors)
     {
@@ -87,7 +88,8 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Stops tracking if too much is unacknowledged. The reader calls this method after it has taken entries.
+    /// Stops tracking if the client has too many unacknowledged messages or bytes. The reader calls this method after
+    /// it has taken entries.
     /// </summary>
     public void OnTaken()
     {

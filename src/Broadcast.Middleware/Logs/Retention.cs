@@ -1,26 +1,26 @@
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Keeps blocks beyond the capacity of a log, because readers may need them again. It keeps every block from the oldest
-/// block with a bookmark on. The lock of the log guards this class.
+/// Keeps blocks beyond the capacity of a log, because readers may need these blocks again. This class keeps the oldest
+/// block with a bookmark and every later block. The lock of the log guards this class.
 /// </summary>
 /// <remarks>
-/// A block counts its bookmarks. A thousand readers near the same position cost as little as one reader.
+/// Each block counts its bookmarks. So a thousand bookmarks in one block cost as little as one bookmark.
 /// </remarks>
 /// <param name="maxBytes">The maximum number of bytes for this log.</param>
 /// <param name="budget">The limit for all logs of the broadcast together.</param>
 sealed class Retention(long maxBytes, RetentionBudget budget)
 {
-    // The log always holds the block that it fills and the previous block. Retaining these two blocks is always
-    // allowed.
+    // The size of the newest block and the previous block. The log may always retain these two blocks, even if the
+    // budget is exceeded.
     const long MinBytes = 128 * 1024;
 
     Block? _first;
     long _charged;
 
     /// <summary>
-    /// True if the link from this block to its successor must stay. The comparison with the first block covers a block
-    /// without messages, which ends where it begins.
+    /// True if the link from this block to its successor must stay. The comparison with the first block is for an empty
+    /// block, which ends at its first byte.
     /// </summary>
     public bool Holds(Block block, long lastByte) =>
         _first is not null && (block == _first || lastByte > _first.FirstByte);
@@ -29,7 +29,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     {
         var pin = block.Pin ??= new Pin(block);
         pin.Count++;
-        // A block without messages has the same offset as its successor.
+        // An empty block has the same offset as its successor. So check the successor, too.
         if (_first is null || block.FirstOffset < _first.FirstOffset || block.Next == _first) _first = block;
         Charge(endByte);
         return pin;
@@ -76,7 +76,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     {
         Block? _block = block;
 
-        /// <summary>Null after the log has released the block.</summary>
+        /// <summary>The pinned block. Null after the log has released the block.</summary>
         public Block? Block
         {
             get => Volatile.Read(ref _block);

@@ -10,8 +10,8 @@ sealed class SequenceClock(Func<long>? timestamp = null)
     long _last;
 
     /// <summary>
-    /// The newest number. A reader reads it before the ends of its logs. It then finds every message up to this number
-    /// that was published before the append of the newest message began.
+    /// The newest number. A reader reads this number before the ends of its logs. The reader then finds every message
+    /// whose append ended before the clock returned this number.
     /// </summary>
     public long Last => Volatile.Read(ref _last);
 

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The other nodes are unreachable, or too many requests already wait for them.</summary>
+/// <summary>The other nodes are unreachable, or too many requests already wait for an answer.</summary>
 public sealed class BackplaneException : Exception
 {
     /// <summary>Creates an exception without a message.</summary>

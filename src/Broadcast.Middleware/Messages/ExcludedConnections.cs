@@ -3,7 +3,7 @@ using System.Collections.Frozen;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>The IDs of the connections that do not receive a message. The object is immutable.</summary>
-/// <remarks>One ID needs no set. A message that excludes its sender has exactly one.</remarks>
+/// <remarks>A message that excludes only its sender has exactly one ID. A single ID needs no set.</remarks>
 sealed class ExcludedConnections
 {
     readonly string _first;
@@ -18,7 +18,7 @@ sealed class ExcludedConnections
 
     public IReadOnlyCollection<string> Ids => _all is not null ? _all : [_first];
 
-    /// <summary>Creates the exclusions. Returns null for an empty collection.</summary>
+    /// <summary>Creates an object from connection IDs. Returns null for an empty collection.</summary>
     public static ExcludedConnections? Create(IReadOnlyCollection<string> connectionIds) =>
         connectionIds.Count == 0 ? null : new(connectionIds);
 

@@ -10,11 +10,12 @@ static class GroupName
     public const int MaxLength = 255;
 
     /// <summary>
-    /// The internal group of all connections. An app cannot use this name, because a valid name is not empty.
+    /// The name of the internal group of all connections. An app cannot use this name, because a valid name is not
+    /// empty.
     /// </summary>
     public const string Everyone = "";
 
-    /// <summary>Returns null for a valid name, or a message with the problem and the fix.</summary>
+    /// <summary>Returns a message with the problem and the fix. Returns null for a valid name.</summary>
     public static string? Problem(string? name)
     {
         if (string.IsNullOrEmpty(name)) return "The group name is empty. Use 1 to 255 characters.";
@@ -24,7 +25,7 @@ static class GroupName
         {
             // U+2028 and U+2029 also break lines, but Unicode does not classify them as control characters.
             if (char.IsControl(character) || character is '\u2028' or '\u2029')
-                return $"The group name contains the control character U+{(int)character:X4}. Remove this character.";
+                return $"The group name contains the invalid character U+{(int)character:X4}. Remove this character.";
         }
 
         return null;

@@ -8,17 +8,20 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
 {
     /// <summary>
     /// True if the connection joined. False if the connection does not exist, is a member already, or the registry
-    /// rejects the join.
+    /// rejected the join.
     /// </summary>
     public bool Joined { get; } = joined;
 
     /// <summary>
-    /// For a join with <see cref="Replay.After"/>: true if the connection receives every message after that position. A
-    /// <see cref="SlowConsumer"/> setting may still skip messages later. Null for every other join.
+    /// For a join with <see cref="Replay.After"/>: true if the connection receives every message after that position,
+    /// and false if messages are missing. With some <see cref="SlowConsumer"/> settings, a slow connection may still
+    /// skip messages later. Null for every other join.
     /// </summary>
     public bool? Recovered { get; } = recovered;
 
-    /// <summary>The connection receives every message after this position. Null if it did not join.</summary>
+    /// <summary>
+    /// The connection receives every message after this position. Null if the connection did not join.
+    /// </summary>
     public Position? Position { get; } = position;
 
     /// <inheritdoc />

@@ -5,7 +5,9 @@ using System.Text.Json.Serialization.Metadata;
 namespace Broadcast.Middleware;
 
 /// <summary>A message: a payload and its type.</summary>
-/// <param name="payload">The bytes. A text message needs valid UTF-8. Publishing copies the bytes.</param>
+/// <param name="payload">
+/// The bytes. The bytes of a text message must be valid UTF-8. Publishing copies the bytes.
+/// </param>
 /// <param name="type">The type.</param>
 public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 {
@@ -16,15 +18,15 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public MessageType Type { get; } = type;
 
     /// <summary>
-    /// The key of a value that the message updates, such as a stock symbol or the ID of a player. With
+    /// The key of the value that the message updates, such as a stock symbol or the ID of a player. With
     /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
-    /// replaces. Default null: no message replaces this one.
+    /// replaces. Default: null, so no newer message replaces this message.
     /// </summary>
     public string? Key { get; init; }
 
     /// <summary>
     /// True if a text message contains JSON (RFC 8259). Clients of a JSON protocol then receive a JSON value instead of
-    /// a string. Publishing checks the JSON. Default false.
+    /// a string. Publishing throws an exception for invalid JSON. Default: false.
     /// </summary>
     public bool IsJson { get; init; }
 
@@ -49,6 +51,8 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public static Message FromJson<T>(T value, JsonTypeInfo<T> typeInfo) =>
         new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text) { IsJson = true };
 
-    /// <summary>Decodes the payload as UTF-8 text. Invalid bytes become U+FFFD. Each call decodes again.</summary>
+    /// <summary>
+    /// Decodes the payload as UTF-8 text. Invalid bytes become U+FFFD. Each call decodes the payload again.
+    /// </summary>
     public override string ToString() => Encoding.UTF8.GetString(Payload.Span);
 }

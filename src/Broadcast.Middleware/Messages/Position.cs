@@ -19,13 +19,14 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>
-    /// The first message of an epoch has offset 1. Each message adds 1. Offset 0 is the place before the first message.
+    /// The number of the message within its epoch. The first message has offset 1, and each further message adds 1.
+    /// Offset 0 is the position before the first message.
     /// </summary>
     public long Offset { get; init; } = offset;
 
-    /// <summary>Reads the text that <see cref="ToString"/> writes. No other spelling is accepted.</summary>
-    /// <param name="text">The text. It may come from an untrusted client.</param>
-    /// <param name="position">The position, or the default value.</param>
+    /// <summary>Parses the text that <see cref="ToString"/> returns. The method accepts no other spelling.</summary>
+    /// <param name="text">The text, which may come from an untrusted client.</param>
+    /// <param name="position">The position. The default value if the text is not a position.</param>
     /// <returns>False if the text is not a position.</returns>
     public static bool TryParse([NotNullWhen(true)] string? text, out Position position)
     {
@@ -43,7 +44,9 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
         return true;
     }
 
-    /// <summary>The epoch in 16 hexadecimal digits, a hyphen, and the offset: <c>00c0ffee00c0ffee-42</c>.</summary>
+    /// <summary>
+    /// Returns the epoch in 16 hexadecimal digits, a hyphen, and the offset: <c>00c0ffee00c0ffee-42</c>.
+    /// </summary>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Epoch:x16}-{Offset}");
 
     /// <inheritdoc />

@@ -6,13 +6,14 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message was not appended to exactly one group.
+    /// The position of the message in its group. Null if the message is not for exactly one group, or if an empty group
+    /// without history dropped the message.
     /// </summary>
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// The number of connections on this node that the message is for. A message to several groups counts memberships.
-    /// Each connection receives the message, or its close code says that it did not.
+    /// The number of recipients on this node. For a message to several groups, the value is the number of memberships
+    /// in these groups. A slow recipient may miss the message: see <see cref="SlowConsumer"/>.
     /// </summary>
     public int LocalRecipients { get; } = localRecipients;
 

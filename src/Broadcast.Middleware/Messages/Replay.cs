@@ -1,7 +1,9 @@
 namespace Broadcast.Middleware;
 
 /// <summary>Selects the part of a group's history that a connection receives when it joins.</summary>
-/// <remarks>The default value uses the setting of the group: <see cref="GroupOptions.ReplayOnJoin"/>.</remarks>
+/// <remarks>
+/// The default value selects the messages that <see cref="GroupOptions.ReplayOnJoin"/> sets for the group.
+/// </remarks>
 public readonly struct Replay : IEquatable<Replay>
 {
     readonly int? _messages;
@@ -23,8 +25,8 @@ public readonly struct Replay : IEquatable<Replay>
     }
 
     /// <summary>
-    /// Selects every message after a position. If the group no longer has all of them, the connection receives the
-    /// history of a new member and <see cref="JoinResult.Recovered"/> is false.
+    /// Selects every message after a position. If the group no longer has all of these messages, the connection
+    /// receives the same history as a new member. <see cref="JoinResult.Recovered"/> is then false.
     /// </summary>
     /// <param name="position">The position of the last message that the client has.</param>
     public static Replay After(Position position) => new(null, position);

@@ -1,12 +1,12 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The options of one URL. <c>MapBroadcast(pattern, options => …)</c> starts with the values of the broadcast, so you
+/// The options of one URL. <c>MapBroadcast(pattern, options => …)</c> starts with the values of the broadcast. So you
 /// set only the options that differ.
 /// </summary>
 /// <remarks>
-/// A connection keeps the options of the URL at which it was opened. The app checks the options when it starts and
-/// reports all errors of a URL in one message.
+/// A connection keeps the options of the URL to which the client connected. The app checks the options when it starts
+/// and reports all errors of a URL in one message.
 /// </remarks>
 public sealed class BroadcastEndpointOptions
 {
@@ -26,35 +26,36 @@ public sealed class BroadcastEndpointOptions
     }
 
     /// <summary>
-    /// The maximum size of a message from a client, in bytes. The server closes a client that sends a larger message
-    /// with 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>. Default:
+    /// The maximum size of a message from a client, in bytes. If a client sends a larger message, the server closes the
+    /// connection with 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>. Default:
     /// <see cref="BroadcastOptions.MaxMessageBytes"/>. Range: 1 to 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; }
 
     /// <summary>
-    /// The maximum number of fragments with less than 64 bytes in one message from a client. The server closes a client
-    /// that sends more with 1009. Default: <see cref="BroadcastOptions.MaxSmallFragments"/>. Range: 1 to 1,048,576.
+    /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
+    /// bytes. If a client sends more, the server closes the connection with 1009. Default:
+    /// <see cref="BroadcastOptions.MaxSmallFragments"/>. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; }
 
     /// <summary>
-    /// The maximum number of messages that a client may send per second, on average. The server closes a client that
-    /// sends more with 1008. Null means no limit. Default: <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. Range:
-    /// 1 to 1,000,000.
+    /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
+    /// closes the connection with 1008. Null means no limit. Default:
+    /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
     /// <summary>
-    /// The maximum number of messages that a client may send at once after a pause. It needs
-    /// <see cref="MaxMessagesPerSecond"/>. Null means the messages of one second. Default:
+    /// The maximum number of messages that a client may send at once after a pause. The option needs
+    /// <see cref="MaxMessagesPerSecond"/>. Null means the value of <see cref="MaxMessagesPerSecond"/>. Default:
     /// <see cref="BroadcastOptions.MaxMessageBurst"/>. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessageBurst { get; set; }
 
     /// <summary>
-    /// The time in which a client must send its first message. The server closes a later client with 1008. Default:
-    /// <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1 second to 1 day, or
+    /// How long the server waits for the first message of a client. Without a message, the server closes the connection
+    /// with 1008. Default: <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan FirstMessageTimeout { get; set; }
@@ -66,35 +67,36 @@ public sealed class BroadcastEndpointOptions
     public IList<string> AllowedOrigins { get; }
 
     /// <summary>
-    /// What happens to a client that falls further behind than <see cref="BroadcastOptions.MaxBacklogBytes"/>. The
-    /// option applies in all groups without their own <see cref="GroupOptions.SlowConsumer"/>. Default:
+    /// What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind. The option
+    /// applies in all groups that do not set <see cref="GroupOptions.SlowConsumer"/>. Default:
     /// <see cref="BroadcastOptions.SlowConsumer"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// The time for which a write to a client may stall. The server then aborts the connection. Default:
+    /// How long a write to a client may stall. The server then aborts the connection. Default:
     /// <see cref="BroadcastOptions.SendTimeout"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; }
 
     /// <summary>
-    /// The silence of a client after which the server sends a ping. Default:
+    /// How long a client may be silent before the server sends a ping. Default:
     /// <see cref="BroadcastOptions.KeepAliveInterval"/>. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveInterval { get; set; }
 
     /// <summary>
-    /// The time in which a client must answer a ping. The server then aborts the connection. Default:
-    /// <see cref="BroadcastOptions.KeepAliveTimeout"/>. Range: 1 second to 1 day, or
+    /// How long the server waits for the answer to a ping. Without an answer, the server aborts the connection.
+    /// Default: <see cref="BroadcastOptions.KeepAliveTimeout"/>. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveTimeout { get; set; }
 
     /// <summary>
-    /// The time in which a client must receive earlier messages and answer the close frame. The server then aborts the
-    /// connection. Default: <see cref="BroadcastOptions.CloseTimeout"/>. Range: 10 milliseconds to 1 hour.
+    /// How long the server waits for a client that it closes. The client must receive earlier messages and answer the
+    /// close frame. Otherwise, the server aborts the connection. Default: <see cref="BroadcastOptions.CloseTimeout"/>.
+    /// Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; }
 }

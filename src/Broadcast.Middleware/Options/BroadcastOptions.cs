@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The limits and timeouts of a broadcast. The app checks them when it starts and reports all errors in one message.
+/// The limits and timeouts of a broadcast. The app checks the options when it starts and reports all errors in one
+/// message.
 /// </summary>
 /// <remarks>
 /// One URL can have other values for some options: see <see cref="BroadcastEndpointOptions"/>. A configuration file
@@ -10,99 +11,101 @@ namespace Broadcast.Middleware;
 public sealed class BroadcastOptions
 {
     /// <summary>
-    /// The maximum size of a message from a client, in bytes. All fragments of the message count together. The server
-    /// closes a client that sends a larger message with 1009 (RFC 6455, section 7.4.1). The value must not exceed
-    /// <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to 1,073,741,824.
+    /// The maximum size of a message from a client, in bytes. All fragments of the message count together. If a client
+    /// sends a larger message, the server closes the connection with 1009 (RFC 6455, section 7.4.1). The value must not
+    /// exceed <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; } = 64 * 1024;
 
     /// <summary>
     /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
-    /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. The server closes a client
-    /// that sends more with 1009. Default: 1,024. Range: 1 to 1,048,576.
+    /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. If a client sends more, the
+    /// server closes the connection with 1009. Default: 1,024. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
-    /// The maximum number of messages that a client may send per second, on average. The server closes a client that
-    /// sends more with 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range: 1 to 1,000,000.
+    /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
+    /// closes the connection with 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range: 1 to
+    /// 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
     /// <summary>
-    /// The maximum number of messages that a client may send at once after a pause. It needs
-    /// <see cref="MaxMessagesPerSecond"/>. Null means the messages of one second. Default: null. Range: 1 to 1,000,000.
+    /// The maximum number of messages that a client may send at once after a pause. The option needs
+    /// <see cref="MaxMessagesPerSecond"/>. Null means the value of <see cref="MaxMessagesPerSecond"/>. Default: null.
+    /// Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessageBurst { get; set; }
 
     /// <summary>
-    /// The time in which a client must send its first message. The server closes a later client with 1008. Use it for
-    /// protocols in which the client identifies itself first. <see cref="Timeout.InfiniteTimeSpan"/> means that a
-    /// client may only listen. Default: <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or
-    /// <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long the server waits for the first message of a client. Without a message, the server closes the connection
+    /// with 1008. Use the option for protocols in which the client identifies itself first.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means that a client need not send any message. Default:
+    /// <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// The maximum number of connections of this node. The server refuses more with status 503. Null means no limit.
-    /// Default: null. Range: 1 to 2,147,483,647.
+    /// The maximum number of connections of this node. The server refuses further connections with status 503. Null
+    /// means no limit. Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnections { get; set; }
 
     /// <summary>
-    /// The maximum number of connections of one user to this node. The server refuses more with status 429. Anonymous
-    /// clients do not count. Null means no limit. Default: null. Range: 1 to 2,147,483,647.
+    /// The maximum number of connections of one user to this node. The server refuses further connections with status
+    /// 429. Anonymous clients do not count. Null means no limit. Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnectionsPerUser { get; set; }
 
     /// <summary>
-    /// The maximum number of connections from one address to this node. The server refuses more with status 429. An
-    /// address is an IPv4 address or an IPv6 network of 64 bits. Behind a proxy, add the forwarded headers middleware
-    /// to your app. Otherwise all clients have the address of the proxy. Null means no limit. Default: null. Range: 1
-    /// to 2,147,483,647.
+    /// The maximum number of connections from one address to this node. The server refuses further connections with
+    /// status 429. An address is an IPv4 address or an IPv6 network of 64 bits. Behind a proxy, add the forwarded
+    /// headers middleware to your app. Otherwise all clients have the address of the proxy. Null means no limit.
+    /// Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnectionsPerAddress { get; set; }
 
     /// <summary>
     /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
     /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
-    /// an origin are always allowed. <c>*</c> allows every origin. An international host may be written in Unicode or
-    /// in ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
+    /// an origin are always allowed. <c>*</c> allows every origin. You can write an international host in Unicode or in
+    /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> decides what happens
-    /// to a client that falls further behind. Each message counts with its frame and 32 bytes. Messages that exclude
-    /// the client count, too. The option limits the memory that slow clients cost, and the size of a published message.
-    /// Default: 1,048,576. Range: 1,024 to 1,073,741,824.
+    /// to a client that is further behind. The size of a message includes its frame and 32 additional bytes. Messages
+    /// that exclude the client count, too. The option limits the memory that slow clients cost, and the size of a
+    /// published message. Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// What happens to a client that falls further behind than <see cref="MaxBacklogBytes"/>. Default:
+    /// What happens to a client that is more than <see cref="MaxBacklogBytes"/> behind. Default:
     /// <see cref="SlowConsumer.Disconnect"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
     /// The settings of single groups. A key is the name of a group, or a prefix of names and <c>*</c>: <c>/rooms/*</c>.
-    /// A name takes precedence over a prefix, and a longer prefix over a shorter one. Default: empty, so no group has a
-    /// history.
+    /// A name takes precedence over a prefix. A longer prefix takes precedence over a shorter prefix. Default: empty,
+    /// so no group has a history.
     /// </summary>
     public IDictionary<string, GroupOptions> Groups { get; } =
         new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
 
     /// <summary>
-    /// The maximum number of groups of one connection, including its home group. The option also limits the group
-    /// states that a connection subscribes to. Default: 128. Range: 1 to 65,536.
+    /// The maximum number of groups of one connection, including its home group. The option also limits the number of
+    /// group states to which a connection can subscribe. Default: 128. Range: 1 to 65,536.
     /// </summary>
     public int MaxGroupsPerConnection { get; set; } = 128;
 
     /// <summary>
     /// The maximum number of empty groups that keep their history. Above this limit, the group that has been empty for
     /// the longest time loses its history. Together with <see cref="GroupOptions.HistoryBytes"/>, the option limits the
-    /// memory of groups that clients invent. Default: 1,000. Range: 0 to 1,000,000.
+    /// memory of groups whose names clients choose. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
 
@@ -112,66 +115,67 @@ public sealed class BroadcastOptions
     public int MaxPresenceStateBytes { get; set; } = 1024;
 
     /// <summary>
-    /// The time in which a disconnected client can reconnect, if its protocol supports that. Until then, the connection
-    /// stays a member of its groups. 0 means that clients cannot reconnect. The published clients try for 30 seconds.
-    /// Default: 30 seconds. Range: 0 to 1 hour.
+    /// How long a disconnected client can reconnect, if its protocol supports reconnects. During this time, the
+    /// connection stays a member of its groups. 0 means that clients cannot reconnect. Microsoft's Web PubSub clients
+    /// try for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan RecoveryTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>
-    /// The maximum number of disconnected connections that wait for their clients. Further connections end as soon as
-    /// they are disconnected. Default: 10,000. Range: 0 to 10,000,000.
+    /// The maximum number of disconnected connections that wait until their clients reconnect. Above this limit, a
+    /// connection ends as soon as its client is disconnected. Default: 10,000. Range: 0 to 10,000,000.
     /// </summary>
     public int MaxDisconnectedSessions { get; set; } = 10_000;
 
     /// <summary>
     /// The maximum number of bytes that wait for the acknowledgement of one client, if its protocol has
-    /// acknowledgements. They are positions in the logs of groups and no copies, so the clients of a group share the
-    /// memory. A client with more unacknowledged bytes stays connected, but it cannot reconnect until it acknowledges
-    /// messages. Default: 4,194,304. Range: 1,024 to 1,073,741,824.
+    /// acknowledgements. The server does not copy these bytes for each client, so the clients of a group share the
+    /// memory. A client with more unacknowledged bytes stays connected. However, the client cannot reconnect until it
+    /// acknowledges messages. Default: 4,194,304. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int MaxUnacknowledgedBytes { get; set; } = 4 * 1024 * 1024;
 
     /// <summary>
-    /// The maximum number of messages that wait for the acknowledgement of one client. A client with more stays
-    /// connected, but it cannot reconnect until it acknowledges messages. Default: 100,000. Range: 1 to 10,000,000.
+    /// The maximum number of messages that wait for the acknowledgement of one client. A client with more
+    /// unacknowledged messages stays connected. However, the client cannot reconnect until it acknowledges messages.
+    /// Default: 100,000. Range: 1 to 10,000,000.
     /// </summary>
     public int MaxUnacknowledgedMessages { get; set; } = 100_000;
 
     /// <summary>
     /// The maximum number of bytes that wait for acknowledgements of all clients together. Bytes that several clients
-    /// share count once. The server checks the limit when a message is published. Above the limit, a group that grows
-    /// drops its oldest messages. Default: 268,435,456. Range: 1,024 to 1,099,511,627,776.
+    /// share count once. The server checks the limit when the log of a group grows. Above the limit, the group drops
+    /// its oldest unacknowledged messages. Default: 268,435,456. Range: 1,024 to 1,099,511,627,776.
     /// </summary>
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// The time for which a write to a client may stall. The server then aborts the connection. A write stalls while
-    /// the operating system of the client accepts no bytes, so a client may read slowly. The server sees accepted bytes
-    /// only on Linux and over HTTP/1.1. Elsewhere, a write stalls until it completes. Such a write has at most 64 KiB
-    /// or one larger message. The server may notice the timeout late by up to half of it.
-    /// <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1 second to 1 day, or
-    /// <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long a write to a client may stall. The server then aborts the connection. On Linux and over HTTP/1.1, a
+    /// write stalls while the operating system of the client accepts no bytes. A client may therefore read slowly.
+    /// Elsewhere, a write stalls until it completes. Such a write has at most 64 KiB or one larger message. The server
+    /// may abort the connection late, by up to half of the timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no
+    /// limit. Default: 10 seconds. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>
-    /// The silence of a client after which the server sends a ping (RFC 6455, section 5.5.2).
+    /// How long a client may be silent before the server sends a ping (RFC 6455, section 5.5.2).
     /// <see cref="Timeout.InfiniteTimeSpan"/> means no pings. Default: 15 seconds. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveInterval { get; set; } = TimeSpan.FromSeconds(15);
 
     /// <summary>
-    /// The time in which a client must answer a ping (RFC 6455, section 5.5.3). The server then aborts the connection.
-    /// <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 20 seconds. Range: 1 second to 1 day, or
-    /// <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long the server waits for the answer to a ping (RFC 6455, section 5.5.3). Without an answer, the server
+    /// aborts the connection. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 20 seconds. Range: 1
+    /// second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// The time in which a client must receive earlier messages and answer the close frame (RFC 6455, section 7.1.2).
-    /// The server then aborts the connection. Default: 5 seconds. Range: 10 milliseconds to 1 hour.
+    /// How long the server waits for a client that it closes. The client must receive earlier messages and answer the
+    /// close frame (RFC 6455, section 7.1.2). Otherwise, the server aborts the connection. Default: 5 seconds. Range:
+    /// 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
@@ -183,16 +187,17 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. Without a revalidator,
-    /// the option has no effect. <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks only expired
-    /// authentications. Default: 30 minutes. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// the option has no effect. <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks a connection
+    /// only when its authentication expires. Default: 30 minutes. Range: 1 second to 1 day, or
+    /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
 
     /// <summary>
-    /// The time in which an app that shuts down closes its connections with 1001 (RFC 6455, section 7.4.1). The closes
-    /// are spread over this time, so that clients do not all connect to another node at once. The server then aborts
-    /// the remaining connections. The value must be below the shutdown timeout of the host, which is 30 seconds by
-    /// default. Default: 10 seconds. Range: 0 to 1 hour.
+    /// How long an app that shuts down may take to close its connections with 1001 (RFC 6455, section 7.4.1). The
+    /// server closes the connections in small steps, so that not all clients connect to another node at once. After
+    /// this time, the server aborts the remaining connections. The value must be below the shutdown timeout of the
+    /// host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

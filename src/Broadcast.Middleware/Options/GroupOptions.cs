@@ -7,21 +7,21 @@ public sealed class GroupOptions
 {
     /// <summary>
     /// The maximum number of messages in the history of the group. Connections that join later or reconnect can receive
-    /// them. The history stays when the last member leaves. 0 means no history. Default: 0. Range: 0 to 10,000,000.
+    /// these messages. The history stays when the last member leaves. 0 means no history. Default: 0. Range: 0 to
+    /// 10,000,000.
     /// </summary>
     /// <remarks>The history is a bounded cache in memory. Store important messages elsewhere, too.</remarks>
     public int HistoryMessages { get; set; }
 
     /// <summary>
-    /// The maximum size of the history, in bytes. Each message counts with its frame and 32 bytes. Default: 1,048,576.
-    /// Range: 1,024 to 1,073,741,824.
+    /// The maximum size of the history, in bytes. The size of a message includes its frame and 32 additional bytes.
+    /// Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int HistoryBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// The maximum time for which a message stays in the history. <see cref="Timeout.InfiniteTimeSpan"/> means that
-    /// only the other limits apply. Default: 5 minutes. Range: 1 second to 30 days, or
-    /// <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// The maximum age of a message in the history. <see cref="Timeout.InfiniteTimeSpan"/> means that only the other
+    /// limits apply. Default: 5 minutes. Range: 1 second to 30 days, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan HistoryAge { get; set; } = TimeSpan.FromMinutes(5);
 
@@ -33,7 +33,7 @@ public sealed class GroupOptions
     public int ReplayOnJoin { get; set; }
 
     /// <summary>
-    /// What happens to a member that falls too far behind. Null means the value of the member's URL: see
+    /// What happens to a member that is too slow. Null means the value of the member's URL: see
     /// <see cref="BroadcastEndpointOptions.SlowConsumer"/>. Default: null.
     /// </summary>
     public SlowConsumer? SlowConsumer { get; set; }

@@ -9,27 +9,29 @@ using Microsoft.AspNetCore.Connections;
 namespace Broadcast.Middleware.Transports;
 
 /// <summary>
-/// Replaces the output pipe of a transport. A flush sends the bytes to the socket on the flushing thread. Asynchronous
-/// socket operations send only the bytes that the socket does not take at once.
+/// Replaces the output pipe of a transport. A flush sends the bytes to the socket on the flushing thread. If the socket
+/// does not take all bytes at once, an asynchronous socket operation sends the rest.
 /// </summary>
 /// <remarks>
-/// The server's own pipe passes every write to another thread. docs/performance.md shows the cost of that. Invariant:
-/// one thread at a time writes and flushes, as for any <see cref="PipeWriter"/>.
+/// The server's own pipe passes every write to another thread. docs/performance.md shows the cost of this step.
+/// Invariant: one thread at a time writes and flushes, as with every <see cref="PipeWriter"/>.
 /// </remarks>
 sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe
 {
-    // The usual maximum size of one write. The writer holds a buffer only while the buffer contains bytes.
+    // The minimum size of a buffer for new bytes. One write usually has at most this size. The writer holds a buffer
+    // only while the buffer contains bytes.
     const int BufferSize = 64 * 1024;
 
-    // The bytes before _sent are sent. The bytes from _sent to _flushed wait to be sent. The bytes from _flushed to
-    // _end are not flushed yet.
+    // The socket has taken the bytes before _sent. The bytes from _sent to _flushed wait to be sent. The bytes from
+    // _flushed to _end are not flushed yet.
     byte[]? _buffer;
     int _sent;
     int _flushed;
     int _end;
 
-    // Created by the first send that does not complete at once. Invariant: while a send is pending, the fields that it
-    // uses change only under the lock. The writer itself is the lock, which saves an object for each connection.
+    // The first send that does not complete at once creates this object. Invariant: while a send is pending, _buffer,
+    // _sent and _flushed change only under the lock. The writer itself is the lock, which saves an object for each
+    // connection.
     PendingFlush? _pending;
     bool _isSending;
     bool _cancelsNext;
@@ -75,8 +77,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
         if (Volatile.Read(ref _isSending))
         {
-            // The previous flush was canceled, but its send is still pending. The new bytes follow the bytes of that
-            // send.
+            // The previous flush was canceled, but its send is still pending. After the pending bytes, SendRest also
+            // sends the new bytes.
             lock (this)
             {
                 _flushed = _end;
@@ -145,8 +147,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     }
 
     /// <summary>
-    /// Completes the writer. The task completes when all bytes have been sent, or can never be sent. Call this method
-    /// after the last use.
+    /// Completes the writer. The task completes when the socket has taken all bytes or a send has failed. Call this
+    /// method after the last use of the writer.
     /// </summary>
     public Task FinishAsync()
     {
@@ -182,7 +184,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             {
                 ReadOnlyMemory<byte> rest;
                 lock (this) rest = _buffer.AsMemory(_sent, _flushed - _sent);
-#pragma warning disable CA2012 // The awaiter is kept and used once, so that waiting for a send allocates nothing.
+#pragma warning disable CA2012 // Each awaiter is used only once. The field saves an allocation for each send.
                 _pending!.Send = socket.SendAsync(rest, SocketFlags.None).ConfigureAwait(false).GetAwaiter();
 #pragma warning restore CA2012
             }
@@ -217,7 +219,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         }
     }
 
-    /// <summary>Ends one socket operation. Returns true if there are more bytes to send.</summary>
+    /// <summary>Ends one socket operation. Returns true if more bytes wait to be sent.</summary>
     bool EndSend(int sent, Exception? failure)
     {
         bool isAwaited, isCompleted;
@@ -226,7 +228,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             _sent += sent;
             if (failure is null && _sent < _flushed) return true;
             _hasFailed |= failure is not null;
-            // After a canceled flush, another thread may be writing to the buffer now, so keep the buffer.
+            // After a canceled flush, another thread may write to the buffer now. So keep the buffer.
             isAwaited = _pending!.IsAwaited;
             if (isAwaited || _pending.Finished is not null) Release();
             _pending.IsAwaited = false;
@@ -243,7 +245,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         return false;
     }
 
-    /// <summary>Returns a task that completes with the pending send.</summary>
+    /// <summary>Returns a task that completes when the pending send completes.</summary>
     ValueTask<FlushResult> WaitLocked(CancellationToken cancellationToken)
     {
         Debug.Assert(Monitor.IsEntered(this));
@@ -309,7 +311,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         _sent = _flushed = _end = 0;
     }
 
-    /// <summary>The state of a pending flush. The writer keeps the object for the next pending flush.</summary>
+    /// <summary>The state of a pending flush. The writer reuses the object for later flushes.</summary>
     sealed class PendingFlush(InlineWriter writer) : IValueTaskSource<FlushResult>
     {
         public ManualResetValueTaskSourceCore<FlushResult> Result = new() { RunContinuationsAsynchronously = true };

@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace Broadcast.Middleware.Transports;
 
-/// <summary>Reads and sets TCP options of Linux (tcp(7)). On other operating systems, the methods do nothing.</summary>
+/// <summary>
+/// Reads and sets TCP options of Linux (tcp(7)). On other operating systems, the methods have no effect.
+/// </summary>
 static class TcpOptions
 {
     const int Level = 6, Info = 11, BytesAckedOffset = 120, NotSentLowWater = 25;
@@ -28,8 +30,8 @@ static class TcpOptions
     }
 
     /// <summary>
-    /// Limits the unsent bytes that the operating system takes (<c>TCP_NOTSENT_LOWAT</c>). Newer messages cannot
-    /// replace bytes that the operating system already has. Without a limit, the operating system takes megabytes.
+    /// Limits the unsent bytes in the send buffer of the operating system (<c>TCP_NOTSENT_LOWAT</c>). Newer messages
+    /// cannot replace bytes in this buffer. Without a limit, the buffer can contain megabytes.
     /// </summary>
     public static void LimitUnsentBytes(Socket socket, int bytes)
     {
