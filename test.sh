@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the solution and runs all tests. Tests that start a server run a second time with inline sends.
-# Installs missing tools from Debian's packages. A skipped test counts as a failure, because every test can run here.
+# This script builds the solution and runs all tests. Library tests that start a server run a second time, with inline sends.
+# The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
 #   ./test.sh                    runs the tests.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
@@ -55,7 +55,7 @@ long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { prin
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
 reports=$(mktemp -d)
-# Without a running job, kill fails, and its status would become the status of this script.
+# If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
 status=0
 run() { dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
@@ -65,7 +65,7 @@ pack() {
   done
 }
 
-# The tests with Redis and browsers wait most of the time. So they run in parallel with the tests of the library.
+# The tests with Redis and browsers wait most of the time, so they run in parallel with the tests of the library.
 run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
@@ -77,7 +77,7 @@ export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 : >"$BROADCAST_TEST_SERVER_CLASSES"
 run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library" || status=$?
 
-# A second run with inline sends. Only the classes that start a server differ.
+# The second run uses inline sends. Only the test classes that start a server run again, because inline sends affect no other class.
 mapfile -t classes < <(sort -u "$BROADCAST_TEST_SERVER_CLASSES")
 if [ ${#classes[@]} -gt 0 ]; then
   BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" 2>&1 | tee "$reports/inline" || status=$?
@@ -88,7 +88,7 @@ wait "$demo" || status=$?
 wait "$pack" || status=$?
 cat "$reports/redis" "$reports/demo" "$reports/pack"
 
-# Each run ends with its counts.
+# Each report ends with the numbers of succeeded, failed and skipped tests.
 count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -8,8 +8,8 @@ namespace WebDemo;
 /// Validates the messages of the drawing board and adds the sender's ID and name. Clients therefore cannot forge the sender.
 /// </summary>
 /// <remarks>
-/// The group of the board keeps strokes and "clear" messages for clients that join later. Cursors go to a group of their own,
-/// which keeps nothing. Only the latest cursor of each person matters.
+/// The group of the board keeps strokes and "clear" messages for clients that join later. Cursors go to another group without a
+/// history, because only the latest cursor of each person matters.
 /// </remarks>
 sealed class BoardFilter : IBroadcastFilter
 {
@@ -17,7 +17,8 @@ sealed class BoardFilter : IBroadcastFilter
     const int MaxMessageBytes = 4096;
     const int MaxCoordinates = 256;
     const string CursorGroup = "/board/cursors";
-    const string InvalidMessage = """Send {"type":"stroke","points":[x,y,…]}, "cursor" with x and y or neither, or "clear"; 0 to 2000.""";
+    const string InvalidMessage =
+        "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
 
     static readonly Recipients CursorRecipients = Recipients.Group(CursorGroup);
 
@@ -27,7 +28,7 @@ sealed class BoardFilter : IBroadcastFilter
         if (!context.Result.Joined) return;
         var id = context.Connection.Id;
         await context.Broadcaster.JoinAsync(id, CursorGroup);
-        // This reply follows the replayed strokes. It tells the page its own connection ID.
+        // The client receives this reply after the replayed strokes. The reply contains the connection ID of the client.
         await context.ReplyAsync(Message.FromJson(new("you", id), DemoJson.Default.BoardMessage));
     }
 

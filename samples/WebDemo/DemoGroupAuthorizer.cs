@@ -2,10 +2,10 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Decides which groups a client may join and publish to by itself.</summary>
+/// <summary>Decides which groups a client may join, and to which groups it may publish.</summary>
 /// <remarks>
-/// A client at /ws may use any group whose name does not start with a slash. Names with a slash belong to URLs. The filters of
-/// those URLs must not be bypassed, so a client may only publish to the group of its own URL.
+/// A client at /ws may use any group whose name does not start with a slash. Names with a slash belong to URLs. Of these groups,
+/// the client may only publish to the group of its own URL. So no client can bypass the filters of another URL.
 /// </remarks>
 sealed class DemoGroupAuthorizer : IGroupAuthorizer
 {

@@ -11,7 +11,7 @@ static class DisplayName
 
     static readonly object ItemKey = new();
 
-    /// <summary>Stores the name for later messages, because the request is only available in connect filters.</summary>
+    /// <summary>Stores the name for later messages, because only connect filters can read the request.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="name">The name in the URL. If it is missing or not valid, the connection gets a guest name.</param>
     public static void Set(IBroadcastConnection connection, string? name) =>

@@ -8,8 +8,8 @@ namespace WebDemo;
 /// Publishes the members of <c>/rooms/blue</c> to the clients of <c>/rooms/blue/presence</c>: first all members, then each change.
 /// </summary>
 /// <remarks>
-/// Each connection gets a watch of its own. A watch starts with all members and reports changes in order, and the messages to one
-/// connection keep their order. Each client therefore ends with the correct list. This also works with server-sent events.
+/// Each connection has its own watch. A watch reports all members first, and then each change in order. The messages to one
+/// connection keep their order. So each client has the correct list. This also works with server-sent events.
 /// </remarks>
 sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
 {

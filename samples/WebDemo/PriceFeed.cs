@@ -6,8 +6,8 @@ namespace WebDemo;
 /// Publishes invented prices while the group has members: 50 symbols and 200 updates per second in total.
 /// </summary>
 /// <remarks>
-/// The symbol is the key of its messages. A client with a slow network therefore gets the latest price of each symbol instead of
-/// a growing backlog.
+/// The key of a message is its symbol. So a client with a slow network gets the latest price of each symbol instead of a growing
+/// backlog.
 /// </remarks>
 sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time) : BackgroundService
 {

@@ -24,14 +24,14 @@ builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 var app = builder.Build();
 app.UseFileServer();
 
-// A relay: every client at /ws gets every message, including the sender.
+// A relay: every client at /ws gets every message. The sender also gets its own messages.
 app.MapBroadcast("/ws");
 
 // Chat rooms: each room is a group of its own. appsettings.json sets the number of messages that a room keeps.
 app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
 {
     await next(context);
-    // The chat page connects with ?mark=…. The reply shows the page where the history ends. Other clients get chat messages only.
+    // The chat page connects with ?mark=…. The reply tells the page where the history ends. Other clients get only chat messages.
     if (context.Result.Joined && context.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
         await context.ReplyAsync(mark);
 });

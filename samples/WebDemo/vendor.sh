@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Downloads the JavaScript libraries of the pages in fixed versions and verifies their hashes.
+# This script downloads fixed versions of the JavaScript libraries of the pages and verifies their hashes.
 # The files are committed, so building and running the demo does not need npm.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,7 +19,7 @@ tar -xzf "$tarball" -C "$work"
 mkdir -p wwwroot/lib/uplot
 cp "$work"/package/{LICENSE,dist/uPlot.iife.min.js,dist/uPlot.min.css} wwwroot/lib/uplot/
 
-# The groups page uses @azure/web-pubsub-client. This bundles the client and its dependencies into one file.
+# The groups page uses @azure/web-pubsub-client. These commands bundle the client and its dependencies into one file.
 # The package-lock.json of the tests fixes the versions and hashes, so the page and the tests use the same client.
 cp ../../tests/WebDemo.Tests/npm/package{,-lock}.json "$work"
 cd "$work"
@@ -30,7 +30,7 @@ echo 'export * from "@azure/web-pubsub-client";' |
   npx esbuild --bundle --minify --format=esm --platform=browser --target=es2022 --legal-comments=none --log-level=error \
     --metafile=meta.json --outfile="$bundle/web-pubsub-client.min.js"
 
-# Writes the name, version and license of each package in the bundle.
+# The file LICENSE contains the name, version and license of each package in the bundle.
 node -p '
   const inputs = Object.values(require("./meta.json").outputs).flatMap(output => Object.entries(output.inputs));
   const packages = inputs.map(([file, { bytesInOutput }]) => bytesInOutput && /(?<=^node_modules\/)(@[^/]+\/)?[^/]+/.exec(file)?.[0]);

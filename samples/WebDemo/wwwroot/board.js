@@ -9,7 +9,7 @@ const SIZE = 2000;
 // The server accepts at most this many coordinates in one stroke.
 const MAX_COORDINATES = 256;
 
-// The server keeps the same number of strokes.
+// The server keeps at most this many strokes.
 const MAX_STROKES = 5000;
 
 const $ = id => document.getElementById(id);
@@ -83,7 +83,7 @@ function receive(data) {
   }
 }
 
-// A message to everyone also arrives here. It may not belong to the board.
+// A message to all connections also arrives here. Such a message may not belong to the board.
 function parse(data) {
   try {
     return JSON.parse(data);

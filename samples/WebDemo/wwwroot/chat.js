@@ -15,7 +15,7 @@ const HISTORY_LENGTH = 50;
 const TEXTS = {
   disconnected: { prompt: "Connect to write", hint: "You can write when you are connected." },
   connecting: { prompt: "Connecting…", hint: "You can write when you are connected." },
-  connected: { prompt: "Write a message", hint: "Everyone here receives it, including you." },
+  connected: { prompt: "Write a message", hint: "Everyone at this URL receives your message, including you." },
   reconnecting: { prompt: "Waiting for the connection…", hint: "You can write when the connection is back." },
 };
 

@@ -29,7 +29,7 @@ export function groupOf(path) {
   return path.split("%2F").map(decodeURIComponent).join("%2F");
 }
 
-/** Returns the query parameter for the group of a path. It is safe inside single quotes of a shell. */
+/** Returns the query parameter for the group of a path. The result is safe inside single quotes of a shell. */
 export function groupQuery(path) {
   return "group=" + encodeURIComponent(groupOf(path)).replace(/^%2F|(?<=rooms)%2F/g, "/").replaceAll("'", "%27");
 }

@@ -11,7 +11,7 @@ const MAX_ENTRIES = 500;
 const $ = id => document.getElementById(id);
 const [name, group, join, message] = ["name", "group", "join", "message"].map($);
 
-// The client's default protocol is reliable. If it reconnects within 30 seconds, it gets every message exactly once.
+// The client's default protocol is reliable. If the client reconnects within 30 seconds, it gets every message exactly once.
 const client = new WebPubSubClient(socketUrl(HOME));
 
 // The joined groups. Each has its messages, its number of unread messages and its tile.
@@ -21,7 +21,7 @@ let state = "connecting";
 let sent = [];
 let lastCountRequest = 0;
 
-// A retry with the same ack ID takes effect once. The client's own IDs start at 1, so these start higher.
+// A retry with the same ack ID takes effect once. The IDs of the client library start at 1, so our IDs start higher.
 let lastAckId = 1_000_000;
 
 // Connection.
@@ -34,7 +34,7 @@ client.on("connected", () => {
 
 client.on("disconnected", ({ message }) => {
   enter("reconnecting");
-  noteAll(`${message?.message || "The connection was lost."} You will not see messages from this time.`, true);
+  noteAll(`${message?.message || "The connection was lost."} Messages that others send now will not appear here.`, true);
 });
 
 client.on("group-message", ({ message }) => {
@@ -43,7 +43,7 @@ client.on("group-message", ({ message }) => {
   showIn(message.group, { data: shownAs(message), own: index >= 0, time: new Date() });
 });
 
-// The app or a client without a subprotocol has sent this message. It does not name its group.
+// The app or a client without a subprotocol has sent this message. The message does not name its group.
 client.on("server-message", ({ message }) => showIn(shown, { data: shownAs(message), own: false, time: new Date() }));
 
 client.on("rejoin-group-failed", ({ group }) => remove(group));
@@ -188,7 +188,7 @@ function showState() {
   showStatus({ state: state === "recovering" ? "reconnecting" : state });
   $("path").textContent = shown ?? "No group";
   $("curl").textContent = `curl -d hello '${location.origin}/publish?${groupQuery(shown ?? HOME)}'`;
-  $("hint").textContent = state === "connecting" ? "You can write when you are connected." : !isConnected ? "You can write when the connection is back." : shown ? "Everyone in the group receives it, including you." : "Join a group to write.";
+  $("hint").textContent = state === "connecting" ? "You can write when you are connected." : !isConnected ? "You can write when the connection is back." : shown ? "Everyone in the group receives your message, including you." : "Join a group to write.";
   message.placeholder = !isConnected ? "Waiting for the connection…" : shown ? `Write to ${shown}` : "Join a group to write";
   message.disabled = $("send").disabled = !isConnected || !shown;
   join.disabled = !isConnected;

@@ -34,7 +34,7 @@ export function add(entry) {
 }
 
 function flush() {
-  // The text of the empty list may be higher than a small window. Scroll to the first message in this case.
+  // The text of an empty list may be higher than a small window. Then scroll to the first message.
   const follow = isAtEnd() || !list.querySelector(".message");
   list.append(...pending.map(entry => (entry.note ? note(entry) : message(entry))));
   const hasMessages = pending.some(entry => !entry.note);

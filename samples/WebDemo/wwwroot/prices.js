@@ -28,7 +28,7 @@ function receive(data) {
   newest.set(symbol, update);
 }
 
-// A message to everyone also arrives here. It may not be a price.
+// A message to all connections also arrives here. Such a message may not be a price.
 function parse(data) {
   try {
     const update = JSON.parse(data);

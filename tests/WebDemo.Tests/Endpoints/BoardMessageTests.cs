@@ -5,7 +5,8 @@ namespace WebDemo.Tests;
 /// <summary>The messages that /board accepts. Needs a server of its own, because there is only one board.</summary>
 public sealed class BoardMessageTests(DemoServer server) : IClassFixture<DemoServer>
 {
-    const string InvalidMessage = """Send {"type":"stroke","points":[x,y,…]}, "cursor" with x and y or neither, or "clear"; 0 to 2000.""";
+    const string InvalidMessage =
+        "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
 
     [Theory]
     [InlineData("hello")]

@@ -141,7 +141,7 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
         await own.StartAsync();
         await ann.ExpectStateAsync("Connected");
         await own.WaitForCountAsync("restart", 1);
-        await Expect(ann.Notes.Filter(new() { HasText = "You will not see messages from this time." })).ToHaveCountAsync(1);
+        await Expect(ann.Notes.Filter(new() { HasText = "Messages that others send now will not appear here." })).ToHaveCountAsync(1);
         await ann.SendAsync("back");
         await ann.ExpectLastMessageAsync("Ann: back");
     }
