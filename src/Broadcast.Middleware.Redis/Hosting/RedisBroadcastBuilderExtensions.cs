@@ -130,13 +130,13 @@ public static class RedisBroadcastBuilderExtensions
 
     static async Task<IConnectionMultiplexer> ConnectAsync(string? connectionString, ILoggerFactory loggers)
     {
-        // StackExchange.Redis closes a silent connection after four timeouts. With this timeout, StackExchange.Redis
-        // does so before other nodes consider this node dead. All operations of the backplane are idempotent, so a
-        // repeated operation is harmless. The app's own settings come last and take precedence.
+        // StackExchange.Redis closes a silent connection after four timeouts. With this timeout, the close happens
+        // before other nodes consider this node dead. All operations of the backplane are idempotent, so a repeated
+        // operation is harmless. The app's own settings come last and take precedence.
         var configuration = ConfigurationOptions.Parse($"syncTimeout=1500,keepAlive=4,{connectionString}");
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
-        // The app also starts without Redis. Only the backplane queues and repeats operations, because it must keep
-        // their order.
+        // The app also starts without Redis. Only the backplane queues and repeats operations, because the order of the
+        // operations matters.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
         configuration.ReconnectRetryPolicy = new ReconnectDelay();

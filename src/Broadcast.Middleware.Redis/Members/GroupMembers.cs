@@ -72,7 +72,7 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Takes the changes for the next write. If there are no changes, marks the group as clean and returns false.
+    /// Takes the changes for the next write. If there is nothing to write, marks the group as clean and returns false.
     /// </summary>
     /// <param name="rewrites">True if the write must first delete the group's members of this node.</param>
     /// <param name="changes">The changed members. The value of a removed member is null.</param>

@@ -5,7 +5,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>Publishes batches with <see cref="Scripts.Publish"/>.</summary>
+/// <summary>Publishes batches with the script <see cref="Scripts.Publish"/>.</summary>
 sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics)
@@ -26,8 +26,8 @@ sealed class BatchPublisher(
     {
         var (body, bytes, history) = Encode(batch);
         var keys = (await connection.GetKeySpaceAsync(deadline)).ForGroup(group);
-        // Each batch of a node has a higher number than the batch before. So Redis detects a batch that arrives after a
-        // later batch.
+        // Each batch of a node has a higher number than the previous batch. So Redis detects a batch that arrives after
+        // a later batch.
         var number = Interlocked.Increment(ref _lastNumber);
         var historyAge = history is null || history.HistoryAge == Timeout.InfiniteTimeSpan
             ? UnlimitedMilliseconds

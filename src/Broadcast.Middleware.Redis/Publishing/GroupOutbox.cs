@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>The messages of one group that wait for their publish.</summary>
+/// <summary>The queue of messages that wait for a publish to one group.</summary>
 /// <remarks>
 /// Invariant: at most one batch of a group is in flight, so the messages keep their order. New messages wait and form
 /// the next batch. The object exists only while the group has messages.

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Redis.Diagnostics;
 namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>
-/// All messages of this node that wait for their publish. Each group has its own <see cref="GroupOutbox"/>.
+/// All messages of this node that wait for a publish. Each group has its own <see cref="GroupOutbox"/>.
 /// </summary>
 sealed class Outbox(
     RedisConnection connection, BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, bool failsFast,

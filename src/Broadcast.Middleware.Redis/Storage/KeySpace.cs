@@ -26,8 +26,8 @@ sealed class KeySpace(string prefix, string broadcast, int database, byte[] chan
     public RedisKey Heartbeat(string node) => $"{_start}n:{node}";
 
     /// <summary>
-    /// Replaces '%' and unpaired surrogates by '%' and four hexadecimal digits. UTF-8 cannot encode an unpaired
-    /// surrogate. Without the replacement, two different names would become equal.
+    /// Replaces each '%' and each unpaired surrogate with '%' and four hexadecimal digits. UTF-8 cannot encode an
+    /// unpaired surrogate. Without the replacement, two different names would become equal.
     /// </summary>
     public static string Escape(string name)
     {

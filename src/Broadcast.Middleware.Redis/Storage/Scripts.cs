@@ -28,8 +28,8 @@ static class Scripts
     ///      7      the body
     ///      8-10   the messages, bytes and milliseconds of the repair window
     ///      11-13  the messages, bytes and milliseconds of the history
-    ///      14     how many milliseconds to keep the stream; 0 means forever
-    ///      15     how many milliseconds to remember the last batch of a node
+    ///      14     the milliseconds for which Redis keeps the stream; 0 means forever
+    ///      15     the milliseconds for which Redis remembers the last batch of a node
     /// </code>
     /// <para>Returns the epoch and the last offset.</para>
     /// <para>
@@ -114,7 +114,7 @@ static class Scripts
     /// <para>KEYS: state, stream, index.</para>
     /// <code>
     /// ARGV 1  the epoch of a new group
-    ///      2  how many milliseconds to keep the group; 0 means forever
+    ///      2  the milliseconds for which Redis keeps the group; 0 means forever
     ///      3  the number of batches
     /// </code>
     /// <para>
@@ -212,7 +212,7 @@ static class Scripts
     /// <para>KEYS: the members of the node, the nodes of the group.</para>
     /// <code>
     /// ARGV 1  the node
-    ///      2  how many milliseconds to keep the keys
+    ///      2  the milliseconds for which Redis keeps the keys
     ///      3  1 to delete the previous members first, otherwise 0
     ///      4  the number of members to set
     ///      then the name and value of each member to set, and the names of the members to remove

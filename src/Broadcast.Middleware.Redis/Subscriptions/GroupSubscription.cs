@@ -28,7 +28,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// The state of a group expires later than the stream, by this time. The scripts use the same value.
+    /// Redis keeps the state of a group this much longer than the stream. The scripts use the same value.
     /// </summary>
     static readonly TimeSpan ExtraStateRetention = TimeSpan.FromMinutes(1);
 

@@ -113,7 +113,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
         catch (Exception exception)
         {
-            // Unsubscribe must not throw. If it throws, the group is already removed from this node.
+            // Unsubscribe must not throw. If Unsubscribe throws, this node has still removed the group.
             logger.BackplaneFailed(exception);
         }
     }

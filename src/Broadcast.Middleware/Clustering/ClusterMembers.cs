@@ -28,7 +28,7 @@ sealed class ClusterMembers(IBackplane backplane, RemoteConnections remote, Broa
         }
         catch (Exception exception)
         {
-            // SetMember must not throw. If it throws, the connection stays a member on this node.
+            // SetMember must not throw. If SetMember throws, the connection stays a member on this node.
             logger.BackplaneFailed(exception);
         }
     }

@@ -27,7 +27,7 @@ public interface IBackplane
     /// Starts the backplane. The broadcast calls this method once, before all other methods. Do slow work in the
     /// background.
     /// </summary>
-    /// <param name="receiver">Receives the messages and the losses.</param>
+    /// <param name="receiver">Receives messages, and learns of lost messages.</param>
     void Start(IBackplaneReceiver receiver);
 
     /// <summary>
@@ -69,14 +69,14 @@ public interface IBackplane
     /// <summary>Ends a subscription. The call has no effect without a subscription.</summary>
     /// <remarks>
     /// The broadcast does not call this method while <see cref="SubscribeAsync"/> is in progress for the group. Until
-    /// the next subscription succeeds, the receiver accepts late messages and losses of this subscription. The method
-    /// must not throw.
+    /// the next subscription succeeds, the receiver accepts late calls for this subscription. The method must not
+    /// throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void Unsubscribe(string group);
 
     /// <summary>
-    /// Adds a member of this node to a group, or changes the value of the member. The member stays until
+    /// Adds a member of this node to a group, or changes the value of the member. The member stays until a call of
     /// <see cref="RemoveMember"/>, or until its node has been dead for about 15 seconds.
     /// </summary>
     /// <remarks>

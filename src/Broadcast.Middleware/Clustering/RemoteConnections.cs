@@ -191,7 +191,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
         catch (Exception exception)
         {
-            // SetMember must not throw. If it throws, the connection still works on this node.
+            // SetMember must not throw. If SetMember throws, the connection still works on this node.
             logger.BackplaneFailed(exception);
         }
     }

@@ -233,7 +233,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
     }
 
-    /// <summary>Ends the transport and its pending reads and writes. Only the first reason is recorded.</summary>
+    /// <summary>
+    /// Ends the transport and its pending reads and writes. The connection records only the first reason.
+    /// </summary>
     public void Abort(EndReason reason, Exception? error = null)
     {
         SetEndReason(reason);

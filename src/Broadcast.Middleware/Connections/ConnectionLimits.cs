@@ -18,7 +18,7 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     readonly Lock _gate = new();
     int _count;
 
-    /// <summary>Counts a connection, or returns the limit that it would exceed.</summary>
+    /// <summary>Counts a connection, or returns the limit that the connection would exceed.</summary>
     /// <param name="userId">
     /// The ID of the user. Null for an anonymous client. Anonymous clients have no limit per user.
     /// </param>

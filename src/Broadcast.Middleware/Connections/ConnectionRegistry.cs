@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The default registry. It stores connections in memory and accepts every connection.</summary>
+/// <summary>The default registry. This registry stores connections in memory and accepts every connection.</summary>
 sealed class ConnectionRegistry : IConnectionRegistry
 {
     readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);

@@ -38,7 +38,7 @@ abstract class ConnectionTransport
         }
     }
 
-    /// <summary>Reserves the right to abort. Returns true only for the first call.</summary>
+    /// <summary>Records that an abort starts. Returns true only for the first call.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
 
     /// <summary>

@@ -7,7 +7,7 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Lets a client reconnect after its transport was lost. The client proves its identity with a secret token. Until
+/// Lets a client reconnect after the loss of its transport. The client proves its identity with a secret token. Until
 /// then, the connection stays a member of its groups.
 /// </summary>
 /// <remarks>

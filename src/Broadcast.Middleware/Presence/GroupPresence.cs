@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Presence;
 
 /// <summary>
 /// Provides the members of groups and their states. The registry lists the members of this node. This class stores the
-/// states and the watchers. In a cluster, this class asks once per second for the remote members of each watched group.
+/// states and the watchers. In a cluster, this class polls the other members of each watched group once per second.
 /// </summary>
 /// <remarks>
 /// One lock guards all groups. Joins and leaves skip this lock while no group has states, watchers or subscriptions.
@@ -103,8 +103,8 @@ sealed class GroupPresence(
         FollowedGroup followed;
         lock (_gate)
         {
-            // Add the watcher before the members are read. Otherwise the watcher would miss a change in between. If the
-            // watcher sees a change twice, it ignores the second report.
+            // Add the watcher before the code reads the members. Otherwise the watcher would miss a change in between.
+            // If the watcher sees a change twice, it ignores the second report.
             followed = Follow(group);
             followed.Watchers.Add(watcher);
             StartPolling(group, followed);

@@ -11,7 +11,7 @@ public sealed class PresenceMember(string connectionId, string? userId, ReadOnly
     public string ConnectionId { get; } = connectionId;
 
     /// <summary>
-    /// The ID of the user. All connections of the user have the same ID. Null for an anonymous client.
+    /// The ID of the user. The ID is the same on all devices of the user. Null for an anonymous client.
     /// </summary>
     public string? UserId { get; } = userId;
 

@@ -16,8 +16,8 @@ sealed class PresenceWatcher
     {
         lock (_gate)
         {
-            // Skip a connection that joined and left before the watcher saw it. Before the start, keep the leave,
-            // because the list of members may still contain the connection.
+            // Skip a connection that joined and left before the watcher saw it. Before Start, record the leave, because
+            // the list of members may still contain the connection.
             if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
             else _pending[connectionId] = member;
             _hasChanges.TrySetResult();

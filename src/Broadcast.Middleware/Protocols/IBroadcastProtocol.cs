@@ -37,7 +37,7 @@ public interface IBroadcastProtocol
     /// Returns the UTF-8 text that a client receives before the close frame. The server does not send an empty text.
     /// </summary>
     /// <param name="status">The close code.</param>
-    /// <param name="reason">The reason. Its reader is the developer of the client.</param>
+    /// <param name="reason">The reason: a text for the developer of the client.</param>
     ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason);
 
     /// <summary>

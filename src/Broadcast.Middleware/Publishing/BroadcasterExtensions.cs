@@ -77,7 +77,7 @@ public static class BroadcasterExtensions
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
-    /// <param name="typeInfo">The type information. A <c>JsonSerializerContext</c> provides it.</param>
+    /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
