@@ -34,7 +34,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <param name="options">The options.</param>
     /// <param name="connect">Creates or finds the connection to Redis.</param>
     /// <param name="ownsMultiplexer">True if the backplane must dispose of the connection.</param>
-    /// <param name="time">The clock.</param>
+    /// <param name="time">The time provider.</param>
     /// <param name="meters">Creates the meter.</param>
     /// <param name="logger">The logger.</param>
     public RedisBackplane(
@@ -61,7 +61,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
             _logger);
     }
 
-    /// <summary>For tests.</summary>
+    /// <summary>The outbox. Only tests use this property.</summary>
     internal Outbox Outbox => _outbox;
 
     public void Start(IBackplaneReceiver receiver)
@@ -142,13 +142,15 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         return await _members.CountAsync(group, cancellationToken);
     }
 
-    /// <summary>Sends a PING to Redis and returns the round-trip time. For the health check.</summary>
+    /// <summary>Sends a PING to Redis and returns the round-trip time. The health check uses this method.</summary>
     public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
         _connection.ExecuteAsync(
             static multiplexer => multiplexer.GetDatabase().PingAsync(), _connection.GetDeadline(timeout),
             retries: false, cancellationToken: cancellationToken);
 
-    /// <summary>Supports containers that are disposed synchronously. Blocks the thread for a limited time.</summary>
+    /// <summary>
+    /// Supports containers that dispose of services synchronously. Blocks the thread for a limited time.
+    /// </summary>
     public void Dispose() => Task.Run(async () => await DisposeAsync()).Wait(DisposeTimeout);
 
     public ValueTask DisposeAsync()
@@ -159,7 +161,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     SubscriptionManager StartedSubscriptions =>
         _subscriptions ?? throw new InvalidOperationException("The backplane is not started. Call Start first.");
 
-    /// <summary>Stops like a crash, without deleting the heartbeat. For tests.</summary>
+    /// <summary>Simulates a crash: stops without deleting the heartbeat. Only tests use this method.</summary>
     internal Task CrashAsync()
     {
         lock (_lock) return _stopped ??= StopAsync(leaves: false);
@@ -183,7 +185,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         }
         catch (ArgumentException)
         {
-            // Another implementation of IConnectionMultiplexer can have its own format.
+            // Another implementation of IConnectionMultiplexer may use another configuration format.
             channelPrefix = [];
         }
 

@@ -3,7 +3,9 @@ using System.Globalization;
 namespace Broadcast.Middleware.Redis.Configuration;
 
 /// <summary>The permitted range of one option of <see cref="RedisBackplaneOptions"/>.</summary>
-/// <remarks>The validator and a test of the documentation read <see cref="All"/>. State a range nowhere else.</remarks>
+/// <remarks>
+/// The validator and a test of the documentation read <see cref="All"/>. Do not state a range in a second place.
+/// </remarks>
 sealed class OptionRange
 {
     readonly IComparable _min;
@@ -37,13 +39,13 @@ sealed class OptionRange
     /// <summary>The name of the option.</summary>
     public string Name { get; }
 
-    /// <summary>The smallest permitted value, as text for people: "10 seconds", "65,536".</summary>
+    /// <summary>The smallest permitted value as readable text, for example "10 seconds" or "65,536".</summary>
     public string Min => Format(_min);
 
-    /// <summary>The largest permitted value, as text for people.</summary>
+    /// <summary>The largest permitted value as readable text.</summary>
     public string Max => Format(_max);
 
-    /// <summary>Formats the value that this option has in <paramref name="options"/>.</summary>
+    /// <summary>Returns the value of this option in <paramref name="options"/> as readable text.</summary>
     public string FormatValue(RedisBackplaneOptions options) => Format(_read(options));
 
     public bool Contains(RedisBackplaneOptions options)
@@ -64,7 +66,7 @@ sealed class OptionRange
         TimeSpan time when time.Ticks % TimeSpan.TicksPerSecond == 0 => Count(time.TotalSeconds, "second"),
         TimeSpan time => Count(time.TotalMilliseconds, "millisecond"),
         IFormattable number => number.ToString("N0", CultureInfo.InvariantCulture),
-        _ => throw new InvalidOperationException("The option has a type that has no text format. Add one."),
+        _ => throw new InvalidOperationException($"The type {value.GetType()} has no text format. Add one to Format."),
     };
 
     static string Count(double count, string unit) =>

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// What a publish does while Redis is unreachable. See <see cref="RedisBackplaneOptions.WhenUnreachable"/>.
+/// The behavior of a publish while Redis is unreachable. See <see cref="RedisBackplaneOptions.WhenUnreachable"/>.
 /// </summary>
 public enum WhenUnreachable
 {

@@ -2,13 +2,11 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>
-/// The delay between two attempts to reconnect. It grows from half a second to three seconds.
-/// </summary>
+/// <summary>The delay between two attempts to reconnect. The delay grows from half a second to three seconds.</summary>
 /// <remarks>
 /// Each node multiplies the delay by its own random factor. So nodes that lost Redis at the same time do not reconnect
-/// at the same time. The policies of StackExchange.Redis draw a new random number at each call. Such a policy is called
-/// often, so its delay is close to the minimum.
+/// at the same time. The policies of StackExchange.Redis use a new random number at each call. StackExchange.Redis
+/// calls a policy often, so the effective delay would be close to the minimum.
 /// </remarks>
 sealed class ReconnectDelay : IReconnectRetryPolicy
 {

@@ -5,7 +5,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Connections;
 
 /// <summary>
-/// The connection of a node to Redis. It connects in the background and repeats operations while Redis is unreachable.
+/// The connection of a node to Redis. This class connects in the background, and repeats operations while Redis is
+/// unreachable.
 /// </summary>
 sealed class RedisConnection(
     Func<CancellationToken, Task<IConnectionMultiplexer>> connect,
@@ -23,13 +24,13 @@ sealed class RedisConnection(
     readonly CancellationTokenSource _stopping = new();
     TaskCompletionSource _nextConnect = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>Raised after the first connect and after each reconnect.</summary>
+    /// <summary>Occurs after the first connect and after each reconnect.</summary>
     public event Action? Connected;
 
     public bool IsConnected =>
         _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
 
-    /// <summary>Cancelled when the node stops.</summary>
+    /// <summary>Canceled when the node stops.</summary>
     public CancellationToken Stopping => _stopping.Token;
 
     public void Start() => _ = Task.Run(ConnectAsync);
@@ -38,11 +39,14 @@ sealed class RedisConnection(
     public long GetDeadline(TimeSpan timeout) =>
         time.GetTimestamp() + (long)(timeout.TotalSeconds * time.TimestampFrequency);
 
-    /// <summary>Returns the key space. Waits for the first connection, because the names depend on it.</summary>
+    /// <summary>
+    /// Returns the key space. Waits for the first connection, because the key names depend on the settings of the
+    /// connection.
+    /// </summary>
     public Task<KeySpace> GetKeySpaceAsync(long deadline, CancellationToken cancellationToken = default) =>
         ExecuteAsync(_ => _keySpace.Task, deadline, retries: false, cancellationToken: cancellationToken);
 
-    /// <summary>Runs a script, with the same rules as <see cref="ExecuteAsync"/>.</summary>
+    /// <summary>Runs a script. The rules of <see cref="ExecuteAsync"/> apply.</summary>
     public Task<RedisResult> RunScriptAsync(
         string script, RedisKey[] keys, RedisValue[] values, long deadline, bool retries = true,
         Action<string>? onRetry = null, CancellationToken cancellationToken = default) =>
@@ -55,8 +59,8 @@ sealed class RedisConnection(
     /// <param name="operation">The operation.</param>
     /// <param name="deadline">The timestamp after which the method stops. See <see cref="GetDeadline"/>.</param>
     /// <param name="retries">False for a single attempt.</param>
-    /// <param name="onRetry">Receives the reason for each retry, except for a timeout.</param>
-    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <param name="onRetry">Receives the reason for each retry. The method does not report a timeout.</param>
+    /// <param name="cancellationToken">Cancels the wait.</param>
     /// <exception cref="BackplaneException">
     /// The deadline has passed, the only attempt failed, or the node has stopped.
     /// </exception>
@@ -75,7 +79,11 @@ sealed class RedisConnection(
         {
             cancellationToken.ThrowIfCancellationRequested();
             if (cancelled.IsCancellationRequested)
-                throw new BackplaneException("The broadcast has stopped on this node.", lastError);
+            {
+                throw new BackplaneException(
+                    "The broadcast has stopped on this node. Do not use it after the shutdown.", lastError);
+            }
+
             var nextConnect = Volatile.Read(ref _nextConnect).Task;
             try
             {
@@ -85,18 +93,18 @@ sealed class RedisConnection(
             catch (Exception exception)
             {
                 if (cancelled.IsCancellationRequested) continue;
-                // A timeout says less than an earlier error, so it does not replace that error.
+                // An earlier error is more specific than a timeout, so keep the earlier error.
                 if (exception is not TimeoutException || lastError is null) lastError = exception;
                 var remaining = GetRemaining(deadline);
                 if (!retries || remaining <= TimeSpan.Zero || IsFinal(exception))
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
                 if (lastError is not TimeoutException) onRetry?.Invoke(RedisErrors.Describe(lastError));
                 logger.Retrying(exception.Message);
-                // A random factor keeps nodes that lost Redis at the same time from retrying at the same time.
+                // The random factor spreads the retries of nodes that lost Redis at the same time.
                 var wait = delay * (0.5 + Random.Shared.NextDouble());
                 await Task.WhenAny(
                     nextConnect, Task.Delay(wait < remaining ? wait : remaining, time, cancelled));
-                // Do not start an attempt that has no time for an answer.
+                // Do not start another attempt if no time is left for an answer.
                 if (wait >= remaining && !nextConnect.IsCompleted && !cancelled.IsCancellationRequested)
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
                 if (delay < MaxRetryDelay) delay *= 2;
@@ -108,7 +116,7 @@ sealed class RedisConnection(
     {
         if (_stopping.IsCancellationRequested) return;
         await _stopping.CancelAsync();
-        // If ConnectAsync is still connecting, it disposes of the multiplexer itself.
+        // If ConnectAsync is still running, ConnectAsync disposes of the multiplexer.
         if (_multiplexer.TrySetException(new ObjectDisposedException(nameof(RedisConnection))))
             _ = _multiplexer.Task.Exception;
         if (_multiplexer.Task is { IsCompletedSuccessfully: true } task) await ReleaseAsync(task.Result);
@@ -132,8 +140,8 @@ sealed class RedisConnection(
     }
 
     /// <summary>
-    /// Reads the exception of a task that fails after its caller stopped waiting. Otherwise, the runtime reports it as
-    /// unobserved.
+    /// Reads the exception of a task that fails after its caller stopped waiting. Otherwise, the runtime reports an
+    /// unobserved exception.
     /// </summary>
     static Task<T> ObserveException<T>(Task<T> task)
     {
@@ -170,7 +178,7 @@ sealed class RedisConnection(
                 }
 
                 if (multiplexer.IsConnected) OnConnected();
-                else logger.ConnectFailed("Redis does not answer.");
+                else logger.ConnectFailed("Redis does not answer. Check that Redis runs and that the network works.");
                 return;
             }
             catch (Exception exception) when (!_stopping.IsCancellationRequested)

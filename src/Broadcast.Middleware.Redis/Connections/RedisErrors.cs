@@ -2,7 +2,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Explains an error of Redis and how to fix it.</summary>
+/// <summary>Describes a Redis error and its fix.</summary>
 static class RedisErrors
 {
     static readonly (string Code, string Hint)[] Hints =
@@ -23,8 +23,9 @@ static class RedisErrors
             "Redis rejected the login. Check the user and the password in the configuration.",
         RedisConnectionException =>
             "Redis cannot be reached. Check that Redis runs and that this node can connect to it.",
-        TimeoutException => "Redis did not answer in time.",
-        ObjectDisposedException => "The connection to Redis is disposed.",
+        TimeoutException => "Redis did not answer in time. Check the load of Redis and the network.",
+        ObjectDisposedException =>
+            "The connection to Redis is disposed. Keep the connection open until the broadcast has stopped.",
         _ => $"The Redis command failed: {exception.Message}",
     };
 
@@ -35,7 +36,7 @@ static class RedisErrors
             FailureType: ConnectionFailureType.AuthenticationFailure,
         };
 
-    // Redis 6 puts the error of a command inside a script after other text.
+    // For an error inside a script, Redis 6 writes other text before the error code.
     static string GetHint(string error) => Hints.FirstOrDefault(hint =>
         error.StartsWith(hint.Code, StringComparison.Ordinal)
         || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)).Hint;

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Redis.Diagnostics;
 
 /// <summary>The log messages of the backplane.</summary>
 /// <remarks>
-/// Invariant: no message contains client data or a password. So messages name neither groups nor the configuration.
+/// Invariant: no message contains client data or a password. So no message contains a group name or the configuration.
 /// </remarks>
 sealed partial class RedisLogger(ILogger logger)
 {
@@ -13,10 +13,10 @@ sealed partial class RedisLogger(ILogger logger)
     [LoggerMessage(1, LogLevel.Information, "Node {Node} is connected to Redis and uses the prefix '{Prefix}'.")]
     public partial void Connected(string node, string prefix);
 
-    [LoggerMessage(2, LogLevel.Warning, "Redis cannot be reached. The backplane keeps trying to connect. {Error}")]
+    [LoggerMessage(2, LogLevel.Warning, "Redis is unreachable. The backplane keeps trying to connect. {Error}")]
     public partial void ConnectFailed(string error);
 
-    [LoggerMessage(3, LogLevel.Warning, "The connection to Redis is lost: {Reason}")]
+    [LoggerMessage(3, LogLevel.Warning, "The connection to Redis is lost. The backplane reconnects. Reason: {Reason}")]
     public partial void ConnectionLost(string reason);
 
     [LoggerMessage(4, LogLevel.Information, "The connection to Redis is restored.")]
@@ -27,7 +27,8 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         6, LogLevel.Warning,
-        "Messages of a group may be lost: Redis no longer has them, or this node was disconnected for too long.")]
+        "Messages of a group may be lost. Redis no longer has them, or this node was disconnected for too long. " +
+        "To keep more messages in Redis, raise RepairMessages, RepairBytes or RepairAge.")]
     public partial void MessagesLost();
 
     [LoggerMessage(
@@ -39,7 +40,7 @@ sealed partial class RedisLogger(ILogger logger)
         "The heartbeat of this node expired in Redis. The node takes a new name and writes all its members again.")]
     public partial void HeartbeatExpired();
 
-    [LoggerMessage(9, LogLevel.Debug, "A Redis command failed and is repeated: {Error}")]
+    [LoggerMessage(9, LogLevel.Debug, "A Redis command failed. The backplane repeats the command. {Error}")]
     public partial void Retrying(string error);
 
     [LoggerMessage(
@@ -48,6 +49,6 @@ sealed partial class RedisLogger(ILogger logger)
         "The node subscribes to the channel again.")]
     public partial void ChannelStalled();
 
-    [LoggerMessage(11, LogLevel.Error, "The backplane failed unexpectedly and continues.")]
+    [LoggerMessage(11, LogLevel.Error, "An unexpected error occurred in the backplane. The backplane continues.")]
     public partial void UnexpectedError(Exception exception);
 }

@@ -14,7 +14,7 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
         string?[] errors =
         [
             CheckPrefix(options.Prefix),
-            // A connection of the app has its own configuration.
+            // If the app supplies a connection, the backplane does not use Configuration.
             sources.Any(source => source.Name == (name ?? "")) ? null : CheckConfiguration(options.Configuration),
             Enum.IsDefined(options.WhenUnreachable)
                 ? null

@@ -15,7 +15,8 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class RedisBroadcastBuilderExtensions
 {
     /// <summary>
-    /// Adds a Redis backplane. It connects in the background, so the app also starts while Redis is unreachable.
+    /// Adds a Redis backplane. The backplane connects in the background, so the app also starts while Redis is
+    /// unreachable.
     /// </summary>
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
     /// <param name="configuration">
@@ -34,9 +35,9 @@ public static class RedisBroadcastBuilderExtensions
     /// <summary>Adds a Redis backplane with options from the app's configuration.</summary>
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
     /// <param name="configuration">
-    /// The configuration section, by convention <c>Broadcast:Redis</c>. Its keys are the names of the options.
+    /// The configuration section, by convention <c>Broadcast:Redis</c>. The keys of the section are the option names.
     /// </param>
-    /// <param name="configure">Configures the options after the section.</param>
+    /// <param name="configure">Configures the options. The changes take precedence over the section.</param>
     public static IBroadcastBuilder AddRedis(
         this IBroadcastBuilder builder, IConfiguration configuration, Action<RedisBackplaneOptions>? configure = null)
     {
@@ -69,7 +70,8 @@ public static class RedisBroadcastBuilderExtensions
     /// </example>
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
     /// <param name="connect">
-    /// Finds the connection. The backplane calls it in the background, and again after each exception.
+    /// Finds the connection. The backplane calls the delegate in the background, and calls it again after each
+    /// exception.
     /// </param>
     /// <param name="configure">
     /// Configures the options. <see cref="RedisBackplaneOptions.Prefix"/> is required.
@@ -128,12 +130,13 @@ public static class RedisBroadcastBuilderExtensions
 
     static async Task<IConnectionMultiplexer> ConnectAsync(string? connectionString, ILoggerFactory loggers)
     {
-        // With these timeouts, StackExchange.Redis closes a silent connection after four timeouts. That is before other
-        // nodes consider this node dead. All operations of the backplane are idempotent, so a repeated one is harmless.
-        // The app's own settings follow and take precedence.
+        // StackExchange.Redis closes a silent connection after four timeouts. With this timeout, the close happens
+        // before other nodes consider this node dead. All operations of the backplane are idempotent, so a repeated
+        // operation is harmless. The app's own settings come last and take precedence.
         var configuration = ConfigurationOptions.Parse($"syncTimeout=1500,keepAlive=4,{connectionString}");
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
-        // The app starts without Redis. The backplane queues and repeats operations itself, in its own order.
+        // The app also starts without Redis. Only the backplane queues and repeats operations, because the order of the
+        // operations matters.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
         configuration.ReconnectRetryPolicy = new ReconnectDelay();

@@ -11,9 +11,9 @@ public static class RedisHealthChecksBuilderExtensions
     /// <param name="builder">The result of <c>AddHealthChecks</c>.</param>
     /// <param name="broadcast">The name of the broadcast. Empty for the default broadcast.</param>
     /// <param name="name">The name of the health check.</param>
-    /// <param name="failureStatus">The status if Redis does not answer. Null for unhealthy.</param>
+    /// <param name="failureStatus">The status if Redis does not answer. Null means unhealthy.</param>
     /// <param name="tags">The tags of the health check.</param>
-    /// <param name="timeout">The timeout of the health check. Null for 2 seconds.</param>
+    /// <param name="timeout">The timeout of the health check. Null means 2 seconds.</param>
     public static IHealthChecksBuilder AddBroadcastRedis(
         this IHealthChecksBuilder builder, string broadcast = "", string name = "broadcast_redis",
         HealthStatus? failureStatus = null, IEnumerable<string>? tags = null, TimeSpan? timeout = null)

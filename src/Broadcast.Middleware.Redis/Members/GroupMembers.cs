@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Broadcast.Middleware.Redis.Members;
 
-/// <summary>The members of one group on this node, and their changes that are not yet written to Redis.</summary>
+/// <summary>The members of one group on this node, and the changes that Redis does not have yet.</summary>
 /// <remarks>Invariant: at most one write of a group runs at a time, so Redis receives the changes in order.</remarks>
 sealed class GroupMembers(string group)
 {
@@ -19,10 +19,10 @@ sealed class GroupMembers(string group)
         /// <summary>Redis has all members.</summary>
         Clean,
 
-        /// <summary>A write is necessary or runs.</summary>
+        /// <summary>A write is waiting or running.</summary>
         Dirty,
 
-        /// <summary>The group has no members. The object is removed from the dictionary.</summary>
+        /// <summary>The group has no members. The dictionary no longer contains this object.</summary>
         Removed,
     }
 
@@ -40,7 +40,7 @@ sealed class GroupMembers(string group)
     /// <param name="member">The member.</param>
     /// <param name="value">The value.</param>
     /// <param name="needsWrite">True if the caller must schedule a write.</param>
-    /// <returns>False if the object is removed. The caller must use a new one.</returns>
+    /// <returns>False if the object is in the state Removed. The caller must then create a new object.</returns>
     public bool TryChange(string member, byte[]? value, out bool needsWrite)
     {
         lock (_lock)
@@ -56,8 +56,8 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Makes the next writes replace everything that Redis has about the group. Returns true if the caller must
-    /// schedule a write.
+    /// Requests a rewrite: the next writes replace all members that Redis has for this group and node. Returns true if
+    /// the caller must schedule a write.
     /// </summary>
     public bool RequestRewrite()
     {
@@ -72,7 +72,7 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Takes the changes of the next write. Returns false if Redis has everything. Then the group is clean.
+    /// Takes the changes for the next write. If there is nothing to write, marks the group as clean and returns false.
     /// </summary>
     /// <param name="rewrites">True if the write must first delete the group's members of this node.</param>
     /// <param name="changes">The changed members. The value of a removed member is null.</param>
@@ -90,7 +90,7 @@ sealed class GroupMembers(string group)
         }
     }
 
-    /// <summary>Marks the object as removed if it has no members and nothing to write.</summary>
+    /// <summary>Marks the object as removed if the group has no members and no changes.</summary>
     public bool TryRemove()
     {
         lock (_lock)
@@ -109,7 +109,7 @@ sealed class GroupMembers(string group)
         }
     }
 
-    /// <summary>Returns true if the group was clean.</summary>
+    /// <summary>Marks the group as dirty. Returns true if the group was clean.</summary>
     bool MarkDirtyLocked()
     {
         Debug.Assert(_lock.IsHeldByCurrentThread && _state != State.Removed);

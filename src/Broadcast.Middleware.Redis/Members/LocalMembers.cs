@@ -20,7 +20,7 @@ sealed class LocalMembers
         while (true)
         {
             var members = _groups.GetOrAdd(group, static name => new GroupMembers(name));
-            // A removed object is no longer in the dictionary. The next round creates a new one.
+            // The dictionary no longer contains a removed object. The next iteration creates a new object.
             if (!members.TryChange(member, value, out var needsWrite)) continue;
             if (needsWrite) _dirty.Enqueue(members);
             return needsWrite;
@@ -32,14 +32,14 @@ sealed class LocalMembers
 
     public bool TryTakeDirty([NotNullWhen(true)] out GroupMembers? members) => _dirty.TryDequeue(out members);
 
-    /// <summary>Schedules a write that replaces everything that Redis has about the group.</summary>
+    /// <summary>Schedules a write that replaces all members that Redis has for this group and node.</summary>
     public void RequestRewrite(GroupMembers members)
     {
         members.RequestRewrite();
         _dirty.Enqueue(members);
     }
 
-    /// <summary>Schedules writes that replace everything that Redis has about the members of this node.</summary>
+    /// <summary>Schedules writes that replace all members that Redis has for this node.</summary>
     public void RequestRewriteOfAll()
     {
         foreach (var (_, members) in _groups)
@@ -48,7 +48,7 @@ sealed class LocalMembers
         }
     }
 
-    /// <summary>Removes a group that has no members and nothing to write.</summary>
+    /// <summary>Removes the group if the group has no members and no changes.</summary>
     public void RemoveIfEmpty(GroupMembers members)
     {
         if (members.TryRemove()) _groups.TryRemove(new KeyValuePair<string, GroupMembers>(members.Group, members));

@@ -5,7 +5,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Members;
 
 /// <summary>
-/// The members of all groups. It takes the members of this node from memory and those of other nodes from Redis.
+/// Provides the members of all groups. The members of this node come from memory. The members of other nodes come from
+/// Redis.
 /// </summary>
 sealed class MemberDirectory(
     RedisConnection connection, LocalMembers local, MemberWriter writer, TimeSpan queryTimeout)
@@ -43,9 +44,7 @@ sealed class MemberDirectory(
         if (local.Change(group, member, value)) writer.WriteSoon();
     }
 
-    /// <summary>
-    /// Queries the member hash of each other node that is alive. Deletes the hashes of dead nodes.
-    /// </summary>
+    /// <summary>Queries the member hash of every other live node. Deletes the hashes of dead nodes.</summary>
     async Task<List<T>> QueryOtherNodesAsync<T>(
         string group, Func<IDatabase, RedisKey, Task<T>> query, CancellationToken cancellationToken)
     {
@@ -60,7 +59,7 @@ sealed class MemberDirectory(
                     .Select(static node => (string)node!)
                     .Where(node => node != writer.NodeName)
                     .ToArray();
-                // All queries start before the first wait, so they need one round trip.
+                // All queries start before the first wait, so together they need one round trip.
                 var heartbeats = nodes.Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node))).ToArray();
                 var results = nodes.Select(node => query(database, keys.Members(node))).ToArray();
                 await Task.WhenAll([.. heartbeats, .. results]);
@@ -73,7 +72,7 @@ sealed class MemberDirectory(
                         continue;
                     }
 
-                    // A dead node cannot delete its own members.
+                    // A dead node cannot delete its own members, so delete the members here.
                     _ = database.ScriptEvaluateAsync(
                         Scripts.DeleteNode, [keys.Members(nodes[i]), keys.Nodes], [nodes[i]],
                         CommandFlags.FireAndForget);

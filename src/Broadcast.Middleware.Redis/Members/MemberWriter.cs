@@ -19,8 +19,8 @@ sealed class MemberWriter(
     static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
 
     /// <summary>
-    /// How long Redis keeps the members of a group. Nodes write them again after half of this time. So the members of a
-    /// dead node expire, even if no node reads the group.
+    /// The time for which Redis keeps the members of a group. Each node rewrites its members after half of this time.
+    /// So the members of a dead node expire, even if no node reads the group.
     /// </summary>
     static readonly TimeSpan Retention = TimeSpan.FromHours(1);
 
@@ -35,14 +35,14 @@ sealed class MemberWriter(
     volatile bool _rewritesAll;
     long _lastRewrite;
 
-    /// <summary>The name of the node in the member hashes.</summary>
+    /// <summary>The name of the node in the keys of the member hashes.</summary>
     public string NodeName => _nodeName;
 
-    /// <summary>Starts a write soon.</summary>
+    /// <summary>Requests a write in the background.</summary>
     public void WriteSoon() => _workAvailable.Set();
 
     /// <summary>
-    /// Writes all members again soon. Call this after a reconnect, because Redis may have lost members.
+    /// Requests a rewrite of all members. Call this method after a reconnect, because Redis may have lost members.
     /// </summary>
     public void RewriteAllSoon()
     {
@@ -93,7 +93,7 @@ sealed class MemberWriter(
         }
     }
 
-    /// <summary>Deletes the heartbeat, so the members of this node are gone immediately.</summary>
+    /// <summary>Deletes the heartbeat, so that other nodes immediately stop listing the members of this node.</summary>
     public async Task LeaveAsync(TimeSpan timeout)
     {
         if (!connection.IsConnected) return;
@@ -107,7 +107,7 @@ sealed class MemberWriter(
         }
         catch (BackplaneException)
         {
-            // The heartbeat expires without help.
+            // Without the delete, the heartbeat expires after a while.
         }
     }
 
@@ -145,7 +145,7 @@ sealed class MemberWriter(
     async Task WriteDirtyGroupsAsync(CancellationToken stopping)
     {
         var writes = new List<Task>();
-        // A failed write puts its group into the queue again. The count keeps this loop from repeating it at once.
+        // A failed write adds its group to the queue again. The count prevents an immediate retry in this loop.
         for (var count = members.DirtyCount; count > 0 && members.TryTakeDirty(out var group); count--)
         {
             writes.Add(WriteAsync(group, stopping));
@@ -171,7 +171,7 @@ sealed class MemberWriter(
             }
             catch (BackplaneException exception)
             {
-                // Redis may or may not have executed the script, so the next write replaces everything.
+                // Redis may have executed the script despite the error, so the next write replaces all members.
                 logger.Retrying(exception.Message);
                 members.RequestRewrite(group);
                 return;

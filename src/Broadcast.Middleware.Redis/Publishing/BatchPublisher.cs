@@ -5,17 +5,17 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>Publishes batches with <see cref="Scripts.Publish"/>.</summary>
+/// <summary>Publishes batches with the script <see cref="Scripts.Publish"/>.</summary>
 sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics)
 {
-    /// <summary>Longer than the age of any message of the history.</summary>
+    /// <summary>The history age without a limit. The value is longer than the age of any message.</summary>
     const string UnlimitedMilliseconds = "1000000000000000";
 
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
 
-    // Redis must remember the last batch of a node for as long as the node may send it again.
+    // Redis must remember the last batch of a node as long as the node may repeat the batch.
     readonly string _batchMemory = Scripts.FormatMilliseconds(
         publishTimeout * 2 > MinBatchMemory ? publishTimeout * 2 : MinBatchMemory);
     long _lastNumber;
@@ -26,7 +26,8 @@ sealed class BatchPublisher(
     {
         var (body, bytes, history) = Encode(batch);
         var keys = (await connection.GetKeySpaceAsync(deadline)).ForGroup(group);
-        // The numbers of a node only grow. So Redis recognizes a batch that arrives after a later one.
+        // Each batch of a node has a higher number than the previous batch. So Redis detects a batch that arrives after
+        // a later batch.
         var number = Interlocked.Increment(ref _lastNumber);
         var historyAge = history is null || history.HistoryAge == Timeout.InfiniteTimeSpan
             ? UnlimitedMilliseconds
@@ -44,7 +45,7 @@ sealed class BatchPublisher(
         return new(Epoch.Parse((string)result[0]!), (long)result[1] - batch.Count + 1);
     }
 
-    /// <summary>Encodes the messages. Returns the history options of the last message that has options.</summary>
+    /// <summary>Encodes the messages. Also returns the history options of the last message that has options.</summary>
     static (byte[] Body, long Bytes, GroupOptions? History) Encode(List<OutboxEntry> batch)
     {
         var size = 0;

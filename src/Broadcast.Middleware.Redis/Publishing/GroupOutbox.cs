@@ -2,24 +2,27 @@ using System.Diagnostics;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
-/// <summary>The messages of one group that wait to be published.</summary>
+/// <summary>The queue of messages that wait for a publish to one group.</summary>
 /// <remarks>
 /// Invariant: at most one batch of a group is in flight, so the messages keep their order. New messages wait and form
-/// the next batch. The object exists only while it has messages.
+/// the next batch. The object exists only while the group has messages.
 /// </remarks>
 sealed class GroupOutbox(
     string group, TimeSpan publishTimeout, BatchPublisher publisher, TimeProvider time, Action<GroupOutbox> onClosed)
     : IThreadPoolWorkItem
 {
-    /// <summary>The script copies a batch several times, and Redis serves no other client meanwhile.</summary>
+    /// <summary>
+    /// The maximum size of a batch. The publish script copies a batch several times, and Redis serves no other client
+    /// during the script.
+    /// </summary>
     const int MaxBatchBytes = 256 * 1024;
     const int MaxBatchMessages = 1024;
 
     readonly Queue<OutboxEntry> _waiting = new();
     readonly Lock _lock = new();
 
-    // One timer for all messages. One timer per message cost a fifth of the time of a publish under load. To measure
-    // this, run benchmarks/Broadcast.Redis.Benchmarks, publishes.
+    // One timer serves all messages of the group. Under load, one timer for each message took a fifth of the publish
+    // time. The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures this time.
     ITimer? _timer;
     List<OutboxEntry> _inFlight = [];
     volatile string? _lastError;
@@ -35,7 +38,7 @@ sealed class GroupOutbox(
 
     public string Group => group;
 
-    /// <summary>The number of waiting messages. For tests.</summary>
+    /// <summary>The number of waiting messages. Only tests use this property.</summary>
     internal int Count
     {
         get
@@ -44,7 +47,7 @@ sealed class GroupOutbox(
         }
     }
 
-    /// <summary>Adds a message. Returns false if the object is closed.</summary>
+    /// <summary>Adds a message. Returns false if this object is closed.</summary>
     public bool TryAdd(OutboxEntry entry)
     {
         lock (_lock)
@@ -56,7 +59,8 @@ sealed class GroupOutbox(
             StartLocked();
         }
 
-        // The publisher's thread must not wait for the socket. Meanwhile, more messages join the batch.
+        // Send on another thread, because the caller must not wait for the socket. Messages that arrive before the send
+        // join the batch.
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         return true;
     }
@@ -75,7 +79,7 @@ sealed class GroupOutbox(
         {
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
-            // After the deadline, the publishes fail. Do not send messages that are reported as failed.
+            // After the deadline, the callers receive an error, so do not send these messages.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
@@ -85,10 +89,10 @@ sealed class GroupOutbox(
         {
             var failure = exception switch
             {
-                // The error of an earlier attempt says more than the timeout of this attempt.
+                // The error of an earlier attempt is more specific than the timeout of this attempt.
                 BackplaneException { InnerException: TimeoutException } => CreateTimeoutException(),
                 BackplaneException backplaneException => backplaneException,
-                _ => new BackplaneException("The message could not be published.", exception),
+                _ => new BackplaneException("The publish failed. See the inner exception.", exception),
             };
             foreach (var entry in batch) entry.Fail(failure);
         }
@@ -98,7 +102,7 @@ sealed class GroupOutbox(
         $"Redis has not accepted the message within {nameof(RedisBackplaneOptions.PublishTimeout)} " +
         $"({publishTimeout}). {_lastError ?? "Redis is slow or unreachable."} Redis may still publish the message.");
 
-    /// <summary>Takes the next batch. Closes the object and returns null if no message waits.</summary>
+    /// <summary>Takes the next batch. If no message waits, closes this object and returns null.</summary>
     List<OutboxEntry>? TakeBatch()
     {
         lock (_lock)
@@ -123,7 +127,7 @@ sealed class GroupOutbox(
     }
 
     /// <summary>
-    /// Removes cancelled messages. Otherwise, they accumulate while a batch waits for Redis.
+    /// Removes canceled messages. Otherwise, canceled messages would accumulate while a batch waits for Redis.
     /// </summary>
     void PurgeLocked()
     {
@@ -152,7 +156,7 @@ sealed class GroupOutbox(
         onClosed(this);
     }
 
-    /// <summary>Fails the messages whose timeout has expired and sets the timer for the next one.</summary>
+    /// <summary>Fails the messages whose timeout has expired, and sets the timer for the next message.</summary>
     void FailExpired()
     {
         lock (_lock)
@@ -163,13 +167,13 @@ sealed class GroupOutbox(
             {
                 if (entry.IsCompleted) continue;
                 remaining = publishTimeout - time.GetElapsedTime(entry.Timestamp);
-                // The entries are in the order of their publish calls, so all later entries have time left, too.
+                // The entries are in the order of their publish calls, so all later entries also have time left.
                 if (remaining > TimeSpan.Zero) break;
                 entry.Fail(CreateTimeoutException());
                 remaining = publishTimeout;
             }
 
-            // A timer rounds down to whole milliseconds.
+            // Add one millisecond, because a timer rounds down to whole milliseconds.
             _timer?.Change(remaining + TimeSpan.FromMilliseconds(1), Timeout.InfiniteTimeSpan);
         }
     }

@@ -5,13 +5,13 @@ using Broadcast.Middleware.Redis.Diagnostics;
 namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>
-/// All messages of this node that wait to be published. Each group has its own <see cref="GroupOutbox"/>.
+/// All messages of this node that wait for a publish. Each group has its own <see cref="GroupOutbox"/>.
 /// </summary>
 sealed class Outbox(
     RedisConnection connection, BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, bool failsFast,
     TimeProvider time, RedisMetrics metrics)
 {
-    /// <summary>The bytes that each message counts in addition to its payload.</summary>
+    /// <summary>The number of bytes that the outbox counts for each message in addition to the payload.</summary>
     const int MessageOverhead = 64;
 
     readonly ConcurrentDictionary<string, GroupOutbox> _groups = new(StringComparer.Ordinal);
@@ -20,10 +20,12 @@ sealed class Outbox(
     /// <summary>The bytes of all messages that Redis has not acknowledged.</summary>
     public long Bytes => _budget.Used;
 
-    /// <summary>The number of messages that wait for a batch, including cancelled messages. For tests.</summary>
+    /// <summary>
+    /// The number of messages that wait for a batch, including canceled messages. Only tests use this property.
+    /// </summary>
     internal int Count => _groups.Values.Sum(static group => group.Count);
 
-    /// <summary>True if no message waits and no batch is in flight. For tests.</summary>
+    /// <summary>True if no message waits and no batch is in flight. Only tests use this property.</summary>
     internal bool IsIdle => _groups.IsEmpty;
 
     public async ValueTask<Position> PublishAsync(
@@ -51,7 +53,7 @@ sealed class Outbox(
             message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + MessageOverhead);
         while (!_groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this).TryAdd(entry))
         {
-            // The object was closed and removed from the dictionary. The next round creates a new one.
+            // The GroupOutbox has closed and removed itself. The next iteration creates a new GroupOutbox.
         }
 
         try

@@ -13,7 +13,7 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, 
     /// <summary>The timestamp of the publish call.</summary>
     public long Timestamp => timestamp;
 
-    /// <summary>True after the publish has succeeded, failed or been cancelled.</summary>
+    /// <summary>True after the publish has succeeded or failed, or after the caller has canceled the publish.</summary>
     public bool IsCompleted => Volatile.Read(ref _released) != 0 || Task.IsCompleted;
 
     public void Succeed(Position position) => TrySetResult(position);
@@ -21,7 +21,7 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, 
     public void Fail(BackplaneException exception)
     {
         TrySetException(exception);
-        // If the publish was cancelled, nothing else observes the exception.
+        // Read the exception. After a cancellation, no caller observes the exception.
         _ = Task.Exception;
     }
 

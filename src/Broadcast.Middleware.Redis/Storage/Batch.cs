@@ -4,11 +4,13 @@ using System.Buffers.Text;
 namespace Broadcast.Middleware.Redis.Storage;
 
 /// <summary>Consecutive messages of one group that Redis numbers in one step.</summary>
-/// <remarks>The body contains a length of four bytes, little-endian, and the payload for each message.</remarks>
-/// <param name="Epoch">The epoch, in the text form that Redis stores.</param>
+/// <remarks>
+/// For each message, the body contains the length and the payload. The length is a little-endian number of four bytes.
+/// </remarks>
+/// <param name="Epoch">The epoch, in the text format of <see cref="Storage.Epoch"/>.</param>
 /// <param name="Last">The offset of the last message.</param>
 /// <param name="Count">The number of messages.</param>
-/// <param name="PreviousTag">The tag of the previous batch. Null in a batch that was read from a stream.</param>
+/// <param name="PreviousTag">The tag of the previous batch. Null in a batch from a stream.</param>
 /// <param name="Tag">The unique name of the batch: the node and the number of the batch on that node.</param>
 /// <param name="Body">The encoded messages.</param>
 readonly record struct Batch(
@@ -18,8 +20,8 @@ readonly record struct Batch(
     public const string NoTag = "-";
 
     /// <summary>
-    /// The bytes that each message counts in addition to its payload, against the limits of the history and of the
-    /// repair window. The log of a group in memory uses the same value.
+    /// The number of bytes that the limits count for each message in addition to the payload. The history, the repair
+    /// window, and the log in memory use the same value.
     /// </summary>
     public const int MessageOverhead = 32;
 
@@ -49,7 +51,7 @@ readonly record struct Batch(
     }
 
     /// <summary>
-    /// Parses a message of a channel. Its first line contains the epoch, the last offset, the count, the previous tag
+    /// Parses a message of a channel. The first line contains the epoch, the last offset, the count, the previous tag
     /// and the tag, separated by spaces. The body follows.
     /// </summary>
     public static bool TryParse(ReadOnlyMemory<byte> channelMessage, out Batch batch)

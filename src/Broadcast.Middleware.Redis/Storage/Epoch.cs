@@ -4,7 +4,8 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware.Redis.Storage;
 
 /// <summary>
-/// Creates and parses epochs. Redis stores an epoch as 16 hexadecimal digits, because a Lua number cannot hold 64 bits.
+/// Creates and parses epochs. Redis stores an epoch as 16 hexadecimal digits, because a Lua number cannot represent all
+/// 64-bit integers.
 /// </summary>
 static class Epoch
 {

@@ -8,9 +8,9 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
 {
     /// <summary>A hash with the current state of the group.</summary>
     /// <remarks>
-    /// Its fields are the epoch (e), the last offset (o), the tag of the last batch (g) and the total bytes (b). The
-    /// field x has the time of the last renewal of the expirations. Each publishing node also has a field with the
-    /// number and the result of its last batch.
+    /// The fields of the hash are the epoch (e), the last offset (o), the tag of the last batch (g) and the total bytes
+    /// (b). The field x contains the retention, and the time at which a script last renewed the expirations. Each
+    /// publishing node also has a field with the number and the result of its last batch.
     /// </remarks>
     public RedisKey State { get; } = start + ":s";
 
@@ -18,7 +18,8 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     public RedisKey Stream { get; } = start + ":h";
 
     /// <summary>
-    /// A list with the offset, bytes and time of each batch in the stream. With it, trimming reads no bodies.
+    /// A list with the last offset, the total bytes and the time of each batch in the stream. The publish script trims
+    /// the stream with this list and reads no bodies.
     /// </summary>
     public RedisKey Index { get; } = start + ":i";
 
@@ -30,7 +31,7 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     /// </summary>
     public byte[] Channel { get; } = channel;
 
-    /// <summary>The channel name with the channel prefix, as scripts need it.</summary>
+    /// <summary>The channel name with the channel prefix. Scripts use this name.</summary>
     public byte[] FullChannel { get; } = fullChannel;
 
     /// <summary>A hash with the group's members on one node.</summary>

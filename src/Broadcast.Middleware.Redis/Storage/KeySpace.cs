@@ -5,18 +5,19 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Storage;
 
 /// <summary>Creates the names of all keys and channels of one broadcast.</summary>
-/// <remarks>Invariant: two groups, broadcasts or prefixes never share a name.</remarks>
+/// <remarks>Invariant: different groups, broadcasts and prefixes have different names.</remarks>
 sealed class KeySpace(string prefix, string broadcast, int database, byte[] channelPrefix)
 {
-    // The prefix contains no '%', and the escaped broadcast name contains no ':'. So the parts cannot be confused.
+    // The prefix contains no '%', and the escaped broadcast name contains no ':'. So different prefixes and broadcast
+    // names give different texts.
     readonly string _start = $"{prefix}:{EscapeBroadcastName(broadcast)}:";
 
     public GroupKeys ForGroup(string group)
     {
-        // "g:" keeps the tag non-empty, because Redis ignores "{}". If the name contains '}', Redis uses a shorter tag.
-        // That tag is still the same for all keys of the group.
+        // The text "g:" prevents an empty hash tag, because Redis ignores "{}". If the group name contains '}', Redis
+        // uses a shorter hash tag. All keys of the group still have the same hash tag.
         var start = $"{_start}{{g:{Escape(group)}}}";
-        // Redis shares channels between its databases, so the channel name contains the database.
+        // Redis shares channels between its databases, so the channel name contains the database number.
         var channel = Encoding.UTF8.GetBytes($"{start}:c{database.ToString(CultureInfo.InvariantCulture)}");
         return new(start, channel, [.. channelPrefix, .. channel]);
     }
@@ -25,8 +26,8 @@ sealed class KeySpace(string prefix, string broadcast, int database, byte[] chan
     public RedisKey Heartbeat(string node) => $"{_start}n:{node}";
 
     /// <summary>
-    /// Replaces '%' and unpaired surrogates by '%' and four hexadecimal digits. UTF-8 cannot encode an unpaired
-    /// surrogate, so two different names would become equal.
+    /// Replaces each '%' and each unpaired surrogate with '%' and four hexadecimal digits. UTF-8 cannot encode an
+    /// unpaired surrogate. Without the replacement, two different names would become equal.
     /// </summary>
     public static string Escape(string name)
     {

@@ -1,13 +1,13 @@
 namespace Broadcast.Middleware.Redis.Storage;
 
-/// <summary>How much of each group Redis keeps for nodes that have missed messages.</summary>
-/// <param name="Messages">The number of messages.</param>
-/// <param name="Bytes">The number of bytes. Each message counts 32 bytes more than its payload.</param>
-/// <param name="Age">The age of a message.</param>
+/// <summary>The limits of the messages that Redis keeps in each group for nodes that have missed messages.</summary>
+/// <param name="Messages">The maximum number of messages.</param>
+/// <param name="Bytes">The maximum number of bytes. The limit counts the payload of each message plus 32 bytes.</param>
+/// <param name="Age">The maximum age of a message.</param>
 readonly record struct RepairWindow(int Messages, int Bytes, TimeSpan Age)
 {
     /// <summary>
-    /// Returns how long Redis keeps the stream of a group after the last message. Null means forever.
+    /// Returns the time for which Redis keeps the stream of a group after the last message. Null means forever.
     /// </summary>
     public TimeSpan? GetRetention(GroupOptions? history)
     {

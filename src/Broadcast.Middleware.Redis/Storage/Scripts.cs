@@ -11,7 +11,7 @@ static class Scripts
 {
     /// <summary>
     /// The error code of <see cref="Publish"/> for a batch that arrives after a later batch of the same node. The node
-    /// has already reported the earlier batch as failed.
+    /// has already reported the late batch as failed.
     /// </summary>
     public const string Superseded = "SUPERSEDED";
 
@@ -28,14 +28,14 @@ static class Scripts
     ///      7      the body
     ///      8-10   the messages, bytes and milliseconds of the repair window
     ///      11-13  the messages, bytes and milliseconds of the history
-    ///      14     how many milliseconds to keep the stream; 0 means forever
-    ///      15     how many milliseconds to remember the last batch of a node
+    ///      14     the milliseconds for which Redis keeps the stream; 0 means forever
+    ///      15     the milliseconds for which Redis remembers the last batch of a node
     /// </code>
     /// <para>Returns the epoch and the last offset.</para>
     /// <para>
-    /// Each call costs Redis about one microsecond, so the script makes few calls. It renews expirations once per
-    /// second. It trims only when the stream exceeds its limits by a sixteenth. To measure the cost, run
-    /// benchmarks/Broadcast.Redis.Benchmarks, publishes, 100 groups.
+    /// Each <c>redis.call</c> takes about one microsecond, so the script makes few calls. The script renews the
+    /// expirations at most once per second. The script trims only when the stream exceeds its limits by a sixteenth.
+    /// The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the cost.
     /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
@@ -86,7 +86,7 @@ static class Scripts
           return newer == 0
         end
         if oldest and not isKept(oldest, 17 / 16) then
-          -- Trim at most 256 batches, because Redis serves no other client meanwhile.
+          -- Trim at most 256 batches, because Redis serves no other client during the script.
           local entries, old = redis.call('LRANGE', KEYS[3], 0, 255), 0
           while entries[old + 1] and not isKept(entries[old + 1], 1) do old = old + 1 end
           redis.call('LTRIM', KEYS[3], old, -1)
@@ -114,7 +114,7 @@ static class Scripts
     /// <para>KEYS: state, stream, index.</para>
     /// <code>
     /// ARGV 1  the epoch of a new group
-    ///      2  how many milliseconds to keep the group; 0 means forever
+    ///      2  the milliseconds for which Redis keeps the group; 0 means forever
     ///      3  the number of batches
     /// </code>
     /// <para>
@@ -135,7 +135,7 @@ static class Scripts
         return {state[1], state[2], state[3], {now, batches}}
         """;
 
-    /// <summary>Returns the batches up to an offset, the newest first.</summary>
+    /// <summary>Returns the batches up to an offset, newest first.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream.</para>
     /// <code>
@@ -152,7 +152,7 @@ static class Scripts
         return {now, redis.call('XREVRANGE', KEYS[2], ARGV[2] .. '-0', '-', 'COUNT', ARGV[3])}
         """;
 
-    /// <summary>Returns the batches that follow the last batch of a node.</summary>
+    /// <summary>Returns the batches that follow the last batch that a node has delivered.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
     /// <code>
@@ -167,10 +167,12 @@ static class Scripts
     /// node cannot continue.
     /// </para>
     /// <para>
-    /// Redis can return to an older state: it restores an old snapshot, or an incomplete replica becomes the master.
-    /// Example: a node has received 1 to 10, and Redis restarts with 1 to 5. The next messages get the offsets 6 to 10
-    /// again. The script finds such a case in three ways: the last offset is smaller than the node's, the batch there
-    /// has another tag, or no batch ends there. It then starts a new epoch, so all nodes notice the loss.
+    /// Redis can return to an older state, for example after it restores an old snapshot or promotes an incomplete
+    /// replica. Example: a node has received the messages 1 to 10, and Redis restarts with 1 to 5. The next messages
+    /// get the offsets 6 to 10 again. The script detects such a return by three signs. First, the last offset of the
+    /// group is smaller than the offset of the node. Second, the batch at the node's offset has another tag. Third, no
+    /// batch ends at the node's offset. After one of these signs, the script starts a new epoch, so that all nodes
+    /// notice the loss.
     /// </para>
     /// </remarks>
     public const string ReadForward = """
@@ -210,7 +212,7 @@ static class Scripts
     /// <para>KEYS: the members of the node, the nodes of the group.</para>
     /// <code>
     /// ARGV 1  the node
-    ///      2  how many milliseconds to keep the keys
+    ///      2  the milliseconds for which Redis keeps the keys
     ///      3  1 to delete the previous members first, otherwise 0
     ///      4  the number of members to set
     ///      then the name and value of each member to set, and the names of the members to remove

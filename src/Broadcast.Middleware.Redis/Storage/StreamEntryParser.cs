@@ -7,7 +7,8 @@ namespace Broadcast.Middleware.Redis.Storage;
 static class StreamEntryParser
 {
     /// <summary>
-    /// Returns the batch, without its epoch, and its publish time in milliseconds since 1970 by the clock of Redis.
+    /// Returns the batch without an epoch, and the publish time. The time is in milliseconds since 1970, by the clock
+    /// of Redis.
     /// </summary>
     public static (Batch Batch, long PublishedAt) Parse(RedisResult entry)
     {

@@ -12,15 +12,15 @@ sealed class CatchUpReader(RedisConnection connection, RedisLogger logger)
     static readonly TimeSpan AttemptTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Reads one page. Repeats the read for as long as Redis is unreachable, because no message is lost meanwhile.
+    /// Reads one page. Repeats the read while Redis is unreachable, because the messages may still be in the stream.
     /// </summary>
     /// <param name="keys">The keys of the group.</param>
     /// <param name="epoch">The epoch of the subscription.</param>
     /// <param name="offset">The last delivered offset.</param>
     /// <param name="tag">The tag of the last delivered batch.</param>
-    /// <param name="stopping">Cancelled when the subscription ends.</param>
+    /// <param name="stopping">Canceled when the subscription ends.</param>
     /// <returns>
-    /// The last offset of the group and the batches. Null if Redis no longer has the messages after the offset.
+    /// The last offset of the group and the batches. Null if Redis no longer has all messages after the offset.
     /// </returns>
     public async Task<(long LastOffset, IEnumerable<Batch> Batches)?> ReadAsync(
         GroupKeys keys, string epoch, long offset, string tag, CancellationToken stopping)

@@ -18,14 +18,14 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
             async multiplexer =>
             {
                 var subscriber = multiplexer.GetSubscriber();
-                // The probe confirms the subscription. If the subscription fails, the probe can be removed. A queue
-                // whose subscription failed would stay registered and grow.
+                // Confirm the subscription with a probe first. After a failed subscription, the code can remove the
+                // probe. A queue would stay registered after a failed subscription, and would grow.
                 Action<RedisChannel, RedisValue> probe = static (_, _) => { };
                 try
                 {
                     await subscriber.SubscribeAsync(channel, probe);
                     var queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
-                    // Attempts that timed out can complete later, so more than one attempt can arrive here.
+                    // An attempt can still complete after its timeout, so more than one attempt can reach this line.
                     if (TrySetQueue(queue)) queue.OnMessage(onMessage);
                     else Unsubscribe(queue);
                     return true;
@@ -39,7 +39,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
             deadline, cancellationToken: cancellationToken);
     }
 
-    /// <summary>Replaces a stalled subscription by a new one.</summary>
+    /// <summary>Replaces a stalled subscription with a new subscription.</summary>
     public Task ReopenAsync(byte[] channelName, long deadline, CancellationToken cancellationToken)
     {
         UnsubscribeQueue();
@@ -69,7 +69,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
         if (queue is not null) Unsubscribe(queue);
     }
 
-    // No wait is necessary: Redis executes the commands of a connection in order.
+    // This method does not wait for Redis, because Redis executes the commands of a connection in order.
     static void Unsubscribe(ChannelMessageQueue queue) =>
         IgnoreConnectionErrors(() => queue.Unsubscribe(CommandFlags.FireAndForget));
 
@@ -81,7 +81,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
         }
         catch (Exception exception) when (exception is RedisException or TimeoutException or ObjectDisposedException)
         {
-            // Redis drops the subscriptions of a lost connection.
+            // Ignore the error, because Redis drops the subscriptions of a lost connection.
         }
     }
 }

@@ -7,22 +7,28 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Subscriptions;
 
-/// <summary>The subscription of this node to one group. It delivers each message once and in order.</summary>
+/// <summary>
+/// The subscription of this node to one group. The subscription delivers each message once and in order.
+/// </summary>
 /// <remarks>
 /// <para>
-/// The channel adds batches to the inbox. A worker takes them from there. It delivers a batch that follows the last
-/// delivered one, and skips a batch that it has already delivered. In all other cases, it reads the stream.
+/// The channel adds batches to the inbox, and a worker takes batches from the inbox. The worker delivers a batch that
+/// follows the last delivered batch, and skips a batch that it has already delivered. In all other cases, the worker
+/// reads the stream.
 /// </para>
 /// <para>Invariant: at most one worker per subscription runs, so calls of the receiver never overlap.</para>
 /// </remarks>
 [SuppressMessage("Design", "CA1001", Justification = "The token source has neither a timer nor a wait handle.")]
 sealed class GroupSubscription : IThreadPoolWorkItem
 {
-    /// <summary>The channel is stalled if so many checks in a row find messages that it did not deliver.</summary>
+    /// <summary>
+    /// The channel counts as stalled if this number of consecutive checks finds messages that the channel did not
+    /// deliver.
+    /// </summary>
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// How much longer than the stream Redis keeps the state of a group. The scripts use the same value.
+    /// Redis keeps the state of a group this much longer than the stream. The scripts use the same value.
     /// </summary>
     static readonly TimeSpan ExtraStateRetention = TimeSpan.FromMinutes(1);
 
@@ -48,19 +54,22 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     (string Epoch, long Offset) _lastChecked = ("", 0);
     int _missedChecks;
 
-    // Only the worker writes these fields. It holds the lock while it writes the offset and the tag.
+    // StartAsync sets these fields. Afterwards, only the worker changes them. The worker holds the lock while it writes
+    // the offset and the tag.
     string _epoch = "";
     ulong _epochNumber;
     long _offset;
     string _tag = Batch.NoTag;
 
     /// <param name="group">The group.</param>
-    /// <param name="retention">How long Redis keeps the stream after the last message. Null means forever.</param>
+    /// <param name="retention">
+    /// The time for which Redis keeps the stream after the last message. Null means forever.
+    /// </param>
     /// <param name="connection">The connection to Redis.</param>
     /// <param name="receiver">Receives the messages.</param>
     /// <param name="metrics">The metrics.</param>
     /// <param name="logger">The logger.</param>
-    /// <param name="onLost">Called before the receiver is notified of a loss.</param>
+    /// <param name="onLost">Called before the receiver learns of a loss.</param>
     public GroupSubscription(
         string group, TimeSpan? retention, RedisConnection connection, IBackplaneReceiver receiver,
         RedisMetrics metrics, RedisLogger logger, Action<GroupSubscription> onLost)
@@ -82,7 +91,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     /// </summary>
     enum State
     {
-        /// <summary>The start position is not known yet. Batches wait in the inbox.</summary>
+        /// <summary>The subscription does not know its start position yet. Batches wait in the inbox.</summary>
         Starting,
 
         /// <summary>No worker runs.</summary>
@@ -107,7 +116,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         GroupOptions? history, long deadline, CancellationToken cancellationToken)
     {
         _keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(_group);
-        // Open the channel before reading the position. So the node receives every message after the position.
+        // Open the channel before the script reads the position. So the node receives every message after the position.
         await _channel.OpenAsync(_keys.Channel, deadline, cancellationToken);
         var result = await _connection.RunScriptAsync(
             Scripts.Subscribe, [_keys.State, _keys.Stream, _keys.Index],
@@ -125,7 +134,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         return new(new(_epochNumber, offset), messages);
     }
 
-    /// <summary>Ends the subscription. Only a call of the receiver that is in progress may still complete.</summary>
+    /// <summary>Ends the subscription. A receiver call that is in progress may still complete.</summary>
     public void End()
     {
         lock (_lock)
@@ -137,7 +146,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _channel.Close();
     }
 
-    /// <summary>Compares the position of Redis with the last delivered message.</summary>
+    /// <summary>Compares the position of the group in Redis with the last delivered message.</summary>
     public async Task CheckAsync(TimeSpan timeout)
     {
         long offset;
@@ -148,12 +157,12 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             (offset, tag) = (_offset, _tag);
         }
 
-        // This is the most frequent query of a node, so it is a plain command and not a script.
+        // A node sends this query most often, so use a plain command instead of a script.
         var fields = await _connection.ExecuteAsync(
             multiplexer =>
             {
                 var database = multiplexer.GetDatabase();
-                // A group with subscribers keeps its epoch, even if nothing is published.
+                // Renew the expiration, so that a group with subscribers keeps its epoch even without messages.
                 if (_retention is { } retention)
                 {
                     _ = database.KeyExpireAsync(
@@ -167,7 +176,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         bool isStalled;
         lock (_lock)
         {
-            // The previous check has seen a message that the channel has not delivered since.
+            // True if the channel has not delivered a message that the previous check found.
             var isMissed = _lastChecked.Epoch == _epoch
                 && _lastChecked.Offset > _offset
                 && !_inbox.HasReceived(_epoch, _lastChecked.Offset);
@@ -198,7 +207,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         WakeLocked();
     }
 
-    /// <summary>Starts the worker, unless it runs already.</summary>
+    /// <summary>Starts the worker, unless the worker is already running.</summary>
     void WakeLocked()
     {
         Debug.Assert(_lock.IsHeldByCurrentThread);
@@ -224,7 +233,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _ended.TrySetResult();
     }
 
-    /// <summary>Subscribes to the channel again. If that fails, the next check tries it once more.</summary>
+    /// <summary>Subscribes to the channel again. If the subscription fails, the next check tries again.</summary>
     async Task ReopenChannelAsync(TimeSpan timeout)
     {
         _logger.ChannelStalled();
@@ -244,7 +253,9 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
     }
 
-    /// <summary>The worker: delivers batches until the inbox is empty or the subscription has ended.</summary>
+    /// <summary>
+    /// Runs the worker. The worker delivers batches until the inbox is empty or the subscription has ended.
+    /// </summary>
     async Task DeliverAllAsync()
     {
         try
@@ -270,7 +281,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Takes the next work item. Without one, the worker stops.</summary>
+    /// <summary>Takes the next work item. Returns false if the worker must stop.</summary>
     bool TryTakeWork(out Batch batch, out bool catchesUp)
     {
         lock (_lock)
@@ -312,7 +323,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Delivers the messages after the last delivered one from the stream. Returns false if messages are lost.
+    /// Reads the messages after the last delivered message from the stream, and delivers them. Returns false if
+    /// messages are lost.
     /// </summary>
     async Task<bool> CatchUpAsync()
     {
@@ -332,12 +344,12 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             }
 
             if (_offset >= page.LastOffset) return true;
-            // The stream has no batches that lead to the last offset.
+            // The stream does not contain the batches up to the last offset.
             if (_offset == before) return false;
         }
     }
 
-    /// <summary>Ends the subscription and notifies the receiver, unless the subscription has ended before.</summary>
+    /// <summary>Ends the subscription and notifies the receiver, unless the subscription has already ended.</summary>
     void ReportLoss()
     {
         bool notifies;

@@ -10,13 +10,13 @@ sealed class HistoryReader(RedisConnection connection)
     const int BatchesPerRead = 64;
 
     /// <summary>
-    /// Returns how many batches the subscribe script must read. The script reads them in the same step in which the
-    /// subscription starts. So a concurrent publish cannot trim them first.
+    /// Returns the number of batches that the subscribe script must read. The script reads these batches in the same
+    /// atomic step as the start position. So a concurrent publish cannot trim the batches before the read.
     /// </summary>
     public static int GetFirstReadCount(GroupOptions? history) =>
         history is { HistoryMessages: > 0 } ? BatchesPerRead : 0;
 
-    /// <summary>Returns the messages of the history, the oldest first.</summary>
+    /// <summary>Returns the messages of the history, oldest first.</summary>
     /// <param name="keys">The keys of the group.</param>
     /// <param name="epoch">The epoch of the subscription.</param>
     /// <param name="lastOffset">The offset at which the subscription starts.</param>
@@ -39,7 +39,7 @@ sealed class HistoryReader(RedisConnection connection)
             foreach (var entry in entries)
             {
                 var (batch, publishedAt) = StreamEntryParser.Parse(entry);
-                // A concurrent publish has trimmed the next batch. Older batches would leave a gap.
+                // If a concurrent publish has trimmed the next batch, stop. Older batches would leave a gap.
                 if (batch.Last != lastOffset) return Reverse(newestFirst);
                 if (IsExpired(now - publishedAt)) return Reverse(newestFirst);
                 messages.Clear();
@@ -59,7 +59,7 @@ sealed class HistoryReader(RedisConnection connection)
             page = await connection.RunScriptAsync(
                 Scripts.ReadBackward, [keys.State, keys.Stream], [epoch, lastOffset, BatchesPerRead],
                 deadline, cancellationToken: cancellationToken);
-            // The epoch has ended since the subscription started. The next check reports the loss.
+            // If a new epoch has started since the subscription, stop. The next check reports the loss.
             if (page.IsNull) break;
         }
 

@@ -2,10 +2,10 @@ using Broadcast.Middleware.Redis.Storage;
 
 namespace Broadcast.Middleware.Redis.Subscriptions;
 
-/// <summary>The received batches of one subscription that are not yet delivered.</summary>
+/// <summary>The batches that one subscription has received but not yet delivered.</summary>
 /// <remarks>
 /// The inbox is bounded, so a slow receiver uses limited memory. On overflow, the inbox drops all batches and requests
-/// a read of the stream. Not thread-safe: the subscription accesses it only while holding its lock.
+/// a read of the stream. Invariant: the subscription holds its lock while it uses the inbox.
 /// </remarks>
 sealed class Inbox
 {
@@ -27,7 +27,7 @@ sealed class Inbox
             return false;
         }
 
-        // Offsets on a channel grow. A smaller offset means that Redis has returned to an older state.
+        // The offsets on a channel increase. A smaller offset means that Redis has returned to an older state.
         if (HasReceived(batch.Epoch, batch.Last)) _catchUpRequested = true;
         _batches.Enqueue(batch);
         _bytes += batch.Body.Length;
@@ -35,14 +35,14 @@ sealed class Inbox
         return true;
     }
 
-    /// <summary>True if the channel has delivered the offset or a later one.</summary>
+    /// <summary>Returns true if the channel has delivered the offset or a later offset.</summary>
     public bool HasReceived(string epoch, long offset) =>
         _lastReceived.Epoch == epoch && offset <= _lastReceived.Offset;
 
     /// <summary>Makes the subscription read the stream before it delivers the next batch.</summary>
     public void RequestCatchUp() => _catchUpRequested = true;
 
-    /// <summary>Takes the next work item. Returns false if there is none.</summary>
+    /// <summary>Takes the next work item. Returns false if there is no work.</summary>
     /// <param name="batch">The next batch, if no catch-up is requested.</param>
     /// <param name="catchesUp">True if the subscription must read the stream.</param>
     public bool TryTake(out Batch batch, out bool catchesUp)

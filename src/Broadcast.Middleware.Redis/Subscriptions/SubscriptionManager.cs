@@ -6,19 +6,19 @@ using Broadcast.Middleware.Redis.Threading;
 
 namespace Broadcast.Middleware.Redis.Subscriptions;
 
-/// <summary>The subscriptions of this node to all groups, and their regular checks.</summary>
+/// <summary>Manages the subscriptions of this node, and checks all subscriptions regularly.</summary>
 sealed class SubscriptionManager(
     RedisConnection connection, RepairWindow repairWindow, TimeSpan publishTimeout, TimeSpan checkInterval,
     IBackplaneReceiver receiver, TimeProvider time, RedisMetrics metrics, RedisLogger logger)
 {
     const int MaxParallelChecks = 256;
 
-    /// <summary>How many fast checks follow a reconnect.</summary>
+    /// <summary>The number of fast checks after a reconnect.</summary>
     const int FastCheckCount = 10;
 
     /// <summary>
-    /// The interval of fast checks grows with the number of groups. This limits the load on Redis when all nodes
-    /// reconnect at the same time.
+    /// The number of groups for which the interval of fast checks grows by one step. The longer interval limits the
+    /// load on Redis when all nodes reconnect at the same time.
     /// </summary>
     const int GroupsPerFastCheckInterval = 1000;
 
@@ -30,8 +30,8 @@ sealed class SubscriptionManager(
     readonly TimeSpan _checkTimeout = publishTimeout < MaxCheckTimeout ? publishTimeout : MaxCheckTimeout;
     readonly ConcurrentDictionary<string, GroupSubscription> _groups = new(StringComparer.Ordinal);
 
-    // Ended subscriptions whose receiver call may still run. The next subscription of the group waits for them. So
-    // calls about a group never overlap.
+    // Ended subscriptions that may still run a receiver call. The next subscription to the same group waits for these
+    // calls. So receiver calls for one group never overlap.
     readonly ConcurrentDictionary<string, Task> _ending = new(StringComparer.Ordinal);
     readonly AsyncAutoResetEvent _checkRequested = new(time);
 
@@ -68,7 +68,7 @@ sealed class SubscriptionManager(
         subscription.End();
     }
 
-    /// <summary>Starts fast checks. Call this after a reconnect, because messages may be missing.</summary>
+    /// <summary>Starts fast checks. Call this method after a reconnect, because messages may be missing.</summary>
     public void CheckSoon() => _checkRequested.Set();
 
     /// <summary>Checks all groups at each interval until the node stops.</summary>
@@ -104,7 +104,8 @@ sealed class SubscriptionManager(
     }
 
     /// <summary>
-    /// Moves a subscription from the active to the ending subscriptions. It stays there until no receiver call runs.
+    /// Moves a subscription from the active subscriptions to the ending subscriptions. An ending subscription stays in
+    /// the list until no receiver call runs.
     /// </summary>
     void Remove(GroupSubscription subscription)
     {

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Redis.Threading;
 
 /// <summary>
-/// An auto-reset event with an asynchronous wait. Several calls to <see cref="Set"/> before a wait complete one wait.
+/// An auto-reset event with an asynchronous wait. Several calls to <see cref="Set"/> before a wait complete only one
+/// wait.
 /// </summary>
 /// <remarks>Invariant: at most one caller waits at a time.</remarks>
 sealed class AsyncAutoResetEvent(TimeProvider time)

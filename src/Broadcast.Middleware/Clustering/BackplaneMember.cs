@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>A member of a group, on any node.</summary>
+/// <summary>A member of a group on one of the nodes.</summary>
 /// <param name="name">See <see cref="Name"/>.</param>
 /// <param name="value">See <see cref="Value"/>.</param>
 public readonly struct BackplaneMember(string name, ReadOnlyMemory<byte> value) : IEquatable<BackplaneMember>

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>A group of the cluster that this node has subscribed to.</summary>
 /// <param name="name">The name of the group.</param>
-/// <param name="copies">Links the copies of messages to several groups.</param>
+/// <param name="copies">Links the copies of a message that goes to several groups.</param>
 /// <param name="time">The time provider.</param>
 sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 {
@@ -34,8 +34,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     public Group? Group { get; private set; }
 
     /// <summary>
-    /// True if messages are missing. The subscription ends when the last member leaves, or before the next member
-    /// joins.
+    /// True if messages are permanently missing. A lost subscription ends when the last member leaves, or before the
+    /// next member joins.
     /// </summary>
     public bool IsLost
     {
@@ -46,11 +46,11 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Starts the log after the subscription has succeeded: appends the history and then the messages that have arrived
-    /// meanwhile.
+    /// Starts the log after the subscription has succeeded. Appends the history, and then the messages that arrived
+    /// before this call.
     /// </summary>
-    /// <returns>False if messages are missing already.</returns>
-    /// <exception cref="InvalidDataException">A message is missing or cannot be read.</exception>
+    /// <returns>False if messages are already missing.</returns>
+    /// <exception cref="InvalidDataException">A message is missing or invalid.</exception>
     public bool Start(Group group, IEnumerable<ClusterMessage> history)
     {
         lock (_gate)
@@ -65,8 +65,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
-    /// <summary>Appends a message, or keeps it until the subscription succeeds.</summary>
-    /// <exception cref="InvalidDataException">The message cannot be read, or an earlier message is missing.</exception>
+    /// <summary>Appends a message. Before the subscription succeeds, stores the message instead.</summary>
+    /// <exception cref="InvalidDataException">The message is invalid, or an earlier message is missing.</exception>
     public void OnMessage(Position position, ReadOnlyMemory<byte> message)
     {
         lock (_gate)
@@ -77,8 +77,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Breaks the group, because messages are permanently missing. Every member notices the loss after it has read the
-    /// log.
+    /// Breaks the group, because messages are permanently missing. Each member learns of the loss after its cursor has
+    /// reached the end of the log.
     /// </summary>
     public void Break()
     {
@@ -92,14 +92,15 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 
     void Accept(Group group, Position position, ReadOnlyMemory<byte> message)
     {
-        // A message of an earlier subscription may arrive late. After a loss, the log accepts no message.
+        // Ignore late messages of an earlier subscription. After a loss, ignore every message.
         if (_isLost || position.Epoch != group.Epoch || position.Offset < group.NextOffset) return;
-        // After a gap, every later message would get a wrong position.
+        // The log numbers messages without gaps. After a gap, every later message would get a wrong position.
         if (position.Offset > group.NextOffset)
         {
             throw new InvalidDataException(
                 $"The cluster delivered message {position.Offset} of a group, " +
-                $"but message {group.NextOffset} is missing.");
+                $"but message {group.NextOffset} is missing. " +
+                "Fix the IBackplane implementation: it must call OnLost if messages are missing.");
         }
 
         Append(group, ClusterMessage.Decode(message));

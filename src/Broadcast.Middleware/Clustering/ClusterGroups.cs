@@ -5,8 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Subscribes this node to the groups of its members. A group stays subscribed until it is released as often as it was
-/// acquired.
+/// Subscribes this node to each group that has members on this node. A subscription ends when there is one release for
+/// each acquisition.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">The groups of this node.</param>
@@ -46,12 +46,13 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
 
     public void Release(Group group, bool isEmpty)
     {
-        // The members of a lost group release it after a new subscription to the same name may have started.
+        // Ignore a late release of a lost group. A new group with the same name may already exist.
         if (_groups.TryGetValue(group.Name, out var known) && known.Group == group) Release(known);
     }
 
     /// <summary>
-    /// Receives a message. It ignores unknown groups, because a message may arrive after the end of a subscription.
+    /// Receives a message of a group. Ignores unknown groups, because a message may arrive after the end of a
+    /// subscription.
     /// </summary>
     public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
     {
@@ -67,8 +68,9 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     }
 
     /// <summary>
-    /// Breaks a group whose messages are missing. The backplane may hold its own lock, so this method takes no lock of
-    /// this class. The subscription ends later: when the last member leaves, or before the next member joins.
+    /// Breaks a group, because messages are missing. Invariant: this method takes no lock of this class, because the
+    /// caller may hold the lock of the backplane. The subscription ends when the last member leaves, or before the next
+    /// member joins.
     /// </summary>
     public void OnLost(string name)
     {
@@ -78,7 +80,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     TimeProvider Time => time;
 
     /// <summary>
-    /// Observes the exception of a task. All callers that wait for the task may have given up before it fails.
+    /// Reads the exception of a failed task. Otherwise the exception would be unobserved if no caller waits for the
+    /// task.
     /// </summary>
     static Task Observe(Task task)
     {
@@ -94,7 +97,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     {
         lock (_gate)
         {
-            // SubscribeAsync itself ends a subscription that settles without uses.
+            // Before the subscription settles, do nothing. SubscribeAsync then ends an unused subscription.
             if (--group.Uses > 0 || !group.IsSettled) return;
             EndLocked(group);
         }
@@ -110,14 +113,14 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
         catch (Exception exception)
         {
-            // Unsubscribe must not throw. If it does, still remove the member.
+            // Unsubscribe must not throw. If Unsubscribe throws, this node has still removed the group.
             logger.BackplaneFailed(exception);
         }
     }
 
     async Task SubscribeAsync(ClusterGroup group)
     {
-        // First leave the lock of the caller, because the backplane may run any code.
+        // Continue outside the lock of the caller, because the backplane may run any code.
         await Task.Yield();
         try
         {
@@ -134,7 +137,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
         catch
         {
-            // The next join tries again. It is unknown whether the subscription exists, so end the subscription.
+            // A failed call may still have created the subscription, so end the subscription. The next join subscribes
+            // again.
             lock (_gate)
             {
                 group.IsSettled = true;
@@ -157,7 +161,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
         }
     }
 
-    /// <summary>Returns the newest messages, after the last message that cannot be read.</summary>
+    /// <summary>Decodes the history. Returns only the messages after the last invalid message.</summary>
     List<ClusterMessage> DecodeHistory(IReadOnlyList<ReadOnlyMemory<byte>> history)
     {
         var messages = new List<ClusterMessage>(history.Count);

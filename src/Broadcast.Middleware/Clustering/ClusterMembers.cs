@@ -5,7 +5,7 @@ using Broadcast.Middleware.Presence;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>The group members of all nodes. The backplane stores them.</summary>
+/// <summary>Provides the group members of all nodes. The backplane stores the members.</summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="remote">Reaches the connections of other nodes.</param>
 /// <param name="logger">The logger.</param>
@@ -28,7 +28,7 @@ sealed class ClusterMembers(IBackplane backplane, RemoteConnections remote, Broa
         }
         catch (Exception exception)
         {
-            // SetMember must not throw. If it does, the connection is still a member on this node.
+            // SetMember must not throw. If SetMember throws, the connection stays a member on this node.
             logger.BackplaneFailed(exception);
         }
     }

@@ -3,11 +3,13 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Clustering;
 
-/// <summary>A message on its way between nodes: its payload and its properties.</summary>
-/// <param name="Message">The message. The payload of a decoded message is a part of the encoded bytes.</param>
-/// <param name="Excluded">The connections that do not receive the message.</param>
+/// <summary>A message, with all of its properties, in the format that nodes exchange.</summary>
+/// <param name="Message">The message. The payload of a decoded message references the encoded bytes.</param>
+/// <param name="Excluded">The IDs of the connections that do not receive the message.</param>
 /// <param name="PublishedAt">The publish time, by the clock of the publishing node.</param>
-/// <param name="CopyId">An ID that the copies in several groups share. 0 for a message to one group.</param>
+/// <param name="CopyId">
+/// The ID that all copies of a message to several groups share. 0 for a message to one group.
+/// </param>
 readonly record struct ClusterMessage(
     Message Message, IReadOnlyCollection<string> Excluded, DateTimeOffset PublishedAt, long CopyId)
 {
@@ -44,7 +46,7 @@ readonly record struct ClusterMessage(
         writer.WriteRest(Message.Payload.Span);
     }
 
-    /// <exception cref="InvalidDataException">The bytes are not a message of a node.</exception>
+    /// <exception cref="InvalidDataException">The bytes are not a valid message.</exception>
     public static ClusterMessage Decode(ReadOnlyMemory<byte> bytes)
     {
         var reader = new NodeReader(bytes);

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <summary>Receives messages from the backplane: messages of groups, and requests in the inbox of this node.</summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="groups">The groups of the cluster on this node.</param>
-/// <param name="remote">Owns the inbox.</param>
+/// <param name="remote">Owns the inbox of this node.</param>
 /// <param name="handler">Handles the requests of other nodes.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="logger">The logger.</param>
@@ -54,20 +54,21 @@ sealed class ClusterReceiver(
         }
         catch (Exception exception)
         {
-            // For example, the registry threw. The error must not affect the backplane or the next message.
+            // For example, the registry threw an exception. The error must not affect the backplane or the next
+            // message.
             logger.RemoteRequestFailed(exception);
         }
     }
 
     /// <summary>
-    /// Closes all connections and opens the inbox again. Messages to single connections may be missing, and this node
-    /// does not know which connections are affected.
+    /// Closes all connections and reopens the inbox. Messages to single connections may be missing, and this node
+    /// cannot know which connections are affected.
     /// </summary>
     void OnInboxLost()
     {
         logger.ClusterGroupLost();
         remote.OnInboxLost();
-        // The backplane may hold its own lock. So continue on another thread.
+        // The caller may hold the lock of the backplane, so continue on another thread.
         var previous = InboxOpening;
         InboxOpening = Task.Run(async () =>
         {

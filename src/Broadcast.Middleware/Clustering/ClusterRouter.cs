@@ -7,14 +7,14 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. The backplane numbers it
-/// and delivers it to every node with members of the group, including this node. Each of these nodes appends it to its
-/// own log.
+/// Delivers messages and commands on all nodes. A message to a group goes to the backplane. The backplane numbers the
+/// message and delivers it to every node with members of the group, including this node. Each of these nodes appends
+/// the message to its own log.
 /// </summary>
 /// <param name="local">Delivers on this node.</param>
 /// <param name="remote">Reaches the connections of other nodes.</param>
 /// <param name="backplane">The backplane.</param>
-/// <param name="directory">The settings of the groups.</param>
+/// <param name="directory">Provides the settings of the groups.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="metrics">Counts published messages.</param>
 sealed class ClusterRouter(
@@ -71,7 +71,7 @@ sealed class ClusterRouter(
         var names = recipients.Names;
         // A member of more than one group receives the message once. The ID links the copies.
         var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
-        // Publish to every group, even if one publish fails at once.
+        // Publish to every group, even if one publish fails immediately.
         await Task.WhenAll(names.Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken)));
         return new(null, names.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)));
     }
@@ -80,7 +80,7 @@ sealed class ClusterRouter(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
         var result = local.SendToConnections(message, recipients);
-        // A connection of this node is on no other node, but a user may have connections on several nodes.
+        // A connection is on exactly one node, but a user may have connections on several nodes.
         if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
             await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
         return result;

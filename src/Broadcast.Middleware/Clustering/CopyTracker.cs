@@ -3,12 +3,13 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Links the copies of messages to several groups as they arrive on this node. A reader can then tell whether it reads
-/// another copy. Nothing is stored for each reader, and the time between two copies does not matter.
+/// Links the copies of a message to several groups when the copies arrive on this node. A reader can then recognize a
+/// copy of a message that it has already read. The tracker stores nothing for each reader and has no time limit.
 /// </summary>
 sealed class CopyTracker
 {
-    // The tracker recognizes a second copy only if fewer other messages to several groups came between.
+    // The number of messages that the tracker remembers. Only messages to several groups count. The tracker does not
+    // recognize copies of older messages.
     const int MaxMessages = 16 * 1024;
 
     readonly Dictionary<long, EntryCopy> _newest = [];
@@ -16,8 +17,8 @@ sealed class CopyTracker
     readonly Lock _gate = new();
 
     /// <summary>
-    /// Adds a copy. The caller holds the lock of the log that gets the copy, so the members of the group do not change
-    /// meanwhile.
+    /// Adds a copy. The caller holds the lock of the log that receives the copy, so no member can join or leave during
+    /// the call.
     /// </summary>
     public EntryCopy Add(long id, string group, Position position)
     {
@@ -26,7 +27,7 @@ sealed class CopyTracker
             var earlier = _newest.GetValueOrDefault(id);
             for (var known = earlier; known is not null; known = known.Earlier)
             {
-                // The node has left the group and joined it again. The history contains the same copy once more.
+                // The node has left and rejoined the group, so the history delivers the same copy again.
                 if (known.LogName == group && known.Position == position) return known;
             }
 

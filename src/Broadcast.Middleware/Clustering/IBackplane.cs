@@ -1,48 +1,48 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Joins the broadcasts of several processes (nodes) into one. It numbers the messages of each group, keeps their
-/// history, delivers them to every node, and knows the members of each node. Without a backplane, a broadcast is one
-/// node.
+/// Connects the broadcasts of several processes (nodes) into one broadcast. The backplane numbers and stores the
+/// messages of each group, and delivers them to every subscribed node. The backplane also stores the members of each
+/// group. Without a backplane, a broadcast has one node.
 /// </summary>
 /// <remarks>
 /// <para>
-/// One object belongs to one broadcast of one node. Group names are opaque. Internal groups have names that start with
-/// a control character. All methods must be thread-safe.
+/// One backplane object serves one broadcast on one node. Do not interpret group names. The names of internal groups
+/// start with a control character. All methods must be thread-safe.
 /// </para>
 /// <para>An implementation guarantees:</para>
 /// <list type="bullet">
-/// <item>Each group has one order, which is the same on every node. Within an epoch, each message adds 1 to the
+/// <item>All nodes receive the messages of a group in the same order. Within an epoch, each message adds 1 to the
 /// offset.</item>
-/// <item>Numbering, storing and delivering a message is one atomic step.</item>
-/// <item>If a publish returned a position, every subscribed node receives the message or a call of
+/// <item>The backplane numbers, stores and delivers a message in one atomic step.</item>
+/// <item>If a publish returns a position, every subscribed node receives the message or a call of
 /// <see cref="IBackplaneReceiver.OnLost"/>.</item>
-/// <item>If a publish threw an exception, the message was published at most once.</item>
+/// <item>If a publish throws an exception, the backplane has published the message at most once.</item>
 /// </list>
 /// <para>The repository of this project contains a test suite for implementations.</para>
 /// </remarks>
 public interface IBackplane
 {
     /// <summary>
-    /// Starts the backplane. The broadcast calls this method once, before every other method. Slow work must happen
-    /// in the background.
+    /// Starts the backplane. The broadcast calls this method once, before all other methods. Do slow work in the
+    /// background.
     /// </summary>
-    /// <param name="receiver">Receives everything that arrives.</param>
+    /// <param name="receiver">Receives messages, and learns of lost messages.</param>
     void Start(IBackplaneReceiver receiver);
 
     /// <summary>
     /// Numbers a message, appends it to the history of the group, and delivers it to every subscribed node, including
-    /// this one.
+    /// this node.
     /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="message">The message. The call copies the message before it returns.</param>
     /// <param name="history">
-    /// The limits of the history. Null keeps only the messages that nodes may need to catch up.
+    /// The limits of the history. With null, the backplane stores only the messages that nodes may need to catch up.
     /// </param>
-    /// <param name="cancellationToken">Cancels the call. The message may still be published then.</param>
+    /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>The position of the message.</returns>
     /// <exception cref="BackplaneException">
-    /// The publish did not succeed in time, or too many publishes wait already.
+    /// The publish did not succeed in time, or too many publishes are already waiting.
     /// </exception>
     ValueTask<Position> PublishAsync(
         string group,
@@ -55,9 +55,9 @@ public interface IBackplane
     /// the task completes.
     /// </summary>
     /// <remarks>
-    /// The task must complete within a few seconds, because clients wait for it. When it completes, no call about an
-    /// earlier subscription to the group is in progress. The broadcast calls the method again only after
-    /// <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
+    /// Complete the task within a few seconds, because clients wait for it. When the task completes, no receiver call
+    /// for an earlier subscription to the group may be in progress. The broadcast calls this method again for the same
+    /// group only after <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="history">The limits of the history.</param>
@@ -68,20 +68,20 @@ public interface IBackplane
 
     /// <summary>Ends a subscription. The call has no effect without a subscription.</summary>
     /// <remarks>
-    /// The broadcast does not call this method while <see cref="SubscribeAsync"/> is in progress for the group. A
-    /// message or a loss that is already on its way may still arrive until the next subscription succeeds. The method
-    /// must not throw.
+    /// The broadcast does not call this method while <see cref="SubscribeAsync"/> is in progress for the group. Until
+    /// the next subscription succeeds, the receiver accepts late calls for this subscription. The method must not
+    /// throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void Unsubscribe(string group);
 
     /// <summary>
-    /// Adds a member of this node to a group, or changes its value. The member stays until it is removed, or until the
-    /// node has been dead for about 15 seconds.
+    /// Adds a member of this node to a group, or changes the value of the member. The member stays until a call of
+    /// <see cref="RemoveMember"/>, or until its node has been dead for about 15 seconds.
     /// </summary>
     /// <remarks>
-    /// Calls about one member take effect in their order. While the cluster is unreachable, the backplane keeps the
-    /// members and adds them later. The method must not throw.
+    /// Calls for one member take effect in the order of the calls. While the cluster is unreachable, the backplane
+    /// stores the changes and applies them later. The method must not throw.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="member">The name of the member. No other node has a member with this name in the group.</param>

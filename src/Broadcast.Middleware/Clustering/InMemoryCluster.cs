@@ -4,8 +4,8 @@ using System.Security.Cryptography;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// A cluster in one process. The broadcasts of several hosts become one broadcast. Use it to test apps that run on
-/// several nodes.
+/// A cluster in one process. The broadcasts of several hosts become one broadcast. Use this class to test apps that run
+/// on several nodes.
 /// </summary>
 public sealed class InMemoryCluster
 {
@@ -14,11 +14,12 @@ public sealed class InMemoryCluster
     /// <summary>The number of groups.</summary>
     internal int Count => _groups.Count;
 
-    /// <summary>Creates another node.</summary>
+    /// <summary>Creates the backplane of another node.</summary>
     public IBackplane CreateNode() => new Node(this);
 
     /// <summary>
-    /// Simulates a cluster that lost its data. Each group starts a new epoch, and every node is notified.
+    /// Simulates a cluster that lost its data. Each group starts a new epoch, and every subscribed node receives
+    /// <see cref="IBackplaneReceiver.OnLost"/>.
     /// </summary>
     public void Forget()
     {
@@ -33,7 +34,7 @@ public sealed class InMemoryCluster
             var channel = _groups.GetOrAdd(name, static name => new Channel(name));
             lock (channel.Gate)
             {
-                // Another thread may have removed the channel meanwhile.
+                // If another thread has removed the channel, get a new channel.
                 if (channel.IsRemoved) continue;
                 var result = act(channel);
                 if (!channel.IsEmpty) return result;
@@ -44,7 +45,7 @@ public sealed class InMemoryCluster
         }
     }
 
-    /// <summary>The data of a group. Its lock guards all members.</summary>
+    /// <summary>The data of a group. Code that uses a channel must hold <see cref="Gate"/>.</summary>
     sealed class Channel(string name)
     {
         readonly Queue<(byte[] Message, long At)> _history = new();
@@ -59,13 +60,13 @@ public sealed class InMemoryCluster
 
         public bool IsRemoved { get; set; }
 
-        /// <summary>True if the group can be removed without an effect.</summary>
+        /// <summary>True if the channel contains no data, so that the cluster can remove it.</summary>
         public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _limits is null;
 
         public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
         {
             var position = new Position(_epoch, ++_offset);
-            // After the first kept message, keep every message. The history must have no gap.
+            // After the first stored message, store every message. The history must have no gaps.
             if (history is { HistoryMessages: > 0 }) _limits = history;
             if (_limits is not null)
             {

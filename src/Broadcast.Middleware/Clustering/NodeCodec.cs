@@ -34,10 +34,11 @@ static class NodeCodec
         JoinGroup join => new Fields(Kind.Join) { Group = join.Group, Replay = join.Replay },
         LeaveGroup leave => new Fields(Kind.Leave) { Group = leave.Group },
         SetGroupState set => new Fields(Kind.SetState) { Group = set.Group, Body = set.State },
-        _ => throw new ArgumentException($"A message of type {message.GetType()} cannot be sent.", nameof(message)),
+        _ => throw new ArgumentException(
+            $"{nameof(NodeCodec)} has no encoding for {message.GetType()}. Add one.", nameof(message)),
     });
 
-    /// <exception cref="InvalidDataException">The bytes are not a message of a node.</exception>
+    /// <exception cref="InvalidDataException">The bytes are not a valid message.</exception>
     public static NodeMessage Decode(ReadOnlyMemory<byte> bytes)
     {
         var reader = new NodeReader(bytes);
@@ -107,7 +108,8 @@ static class NodeCodec
     {
         if (text is null) return null;
         if (Position.TryParse(text, out var position)) return position;
-        throw new InvalidDataException("Another node sent an invalid position.");
+        throw new InvalidDataException(
+            "Another node sent an invalid position. Run the same package version on all nodes.");
     }
 
     readonly record struct Fields(Kind Kind)
@@ -124,6 +126,7 @@ static class NodeCodec
         public ReadOnlyMemory<byte> Body { get; init; }
 
         public string RequiredGroup =>
-            Group ?? throw new InvalidDataException("Another node sent a request without a group.");
+            Group ?? throw new InvalidDataException(
+                "Another node sent a request without a group. Run the same package version on all nodes.");
     }
 }

@@ -3,17 +3,17 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>A message from one node to the inbox of another node.</summary>
-/// <param name="Id">The ID that the answer repeats. 0 if no answer is expected.</param>
-/// <param name="From">The sending node.</param>
-/// <param name="Target">The ID of the connection or of the user.</param>
+/// <param name="Id">The ID that the answer repeats. 0 if the sender expects no answer.</param>
+/// <param name="From">The ID of the sending node.</param>
+/// <param name="Target">The ID of the connection or the user.</param>
 abstract record NodeMessage(long Id, string From, string Target);
 
 /// <summary>Sends a message to a connection.</summary>
-/// <remarks>The message is encoded as a <see cref="ClusterMessage"/>.</remarks>
+/// <remarks>The bytes of the message are an encoded <see cref="ClusterMessage"/>.</remarks>
 sealed record SendToConnection(string From, string Target, ReadOnlyMemory<byte> Message) : NodeMessage(0, From, Target);
 
 /// <summary>Sends a message to the connections of a user.</summary>
-/// <remarks>The message is encoded as a <see cref="ClusterMessage"/>.</remarks>
+/// <remarks>The bytes of the message are an encoded <see cref="ClusterMessage"/>.</remarks>
 sealed record SendToUser(string From, string Target, ReadOnlyMemory<byte> Message) : NodeMessage(0, From, Target);
 
 /// <summary>Closes a connection.</summary>
@@ -31,7 +31,7 @@ sealed record LeaveGroup(long Id, string From, string Target, string Group) : No
 sealed record SetGroupState(long Id, string From, string Target, string Group, ReadOnlyMemory<byte> State)
     : NodeMessage(Id, From, Target);
 
-/// <summary>A request of a newer version of this package.</summary>
+/// <summary>A request from a node with a newer version of this package.</summary>
 sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(Id, From, Target);
 
 /// <summary>The answer to a request.</summary>

@@ -14,7 +14,9 @@ ref struct NodeReader(ReadOnlyMemory<byte> bytes)
 
     public ReadOnlyMemory<byte> Rest => bytes[_at..];
 
-    /// <summary>Reads the version. Nodes with different versions of this package may run at the same time.</summary>
+    /// <summary>
+    /// Reads and checks the version. During an update, nodes with different package versions may run at the same time.
+    /// </summary>
     public void ReadVersion()
     {
         if (ReadByte() is not NodeWriter.Version and var version)

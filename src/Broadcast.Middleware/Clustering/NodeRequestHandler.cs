@@ -8,11 +8,11 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="remote">Sends the answers.</param>
 /// <param name="router">Delivers messages and commands on this node.</param>
 /// <param name="connections">The connections of this node.</param>
-/// <param name="presence">The states of the members of this node.</param>
+/// <param name="presence">Sets the states of members.</param>
 sealed class NodeRequestHandler(
     RemoteConnections remote, LocalRouter router, ConnectionManager connections, GroupPresence presence)
 {
-    /// <exception cref="InvalidDataException">The message cannot be read.</exception>
+    /// <exception cref="InvalidDataException">The message is invalid.</exception>
     public void OnMessage(ReadOnlyMemory<byte> bytes)
     {
         var message = NodeCodec.Decode(bytes.ToArray());
@@ -28,7 +28,7 @@ sealed class NodeRequestHandler(
                 Deliver(send.Message, Recipients.User(send.Target));
                 break;
             default:
-                // A join may wait for the backplane, and the backplane waits for this method.
+                // Answer on another thread. A join may wait for the backplane, and the backplane waits for this method.
                 _ = Task.Run(() => AnswerAsync(message));
                 break;
         }

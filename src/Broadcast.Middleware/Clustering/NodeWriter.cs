@@ -5,7 +5,7 @@ using System.Text;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Writes messages between nodes: numbers in little-endian order, and text as its length followed by UTF-8.
+/// Writes a message for another node. Numbers are little-endian. Text is a length, followed by UTF-8 bytes.
 /// </summary>
 readonly struct NodeWriter(int capacity)
 {
@@ -50,6 +50,6 @@ readonly struct NodeWriter(int capacity)
         else Write(text);
     }
 
-    /// <summary>Writes the last bytes. They need no length.</summary>
+    /// <summary>Writes the last bytes of a message. The last bytes need no length.</summary>
     public void WriteRest(ReadOnlySpan<byte> bytes) => _bytes.Write(bytes);
 }

@@ -10,8 +10,8 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
 /// Reaches the connections of other nodes, and tells the cluster about the connections of this node. Each node has an
-/// inbox: a group of the cluster that only this node reads. The directory of the cluster knows the node of each
-/// connection and user.
+/// inbox: a group of the cluster that only this node reads. Internal groups of the cluster list the node of each
+/// connection and the connections of each user.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -37,7 +37,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <summary>The group through which other nodes reach this node.</summary>
     public string Inbox => InboxOf(Node);
 
-    /// <summary>The broadcast has ended.</summary>
+    /// <summary>True after the broadcast has ended.</summary>
     public bool HasEnded => _hasEnded;
 
     bool IsOpen => Volatile.Read(ref _lossesWhenOpened) == Volatile.Read(ref _losses);
@@ -49,7 +49,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         {
             try
             {
-                // After a failure or a loss, it is unknown whether the subscription exists.
+                // After a failure or a loss, an old subscription may still exist.
                 backplane.Unsubscribe(Inbox);
                 var losses = Volatile.Read(ref _losses);
                 await backplane.SubscribeAsync(Inbox, null).ConfigureAwait(false);
@@ -67,9 +67,9 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     public void End() => _hasEnded = true;
 
     /// <summary>
-    /// Records that messages to the inbox may be missing. Invariant: this method takes no lock, because that could
-    /// cause a deadlock. The backplane may hold its own lock, and a thread with the lock of this class may wait for
-    /// that lock.
+    /// Records that messages to the inbox may be missing. Invariant: this method takes no lock, because a deadlock
+    /// would be possible. The caller may hold the lock of the backplane. A thread that holds the lock of this class may
+    /// wait for the lock of the backplane.
     /// </summary>
     public void OnInboxLost() => Interlocked.Increment(ref _losses);
 
@@ -99,7 +99,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
 
     /// <summary>Sends a message to a connection, or to the connections of a user, on other nodes.</summary>
     /// <param name="recipients">The connection or the user.</param>
-    /// <param name="message">The message as <see cref="ClusterMessage"/> encodes it.</param>
+    /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     public async Task SendAsync(
         Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
@@ -162,7 +162,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
     }
 
-    // An app cannot use these group names, because they start with a control character.
+    // These group names start with a control character, so an app cannot use them.
     static string InboxOf(string node) => "\u0001node:" + node;
 
     static string ConnectionGroup(string id) => "\u0001connection:" + id;
@@ -174,7 +174,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         lock (_gate)
         {
             Volatile.Write(ref _lossesWhenOpened, losses);
-            // The inbox may be lost again already.
+            // The inbox may already be lost again.
             if (!IsOpen) return;
             foreach (var connection in _unannounced) AnnounceLocked(connection);
             _unannounced.Clear();
@@ -191,12 +191,15 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
         catch (Exception exception)
         {
-            // SetMember must not throw. If it does, the connection still works on this node.
+            // SetMember must not throw. If SetMember throws, the connection still works on this node.
             logger.BackplaneFailed(exception);
         }
     }
 
-    /// <summary>Asks the node that has a connection. Returns null if no other node has the connection.</summary>
+    /// <summary>
+    /// Sends a request to the node of a connection, and waits for the answer. Returns null if no other node has the
+    /// connection.
+    /// </summary>
     async ValueTask<NodeAnswer?> RequestAsync(NodeMessage request, CancellationToken cancellationToken)
     {
         var members = await backplane.GetMembersAsync(ConnectionGroup(request.Target), cancellationToken);
@@ -215,7 +218,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         catch (TimeoutException)
         {
             throw new BackplaneException(
-                "The node of the connection does not answer. It may be down. Try again later.");
+                "The node of the connection does not answer. The node may be down. Try again later.");
         }
         finally
         {

@@ -30,10 +30,14 @@ sealed class AuthenticationMonitor : IDisposable
         ScheduleNextCheck();
     }
 
-    /// <summary>Creates a monitor. Returns null if nothing about the connection can expire.</summary>
+    /// <summary>
+    /// Creates a monitor. Returns null if the authentication never expires and the app has no revalidator.
+    /// </summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="expires">The time at which the authentication expires. Null if it does not expire.</param>
-    /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
+    /// <param name="expires">
+    /// The time at which the authentication expires. Null if the authentication never expires.
+    /// </param>
+    /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
     /// <param name="time">The time provider.</param>
     public static AuthenticationMonitor? Create(
@@ -49,14 +53,12 @@ sealed class AuthenticationMonitor : IDisposable
     public void OnHeartbeat()
     {
         if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
-        // The revalidator is code of the app, which must not delay the other connections of the pump.
+        // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else Expire();
     }
 
-    /// <summary>
-    /// Cancels a running check, because the connection has ended or another monitor replaces this one.
-    /// </summary>
+    /// <summary>Cancels a running check. The connection calls this method when it ends or gets a new monitor.</summary>
     public void Dispose()
     {
         _ended.Cancel();
@@ -69,7 +71,8 @@ sealed class AuthenticationMonitor : IDisposable
         {
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
-                // The revalidator has accepted an expired authentication, so the expiry no longer counts.
+                // The revalidator accepted an expired authentication. From now on, only the revalidator can end the
+                // connection.
                 if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
                 ScheduleNextCheck();
                 Volatile.Write(ref _isChecking, 0);

@@ -11,9 +11,9 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>One client: its identity, its groups, and its lifetime.</summary>
+/// <summary>Represents one client. A connection has an identity, groups, and a lifetime.</summary>
 /// <remarks>
-/// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client some time to answer.
+/// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client time to answer.
 /// <see cref="Abort"/> ends the transport at once. Any thread may call both methods, any number of times.
 /// </remarks>
 sealed class Connection : IBroadcastConnection, IWriterOwner
@@ -28,15 +28,15 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     readonly BroadcastMetrics _metrics;
     readonly long _connectedAtTicks; // Half the size of a DateTimeOffset.
     AuthenticationMonitor? _authentication;
-    ConnectionTransport? _transport; // Null while the client is disconnected and after the end.
+    ConnectionTransport? _transport; // Null while the client is disconnected and after the connection has ended.
     ExcludedConnections? _self;
     MessageLog? _privateLog;
     ITimer? _closeTimer;
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
-    volatile ConnectionState _state; // The lock of JoinedGroups guards changes.
-    volatile ReceiveState _receiveState; // The serving request changes it.
+    volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
+    volatile ReceiveState _receiveState; // Only the serving request changes this state.
     int _endReason = NotEnding;
 
     public Connection(
@@ -71,7 +71,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public DateTimeOffset ConnectedAt => new(_connectedAtTicks, TimeSpan.Zero);
     public IPAddress? RemoteAddress { get; private set; }
 
-    // An anonymous principal is created when first used, because an idle connection does not need one.
+    // The getter creates the anonymous principal when first used. An idle connection then needs no principal.
     public ClaimsPrincipal User => _user ??= new ClaimsPrincipal(new ClaimsIdentity());
     public IReadOnlyDictionary<string, object?> RouteValues => _routeValues ?? NoRouteValues;
     public IDictionary<object, object?> Items => _items ??= [];
@@ -91,7 +91,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public CancellationToken ConnectionAborted =>
         Volatile.Read(ref _transport)?.Disconnected ?? new CancellationToken(canceled: true);
 
-    /// <summary>The settings of the endpoint at which the connection was opened.</summary>
+    /// <summary>The settings of the endpoint that opened the connection.</summary>
     public EndpointSettings Settings { get; }
 
     public ConnectionWriter Writer { get; }
@@ -102,19 +102,22 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Lets the client reconnect. Null if the protocol or the options do not allow a reconnect.</summary>
     public ReconnectSession? Session { get; }
 
-    /// <summary>The address that the connection limits count. Null if they count no addresses.</summary>
+    /// <summary>
+    /// The address that <see cref="ConnectionLimits"/> counts. Null if the limits do not count this client by address.
+    /// </summary>
     public IPAddress? CountedAddress { get; init; }
 
-    /// <summary>The state of the protocol. Created when the client sends its first message.</summary>
+    /// <summary>The state of the protocol. Null until the client sends its first message.</summary>
     public IProtocolState? ProtocolState { get; set; }
 
     /// <summary>
-    /// The groups of the connection. <see cref="Memberships"/> changes the list. The list object is also its lock.
+    /// The groups of the connection. Only <see cref="Memberships"/> changes this list. Code that reads or changes the
+    /// list must lock the list object.
     /// </summary>
     public List<Membership> JoinedGroups { get; } = new(2);
 
     /// <summary>
-    /// True after the connection has joined its home group. Only then, disconnect filters run at its end.
+    /// True after the connection has joined its home group. Disconnect filters run only for such a connection.
     /// </summary>
     public bool WasOpened { get; private set; }
 
@@ -122,26 +125,27 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool IsBusy => _receiveState is ReceiveState.Starting or ReceiveState.Handling;
 
-    /// <summary>True while the server handles a message of the client. The client may wait for the answer.</summary>
+    /// <summary>True while the server handles a message of the client. The client may expect an answer.</summary>
     public bool IsHandling => _receiveState == ReceiveState.Handling;
 
     public bool CanReconnect => Session is not null;
 
-    /// <summary>The reason of the end. <see cref="EndReason.Lost"/> if there is no other reason.</summary>
+    /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>
     public EndReason EndReason =>
         Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
 
-    /// <summary>Excludes this connection from a message.</summary>
+    /// <summary>The exclusion list that contains only this connection.</summary>
     public ExcludedConnections Self => _self ??= new ExcludedConnections(Id);
 
     /// <summary>
     /// Canceled when the client is gone. Connect filters need this token, because the server does not read from the
-    /// client yet.
+    /// client while they run.
     /// </summary>
     public CancellationToken ClientGone => _transport?.ClientGone ?? new CancellationToken(canceled: true);
 
     /// <summary>
-    /// Starts to send. Messages that were published since the connection joined its groups are sent first.
+    /// Starts to send to the client. The writer first sends the messages that arrived since the connection joined its
+    /// groups.
     /// </summary>
     public void Open(Sink sink) => Writer.Open(sink);
 
@@ -161,7 +165,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (_receiveState == ReceiveState.Starting) SetReceiveState(ReceiveState.AwaitingFirstMessage);
     }
 
-    /// <summary>Records that the client sends no messages, because it has an event stream.</summary>
+    /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
     public void OnReceivesNothing() => SetReceiveState(ReceiveState.Reading);
 
     public void OnMessageStarted() => SetReceiveState(ReceiveState.Handling);
@@ -182,7 +186,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public bool Leave(string group) => _memberships.Leave(this, group);
 
     /// <summary>
-    /// Leaves all groups and joins no more. Returns the groups, or null for each call after the first.
+    /// Leaves all groups and prevents further joins. Returns the groups, or null for each call after the first.
     /// </summary>
     public IReadOnlyList<string>? LeaveAll() => _memberships.LeaveAll(this);
 
@@ -195,13 +199,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Sends every message that was published before, then a close frame (RFC 6455, section 7.1.2). Aborts the
-    /// connection if the client does not answer in time.
+    /// Sends all earlier messages, then a close frame (RFC 6455, section 7.1.2). Aborts the connection if the client
+    /// does not answer in time.
     /// </summary>
     /// <returns>True for the first call. Later calls have no effect.</returns>
     public bool Close(EndReason endReason, WebSocketCloseStatus status, string? reason)
     {
-        // Pumps call this method, so it must not wait for a lock.
+        // Pumps call this method, so the method must not wait for a lock.
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
         _closeTimer = _time.CreateTimer(
@@ -216,7 +220,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Closes the connection after a filter or another part of the app threw an exception.</summary>
     public void CloseFailed(Exception exception)
     {
-        // The filter gave up because its client is gone, which is not a failure.
+        // A filter that stops because its client is gone has not failed.
         if (exception is OperationCanceledException && ClientGone.IsCancellationRequested) return;
         if (exception is BackplaneException)
         {
@@ -229,31 +233,33 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
     }
 
-    /// <summary>Ends the transport and its pending reads and writes. The first reason counts.</summary>
+    /// <summary>
+    /// Ends the transport and its pending reads and writes. The connection records only the first reason.
+    /// </summary>
     public void Abort(EndReason reason, Exception? error = null)
     {
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
-        // An abort runs callbacks of the app, which must not run on the pump.
+        // An abort runs callbacks of the app. These callbacks must not run on the thread of the pump.
         ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
-        // The logger is code of the app and may throw. So it comes last.
+        // The logger may run app code and throw an exception, so this call comes last.
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
     /// <summary>Ends the transport at once, on this thread. Pumps must not call this method.</summary>
     public void AbortNow() => Volatile.Read(ref _transport)?.Abort();
 
-    /// <summary>Sets the reason of the end. The first reason counts.</summary>
+    /// <summary>Sets the reason why the connection ends. Only the first call has an effect.</summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
-    /// <summary>Replaces the monitor of the authentication. Null if nothing can expire.</summary>
+    /// <summary>Replaces the authentication monitor. Pass null to stop monitoring.</summary>
     public void SetAuthentication(AuthenticationMonitor? authentication)
     {
         _authentication?.Dispose();
         _authentication = authentication;
     }
 
-    /// <summary>Aborts the transport and ends its use. The client may reconnect.</summary>
+    /// <summary>Aborts and releases the transport. The client may reconnect.</summary>
     public void Detach()
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Disconnected);
@@ -268,11 +274,11 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
-    /// <summary>Continues on the transport of a client that has reconnected.</summary>
+    /// <summary>Continues on the new transport after the client has reconnected.</summary>
     /// <param name="request">The request of the client.</param>
     /// <param name="sink">The sink of the new transport.</param>
     /// <param name="token">The new reconnection token.</param>
-    /// <returns>False if unacknowledged messages are gone.</returns>
+    /// <returns>False if the server no longer has all unacknowledged messages.</returns>
     public Task<bool> ReattachAsync(ConnectionRequest request, Sink sink, string token)
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
@@ -280,12 +286,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Volatile.Write(ref _endReason, NotEnding);
         // The old request may end now.
         Session!.OnTakenOver(token);
-        // A further request may have claimed the connection meanwhile. That request waits until this transport ends.
+        // Another request may already have claimed the connection. The other request waits until this transport ends.
         if (Session.IsClaimed) Abort(EndReason.Lost);
         return Writer.ResumeAsync(sink, Format.GetOpening(this, token));
     }
 
-    /// <summary>Ends the use of the transport. The server reuses the objects of the request afterwards.</summary>
+    /// <summary>
+    /// Ends the connection and releases the transport. Afterwards, the server may reuse the objects of the request.
+    /// </summary>
     public void End()
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Ended);
@@ -336,16 +344,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public JoinOptions CreateJoinOptions(string? group, Replay replay)
     {
         var isHomeGroup = group == HomeGroup;
-        // A connection may leave its home group and join it again. The client gets the opening only once.
+        // A connection may leave and rejoin its home group, but the client receives the opening bytes only once.
         var opening = isHomeGroup && !WasOpened ? Format.GetOpening(this, Session?.FirstToken) : default;
         return new(replay, Format.GetEncoder(isHomeGroup), opening, KeepsUnacknowledged: Session is not null);
     }
 
     /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>
-    /// <remarks>
-    /// The loop avoids a closure. Each connection calls this method three times at its start, and the closures would
-    /// stay in memory.
-    /// </remarks>
+    /// <remarks>A loop allocates no closure. Each new connection calls this method several times.</remarks>
     public int IndexOf(string group)
     {
         for (var i = 0; i < JoinedGroups.Count; i++)
@@ -356,7 +361,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         return -1;
     }
 
-    /// <summary>Returns the number of groups without the group of all connections.</summary>
+    /// <summary>Returns the number of joined groups. The group of all connections does not count.</summary>
     public int CountGroupsLocked() => JoinedGroups.Count - (IndexOf(GroupName.Everyone) < 0 ? 0 : 1);
 
     /// <summary>Stops further joins. Returns true only for the first call.</summary>

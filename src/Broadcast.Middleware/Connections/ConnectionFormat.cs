@@ -10,7 +10,8 @@ abstract class ConnectionFormat
     public virtual bool IsReliable => false;
 
     /// <summary>
-    /// Returns the encoder for the home group, or for all other logs. Null for the WebSocket frames of the log.
+    /// Returns the encoder for the home group or for other logs. Null means that the client receives the frames of the
+    /// log without a conversion.
     /// </summary>
     public virtual EntryEncoder? GetEncoder(bool isHomeGroup) => null;
 

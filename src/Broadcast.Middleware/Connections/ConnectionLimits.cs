@@ -5,7 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Limits the number of connections in total, per user and per address. The limits apply before a request is upgraded.
+/// Limits the number of connections in total, per user and per address. The server checks the limits before it upgrades
+/// a request.
 /// </summary>
 /// <param name="maxConnections">See <see cref="BroadcastOptions.MaxConnections"/>.</param>
 /// <param name="maxPerUser">See <see cref="BroadcastOptions.MaxConnectionsPerUser"/>.</param>
@@ -17,8 +18,10 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     readonly Lock _gate = new();
     int _count;
 
-    /// <summary>Counts a connection, or returns the limit that it would exceed.</summary>
-    /// <param name="userId">The ID of the user. Null for an anonymous client, which has no limit per user.</param>
+    /// <summary>Counts a connection, or returns the limit that the connection would exceed.</summary>
+    /// <param name="userId">
+    /// The ID of the user. Null for an anonymous client. Anonymous clients have no limit per user.
+    /// </param>
     /// <param name="address">See <see cref="GetCountedAddress"/>.</param>
     public RefusalReason Enter(string? userId, IPAddress? address)
     {
@@ -39,8 +42,8 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     }
 
     /// <summary>
-    /// Returns the address that is counted: an IPv4 address, or an IPv6 network of 64 bits. One subscriber of an
-    /// internet provider has one such network. Returns null if the address is unknown or there is no limit.
+    /// Returns the address to count: an IPv4 address, or the first 64 bits of an IPv6 address. An internet provider
+    /// usually assigns these 64 bits to one customer. Returns null if the address is unknown or there is no limit.
     /// </summary>
     public IPAddress? GetCountedAddress(IPAddress? remote)
     {
@@ -59,11 +62,13 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
         Add(_byAddress, address, change);
     }
 
-    /// <summary>True if the count of a key has reached the limit. A null key or a null limit is never full.</summary>
+    /// <summary>
+    /// True if the count of a key has reached the limit. Always false for a null key or a null limit.
+    /// </summary>
     public static bool IsFull<TKey>(Dictionary<TKey, int> counts, TKey? key, int? limit) where TKey : class =>
         key is not null && counts.GetValueOrDefault(key) >= limit;
 
-    /// <summary>Changes the count of a key. A key with the count 0 is removed.</summary>
+    /// <summary>Changes the count of a key. Removes the key when the count becomes 0.</summary>
     public static void Add<TKey>(Dictionary<TKey, int> counts, TKey? key, int change) where TKey : class
     {
         if (key is null) return;

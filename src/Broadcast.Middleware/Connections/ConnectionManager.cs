@@ -7,8 +7,9 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: every
-/// connection is removed exactly once, however it ends. All counts then return to their earlier values.
+/// Admits connections, finds them by ID, removes them, and drains them when the app shuts down. Invariant: the manager
+/// removes every connection exactly once, regardless of how the connection ends. The removal reverts every count that
+/// the admission raised.
 /// </summary>
 sealed class ConnectionManager : IDisposable
 {
@@ -31,13 +32,13 @@ sealed class ConnectionManager : IDisposable
     volatile bool _isStopping;
 
     /// <param name="pumps">The pumps that share the connections.</param>
-    /// <param name="registry">Decides whether a connection is admitted.</param>
+    /// <param name="registry">Decides whether to admit a connection.</param>
     /// <param name="memberships">Joins connections to groups.</param>
     /// <param name="membershipObserver">Receives the groups that a removed connection has left.</param>
     /// <param name="observer">Observes connections. Null without a cluster.</param>
-    /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
-    /// <param name="clock">Numbers the messages.</param>
-    /// <param name="heartbeat">Gives each writer regular turns.</param>
+    /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
+    /// <param name="clock">Assigns sequence numbers to messages.</param>
+    /// <param name="heartbeat">Calls each writer at a regular interval.</param>
     /// <param name="options">The options of the broadcast.</param>
     /// <param name="time">The time provider.</param>
     /// <param name="logger">The logger.</param>
@@ -81,13 +82,17 @@ sealed class ConnectionManager : IDisposable
     /// <summary>The connections of this node.</summary>
     public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
 
-    /// <summary>Returns the connection with an ID. Null if it is not on this node.</summary>
+    /// <summary>Returns the connection with an ID. Null if this node has no such connection.</summary>
     public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
 
-    /// <summary>Admits a request as a connection. Returns null and the reason if it is refused.</summary>
+    /// <summary>
+    /// Admits a request as a connection. If the server must refuse the request, returns null and the reason.
+    /// </summary>
     /// <param name="request">The request.</param>
-    /// <param name="refusal">The reason of a refusal.</param>
-    /// <param name="pump">The pump of the connection. Null for the pump with the fewest connections.</param>
+    /// <param name="refusal">
+    /// The reason for the refusal. <see cref="RefusalReason.None"/> for an admitted request.
+    /// </param>
+    /// <param name="pump">The pump of the connection. Null selects the pump with the fewest connections.</param>
     public Connection? Admit(ConnectionRequest request, out RefusalReason refusal, Pump? pump = null)
     {
         refusal = RefusalReason.ShuttingDown;
@@ -118,7 +123,7 @@ sealed class ConnectionManager : IDisposable
         _observer?.OnAdded(connection);
         pump.AddConnection();
         _metrics.Connected();
-        // The app may have begun to shut down meanwhile. The drain did not see this connection then.
+        // If the app began to shut down during this call, the drain may have missed this connection.
         if (_isStopping) Drain.Close(connection);
         return connection;
     }
@@ -129,9 +134,9 @@ sealed class ConnectionManager : IDisposable
     public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
     {
         // The server does not read from the client yet. While the join waits for the cluster, only this token shows
-        // that the client is gone. Without a cluster, the join does not wait, so the token would waste memory.
+        // that the client is gone. Without a cluster, the join never waits, and the token would only cost memory.
         var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
-        // A connect filter may have joined the home group already.
+        // A connect filter may already have added the connection to its home group.
         var joined = connection.IsIn(connection.HomeGroup)
             ? new JoinResult(true, null, null)
             : await connection.JoinAsync(connection.HomeGroup, replay, clientGone);
@@ -142,7 +147,7 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Watches the authentication of a connection. Call this method at its start and after each reconnect.
+    /// Watches the authentication of a connection. Call this method for a new connection and after each reconnect.
     /// </summary>
     public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
     {
@@ -170,8 +175,8 @@ sealed class ConnectionManager : IDisposable
         }
 
         _limits.Leave(connection.UserId, connection.CountedAddress);
-        // The registry no longer lists the connection. So a presence watch that starts now does not see the connection,
-        // and an earlier watch is notified.
+        // The registry no longer lists the connection. A presence watch that starts now does not list the connection.
+        // The observer notifies earlier watches.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
@@ -187,14 +192,14 @@ sealed class ConnectionManager : IDisposable
     Acknowledgements CreateAcknowledgements(Connection connection) => new(
         connection.CanReconnect ? _options.MaxUnacknowledgedBytes : 0,
         _options.MaxUnacknowledgedMessages,
-        // The current groups, the group of all connections, the private log, and as many logs that the connection has
-        // left.
+        // The maximum number of logs to track. Current logs: the groups, the group of all connections, and the private
+        // log. The factor 2 allows the same number of logs that the connection has left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
     bool TryRegister(Connection connection, out RefusalReason refusal)
     {
-        // Add the connection here before the registry call. An app may publish to a connection as soon as the registry
-        // contains it.
+        // Add the connection here before the registry call. The app may publish to the connection as soon as the
+        // registry contains the connection.
         _connections[connection.Id] = connection;
         refusal = RefusalReason.Registry;
         try
@@ -222,7 +227,7 @@ sealed class ConnectionManager : IDisposable
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
-        // The logger is code of the app and may throw. So it comes last.
+        // The logger may run app code and throw an exception, so this call comes last.
         _logger.Draining(connections.Length, _options.DrainTimeout);
     }
 }

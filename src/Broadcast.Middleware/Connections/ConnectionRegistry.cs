@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The default registry. It stores connections in memory and accepts every connection.</summary>
+/// <summary>The default registry. This registry stores connections in memory and accepts every connection.</summary>
 sealed class ConnectionRegistry : IConnectionRegistry
 {
     readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
@@ -38,7 +38,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         if (!_entries.TryRemove(connection.Id, out var entry)) return false;
         lock (entry)
         {
-            // A later join sees that the connection is removed.
+            // A concurrent join may already have found the entry. This flag makes the join fail.
             entry.IsRemoved = true;
             Interlocked.Decrement(ref _count);
             if (connection.UserId is { } userId) _users.Remove(userId, connection);
@@ -83,9 +83,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
 
     public int CountGroupMembers(string group) => _groups.Count(group);
 
-    /// <summary>
-    /// A connection and its groups. The entry is the lock for joins, leaves and removal of its connection.
-    /// </summary>
+    /// <summary>A connection and its groups. A join, a leave or a removal of the connection locks the entry.</summary>
     sealed class Entry(IBroadcastConnection connection)
     {
         public IBroadcastConnection Connection { get; } = connection;
@@ -93,7 +91,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
         public bool IsRemoved { get; set; }
     }
 
-    /// <summary>Connections by key. A key without connections is removed.</summary>
+    /// <summary>A set of connections for each key. The index removes a key when its set becomes empty.</summary>
     sealed class Index
     {
         readonly ConcurrentDictionary<string, HashSet<IBroadcastConnection>> _sets = new(StringComparer.Ordinal);
@@ -105,7 +103,7 @@ sealed class ConnectionRegistry : IConnectionRegistry
                 var set = _sets.GetOrAdd(key, static _ => []);
                 lock (set)
                 {
-                    // Another thread may have removed an empty set meanwhile.
+                    // Another thread may have removed the empty set from the index. In that case, try again.
                     if (set.Count == 0 && (!_sets.TryGetValue(key, out var current) || current != set)) continue;
                     set.Add(connection);
                     return;

@@ -4,7 +4,7 @@ using Broadcast.Middleware.Delivery;
 
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The properties of a request that becomes a connection, or that reconnects to one.</summary>
+/// <summary>The properties of a request that opens a connection or reconnects to an existing connection.</summary>
 /// <param name="Transport">The transport of the request.</param>
 /// <param name="HomeGroup">The group of the URL.</param>
 /// <param name="UserId">See <see cref="IBroadcastConnection.UserId"/>.</param>
@@ -12,10 +12,12 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="RemoteAddress">See <see cref="IBroadcastConnection.RemoteAddress"/>.</param>
 /// <param name="RouteValues">The route values. Null if the pattern has no parameters.</param>
 /// <param name="AuthenticationExpires">
-/// The time at which the authentication expires. Null if it does not expire.
+/// The time at which the authentication expires. Null if the authentication never expires.
 /// </param>
 /// <param name="Format">The format of the connection.</param>
-/// <param name="Settings">The settings of the endpoint. A client that reconnects keeps its earlier settings.</param>
+/// <param name="Settings">
+/// The settings of the endpoint. After a reconnect, the settings of the first request stay in effect.
+/// </param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,
     string HomeGroup,

@@ -12,7 +12,7 @@ enum ConnectionState : byte
     /// <summary>The transport is gone. The client may reconnect.</summary>
     Disconnected,
 
-    /// <summary>The connection has left all groups and joins no more.</summary>
+    /// <summary>The connection has left all groups and cannot join a group.</summary>
     Left,
 
     /// <summary>The connection no longer uses its transport.</summary>

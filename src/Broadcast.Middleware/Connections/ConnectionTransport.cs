@@ -3,8 +3,8 @@ using System.Diagnostics.CodeAnalysis;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings
-/// another transport.
+/// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects gets a new
+/// transport.
 /// </summary>
 [SuppressMessage("Design", "CA1001", Justification = "A source without a timer needs no disposal. Release cancels it.")]
 abstract class ConnectionTransport
@@ -16,7 +16,9 @@ abstract class ConnectionTransport
     /// <summary>Canceled when the client is gone. Valid until <see cref="Release"/>.</summary>
     public abstract CancellationToken ClientGone { get; }
 
-    /// <summary>Canceled when the client is gone or the transport is released. Created on request.</summary>
+    /// <summary>
+    /// Canceled when the client is gone or the transport is released. The getter creates the token when first used.
+    /// </summary>
     public CancellationToken Disconnected
     {
         get
@@ -36,7 +38,7 @@ abstract class ConnectionTransport
         }
     }
 
-    /// <summary>Claims the abort. Returns true only to the first caller.</summary>
+    /// <summary>Records that an abort starts. Returns true only for the first call.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
 
     /// <summary>
@@ -50,7 +52,7 @@ abstract class ConnectionTransport
         }
     }
 
-    /// <summary>Ends the use of the request. The server reuses the objects of the request afterwards.</summary>
+    /// <summary>Ends the use of the request. Afterwards, the server may reuse the objects of the request.</summary>
     public void Release()
     {
         CancellationTokenSource? source;
@@ -60,7 +62,7 @@ abstract class ConnectionTransport
             source = _disconnected;
         }
 
-        // Callbacks of the app must not run on this thread.
+        // The cancellation runs callbacks of the app. These callbacks must not run on this thread.
         if (source is { IsCancellationRequested: false })
             ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), source, preferLocal: false);
     }

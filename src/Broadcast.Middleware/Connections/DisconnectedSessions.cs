@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="maxSessions">See <see cref="BroadcastOptions.MaxDisconnectedSessions"/>.</param>
 sealed class DisconnectedSessions(int maxSessions)
 {
-    // A waiting connection keeps its request open. A server limits the open requests of one HTTP/2 connection to about
-    // a hundred. If too many requests wait, the server closes the HTTP/2 connection with all of its requests.
+    // A waiting connection keeps its request open. By default, Kestrel allows 100 open requests for one HTTP/2
+    // connection. If too many requests stay open, Kestrel closes the whole HTTP/2 connection.
     const int MaxPerHttp2Connection = 32;
 
     readonly Dictionary<string, int> _perHttp2Connection = new(StringComparer.Ordinal);
@@ -14,7 +14,7 @@ sealed class DisconnectedSessions(int maxSessions)
     bool _isClosed;
 
     /// <summary>Counts a connection. Returns false if a limit is reached or the app is shutting down.</summary>
-    /// <param name="http2ConnectionId">The ID of the HTTP/2 connection. Null for other requests.</param>
+    /// <param name="http2ConnectionId">The ID of the HTTP/2 connection. Null for other HTTP versions.</param>
     public bool TryEnter(string? http2ConnectionId)
     {
         lock (_gate)
@@ -32,7 +32,7 @@ sealed class DisconnectedSessions(int maxSessions)
         lock (_gate) Change(http2ConnectionId, -1);
     }
 
-    /// <summary>Accepts no more connections, because the app is shutting down.</summary>
+    /// <summary>Rejects all further connections, because the app is shutting down.</summary>
     public void Close()
     {
         lock (_gate) _isClosed = true;

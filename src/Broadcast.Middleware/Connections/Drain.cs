@@ -5,25 +5,26 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes all connections of an app that is shutting down, with 1001. The drain spreads the closes over time, so that
-/// not all clients connect to another node at once. At the end, it aborts the remaining connections.
+/// Closes all connections with 1001 when the app shuts down. The drain spreads the closes over time, so that not all
+/// clients connect to another node at once. At the end, the drain aborts the remaining connections.
 /// </summary>
-/// <remarks>The host waits for the drain, because it waits for the requests.</remarks>
+/// <remarks>The host waits for open requests, so the host also waits for the drain.</remarks>
 static class Drain
 {
-    // The number of clients that one step closes. The drain closes more clients per step if the drain time is too short
-    // for this pace.
+    // The usual number of connections to close in one step. A step closes more connections if the drain timeout is
+    // short.
     const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
 
-    // The maximum time to wait for messages that the server handles. Their handling may need answers from other nodes.
+    // The maximum time to wait while the server still handles messages. A message may need an answer from another node.
     static readonly TimeSpan MaxHandlingTime = TimeSpan.FromSeconds(1);
     static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(10);
 
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
     {
         var started = time.GetTimestamp();
-        // The close frames use half of the time. The other half is for the answers of the last clients.
+        // The drain sends all close frames in the first half of the timeout. The second half leaves time for the
+        // clients to answer.
         var steps = Math.Clamp((connections.Count - 1) / ConnectionsPerStep, 0, (int)(timeout / 2 / Step));
         var handling = new List<Connection>();
         for (var step = 0; step <= steps; step++)
@@ -37,8 +38,8 @@ static class Drain
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
-        // No message can follow a close frame. A client without an answer would send its request again to another node,
-        // so wait for the answers first.
+        // The server cannot send an answer after the close frame. Without an answer, the client would repeat its
+        // request on another node. So wait until the server has answered, then close.
         var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {

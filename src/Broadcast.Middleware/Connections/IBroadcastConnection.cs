@@ -8,14 +8,10 @@ namespace Broadcast.Middleware;
 /// </summary>
 public interface IBroadcastConnection
 {
-    /// <summary>
-    /// A unique ID: 128 random bits in 22 characters of base64url. The server never uses an ID again.
-    /// </summary>
+    /// <summary>A unique ID: 128 random bits in 22 characters of base64url. The server never reuses an ID.</summary>
     string Id { get; }
 
-    /// <summary>
-    /// The user that the authentication of the app found. Without authentication, this is an anonymous principal.
-    /// </summary>
+    /// <summary>The authenticated user. An anonymous principal if the client is not authenticated.</summary>
     ClaimsPrincipal User { get; }
 
     /// <summary>
@@ -24,24 +20,26 @@ public interface IBroadcastConnection
     /// </summary>
     string? UserId { get; }
 
-    /// <summary>The IP address of the client. Null if the server does not know it.</summary>
+    /// <summary>The IP address of the client. Null if the server does not know the address.</summary>
     IPAddress? RemoteAddress { get; }
 
     /// <summary>The route values of the URL, for example <c>room</c> for the pattern <c>/rooms/{room}</c>.</summary>
     IReadOnlyDictionary<string, object?> RouteValues { get; }
 
-    /// <summary>The group of the URL. Its members receive what this client sends.</summary>
+    /// <summary>
+    /// The group of the URL. By default, the members of this group receive the messages that the client sends.
+    /// </summary>
     string HomeGroup { get; }
 
-    /// <summary>A copy of the names of the groups that the connection is in.</summary>
+    /// <summary>The names of the groups that the connection is in. The property returns a copy.</summary>
     IReadOnlyCollection<string> Groups { get; }
 
     /// <summary>The time at which the client connected.</summary>
     DateTimeOffset ConnectedAt { get; }
 
     /// <summary>
-    /// Data of the app for this connection. The dictionary is created when first used. It is not safe for concurrent
-    /// use.
+    /// Data of the app for this connection. The getter creates the dictionary when first used. The dictionary is not
+    /// safe for concurrent use.
     /// </summary>
     IDictionary<object, object?> Items { get; }
 

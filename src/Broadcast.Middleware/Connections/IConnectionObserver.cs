@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>Observes the connections of this node. The cluster uses it to tell other nodes about them.</summary>
+/// <summary>
+/// Observes the connections of this node. The cluster uses an observer to tell other nodes about these connections.
+/// </summary>
 interface IConnectionObserver
 {
     void OnAdded(Connection connection);

@@ -1,13 +1,14 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The connections and groups of this node. Replace or wrap the registry to admit connections by your own rules, to
-/// observe them, or to store them differently. Register your own implementation before or after <c>AddBroadcast</c>.
+/// The connections and groups of this node. Replace or wrap the registry to admit, observe or store connections by your
+/// own rules. Register your own implementation before or after <c>AddBroadcast</c>.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Every connect and join asks the registry. The server refuses a connection with 503 if <see cref="TryAdd"/> returns
-/// false. A message to a user goes to the connections that <see cref="GetUserConnections"/> returns.
+/// The server asks the registry about every new connection and every join. The server refuses a connection with 503 if
+/// <see cref="TryAdd"/> returns false. A message to a user goes to the connections that
+/// <see cref="GetUserConnections"/> returns.
 /// </para>
 /// <para>
 /// The registry may return its own objects. The server finds its own connection by
@@ -15,8 +16,8 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
-/// call that it was thrown for. The server then refuses a handshake with 500, or closes an open connection with 1011.
-/// The registry knows only this node.
+/// call that caused it. The server then refuses a handshake with 500, or closes an open connection with 1011. The
+/// registry knows only this node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry
@@ -24,7 +25,7 @@ public interface IConnectionRegistry
     /// <summary>The number of connections. The property must be cheap to read.</summary>
     int Count { get; }
 
-    /// <summary>All connections: a copy, or an enumeration that tolerates concurrent changes.</summary>
+    /// <summary>All connections. Return a copy, or an enumeration that tolerates concurrent changes.</summary>
     IEnumerable<IBroadcastConnection> Connections { get; }
 
     /// <summary>Adds a connection before the server answers its handshake.</summary>
@@ -35,8 +36,10 @@ public interface IConnectionRegistry
     /// <returns>False if the connection is unknown. A second call is not an error.</returns>
     bool Remove(IBroadcastConnection connection);
 
-    /// <summary>Adds a connection to a group. The group need not exist.</summary>
-    /// <returns>False if the registry refuses the join, or if the connection is a member already or unknown.</returns>
+    /// <summary>Adds a connection to a group. Creates the group if necessary.</summary>
+    /// <returns>
+    /// False if the registry refuses the join, already lists the member, or does not know the connection.
+    /// </returns>
     bool TryJoin(IBroadcastConnection connection, string group);
 
     /// <summary>Removes a connection from a group.</summary>

@@ -5,14 +5,18 @@ namespace Broadcast.Middleware;
 /// authentication.
 /// </summary>
 /// <remarks>
-/// Register the revalidator as a service. For a named broadcast, use the name as the key. The server calls it every
-/// <see cref="BroadcastOptions.RevalidationInterval"/>, and when the authentication of a connection expires.
+/// Register the revalidator as a service. For a named broadcast, use the name as the key. The server calls the
+/// revalidator every <see cref="BroadcastOptions.RevalidationInterval"/>, and when the authentication of a connection
+/// expires.
 /// </remarks>
 public interface IConnectionRevalidator
 {
     /// <summary>Returns true if the connection may stay open.</summary>
-    /// <remarks>False closes the connection with 1008. An exception closes it with 1011.</remarks>
+    /// <remarks>
+    /// If the result is false, the server closes the connection with 1008. If the method throws, the server closes the
+    /// connection with 1011.
+    /// </remarks>
     /// <param name="connection">The connection.</param>
-    /// <param name="cancellationToken">Canceled when the connection has ended.</param>
+    /// <param name="cancellationToken">Canceled when the connection ends.</param>
     ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken);
 }

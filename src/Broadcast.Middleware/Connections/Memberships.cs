@@ -7,12 +7,12 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>Joins connections to groups and removes them from groups. One object serves all connections.</summary>
 /// <remarks>
-/// Order of locks: the memberships of the connection, the registry, the log of the group, presence. A join or leave
-/// holds the membership lock during all these steps. So the registry and the logs agree on the order of joins and
-/// leaves.
+/// Invariant: code takes the locks in this order: memberships of the connection, registry, log of the group, presence.
+/// A join or leave holds the membership lock during all steps. So the registry and the logs record joins and leaves in
+/// the same order.
 /// </remarks>
 /// <param name="groups">Provides the groups.</param>
-/// <param name="directory">The groups of this node.</param>
+/// <param name="directory">Tracks the groups of this node and creates private logs.</param>
 /// <param name="registry">Decides whether a connection may join.</param>
 /// <param name="observer">Observes joins and leaves.</param>
 /// <param name="maxGroups">See <see cref="BroadcastOptions.MaxGroupsPerConnection"/>.</param>
@@ -24,15 +24,15 @@ sealed class Memberships(
     int maxGroups)
 {
     /// <summary>
-    /// Joins a group. The join fails if the connection is a member already, the registry refuses, or the connection has
-    /// left.
+    /// Joins a group. The join fails if the connection is already a member, the registry refuses, or the connection has
+    /// ended.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     public ValueTask<JoinResult> JoinAsync(
         Connection connection, string group, Replay replay, CancellationToken cancellationToken = default)
     {
-        // A join that must fail creates no group and subscribes to none.
+        // Check first. A join that must fail then creates no group and no subscription.
         lock (connection.JoinedGroups)
         {
             if (!CanJoinLocked(connection, group)) return default;
@@ -42,7 +42,7 @@ sealed class Memberships(
         while (true)
         {
             var acquiring = groups.AcquireAsync(group, cancellationToken);
-            // Without a cluster, a group is available at once and a join allocates no task.
+            // Without a cluster, a group is available at once, and the join allocates no task.
             if (!acquiring.IsCompletedSuccessfully)
                 return JoinWhenAvailableAsync(connection, group, options, acquiring, cancellationToken);
             if (TryJoin(connection, acquiring.Result, options, out var result)) return new(result);
@@ -63,7 +63,7 @@ sealed class Memberships(
         }
     }
 
-    /// <summary>Leaves every group. The connection joins no group afterwards.</summary>
+    /// <summary>Leaves every group and prevents further joins.</summary>
     /// <returns>The groups. Null for each call after the first.</returns>
     public IReadOnlyList<string>? LeaveAll(Connection connection)
     {
@@ -78,16 +78,16 @@ sealed class Memberships(
     }
 
     /// <summary>
-    /// Opens the private log of a connection. If two threads open it at the same time, both get the same log.
+    /// Opens the private log of a connection. If two threads call this method at the same time, both get the same log.
     /// </summary>
     public MessageLog OpenPrivateLog(Connection connection, ref MessageLog? privateLog)
     {
-        // Invariant: this method takes no membership lock, because that could cause a deadlock. The backplane may hold
-        // its own lock while it delivers a private message. A leave waits for that lock while it holds the membership
-        // lock.
+        // Invariant: this method takes no membership lock, because a deadlock would be possible. The backplane may call
+        // this method while it holds its own lock. A leave holds the membership lock and may wait for the lock of the
+        // backplane.
         var log = directory.CreatePrivateLog();
         var options = connection.CreateJoinOptions(null, default);
-        // A thread that finds the log before the reader exists waits for this lock until it can append.
+        // Another thread may find the log before the cursor exists. This lock delays the append of that thread.
         lock (log.Gate)
         {
             var bookmark = options.KeepsUnacknowledged ? new Bookmark(log) : null;
@@ -115,13 +115,13 @@ sealed class Memberships(
         CancellationToken cancellationToken)
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
-        // The cluster lost the group meanwhile. Subscribe again.
+        // The group was removed before the connection could join. Acquire the group again.
         return await JoinAsync(connection, name, options.Replay, cancellationToken);
     }
 
     /// <summary>
-    /// Tries to join a group. Returns false if the group was removed meanwhile. Releases the group unless the
-    /// connection joined it.
+    /// Tries to join a group. Returns false if the group has been removed. Releases the group if the connection did not
+    /// join.
     /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)
     {

@@ -1,17 +1,17 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The states of reading from a client.</summary>
+/// <summary>The states of receiving messages from a client.</summary>
 enum ReceiveState : byte
 {
-    /// <summary>Connect filters run. The server reads nothing yet.</summary>
+    /// <summary>Connect filters run. The server does not read yet.</summary>
     Starting,
 
-    /// <summary>The server reads. The client has not sent a message.</summary>
+    /// <summary>The server waits for the first message of the client.</summary>
     AwaitingFirstMessage,
 
-    /// <summary>The server handles a message. It reads nothing meanwhile.</summary>
+    /// <summary>The server handles a message and does not read the next message yet.</summary>
     Handling,
 
-    /// <summary>The server reads the next message.</summary>
+    /// <summary>The server waits for the next message.</summary>
     Reading,
 }

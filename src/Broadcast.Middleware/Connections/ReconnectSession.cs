@@ -7,12 +7,12 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Lets a client reconnect to its connection after it has lost its transport. The client proves its identity with a
-/// secret token. Meanwhile, the connection stays a member of its groups.
+/// Lets a client reconnect after the loss of its transport. The client proves its identity with a secret token. Until
+/// then, the connection stays a member of its groups.
 /// </summary>
 /// <remarks>
-/// The request that served the connection waits here after the loss of the transport. A request with the token claims
-/// the connection and takes it over.
+/// After the loss of the transport, the old request waits in <see cref="WaitAsync"/>. A new request with the token
+/// claims the connection and takes it over.
 /// </remarks>
 /// <param name="connection">The connection.</param>
 /// <param name="disconnected">Limits the number of waiting connections.</param>
@@ -25,26 +25,26 @@ sealed class ReconnectSession(
     ReconnectState _state;
     string _token = NewToken();
 
-    // The token of the last reconnect. It stays valid until the client has shown that it received the newer token.
+    // The token of the last reconnect. This token stays valid until the client has confirmed the newer token.
     string? _previousToken;
 
     // The token that the client receives on the current transport. Null for the first transport.
     string? _transportToken;
 
-    // The claim that waits for the serving request. It is set in the states Claimed and TakingOverClaimed.
+    // The claim that waits for the serving request. Not null in the states Claimed and TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 
-    // The serving request that waits for a claim. It is set in the state Disconnected.
+    // The serving request that waits for a claim. Not null in the state Disconnected.
     TaskCompletionSource<bool>? _wait;
 
-    // The old request that waits until the new request has taken over. It is set in the states TakingOver and
+    // The old request that waits until the new request has taken over. Not null in the states TakingOver and
     // TakingOverClaimed.
     TaskCompletionSource? _takeover;
 
     /// <summary>The token that the client receives when it connects.</summary>
     public string FirstToken => _token;
 
-    /// <summary>True if a request has claimed the connection and waits for it.</summary>
+    /// <summary>True if a request has claimed the connection and still waits.</summary>
     public bool IsClaimed
     {
         get
@@ -54,7 +54,7 @@ sealed class ReconnectSession(
     }
 
     /// <summary>
-    /// Records that the client has received the token of the current transport. The previous token is then invalid.
+    /// Records that the client has received the token of the current transport. The previous token becomes invalid.
     /// </summary>
     public void OnTransportConfirmed()
     {
@@ -92,7 +92,7 @@ sealed class ReconnectSession(
                 : ReconnectState.TakingOverClaimed);
         }
 
-        // The server may not have noticed yet that the transport is lost.
+        // The server may not have noticed the loss of the transport yet.
         connection.Abort(EndReason.Lost);
         try
         {
@@ -100,7 +100,7 @@ sealed class ReconnectSession(
         }
         catch (TimeoutException)
         {
-            // For example, a filter still runs on the old request.
+            // The old request did not end in time. For example, a filter still runs.
             lock (_gate)
             {
                 if (_claim == claim) RejectClaimLocked();
@@ -113,7 +113,9 @@ sealed class ReconnectSession(
     /// Waits until the client reconnects. The serving request calls this method after the loss of the transport.
     /// Returns true if the connection now belongs to another request, and false if the connection must end.
     /// </summary>
-    /// <param name="http2ConnectionId">The ID of the HTTP/2 connection of the request. Null for other requests.</param>
+    /// <param name="http2ConnectionId">
+    /// The ID of the HTTP/2 connection of the request. Null for other HTTP versions.
+    /// </param>
     public async Task<bool> WaitAsync(string? http2ConnectionId)
     {
         if (!await WaitForClaimAsync(http2ConnectionId)) return false;
@@ -121,7 +123,7 @@ sealed class ReconnectSession(
         return true;
     }
 
-    /// <summary>Records that the new request has taken over the connection. The old request may then end.</summary>
+    /// <summary>Records that the new request has taken over the connection. The old request may now end.</summary>
     /// <param name="token">The token that the client receives on the new transport.</param>
     public void OnTakenOver(string token)
     {
@@ -134,7 +136,7 @@ sealed class ReconnectSession(
         }
     }
 
-    /// <summary>Ends the wait for a claim, because the client can no longer reconnect.</summary>
+    /// <summary>Ends the wait for a claim. Call this method when the client can no longer reconnect.</summary>
     public void GiveUp()
     {
         lock (_gate)
@@ -175,7 +177,7 @@ sealed class ReconnectSession(
         if (!disconnected.TryEnter(http2ConnectionId)) return !TryEndWait(wait) && await wait.Task;
         try
         {
-            // A close request may have come meanwhile, or too many messages may be unacknowledged.
+            // The app may already have closed the connection, or too many messages may be unacknowledged.
             if (connection.Writer.ClosingStatus is not null) GiveUp();
             connection.Writer.Post();
             return await wait.Task.WaitAsync(timeout, time);

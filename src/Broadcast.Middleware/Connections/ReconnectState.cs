@@ -6,7 +6,7 @@ enum ReconnectState
     /// <summary>A request serves the connection.</summary>
     Connected,
 
-    /// <summary>A request serves the connection, and another request has claimed it.</summary>
+    /// <summary>A request serves the connection, and another request has claimed the connection.</summary>
     Claimed,
 
     /// <summary>The transport is gone. The connection waits for a claim.</summary>
@@ -15,9 +15,9 @@ enum ReconnectState
     /// <summary>The new request takes over the connection from the old request.</summary>
     TakingOver,
 
-    /// <summary>A request takes over the connection, and a further request has claimed it.</summary>
+    /// <summary>A request takes over the connection, and a third request has claimed the connection.</summary>
     TakingOverClaimed,
 
-    /// <summary>No client can reconnect any more.</summary>
+    /// <summary>The client can no longer reconnect.</summary>
     Ended,
 }

@@ -8,8 +8,8 @@ namespace Broadcast.Middleware;
 /// The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.
 /// </summary>
 /// <remarks>
-/// To reject the connection, do not call <c>next</c>. The close code is then 1008. <see cref="FilterContext.Close"/>
-/// sets another code.
+/// To reject the connection, do not call <c>next</c>. The server then closes the connection with 1008. To use another
+/// code, call <see cref="FilterContext.Close"/>.
 /// </remarks>
 public sealed class ConnectContext : FilterContext
 {
@@ -33,17 +33,18 @@ public sealed class ConnectContext : FilterContext
         : base(connection, actions) => (HttpContext, Replay) = (httpContext, replay);
 
     /// <summary>
-    /// The request of the connection, with its headers and query. The request is valid until the connect filters have
-    /// run.
+    /// The HTTP request, with headers and query. Do not use the request after the connect filters have run.
     /// </summary>
     public HttpContext HttpContext { get; }
 
     /// <summary>
-    /// The history that the connection receives. The default is the setting of the group. For an event stream with a
-    /// <c>Last-Event-ID</c>, the default is everything after that message.
+    /// The history that the connection receives first. The default is <see cref="GroupOptions.ReplayOnJoin"/> of the
+    /// group. For an event stream with a <c>Last-Event-ID</c>, the default is every message after that ID.
     /// </summary>
     public Replay Replay { get; set; }
 
-    /// <summary>The result of joining the home group. It is available after <c>next</c>.</summary>
+    /// <summary>
+    /// The result of the join of the home group. The result is available after <c>next</c> has completed.
+    /// </summary>
     public JoinResult Result { get; internal set; }
 }

@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Filters;
 
 /// <summary>
-/// A filter of the delegates that an app passes to <c>Use</c>, <c>UseConnect</c> and <c>UseDisconnect</c>.
+/// A filter that runs a delegate. The app passes the delegate to <c>Use</c>, <c>UseConnect</c> and
+/// <c>UseDisconnect</c>.
 /// </summary>
 sealed class DelegateFilter : IBroadcastFilter
 {

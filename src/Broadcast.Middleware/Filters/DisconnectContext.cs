@@ -26,14 +26,14 @@ public sealed class DisconnectContext : FilterContext
         : base(connection, actions) => (Status, Exception) = (status, exception);
 
     /// <summary>
-    /// The close code of the side that closed first. It is 1005 for a close frame without a code. Null if the client
-    /// disconnected without a close frame.
+    /// The close code of the side that closed first. The value is 1005 if the close frame contains no code. Null if the
+    /// client disconnected without a close frame.
     /// </summary>
     public WebSocketCloseStatus? Status { get; }
 
     /// <summary>
-    /// The error that ended the connection: a lost client, a missing answer to a close frame, or a protocol violation.
-    /// Null without an error.
+    /// The error that ended the connection, for example a lost transport or a protocol violation. Null if the
+    /// connection ended without an error.
     /// </summary>
     public Exception? Exception { get; }
 }

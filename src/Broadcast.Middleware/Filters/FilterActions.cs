@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Filters;
 
-/// <summary>The actions of filter contexts that the public interfaces do not offer.</summary>
+/// <summary>The actions that filter contexts need in addition to the public interfaces.</summary>
 /// <param name="broadcaster">The broadcaster of the contexts.</param>
 /// <param name="validator">Checks replies.</param>
 /// <param name="scopes">Creates a service scope for each context.</param>
@@ -16,8 +16,8 @@ sealed class FilterActions(IBroadcaster broadcaster, MessageValidator validator,
     public AsyncServiceScope CreateScope() => scopes.CreateAsyncScope();
 
     /// <summary>
-    /// Sends a message to one connection, unless the connection has ended. The message does not count as a published
-    /// message.
+    /// Sends a message to one connection, unless the connection has ended. The metric of published messages does not
+    /// count this message.
     /// </summary>
     public PublishResult Reply(Connection connection, Message message)
     {

@@ -7,10 +7,10 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The context of a filter call.</summary>
+/// <summary>The context of one call of a filter.</summary>
 public abstract class FilterContext
 {
-    // The server sets both fields. They are null in a context that the app constructs for a unit test.
+    // The server sets these two fields. Both fields are null if the app constructs the context for a unit test.
     readonly Connection? _connection;
     readonly FilterActions? _actions;
     IServiceProvider? _services;
@@ -41,8 +41,8 @@ public abstract class FilterContext
     public IBroadcaster Broadcaster { get; }
 
     /// <summary>
-    /// The services of this event. The server creates a scope for each connect, message and disconnect when a filter
-    /// first needs services. The server disposes the scope after the last filter.
+    /// The services of this event. Each connect, message and disconnect has its own scope. The server creates the scope
+    /// when a filter first uses this property, and disposes the scope after the last filter.
     /// </summary>
     /// <exception cref="InvalidOperationException">The app constructed the context without services.</exception>
     public IServiceProvider Services
@@ -51,7 +51,11 @@ public abstract class FilterContext
         {
             if (_services is not null) return _services;
             if (_actions is null)
-                throw new InvalidOperationException("The context has no services. Pass them to its constructor.");
+            {
+                throw new InvalidOperationException(
+                    "The context has no services. Pass a service provider to its constructor.");
+            }
+
             _scope = _actions.CreateScope();
             return _services = _scope.Value.ServiceProvider;
         }
@@ -60,12 +64,12 @@ public abstract class FilterContext
     /// <summary>Adds this connection to a group.</summary>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
-    /// <returns>False if the connection is a member already, or the registry refuses the join.</returns>
+    /// <returns>False if the connection is already a member or the registry refuses the join.</returns>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, CancellationToken)" path="/exception"/>
     public ValueTask<bool> JoinAsync(string group, CancellationToken cancellationToken = default) =>
         Broadcaster.JoinAsync(Connection.Id, group, cancellationToken);
 
-    /// <summary>Adds this connection to a group and selects the history that it receives first.</summary>
+    /// <summary>Adds this connection to a group and selects the history that the connection receives first.</summary>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
@@ -75,7 +79,8 @@ public abstract class FilterContext
         Broadcaster.JoinAsync(Connection.Id, group, replay, cancellationToken);
 
     /// <summary>
-    /// Removes this connection from a group. The connection still receives the messages that were published before.
+    /// Removes this connection from a group. The connection still receives the messages that were published before the
+    /// call.
     /// </summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
@@ -94,11 +99,11 @@ public abstract class FilterContext
     public ValueTask<PublishResult> ReplyAsync(string text) => ReplyAsync(Message.FromText(text));
 
     /// <summary>
-    /// Closes this connection. The client receives every message that was published before, and then a close frame. The
-    /// server drops further messages of the client.
+    /// Closes this connection. The client first receives all earlier messages, and then a close frame. The server drops
+    /// further messages from the client.
     /// </summary>
     /// <inheritdoc cref="IBroadcaster.CloseAsync" path="/param[@name='status']|/param[@name='reason']"/>
-    /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
+    /// <exception cref="ArgumentException">The close code is not allowed, or the reason is too long.</exception>
     public void Close(WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure, string? reason = null)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
@@ -106,7 +111,7 @@ public abstract class FilterContext
         else _ = Broadcaster.CloseAsync(Connection.Id, status, reason).AsTask();
     }
 
-    /// <summary>The connection of the server. Null in a context that the app constructed.</summary>
+    /// <summary>The internal connection object. Null if the app constructed the context.</summary>
     internal Connection OwnConnection => _connection!;
 
     internal bool HasScope => _scope is not null;

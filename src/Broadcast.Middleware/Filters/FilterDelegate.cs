@@ -1,4 +1,4 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The next step of a filter pipeline.</summary>
+/// <summary>Runs the next step of a filter pipeline.</summary>
 public delegate Task FilterDelegate<in TContext>(TContext context) where TContext : FilterContext;

@@ -4,7 +4,8 @@ using Broadcast.Middleware.Publishing;
 namespace Broadcast.Middleware.Filters;
 
 /// <summary>
-/// The filters of an endpoint, composed once. The last step opens the connection or publishes the message.
+/// Runs the filters of an endpoint. The constructor composes the filters once. The last step opens the connection or
+/// publishes the message.
 /// </summary>
 sealed class FilterPipeline
 {
@@ -47,7 +48,7 @@ sealed class FilterPipeline
     public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect);
 
     /// <summary>
-    /// Disposes the service scope after the filters have run. Without a scope, this method allocates nothing.
+    /// Runs the filters, and then disposes the service scope. Without a scope, this method allocates nothing.
     /// </summary>
     static Task RunAsync<TContext>(TContext context, FilterDelegate<TContext> run) where TContext : FilterContext
     {
@@ -58,7 +59,7 @@ sealed class FilterPipeline
         }
         catch (Exception exception)
         {
-            // A filter that is not async may throw after it has used the scope.
+            // A synchronous filter may throw after it has created the scope. This method must still dispose the scope.
             running = Task.FromException(exception);
         }
 

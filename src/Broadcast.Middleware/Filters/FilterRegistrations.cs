@@ -13,7 +13,7 @@ sealed class FilterRegistrations
         where TFilter : class, IBroadcastFilter =>
         _factories.Add(static services => new ScopedFilter<TFilter>(services));
 
-    /// <exception cref="InvalidOperationException">A filter cannot be created.</exception>
+    /// <exception cref="InvalidOperationException">The server cannot create a filter.</exception>
     public IEnumerable<IBroadcastFilter> Create(IServiceProvider services) =>
         _factories.Select(create => create(services));
 }

@@ -1,22 +1,23 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Runs around the events of connections, as middleware runs around requests. A filter can act before and after
-/// <c>next</c>, change the context, or not call <c>next</c>. Implement the methods that you need.
+/// Runs around connects, messages and disconnects, as middleware runs around requests. A filter can act before and
+/// after <c>next</c>, change the context, or skip <c>next</c>. Implement the methods that you need.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Each connect, message and disconnect has a service scope of its own, from which filters that are registered by type
-/// come. So these filters can use scoped services. A filter that is registered as a delegate serves all connections at
-/// the same time.
+/// Each connect, message and disconnect has its own service scope. A filter that you register by type comes from this
+/// scope, so the filter can use scoped services. A filter that you register as a delegate serves all connections at the
+/// same time.
 /// </para>
 /// <para>
 /// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
-/// Other connections do not wait. An exception closes only the connection that it was thrown for, with code 1011.
+/// Other connections do not wait. If a filter throws an exception, the server closes only the affected connection, with
+/// 1011.
 /// </para>
 /// <para>
-/// A long-running filter should use <see cref="IBroadcastConnection.ConnectionAborted"/>. The host does not stop before
-/// every filter has completed.
+/// Stop a long-running filter when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled. Otherwise the
+/// filter delays the shutdown of the host.
 /// </para>
 /// </remarks>
 public interface IBroadcastFilter
@@ -28,13 +29,14 @@ public interface IBroadcastFilter
     /// </param>
     Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => next(context);
 
-    /// <summary>Runs for each message of a client.</summary>
+    /// <summary>Runs for each message from a client.</summary>
     /// <param name="context">The context.</param>
     /// <param name="next">Publishes the message. Without this call, the server drops the message.</param>
     Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) => next(context);
 
     /// <summary>
-    /// Runs after a connection that was in its home group has ended. The connection has already left all groups.
+    /// Runs after a connection has ended, if the connection had joined its home group. The connection has already left
+    /// all groups.
     /// </summary>
     /// <param name="context">The context.</param>
     /// <param name="next">Runs the next filter.</param>

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware;
 
 /// <summary>The context of a message filter.</summary>
 /// <remarks>
-/// The server uses the same object for the next message of the connection. Do not use the context after the task of the
+/// The server reuses this object for the next message of the connection. Do not use the context after the task of the
 /// filter has completed.
 /// </remarks>
 public sealed class MessageContext : FilterContext
@@ -30,12 +30,12 @@ public sealed class MessageContext : FilterContext
         _home = Recipients.Group(connection.HomeGroup);
 
     /// <summary>
-    /// The message. Set it to publish another message. The payload of the received message is invalid after the task of
-    /// the filter has completed.
+    /// The message. Set this property to publish another message. The payload of the received message is invalid after
+    /// the task of the filter has completed.
     /// </summary>
     public Message Message { get; set; }
 
-    /// <summary>The message as text. Reading decodes the payload. Setting creates a text message.</summary>
+    /// <summary>The message as text. The getter decodes the payload. The setter creates a text message.</summary>
     public string Text
     {
         get => Message.ToString();
@@ -46,24 +46,24 @@ public sealed class MessageContext : FilterContext
     public Recipients Recipients { get; set; }
 
     /// <summary>
-    /// The name of an event that the client sends to the app only, in protocols with events. Null for a message to
-    /// publish. A filter handles the event by not calling <c>next</c>. The protocol answers an event without a handler
-    /// with an error.
+    /// The name of an event, in protocols with events. Null for a message to publish. A client sends an event to the
+    /// app, not to other clients. To handle an event, do not call <c>next</c>. If no filter handles an event, the
+    /// protocol answers with an error.
     /// </summary>
     public string? Event { get; internal set; }
 
-    /// <summary>The result of the publish. It is available after <c>next</c>.</summary>
+    /// <summary>The result of the publish. The result is available after <c>next</c> has completed.</summary>
     public PublishResult Result { get; internal set; }
 
     /// <summary>Excludes the sender from the recipients.</summary>
     public void ExcludeSender() => Recipients =
         OwnConnection is { } connection ? Recipients.Except(connection.Self) : Recipients.Except(Connection.Id);
 
-    /// <summary>True if no filter changed the message. The framework has already checked a received message.</summary>
+    /// <summary>True if no filter changed the message. An unchanged message needs no validation.</summary>
     internal bool IsUnchanged => Message.Type == _received.Type
         && Message.IsJson == _received.IsJson && Message.Payload.Equals(_received.Payload);
 
-    /// <summary>The message to publish. The sender stays the client, even if a filter replaced the message.</summary>
+    /// <summary>The message to publish. The client stays the sender, even if a filter replaced the message.</summary>
     internal Message Outcome => Message with { Sender = _received.Sender };
 
     /// <summary>True if no filter handled the event.</summary>

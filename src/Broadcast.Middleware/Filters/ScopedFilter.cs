@@ -3,10 +3,12 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Filters;
 
-/// <summary>Runs a filter that is registered by type. Each event gets the filter from its own service scope.</summary>
+/// <summary>
+/// Runs a filter that the app registered by type. Each event gets a filter from its own service scope.
+/// </summary>
 /// <remarks>
-/// If the filter is a service, the scope provides it. Otherwise this class creates the filter for the event and
-/// disposes it afterwards.
+/// If the app registered the filter as a service, the scope provides the filter. Otherwise this class creates a filter
+/// for each event and disposes the filter afterwards.
 /// </remarks>
 sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>
     : IBroadcastFilter
@@ -14,11 +16,11 @@ sealed class ScopedFilter<[DynamicallyAccessedMembers(DynamicallyAccessedMemberT
 {
     readonly ObjectFactory<TFilter> _create;
 
-    /// <exception cref="InvalidOperationException">The filter cannot be created.</exception>
+    /// <exception cref="InvalidOperationException">The server cannot create the filter.</exception>
     public ScopedFilter(IServiceProvider services)
     {
-        // Create the filter once when the app starts. A missing service is then an error at the start, not for the
-        // first client.
+        // Create one filter when the app starts. A missing service then causes an error at startup, not at the first
+        // connection.
         try
         {
             _create = ActivatorUtilities.CreateFactory<TFilter>([]);

@@ -2,14 +2,15 @@ using Broadcast.Middleware;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
-/// <summary>Makes a broadcast a node of a cluster.</summary>
+/// <summary>Adds a broadcast to a cluster.</summary>
 public static class BroadcastBackplaneExtensions
 {
     /// <summary>
-    /// Joins the broadcasts that share a backplane. A broadcast has at most one backplane. The last call counts.
+    /// Connects this broadcast to all broadcasts that share the backplane. A broadcast has at most one backplane. After
+    /// several calls, the last call wins.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
-    /// <param name="create">Creates the backplane of this node. Called once.</param>
+    /// <param name="create">Creates the backplane of this node. The app calls this delegate once.</param>
     public static IBroadcastBuilder AddBackplane(
         this IBroadcastBuilder builder, Func<IServiceProvider, IBackplane> create)
     {
@@ -19,12 +20,12 @@ public static class BroadcastBackplaneExtensions
         else builder.Services.AddKeyedSingleton(builder.Name, (services, _) => Create(services));
         return builder;
 
-        // With null, the broadcast would silently be a single node.
+        // Reject null. Otherwise the broadcast would silently run as a single node.
         IBackplane Create(IServiceProvider services) => create(services) ?? throw new InvalidOperationException(
             "The delegate passed to AddBackplane returned null. Return a backplane.");
     }
 
-    /// <summary>Joins broadcasts within one process, such as the hosts of a test.</summary>
+    /// <summary>Connects broadcasts of one process, for example the hosts of a test.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="cluster">The cluster that the broadcasts share.</param>
     public static IBroadcastBuilder AddInMemoryCluster(this IBroadcastBuilder builder, InMemoryCluster cluster)

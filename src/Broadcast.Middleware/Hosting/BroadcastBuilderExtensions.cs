@@ -5,14 +5,14 @@ using Broadcast.Middleware.Filters;
 namespace Microsoft.Extensions.DependencyInjection;
 
 /// <summary>
-/// Adds filters to all endpoints of a broadcast. They run in the order in which they were added, before the filters of
-/// an endpoint.
+/// Adds filters to all endpoints of a broadcast. The filters run in the order in which you add them. The filters of an
+/// endpoint run afterwards.
 /// </summary>
 public static class BroadcastBuilderExtensions
 {
     /// <summary>Adds a filter for messages.</summary>
     /// <param name="builder">The broadcast.</param>
-    /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
+    /// <param name="filter">Receives the context and the next step. The last step publishes the message.</param>
     public static IBroadcastBuilder Use(
         this IBroadcastBuilder builder, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
@@ -23,7 +23,7 @@ public static class BroadcastBuilderExtensions
     /// <summary>Adds a filter for connects.</summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="filter">
-    /// Receives the context and the next step, which adds the connection to its home group.
+    /// Receives the context and the next step. The last step adds the connection to its home group.
     /// </param>
     public static IBroadcastBuilder UseConnect(
         this IBroadcastBuilder builder, Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
@@ -34,7 +34,7 @@ public static class BroadcastBuilderExtensions
 
     /// <summary>Adds a filter for disconnects.</summary>
     /// <param name="builder">The broadcast.</param>
-    /// <param name="filter">Receives the context and the next filter.</param>
+    /// <param name="filter">Receives the context and the next step.</param>
     public static IBroadcastBuilder UseDisconnect(
         this IBroadcastBuilder builder, Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
     {
@@ -44,7 +44,8 @@ public static class BroadcastBuilderExtensions
 
     /// <summary>
     /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
-    /// filter can use scoped services. A filter that is not registered as a service is created for each event.
+    /// filter can use scoped services. If the filter is not a registered service, the server creates a new filter for
+    /// each event.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
     public static IBroadcastBuilder Use<

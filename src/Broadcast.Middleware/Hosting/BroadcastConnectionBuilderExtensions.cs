@@ -5,20 +5,20 @@ using Microsoft.AspNetCore.Connections.Features;
 
 namespace Microsoft.AspNetCore.Hosting;
 
-/// <summary>Changes how the connections of a server send.</summary>
+/// <summary>Changes how a server sends data to its clients.</summary>
 public static class BroadcastConnectionBuilderExtensions
 {
     /// <summary>
-    /// Sends data to the operating system on the thread that writes, instead of another thread. Inline sends reduce CPU
-    /// use and tail latency when a message has many recipients.
+    /// Sends data on the thread that writes the data, not on another thread. Inline sends reduce CPU use and tail
+    /// latency when a message has many recipients.
     /// </summary>
     /// <param name="builder">
-    /// The endpoint to listen on. Call the method before <c>UseHttps</c> and before other middleware that changes the
-    /// data.
+    /// The endpoint that the server listens on. Call this method before <c>UseHttps</c> and before other middleware
+    /// that changes the data.
     /// </param>
     /// <remarks>
-    /// Data that the socket does not accept at once is sent when the socket accepts it. Everything that the server
-    /// serves works as before: HTTP/1.1, HTTP/2, TLS. Transports without sockets are not changed. For all endpoints:
+    /// If the socket does not accept all data at once, the server sends the rest later. HTTP/1.1, HTTP/2 and TLS work
+    /// as before. The method has no effect on transports without sockets. To configure all endpoints, call
     /// <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen =>
     /// listen.UseInlineSends()))</c>.
     /// </remarks>
@@ -46,7 +46,7 @@ public static class BroadcastConnectionBuilderExtensions
         }
         catch (ObjectDisposedException)
         {
-            // The connection has been aborted already. The writer notices it.
+            // The connection is already aborted. The next write detects the abort.
         }
 
         var writer = new InlineWriter(connection, connection.Transport, socket);

@@ -16,9 +16,10 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
         (_endpoint, _filters) = (endpoint, filters);
 
     /// <summary>
-    /// Adds a filter for messages. It runs after the filters of the broadcast and the filters that were added before.
+    /// Adds a filter for messages. The filter runs after the filters of the broadcast and after all filters that you
+    /// added earlier.
     /// </summary>
-    /// <param name="filter">Receives the context and the next step, which publishes the message.</param>
+    /// <param name="filter">Receives the context and the next step. The last step publishes the message.</param>
     public BroadcastEndpointConventionBuilder Use(
         Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
@@ -29,7 +30,7 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
 
     /// <summary>Adds a filter for connects.</summary>
     /// <param name="filter">
-    /// Receives the context and the next step, which adds the connection to its home group.
+    /// Receives the context and the next step. The last step adds the connection to its home group.
     /// </param>
     public BroadcastEndpointConventionBuilder UseConnect(
         Func<ConnectContext, FilterDelegate<ConnectContext>, Task> filter)
@@ -40,7 +41,7 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
     }
 
     /// <summary>Adds a filter for disconnects.</summary>
-    /// <param name="filter">Receives the context and the next filter.</param>
+    /// <param name="filter">Receives the context and the next step.</param>
     public BroadcastEndpointConventionBuilder UseDisconnect(
         Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task> filter)
     {
@@ -51,7 +52,8 @@ public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuil
 
     /// <summary>
     /// Adds a filter by type. Each connect, message and disconnect gets the filter from its own service scope, so the
-    /// filter can use scoped services. A filter that is not registered as a service is created for each event.
+    /// filter can use scoped services. If the filter is not a registered service, the server creates a new filter for
+    /// each event.
     /// </summary>
     public BroadcastEndpointConventionBuilder Use<
         [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicConstructors)] TFilter>()

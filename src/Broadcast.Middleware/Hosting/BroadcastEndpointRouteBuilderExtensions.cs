@@ -13,15 +13,15 @@ namespace Microsoft.AspNetCore.Builder;
 public static class BroadcastEndpointRouteBuilderExtensions
 {
     /// <summary>
-    /// Maps the default broadcast to a URL: everyone connected to the same URL hears each other. If the pattern has
-    /// parameters, such as <c>/rooms/{room}</c>, each URL has its own group. The group exists while it has members or a
-    /// history.
+    /// Maps the default broadcast to a URL. All clients of the same URL receive each other's messages. If the pattern
+    /// has parameters, such as <c>/rooms/{room}</c>, each URL has its own group. A group exists while the group has
+    /// members or a history.
     /// </summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
     /// </param>
-    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called.</exception>
+    /// <exception cref="InvalidOperationException">The app did not call <c>AddBroadcast</c>.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
         this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern) =>
         Map(endpoints, pattern, "", null);
@@ -29,39 +29,49 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps a broadcast to a URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
     /// </param>
-    /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
-    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
+    /// <param name="name">
+    /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
+    /// </param>
+    /// <exception cref="InvalidOperationException">
+    /// The app did not call <c>AddBroadcast</c> for this broadcast.
+    /// </exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
         this IEndpointRouteBuilder endpoints, [StringSyntax("Route")] string pattern, string name) =>
         Map(endpoints, pattern, name, null);
 
-    /// <summary>Maps the default broadcast to a URL, with options of this URL.</summary>
+    /// <summary>Maps the default broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
     /// </param>
     /// <param name="configure">
-    /// Changes the options. They start with the values of the broadcast. The app checks them when it starts.
+    /// Changes the options. Each option starts with the value of the broadcast. The server checks the options when the
+    /// app starts.
     /// </param>
-    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called.</exception>
+    /// <exception cref="InvalidOperationException">The app did not call <c>AddBroadcast</c>.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
         this IEndpointRouteBuilder endpoints,
         [StringSyntax("Route")] string pattern,
         Action<BroadcastEndpointOptions> configure) =>
         endpoints.MapBroadcast(pattern, "", configure);
 
-    /// <summary>Maps a broadcast to a URL, with options of this URL.</summary>
+    /// <summary>Maps a broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values: <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
     /// </param>
-    /// <param name="name">The name that was passed to <c>AddBroadcast</c>. Empty for the default broadcast.</param>
+    /// <param name="name">
+    /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
+    /// </param>
     /// <param name="configure">
-    /// Changes the options. They start with the values of the broadcast. The app checks them when it starts.
+    /// Changes the options. Each option starts with the value of the broadcast. The server checks the options when the
+    /// app starts.
     /// </param>
-    /// <exception cref="InvalidOperationException"><c>AddBroadcast</c> was not called for this broadcast.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The app did not call <c>AddBroadcast</c> for this broadcast.
+    /// </exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
         this IEndpointRouteBuilder endpoints,
         [StringSyntax("Route")] string pattern,
@@ -88,12 +98,12 @@ public static class BroadcastEndpointRouteBuilderExtensions
         var endpointFilters = new FilterRegistrations();
         BroadcastEndpoint? handler = null;
 
-        // All HTTP methods: a WebSocket over HTTP/2 uses CONNECT.
+        // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
         endpoint.WithMetadata(new MappedBroadcastMetadata());
         endpoint.Finally(builder =>
         {
-            // The app has added all filters now. Routing may build the endpoint more than once.
+            // At this point, the app has added all filters. Routing may build the endpoint more than once.
             if (handler is not null) return;
             var route = ((RouteEndpointBuilder)builder).RoutePattern;
             try

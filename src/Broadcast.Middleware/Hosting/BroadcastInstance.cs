@@ -19,7 +19,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>One broadcast of an app. It creates the parts of the broadcast and connects them.</summary>
+/// <summary>One broadcast of an app. The constructor creates and connects the parts of the broadcast.</summary>
 sealed class BroadcastInstance : IDisposable
 {
     readonly BroadcastOptions _options;
@@ -106,7 +106,7 @@ sealed class BroadcastInstance : IDisposable
 
     public PresenceService Presence { get; }
 
-    /// <summary>Creates a broadcast with the services of an app.</summary>
+    /// <summary>Creates a broadcast from the services of an app.</summary>
     public static BroadcastInstance Create(IServiceProvider services, string name) => new(
         name,
         services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
@@ -123,7 +123,7 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<ILoggerFactory>(),
         services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
 
-    /// <summary>Returns options of an endpoint, with the values of the broadcast.</summary>
+    /// <summary>Creates endpoint options that start with the values of the broadcast.</summary>
     public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);
 
     /// <summary>Creates the endpoint of a URL pattern.</summary>

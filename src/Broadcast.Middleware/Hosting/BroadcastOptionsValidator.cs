@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Finds everything that is wrong with the options of a broadcast at once.</summary>
+/// <summary>Finds all problems in the options of a broadcast, and reports them together.</summary>
 sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
 {
     public ValidateOptionsResult Validate(string? name, BroadcastOptions options)
@@ -44,13 +44,13 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         {
             problems.Add(
                 $"{nameof(BroadcastOptions.Groups)} has a key that matches no group. {problem} " +
-                "Write the name of a group, or a prefix of names and *.");
+                "Use the name of a group, or a prefix of group names followed by *.");
         }
 
         if (group is null)
         {
             problems.Add(
-                $"{nameof(BroadcastOptions.Groups)}['{pattern}'] is null. Set it to GroupOptions, or remove the key.");
+                $"{nameof(BroadcastOptions.Groups)}['{pattern}'] is null. Set GroupOptions, or remove the key.");
             return;
         }
 

@@ -14,11 +14,11 @@ public static class BroadcastServiceCollectionExtensions
 {
     /// <summary>
     /// Adds the default broadcast. The app can then inject <see cref="IBroadcaster"/>,
-    /// <see cref="IConnectionRegistry"/> and <see cref="IPresence"/>. <c>MapBroadcast(pattern)</c> gives the broadcast
-    /// a URL.
+    /// <see cref="IConnectionRegistry"/> and <see cref="IPresence"/>. Call <c>MapBroadcast(pattern)</c> to give the
+    /// broadcast a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
-    /// <param name="configure">Sets options. Several calls add up.</param>
+    /// <param name="configure">Sets options. Several calls apply their settings one after the other.</param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, Action<BroadcastOptions>? configure = null) =>
         services.AddBroadcast(Options.Options.DefaultName, configure);
@@ -26,21 +26,21 @@ public static class BroadcastServiceCollectionExtensions
     /// <summary>Adds the default broadcast, with options from a configuration section.</summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="configuration">
-    /// A section whose keys are the names of options. By convention, its name is <c>Broadcast</c>. The app does not
-    /// start if another key is in the section. The section <c>Redis</c> is allowed.
+    /// A section that has option names as keys. By convention, the name of the section is <c>Broadcast</c>. The app
+    /// does not start if the section contains an unknown key. The key <c>Redis</c> is allowed.
     /// </param>
     public static IBroadcastBuilder AddBroadcast(this IServiceCollection services, IConfiguration configuration) =>
         services.AddBroadcast(Options.Options.DefaultName, configuration);
 
     /// <summary>
-    /// Adds a named broadcast. It shares nothing with other broadcasts: it has its own options, filters and
-    /// connections. Its services are keyed by its name. <c>MapBroadcast(pattern, name)</c> gives it a URL.
+    /// Adds a named broadcast. A named broadcast has its own options, filters and connections. The name is also the key
+    /// of its services. Call <c>MapBroadcast(pattern, name)</c> to give the broadcast a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">
     /// The name of the broadcast and the key of its services. Empty for the default broadcast.
     /// </param>
-    /// <param name="configure">Sets options. Several calls add up.</param>
+    /// <param name="configure">Sets options. Several calls apply their settings one after the other.</param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, string name, Action<BroadcastOptions>? configure = null)
     {
@@ -81,14 +81,14 @@ public static class BroadcastServiceCollectionExtensions
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name of the broadcast and the key of its services.</param>
     /// <param name="configuration">
-    /// A section whose keys are the names of options. The app does not start if another key is in the section.
+    /// A section that has option names as keys. The app does not start if the section contains an unknown key.
     /// </param>
     public static IBroadcastBuilder AddBroadcast(
         this IServiceCollection services, string name, IConfiguration configuration)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         services.AddOptions<BroadcastOptions>(name).Bind(configuration);
-        // The root of a configuration has keys of other parts of the app.
+        // Check only sections. The root of a configuration also contains keys of other parts of the app.
         if (configuration is IConfigurationSection section)
             services.AddSingleton<IValidateOptions<BroadcastOptions>>(new ConfigurationKeyValidator(name, section));
         return services.AddBroadcast(name);

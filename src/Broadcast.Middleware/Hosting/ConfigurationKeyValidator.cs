@@ -3,9 +3,9 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Finds the keys of a configuration section that are no options, such as misspelled names.</summary>
+/// <summary>Finds unknown keys in a configuration section, such as misspelled option names.</summary>
 /// <param name="name">The name of the broadcast.</param>
-/// <param name="section">The section that was passed to <c>AddBroadcast</c>.</param>
+/// <param name="section">The section that the app passed to <c>AddBroadcast</c>.</param>
 sealed class ConfigurationKeyValidator(string name, IConfigurationSection section) : IValidateOptions<BroadcastOptions>
 {
     const int MaxSuggestions = 3;

@@ -5,13 +5,14 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Checks that the host waits for the drain. Otherwise the host aborts connections before the server has closed them.
+/// Checks that the shutdown timeout of the host is longer than the drain timeout. Otherwise the host would abort
+/// connections before the end of the drain.
 /// </summary>
 sealed class DrainTimeoutValidator(IServiceProvider services) : IValidateOptions<BroadcastOptions>
 {
     public ValidateOptionsResult Validate(string? name, BroadcastOptions options)
     {
-        // Without a host, nothing shuts the app down. Without a drain, the host has nothing to wait for.
+        // Skip the check if there is no host, or if the app has disabled the drain.
         if (services.GetService<IHostApplicationLifetime>() is null || options.DrainTimeout <= TimeSpan.Zero)
             return ValidateOptionsResult.Skip;
         const string Drain = nameof(options.DrainTimeout);

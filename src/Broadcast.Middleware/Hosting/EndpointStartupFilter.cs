@@ -7,14 +7,16 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Builds and checks the endpoints when the app starts. Otherwise the first request would find the errors.
+/// Builds and checks the endpoints when the app starts. Without this filter, errors would appear only at the first
+/// request.
 /// </summary>
 sealed class EndpointStartupFilter : IStartupFilter
 {
     public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
     {
         next(app);
-        // The app has mapped its endpoints now. This builds them and creates their filters.
+        // At this point, the app has mapped its endpoints. The property Endpoints builds the endpoints and creates
+        // their filters.
         var endpoints = app.ApplicationServices.GetService<EndpointDataSource>()?.Endpoints ?? [];
         ThrowIfAmbiguous(endpoints.OfType<RouteEndpoint>());
     };
@@ -35,7 +37,9 @@ sealed class EndpointStartupFilter : IStartupFilter
 
     static string GetCall(RouteEndpoint endpoint) => $"MapBroadcast(\"{endpoint.RoutePattern.RawText}\")";
 
-    /// <summary>Returns a text that is the same for endpoints that routing cannot distinguish.</summary>
+    /// <summary>
+    /// Returns a key for the URLs of an endpoint. Two endpoints have the same key if routing cannot distinguish them.
+    /// </summary>
     static string GetUrls(RouteEndpoint endpoint)
     {
         var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
@@ -49,7 +53,7 @@ sealed class EndpointStartupFilter : IStartupFilter
     {
         if (part is RoutePatternLiteralPart literal) return literal.Content;
         if (part is not RoutePatternParameterPart parameter) return ((RoutePatternSeparatorPart)part).Content;
-        // The name of a parameter makes no difference, but its constraints do.
+        // Routing compares the constraints of a parameter, but not its name.
         var constraints = parameter.ParameterPolicies.Select(static policy => policy.Content);
         return $"{{{parameter.ParameterKind}:{string.Join(':', constraints)}}}";
     }

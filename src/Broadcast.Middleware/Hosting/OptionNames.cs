@@ -1,9 +1,11 @@
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>The keys of a configuration section. A test compares them with the properties of the options.</summary>
+/// <summary>
+/// The valid keys of a configuration section. A test compares these keys with the properties of the option classes.
+/// </summary>
 static class OptionNames
 {
-    /// <summary>The section of the Redis package, which has its own options.</summary>
+    /// <summary>The key of the section with the options of the Redis package.</summary>
     public const string RedisSection = "Redis";
 
     public static readonly string[] Broadcast =

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Http;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Collects everything that is wrong with options. Each problem says how to fix it.</summary>
+/// <summary>Collects the problems in a set of options. Each text states a problem and its fix.</summary>
 sealed class OptionProblems
 {
     readonly List<string> _problems = [];
@@ -11,10 +11,10 @@ sealed class OptionProblems
 
     public void Add(string problem) => _problems.Add(problem);
 
-    /// <summary>Returns true if the value is in its range.</summary>
+    /// <summary>Checks a value. Returns true if the value is in the range of the option.</summary>
     /// <param name="range">The range of the option.</param>
     /// <param name="value">The value. Null if the option is not set.</param>
-    /// <param name="owner">The beginning of the name of the option, such as <c>Groups['/ws'].</c>.</param>
+    /// <param name="owner">The prefix of the option name, such as <c>Groups['/ws'].</c>.</param>
     public bool Check(NumberRange range, long? value, string owner = "")
     {
         if (value is not { } number || (number >= range.Min && number <= range.Max)) return true;
@@ -41,7 +41,7 @@ sealed class OptionProblems
     }
 
     /// <summary>Checks the options that an endpoint can have.</summary>
-    /// <param name="options">The options of the endpoint, or those of the broadcast.</param>
+    /// <param name="options">The options of the endpoint or of the broadcast.</param>
     /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
     public void CheckEndpoint(BroadcastEndpointOptions options, int maxBacklogBytes)
     {

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// The ranges of all options. The validators read them from here. A test compares them with the documentation of the
+/// The ranges of all options. The validators use these ranges. A test compares the ranges with the documentation of the
 /// options.
 /// </summary>
 static class OptionRanges

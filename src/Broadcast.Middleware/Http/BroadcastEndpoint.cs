@@ -13,7 +13,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Checks a request, admits it as a connection, and passes it to the handler of its transport.</summary>
+/// <summary>Checks a request, admits the client as a connection, and calls the handler for the transport.</summary>
 sealed class BroadcastEndpoint
 {
     readonly GroupNameTemplate _groupName;
@@ -56,8 +56,9 @@ sealed class BroadcastEndpoint
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
-        // If the server can upgrade requests, run the framework's handshake on our own stream. This handshake replaces
-        // one that UseWebSockets() may have prepared. Other servers, such as test servers, bring their own WebSockets.
+        // If the server can upgrade requests, run the handshake of ASP.NET Core on our own stream. This handshake
+        // replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test servers,
+        // have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
         if (!canUpgrade) return AdmitAsync(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
@@ -67,8 +68,8 @@ sealed class BroadcastEndpoint
     Task AdmitAsync(HttpContext context)
     {
         if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
-        // Use the feature, because HttpContext.WebSockets would keep the handshake in memory as long as the connection
-        // lives.
+        // Read the feature. HttpContext.WebSockets would keep the handshake objects in memory until the connection
+        // ends.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))

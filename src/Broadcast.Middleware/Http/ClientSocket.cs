@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Http;
 static class ClientSocket
 {
     /// <summary>
-    /// Returns the socket if only this request uses it. Otherwise returns null: over HTTP/2, several requests share a
-    /// socket.
+    /// Returns the socket of an HTTP/1.1 request. Returns null for HTTP/2, because several requests share one socket.
+    /// Also returns null if the server does not provide the socket.
     /// </summary>
     public static Socket? Find(HttpContext context) => HttpProtocol.IsHttp11(context.Request.Protocol)
         ? context.Features.Get<IConnectionSocketFeature>()?.Socket

@@ -8,7 +8,9 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>The start and the end of a connection: its filters, its removal, and its TCP options.</summary>
+/// <summary>
+/// Starts and ends connections. Runs the connect and disconnect filters, removes connections, and sets TCP options.
+/// </summary>
 sealed class ConnectionLifecycle(
     FilterPipeline pipeline,
     FilterActions filterActions,
@@ -36,9 +38,9 @@ sealed class ConnectionLifecycle(
         }
     }
 
-    /// <summary>Removes the connection, ends the use of its transport, and runs the disconnect filters.</summary>
+    /// <summary>Removes the connection, releases its transport, and runs the disconnect filters.</summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="transport">The WebSocket. Null for other transports, and if the handshake failed.</param>
+    /// <param name="transport">The WebSocket. Null for other transports, or if the handshake failed.</param>
     /// <param name="closedByPeer">The close code of the client. Null if the client did not close first.</param>
     /// <param name="failure">The error that ended the connection. Null without an error.</param>
     public async Task EndAsync(
@@ -47,7 +49,8 @@ sealed class ConnectionLifecycle(
         connections.Remove(connection);
         if (transport is not null && !connection.Writer.IsCloseFrameSent) connection.AbortNow();
         await connection.Writer.DetachAsync();
-        // Dispose would abort the request of a failed connection. The abort could overtake the close frame.
+        // Do not dispose the WebSocket of a failed upgraded connection. Dispose would abort the request, and the abort
+        // could overtake the close frame.
         if (failure is null || transport?.Upgraded is null) transport?.WebSocket.Dispose();
         connection.End();
         if (!connection.WasOpened) return;
@@ -55,8 +58,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Limits the unsent bytes in the operating system, if a slow client should skip old messages. A client cannot skip
-    /// bytes that the operating system already has.
+    /// Limits the unsent bytes that the operating system buffers for the client. The limit applies only if slow clients
+    /// skip messages, because a client cannot skip buffered bytes.
     /// </summary>
     public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
     {
@@ -66,8 +69,8 @@ sealed class ConnectionLifecycle(
     }
 
     /// <summary>
-    /// Gives the connection heartbeats while a filter waits. Normally, heartbeats arrive through the group of all
-    /// connections, but the connection has not joined this group yet.
+    /// Sends heartbeats to the connection while a connect filter waits. Normally, heartbeats arrive through the group
+    /// of all connections, but the connection has not joined this group yet.
     /// </summary>
     async Task KeepAliveAsync(Connection connection, Task connecting)
     {

@@ -9,12 +9,12 @@ using Microsoft.AspNetCore.Routing;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Reads the properties of a connection from its request.</summary>
+/// <summary>Reads the properties of a connection from the HTTP request.</summary>
 /// <remarks>
-/// The factory reads the features of the request, because the properties of <see cref="HttpContext"/> would create
-/// objects that live as long as the connection.
+/// The factory reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that
+/// stay in memory until the connection ends.
 /// </remarks>
-/// <param name="userIds">The provider of the app. Null if there is none.</param>
+/// <param name="userIds">The user ID provider of the app. Null if the app has no provider.</param>
 sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
 {
     public ConnectionRequest Create(

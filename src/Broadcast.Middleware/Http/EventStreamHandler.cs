@@ -12,7 +12,7 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
 {
     const string MediaType = "text/event-stream";
 
-    /// <summary>True if the client accepts server-sent events and did not send a WebSocket handshake.</summary>
+    /// <summary>Returns true if the client accepts server-sent events and did not send a WebSocket handshake.</summary>
     public static bool IsRequested(HttpRequest request) =>
         HttpMethods.IsGet(request.Method)
         && request.Headers.SecWebSocketKey.Count == 0
@@ -39,10 +39,12 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         }
     }
 
-    /// <summary>Returns the messages that the client has missed, according to the ID of its last event.</summary>
+    /// <summary>
+    /// Returns the messages that the client has missed. The client sends the ID of the last event that it received.
+    /// </summary>
     /// <remarks>
-    /// The server treats an invalid ID like an old one. A browser cannot handle a refusal and would send the same ID
-    /// again.
+    /// The server treats an invalid ID like an expired ID. If the server refused the request instead, a browser would
+    /// send the same ID again.
     /// </remarks>
     static Replay GetReplay(HttpRequest request)
     {

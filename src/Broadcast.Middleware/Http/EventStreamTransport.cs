@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>The response of a request for server-sent events.</summary>
+/// <summary>The transport of a client that uses server-sent events: the response of the HTTP request.</summary>
 sealed class EventStreamTransport(HttpContext context) : ConnectionTransport
 {
     public override CancellationToken ClientGone => context.RequestAborted;

@@ -4,8 +4,8 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Replaces the upgrade features of the server during the handshake. The framework's WebSocket then uses a
-/// <see cref="FrameStream"/>.
+/// Replaces the upgrade features of the server during the handshake. The WebSocket of ASP.NET Core then reads and
+/// writes a <see cref="FrameStream"/>.
 /// </summary>
 sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature

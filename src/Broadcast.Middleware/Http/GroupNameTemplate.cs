@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Creates the group name of a URL from the route pattern and the route values.</summary>
 /// <remarks>
-/// Literals keep the spelling of the pattern, even if the client used another letter case or other slashes. Route
-/// values are decoded once by routing. Routing does not decode <c>%2F</c>.
+/// Literal parts keep the spelling of the pattern, even if the URL of the client has another letter case or other
+/// slashes. Routing decodes the route values once, except <c>%2F</c>.
 /// </remarks>
 sealed class GroupNameTemplate(RoutePattern pattern)
 {
@@ -34,7 +34,8 @@ sealed class GroupNameTemplate(RoutePattern pattern)
                     continue;
                 }
 
-                // A separator belongs to the optional parameter after it. Without the parameter, there is no separator.
+                // A separator belongs to the optional parameter that follows. If the parameter has no value, skip the
+                // separator.
                 var text = part is RoutePatternParameterPart parameter
                     ? Convert.ToString(values[parameter.Name], CultureInfo.InvariantCulture)
                     : ((RoutePatternLiteralPart)part).Content;
@@ -42,7 +43,7 @@ sealed class GroupNameTemplate(RoutePattern pattern)
                 separator = null;
             }
 
-            // The segment is an optional parameter without a value.
+            // If the segment is an optional parameter without a value, remove the slash.
             if (name.Length == start + 1) name.Length = start;
         }
 

@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Provides the user IDs of an app that does not use the claim <see cref="ClaimTypes.NameIdentifier"/>.
+/// Provides user IDs. Implement this interface if the user ID is not the claim <see cref="ClaimTypes.NameIdentifier"/>.
 /// </summary>
 /// <remarks>Register the provider as a service. For a named broadcast, use the name as the key.</remarks>
 public interface IUserIdProvider

@@ -1,8 +1,9 @@
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Reads on for a moment after a close frame. The operating system resets a socket that is closed with unread input,
-/// and the reset can overtake the close frame. A client that has received the close frame stops sending and closes.
+/// Reads and discards input for a short time after a close frame. The operating system resets a socket that closes with
+/// unread input, and the reset can overtake the close frame. A client that has received the close frame stops sending
+/// and closes.
 /// </summary>
 static class Linger
 {

@@ -38,7 +38,8 @@ sealed class MessageReceiver(
     WebSocket WebSocket => transport.WebSocket;
 
     /// <summary>
-    /// Runs until the client closes. Returns the close code of the client if the client closed first, otherwise null.
+    /// Runs until the client closes the connection. Returns the close code if the client closed first. Otherwise
+    /// returns null.
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
@@ -49,11 +50,11 @@ sealed class MessageReceiver(
             {
                 (_length, _smallFragments) = (0, 0);
                 // While the connection is idle, this method waits for the socket directly. An async method in between
-                // would keep its own state in memory.
+                // would keep a second state machine in memory.
                 var received = await WaitForMessageAsync();
                 var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
                 if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();
-                // After a close request, the server drops further messages.
+                // After a call of Close, the server drops further messages.
                 if (connection.Writer.ClosingStatus is null && IsWithinRate()) await HandleAsync(type);
                 ReturnBuffer();
             }
@@ -65,8 +66,8 @@ sealed class MessageReceiver(
     }
 
     /// <summary>
-    /// Waits for the next message. With the framework's own WebSocket, a receive into an empty buffer does so. An idle
-    /// connection then holds no buffer.
+    /// Waits for the next message without a buffer: a receive into an empty buffer completes when data arrives. Only
+    /// the WebSocket of ASP.NET Core supports such a receive. For other WebSockets, returns at once.
     /// </summary>
     ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
         ? WebSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
@@ -119,13 +120,13 @@ sealed class MessageReceiver(
         logger.RateLimited(connection.Id, Settings.MaxMessagesPerSecond);
         connection.Close(
             EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
-            $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second.");
+            $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second. Send fewer messages.");
         return false;
     }
 
     /// <summary>
-    /// Creates a limiter without a timer. A timer for each connection would cost more than the connection, so the
-    /// limiter replenishes on request.
+    /// Creates a rate limiter without a timer, because a timer for each connection would be expensive. The receiver
+    /// replenishes the limiter before each message.
     /// </summary>
     static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
         settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
@@ -148,7 +149,7 @@ sealed class MessageReceiver(
             _buffer = larger;
         }
 
-        // One byte more than the limit shows at once that a message is too big.
+        // Allow one byte more than the limit. If the client fills this byte, the message is too big.
         return _buffer.AsMemory(_length, Math.Min(_buffer.Length, Settings.MaxMessageBytes + 1) - _length);
     }
 
@@ -164,9 +165,15 @@ sealed class MessageReceiver(
         if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
         var (maxBytes, maxFragments) = (Settings.MaxMessageBytes, Settings.MaxSmallFragments);
         if (_length > maxBytes)
-            Refuse($"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}).");
+        {
+            Refuse(
+                $"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}). Send smaller messages.");
+        }
         else if (_smallFragments > maxFragments)
-            Refuse($"A message has more small fragments than {nameof(Settings.MaxSmallFragments)} ({maxFragments}).");
+        {
+            Refuse($"A message exceeds {nameof(Settings.MaxSmallFragments)} ({maxFragments}). Send larger fragments.");
+        }
+
         if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 
@@ -182,13 +189,14 @@ sealed class MessageReceiver(
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // The published clients send a close frame without a code when they find a dead transport. Then they
-            // reconnect.
+            // When a published client detects a dead transport, it sends a close frame without a code and then
+            // reconnects.
             await WebSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;
         }
 
-        // Answer a close frame without a code with 1000. The framework's placeholder 1005 must not be sent.
+        // Answer a close frame without a code with 1000. The code 1005 is only a placeholder of .NET and not allowed in
+        // a frame.
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
             : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);

@@ -3,10 +3,10 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>Checks whether the page that opens a connection is allowed to do so (RFC 6455, section 10.2).</summary>
+/// <summary>Checks whether the server allows the page that opens a connection (RFC 6455, section 10.2).</summary>
 /// <remarks>
-/// Browsers send the cookies of the user with a WebSocket that any page opens. The same-origin policy does not apply to
-/// WebSockets. This check keeps pages of other sites out.
+/// Any page can open a WebSocket to this server, and the browser sends the cookies of the user. The same-origin policy
+/// does not apply to WebSockets. This check rejects the pages of other sites.
 /// </remarks>
 sealed class OriginCheck
 {
@@ -21,13 +21,13 @@ sealed class OriginCheck
     }
 
     /// <summary>
-    /// Returns an origin as browsers send it, in ASCII (RFC 6454, section 6.2), or <c>*</c>. Returns null for any other
-    /// text.
+    /// Returns an origin in the ASCII form that browsers send (RFC 6454, section 6.2). Returns the texts <c>*</c> and
+    /// <c>null</c> unchanged. Returns a null reference for any other text.
     /// </summary>
     public static string? Normalize(string text)
     {
         if (text is "*" or "null") return text;
-        // The authority of a URL may contain a user. An origin never does.
+        // The authority of a URL may contain a user name. An origin never contains a user name.
         if (text.Contains('@') || !Uri.TryCreate(text, UriKind.Absolute, out var uri)
             || !uri.GetLeftPart(UriPartial.Authority).Equals(text, StringComparison.OrdinalIgnoreCase)) return null;
         if (Ascii.IsValid(text)) return text;
@@ -38,12 +38,15 @@ sealed class OriginCheck
         }
         catch (UriFormatException)
         {
-            // The host cannot be written in ASCII.
+            // The host has no ASCII form.
             return null;
         }
     }
 
-    /// <summary>True if the page is allowed. Clients other than browsers send no origin and are allowed.</summary>
+    /// <summary>
+    /// Returns true if the server allows the page. Clients other than browsers send no origin, and the server allows
+    /// these clients.
+    /// </summary>
     public bool Allows(HttpRequest request)
     {
         var origin = request.Headers.Origin;
@@ -52,10 +55,10 @@ sealed class OriginCheck
         return _allowed.Contains(single) || IsOwn(single, new HostString(request.Headers.Host.ToString()));
     }
 
-    /// <summary>True if the origin is the host of the request.</summary>
+    /// <summary>Returns true if the origin is the host of the request.</summary>
     /// <remarks>
-    /// The scheme is not compared. Behind a proxy that ends TLS, the scheme of the request differs from that of the
-    /// page. The origin "null" of sandboxed pages and files is not a URL, so it never matches.
+    /// This method does not compare the scheme. Behind a proxy that terminates TLS, the page uses https, but the
+    /// request uses http. Sandboxed pages and files have the origin "null", which is not a URL and never matches.
     /// </remarks>
     static bool IsOwn(string origin, HostString host)
     {

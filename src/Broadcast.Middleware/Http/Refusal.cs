@@ -4,14 +4,12 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>
-/// Answers a request that does not become a connection. The answer says what is wrong and how to fix it.
-/// </summary>
+/// <summary>Answers a request that the server refuses. The answer states the problem and the fix.</summary>
 sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
-    // The unit is seconds. Clients should add a random delay, so that they do not all reconnect at the same time.
+    // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
     const string RetryAfter = "5";
 
     /// <summary>
@@ -38,7 +36,7 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         return WriteBadRequestAsync(
             StatusCodes.Status426UpgradeRequired,
             isOtherVersion
-                ? "This server supports only version 13 of the WebSocket protocol."
+                ? "This server supports only version 13 of the WebSocket protocol. Set Sec-WebSocket-Version to 13."
                 : "This URL accepts WebSocket connections. Open it with ws:// or wss://.");
 
         Task WriteBadRequestAsync(int statusCode, string problem) =>
@@ -54,10 +52,10 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
                 "To allow them, add the origin to the option AllowedOrigins."),
             RefusalReason.MaxConnectionsPerUser => (StatusCodes.Status429TooManyRequests,
                 "You have reached the maximum number of connections per user (MaxConnectionsPerUser). " +
-                "Close one first."),
+                "Close a connection first."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
                 "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
-                "Close one first."),
+                "Close a connection first."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),
@@ -78,7 +76,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     }
 
     /// <summary>
-    /// Answers a request whose upgrade the server refused, because the server limits upgraded connections.
+    /// Answers a request after the server refused the upgrade. A server refuses an upgrade when it has too many
+    /// upgraded connections.
     /// </summary>
     public Task WriteUpgradeRefusedAsync(HttpContext context)
     {

@@ -29,7 +29,7 @@ sealed class WebSocketHandler(
     readonly Func<Connection, ProtocolContext> _createContext =
         connection => new(connection, protocolActions, pipeline, filterActions);
 
-    /// <summary>True if the client wants to reconnect to an earlier connection.</summary>
+    /// <summary>Returns true if the client wants to reconnect to an earlier connection.</summary>
     public static bool IsRecovery(HttpRequest request, ProtocolDescriptor protocol) =>
         protocol.IsReliable && request.Query.ContainsKey(ConnectionIdKey);
 
@@ -39,8 +39,9 @@ sealed class WebSocketHandler(
         RunAsync(context, connection, transport, protocol, isNew: true);
 
     /// <summary>
-    /// Serves a client that reconnects. A close code tells the client if it cannot reconnect. An HTTP error would not:
-    /// the published clients treat it as a temporary problem and try again.
+    /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and sends a
+    /// close code. After an HTTP error, the published clients would try again, because they treat the error as
+    /// temporary.
     /// </summary>
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -65,13 +66,13 @@ sealed class WebSocketHandler(
                 return;
             }
 
-            // Unacknowledged messages are gone.
+            // The server no longer has all unacknowledged messages, so the client cannot reconnect.
             transport.ReleaseWriter();
             ending = lifecycle.EndAsync(connection, null, null, null);
         }
 
         metrics.Refused(RefusalReason.Recovery);
-        // Run both at the same time. A disconnect filter may be slow, and the client should not wait for the filter.
+        // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
     }
 
@@ -85,8 +86,8 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isNew)
     {
-        // This method runs as long as the connection lives, and an async caller would keep its own state in memory. So
-        // ServeAsync is not async.
+        // This method runs until the connection ends. ServeAsync is not async, because an async caller would keep a
+        // second state machine in memory during this time.
         if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
         WebSocketCloseStatus? closedByPeer = null;
         Exception? failure = null;
@@ -101,7 +102,7 @@ sealed class WebSocketHandler(
         }
         catch (Exception exception)
         {
-            // The client is gone, or it violated the protocol and the framework's WebSocket has closed it.
+            // The client is gone, or the WebSocket of .NET has closed the connection after a protocol violation.
             failure = exception;
             var isCloseFrameSent = connection.Writer.IsCloseFrameSent;
             connection.SetEndReason(isCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
@@ -124,7 +125,7 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Completes the handshake. Returns false if the server cannot upgrade the request. Then the connection has ended.
+    /// Completes the handshake. If the server cannot upgrade the request, ends the connection and returns false.
     /// </summary>
     async Task<bool> TryAcceptAsync(
         HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -160,7 +161,7 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Claims the connection to which a client reconnects. The caller owns the connection afterwards.
+    /// Claims the connection that a client wants to resume. Afterwards, the caller owns the connection.
     /// </summary>
     /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
     async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
@@ -173,7 +174,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Continues the connection on the new transport. Returns false if unacknowledged messages are gone.
+    /// Continues the connection on the new transport. Returns false if the server no longer has all unacknowledged
+    /// messages.
     /// </summary>
     async Task<bool> TryReattachAsync(
         HttpContext context,
@@ -186,19 +188,22 @@ sealed class WebSocketHandler(
         {
             lifecycle.LimitUnsentBytes(connection, context);
             var reattaching = connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
-            // A revalidator must see the user of the new request, so the request comes first.
+            // Call Watch after ReattachAsync, because the revalidator must see the user of the new request.
             connections.Watch(connection, request.AuthenticationExpires);
             return await reattaching;
         }
         catch (Exception exception)
         {
-            // For example, a logger threw. No other request has the connection, so end it here.
+            // For example, a logger threw an exception. No other request owns the connection, so end the connection
+            // here.
             await lifecycle.EndAsync(connection, transport, null, exception);
             throw;
         }
     }
 
-    /// <summary>True if neither side closed the connection and the client did not violate the protocol.</summary>
+    /// <summary>
+    /// Returns true if neither side closed the connection and the client did not violate the protocol.
+    /// </summary>
     static bool MayReconnect(Connection connection, WebSocketCloseStatus? closedByPeer, Exception? failure) =>
         connection is { Session: not null, WasOpened: true, Writer.ClosingStatus: null }
         && closedByPeer is null or WebSocketCloseStatus.Empty
@@ -209,7 +214,8 @@ sealed class WebSocketHandler(
     /// </summary>
     static async Task<bool> WaitForClientAsync(HttpContext context, Connection connection, WebSocketTransport transport)
     {
-        // A client that sent a close frame without a code waits for the answer.
+        // A client that sent a close frame without a code waits for the answer. Linger until the client has received
+        // the answer.
         if (connection.Writer.IsCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
         connection.Detach();
         await connection.Writer.SuspendAsync();

@@ -7,7 +7,7 @@ using Microsoft.Net.Http.Headers;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>The WebSocket of a request.</summary>
+/// <summary>The transport of a WebSocket client: the WebSocket of the HTTP request.</summary>
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {
     WebSocket? _webSocket;
@@ -20,16 +20,16 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 
     public bool IsAccepted => _webSocket is not null;
 
-    /// <summary>The upgraded stream. Null if the server brings its own WebSockets.</summary>
+    /// <summary>The upgraded stream. Null if the server has its own WebSocket implementation.</summary>
     public Stream? Upgraded => _frames?.Inner;
 
-    /// <summary>The close code of the client. It is 1005 for a close frame without a code.</summary>
+    /// <summary>The close code of the client. The value is 1005 if the close frame contains no code.</summary>
     public WebSocketCloseStatus CloseStatus => _frames is { EndsWithEmptyClose: true }
         ? WebSocketCloseStatus.Empty
         : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
 
     /// <summary>Answers the handshake.</summary>
-    /// <param name="subprotocol">The subprotocol of the answer. Empty if the answer names none.</param>
+    /// <param name="subprotocol">The subprotocol of the answer. Empty for an answer without a subprotocol.</param>
     /// <param name="keepAliveInterval">See <see cref="BroadcastOptions.KeepAliveInterval"/>.</param>
     /// <param name="keepAliveTimeout">See <see cref="BroadcastOptions.KeepAliveTimeout"/>.</param>
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
@@ -37,8 +37,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // With our own stream, the connection writer watches the client. Other WebSockets must watch the client
-        // themselves.
+        // With our own stream, the connection writer sends the keep-alive pings. Other WebSocket implementations must
+        // send their own pings.
         var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
@@ -49,19 +49,19 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         if (interposer is not null)
         {
             interposer.Release(context.Features);
-            // Only the handshake needs these headers. They would use 0.2 KB as long as the connection lives, so remove
-            // them.
+            // Remove the headers that only the handshake needs. These headers would use 0.2 KB until the connection
+            // ends.
             var headers = context.Request.Headers;
             headers.Remove(HeaderNames.SecWebSocketKey);
             headers.Remove(HeaderNames.SecWebSocketVersion);
             headers.Remove(HeaderNames.SecWebSocketExtensions);
         }
 
-        // Set the fields last. If something above throws, the transport does not count as accepted.
+        // Set the fields last. If a call above throws an exception, IsAccepted stays false.
         (_webSocket, _frames) = (webSocket, interposer?.Frames);
     }
 
-    /// <summary>Creates the sink of a connection. The writer then sends all frames.</summary>
+    /// <summary>Creates the sink of a connection. Afterwards, the writer sends all frames of the connection.</summary>
     public Sink CreateSink(ConnectionWriter writer)
     {
         if (_frames is null) return new WebSocketSink(WebSocket);
@@ -69,15 +69,13 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         return new StreamSink(_frames.Inner, _frames, WebSocket, ClientSocket.Find(context));
     }
 
-    /// <summary>Reverts <see cref="CreateSink"/> for a writer that did not take the sink.</summary>
+    /// <summary>Reverts <see cref="CreateSink"/> for a writer that does not use the sink.</summary>
     public void ReleaseWriter()
     {
         _frames?.Writer = null;
     }
 
-    /// <summary>
-    /// Closes a WebSocket that does not become a connection, and gives the client some time to answer.
-    /// </summary>
+    /// <summary>Closes the WebSocket of a refused client, and gives the client time to answer.</summary>
     public async Task RefuseAsync(string reason, TimeSpan timeout, TimeProvider time)
     {
         using var timeoutSource = new CancellationTokenSource(timeout, time);

@@ -317,7 +317,8 @@ sealed class LogReader
     void TrimPrivateLog()
     {
         if (_privateLog is not { } cursor) return;
-        if (Resend?.Acknowledgements is not { IsTracking: true } acknowledgements || cursor.Bookmark is not { } bookmark)
+        if (Resend?.Acknowledgements is not { IsTracking: true } acknowledgements
+            || cursor.Bookmark is not { } bookmark)
         {
             cursor.TrimPrivateLog();
             return;

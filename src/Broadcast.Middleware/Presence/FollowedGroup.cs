@@ -1,7 +1,8 @@
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The states, watchers and subscriptions of a group. The lock of <see cref="GroupPresence"/> guards this class.
+/// The states, watchers and subscriptions of a group. Code that uses this class must hold the lock of
+/// <see cref="GroupPresence"/>.
 /// </summary>
 sealed class FollowedGroup
 {
@@ -13,7 +14,9 @@ sealed class FollowedGroup
     /// <summary>Null until a client subscribes to the states.</summary>
     public StateFeed? Feed { get; set; }
 
-    /// <summary>The members of other nodes at the last poll. Empty without watchers and subscriptions.</summary>
+    /// <summary>
+    /// The group members on other nodes, as of the last poll. Empty if the group has no watchers and no subscriptions.
+    /// </summary>
     public Dictionary<string, RemoteMember> Remote { get; } = new(StringComparer.Ordinal);
 
     /// <summary>True while a background loop polls the members of other nodes.</summary>
@@ -36,7 +39,9 @@ sealed class FollowedGroup
         }
     }
 
-    /// <summary>Replaces the members of other nodes. Known members that are missing in the list have left.</summary>
+    /// <summary>
+    /// Replaces the members of other nodes. A known member that the new list does not contain has left.
+    /// </summary>
     public void ReplaceRemote(RemoteMember[] members, DateTimeOffset now)
     {
         UpdateRemote(members);

@@ -5,12 +5,11 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The members of groups and their states. The registry knows the members of this node. This class keeps states and
-/// watchers. In a cluster, it polls the members of other nodes once per second while someone watches a group.
+/// Provides the members of groups and their states. The registry lists the members of this node. This class stores the
+/// states and the watchers. In a cluster, this class polls the other members of each watched group once per second.
 /// </summary>
 /// <remarks>
-/// One lock guards all groups. Code takes the lock only while a group has states, watchers or subscriptions, and holds
-/// it only briefly.
+/// One lock guards all groups. Joins and leaves skip this lock while no group has states, watchers or subscriptions.
 /// </remarks>
 /// <param name="registry">The connections of this node.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
@@ -87,7 +86,7 @@ sealed class GroupPresence(
     /// <summary>Sets the state of a member. Returns false if the connection is not in the group.</summary>
     public bool SetState(Connection connection, string group, byte[] state)
     {
-        // The membership lock ensures that the connection does not leave the group meanwhile.
+        // The connection cannot leave the group while this thread holds the membership lock.
         lock (connection.JoinedGroups)
         {
             if (connection.IndexOf(group) < 0) return false;
@@ -104,8 +103,8 @@ sealed class GroupPresence(
         FollowedGroup followed;
         lock (_gate)
         {
-            // Add the watcher before reading the list. A change in between is reported twice, and the watcher ignores
-            // the second report.
+            // Add the watcher before the code reads the members. Otherwise the watcher would miss a change in between.
+            // If the watcher sees a change twice, it ignores the second report.
             followed = Follow(group);
             followed.Watchers.Add(watcher);
             StartPolling(group, followed);
@@ -116,7 +115,7 @@ sealed class GroupPresence(
             if (remote is not null)
             {
                 var members = await remote.GetAsync(group, cancellationToken).ConfigureAwait(false);
-                // Remember these members, so that the next poll notices when they leave.
+                // Store these members, so that the next poll can detect their leaves.
                 lock (_gate) followed.UpdateRemote(members.Where(static member => !member.IsLocal));
             }
 
@@ -171,8 +170,8 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Returns the members of all nodes. The registry lists the members of this node, because it knows a change earlier
-    /// than the cluster.
+    /// Returns the members of all nodes. The members of this node come from the registry, because the registry learns
+    /// of a change before the cluster.
     /// </summary>
     async ValueTask<IReadOnlyList<PresenceMember>> GetAllMembersAsync(
         IRemoteMembers remote, string group, CancellationToken cancellationToken)
@@ -183,8 +182,8 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Starts to poll the members of other nodes. The polling ends when no one watches the group. The caller holds the
-    /// lock.
+    /// Starts to poll the members of other nodes. The polling ends when the group has no watchers and no subscriptions.
+    /// The caller holds the lock.
     /// </summary>
     void StartPolling(string group, FollowedGroup followed)
     {
@@ -249,8 +248,7 @@ sealed class GroupPresence(
 
     void RemoveIfUnused(string group, FollowedGroup followed)
     {
-        // The feed stays while the group has states. Otherwise a client that subscribes and unsubscribes repeatedly
-        // would rebuild the feed each time.
+        // Keep the feed while the group has states. Otherwise each new subscription would have to rebuild the feed.
         if (followed.IsWatched || followed.States.Count > 0) return;
         _followed.Remove(group);
         Volatile.Write(ref _followedCount, _followed.Count);

@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The members of groups on all nodes, and their states. Inject it anywhere in the app. A named broadcast,
-/// <c>AddBroadcast("name")</c>, has its own presence as a keyed service.
+/// Provides the members of groups on all nodes, and the state of each member. Inject this interface anywhere in the
+/// app. A named broadcast, <c>AddBroadcast("name")</c>, has its own presence as a keyed service.
 /// </summary>
 /// <remarks>
-/// The methods are asynchronous because they may ask other nodes. <see cref="IConnectionRegistry"/> knows only this
+/// The methods are asynchronous because a call may query the cluster. <see cref="IConnectionRegistry"/> knows only this
 /// node.
 /// </remarks>
 public interface IPresence
@@ -26,16 +26,18 @@ public interface IPresence
         string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Sets the state of a connection in a group, for example a name, a color or "away". The state is removed when the
-    /// connection leaves.
+    /// Sets the state of a connection in a group, for example a name, a color or "away". The server removes the state
+    /// when the connection leaves the group.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
-    /// <param name="group">A group that the connection is in.</param>
+    /// <param name="group">The name of a group that contains the connection.</param>
     /// <param name="state">
-    /// The state: any bytes, by convention UTF-8 JSON. Empty bytes remove the state. The call copies the bytes. The
-    /// maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
+    /// The state. Any bytes are allowed. By convention, the bytes are JSON in UTF-8. Empty bytes remove the state. The
+    /// call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
-    /// <param name="cancellationToken">Cancels the call before the state is set.</param>
+    /// <param name="cancellationToken">
+    /// Cancels the call before it starts. With several nodes, the token also ends the wait for another node.
+    /// </param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
     /// <exception cref="ArgumentException">
     /// The ID is empty, the group name is invalid, or the state is too large.
@@ -45,19 +47,19 @@ public interface IPresence
         string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Watches a group until canceled. The first items are the current members, as if they had just joined. Then every
-    /// join, state change and leave follows.
+    /// Watches a group until you cancel the token. First, the watch reports each current member as
+    /// <see cref="PresenceChangeKind.Joined"/>. Then the watch reports each join, state change and leave.
     /// </summary>
     /// <remarks>
-    /// A slow watcher gets only the latest change of each connection. The watcher gets nothing about a connection that
-    /// joined and left meanwhile.
+    /// A slow watcher receives only the latest change of each connection. If a connection joins and leaves before the
+    /// watcher reads the next item, the watcher receives nothing.
     /// </remarks>
     /// <param name="group">The name of the group. The group may be empty.</param>
     /// <param name="cancellationToken">Ends the watch.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="BackplaneException">
-    /// The other nodes are unreachable when the watch starts. If these nodes become unreachable later, their known
-    /// members stay.
+    /// The other nodes are unreachable when the watch starts. If nodes become unreachable later, the watch keeps their
+    /// last known members.
     /// </exception>
     IAsyncEnumerable<PresenceChange> WatchAsync(string group, CancellationToken cancellationToken = default);
 }

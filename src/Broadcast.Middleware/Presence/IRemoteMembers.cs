@@ -2,10 +2,10 @@ using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>The group members of all nodes. A cluster implements it.</summary>
+/// <summary>Provides the group members of all nodes. The cluster implements this interface.</summary>
 interface IRemoteMembers
 {
-    /// <summary>True after the broadcast has ended. The polling of other nodes then stops.</summary>
+    /// <summary>True after the broadcast has ended. Code that polls the members then stops.</summary>
     bool HasEnded { get; }
 
     /// <summary>Tells the cluster about a member of this node and its state. The method must not throw.</summary>
@@ -17,11 +17,12 @@ interface IRemoteMembers
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     ValueTask<long> CountAsync(string group, CancellationToken cancellationToken);
 
-    /// <exception cref="BackplaneException">The cluster is unreachable, or a member cannot be read.</exception>
+    /// <exception cref="BackplaneException">The cluster is unreachable, or the data of a member is invalid.</exception>
     ValueTask<IReadOnlyList<RemoteMember>> GetAsync(string group, CancellationToken cancellationToken);
 
     /// <summary>
-    /// Sets the state of a connection of another node. Returns false if no other node has the connection in the group.
+    /// Sets the state of a connection of another node. Returns false if the connection is not a group member on any
+    /// other node.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     ValueTask<bool> SetStateAsync(

@@ -8,7 +8,7 @@ public sealed class PresenceChange(PresenceChangeKind kind, PresenceMember membe
     /// <summary>The kind of the change.</summary>
     public PresenceChangeKind Kind { get; } = kind;
 
-    /// <summary>The member. If the member has left, this is its last known state.</summary>
+    /// <summary>The member. After a leave, this object contains the last known state.</summary>
     public PresenceMember Member { get; } = member;
 
     /// <inheritdoc />

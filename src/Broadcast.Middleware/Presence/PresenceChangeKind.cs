@@ -6,7 +6,7 @@ public enum PresenceChangeKind
     /// <summary>The member has joined the group.</summary>
     Joined,
 
-    /// <summary>The member has another state.</summary>
+    /// <summary>The state of the member has changed.</summary>
     StateChanged,
 
     /// <summary>The member has left the group.</summary>

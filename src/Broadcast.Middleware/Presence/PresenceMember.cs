@@ -10,10 +10,12 @@ public sealed class PresenceMember(string connectionId, string? userId, ReadOnly
     /// <summary>The ID of the connection: see <see cref="IBroadcastConnection.Id"/>.</summary>
     public string ConnectionId { get; } = connectionId;
 
-    /// <summary>The ID of the user. It is the same on all devices of the user. Null for an anonymous client.</summary>
+    /// <summary>
+    /// The ID of the user. The ID is the same on all devices of the user. Null for an anonymous client.
+    /// </summary>
     public string? UserId { get; } = userId;
 
-    /// <summary>The state that <see cref="IPresence.SetStateAsync"/> set. Empty if there is none.</summary>
+    /// <summary>The state that <see cref="IPresence.SetStateAsync"/> set. Empty if the member has no state.</summary>
     public ReadOnlyMemory<byte> State { get; } = state;
 
     /// <inheritdoc />

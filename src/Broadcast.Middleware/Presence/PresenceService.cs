@@ -3,8 +3,8 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>Implements the public interface: checks the arguments and finds the node of a connection.</summary>
-/// <param name="presence">The members and states.</param>
+/// <summary>Implements <see cref="IPresence"/>. Checks the arguments and finds the node of a connection.</summary>
+/// <param name="presence">Provides the members and states.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="remote">The members of other nodes. Null without a cluster.</param>
 /// <param name="limit">Limits the size of states.</param>

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>Collects the changes for one watcher. It keeps only the latest change of each connection.</summary>
+/// <summary>Collects the changes for one watcher, and keeps only the latest change of each connection.</summary>
 sealed class PresenceWatcher
 {
     readonly Lock _gate = new();
@@ -16,15 +16,17 @@ sealed class PresenceWatcher
     {
         lock (_gate)
         {
-            // Report nothing about a connection that joined and left unseen. Before the start, the list of members may
-            // still contain such a connection.
+            // Skip a connection that joined and left before the watcher saw it. Before Start, record the leave, because
+            // the list of members may still contain the connection.
             if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
             else _pending[connectionId] = member;
             _hasChanges.TrySetResult();
         }
     }
 
-    /// <summary>Adds the list of current members. Changes that are already recorded are newer than the list.</summary>
+    /// <summary>
+    /// Adds the list of current members. Recorded changes are newer than the list and take precedence.
+    /// </summary>
     public void Start(IEnumerable<PresenceMember> members)
     {
         lock (_gate)

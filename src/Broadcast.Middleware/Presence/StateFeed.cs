@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>Sends the presence states of one group to subscribers. The protocols implement it.</summary>
+/// <summary>Sends the presence states of one group to subscribers. A protocol implements this class.</summary>
 abstract class StateFeed
 {
     public abstract bool HasSubscriptions { get; }
@@ -8,7 +8,7 @@ abstract class StateFeed
     /// <summary>Sets the state of a member. The calls for one connection never overlap.</summary>
     /// <param name="connectionId">The ID of the member.</param>
     /// <param name="userId">The ID of the user. Null for an anonymous client.</param>
-    /// <param name="state">The state. Empty if the member has no state any more.</param>
+    /// <param name="state">The state. Empty if the member no longer has a state.</param>
     /// <param name="at">The time of the change.</param>
     public abstract void Set(string connectionId, string? userId, ReadOnlyMemory<byte> state, DateTimeOffset at);
 }

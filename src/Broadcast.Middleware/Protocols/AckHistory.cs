@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// Remembers the last successful requests of a client, so that a repeated request takes effect once. A failed request
-/// may be repeated.
+/// Stores the IDs of the last successful requests of a client, so that a repeated request takes effect only once. A
+/// client may repeat a failed request.
 /// </summary>
 sealed class AckHistory
 {

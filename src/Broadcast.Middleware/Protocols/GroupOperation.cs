@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The operations that an <see cref="IGroupAuthorizer"/> decides about.</summary>
+/// <summary>The operations that an <see cref="IGroupAuthorizer"/> allows or denies.</summary>
 public enum GroupOperation
 {
     /// <summary>The client joins the group and receives its messages.</summary>

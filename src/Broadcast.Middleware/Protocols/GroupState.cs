@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Protocols;
 /// <summary>Checks presence states that clients can read and set.</summary>
 static class GroupState
 {
-    /// <summary>True for a JSON object whose values are all strings.</summary>
+    /// <summary>Returns true if the state is a JSON object whose values are all strings.</summary>
     public static bool IsValid(ReadOnlyMemory<byte> state)
     {
         var reader = new Utf8JsonReader(state.Span);

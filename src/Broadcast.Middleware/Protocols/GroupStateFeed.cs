@@ -2,17 +2,17 @@ using Broadcast.Middleware.Presence;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The states of the members of a group, as JSON for the subscribed clients.</summary>
+/// <summary>Stores the states of the members of a group as JSON, and sends them to the subscribed clients.</summary>
 /// <remarks>
-/// The items are in the order of their last change. So a subscription needs only the version of the last change that
-/// was sent. A <see cref="PresenceWatcher"/> for each subscriber would instead store every member. If all members
-/// subscribe, this memory would grow with the square of their number. The JSON of an item is written once for all
-/// subscribers.
+/// The feed keeps the items in the order of their last change. So each subscription stores only the versions of the
+/// last sent changes. A <see cref="PresenceWatcher"/> for each subscriber would instead store every member. If all
+/// members subscribed, the memory would grow with the square of the member count. The feed writes the JSON of an item
+/// once for all subscribers.
 /// </remarks>
 sealed class GroupStateFeed(string group) : StateFeed
 {
-    // If the removed items exceed the items with a state by this number, a snapshot is smaller than the list of
-    // removals.
+    // The feed forgets the oldest removals if the removed items outnumber the items with a state by more than this
+    // number. A snapshot is then smaller than the list of removals.
     const int MinRemovedItems = 256;
 
     readonly Lock _gate = new();
@@ -68,11 +68,11 @@ sealed class GroupStateFeed(string group) : StateFeed
 
     /// <summary>
     /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Returns empty
-    /// memory if there is none.
+    /// memory if there is nothing to send.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
-    /// <param name="maxBytes">The approximate maximum size. The message contains at least one member.</param>
-    /// <param name="hasMore">True if further changes are left.</param>
+    /// <param name="maxBytes">The approximate maximum size. A single larger change still becomes a message.</param>
+    /// <param name="hasMore">True if more changes remain.</param>
     public ReadOnlyMemory<byte> Take(GroupStateSubscription subscription, int maxBytes, out bool hasMore)
     {
         lock (_gate)
@@ -96,7 +96,7 @@ sealed class GroupStateFeed(string group) : StateFeed
         for (var node = _set.Last; node?.Value.Version > sentVersion; node = node.Previous) changes.Add(node.Value);
         for (var node = _removed.Last; node?.Value.Version > sentRemovalVersion; node = node.Previous)
         {
-            // Skip a state that was set and removed before the subscriber saw it.
+            // Skip a removal if the subscriber never received the state.
             if (node.Value.FirstVersion <= sentVersion) changes.Add(node.Value);
         }
 
@@ -144,9 +144,10 @@ sealed class GroupStateFeed(string group) : StateFeed
     /// <summary>The latest change of one member.</summary>
     /// <param name="ConnectionId">The ID of the member.</param>
     /// <param name="Json">The JSON of the item.</param>
-    /// <param name="Version">The number of the last change, among all changes of the group.</param>
+    /// <param name="Version">The version of the last change. One counter numbers all changes of the group.</param>
     /// <param name="FirstVersion">
-    /// The number of the first known change. A subscriber with a lower version has never seen the member.
+    /// The version of the first known change. A subscriber with a lower version has never received a state of this
+    /// member.
     /// </param>
     sealed record Item(string ConnectionId, ReadOnlyMemory<byte> Json, long Version, long FirstVersion);
 }

@@ -4,11 +4,11 @@ using Broadcast.Middleware.Presence;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>Sends one client the states of the groups that it has subscribed to.</summary>
+/// <summary>Sends one client the states of the groups that the client has subscribed to.</summary>
 /// <remarks>
-/// The sender sends one batch at a time. While the client has not received the last batch, changes collect in the
-/// feeds, which keep only the latest change of each member. So a slow client needs at most one batch in its private
-/// log, and does not delay other clients.
+/// The sender sends one batch at a time. Until the writer has read this batch, changes collect in the feeds. A feed
+/// keeps only the latest change of each member. So the private log of a slow client stays small, and a slow client does
+/// not delay other clients.
 /// </remarks>
 /// <param name="presence">The states of all groups.</param>
 /// <param name="connection">The connection of the client.</param>
@@ -18,20 +18,19 @@ sealed class GroupStateSender(
     GroupPresence presence, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options)
     : IThreadPoolWorkItem
 {
-    // The thread that sends a batch holds this lock. So nothing is sent after a subscription has ended.
+    // The thread that sends a batch holds this lock. So the sender sends nothing for a subscription that has ended.
     readonly Lock _sending = new();
     readonly Dictionary<string, GroupStateSubscription> _subscriptions = new(StringComparer.Ordinal);
     bool _hasEnded;
 
-    // Threads that change a state hold this lock briefly. Invariant: no code takes another lock while it holds this
-    // lock.
+    // Every thread that changes a state takes this lock. Invariant: a thread that holds this lock takes no other lock.
     readonly Lock _gate = new();
     readonly Queue<GroupStateSubscription> _due = new();
-    bool _isBusy; // True from the first change until everything has been sent and received.
-    bool _isUnread; // True while the client has not received the last batch.
+    bool _isBusy; // True from the first change until the writer has read all batches.
+    bool _isUnread; // True until the writer has read the last batch.
 
-    // The last batch may seem received a moment too early. With a quarter of the backlog, two batches and other
-    // messages still fit.
+    // OnReceived may run a moment before the client has received the last batch. A quarter of the backlog leaves room
+    // for two batches and other messages.
     int MaxBatchBytes => options.MaxBacklogBytes / 4;
 
     /// <summary>Checks whether the client can subscribe to one more group.</summary>
@@ -49,7 +48,7 @@ sealed class GroupStateSender(
     }
 
     /// <summary>
-    /// Sends the client a snapshot and then each change. The call has no effect if the client has subscribed already.
+    /// Sends the client a snapshot and then each change. The call has no effect if the client has already subscribed.
     /// </summary>
     public void Subscribe(string group)
     {
@@ -82,7 +81,7 @@ sealed class GroupStateSender(
             foreach (var subscription in _subscriptions.Values) subscription.Feed.Restart(subscription);
         }
 
-        // The client may never receive the last batch, so do not wait for it.
+        // The client may never receive the last batch, so do not wait for that batch.
         OnReceived();
     }
 
@@ -98,8 +97,7 @@ sealed class GroupStateSender(
     }
 
     /// <summary>
-    /// Continues after the writer has read every message that was sent to this client alone. The call runs on the
-    /// thread of the pump.
+    /// Continues after the writer has read the whole private log. The pump makes this call on its thread.
     /// </summary>
     public void OnReceived()
     {
@@ -152,7 +150,8 @@ sealed class GroupStateSender(
         }
 
         Volatile.Write(ref _isUnread, true);
-        // The client may have received the batch already. Another turn of the writer then calls OnReceived.
+        // The writer may already have read the batch. Post gives the writer another turn, and the writer then calls
+        // OnReceived.
         connection.Writer.Post();
     }
 

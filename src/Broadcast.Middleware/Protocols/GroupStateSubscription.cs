@@ -1,11 +1,13 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subscription of one client to the states of one group. It stores which changes the client was sent.
+/// The subscription of one client to the states of one group. The subscription stores the versions of the changes that
+/// the sender has sent.
 /// </summary>
 /// <param name="group">The name of the group.</param>
 /// <param name="onChanged">
-/// The callback for a change that must be sent. It runs on any thread, under the lock of the feed.
+/// The callback for a change that the sender must send. Any thread may run the callback, also while it holds the lock
+/// of the feed.
 /// </param>
 sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onChanged)
 {
@@ -25,7 +27,7 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     /// </summary>
     public long SentRemovalVersion { get; set; } = None;
 
-    /// <summary>True if there is something to send. Only the sender uses this property.</summary>
+    /// <summary>True while the subscription waits for its turn to send. Only the sender uses this property.</summary>
     public bool IsDue { get; set; }
 
     /// <summary>True after the client has unsubscribed. Only the sender uses this property.</summary>

@@ -11,7 +11,8 @@ namespace Broadcast.Middleware;
 public interface IGroupAuthorizer
 {
     /// <summary>
-    /// Returns true if the client may do this. The server calls this method for each request, so cache slow answers.
+    /// Returns true if the client may perform the operation. The server calls this method for each request. If a
+    /// decision is slow, cache it.
     /// </summary>
     /// <param name="connection">The connection of the client.</param>
     /// <param name="group">The name of the group.</param>

@@ -7,12 +7,12 @@ using Broadcast.Middleware.Delivery;
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.webpubsub.azure.v1</c> of the published Web PubSub clients: groups, events and
-/// acknowledgements as JSON objects. This project is not affiliated with the authors of these clients.
+/// The subprotocol <c>json.webpubsub.azure.v1</c>, which the published Web PubSub clients use. Groups, events and
+/// acknowledgements are JSON objects. This project is not affiliated with the authors of these clients.
 /// </summary>
 class JsonProtocol : IBroadcastProtocol
 {
-    // The output is not HTML, so only the escapes that JSON requires are needed.
+    // The output is not HTML, so the writer escapes only the characters that JSON requires.
     static readonly JsonWriterOptions WriterOptions = new()
     {
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
@@ -113,8 +113,8 @@ class JsonProtocol : IBroadcastProtocol
     }
 
     /// <summary>
-    /// Records that the client has every message up to a number. Messages of this protocol have no numbers, so this
-    /// method does nothing.
+    /// Records that the client has received all messages up to a sequence ID. Messages of this protocol have no
+    /// sequence IDs, so this method does nothing.
     /// </summary>
     protected virtual void Acknowledge(ProtocolContext context, ulong sequenceId) { }
 
@@ -123,7 +123,8 @@ class JsonProtocol : IBroadcastProtocol
         var history = (AckHistory)(context.State ??= new AckHistory());
         if (request.AckId is { } id && history.Contains(id))
         {
-            Answer(context, id, new("Duplicate", "A request with this ackId has already taken effect."));
+            Answer(context, id, new(
+                "Duplicate", "A request with this ackId has already taken effect. Use a new ackId for each request."));
             return;
         }
 
@@ -134,7 +135,8 @@ class JsonProtocol : IBroadcastProtocol
         }
         catch (BackplaneException) when (request.AckId is not null)
         {
-            // Neither the client nor the app made a mistake. The client stays connected and can try again.
+            // An unreachable cluster is no fault of the client. Keep the connection open, so that the client can try
+            // again.
             Answer(context, request.AckId.Value, new(InternalError, CloseReasons.ClusterUnreachable));
             return;
         }
@@ -150,7 +152,7 @@ class JsonProtocol : IBroadcastProtocol
             Answer(context, ackId, result);
         }
 
-        // The answer must come before the first snapshot.
+        // The client must receive the answer before the first snapshot.
         if (result.Error is null && request.Kind == JsonRequestKind.SubscribeStates)
             context.SubscribeToStates(request.Group!);
     }
@@ -179,7 +181,7 @@ class JsonProtocol : IBroadcastProtocol
             default:
                 return await context.RaiseAsync(request.Event!, request.Data)
                     ? RequestResult.Success
-                    : RequestResult.BadRequest("This app does not handle the event.");
+                    : RequestResult.BadRequest("This app does not handle the event. Check the event name.");
         }
     }
 
@@ -196,7 +198,9 @@ class JsonProtocol : IBroadcastProtocol
         }
     }
 
-    /// <summary>Answers an invalid request. The server closes a client that asked for no answer.</summary>
+    /// <summary>
+    /// Answers an invalid request with an error. If the client did not ask for an answer, closes the connection.
+    /// </summary>
     static void Refuse(ProtocolContext context, ulong? ackId, string problem)
     {
         if (ackId is { } id) Answer(context, id, RequestResult.BadRequest(problem));

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>One request of a client of <see cref="JsonProtocol"/>.</summary>
+/// <summary>One request from a client that uses <see cref="JsonProtocol"/>.</summary>
 struct JsonRequest
 {
     public JsonRequestKind Kind { get; private set; }
@@ -22,12 +22,12 @@ struct JsonRequest
 
     public Message Data { get; private set; }
 
-    /// <summary>A JSON object whose values are strings. Empty for no state.</summary>
+    /// <summary>The state as a JSON object whose values are strings. Empty for no state.</summary>
     public ReadOnlyMemory<byte> State { get; private set; }
 
     string? DataType { get; set; }
 
-    /// <summary>Reads a message of an untrusted client.</summary>
+    /// <summary>Parses a message from a client. The input is not trusted.</summary>
     /// <param name="json">The message as valid UTF-8. The result references this memory.</param>
     /// <param name="problem">
     /// Null for a valid message, otherwise the problem and the fix. An invalid message may still have an
@@ -70,7 +70,7 @@ struct JsonRequest
             }
             else
             {
-                // Read all properties, because the ackId may be the last one.
+                // Read all properties, because the ackId may be the last property.
                 var found = ReadProperty(ref reader);
                 problem ??= found;
             }
@@ -168,7 +168,7 @@ struct JsonRequest
     readonly string? CheckNames() => Kind switch
     {
         JsonRequestKind.Unknown =>
-            // The text has at most 123 bytes, because it may become the reason of a close frame.
+            // This text may become a close reason, so its maximum length is 123 bytes.
             "type must be joinGroup, leaveGroup, sendToGroup, event, sequenceAck, ping, setGroupState " +
             "or (un)subscribeGroupState.",
         JsonRequestKind.Join or JsonRequestKind.Leave or JsonRequestKind.Send or JsonRequestKind.SetState
@@ -192,7 +192,7 @@ struct JsonRequest
     {
         if (Kind is not (JsonRequestKind.Send or JsonRequestKind.Event)) return null;
         if (kind == JsonTokenType.None) return "data is missing. Add the data property.";
-        // The published clients use different letter cases.
+        // Published clients differ in the letter case of the data type.
         switch (DataType?.ToLowerInvariant() ?? "json")
         {
             case "json":

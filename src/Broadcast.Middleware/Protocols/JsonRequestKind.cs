@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The requests of a client of <see cref="JsonProtocol"/>.</summary>
+/// <summary>The kinds of requests that a client of <see cref="JsonProtocol"/> can send.</summary>
 enum JsonRequestKind
 {
     Unknown,

@@ -13,10 +13,10 @@ public readonly ref struct OutgoingMessage
     public string? Group { get; }
 
     /// <summary>
-    /// The client that sent the message, in protocols with groups. Null for the app and for raw clients.
+    /// The client that sent the message, in protocols with groups. Null if the app or a raw client sent the message.
     /// </summary>
     public MessageSender? Sender { get; }
 
-    /// <summary>The number that the client acknowledges. Null in protocols without acknowledgements.</summary>
+    /// <summary>The sequence ID that the client acknowledges. Null in protocols without acknowledgements.</summary>
     internal long? SequenceId { get; }
 }

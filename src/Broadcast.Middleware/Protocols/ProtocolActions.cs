@@ -4,8 +4,8 @@ using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The actions of protocol contexts that need services of the whole broadcast.</summary>
-/// <param name="authorizer">The authorizer of the app. Null if there is none.</param>
+/// <summary>Gives protocol contexts access to the services of the broadcast.</summary>
+/// <param name="authorizer">The authorizer of the app. Null if the app has no authorizer.</param>
 /// <param name="presence">The states of all groups.</param>
 /// <param name="stateLimit">Limits the size of states.</param>
 /// <param name="validator">Checks messages.</param>

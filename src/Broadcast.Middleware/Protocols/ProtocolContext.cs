@@ -10,7 +10,8 @@ using Broadcast.Middleware.Protocols;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The actions of an <see cref="IBroadcastProtocol"/> for one client. A context handles one message at a time.
+/// The actions that an <see cref="IBroadcastProtocol"/> can take for one client. A context handles one message at a
+/// time.
 /// </summary>
 public sealed class ProtocolContext : IProtocolState
 {
@@ -34,7 +35,7 @@ public sealed class ProtocolContext : IProtocolState
     /// <summary>The connection of the client.</summary>
     public IBroadcastConnection Connection => _connection;
 
-    /// <summary>State of the protocol for this client. The server does not use this property.</summary>
+    /// <summary>Data that the protocol stores for this client. The server does not use this property.</summary>
     public object? State { get; set; }
 
     MessageSender Sender => _sender ??= new(_connection.Id, _connection.UserId);
@@ -42,8 +43,8 @@ public sealed class ProtocolContext : IProtocolState
     /// <summary>Publishes a message to a group, through the filters.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="message">The message.</param>
-    /// <param name="excludesSender">True if the client itself does not receive the message.</param>
-    /// <returns>The result. Its position is null if a filter dropped the message.</returns>
+    /// <param name="excludesSender">True to exclude the client from the recipients.</param>
+    /// <returns>The result. The position is null if a filter dropped the message.</returns>
     /// <exception cref="ArgumentException">The group name or the message is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to publish to the group.</exception>
     public async Task<PublishResult> PublishAsync(string group, Message message, bool excludesSender = false)
@@ -70,7 +71,7 @@ public sealed class ProtocolContext : IProtocolState
 
     /// <summary>Adds the client to a group.</summary>
     /// <param name="group">The name of the group.</param>
-    /// <returns>True if the client is a member now. False if the registry refuses the join.</returns>
+    /// <returns>True if the client is now a member. False if the registry refuses the join.</returns>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to join the group.</exception>
     /// <exception cref="InvalidOperationException">
@@ -93,7 +94,10 @@ public sealed class ProtocolContext : IProtocolState
         _connection.Leave(group);
     }
 
-    /// <summary>Sends the client a text in the format of the protocol, in order with its messages.</summary>
+    /// <summary>
+    /// Sends a text to the client. The text must already have the format of the protocol. The client receives this text
+    /// and the messages of its groups in the order in which they were sent.
+    /// </summary>
     /// <param name="text">The UTF-8 text. The call copies the text.</param>
     public void Send(ReadOnlyMemory<byte> text)
     {
@@ -102,10 +106,10 @@ public sealed class ProtocolContext : IProtocolState
     }
 
     /// <summary>
-    /// Closes the connection. The client receives every message that was published before, and then a close frame.
+    /// Closes the connection. The client first receives all earlier messages, and then a close frame.
     /// </summary>
     /// <inheritdoc cref="FilterContext.Close" path="/param"/>
-    /// <exception cref="ArgumentException">The code must not be sent, or the reason is too long.</exception>
+    /// <exception cref="ArgumentException">The close code is not allowed, or the reason is too long.</exception>
     public void Close(WebSocketCloseStatus status, string? reason = null)
     {
         CloseStatus.ThrowIfNotSendable(status, reason);
@@ -131,14 +135,14 @@ public sealed class ProtocolContext : IProtocolState
         return _context.Result;
     }
 
-    /// <summary>Publishes a message to the home group, exactly as it was received.</summary>
+    /// <summary>Publishes a received message to the home group, through the filters.</summary>
     internal Task PublishAsReceivedAsync(Message message)
     {
         _context.Reset(message);
         return _pipeline.OnMessageAsync(_context);
     }
 
-    /// <summary>Records that the client has every message up to this number.</summary>
+    /// <summary>Records that the client has received all messages up to this sequence ID.</summary>
     internal void Acknowledge(ulong sequenceId) =>
         _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
 
@@ -167,7 +171,7 @@ public sealed class ProtocolContext : IProtocolState
         return _states.Check(group);
     }
 
-    /// <summary>Subscribes to the states of a group, after <see cref="CheckSubscriptionAsync"/>.</summary>
+    /// <summary>Subscribes to the states of a group. Call <see cref="CheckSubscriptionAsync"/> first.</summary>
     internal void SubscribeToStates(string group) => _states?.Subscribe(group);
 
     internal void UnsubscribeFromStates(string group) => _states?.Unsubscribe(group);

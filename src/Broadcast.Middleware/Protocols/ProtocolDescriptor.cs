@@ -4,7 +4,7 @@ using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>A protocol and its encoder, which all of its clients share.</summary>
+/// <summary>A protocol and its encoder. All clients of the protocol share the encoder.</summary>
 sealed class ProtocolDescriptor : ConnectionFormat
 {
     readonly ProtocolEncoder? _encoder;
@@ -15,7 +15,7 @@ sealed class ProtocolDescriptor : ConnectionFormat
         if (protocol is not RawProtocol) _encoder = new(protocol, IsReliable ? new(protocol, null) : null);
     }
 
-    /// <summary>The protocol of clients that name no known subprotocol.</summary>
+    /// <summary>The protocol of clients without a known subprotocol.</summary>
     public static ProtocolDescriptor Raw { get; } = new(new RawProtocol());
 
     public IBroadcastProtocol Protocol { get; }
@@ -36,10 +36,11 @@ sealed class ProtocolDescriptor : ConnectionFormat
         ToFrame(Protocol.Closing(status, reason));
 
     /// <summary>
-    /// Returns the protocol of the first subprotocol that is known. Returns the raw protocol if none is known.
+    /// Returns the protocol of the first requested subprotocol that the server knows. Returns the raw protocol if the
+    /// server knows none of them.
     /// </summary>
     /// <param name="known">The known protocols. A later protocol takes precedence.</param>
-    /// <param name="requested">The subprotocols that the client named.</param>
+    /// <param name="requested">The subprotocols that the client requested.</param>
     public static ProtocolDescriptor Choose(IReadOnlyList<ProtocolDescriptor> known, IEnumerable<string> requested)
     {
         foreach (var subprotocol in requested)

@@ -5,7 +5,9 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>Encodes messages as WebSocket frames of a protocol.</summary>
 /// <param name="protocol">The protocol.</param>
-/// <param name="unsequenced">The same encoder without sequence numbers. Null if the protocol has none.</param>
+/// <param name="unsequenced">
+/// The same encoder without sequence numbers. Null if the protocol has no sequence numbers.
+/// </param>
 sealed class ProtocolEncoder(IBroadcastProtocol protocol, ProtocolEncoder? unsequenced = null) : EntryEncoder
 {
     const int MaxKeptBufferBytes = 1 << 20;

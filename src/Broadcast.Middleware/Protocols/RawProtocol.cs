@@ -4,14 +4,16 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The protocol of plain WebSocket clients. Each WebSocket message is a message to or from the home group.
+/// The protocol of plain WebSocket clients. The server publishes each WebSocket message to the home group and adds
+/// nothing to the payload.
 /// </summary>
 sealed class RawProtocol : IBroadcastProtocol
 {
     public string Subprotocol => "";
 
     /// <summary>
-    /// Writes the payload. Raw clients do not need this method, because they receive the frames of the log.
+    /// Writes the payload. The server does not call this method for raw clients, because the frames of the log are
+    /// already raw messages.
     /// </summary>
     public void Write(IBufferWriter<byte> output, in OutgoingMessage message) =>
         output.Write(message.Message.Payload.Span);

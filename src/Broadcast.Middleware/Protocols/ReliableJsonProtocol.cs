@@ -1,8 +1,9 @@
 namespace Broadcast.Middleware.Protocols;
 
 /// <summary>
-/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>. Messages have increasing IDs, and the client acknowledges
-/// them. A client that reconnects with its token receives the messages that it has not acknowledged.
+/// The subprotocol <c>json.reliable.webpubsub.azure.v1</c>. Each message has a sequence ID, and the client acknowledges
+/// the received messages. A client that reconnects with its token receives all messages that the client has not
+/// acknowledged.
 /// </summary>
 sealed class ReliableJsonProtocol : JsonProtocol
 {

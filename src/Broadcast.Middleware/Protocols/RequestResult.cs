@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Protocols;
 
-/// <summary>The result of a request of a client: success, or an error for its acknowledgement.</summary>
+/// <summary>The result of a client request: success, or an error that the acknowledgement reports.</summary>
 /// <param name="Error">The name of the error. Null for success.</param>
 /// <param name="Message">The problem and the fix.</param>
 readonly record struct RequestResult(string? Error, string Message)
@@ -12,7 +12,7 @@ readonly record struct RequestResult(string? Error, string Message)
     public static RequestResult PublishForbidden => Forbidden("This client is not allowed to publish to the group.");
 
     public static RequestResult SubscribeForbidden => Forbidden(
-        "This client cannot subscribe to the states of the group. It must be a member or be allowed to join.");
+        "This client cannot subscribe to the states of the group. The client must be a member or be allowed to join.");
 
     public static RequestResult NotAMember =>
         Forbidden("This client is not a member of the group. Join the group first.");

@@ -5,7 +5,9 @@ using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Publishing;
 
-/// <summary>Implements the public interface: checks the arguments and passes them to the message router.</summary>
+/// <summary>
+/// Implements <see cref="IBroadcaster"/>. Checks the arguments and passes them to the message router.
+/// </summary>
 /// <param name="router">Delivers messages and commands.</param>
 /// <param name="validator">Checks messages.</param>
 /// <param name="registry">The connections of this node.</param>

@@ -9,7 +9,9 @@ public static class BroadcasterExtensions
     /// <summary>Publishes a text message.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
-    /// <param name="text">The text. A lone surrogate becomes U+FFFD because UTF-8 cannot encode it.</param>
+    /// <param name="text">
+    /// The text. UTF-8 cannot encode a lone surrogate, so the call replaces each lone surrogate with U+FFFD.
+    /// </param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
@@ -45,10 +47,10 @@ public static class BroadcasterExtensions
         return broadcaster.PublishAsync(message, recipients, cancellationToken);
     }
 
-    /// <summary>Publishes a value as JSON text, with the JSON options of the app.</summary>
+    /// <summary>Publishes a value as JSON text. The call uses the JSON options of the app.</summary>
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <remarks>
-    /// See <see cref="IBroadcaster.SerializerOptions"/>. For trimming and native AOT, add a
+    /// The JSON options are <see cref="IBroadcaster.SerializerOptions"/>. For trimming and native AOT, add a
     /// <c>JsonSerializerContext</c> to these options.
     /// </remarks>
     /// <param name="broadcaster">The broadcaster.</param>
@@ -57,7 +59,7 @@ public static class BroadcasterExtensions
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     /// <exception cref="NotSupportedException">
-    /// The options contain no metadata for the type, or the value cannot be serialized.
+    /// The options contain no metadata for the type, or the serializer does not support the value.
     /// </exception>
     public static ValueTask<PublishResult> PublishAsync<T>(
         this IBroadcaster broadcaster,
@@ -75,7 +77,7 @@ public static class BroadcasterExtensions
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
-    /// <param name="typeInfo">The type information, from a <c>JsonSerializerContext</c>.</param>
+    /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>

@@ -4,31 +4,34 @@ using System.Text.Json;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Reaches the connected clients from anywhere in the app. Inject it into a controller, a background service or a
-/// minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a keyed service.
+/// Publishes messages to connected clients and manages their groups. Inject this interface into a controller, a
+/// background service or a minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a
+/// keyed service.
 /// </summary>
-/// <remarks>All members are thread-safe. No member waits for a client.</remarks>
+/// <remarks>All members are thread-safe. No method waits for a client.</remarks>
 public interface IBroadcaster
 {
     /// <summary>The connections of this node.</summary>
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// The options for values that are published as JSON. They come from
-    /// <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>, which <c>ConfigureHttpJsonOptions</c> sets.
+    /// The JSON options for published values. Call <c>ConfigureHttpJsonOptions</c> to change these options. Their type
+    /// is <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>.
     /// </summary>
     JsonSerializerOptions SerializerOptions { get; }
 
-    /// <summary>Publishes a message. The server sends it to each recipient as fast as the recipient reads.</summary>
+    /// <summary>
+    /// Publishes a message. The server sends the message to each recipient as fast as the recipient reads.
+    /// </summary>
     /// <remarks>
-    /// Messages that are published one after the other arrive in that order. With several nodes, this holds for
-    /// messages to the same group, user or connection.
+    /// Messages that you publish one after the other arrive in the same order. With several nodes, only messages to the
+    /// same group, user or connection keep this order.
     /// </remarks>
-    /// <param name="message">The message. Its payload is copied before the call returns.</param>
+    /// <param name="message">The message. The call copies the payload before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
     /// <param name="cancellationToken">
-    /// Cancels the publish before it starts. With several nodes, it also ends the wait for the backplane. The message
-    /// may still be published then.
+    /// Cancels the publish before it starts. With several nodes, the token also ends the wait for the backplane. In
+    /// that case, the recipients may still receive the message.
     /// </param>
     /// <returns>
     /// The position of the message and the number of recipients. A message without recipients is not an error.
@@ -38,7 +41,7 @@ public interface IBroadcaster
     /// JSON, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </exception>
     /// <exception cref="BackplaneException">
-    /// The other nodes are unreachable. The message may still be published, once.
+    /// The other nodes are unreachable. The recipients may still receive the message, but at most once.
     /// </exception>
     ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
@@ -51,7 +54,7 @@ public interface IBroadcaster
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
     /// <returns>
-    /// False if the connection does not exist, is a member already, or the registry refuses the join.
+    /// False if the connection does not exist or is already a member, or if the registry refuses the join.
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
@@ -60,13 +63,14 @@ public interface IBroadcaster
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
-    /// <summary>Adds a connection to a group and selects the history that it receives first.</summary>
+    /// <summary>Adds a connection to a group and selects the history that the connection receives first.</summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
     /// <returns>
-    /// The result tells whether the connection joined, at which position, and whether it missed a message.
+    /// The result tells whether the connection joined and whether it missed messages. The result also contains the
+    /// position of the join.
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
@@ -77,7 +81,8 @@ public interface IBroadcaster
         string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Removes a connection from a group. The connection still receives the messages that were published before.
+    /// Removes a connection from a group. The connection still receives the messages that were published before the
+    /// call.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of the group.</param>
@@ -88,14 +93,14 @@ public interface IBroadcaster
     ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Closes a connection. The client receives every message that was published before, and then a close frame. The
-    /// server aborts the connection if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>.
-    /// The call does not wait for the client.
+    /// Closes a connection. The client first receives all earlier messages, and then a close frame. The server aborts
+    /// the connection if the client does not answer within <see cref="BroadcastOptions.CloseTimeout"/>. The call does
+    /// not wait for the client.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="status">
-    /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. Default
-    /// 1000.
+    /// The close code (RFC 6455, section 7.4): an assigned code from 1000 to 1014, or a code from 3000 to 4999. The
+    /// default is 1000.
     /// </param>
     /// <param name="reason">
     /// A text for the developer of the client: at most 123 bytes of UTF-8. Null sends no reason.
@@ -103,7 +108,7 @@ public interface IBroadcaster
     /// <param name="cancellationToken">Cancels the call before it starts.</param>
     /// <returns>False if the connection does not exist.</returns>
     /// <exception cref="ArgumentException">
-    /// The ID is empty, the code must not be sent, or the reason is too long.
+    /// The ID is empty, the close code is not allowed, or the reason is too long.
     /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> CloseAsync(

@@ -64,7 +64,7 @@ sealed class LocalRouter(
         return new(null, count);
     }
 
-    /// <summary>Returns the number of group members on this node that are not excluded.</summary>
+    /// <summary>Returns the number of group members on this node, without the excluded connections.</summary>
     public int CountMembers(string group, ExcludedConnections? excluded) =>
         Math.Max(0, (groups.Find(group)?.Count ?? 0) - CountExcluded(group, excluded));
 
@@ -84,7 +84,8 @@ sealed class LocalRouter(
     }
 
     /// <summary>
-    /// Finds the connections of a target. The registry may return its own objects, so only their IDs count.
+    /// Finds the recipients on this node. The registry may return its own objects, so this method uses only the IDs of
+    /// these objects.
     /// </summary>
     IEnumerable<Connection> FindConnections(Recipients recipients)
     {

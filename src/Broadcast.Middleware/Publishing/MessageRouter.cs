@@ -3,8 +3,8 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
-/// Delivers messages and commands to groups, users and connections. <see cref="LocalRouter"/> knows one node. With a
-/// backplane, the cluster router also reaches the other nodes.
+/// Delivers messages and commands to groups, users and connections. <see cref="LocalRouter"/> reaches only this node.
+/// With a backplane, the cluster router also reaches the other nodes.
 /// </summary>
 abstract class MessageRouter
 {

@@ -18,14 +18,15 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>Every connection of the broadcast, at any URL.</summary>
     public static Recipients All => default;
 
-    /// <summary>The kind of the target.</summary>
+    /// <summary>The kind of the recipients.</summary>
     public RecipientsKind Kind { get; }
 
     /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>
     public string? Name => _names as string;
 
     /// <summary>
-    /// The group names, distinct and in ordinal order, or the single name. Empty for all connections.
+    /// The group names, without duplicates and in ordinal order. For a user or a connection, the collection contains
+    /// only the ID. Empty for all connections.
     /// </summary>
     public IReadOnlyCollection<string> Names => _names switch
     {
@@ -35,16 +36,17 @@ public readonly struct Recipients : IEquatable<Recipients>
     };
 
     /// <summary>
-    /// The IDs of connections that do not receive the message although the target includes them. Empty by default.
+    /// The IDs of the excluded connections. These connections do not receive the message. Empty by default.
     /// </summary>
     public IReadOnlyCollection<string> Excluded => ExcludedConnections?.Ids ?? [];
 
     internal ExcludedConnections? ExcludedConnections { get; }
 
     /// <summary>
-    /// Selects the members of a group. The group of a URL is named like its path: <c>/ws</c>, <c>/rooms/blue</c>.
+    /// Selects the members of a group. The name of the group of a URL is the path, for example <c>/ws</c> or
+    /// <c>/rooms/blue</c>.
     /// </summary>
-    /// <param name="name">1 to 255 characters, without control characters.</param>
+    /// <param name="name">The name of the group: 1 to 255 characters, without control characters.</param>
     /// <exception cref="ArgumentException">The name is not a valid group name.</exception>
     public static Recipients Group(string name)
     {
@@ -55,7 +57,10 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>
     /// Selects the members of several groups. A member of more than one group receives the message once.
     /// </summary>
-    /// <param name="names">Group names as for <see cref="Group"/>. An empty collection selects no connection.</param>
+    /// <param name="names">
+    /// The names of the groups. Each name follows the rules of <see cref="Group"/>. An empty collection selects no
+    /// connection.
+    /// </param>
     /// <exception cref="ArgumentException">One of the names is not a valid group name.</exception>
     public static Recipients Groups(params IReadOnlyCollection<string> names)
     {
@@ -65,7 +70,7 @@ public readonly struct Recipients : IEquatable<Recipients>
         return new(RecipientsKind.Groups, sorted, null);
     }
 
-    /// <summary>Selects a user: all connections from all devices of the user.</summary>
+    /// <summary>Selects all connections of a user, from all devices.</summary>
     /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
     /// <exception cref="ArgumentException">The ID is null or empty.</exception>
     public static Recipients User(string userId)
@@ -83,8 +88,8 @@ public readonly struct Recipients : IEquatable<Recipients>
         return new(RecipientsKind.Connection, connectionId, null);
     }
 
-    /// <summary>Returns these recipients without some connections. Repeated calls add exclusions.</summary>
-    /// <param name="connectionIds">See <see cref="IBroadcastConnection.Id"/>. Unknown IDs are ignored.</param>
+    /// <summary>Returns the same recipients without the given connections. Repeated calls add exclusions.</summary>
+    /// <param name="connectionIds">See <see cref="IBroadcastConnection.Id"/>. Unknown IDs have no effect.</param>
     /// <exception cref="ArgumentException">One of the IDs is null or empty.</exception>
     public Recipients Except(params IReadOnlyCollection<string> connectionIds)
     {
@@ -118,7 +123,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>True if the values select different connections.</summary>
     public static bool operator !=(Recipients left, Recipients right) => !left.Equals(right);
 
-    /// <summary>A text for logs and debuggers.</summary>
+    /// <summary>Returns a text for logs and debuggers.</summary>
     public override string ToString() => Kind == RecipientsKind.All
         ? "all"
         : $"{Kind.ToString().ToLowerInvariant()} '{string.Join("', '", Names)}'";

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware;
 /// <summary>The kinds of <see cref="Recipients"/>.</summary>
 public enum RecipientsKind
 {
-    /// <summary>Every connection.</summary>
+    /// <summary>Every connection of the broadcast.</summary>
     All,
 
     /// <summary>The members of one group.</summary>

@@ -21,7 +21,7 @@ public sealed class EndpointOptionsTests
         Assert.Equal("0123456789", (await limited.ReadFrameAsync()).Text);
         await SendTextAsync(limited, "0123456789A");
         var close = await limited.ReadCloseAsync();
-        Assert.Equal((1009, "A message is larger than MaxMessageBytes (10)."), (close.CloseCode, close.CloseReason));
+        Assert.Equal((1009, "A message is larger than MaxMessageBytes (10). Send smaller messages."), (close.CloseCode, close.CloseReason));
         await SendTextAsync(other, "0123456789A");
         Assert.Equal("0123456789A", (await other.ReadFrameAsync()).Text);
     }
@@ -65,7 +65,7 @@ public sealed class EndpointOptionsTests
         await using var other = await RawClient.OpenAsync(app, Other);
         await SendManyAsync(limited);
         var close = await limited.ReadCloseAsync();
-        Assert.Equal((1008, "The client sent more than 1 messages per second."), (close.CloseCode, close.CloseReason));
+        Assert.Equal((1008, "The client sent more than 1 messages per second. Send fewer messages."), (close.CloseCode, close.CloseReason));
         await SendManyAsync(other);
         await ReadManyAsync(other);
     }
