@@ -1,4 +1,4 @@
-using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Connections;
 
@@ -6,33 +6,32 @@ namespace Broadcast.Middleware.Connections;
 /// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects brings
 /// another transport.
 /// </summary>
-[SuppressMessage("Design", "CA1001", Justification = "A source without a timer needs no disposal. Release cancels it.")]
 abstract class ConnectionTransport
 {
-    CancellationTokenSource? _disconnected;
+    DisconnectSource? _disconnected;
     bool _isAborting;
     bool _isReleased;
 
     /// <summary>Canceled when the client is gone. Valid until <see cref="Release"/>.</summary>
     public abstract CancellationToken ClientGone { get; }
 
-    /// <summary>Canceled when the client is gone or the transport is released. Created on request.</summary>
-    public CancellationToken Disconnected
+    /// <summary>
+    /// Returns a token that is canceled when the client is gone or the transport is released. Created on request.
+    /// </summary>
+    /// <param name="connectionId">The ID of the connection, for the logger.</param>
+    /// <param name="logger">Logs the exceptions of callbacks that the app registers with the token.</param>
+    public CancellationToken GetDisconnectedToken(string connectionId, BroadcastLogger logger)
     {
-        get
+        lock (this)
         {
-            lock (this)
+            if (_isReleased) return new CancellationToken(canceled: true);
+            if (_disconnected is null)
             {
-                if (_isReleased) return new CancellationToken(canceled: true);
-                if (_disconnected is null)
-                {
-                    _disconnected = new CancellationTokenSource();
-                    ClientGone.UnsafeRegister(
-                        static source => ((CancellationTokenSource)source!).Cancel(), _disconnected);
-                }
-
-                return _disconnected.Token;
+                _disconnected = new DisconnectSource(connectionId, logger);
+                ClientGone.UnsafeRegister(static source => ((DisconnectSource)source!).Cancel(), _disconnected);
             }
+
+            return _disconnected.Token;
         }
     }
 
@@ -53,7 +52,7 @@ abstract class ConnectionTransport
     /// <summary>Ends the use of the request. The server reuses the objects of the request afterwards.</summary>
     public void Release()
     {
-        CancellationTokenSource? source;
+        DisconnectSource? source;
         lock (this)
         {
             _isReleased = true;
@@ -61,7 +60,7 @@ abstract class ConnectionTransport
         }
 
         // Callbacks of the app must not run on this thread.
-        if (source is { IsCancellationRequested: false })
+        if (source is { Token.IsCancellationRequested: false })
             ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), source, preferLocal: false);
     }
 
