@@ -38,13 +38,32 @@ static class NodeCodec
             $"{nameof(NodeCodec)} has no encoding for {message.GetType()}. Add one.", nameof(message)),
     });
 
-    /// <exception cref="InvalidDataException">The bytes are not a valid message.</exception>
+    /// <summary>Decodes a message.</summary>
+    /// <remarks>
+    /// A request with invalid content becomes an <see cref="InvalidRequest"/>, so that its sender gets an answer. An
+    /// exception means that a message to a connection may be lost.
+    /// </remarks>
+    /// <exception cref="InvalidDataException">The bytes are not a message of a node.</exception>
     public static NodeMessage Decode(ReadOnlyMemory<byte> bytes)
     {
         var reader = new NodeReader(bytes);
         reader.ReadVersion();
         var kind = (Kind)reader.ReadByte();
         var (id, from, target) = (reader.ReadInt64(), reader.ReadString(), reader.ReadString());
+        try
+        {
+            return DecodeContent(reader, kind, id, from, target);
+        }
+        catch (InvalidDataException exception)
+        {
+            if (kind == Kind.Answer) return NodeAnswer.Failed(id, from, target, exception.Message);
+            if (kind is Kind.SendToConnection or Kind.SendToUser) throw;
+            return new InvalidRequest(id, from, target, exception.Message);
+        }
+    }
+
+    static NodeMessage DecodeContent(NodeReader reader, Kind kind, long id, string from, string target)
+    {
         var fields = new Fields(kind)
         {
             Group = reader.ReadStringOrNull(),

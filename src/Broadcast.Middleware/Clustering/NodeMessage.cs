@@ -34,6 +34,9 @@ sealed record SetGroupState(long Id, string From, string Target, string Group, R
 /// <summary>A request from a node with a newer version of this package.</summary>
 sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(Id, From, Target);
 
+/// <summary>A request that this node cannot read or that has invalid content.</summary>
+sealed record InvalidRequest(long Id, string From, string Target, string Problem) : NodeMessage(Id, From, Target);
+
 /// <summary>The answer to a request.</summary>
 /// <remarks>
 /// <c>Recovered</c> and <c>Position</c> belong to a join: see <see cref="JoinResult"/>. <c>Problem</c> is the message
@@ -48,4 +51,8 @@ sealed record NodeAnswer(
     Position? Position,
     string? Problem,
     bool IsUnreachable)
-    : NodeMessage(Id, From, Target);
+    : NodeMessage(Id, From, Target)
+{
+    public static NodeAnswer Failed(long id, string from, string target, string problem, bool isUnreachable = false) =>
+        new(id, from, target, false, null, null, problem, isUnreachable);
+}

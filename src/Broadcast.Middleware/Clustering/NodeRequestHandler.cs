@@ -1,4 +1,6 @@
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Messages;
 using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Publishing;
 
@@ -42,38 +44,43 @@ sealed class NodeRequestHandler(
 
     async Task AnswerAsync(NodeMessage request)
     {
-        var (result, problem, isUnreachable) = (default(JoinResult), default(string), false);
+        var (id, node, target) = (request.Id, remote.Node, request.Target);
+        NodeAnswer answer;
         try
         {
-            result = await HandleAsync(request);
+            var result = await HandleAsync(request);
+            answer = new(id, node, target, result.Joined, result.Recovered, result.Position, null, false);
         }
         catch (Exception exception)
         {
-            (problem, isUnreachable) = (exception.Message, exception is BackplaneException);
+            answer = NodeAnswer.Failed(id, node, target, exception.Message, exception is BackplaneException);
         }
 
-        var answer = new NodeAnswer(
-            request.Id,
-            remote.Node,
-            request.Target,
-            result.Joined,
-            result.Recovered,
-            result.Position,
-            problem,
-            isUnreachable);
         await remote.AnswerAsync(request.From, answer);
     }
 
     async ValueTask<JoinResult> HandleAsync(NodeMessage request) => request switch
     {
-        JoinGroup join => await router.JoinAsync(join.Target, join.Group, join.Replay, CancellationToken.None),
+        JoinGroup join => await JoinAsync(join),
         LeaveGroup leave => ToResult(await router.LeaveAsync(leave.Target, leave.Group, CancellationToken.None)),
-        CloseConnection close =>
-            ToResult(await router.CloseAsync(close.Target, close.Status, close.Reason, CancellationToken.None)),
+        CloseConnection close => ToResult(await CloseAsync(close)),
         SetGroupState set => ToResult(SetState(set)),
+        InvalidRequest invalid => throw new InvalidOperationException(invalid.Problem),
         _ => throw new InvalidOperationException(
             "The node of the connection does not know this request. Run the same package version on all nodes."),
     };
+
+    ValueTask<JoinResult> JoinAsync(JoinGroup request)
+    {
+        GroupName.ThrowIfInvalid(request.Group);
+        return router.JoinAsync(request.Target, request.Group, request.Replay, CancellationToken.None);
+    }
+
+    ValueTask<bool> CloseAsync(CloseConnection request)
+    {
+        CloseStatus.ThrowIfNotSendable(request.Status, request.Reason);
+        return router.CloseAsync(request.Target, request.Status, request.Reason, CancellationToken.None);
+    }
 
     bool SetState(SetGroupState request) => connections.Find(request.Target) is { } connection
         && presence.SetState(connection, request.Group, request.State.ToArray());

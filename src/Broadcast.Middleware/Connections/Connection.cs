@@ -89,7 +89,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     public CancellationToken ConnectionAborted =>
-        Volatile.Read(ref _transport)?.Disconnected ?? new CancellationToken(canceled: true);
+        Volatile.Read(ref _transport)?.GetDisconnectedToken(Id, _logger) ?? new CancellationToken(canceled: true);
 
     /// <summary>The settings of the endpoint that opened the connection.</summary>
     public EndpointSettings Settings { get; }

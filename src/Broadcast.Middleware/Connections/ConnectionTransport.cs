@@ -1,4 +1,4 @@
-using System.Diagnostics.CodeAnalysis;
+using Broadcast.Middleware.Diagnostics;
 
 namespace Broadcast.Middleware.Connections;
 
@@ -6,10 +6,9 @@ namespace Broadcast.Middleware.Connections;
 /// The transport of a connection: a WebSocket or an event stream of one request. A client that reconnects gets a new
 /// transport.
 /// </summary>
-[SuppressMessage("Design", "CA1001", Justification = "A source without a timer needs no disposal. Release cancels it.")]
 abstract class ConnectionTransport
 {
-    CancellationTokenSource? _disconnected;
+    DisconnectSource? _disconnected;
     bool _isAborting;
     bool _isReleased;
 
@@ -17,24 +16,22 @@ abstract class ConnectionTransport
     public abstract CancellationToken ClientGone { get; }
 
     /// <summary>
-    /// Canceled when the client is gone or the transport is released. The getter creates the token when first used.
+    /// Returns a token that is canceled when the client is gone or the transport is released. The first call creates the token.
     /// </summary>
-    public CancellationToken Disconnected
+    /// <param name="connectionId">The ID of the connection, for the logger.</param>
+    /// <param name="logger">Logs the exceptions of callbacks that the app registers with the token.</param>
+    public CancellationToken GetDisconnectedToken(string connectionId, BroadcastLogger logger)
     {
-        get
+        lock (this)
         {
-            lock (this)
+            if (_isReleased) return new CancellationToken(canceled: true);
+            if (_disconnected is null)
             {
-                if (_isReleased) return new CancellationToken(canceled: true);
-                if (_disconnected is null)
-                {
-                    _disconnected = new CancellationTokenSource();
-                    ClientGone.UnsafeRegister(
-                        static source => ((CancellationTokenSource)source!).Cancel(), _disconnected);
-                }
-
-                return _disconnected.Token;
+                _disconnected = new DisconnectSource(connectionId, logger);
+                ClientGone.UnsafeRegister(static source => ((DisconnectSource)source!).Cancel(), _disconnected);
             }
+
+            return _disconnected.Token;
         }
     }
 
@@ -55,7 +52,7 @@ abstract class ConnectionTransport
     /// <summary>Ends the use of the request. Afterwards, the server may reuse the objects of the request.</summary>
     public void Release()
     {
-        CancellationTokenSource? source;
+        DisconnectSource? source;
         lock (this)
         {
             _isReleased = true;
@@ -63,7 +60,7 @@ abstract class ConnectionTransport
         }
 
         // The cancellation runs callbacks of the app. These callbacks must not run on this thread.
-        if (source is { IsCancellationRequested: false })
+        if (source is { Token.IsCancellationRequested: false })
             ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), source, preferLocal: false);
     }
 

@@ -12,6 +12,7 @@ sealed class Group
     readonly MessageLog _log;
     GroupShard[] _shards = [];
     bool _isRemoved;
+    bool _hasHadMembers;
 
     /// <summary>Creates a group of this node.</summary>
     public Group(string name, SequenceClock clock, LogSettings settings, TimeProvider time)
@@ -70,6 +71,7 @@ sealed class Group
         {
             (recovered, position) = (null, default);
             if (_isRemoved) return null;
+            _hasHadMembers = true;
             var start = _log.FindLocked(options.Replay, out recovered);
             position = new(_log.Epoch, start.Block.FirstOffset + start.Index - 1);
             var cursorOptions = CreateCursorOptions(options, start, position, recovered);
@@ -221,6 +223,14 @@ sealed class Group
     public bool TryRemove()
     {
         lock (_log.Gate) return _isRemoved |= _shards.Length == 0;
+    }
+
+    /// <summary>
+    /// Removes the group if it has had no member and no message. Returns false if it has had one of them.
+    /// </summary>
+    public bool TryRemoveUnused()
+    {
+        lock (_log.Gate) return _isRemoved |= !_hasHadMembers && _log.NextOffset == 1;
     }
 
     /// <summary>Gives the writer of each member a turn.</summary>

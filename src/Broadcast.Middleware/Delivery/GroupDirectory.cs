@@ -35,8 +35,19 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     public void Release(Group group, bool isEmpty)
     {
         if (!isEmpty) return;
-        if (group is { Lifetime: GroupLifetime.UntilHistoryExpires, IsRemoved: false }) TrackEmpty(group, true);
-        else if (group.TryRemove()) Remove(group);
+        if (group.Lifetime != GroupLifetime.UntilHistoryExpires)
+        {
+            if (group.TryRemove()) Remove(group);
+        }
+        else if (group.TryRemoveUnused())
+        {
+            // A refused join created this group. The group must not evict the history of another empty group.
+            Remove(group);
+        }
+        else
+        {
+            TrackEmpty(group, true);
+        }
     }
 
     /// <summary>Removes a group with a new member from the list of empty groups.</summary>

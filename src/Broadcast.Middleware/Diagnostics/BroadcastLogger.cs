@@ -98,4 +98,7 @@ sealed partial class BroadcastLogger(ILogger logger)
         "The backplane threw an exception from a method that must not throw. " +
         "Fix the IBackplane implementation.")]
     public partial void BackplaneFailed(Exception exception);
+
+    [LoggerMessage(22, LogLevel.Error, "A callback of ConnectionAborted failed for connection {ConnectionId}.")]
+    public partial void CallbackFailed(string connectionId, Exception exception);
 }

@@ -175,6 +175,12 @@ sealed class ManualBackplane : IBackplane
         lock (Gate) Receiver.OnLost(group);
     }
 
+    /// <summary>Returns the published messages of a group.</summary>
+    public byte[][] MessagesOf(string group)
+    {
+        lock (Gate) return [.. StateOf(group).Messages];
+    }
+
     public bool IsSubscribed(string group)
     {
         lock (Gate) return StateOf(group).IsSubscribed;

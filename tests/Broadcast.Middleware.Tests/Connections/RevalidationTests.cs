@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Security.Claims;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Time.Testing;
@@ -153,6 +155,37 @@ public sealed class RevalidationTests
         {
             release.Set();
         }
+    }
+
+    [Fact]
+    public async Task Revalidator_AfterReconnect_SeesUserOfNewRequest()
+    {
+        var clock = new RecoveryClock();
+        var roles = new ConcurrentQueue<string?>();
+        var revalidator = new Revalidator
+        {
+            Answer = (connection, _) =>
+            {
+                roles.Enqueue(connection.User.FindFirstValue(ClaimTypes.Role));
+                return new(true);
+            },
+        };
+        await using var app = await ReliableApp.StartAsync(
+            clock,
+            options => options.RevalidationInterval = Minute,
+            configure: builder => builder.Services.AddSingleton<IConnectionRevalidator>(revalidator));
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), TestUsers.In("guest")]);
+        client.Disconnect();
+        await clock.WaitsAsync();
+        await using var transport = await ReliableClient.AskAsync(
+            app, client.Id, client.Token, headers: [TestUsers.As("ann"), TestUsers.In("admin")]);
+        await using var returned = await client.ReconnectAsync(transport);
+        await returned.Transport.JoinedAsync();
+
+        clock.Advance(Minute + Beat);
+
+        await Eventually.True(() => revalidator.Asked == 1);
+        Assert.Equal(["admin"], roles);
     }
 
     Task<BroadcastApp> StartAsync(Revalidator? revalidator = null, Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(

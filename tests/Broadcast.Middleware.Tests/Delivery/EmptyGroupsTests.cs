@@ -118,6 +118,70 @@ public sealed class EmptyGroupsTests
         Assert.Equal(epochs[2] with { Offset = 2 }, broadcast.Publish("/g3", 1).Position);
     }
 
+    [Fact]
+    public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNone()
+    {
+        var registry = new FaultyRegistry();
+        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 1));
+        var listener = new Listener(broadcast);
+        var position = broadcast.Publish("/g1", 1).Position!.Value;
+        var groups = broadcast.Broadcaster.Groups.Count;
+        registry.OnJoin = static (_, group) => group != "/g2";
+
+        for (var i = 0; i < 3; i++) Assert.False(listener.Join("/g2").Joined);
+
+        Assert.Null(broadcast.Broadcaster.Groups.Find("/g2"));
+        Assert.Equal(groups, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(position with { Offset = 2 }, broadcast.Publish("/g1", 2).Position);
+        listener.Join("/g1", Replay.Last(2));
+        broadcast.RunUntilIdle();
+        Assert.Equal([1, 2], listener.Got);
+    }
+
+    /// <summary>The refused join removes the group that the other join has already found.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Join_WhileRegistryRefusesAnotherJoin_Succeeds(bool hasHistory)
+    {
+        var registry = new FaultyRegistry();
+        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History(hasHistory ? "/g*" : "/h*"));
+        var (admitted, refused) = (new Listener(broadcast), new Listener(broadcast));
+        var refusals = 0;
+        registry.OnJoin = (connection, _) =>
+        {
+            if (connection == refused.Connection) return false;
+            if (refusals++ == 0) Assert.False(refused.Join("/g").Joined);
+            return true;
+        };
+
+        Assert.True(admitted.Join("/g").Joined);
+
+        // The group was removed, so the join asked the registry again.
+        Assert.Equal(2, refusals);
+        Assert.Equal(1, broadcast.Publish("/g", 1).LocalRecipients);
+        Assert.Equal(1, registry.CountGroupMembers("/g"));
+        broadcast.RunUntilIdle();
+        Assert.Equal([1], admitted.Got);
+        admitted.AssertNoViolation();
+    }
+
+    [Fact]
+    public void Join_RefusedAfterMemberLeft_KeepsEpoch()
+    {
+        var registry = new FaultyRegistry();
+        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History("/g*"));
+        var listener = new Listener(broadcast);
+        var position = listener.Join("/g").Position!.Value;
+        listener.Leave("/g");
+        registry.OnJoin = static (_, _) => false;
+        Assert.False(listener.Join("/g").Joined);
+        registry.OnJoin = static (_, _) => true;
+
+        // The group had no message, but a client may know its position.
+        Assert.Equal((true, position), (listener.Join("/g", Replay.After(position)) is var joined ? joined.Recovered : null, joined.Position!.Value));
+    }
+
     [Fact(Timeout = 30_000)]
     public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
     {

@@ -8,7 +8,7 @@ public sealed class CursorStartTests
     [Fact]
     public void Cursor_AfterReading_ReleasesPassedBlocks()
     {
-        var log = TestEngine.CreateLog(new SequenceClock(static () => 0), 1 << 20);
+        var log = TestLog.Create(new SequenceClock(static () => 0), 1 << 20);
         var (cursor, first) = Begin(log);
         for (var i = 0; i < 200; i++) Read(log, cursor);
         GC.Collect();

@@ -15,7 +15,7 @@ sealed class LogModel
     public LogModel(int logs, int capacity, SlowConsumer whenSlow = SlowConsumer.Conflate)
     {
         Reader = new(_clock);
-        _logs = [.. Enumerable.Range(0, logs).Select(_ => TestEngine.CreateLog(_clock, capacity, whenSlow))];
+        _logs = [.. Enumerable.Range(0, logs).Select(_ => TestLog.Create(_clock, capacity, whenSlow))];
         _cursors = [.. _logs.Select(log =>
         {
             lock (log.Gate)

@@ -32,7 +32,7 @@ public sealed class MessageLogPropertyTests
             (capacity, program) =>
             {
                 var clock = new SequenceClock();
-                var log = TestEngine.CreateLog(clock, capacity);
+                var log = TestLog.Create(clock, capacity);
                 var readers = new List<Reader> { new(log) };
                 var sizesByOffset = new List<int> { 0 };
                 foreach (var (step, which, size) in program)
@@ -89,7 +89,7 @@ public sealed class MessageLogPropertyTests
                 var connection = broadcast.Admit(broadcast.Pumps[0], "/a");
                 var other = new EntryMetadata(new ExcludedConnections("somebody else", "and another"));
                 var clock = new SequenceClock();
-                var log = TestEngine.CreateLog(clock, 1 << 20);
+                var log = TestLog.Create(clock, 1 << 20);
                 Cursor cursor;
                 lock (log.Gate) cursor = new Cursor(log, connection.Writer, null);
                 var got = new List<int>();
@@ -119,7 +119,7 @@ public sealed class MessageLogPropertyTests
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {
-                var log = TestEngine.CreateLog(new SequenceClock(), capacity);
+                var log = TestLog.Create(new SequenceClock(), capacity);
                 var readers = Enumerable.Range(0, 3).Select(_ => new Reader(log)).ToArray();
                 var blocks = AppendAll(log, sizes, readers);
                 Assert.True(blocks.Count > 1);
@@ -145,7 +145,7 @@ public sealed class MessageLogPropertyTests
         Gen.Select(Gen.Int[10_000, 400_000], Gen.Int[0, 3_000].Array[600, 800], Gen.Int[0, 4]).Sample(
             (capacity, sizes, stalled) =>
             {
-                var log = TestEngine.CreateLog(new SequenceClock(), capacity);
+                var log = TestLog.Create(new SequenceClock(), capacity);
                 var readers = new List<Reader>();
                 var blocks = new List<WeakReference>();
                 for (var i = 0; i <= stalled; i++)
@@ -169,7 +169,7 @@ public sealed class MessageLogPropertyTests
         const int Messages = 500_000;
         var count = Messages * Effort.Factor;
         var clock = new SequenceClock();
-        var log = TestEngine.CreateLog(clock, int.MaxValue);
+        var log = TestLog.Create(clock, int.MaxValue);
         var readers = Enumerable.Range(0, 2).Select(_ => new Cursor(log, null!, null)).ToArray();
         var reading = readers.Select((cursor, index) => Task.Run(() =>
         {
@@ -205,7 +205,7 @@ public sealed class MessageLogPropertyTests
     public async Task Reader_AtEndOfBlock_SeesLastMessageBeforeNextBlock()
     {
         var count = 100_000 * Effort.Factor;
-        var log = TestEngine.CreateLog(new SequenceClock(), int.MaxValue);
+        var log = TestLog.Create(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
         var reading = StressBroadcast.Start(() =>
         {
@@ -234,7 +234,7 @@ public sealed class MessageLogPropertyTests
     public async Task Reader_AfterLeave_TakesNoLaterMessages()
     {
         var count = 15_000 * Effort.Factor;
-        var log = TestEngine.CreateLog(new SequenceClock(), 1 << 20);
+        var log = TestLog.Create(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;
         var reading = StressBroadcast.Start(() =>

@@ -50,7 +50,7 @@ public sealed class SeveralGroupsTests
         var clock = new SequenceClock();
         using var broadcast = new ManualBroadcast();
         var listener = new Listener(broadcast);
-        var (one, other) = (TestEngine.CreateLog(clock, 1_024), TestEngine.CreateLog(clock, 1_024));
+        var (one, other) = (TestLog.Create(clock, 1_024), TestLog.Create(clock, 1_024));
         var reader = new LogReader(clock);
         foreach (var log in new[] { one, other })
         {

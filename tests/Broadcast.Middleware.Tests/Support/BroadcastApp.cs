@@ -79,6 +79,8 @@ sealed class BroadcastApp : IAsyncDisposable
     public Task SettleAsync() => Task.WhenAll(
         Registry.Connections.Cast<Connection>().Select(connection => connection.Writer.Pump).Distinct().Select(PumpBarrier.PassAsync));
 
+    public void StopApplication() => _app.Lifetime.StopApplication();
+
     public Task StopAsync() => _app.StopAsync(TestContext.Current.CancellationToken);
 
     public ValueTask DisposeAsync()

@@ -19,10 +19,4 @@ static class TestEngine
             NullLoggerFactory.Instance, CancellationToken.None);
         return new(instance, options);
     }
-
-    public static MessageLog CreateLog(SequenceClock clock, int capacity, SlowConsumer whenSlow = SlowConsumer.Disconnect) =>
-        new(clock, new LogSettings(capacity, whenSlow));
-
-    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue) =>
-        cursor.Take(lastSequence).Frames;
 }

@@ -1,0 +1,117 @@
+using System.Text;
+
+namespace Broadcast.Middleware.Tests.Logs;
+
+/// <summary>Tests a reader of several logs. The test needs no host, no connection and no service container.</summary>
+public sealed class LogReaderTests
+{
+    readonly SequenceClock _clock = new();
+    readonly Subscriber _subscriber = new();
+    readonly LogReader _reader;
+
+    public LogReaderTests() => _reader = new(_clock);
+
+    [Fact]
+    public void Read_SeveralLogs_ReturnsMessagesInPublishOrder()
+    {
+        var (one, other) = (TestLog.Create(_clock, 1_024), TestLog.Create(_clock, 1_024));
+        Append(one, "early");
+        Add(one);
+        Add(other);
+        Append(one, "1");
+        Append(other, "2");
+        Append(other, "3");
+        Append(one, "4");
+        Assert.Equal(["1", "2", "3", "4"], ReadAll());
+        Assert.Equal(4 + 1, _reader.NewestSequence);
+        Append(other, "5");
+        Assert.Equal(["5"], ReadAll());
+    }
+
+    [Fact]
+    public void Read_AfterLeave_ReturnsOnlyEarlierMessages()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        var cursor = Add(log);
+        Append(log, "1");
+        cursor.Leave(log);
+        Append(log, "2");
+        Assert.Equal(["1"], ReadAll());
+        Assert.Empty(_reader.Cursors.ToArray());
+    }
+
+    [Fact]
+    public void Read_UpToSequence_LeavesLaterMessages()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Add(log);
+        Append(log, "1");
+        var last = _reader.NewestSequence;
+        Append(log, "2");
+        Assert.Equal(["1"], ReadAll(last));
+        Assert.Equal(["2"], ReadAll());
+    }
+
+    [Fact]
+    public void Read_ExcludedSubscriber_SkipsMessage()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Add(log);
+        log.Append(Message.FromText("1"), new EntryMetadata(new ExcludedConnections(_subscriber.Id)));
+        Append(log, "2");
+        Assert.Equal(["2"], ReadAll());
+    }
+
+    [Fact]
+    public void Read_BeyondCapacity_ReportsMissedMessages()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Add(log);
+        for (var i = 0; i < 100; i++) Append(log, new string('x', 100));
+        ReadAll();
+        Assert.Equal((true, false), (_reader.HasMissed, _reader.IsLost));
+    }
+
+    [Fact]
+    public void Read_BrokenLog_ReturnsEarlierMessagesAndReportsLoss()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Add(log);
+        Append(log, "1");
+        log.Break();
+        Assert.Equal(["1"], ReadAll());
+        Assert.Equal((true, true), (_reader.HasMissed, _reader.IsLost));
+    }
+
+    Cursor Add(MessageLog log)
+    {
+        lock (log.Gate)
+        {
+            var cursor = new Cursor(log, _subscriber, null);
+            _reader.Add(cursor);
+            return cursor;
+        }
+    }
+
+    static void Append(MessageLog log, string text) => log.Append(Message.FromText(text), null);
+
+    List<string> ReadAll(long lastSequence = long.MaxValue)
+    {
+        var texts = new List<string>();
+        while (_reader.TryTake(lastSequence, out var run))
+        {
+            for (var frames = run.Frames; !frames.IsEmpty;) texts.Add(Encoding.UTF8.GetString(Frame.Next(ref frames, out _).Span));
+        }
+
+        return texts;
+    }
+
+    sealed class Subscriber : ILogSubscriber
+    {
+        public string Id => "reader";
+
+        public void OnNewMessages() { }
+
+        public void OnPrivateLogRead() { }
+    }
+}

@@ -1,0 +1,104 @@
+using System.Reflection;
+
+namespace Broadcast.Middleware.Tests.Messages;
+
+/// <summary>Tests the value equality of all public types that have it.</summary>
+public sealed class ValueEqualityTests
+{
+    /// <summary>Creates different values of each type. Each call creates new objects.</summary>
+    static readonly Dictionary<Type, Func<object[]>> Values = new()
+    {
+        [typeof(BackplaneMember)] = static () =>
+        [
+            new BackplaneMember("a", new byte[] { 1, 2 }), new BackplaneMember("b", new byte[] { 1, 2 }), new BackplaneMember("a", new byte[] { 1, 3 }),
+            new BackplaneMember("a", new byte[] { 1 }), default(BackplaneMember),
+        ],
+        [typeof(JoinResult)] = static () =>
+        [
+            new JoinResult(true, true, new Position(1, 2)), new JoinResult(false, true, new Position(1, 2)), new JoinResult(true, false, new Position(1, 2)),
+            new JoinResult(true, null, new Position(1, 2)), new JoinResult(true, true, new Position(1, 3)), new JoinResult(true, true, null), default(JoinResult),
+        ],
+        [typeof(MessageSender)] = static () =>
+        [
+            new MessageSender(New("c"), New("u")), new MessageSender("d", "u"), new MessageSender("c", "v"), new MessageSender("c", null),
+        ],
+        [typeof(Position)] = static () => [new Position(1, 2), new Position(2, 1), new Position(1, 1), new Position(2, 2), default(Position)],
+        [typeof(PresenceChange)] = static () =>
+        [
+            new PresenceChange(PresenceChangeKind.Joined, Member(1)), new PresenceChange(PresenceChangeKind.Left, Member(1)),
+            new PresenceChange(PresenceChangeKind.Joined, Member(2)),
+        ],
+        [typeof(PresenceMember)] = static () =>
+        [
+            Member(1), Member(2), new PresenceMember("d", "u", new byte[] { 1 }), new PresenceMember("c", "v", new byte[] { 1 }),
+            new PresenceMember("c", null, new byte[] { 1 }), new PresenceMember("c", "u", default),
+        ],
+        [typeof(PublishResult)] = static () =>
+        [
+            new PublishResult(new Position(1, 2), 3), new PublishResult(new Position(1, 2), 4), new PublishResult(new Position(1, 3), 3),
+            new PublishResult(null, 3), default(PublishResult),
+        ],
+        [typeof(Recipients)] = static () =>
+        [
+            Recipients.Groups(New("a"), "b").Except("c", "d"), Recipients.Groups("a", "b").Except("c"), Recipients.Groups("a", "c").Except("c", "d"),
+            Recipients.Group("a"), Recipients.User("a"), Recipients.Connection("a"), Recipients.All,
+        ],
+        [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
+    };
+
+    public static TheoryData<Type> Types => [.. Values.Keys];
+
+    [Fact]
+    public void PublicTypes_WithValueEquality_AreAllTested()
+    {
+        var types = typeof(IBroadcaster).Assembly.GetExportedTypes()
+            .Where(static type => !type.IsEnum && type.IsAssignableTo(typeof(IEquatable<>).MakeGenericType(type)));
+        Assert.Equal(Values.Keys.Select(static type => type.Name).Order(), types.Select(static type => type.Name).Order());
+    }
+
+    [Theory]
+    [MemberData(nameof(Types))]
+    public void Equals_SameAndDifferentValues_ComparesAllProperties(Type type)
+    {
+        var (left, right) = (Values[type](), Values[type]());
+        var equals = type.GetMethod(nameof(Equals), [type])!;
+        for (var i = 0; i < left.Length; i++)
+        {
+            Assert.False(left[i].Equals(null));
+            Assert.False(left[i].Equals("another type"));
+            Assert.Equal(left[i].GetHashCode(), right[i].GetHashCode());
+            Assert.Equal(left[i].ToString(), right[i].ToString());
+            for (var j = 0; j < right.Length; j++)
+            {
+                Assert.Equal(i == j, left[i].Equals(right[j]));
+                Assert.Equal(i == j, equals.Invoke(left[i], [right[j]]));
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Types))]
+    public void Operators_OfStruct_AgreeWithEquals(Type type)
+    {
+        var (equal, notEqual) = (Operator(type, "op_Equality"), Operator(type, "op_Inequality"));
+        // The classes have no operators, like most classes of the framework.
+        Assert.Equal((type.IsValueType, type.IsValueType), (equal is not null, notEqual is not null));
+        if (equal is null || notEqual is null) return;
+        var (left, right) = (Values[type](), Values[type]());
+        for (var i = 0; i < left.Length; i++)
+        {
+            for (var j = 0; j < right.Length; j++)
+            {
+                Assert.Equal(i == j, equal.Invoke(null, [left[i], right[j]]));
+                Assert.Equal(i != j, notEqual.Invoke(null, [left[i], right[j]]));
+            }
+        }
+    }
+
+    static MethodInfo? Operator(Type type, string name) => type.GetMethod(name, [type, type]);
+
+    static PresenceMember Member(byte state) => new(New("c"), New("u"), new byte[] { state });
+
+    /// <summary>Creates an equal string that is another object.</summary>
+    static string New(string text) => new(text.AsSpan());
+}
