@@ -34,7 +34,7 @@ public sealed class InMemoryClusterTests
     }
 
     [Fact]
-    public async Task Node_Disposed_LeavesNothing()
+    public async Task Node_Disposed_LeavesNothingBehind()
     {
         var (one, _) = Start();
         var (two, _) = Start();

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class HandoverTests
 {
     [Fact]
-    public async Task Claim_BeforeLossIsNoticed_SucceedsAfterwards()
+    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterwards()
     {
         using var broadcast = new ManualBroadcast();
         var (connection, request) = Connect(broadcast);

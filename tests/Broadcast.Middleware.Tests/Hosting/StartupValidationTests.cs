@@ -80,7 +80,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task DrainTimeout_Zero_IsAcceptedWithAnyShutdownTimeout()
+    public async Task DrainTimeout_ZeroWithZeroShutdownTimeout_IsAccepted()
     {
         await using var app = Build(
             options => options.DrainTimeout = TimeSpan.Zero,

@@ -74,7 +74,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task EventId_MessagesOfSeveralGroups_OnlyHomeGroupHasIds()
+    public async Task EventId_MessagesOfSeveralGroups_OnlyHomeGroupMessagesHaveIds()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -214,7 +214,7 @@ public sealed class EventStreamTests
     [InlineData(4001, "enough", "4001 enough")]
     [InlineData(1000, null, "1000 ")]
     [InlineData(4002, "two\r\nlines\n\nevent: forged", "4002 two lines  event: forged")]
-    public async Task CloseAsync_EventStream_SendsEarlierMessagesThenCloseEvent(int status, string? reason, string said)
+    public async Task CloseAsync_EventStream_SendsEarlierMessagesThenCloseEvent(int status, string? reason, string closeEvent)
     {
         var disconnects = new ConcurrentQueue<DisconnectContext>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseDisconnect((context, next) =>
@@ -231,7 +231,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.PublishAsync("too late", Recipients.Group("/ws"), cancellationToken: Token);
 
         Assert.Equal(Enumerable.Range(0, 100).Select(i => $"{i}"), await client.HearAsync(100));
-        Assert.Equal(said, await client.ReadCloseAsync());
+        Assert.Equal(closeEvent, await client.ReadCloseAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0 && app.Registry.Count == 0 && !disconnects.IsEmpty);
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_app"]);
@@ -245,7 +245,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string how)
+    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string disconnect)
     {
         const int Clients = 40;
         var disconnected = new ConcurrentQueue<string>();
@@ -273,7 +273,7 @@ public sealed class EventStreamTests
                 {
                     foreach (var client in clients)
                     {
-                        if (how == "reset") client.Reset();
+                        if (disconnect == "reset") client.Reset();
                         else client.Finish();
                         await Task.Yield();
                     }
@@ -341,7 +341,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task ConnectFilter_EventStream_SeesReplayAndCanGreetOrRefuse()
+    public async Task ConnectFilter_EventStream_SeesReplayAndCanReplyOrRefuse()
     {
         var seen = new ConcurrentQueue<Replay>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>

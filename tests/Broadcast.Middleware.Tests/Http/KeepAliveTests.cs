@@ -99,7 +99,7 @@ public sealed class KeepAliveTests
 
     /// <summary>The clock of the system drives the heartbeat too.</summary>
     [Fact]
-    public async Task In_real_time_too_a_client_that_does_not_answer_is_cut_off()
+    public async Task SilentClient_OnSystemClock_IsPingedThenDisconnected()
     {
         await using var app = await StartAsync(TimeProvider.System);
         await using var silent = await RawClient.OpenAsync(app);

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class SlowHandshakeTests
 {
     [Fact]
-    public async Task Handshake_ThousandIncompleteOnes_DoNotDelayOthers()
+    public async Task IncompleteHandshakes_Thousand_DelayNoOtherHandshake()
     {
         var token = TestContext.Current.CancellationToken;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 20);

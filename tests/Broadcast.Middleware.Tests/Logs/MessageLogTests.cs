@@ -105,7 +105,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void StalledCursor_KeepsOnlyItsOwnBlock()
+    public void StalledCursor_ManyBlocksBehind_KeepsAtMostFourBlocks()
     {
         var late = NewCursor();
         var blocks = Blocks();

@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Logs;
 
 /// <summary>Rare states of the messages that a log keeps for a resend. Random schedules seldom reach them.</summary>
-public sealed class RetainedTests
+public sealed class RetentionTests
 {
     const int Backlog = 1_024;
 
@@ -146,7 +146,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void EmptyBlock_SuccessorPinnedFirst_IsHeld()
+    public void EmptyBlock_SuccessorPinnedFirst_KeepsItsSuccessor()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 1 << 20));
         lock (log.Gate)
@@ -180,7 +180,7 @@ public sealed class RetainedTests
     }
 
     [Fact]
-    public void TryMark_LaterMessagesAreGone_Fails()
+    public void TrySetBookmark_LaterMessagesDropped_Fails()
     {
         var log = TestEngine.CreateLog(new SequenceClock(), Backlog);
         lock (log.Gate)

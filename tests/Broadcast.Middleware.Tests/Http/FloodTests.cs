@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests floods of frames and of connections.</summary>
 [Collection(nameof(Alone))]
-public sealed class MassTests
+public sealed class FloodTests
 {
     [Fact]
     public async Task PingFlood_ClientNeverReads_IsAbortedWithoutMemoryGrowth()

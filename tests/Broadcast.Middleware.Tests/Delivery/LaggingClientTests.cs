@@ -1,10 +1,10 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-public sealed class LaggingLeaverTests
+public sealed class LaggingClientTests
 {
     [Fact]
-    public async Task LaggingClient_LeftGroup_IsNotClosedForItsMessages()
+    public async Task LaggingClient_LeavesGroup_IsNotClosedForLaterMessages()
     {
         const int Backlog = 256 * 1024, Size = 32 * 1024;
         var token = TestContext.Current.CancellationToken;
