@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>A node whose backplane completes each operation when the test says so, in the most awkward order.</summary>
+/// <summary>Tests a node whose backplane completes each operation in an order that the test chooses.</summary>
 public sealed class ClusterNodeTests : IDisposable
 {
     const string Home = "/home";

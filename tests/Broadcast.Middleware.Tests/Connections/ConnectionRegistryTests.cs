@@ -2,7 +2,7 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Alone, since the suite measures the heap, which all tests share.</summary>
+/// <summary>Runs alone, because the suite measures the heap that all tests share.</summary>
 [Collection(nameof(Alone))]
 public sealed class ConnectionRegistryTests : ConnectionRegistryContract
 {

@@ -89,7 +89,7 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
-    /// <summary>Nothing else makes the session check its limits again.</summary>
+    /// <summary>Only the wait makes the session check its limits again.</summary>
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {

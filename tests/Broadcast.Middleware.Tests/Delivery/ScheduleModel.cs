@@ -111,7 +111,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
-                // A log that rests ends its block. The newest message then counts as backlog, too.
+                // The heartbeat trims an idle log, which ends its block. The newest message then counts as backlog, too.
                 foreach (var group in _groups.Values)
                 {
                     foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();

@@ -5,12 +5,12 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>A filter that does not come back holds up the connection it was called for, and nobody else.</summary>
+/// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
     static readonly TimeSpan Window = TimeSpan.FromSeconds(1);
 
-    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class CloseTests
 {
-    // Long enough for a busy machine, and less than all timeouts that could end a connection by mistake.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]

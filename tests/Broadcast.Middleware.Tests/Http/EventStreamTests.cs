@@ -180,18 +180,18 @@ public sealed class EventStreamTests
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await EventClient.OpenAsync(app);
         await client.ReadIdAsync();
-        // Silence counts from the end of the start on.
+        // The idle time counts from the end of the connection's start.
         await Eventually.True(() => app.Registry.Connections.Single() is Connection { IsBusy: false });
         var beat = TimeSpan.FromSeconds(2.5);
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // One beat begins to count. The comment comes KeepAliveInterval later.
+            // The idle time starts at the first heartbeat. The comment comes KeepAliveInterval later.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++)
             {
                 time.Advance(beat);
-                // Else two beats may come before the connection's turn, which then counts them as one.
+                // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
                 await app.SettleAsync();
             }
 
@@ -201,7 +201,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
         Assert.Equal("still here", (await client.NextAsync()).Data);
 
-        // What is sent after a beat comes after what the beat has caused.
+        // A message that is published after a heartbeat arrives after the comment that the heartbeat causes.
         async Task<int> CommentsAsync()
         {
             await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);

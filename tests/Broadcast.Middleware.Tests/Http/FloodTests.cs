@@ -53,7 +53,7 @@ public sealed class FloodTests
     [Fact]
     public async Task Publish_ThousandConnectionsReset_LeavesNothingBehind()
     {
-        // Five thousand if more effort is asked for.
+        // A higher effort uses up to 5,000 connections.
         var count = 1_000 * Math.Min(Effort.Factor, 5);
         using var unobserved = new UnobservedExceptions();
         await RunAsync();

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class ProtocolErrorTests
 {
-    // Long enough for a busy machine, and less than the timeouts that could end a connection by mistake.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     static readonly Dictionary<string, (byte[] Bytes, int Code)> Errors = new()

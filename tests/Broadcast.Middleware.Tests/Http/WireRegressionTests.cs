@@ -151,7 +151,7 @@ public sealed class WireRegressionTests
             $"{received} of {Before} messages came, and the close code is {frame.CloseCode}.");
     }
 
-    /// <summary>The server's own limit is a question of load and no failure of the app.</summary>
+    /// <summary>Reaching the server's own limit is normal under load. It is not an error of the app.</summary>
     [Fact]
     public async Task Handshake_OverServerUpgradeLimit_IsRefusedWith503()
     {

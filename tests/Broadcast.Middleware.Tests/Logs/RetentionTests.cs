@@ -6,7 +6,7 @@ public sealed class RetentionTests
 {
     const int Backlog = 1_024;
 
-    /// <summary>Clients that have everything wait on an empty block. Its start is also its end.</summary>
+    /// <summary>Clients that have received everything wait at an empty block. Its start is also its end.</summary>
     [Fact]
     public void UnacknowledgedBurst_AfterTrim_IsKept()
     {
@@ -106,7 +106,7 @@ public sealed class RetentionTests
     }
 
     /// <summary>
-    /// The client acknowledges the messages of the old transport at once. It loses the new transport before the server
+    /// The client acknowledges the messages of the old transport at once. The new transport disconnects before the server
     /// resends them.
     /// </summary>
     [Fact]

@@ -344,7 +344,7 @@ public sealed class PresenceTests
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
-        // Ends after the last state. Some watchers are slow. Changes of the same batch may still follow.
+        // Watch until the last state arrives. Some watchers are slow. Changes of the same batch may still follow.
         async Task WatchAsync(int number)
         {
             var picture = new Picture();

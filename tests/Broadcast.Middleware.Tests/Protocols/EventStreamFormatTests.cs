@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests that a parser by the specification reads back every published message.</summary>
+/// <summary>Tests that a parser that follows the specification reads back every published message.</summary>
 public sealed partial class EventStreamFormatTests
 {
     const ulong Epoch = 0x00c0ffee00c0ffee;
