@@ -25,8 +25,8 @@ public abstract class BackplaneContract : IAsyncLifetime
     protected virtual Func<ValueTask>? Forget => null;
 
     /// <summary>
-    /// Ends a node as a crash would: it notifies nobody and sends no pending data. The default, null, means that this
-    /// is not possible.
+    /// Ends a node as a crash would: it does not notify the other nodes and sends no pending data. The default, null,
+    /// means that this is not possible.
     /// </summary>
     protected virtual Func<IBackplane, ValueTask>? Crash => null;
 
