@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of a wrong one.</summary>
 /// <remarks>The tests run alone, because they measure the heap that all tests share.</remarks>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 {
     public static TheoryData<RegistryMistake> Mistakes => [.. Enum.GetValues<RegistryMistake>().Where(mistake => mistake != RegistryMistake.None)];

@@ -18,7 +18,7 @@ public sealed class DrainTests
         const int Count = 300;
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
         using var meters = new Meters(app);
-        await using var crowd = await Crowd.OpenAsync(app, Count);
+        await using var crowd = await ManyClients.OpenAsync(app, Count);
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
@@ -60,8 +60,8 @@ public sealed class DrainTests
             builder => builder.Services.AddSingleton<TimeProvider>(clock),
             options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
         using var meters = new Meters(app);
-        await using var answering = await Crowd.OpenAsync(app, 100);
-        await using var silent = await Crowd.OpenAsync(app, 20);
+        await using var answering = await ManyClients.OpenAsync(app, 100);
+        await using var silent = await ManyClients.OpenAsync(app, 20);
 
         var stopping = app.StopAsync();
         var closes = answering.AnswerCloseFramesAsync(100);
@@ -99,14 +99,14 @@ public sealed class DrainTests
                 builder.Services.AddSingleton<TimeProvider>(clock);
             },
             options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
-        await using var stalled = await Crowd.OpenAsync(app, Stalled);
+        await using var stalled = await ManyClients.OpenAsync(app, Stalled);
         foreach (var connection in app.Registry.Connections)
         {
             for (var i = 0; i < 16; i++)
                 await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 16], Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
         }
 
-        await using var crowd = await Crowd.OpenAsync(app, count);
+        await using var crowd = await ManyClients.OpenAsync(app, count);
         var connections = app.Registry.Connections.Cast<Connection>().ToArray();
         var stopping = app.StopAsync();
         var closes = crowd.AnswerCloseFramesAsync(count);

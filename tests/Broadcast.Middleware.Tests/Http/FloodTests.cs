@@ -3,7 +3,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests floods of frames and of connections.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class FloodTests
 {
     [Fact]
@@ -62,7 +62,7 @@ public sealed class FloodTests
         async Task RunAsync()
         {
             await using var app = await BroadcastApp.StartAsync();
-            await using var crowd = await Crowd.OpenAsync(app, count);
+            await using var crowd = await ManyClients.OpenAsync(app, count);
             using var stop = new CancellationTokenSource();
             var publishing = Task.Run(async () =>
             {

@@ -4,7 +4,7 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class SlowHandshakeTests
 {
     [Fact]

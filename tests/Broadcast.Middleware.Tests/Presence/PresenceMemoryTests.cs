@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Presence;
 
 /// <summary>Tests the memory that presence uses. No other test runs in parallel, because this test measures memory.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class PresenceMemoryTests
 {
     const string Group = "/rooms/blue";

@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>Tests the memory that group states use. No other test runs in parallel, because these tests measure memory.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class GroupStateMemoryTests
 {
     [Fact]
