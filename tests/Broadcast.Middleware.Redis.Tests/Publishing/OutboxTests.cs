@@ -105,7 +105,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WithFailAndWithoutRedis_FailsImmediately()
+    public async Task Publish_WhenUnreachableIsFail_FailsImmediatelyWithoutRedis()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
