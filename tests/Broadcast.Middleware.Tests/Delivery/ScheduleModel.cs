@@ -271,9 +271,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
 
-    void Expect(bool condition, string what)
+    void Expect(bool condition, string description)
     {
-        if (!condition) _faults.Add($"Wrong: {what}");
+        if (!condition) _faults.Add($"Wrong: {description}");
     }
 
     static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");

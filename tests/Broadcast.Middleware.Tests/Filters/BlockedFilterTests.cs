@@ -58,7 +58,7 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Message, Blocking.Thread)]
-    public async Task BlockedFilter_PeerDisconnects_IsRemovedAfterFilterReturns(Stage stage, Blocking blocking)
+    public async Task BlockedConnection_PeerDisconnects_IsRemoved(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);

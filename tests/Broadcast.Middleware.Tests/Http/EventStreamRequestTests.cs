@@ -93,7 +93,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_Tls_WorksOverHttp1AndHttp2()
+    public async Task EventStream_Tls_ReceivesMessagesOverHttp1AndHttp2()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256)

@@ -65,7 +65,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Behind_IgnoresNewestMessage()
+    public void Behind_DoesNotCountNewestMessage()
     {
         var cursor = NewCursor();
         Append(9_000);

@@ -10,7 +10,7 @@ public sealed class PresenceMemoryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
+    public async Task Watcher_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
         using var stage = new ManualBroadcast();
         var (presence, states) = (stage.Broadcaster.Presence, stage.Broadcaster.States);

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Protocols;
 public sealed class GroupStateMemoryTests
 {
     [Fact]
-    public void Feed_MembersComeAndGoUnread_KeepsMemoryBounded()
+    public void Feed_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
         var feed = new GroupStateFeed("g");
         var subscription = new GroupStateSubscription("g", static _ => { });
