@@ -15,7 +15,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         builder =>
         {
             builder.Services.AddBroadcast().AddBackplane(_ => _backplane);
-            builder.Services.AddSingleton<IGroupAuthorizer>(TestAuthorizer.AllowAll);
+            builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
         },
         app =>
         {

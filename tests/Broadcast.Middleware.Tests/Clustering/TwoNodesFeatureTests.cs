@@ -138,7 +138,7 @@ public sealed class TwoNodesFeatureTests
         {
             TestUsers.Add(builder);
             builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
-            builder.Services.AddSingleton<IGroupAuthorizer>(TestAuthorizer.AllowAll);
+            builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
         },
         map,
         options => options.Groups["/ws"] = new() { HistoryMessages = history });

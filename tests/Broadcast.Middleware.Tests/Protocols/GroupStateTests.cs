@@ -193,7 +193,7 @@ public sealed class GroupStateTests
     [Fact]
     public async Task SubscribeGroupState_AllowedToJoin_NeedsNoMembership()
     {
-        await using var app = await StartAsync(new TestAuthorizer((group, operation) => group == "in" ? operation == GroupOperation.Join : operation == GroupOperation.Publish));
+        await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : operation == GroupOperation.Publish));
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
         await JsonClient.SayAsync(client, Subscribe("in", 1));
@@ -206,7 +206,7 @@ public sealed class GroupStateTests
     [Fact]
     public async Task SubscribeGroupState_AuthorizerThrows_LeavesNoSubscription()
     {
-        await using var app = await StartAsync(new TestAuthorizer((_, _) => throw new InvalidOperationException("secret")));
+        await using var app = await StartAsync(new Rules((_, _) => throw new InvalidOperationException("secret")));
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
         await JsonClient.SayAsync(client, Subscribe("g", 1));
@@ -600,7 +600,7 @@ public sealed class GroupStateTests
             builder =>
             {
                 TestUsers.Add(builder);
-                builder.Services.AddSingleton(rules ?? TestAuthorizer.AllowAll);
+                builder.Services.AddSingleton(rules ?? Rules.AllowAll);
                 configure?.Invoke(builder);
             },
             options: options);

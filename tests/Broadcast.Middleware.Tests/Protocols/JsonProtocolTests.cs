@@ -150,7 +150,7 @@ public sealed class JsonProtocolTests
     [Fact]
     public async Task CustomAuthorizer_AnyGroup_DecidesEachOperation()
     {
-        await using var app = await StartAsync(new TestAuthorizer((group, operation) => group == "in" ? operation == GroupOperation.Join : group == "out"));
+        await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : group == "out"));
         await using var client = await JsonClient.OpenAsync(app);
         await JsonClient.SayAsync(
             client,
@@ -175,7 +175,7 @@ public sealed class JsonProtocolTests
             builder =>
             {
                 builder.Services.AddBroadcast("chat");
-                builder.Services.AddKeyedSingleton<IGroupAuthorizer>("chat", TestAuthorizer.AllowAll);
+                builder.Services.AddKeyedSingleton<IGroupAuthorizer>("chat", Rules.AllowAll);
             },
             app =>
             {
@@ -199,7 +199,7 @@ public sealed class JsonProtocolTests
     [InlineData("sendToGroup", true)]
     public async Task Authorizer_Throws_ClosesConnectionWithoutDetails(string type, bool isArgument)
     {
-        await using var app = await StartAsync(new TestAuthorizer((_, _) => throw (isArgument ? new ArgumentException("secret") : new InvalidOperationException("secret"))));
+        await using var app = await StartAsync(new Rules((_, _) => throw (isArgument ? new ArgumentException("secret") : new InvalidOperationException("secret"))));
         await using var client = await JsonClient.OpenAsync(app);
         await JsonClient.SayAsync(client, $$"""{"type":"{{type}}","group":"g","ackId":1,"data":1}""");
         await JsonClient.HearsAsync(
@@ -281,7 +281,7 @@ public sealed class JsonProtocolTests
     public async Task Request_RepeatedAfterFailure_TakesEffect()
     {
         var isAllowed = false;
-        await using var app = await StartAsync(new TestAuthorizer((_, _) => Volatile.Read(ref isAllowed)));
+        await using var app = await StartAsync(new Rules((_, _) => Volatile.Read(ref isAllowed)));
         await using var client = await JsonClient.OpenAsync(app);
         const string Join = """{"type":"joinGroup","group":"g","ackId":1}""";
         await JsonClient.SayAsync(client, Join);
@@ -578,7 +578,7 @@ public sealed class JsonProtocolTests
             builder =>
             {
                 TestUsers.Add(builder);
-                builder.Services.AddSingleton(rules ?? TestAuthorizer.AllowAll);
+                builder.Services.AddSingleton(rules ?? Rules.AllowAll);
                 configure?.Invoke(builder);
             },
             map,

@@ -6,7 +6,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client for server-sent events on a plain socket, or on the stream of a response body. It sees how the body ends. Each
+/// A client for server-sent events on a bare socket, or on any stream that is a response's body. It sees how the body ends. Each
 /// wait ends after <see cref="Eventually.Patience"/>.
 /// </summary>
 sealed class EventClient : IAsyncDisposable

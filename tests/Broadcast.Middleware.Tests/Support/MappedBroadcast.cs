@@ -80,7 +80,7 @@ sealed class MappedBroadcast : IAsyncDisposable
 
 sealed record Served(HttpContext Context, IHttpRequestLifetimeFeature Lifetime, Task Task)
 {
-    /// <summary>Completes when the request ends.</summary>
+    /// <summary>Ends when the request has.</summary>
     public Task Ended => Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     public string Body => Encoding.UTF8.GetString(((MemoryStream)Context.Response.Body).ToArray());

@@ -7,7 +7,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A WebSocket client without a WebSocket library, on a plain socket or any other stream. It can break every rule and sees every byte.
+/// A WebSocket client without a WebSocket library, on a bare socket or on any stream: it can break every rule, and sees every byte.
 /// Each wait for the server ends after <see cref="Eventually.Patience"/>.
 /// </summary>
 sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
@@ -50,7 +50,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
     }
 
     /// <summary>
-    /// Waits until the connection has joined its group. The server reads only after the join, so a pong proves it.
+    /// Waits until the connection has joined its group. The server reads only afterwards, so a pong proves it.
     /// </summary>
     public async Task JoinedAsync()
     {

@@ -18,7 +18,7 @@ static class ReliableApp
         builder =>
         {
             TestUsers.Add(builder);
-            builder.Services.AddSingleton<TimeProvider>(clock).AddSingleton<IGroupAuthorizer>(TestAuthorizer.AllowAll);
+            builder.Services.AddSingleton<TimeProvider>(clock).AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
             configure?.Invoke(builder);
         },
         map,
