@@ -24,13 +24,13 @@ public sealed class BlockedFilterTests
         using var meters = new Meters(app);
         await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
         await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
-        await using var blocked = await BlockAsync(app, filter);
+        await using var it = await BlockAsync(app, filter);
 
         for (var i = 0; i < 50; i++)
         {
             await TalkAsync(ann, bob, $"{i}");
             // The blocked client cannot send now, but it still receives.
-            if (stage == Stage.Message) Assert.Equal($"{i}", (await blocked.ReadFrameAsync()).Text);
+            if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
         }
 
         // Another client connects and disconnects.
@@ -43,8 +43,8 @@ public sealed class BlockedFilterTests
 
         filter.Release();
 
-        if (stage != Stage.Disconnect) await Client.LeaveAsync(blocked);
-        else await blocked.ReadEndAsync();
+        if (stage != Stage.Disconnect) await Client.LeaveAsync(it);
+        else await it.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(new Dictionary<string, long> { ["closed_by_peer"] = 2 }, meters.ByReason(Meters.Ended));
@@ -65,9 +65,9 @@ public sealed class BlockedFilterTests
         using var meters = new Meters(app);
         await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
         await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
-        var blocked = await BlockAsync(app, filter);
+        var it = await BlockAsync(app, filter);
 
-        blocked.Reset();
+        it.Reset();
         for (var i = 0; i < 50; i++) await TalkAsync(ann, bob, $"{i}");
         filter.Release();
 
@@ -88,11 +88,11 @@ public sealed class BlockedFilterTests
         await using var app = await StartAsync(filter, Drain);
         using var meters = new Meters(app);
         await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var blocked = await BlockAsync(app, filter);
+        await using var it = await BlockAsync(app, filter);
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
-        foreach (var client in new[] { ann, blocked }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
+        foreach (var client in new[] { ann, it }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         await ann.SendAsync(ClientFrame.OfClose(1001));
         await stopping;
 
@@ -116,15 +116,15 @@ public sealed class BlockedFilterTests
         using var meters = new Meters(app);
         await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
         await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
-        await using var blocked = await BlockAsync(app, filter);
+        await using var it = await BlockAsync(app, filter);
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
         foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await Client.ClosedWithAsync(client));
         if (stage != Stage.Disconnect)
         {
-            Assert.Equal(1001, (await blocked.ReadCloseAsync()).CloseCode);
-            await blocked.ReadEndAsync();
+            Assert.Equal(1001, (await it.ReadCloseAsync()).CloseCode);
+            await it.ReadEndAsync();
         }
 
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience);
