@@ -25,8 +25,8 @@ public abstract class BackplaneContract : IAsyncLifetime
     protected virtual Func<ValueTask>? Forget => null;
 
     /// <summary>
-    /// Ends a node as a crash would: it notifies nobody and sends no pending data. The default, null, means that this
-    /// is not possible.
+    /// Ends a node as a crash would: it does not notify the other nodes and sends no pending data. The default, null,
+    /// means that this is not possible.
     /// </summary>
     protected virtual Func<IBackplane, ValueTask>? Crash => null;
 
@@ -366,7 +366,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_WithMessageNotToBeKept_HasNoGap()
+    public async Task History_MessagePublishedWithoutHistory_HasNoGap()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].PublishAsync(Name("a"), "1", Kept(10));
@@ -582,7 +582,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         await EventuallyAsync(async () => await node.Backplane.CountMembersAsync(group, Token) == expected.Length, $"There are {expected.Length} members.");
     }
 
-    Task EventuallyAsync(Func<ValueTask<bool>> condition, string what) => Listener.EventuallyAsync(condition, Patience, what);
+    Task EventuallyAsync(Func<ValueTask<bool>> condition, string description) => Listener.EventuallyAsync(condition, Patience, description);
 
     static string Text(ReadOnlyMemory<byte> bytes) => Encoding.UTF8.GetString(bytes.Span);
 

@@ -89,12 +89,12 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         received.Leave();
     }
 
-    public static async Task EventuallyAsync(Func<ValueTask<bool>> condition, TimeSpan within, string what)
+    public static async Task EventuallyAsync(Func<ValueTask<bool>> condition, TimeSpan within, string description)
     {
         var started = TimeProvider.System.GetTimestamp();
         while (!await condition())
         {
-            if (TimeProvider.System.GetElapsedTime(started) > within) Assert.Fail($"Not true within {within}: {what}");
+            if (TimeProvider.System.GetElapsedTime(started) > within) Assert.Fail($"Not true within {within}: {description}");
             await Task.Delay(5, TestContext.Current.CancellationToken);
         }
     }

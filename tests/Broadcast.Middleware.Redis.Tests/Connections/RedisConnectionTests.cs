@@ -11,7 +11,7 @@ public sealed class RedisConnectionTests : RedisTest
     protected override bool StartsRedis => false;
 
     [Fact]
-    public async Task Node_StartedBeforeRedis_WorksWhenRedisStarts()
+    public async Task Node_StartedBeforeRedis_CompletesOperationsWhenRedisStarts()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromMinutes(1));
         var subscribe = node.SubscribeAsync(Group);
@@ -43,7 +43,7 @@ public sealed class RedisConnectionTests : RedisTest
     }
 
     [Fact]
-    public async Task Tls_WithTrustedCertificate_Works()
+    public async Task Tls_WithTrustedCertificate_Connects()
     {
         var directory = Directory.CreateTempSubdirectory("broadcast-tls-").FullName;
         var certificate = Path.Combine(directory, "certificate.pem");

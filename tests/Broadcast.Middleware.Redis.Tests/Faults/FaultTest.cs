@@ -159,7 +159,7 @@ public abstract class FaultTest : IAsyncLifetime
     }
 
     /// <summary>
-    /// For a fault after which Redis may give the offsets of forgotten messages to new messages.
+    /// Call this for a fault after which Redis may give the offsets of forgotten messages to new messages.
     /// </summary>
     protected void ExpectForgottenMessages() => _redisForgets = true;
 

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Redis.Tests.Faults;
 /// <summary>Each test causes one fault of Redis. The last test causes several faults.</summary>
 public sealed class FaultTests : FaultTest
 {
-    /// <summary>Longer than PublishTimeout and NodeTimeout.</summary>
+    /// <summary>This time is longer than PublishTimeout and NodeTimeout.</summary>
     static readonly TimeSpan LongSuspension = TimeSpan.FromSeconds(30);
 
     [Fact]

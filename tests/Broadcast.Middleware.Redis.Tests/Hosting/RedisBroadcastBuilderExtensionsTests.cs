@@ -57,7 +57,7 @@ public sealed class RedisBroadcastBuilderExtensionsTests(SharedRedis redis)
     }
 
     [Fact]
-    public void Container_DisposedSynchronously_DisposesTheBackplane()
+    public void Container_DisposedSynchronouslyTwice_DoesNotThrow()
     {
         var services = new ServiceCollection();
         services.AddLogging();

@@ -41,7 +41,7 @@ sealed class TestNode
 
     public int GetLossCount(string group) => _listener.Losses(group);
 
-    /// <summary>Waits until the node has received exactly so many messages.</summary>
+    /// <summary>Waits until the node has received exactly this number of messages.</summary>
     public Task WaitForMessagesAsync(string group, int count) => _listener.HeardAsync(group, count);
 
     public Task WaitForLossAsync(string group) =>

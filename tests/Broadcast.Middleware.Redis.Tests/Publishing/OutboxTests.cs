@@ -95,7 +95,7 @@ public sealed class OutboxTests : RedisTest
         Assert.DoesNotContain(publishes, static publish => publish.IsCompleted);
         foreach (var publish in publishes)
         {
-            // No message has expired at 9.1, 12.1 and 15.1 seconds. One has at 10.1, 13.1 and 16.1 seconds.
+            // No message has expired at 9.1, 12.1 and 15.1 seconds. One message has expired at 10.1, 13.1 and 16.1 seconds.
             time.Advance(TimeSpan.FromSeconds(0.1));
             Assert.False(publish.IsCompleted);
             time.Advance(TimeSpan.FromSeconds(1));
@@ -105,7 +105,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WithFailAndWithoutRedis_FailsImmediately()
+    public async Task Publish_WhenUnreachableIsFail_FailsImmediatelyWithoutRedis()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));

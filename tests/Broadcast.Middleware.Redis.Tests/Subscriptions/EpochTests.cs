@@ -52,7 +52,7 @@ public sealed class EpochTests : RedisTest
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
         await first.PublishAsync(Group, "before");
         await Redis.SuspendAsync();
-        // Longer than NodeTimeout.
+        // The suspension is longer than NodeTimeout.
         var suspendedAt = TimeProvider.System.GetTimestamp();
         var waiting = Enumerable.Range(0, 100)
             .Select(i => (i % 2 == 0 ? first : second).PublishAsync(Group, $"{i}"))

@@ -41,7 +41,7 @@ public sealed class LayerTests
     [InlineData("sealed class Probe { Pump? _pump; }", "Logs", "Delivery")]
     [InlineData("sealed class Probe { object Name() => typeof(Http.BroadcastEndpoint); }", "Connections", "Http")]
     [InlineData("sealed class Probe : IBroadcastFilter;", "Messages", "Filters")]
-    public void Types_DependOnHigherLayer_AreFound(string code, string from, string to)
+    public void FindDependencies_TypeOfHigherLayer_IsReported(string code, string from, string to)
     {
         var probe = Parse($"using Broadcast.Middleware.Delivery; namespace Broadcast.Middleware; {code}", $"{from}/Probe.cs");
         var dependencies = FindDependencies(_library.Value.AddSyntaxTrees(probe), [probe]);

@@ -9,7 +9,7 @@ public sealed class ClusterStressTests
     const int Members = 8, Publishers = 3, Messages = 1_500;
 
     [Fact]
-    public async Task Publish_OnTwoNodesWithVisitors_DeliversOnceInOneOrder()
+    public async Task Publish_OnTwoNodesWithChangingMembers_DeliversOnceInOneOrder()
     {
         using var unobserved = new UnobservedExceptions();
         var cluster = new InMemoryCluster();

@@ -2,8 +2,8 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// The inbox is the group through which other nodes reach this node. It must be open before others find the connections
-/// here.
+/// The inbox is the group through which other nodes reach this node. It must be open before other nodes
+/// can find the connections of this node.
 /// </summary>
 public sealed class InboxTests : IDisposable
 {

@@ -195,7 +195,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Session_AppStops_EndsAtOnce()
+    public async Task Session_AppStops_EndsWith1001()
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -227,27 +227,27 @@ public sealed class DisconnectedSessionTests
 
     [Theory]
     [InlineData("a close frame with a code")]
-    [InlineData("the app's close")]
-    [InlineData("a violation of the protocol")]
+    [InlineData("a close by the app")]
+    [InlineData("a protocol error")]
     [InlineData("a message that is too long")]
-    [InlineData("a filter that fails")]
-    public async Task Reconnect_AfterExplicitClose_IsRefused(string what)
+    [InlineData("a filter that throws")]
+    public async Task Reconnect_AfterCloseFrame_IsRefused(string closing)
     {
         await using var app = await StartAsync(map: endpoint => endpoint.Use((context, next) =>
             context.Text == "fail" ? throw new InvalidOperationException("boom") : next(context)));
         await using var client = await ReliableClient.OpenAsync(app);
         WebSocketCloseStatus? status;
-        switch (what)
+        switch (closing)
         {
             case "a close frame with a code":
                 await client.Transport.SendAsync(ClientFrame.OfClose(1001));
                 status = WebSocketCloseStatus.EndpointUnavailable;
                 break;
-            case "the app's close":
+            case "a close by the app":
                 await app.Broadcaster.CloseAsync(client.Id, (WebSocketCloseStatus)4000, null, Token);
                 status = (WebSocketCloseStatus)4000;
                 break;
-            case "a violation of the protocol":
+            case "a protocol error":
                 await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
                 status = null;
                 break;
@@ -286,7 +286,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_ByBothSidesAtOnce_EndsRequest()
+    public async Task Close_ByBothSidesAtOnce_LeavesNothingBehind()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)
@@ -302,7 +302,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_PeersCloseAlreadyAnswered_CompletesAtOnce()
+    public async Task Close_PeersCloseAlreadyAnswered_Completes()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);

@@ -6,10 +6,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>How an app with many connections ends.</summary>
+/// <summary>Tests how an app with many connections shuts down.</summary>
 public sealed class DrainTests
 {
-    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     [Fact]
@@ -18,14 +18,14 @@ public sealed class DrainTests
         const int Count = 300;
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
         using var meters = new Meters(app);
-        await using var crowd = await Crowd.OpenAsync(app, Count);
+        await using var crowd = await ManyClients.OpenAsync(app, Count);
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
         var closes = await crowd.AnswerCloseFramesAsync(Count);
         await stopping;
 
-        // 300 are spread over six steps of 50 ms, not over the window.
+        // The drain spreads 300 close frames over six steps of 50 ms, not over the whole window.
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, Margin);
         Assert.All(closes, close => Assert.Equal(1001, close.Code));
         Assert.Equal(0, app.Registry.Count);
@@ -53,15 +53,15 @@ public sealed class DrainTests
     [Fact]
     public async Task Drain_CloseFrameUnanswered_AbortsAtDrainTimeout()
     {
-        // Two steps of goodbyes, and then half a second.
+        // The window has two steps for close frames, and then half a second.
         var window = TimeSpan.FromMilliseconds(600);
         var clock = new DrainClock();
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<TimeProvider>(clock),
             options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
         using var meters = new Meters(app);
-        await using var answering = await Crowd.OpenAsync(app, 100);
-        await using var silent = await Crowd.OpenAsync(app, 20);
+        await using var answering = await ManyClients.OpenAsync(app, 100);
+        await using var silent = await ManyClients.OpenAsync(app, 20);
 
         var stopping = app.StopAsync();
         var closes = answering.AnswerCloseFramesAsync(100);
@@ -88,7 +88,7 @@ public sealed class DrainTests
     public async Task Drain_ThousandClientsFiftyStalled_SpreadsCloseFramesWithinWindow()
     {
         const int Stalled = 50, Steps = 10;
-        // Five thousand if more effort is asked for. Either way, more than the window has room for at the usual pace.
+        // A higher effort uses up to 5,000 clients. At the normal pace, the window is too short for either number.
         var count = (1_000 * Math.Min(Effort.Factor, 5)) - Stalled;
         var window = TimeSpan.FromSeconds(1);
         var clock = new DrainClock();
@@ -99,19 +99,19 @@ public sealed class DrainTests
                 builder.Services.AddSingleton<TimeProvider>(clock);
             },
             options: options => (options.DrainTimeout, options.CloseTimeout, options.KeepAliveInterval) = (window, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan));
-        await using var stalled = await Crowd.OpenAsync(app, Stalled);
+        await using var stalled = await ManyClients.OpenAsync(app, Stalled);
         foreach (var connection in app.Registry.Connections)
         {
             for (var i = 0; i < 16; i++)
                 await app.Broadcaster.PublishAsync(new byte[Stall.FillBytes / 16], Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);
         }
 
-        await using var crowd = await Crowd.OpenAsync(app, count);
+        await using var crowd = await ManyClients.OpenAsync(app, count);
         var connections = app.Registry.Connections.Cast<Connection>().ToArray();
         var stopping = app.StopAsync();
         var closes = crowd.AnswerCloseFramesAsync(count);
 
-        // Spread over half of the window: never many of them in the same twentieth.
+        // The drain spreads the close frames over half of the window. No step sends more than a quarter of them.
         var told = 0;
         for (var step = 0; step <= Steps; step++)
         {
@@ -133,7 +133,7 @@ public sealed class DrainTests
         int Told() => connections.Count(connection => connection.Writer.ClosingStatus is not null);
     }
 
-    /// <summary>A clock that stands still, and tells for what a drain waits.</summary>
+    /// <summary>A manual clock that counts the waits of a drain.</summary>
     sealed class DrainClock : FakeTimeProvider
     {
         int _steps;
@@ -147,10 +147,10 @@ public sealed class DrainTests
             return timer;
         }
 
-        /// <summary>So many steps have begun to wait for the next one.</summary>
+        /// <summary>Waits until this many steps have started to wait for the next step.</summary>
         public Task StepsAsync(int steps) => Eventually.True(() => Volatile.Read(ref _steps) >= steps);
 
-        /// <summary>The drain waits for the end of its window.</summary>
+        /// <summary>Waits until the drain waits for the end of its window.</summary>
         public Task RestAsync() => Eventually.True(() => Volatile.Read(ref _rests) == 1);
     }
 }

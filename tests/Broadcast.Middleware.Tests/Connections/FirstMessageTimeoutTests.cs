@@ -29,7 +29,7 @@ public sealed class FirstMessageTimeoutTests
     }
 
     [Fact]
-    public async Task FirstMessageTimeout_PingOrPartialMessage_DoesNotCount()
+    public async Task FirstMessageTimeout_PingOrPartialMessage_DoesNotStopTimeout()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class HandoverTests
 {
     [Fact]
-    public async Task Claim_BeforeLossIsNoticed_SucceedsAfterwards()
+    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterwards()
     {
         using var broadcast = new ManualBroadcast();
         var (connection, request) = Connect(broadcast);
@@ -89,7 +89,7 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
-    /// <summary>Nothing else makes the session check its limits again.</summary>
+    /// <summary>Only the wait makes the session check its limits again.</summary>
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {

@@ -10,7 +10,7 @@ public sealed class RevalidationTests
 {
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
 
-    // The longest time between two heartbeats.
+    // The maximum time between two heartbeats.
     static readonly TimeSpan Beat = TimeSpan.FromSeconds(5);
 
     readonly FakeTimeProvider _time = new();

@@ -27,7 +27,7 @@ public sealed class RevalidationTimesTests
     }
 
     [Fact]
-    public async Task Revalidator_IntervalOfOneSecond_IsCalledInTime()
+    public async Task Revalidator_IntervalOfOneSecond_IsCalledWithinTwoSeconds()
     {
         await using var app = await StartAsync(TimeSpan.FromSeconds(1));
         await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
@@ -40,7 +40,7 @@ public sealed class RevalidationTimesTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task Revalidator_ConnectionEndsMeanwhile_IsCanceled(bool withCloseFrame)
+    public async Task Revalidator_ConnectionEndsDuringCall_IsCanceled(bool withCloseFrame)
     {
         var told = new TaskCompletionSource();
         _revalidator.Answer = async (_, token) =>

@@ -227,7 +227,7 @@ public sealed class EmptyGroupsTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void JoinAndLeave_AMillionTimes_LeaksNothing(bool hasHistory)
+    public void JoinAndLeave_HalfAMillionTimes_LeaksNothing(bool hasHistory)
     {
         using var broadcast = new ManualBroadcast(configure: options =>
         {

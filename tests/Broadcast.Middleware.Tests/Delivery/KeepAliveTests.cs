@@ -15,7 +15,7 @@ public sealed class KeepAliveTests : IDisposable
     public void Dispose() => _heartbeat?.Dispose();
 
     [Fact]
-    public void SilentPeer_WithoutPong_IsLost()
+    public void SilentPeer_WithoutPong_CountsAsDisconnected()
     {
         Assert.False(LostAfter(0));
         Assert.False(LostAfter(9.9));
@@ -64,7 +64,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void SinkWithoutPings_IsNotWatched()
+    public void SinkWithoutPings_NeverTimesOut()
     {
         for (var i = 0; i < 50; i++)
         {
@@ -83,7 +83,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void KeepAlive_WithoutTimeout_NeverLosesPeer()
+    public void KeepAlive_WithoutTimeout_NeverDisconnectsPeer()
     {
         _options.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
         for (var i = 0; i < 50; i++) Assert.False(LostAfter(10_000));

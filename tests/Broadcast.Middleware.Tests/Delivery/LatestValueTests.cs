@@ -15,14 +15,14 @@ public sealed class LatestValueTests
 {
     const int Keys = 50, Size = 100, Connections = 200, Slow = 50;
 
-    // So few messages fit into what the system takes for a fast reader.
+    // The publisher may be this many messages ahead of the slowest fast reader.
     const int Ahead = 100;
 
     static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
     static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(6) : TimeSpan.FromMinutes(1);
 
-    // What a slow reader can have before it that was the newest when it was taken for it: its own window, what waits in the system, and one
-    // message of each key. Twice that, for what the system counts otherwise than we do. In messages, so that a busy machine changes nothing.
+    // The maximum number of outdated messages that a slow reader may still receive. They fill its receive window and the buffers of the
+    // system, plus one message of each key. The factor 2 covers overhead that the system counts differently. The load does not matter.
     const int Oldest = 2 * (4096 + 4096 + (Keys * (Size + 2))) / (Size + 2);
 
     readonly ConcurrentDictionary<int, long> _publishedAt = new();
@@ -106,7 +106,7 @@ public sealed class LatestValueTests
         }
     }
 
-    /// <summary>How many messages were read, at most, after a value had been replaced and before it came.</summary>
+    /// <summary>Returns the maximum number of messages that were read between the replacement of a value and its arrival.</summary>
     async Task<int> ReadSlowlyAsync(RawClient client, CancellationToken stop)
     {
         var (oldest, last, reads) = (0, -1, new List<long>());

@@ -124,7 +124,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Join_WithoutReplay_UsesReplayOnJoinOfGroup()
+    public void Join_EachReplay_SendsRequestedPartOfHistory()
     {
         using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
         foreach (var id in RecoveryHelpers.Range(1, 10)) broadcast.Publish("/g", id);
@@ -170,7 +170,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_ExtremeOffsetsAndEpochs_IsRefused()
+    public void Recovery_InvalidPosition_IsRefused()
     {
         using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g"));
         var position = broadcast.Publish("/g", 1).Position!.Value;

@@ -111,7 +111,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
-                // A log that rests ends its block. The newest message then counts as backlog, too.
+                // The heartbeat trims an idle log, which ends its block. The newest message then counts as backlog, too.
                 foreach (var group in _groups.Values)
                 {
                     foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
@@ -271,9 +271,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
 
-    void Expect(bool condition, string what)
+    void Expect(bool condition, string description)
     {
-        if (!condition) _faults.Add($"Wrong: {what}");
+        if (!condition) _faults.Add($"Wrong: {description}");
     }
 
     static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");

@@ -11,7 +11,7 @@ public sealed class ShardTests
     static readonly string[] _names = ["/a", "/b", "/c"];
 
     [Fact]
-    public void Pass_WithChangingMembers_ReachesEveryMember() =>
+    public void GroupPass_WithChangingMembers_ReachesEveryMember() =>
         Gen.Select(Gen.Int[200, 900], Gen.Int[0, 1 << 30], Gen.Int[1, 40]).Sample(
             (members, seed, churn) =>
             {

@@ -39,7 +39,7 @@ public sealed class SkipToLatestTests
     }
 
     [Fact]
-    public async Task SkipToLatest_TwoLogs_AreReadInOrder()
+    public async Task SkipToLatest_PrivateAndGroupLog_AreReadInOrder()
     {
         const int Messages = 1_000;
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>

@@ -44,7 +44,7 @@ public sealed class WakeUpTests
     }
 
     [Fact]
-    public async Task Pump_WriteCompletesOnOtherThread_IsNoticed()
+    public async Task Pump_WriteCompletesOnOtherThread_SendsNextMessage()
     {
         var rounds = 20_000 * Effort.Factor;
         using var runner = new SpinningThread();

@@ -118,7 +118,7 @@ public sealed class MetricsTests
             "keep_alive_timeout",
             async (app, client) =>
             {
-                // The silence counts from the end of the start on.
+                // The idle time counts from the end of the connection's start.
                 var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 var (beats, isPinged) = (0, false);
@@ -130,9 +130,9 @@ public sealed class MetricsTests
                     if (isPinged) Assert.Equal("beat", (await client.ReadFrameAsync()).Text);
                 }
 
-                // The first beat begins to count. So does the second, if the server begins to read only then.
+                // The idle time starts at the first heartbeat, or at the second one if the server starts its read late.
                 Assert.InRange(beats, 5, 6);
-                // The client does not answer. It is cut off KeepAliveTimeout after that ping, and gets no other.
+                // The client does not answer. The server disconnects it KeepAliveTimeout after that ping, and sends no other ping.
                 for (var more = 0; more < 3; more++) await BeatAsync(app);
                 Assert.NotEqual(EndReason.KeepAliveTimeout, connection.EndReason);
                 await BeatAsync(app);
@@ -145,7 +145,7 @@ public sealed class MetricsTests
         async Task BeatAsync(BroadcastApp app)
         {
             time.Advance(TimeSpan.FromSeconds(2.5));
-            // Else two beats may come before the connection's turn, which then counts them as one.
+            // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
             await app.SettleAsync();
         }
     }

@@ -5,12 +5,12 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>A filter that does not come back holds up the connection it was called for, and nobody else.</summary>
+/// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
     static readonly TimeSpan Window = TimeSpan.FromSeconds(1);
 
-    // For a busy machine. What would end the app or the connections by mistake takes longer.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);
@@ -58,7 +58,7 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Message, Blocking.Thread)]
-    public async Task BlockedFilter_PeerDisconnects_IsRemovedAfterFilterReturns(Stage stage, Blocking blocking)
+    public async Task BlockedConnection_PeerDisconnects_IsRemoved(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -82,7 +82,7 @@ public sealed class BlockedFilterTests
     [Theory]
     [InlineData(Stage.Connect)]
     [InlineData(Stage.Message)]
-    public async Task Drain_FiltersObserveAbort_EndsWithinDrainTimeout(Stage stage)
+    public async Task Drain_FiltersObserveAbort_EndsAfterDrainTimeout(Stage stage)
     {
         using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
         await using var app = await StartAsync(filter, Drain);
@@ -107,7 +107,7 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
     [InlineData(Stage.Disconnect, Blocking.Task)]
-    public async Task Drain_FilterIgnoresAbort_EndsAtShutdownTimeout(
+    public async Task Drain_FilterIgnoresAbort_ClosesClientsBeforeShutdownTimeout(
         Stage stage, Blocking blocking)
     {
         var patience = TimeSpan.FromSeconds(8);

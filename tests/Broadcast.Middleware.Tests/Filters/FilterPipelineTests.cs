@@ -280,7 +280,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_NeverCompletes_BlocksOnlyItsConnection()
+    public async Task MessageFilter_StillRuns_BlocksOnlyItsConnection()
     {
         var release = new TaskCompletionSource();
         await using var app = await WithAsync(async (context, next) =>

@@ -102,7 +102,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task Use_MetadataBetweenFilters_KeepsAll()
+    public async Task Use_MetadataBetweenFilters_KeepsFiltersAndMetadata()
     {
         await using var app = await InMemoryApp.StartAsync(map: map =>
         {

@@ -80,7 +80,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task DrainTimeout_Zero_IsAcceptedWithAnyShutdownTimeout()
+    public async Task DrainTimeout_ZeroWithZeroShutdownTimeout_IsAccepted()
     {
         await using var app = Build(
             options => options.DrainTimeout = TimeSpan.Zero,
@@ -208,7 +208,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task Mistakes_OnHostWithStartupStyleEndpoints_StopTheStart()
+    public async Task Start_SameUrlTwiceOnHostWithUseEndpoints_Fails()
     {
         using var host = new HostBuilder().ConfigureWebHost(web => web
             .UseTestServer()
@@ -225,7 +225,7 @@ public sealed class StartupValidationTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task Mistakes_OnKestrelOrTestServer_StopTheStart(bool isTestServer)
+    public async Task Start_InvalidOptionOnKestrelOrTestServer_Fails(bool isTestServer)
     {
         await using var app = Build(
             map: static app => app.MapBroadcast("/ws", static options => options.MaxMessageBytes = 0),

@@ -75,10 +75,10 @@ public sealed class AllowedOriginsTests
     [InlineData("https://anyone.example")]
     [InlineData("null")]
     [InlineData("gibberish")]
-    public async Task Origin_StarListed_IsAllowed(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
+    public async Task Origin_AllowedOriginsContainStar_IsAllowed(string origin) => Assert.Equal(101, await TryAsync(origin, "example.com", "*"));
 
     [Fact]
-    public async Task Origin_NullListed_IsAllowed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
+    public async Task Origin_AllowedOriginsContainNull_IsAllowed() => Assert.Equal(101, await TryAsync("null", "example.com", "null"));
 
     [Fact]
     public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
@@ -145,7 +145,7 @@ public sealed class AllowedOriginsTests
     [InlineData("https://user@bücher.example", false)]
     [InlineData("https://-bücher.example", false)] // This host name is invalid, so it has no ASCII form.
     [InlineData("https://xn--bücher.example", false)]
-    public void AllowedOrigin_Text_IsSchemeHostAndOptionalPort(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.Normalize(text) is not null);
+    public void Normalize_AnyText_AcceptsOnlyValidOrigins(string text, bool isOrigin) => Assert.Equal(isOrigin, OriginCheck.Normalize(text) is not null);
 
     static async Task<int> TryAsync(string? origin, string host, params string[] allowed)
     {

@@ -44,7 +44,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Receive_EmptyMessage_IsSentToAll()
+    public async Task Receive_EmptyMessage_IsRelayed()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket();
@@ -114,7 +114,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Receive_AfterClose_IsNotPublished()
+    public async Task Message_ReceivedAfterClose_IsNotPublished()
     {
         await using var app = new MappedBroadcast();
         var (leaver, other) = (new ScriptedSocket { AnswersClose = false }, new ScriptedSocket());
@@ -147,7 +147,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Close_SendFails_EndsConnection()
+    public async Task CloseFrame_SendFails_EndsConnection()
     {
         await using var app = new MappedBroadcast();
         var socket = new ScriptedSocket { Closing = () => throw new WebSocketException("gone") };
@@ -262,7 +262,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Backlog_StalledConnectionClosed_FreesMemory()
+    public async Task Backlog_StalledConnection_KeepsMemoryBounded()
     {
         await using var app = new MappedBroadcast(Small);
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
@@ -451,7 +451,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task KeepAlive_ServersWebSocket_GetsTheOptions()
+    public async Task KeepAliveOptions_ServerWebSocket_ArePassedOn()
     {
         await using var app = new MappedBroadcast(options =>
             (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8)));

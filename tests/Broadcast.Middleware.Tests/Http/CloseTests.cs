@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class CloseTests
 {
-    // Long enough for a busy machine, and less than all timeouts that could end a connection by mistake.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]
@@ -119,7 +119,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task MessageAfterClose_IsDropped()
+    public async Task Message_ReceivedAfterClose_IsDropped()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -161,7 +161,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Shutdown_PeersAnswerCloseFrame_CompletesPromptly()
+    public async Task Shutdown_PeersAnswerCloseFrame_CompletesBeforeCloseTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(
             options: options => options.CloseTimeout = options.DrainTimeout = TimeSpan.FromSeconds(25));
@@ -185,7 +185,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Shutdown_PeerDoesNotAnswer_CompletesAfterCloseTimeout()
+    public async Task Shutdown_PeerDoesNotAnswer_CompletesBeforeDrainTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => (options.CloseTimeout, options.DrainTimeout) = (TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(25)));
         await using var client = await RawClient.OpenAsync(app);

@@ -5,7 +5,7 @@ public sealed class DisconnectTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(string how)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(string disconnect)
     {
         const int Messages = 3_000;
         using var unobserved = new UnobservedExceptions();
@@ -40,7 +40,7 @@ public sealed class DisconnectTests
                 {
                     var due = Messages * (i + 1) / (leaving.Count + 2);
                     await Eventually.True(() => Volatile.Read(ref receivedByOne) >= due);
-                    if (how == "reset") leaving[i].Reset();
+                    if (disconnect == "reset") leaving[i].Reset();
                     else leaving[i].Finish();
                 }
             }
@@ -64,7 +64,7 @@ public sealed class DisconnectTests
     }
 
     [Fact]
-    public async Task Disconnect_RightAfterHandshakeRequest_LeavesNothing()
+    public async Task Disconnect_RightAfterHandshakeRequest_LeavesNoConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         var handshake = System.Text.Encoding.ASCII.GetBytes(

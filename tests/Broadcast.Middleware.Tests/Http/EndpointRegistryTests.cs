@@ -156,9 +156,9 @@ public sealed class EndpointRegistryTests
     }
 
     [Theory]
-    [InlineData("OfUser")]
+    [InlineData("GetUserConnections")]
     [InlineData("Leave")]
-    public async Task RegistryCall_ThrowsInFilter_ClosesOnlyThatConnectionWith1011(string method)
+    public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWith1011(string method)
     {
         await using var app = new MappedBroadcast(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {
@@ -169,7 +169,7 @@ public sealed class EndpointRegistryTests
         var (failing, other) = (new ScriptedSocket(), new ScriptedSocket());
         var (served, _) = await app.ConnectAsync(failing);
         await app.ConnectAsync(other);
-        failing.Receives(method == "OfUser" ? "user" : "leave");
+        failing.Receives(method == "GetUserConnections" ? "user" : "leave");
         await served.Ended;
         await failing.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, CloseReasons.Failed, Arg.Any<CancellationToken>());
         Assert.Single(app.Errors);
@@ -262,7 +262,7 @@ public sealed class EndpointRegistryTests
         public bool TryJoin(IBroadcastConnection connection, string group) => _inner.TryJoin(connection, group);
         public bool Leave(IBroadcastConnection connection, string group) => Check("Leave", _inner.Leave(connection, group));
         public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Check("OfUser", _inner.GetUserConnections(userId));
+        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => Check("GetUserConnections", _inner.GetUserConnections(userId));
         public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
         public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 

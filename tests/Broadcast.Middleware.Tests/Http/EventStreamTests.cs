@@ -74,7 +74,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task EventId_MessagesOfSeveralGroups_OnlyHomeGroupHasIds()
+    public async Task EventId_MessagesOfSeveralGroups_OnlyHomeGroupMessagesHaveIds()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -180,18 +180,18 @@ public sealed class EventStreamTests
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await EventClient.OpenAsync(app);
         await client.ReadIdAsync();
-        // Silence counts from the end of the start on.
+        // The idle time counts from the end of the connection's start.
         await Eventually.True(() => app.Registry.Connections.Single() is Connection { IsBusy: false });
         var beat = TimeSpan.FromSeconds(2.5);
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // One beat begins to count. The comment comes KeepAliveInterval later.
+            // The idle time starts at the first heartbeat. The comment comes KeepAliveInterval later.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++)
             {
                 time.Advance(beat);
-                // Else two beats may come before the connection's turn, which then counts them as one.
+                // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
                 await app.SettleAsync();
             }
 
@@ -201,7 +201,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
         Assert.Equal("still here", (await client.NextAsync()).Data);
 
-        // What is sent after a beat comes after what the beat has caused.
+        // A message that is published after a heartbeat arrives after the comment that the heartbeat causes.
         async Task<int> CommentsAsync()
         {
             await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
@@ -214,7 +214,7 @@ public sealed class EventStreamTests
     [InlineData(4001, "enough", "4001 enough")]
     [InlineData(1000, null, "1000 ")]
     [InlineData(4002, "two\r\nlines\n\nevent: forged", "4002 two lines  event: forged")]
-    public async Task CloseAsync_EventStream_SendsEarlierMessagesThenCloseEvent(int status, string? reason, string said)
+    public async Task CloseAsync_EventStream_SendsEarlierMessagesThenCloseEvent(int status, string? reason, string closeEvent)
     {
         var disconnects = new ConcurrentQueue<DisconnectContext>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseDisconnect((context, next) =>
@@ -231,7 +231,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.PublishAsync("too late", Recipients.Group("/ws"), cancellationToken: Token);
 
         Assert.Equal(Enumerable.Range(0, 100).Select(i => $"{i}"), await client.HearAsync(100));
-        Assert.Equal(said, await client.ReadCloseAsync());
+        Assert.Equal(closeEvent, await client.ReadCloseAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0 && app.Registry.Count == 0 && !disconnects.IsEmpty);
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_app"]);
@@ -245,7 +245,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string how)
+    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string disconnect)
     {
         const int Clients = 40;
         var disconnected = new ConcurrentQueue<string>();
@@ -273,7 +273,7 @@ public sealed class EventStreamTests
                 {
                     foreach (var client in clients)
                     {
-                        if (how == "reset") client.Reset();
+                        if (disconnect == "reset") client.Reset();
                         else client.Finish();
                         await Task.Yield();
                     }
@@ -341,7 +341,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task ConnectFilter_EventStream_SeesReplayAndCanGreetOrRefuse()
+    public async Task ConnectFilter_EventStream_SeesReplayAndCanReplyOrRefuse()
     {
         var seen = new ConcurrentQueue<Replay>();
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>

@@ -34,7 +34,7 @@ public sealed class GroupNameTemplateTests
     [InlineData("/all/{**rest}", "/all/x/y/z", "/all/x/y/z")]
     [InlineData("/all/{*rest}", "/all/x/y", "/all/x/y")]
     [InlineData("/all/{**rest}", "/all", "/all")]
-    public async Task GroupName_PatternAndUrl_IsUrlPathWithPatternLiterals(string pattern, string path, string group)
+    public async Task GroupName_PatternAndUrl_CombinesPatternLiteralsAndUrlValues(string pattern, string path, string group)
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern));
         using var device = await app.ConnectAsync(path);
@@ -70,21 +70,21 @@ public sealed class GroupNameTemplateTests
     [InlineData("/rooms/a%0D")]
     [InlineData("/rooms/%7F")]
     [InlineData("/rooms/%E2%80%A8")]
-    public async Task GroupName_ControlCharacters_IsRefusedWith400(string path)
+    public async Task GroupName_ControlOrLineSeparatorCharacter_IsRefusedWith400(string path)
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));
     }
 
     [Fact]
-    public void NameFor_PatternWithoutParameters_ReturnsSameName()
+    public void GetName_PatternWithoutParameters_ReturnsSameInstance()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/b"));
         Assert.Same(template.GetName([]), template.GetName(new RouteValueDictionary { ["a"] = "c" }));
     }
 
     [Fact]
-    public void NameFor_NumberValue_UsesInvariantFormat()
+    public void GetName_NumberValue_UsesInvariantFormat()
     {
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
         Assert.Equal("/a/1.5", template.GetName(new RouteValueDictionary { ["x"] = 1.5 }));

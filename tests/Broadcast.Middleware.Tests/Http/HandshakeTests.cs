@@ -30,7 +30,7 @@ public sealed class HandshakeTests
     [InlineData("Upgrade", "WebSocket")]
     [InlineData("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
     [InlineData("Sec-WebSocket-Protocol", "unknown.to.this.server")]
-    public async Task Handshake_HeaderVariantsOfBrowsersAndProxies_AreAccepted(string header, string value)
+    public async Task Handshake_HeaderVariant_IsAccepted(string header, string value)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -164,7 +164,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_OtherPath_IsNotFound()
+    public async Task Handshake_OtherPath_IsRefusedWith404()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Runs alone, because it counts the allocations of the whole process.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class HugeFrameTests
 {
     [Fact]

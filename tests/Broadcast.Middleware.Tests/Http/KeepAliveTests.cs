@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Each with a second of silence before a ping, a second to answer it, and four heartbeats a second.</summary>
+/// <summary>Tests keep-alive with one second before a ping, one second for the pong, and four heartbeats per second.</summary>
 public sealed class KeepAliveTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
@@ -37,11 +37,11 @@ public sealed class KeepAliveTests
             }
 
             if (!await IsPingedAsync(app, answers, answering)) continue;
-            // Four beats are a second. One before them begins to count, or two if the server begins its next read only then.
+            // Four heartbeats are one second. One or two more pass first, because the server may start its next read late.
             Assert.InRange(beat - lastPing, 5, 6);
             (lastPing, pings) = (beat, pings + 1);
             await answering.SendAsync(ClientFrame.Make(ClientFrame.Pong, []));
-            // When this comes back, the server has read the answer.
+            // When this message comes back, the server has read the pong.
             await answering.JoinedAsync();
         }
 
@@ -60,7 +60,7 @@ public sealed class KeepAliveTests
         await using var sending = await RawClient.OpenAsync(app);
         await using var receiving = await RawClient.OpenAsync(app);
 
-        // The sender gets its own messages and nothing else; the receiver is asked whether it is there all the same.
+        // The sender receives only its own messages. The receiver also receives messages, but the server pings it because it sends nothing.
         var (beats, isPinged) = (0, false);
         for (; !isPinged; beats++)
         {
@@ -89,7 +89,7 @@ public sealed class KeepAliveTests
         await client.SendAsync(ClientFrame.OfText("takes long"));
         await entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
-        // Interval, timeout and some beats more.
+        // This is longer than the interval and the timeout together.
         await BeatAsync(app, 14);
         handled.SetResult();
 
@@ -97,9 +97,9 @@ public sealed class KeepAliveTests
         Assert.Equal(1, app.Registry.Count);
     }
 
-    /// <summary>The clock of the system drives the heartbeat too.</summary>
+    /// <summary>The system clock drives the heartbeat, too.</summary>
     [Fact]
-    public async Task In_real_time_too_a_client_that_does_not_answer_is_cut_off()
+    public async Task SilentClient_OnSystemClock_IsPingedThenDisconnected()
     {
         await using var app = await StartAsync(TimeProvider.System);
         await using var silent = await RawClient.OpenAsync(app);
@@ -112,7 +112,7 @@ public sealed class KeepAliveTests
         await Eventually.True(() => app.Registry.Count == 0);
     }
 
-    /// <summary>Whether a ping comes before a message that is published now.</summary>
+    /// <summary>Returns true if a ping arrives before a message that is published now.</summary>
     static async Task<bool> IsPingedAsync(BroadcastApp app, Connection connection, RawClient client)
     {
         await app.Broadcaster.PublishAsync("beat", Recipients.Connection(connection.Id), cancellationToken: TestContext.Current.CancellationToken);

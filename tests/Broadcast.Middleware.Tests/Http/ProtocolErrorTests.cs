@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class ProtocolErrorTests
 {
-    // Long enough for a busy machine, and less than the timeouts that could end a connection by mistake.
+    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     static readonly Dictionary<string, (byte[] Bytes, int Code)> Errors = new()
@@ -42,7 +42,7 @@ public sealed class ProtocolErrorTests
             ([.. ClientFrame.Make(ClientFrame.Text, "first"u8, fin: false), .. ClientFrame.Make(ClientFrame.Binary, "second"u8)], 1002),
         // Section 5.2: "the most significant bit MUST be 0".
         ["a length with the top bit set"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: 1ul << 63), 1002),
-        ["the largest length there is"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: ulong.MaxValue), 1002),
+        ["the largest possible length"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: ulong.MaxValue), 1002),
         // Section 8.1: text that is not UTF-8 fails the connection. Section 7.4.1 defines the code 1007.
         ["text that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Text, [0xC3, 0x28]), 1007),
         ["text with a surrogate"] = (ClientFrame.Make(ClientFrame.Text, [0xED, 0xA0, 0x80]), 1007),
@@ -56,7 +56,7 @@ public sealed class ProtocolErrorTests
         // Section 7.4.1: the code 1009 is for a message that is too big to process.
         ["a message one byte too long"] = (ClientFrame.Make(ClientFrame.Binary, new byte[65_537]), 1009),
         ["a text one byte too long"] = (ClientFrame.Make(ClientFrame.Text, Encoding.ASCII.GetBytes(new string('a', 65_537))), 1009),
-        ["a message too long by its fragments"] =
+        ["fragments that exceed the limit together"] =
             ([.. ClientFrame.Make(ClientFrame.Binary, new byte[65_536], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [1])], 1009),
         ["the start of a terabyte"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 40), 1009),
         ["the start of four exabytes"] = (ClientFrame.Make(ClientFrame.Binary, new byte[200_000], declared: 1ul << 62), 1009),
@@ -161,7 +161,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task ProtocolError_PeerNeverStopsSending_IsDisconnectedAfterASecond()
+    public async Task ProtocolError_PeerNeverStopsSending_DisconnectsBeforeCloseTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMinutes(1));
         await using var client = await RawClient.OpenAsync(app);
@@ -179,7 +179,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task HugeFrame_PeerNeverStopsSending_EndsAtCloseTimeout()
+    public async Task HugeFrame_PeerNeverStopsSending_IsClosedWith1009AndDisconnected()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app);

@@ -4,11 +4,11 @@ using System.Net.Sockets;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class SlowHandshakeTests
 {
     [Fact]
-    public async Task Handshake_ThousandIncompleteOnes_DoNotDelayOthers()
+    public async Task IncompleteHandshakes_Thousand_DelayNoOtherHandshake()
     {
         var token = TestContext.Current.CancellationToken;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 20);
@@ -23,7 +23,7 @@ public sealed class SlowHandshakeTests
                 await socket.SendAsync("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upg"u8.ToArray(), token);
             }
 
-            // Incomplete handshakes take no place of MaxConnections.
+            // Incomplete handshakes do not count towards MaxConnections.
             for (var i = 0; i < 20; i++)
             {
                 var started = Stopwatch.GetTimestamp();

@@ -36,7 +36,7 @@ public sealed class WireRegressionTests
 
     /// <summary>A receive ends only when the buffer is full, and the pooled buffer is larger than the limit.</summary>
     [Fact]
-    public async Task Message_OneByteOverLimit_IsRefusedAtOnce()
+    public async Task HugeFrame_OneByteOverLimitReceived_ClosesWith1009()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -47,7 +47,7 @@ public sealed class WireRegressionTests
     }
 
     [Fact]
-    public async Task Filter_CancelledByDisconnect_IsNoError()
+    public async Task Filter_CancelledByDisconnect_IsNotLoggedAsError()
     {
         var entered = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, _) =>
@@ -151,7 +151,7 @@ public sealed class WireRegressionTests
             $"{received} of {Before} messages came, and the close code is {frame.CloseCode}.");
     }
 
-    /// <summary>The server's own limit is a question of load and no failure of the app.</summary>
+    /// <summary>Reaching the server's own limit is normal under load. It is not an error of the app.</summary>
     [Fact]
     public async Task Handshake_OverServerUpgradeLimit_IsRefusedWith503()
     {

@@ -17,7 +17,7 @@ public sealed class ConflationPropertyTests
         Gen.Int[4, 300]).Array[0, 300];
 
     [Fact]
-    public void Reader_NeverLags_GetsEveryMessage() => Steps.Sample(
+    public void Reader_WithoutSkipOrCompact_GetsEveryMessage() => Steps.Sample(
         steps =>
         {
             var model = Run(steps, static _ => { });

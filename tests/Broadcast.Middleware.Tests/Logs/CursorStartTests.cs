@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>In a cluster, each cursor has options with its start position.</summary>
+/// <summary>Tests a cursor with a start position, as in a cluster.</summary>
 public sealed class CursorStartTests
 {
     [Fact]

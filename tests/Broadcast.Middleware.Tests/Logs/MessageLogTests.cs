@@ -65,7 +65,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Behind_IgnoresNewestMessage()
+    public void Behind_DoesNotCountNewestMessage()
     {
         var cursor = NewCursor();
         Append(9_000);
@@ -105,7 +105,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void StalledCursor_KeepsOnlyItsOwnBlock()
+    public void StalledCursor_ManyBlocksBehind_KeepsAtMostFourBlocks()
     {
         var late = NewCursor();
         var blocks = Blocks();

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Tests.Messages;
 public sealed class MessageTests
 {
     [Fact]
-    public void FromText_AnyText_RoundTrips()
+    public void FromText_NonAsciiText_RoundTrips()
     {
         var message = Message.FromText("grüße");
         Assert.Equal("grüße"u8, message.Payload.Span);

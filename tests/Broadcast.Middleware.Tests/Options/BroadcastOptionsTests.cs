@@ -11,7 +11,7 @@ public sealed class BroadcastOptionsTests
     static readonly BroadcastOptionsValidator Validator = new();
 
     [Fact]
-    public void Defaults_Validated_AreValid()
+    public void Defaults_HaveDocumentedValuesAndAreValid()
     {
         var options = new BroadcastOptions();
         Assert.Equal(65_536, options.MaxMessageBytes);

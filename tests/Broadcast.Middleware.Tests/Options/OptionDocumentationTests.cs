@@ -5,7 +5,7 @@ using System.Xml.Linq;
 
 namespace Broadcast.Middleware.Tests.Options;
 
-/// <summary>The XML documentation of each option states its default and range, as the table of ranges has them.</summary>
+/// <summary>The XML documentation of each option states the default and the range that the table of ranges contains.</summary>
 public sealed partial class OptionDocumentationTests
 {
     static readonly Dictionary<string, string> Documentation = XDocument

@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Presence;
 
 /// <summary>Tests the memory that presence uses. No other test runs in parallel, because this test measures memory.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class PresenceMemoryTests
 {
     const string Group = "/rooms/blue";
@@ -10,7 +10,7 @@ public sealed class PresenceMemoryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Watcher_MembersComeAndGoUnread_KeepsMemoryBounded()
+    public async Task Watcher_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
         using var stage = new ManualBroadcast();
         var (presence, states) = (stage.Broadcaster.Presence, stage.Broadcaster.States);

@@ -20,13 +20,13 @@ public sealed class PresenceTests
         var presence = app.Services.GetRequiredService<IPresence>();
         using var ann = await app.ConnectAsync(user: "ann");
         using var annToo = await app.ConnectAsync(user: "ann");
-        using var nobody = await app.ConnectAsync();
+        using var anonymous = await app.ConnectAsync();
 
         Assert.True(await presence.SetStateAsync(ann.Id, "/ws", "away"u8.ToArray(), Token));
 
         Assert.Equal(3, await presence.CountAsync("/ws", Token));
         var members = (await presence.GetMembersAsync("/ws", Token)).ToDictionary(member => member.ConnectionId, member => (member.UserId, Text(member)));
-        Assert.Equal(new() { [ann.Id] = ("ann", "away"), [annToo.Id] = ("ann", ""), [nobody.Id] = (null, "") }, members);
+        Assert.Equal(new() { [ann.Id] = ("ann", "away"), [annToo.Id] = ("ann", ""), [anonymous.Id] = (null, "") }, members);
         Assert.Equal(0, await presence.CountAsync("nowhere", Token));
         Assert.Empty(await presence.GetMembersAsync("nowhere", Token));
         await ann.CloseAsync();
@@ -344,7 +344,7 @@ public sealed class PresenceTests
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
-        // Ends after the last state. Some watchers are slow. Changes of the same batch may still follow.
+        // Watch until the last state arrives. Some watchers are slow. Changes of the same batch may still follow.
         async Task WatchAsync(int number)
         {
             var picture = new Picture();

@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests that a parser by the specification reads back every published message.</summary>
+/// <summary>Tests that a parser that follows the specification reads back every published message.</summary>
 public sealed partial class EventStreamFormatTests
 {
     const ulong Epoch = 0x00c0ffee00c0ffee;
@@ -26,7 +26,7 @@ public sealed partial class EventStreamFormatTests
     private static partial Regex LineBreak { get; }
 
     [Fact]
-    public void Encode_RandomMessages_AreReadBackInAnyPieces() =>
+    public void Encode_RandomMessages_CanBeParsedInAnyChunks() =>
         Gen.Select(_messages.Array[1, 20], Gen.Int[1, 7], Gen.Int[1, 200], Gen.Bool).Sample(
             (messages, perRun, perRead, isHome) =>
             {
@@ -99,7 +99,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public void Encode_OpeningMissedAndClose_WritesEvents()
+    public void Encode_StartMissedAndClose_WritesExpectedEvents()
     {
         var position = new Position(Epoch, 42);
         Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null)));

@@ -47,7 +47,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Take_FarBehindClearedStates_ReturnsSnapshotToSlowSubscriberOnly()
+    public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToIt()
     {
         const int Members = 2_000;
         var (feed, slow) = Subscribe();
@@ -172,7 +172,7 @@ public sealed class GroupStateFeedTests
     [InlineData("""{"a":{}}""", false)]
     [InlineData("""{"a":"\ud83d"}""", false)]
     [InlineData("""{"\ude00":"b"}""", false)]
-    public void IsState_Json_AcceptsOnlyObjectsOfStrings(string json, bool isState) =>
+    public void IsValid_AnyJson_AcceptsOnlyObjectsOfStrings(string json, bool isState) =>
         Assert.Equal(isState, GroupState.IsValid(Encoding.UTF8.GetBytes(json)));
 
     [Fact]

@@ -2,11 +2,11 @@
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>Tests the memory that group states use. No other test runs in parallel, because these tests measure memory.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class GroupStateMemoryTests
 {
     [Fact]
-    public void Feed_MembersComeAndGoUnread_KeepsMemoryBounded()
+    public void Feed_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
         var feed = new GroupStateFeed("g");
         var subscription = new GroupStateSubscription("g", static _ => { });

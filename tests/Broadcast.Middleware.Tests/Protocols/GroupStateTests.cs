@@ -347,7 +347,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Restart_SeveralSubscriptions_SendsEverySnapshotAgain()
+    public async Task SenderRestart_SeveralSubscriptions_SendsEverySnapshotAgain()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app);

@@ -501,11 +501,11 @@ public sealed class JsonProtocolTests
     [InlineData("utf8")]
     [InlineData("size")]
     [InlineData("type")]
-    public async Task CustomProtocol_InvalidMessage_ClosesWith1011(string wrong)
+    public async Task CustomProtocol_InvalidMessage_ClosesWith1011(string invalidPart)
     {
         var own = new OwnProtocol
         {
-            OnReceive = (context, _) => context.PublishAsync("g", wrong switch
+            OnReceive = (context, _) => context.PublishAsync("g", invalidPart switch
             {
                 "json" => new Message("{"u8.ToArray(), MessageType.Text) { IsJson = true },
                 "utf8" => new Message(new byte[] { 0xff }, MessageType.Text),

@@ -21,7 +21,7 @@ public sealed class RecoveryRaceTests
     [InlineData(10, true)]
     [InlineData(2, false)]
     [InlineData(10, false)]
-    public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isLost)
+    public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isDisconnected)
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var stranger = await ReliableClient.OpenAsync(app);
@@ -29,7 +29,7 @@ public sealed class RecoveryRaceTests
         await app.PublishToAsync(Recipients.Connection(stranger.Id), "not for you");
         await app.PublishToAsync(Recipients.Connection(client.Id), "0", "1");
         await client.HearsAsync("0", "1");
-        if (isLost)
+        if (isDisconnected)
         {
             client.Disconnect();
             await _clock.WaitsAsync();
@@ -175,7 +175,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_ConnectionClosesMeanwhile_IsRefused()
+    public async Task Reconnect_ConnectionClosesDuringWait_IsRefused()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -193,7 +193,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_ClientDisconnectsMeanwhile_SessionWaitsAgain()
+    public async Task Reconnect_ClientDisconnectsDuringWait_SessionWaitsAgain()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -212,7 +212,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_SlowDisconnectFilter_IsRefusedAtOnce()
+    public async Task Reconnect_DisconnectFilterStillRuns_IsRefusedWithoutWaiting()
     {
         using var filter = new BlockingFilter(Stage.Disconnect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.MaxUnacknowledgedMessages = 1);

@@ -96,12 +96,12 @@ public sealed class ReliableBadInputTests
     [InlineData("""{"type":"unknown"}""")]
     [InlineData("""{"type":"sequenceack","sequenceId":1}""")]
     [InlineData("""{"sequenceId":1}""")]
-    [InlineData("deep")]
-    [InlineData("deep ack")]
+    [InlineData("deeply nested")]
+    [InlineData("deeply nested acknowledgement")]
     public async Task Request_Invalid_EndsOnlyItsOwnSession(string text)
     {
-        if (text == "deep") text = new string('[', 10_000) + new string(']', 10_000);
-        if (text == "deep ack") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";
+        if (text == "deeply nested") text = new string('[', 10_000) + new string(']', 10_000);
+        if (text == "deeply nested acknowledgement") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
@@ -143,9 +143,9 @@ public sealed class ReliableBadInputTests
     [InlineData("a token twice")]
     [InlineData("two tokens")]
     [InlineData("a huge token")]
-    [InlineData("a token with strange characters")]
-    [InlineData("a token cut short")]
-    [InlineData("a token with something behind it")]
+    [InlineData("a token with special characters")]
+    [InlineData("a shortened token")]
+    [InlineData("a token with an extra character")]
     [InlineData("another connection's token")]
     [InlineData("another connection")]
     [InlineData("an unknown connection")]
@@ -154,10 +154,10 @@ public sealed class ReliableBadInputTests
     [InlineData("a huge id")]
     [InlineData("another URL")]
     [InlineData("another user")]
-    [InlineData("nobody")]
+    [InlineData("an anonymous user")]
     [InlineData("a raw connection")]
     [InlineData("a plain connection")]
-    public async Task Reconnect_WrongIdTokenUrlOrUser_IsRefused(string what)
+    public async Task Reconnect_WrongIdTokenUrlOrUser_IsRefused(string mistake)
     {
         await using var app = await ReliableApp.StartAsync(_clock, map: app =>
         {
@@ -173,16 +173,16 @@ public sealed class ReliableBadInputTests
         await app.PublishToAsync(Recipients.Connection(client.Id), "secret");
         await client.HearsAsync("secret");
         var (id, token, path, user) = (client.Id, client.Token, "/ws", "ann");
-        switch (what)
+        switch (mistake)
         {
             case "no token": token = null; break;
             case "an empty token": token = ""; break;
             case "a token twice": token += "&awps_reconnection_token=" + token; break;
             case "two tokens": token += "&awps_reconnection_token=x"; break;
             case "a huge token": token = new string('x', 7000); break;
-            case "a token with strange characters": token = "%00%ff%F0%9F%98%80%0d%0a"; break;
-            case "a token cut short": token = token![..^1]; break;
-            case "a token with something behind it": token += "A"; break;
+            case "a token with special characters": token = "%00%ff%F0%9F%98%80%0d%0a"; break;
+            case "a shortened token": token = token![..^1]; break;
+            case "a token with an extra character": token += "A"; break;
             case "another connection's token": token = other.Token; break;
             case "another connection": id = other.Id; break;
             case "an unknown connection": id = "AAAAAAAAAAAAAAAAAAAAAA"; break;
@@ -191,10 +191,10 @@ public sealed class ReliableBadInputTests
             case "a huge id": id = new string('x', 7000); break;
             case "another URL": path = "/other"; break;
             case "another user": user = "bob"; break;
-            case "nobody": user = null; break;
+            case "an anonymous user": user = null; break;
             case "a raw connection": id = rawId; break;
             case "a plain connection": id = plainId; break;
-            default: throw new ArgumentOutOfRangeException(nameof(what));
+            default: throw new ArgumentOutOfRangeException(nameof(mistake));
         }
 
         await using var transport = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);

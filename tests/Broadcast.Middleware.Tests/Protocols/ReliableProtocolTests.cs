@@ -113,7 +113,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task SequenceAck_KeptMessages_AreFreed()
+    public async Task SequenceAck_SharedMessages_AreFreedAfterLastAcknowledgement()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -187,7 +187,7 @@ public sealed class ReliableProtocolTests
     [Theory]
     [InlineData("bytes")]
     [InlineData("messages")]
-    [InlineData("bytes in all")]
+    [InlineData("total bytes")]
     public async Task Reconnect_OverUnacknowledgedLimit_NeedsAcknowledgement(string limit)
     {
         await using var app = await ReliableApp.StartAsync(_clock, options =>

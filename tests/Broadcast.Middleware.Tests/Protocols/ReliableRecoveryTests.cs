@@ -138,15 +138,15 @@ public sealed class ReliableRecoveryTests
     [InlineData("finish")]
     [InlineData("half a message")]
     [InlineData("close without a code")]
-    [InlineData("silence")]
-    public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string how)
+    [InlineData("no pong")]
+    public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string disconnect)
     {
         await using var app = await ReliableApp.StartAsync(
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
-        switch (how)
+        switch (disconnect)
         {
             case "reset":
                 client.Disconnect();
@@ -182,7 +182,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Answers_Reconnect_AreNotSentAgain()
+    public async Task Answers_AfterReconnect_AreNotSentAgain()
     {
         await using var app = await ReliableApp.StartAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -293,7 +293,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_AfterLateHistory_NeedsLaterAcknowledgement()
+    public async Task Reconnect_AfterHistoryOfLateJoin_NeedsLaterAcknowledgement()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["g"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await app.PublishToAsync(Recipients.Group("g"), "h1", "h2");
@@ -366,7 +366,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OwnMessagesSinceLastHeartbeat_DoNotCount()
+    public async Task Reconnect_OwnMessagesSinceLastHeartbeat_Succeeds()
     {
         await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -379,7 +379,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OwnMessagesOverLimit_SucceedsAfterNextHeartbeat()
+    public async Task Reconnect_OwnMessagesOverLimit_SucceedsAfterTwoHeartbeats()
     {
         // A log keeps MaxBacklogBytes for readers, plus MaxUnacknowledgedBytes.
         await using var app = await ReliableApp.StartAsync(

@@ -258,7 +258,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Groups_ConnectionCloses_AreRemoved()
+    public async Task Memberships_ConnectionCloses_AreRemoved()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();

@@ -70,7 +70,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void ToString_EachKind_IsReadable()
+    public void ToString_AllGroupOrUser_IsReadable()
     {
         Assert.Equal("all", $"{Recipients.All}");
         Assert.Equal("group '/ws'", $"{Recipients.Group("/ws")}");

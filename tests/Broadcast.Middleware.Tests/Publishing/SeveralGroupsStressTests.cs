@@ -127,7 +127,7 @@ public sealed class SeveralGroupsStressTests
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_WhileGroupsComeAndGo_LosesNothing()
+    public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNothing()
     {
         var rounds = 1_500 * Effort.Factor;
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxEmptyGroups = 1 };

@@ -19,7 +19,7 @@ public enum Blocking
     UntilAborted,
 }
 
-/// <summary>Blocks one stage of the user "it" until the test releases the filter.</summary>
+/// <summary>Blocks one stage of the connections of the user "it" until the test releases the filter.</summary>
 sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, IDisposable
 {
     readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -29,7 +29,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
 
     public Stage Stage => stage;
 
-    /// <summary>Ends when the filter blocks.</summary>
+    /// <summary>Completes when the filter blocks.</summary>
     public Task Entered => _entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => RunAsync(Stage.Connect, context, next);
@@ -47,7 +47,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public void Dispose()
     {
         Release();
-        // A thread that still waits would find the event disposed of.
+        // Otherwise, a thread that still waits would use a disposed event.
         if (_entered.Task.IsCompleted) _left.Task.Wait(Eventually.Patience);
         _threadReleased.Dispose();
     }

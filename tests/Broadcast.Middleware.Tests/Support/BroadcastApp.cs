@@ -32,7 +32,7 @@ sealed class BroadcastApp : IAsyncDisposable
     /// <param name="configure">Adds to the host.</param>
     /// <param name="map">Maps the endpoints.</param>
     /// <param name="options">Sets the broadcast's options.</param>
-    /// <param name="protocols">What the server speaks.</param>
+    /// <param name="protocols">The HTTP protocols that the server accepts.</param>
     /// <param name="listen">Adds to the endpoint on which the server listens.</param>
     /// <param name="choosesSends">True if the test chooses how the server sends, so that both passes are the same.</param>
     public static async Task<BroadcastApp> StartAsync(
@@ -54,7 +54,7 @@ sealed class BroadcastApp : IAsyncDisposable
         }));
         builder.Services.AddBroadcast(all =>
         {
-            // A busy machine must not make a connection look lost. Tests of these timeouts have a clock of their own, or set the options.
+            // These timeouts must not end connections on a busy machine. Tests of the timeouts use a manual clock or set the options.
             if (!builder.Services.Any(static service => service.ServiceType == typeof(TimeProvider) && service.ImplementationInstance != TimeProvider.System))
             {
                 all.KeepAliveInterval = all.SendTimeout = Timeout.InfiniteTimeSpan;
@@ -73,8 +73,8 @@ sealed class BroadcastApp : IAsyncDisposable
     }
 
     /// <summary>
-    /// Waits until the pumps of all connections have done what they were told to do before this call. After a step of a fake clock,
-    /// each connection has had its turn for the heartbeat.
+    /// Waits until the pumps of all connections have run the work that was queued before this call. After the fake clock advances,
+    /// each connection has then handled the heartbeat.
     /// </summary>
     public Task SettleAsync() => Task.WhenAll(
         Registry.Connections.Cast<Connection>().Select(connection => connection.Writer.Pump).Distinct().Select(PumpBarrier.PassAsync));
@@ -86,7 +86,7 @@ sealed class BroadcastApp : IAsyncDisposable
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _isDisposed, true)) return default;
-        // Ends the connections that wait for their clients. Else the server waits a second for their requests.
+        // End the connections that wait for their clients. Otherwise, the server waits one second for their requests.
         _app.Lifetime.StopApplication();
         return _app.DisposeAsync();
     }

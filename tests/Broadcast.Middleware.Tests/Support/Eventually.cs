@@ -9,13 +9,13 @@ static class Eventually
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     public static async Task True(
-        Func<bool> condition, TimeSpan? within = null, [CallerArgumentExpression(nameof(condition))] string? what = null)
+        Func<bool> condition, TimeSpan? within = null, [CallerArgumentExpression(nameof(condition))] string? expression = null)
     {
         var limit = within ?? Patience;
         var started = TimeProvider.System.GetTimestamp();
         while (!condition())
         {
-            if (TimeProvider.System.GetElapsedTime(started) > limit) Assert.Fail($"Not true within {limit}: {what}");
+            if (TimeProvider.System.GetElapsedTime(started) > limit) Assert.Fail($"Not true within {limit}: {expression}");
             await Task.Delay(5, TestContext.Current.CancellationToken);
         }
     }

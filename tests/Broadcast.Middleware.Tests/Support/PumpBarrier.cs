@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>An item that runs after everything that was posted to the pump before.</summary>
+/// <summary>A pump item that runs after all items that were posted before it.</summary>
 sealed class PumpBarrier : PumpItem
 {
     readonly TaskCompletionSource _passed = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -21,14 +21,14 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
     public bool Remove(IBroadcastConnection connection) => Locked(() =>
     {
         if (!_connections.Remove(connection.Id)) return mistake == RegistryMistake.RemovesTwice;
-        if (mistake == RegistryMistake.LeavesMembershipsBehind) return true;
+        if (mistake == RegistryMistake.KeepsMemberships) return true;
         foreach (var group in _groups.Keys.ToArray()) LeaveCore(connection, group);
         return true;
     });
 
     public bool TryJoin(IBroadcastConnection connection, string group)
     {
-        if (mistake != RegistryMistake.JoinsAfterACheckThatIsStale) return Locked(() => JoinCore(connection, group));
+        if (mistake != RegistryMistake.JoinsAfterStaleCheck) return Locked(() => JoinCore(connection, group));
         if (Locked(() => !_connections.ContainsKey(connection.Id) || (_groups.TryGetValue(group, out var members) && members.Contains(connection)))) return false;
         Thread.Yield();
         Locked(() => JoinCore(connection, group));
@@ -37,7 +37,7 @@ sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IC
 
     bool JoinCore(IBroadcastConnection connection, string group)
     {
-        if (mistake != RegistryMistake.LetsStrangersJoin && !_connections.ContainsKey(connection.Id)) return false;
+        if (mistake != RegistryMistake.LetsUnknownConnectionsJoin && !_connections.ContainsKey(connection.Id)) return false;
         if (!_groups.TryGetValue(group, out var members)) _groups.Add(group, members = []);
         return members.Add(connection) || mistake == RegistryMistake.JoinsTwice;
     }
@@ -76,10 +76,10 @@ public enum RegistryMistake
     AddsTwice,
     RemovesTwice,
     JoinsTwice,
-    LetsStrangersJoin,
-    LeavesMembershipsBehind,
+    LetsUnknownConnectionsJoin,
+    KeepsMemberships,
     FindsOneDevice,
     ListsTheLiveCollection,
     KeepsEmptyGroups,
-    JoinsAfterACheckThatIsStale,
+    JoinsAfterStaleCheck,
 }

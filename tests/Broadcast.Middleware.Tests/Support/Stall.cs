@@ -34,8 +34,8 @@ static class Stall
         for (var sent = 1; ; sent++)
         {
             await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), cancellationToken: TestContext.Current.CancellationToken);
-            // Nothing tells that a write waits, other than that it takes so long. Each look waits for the pump, so that a busy machine
-            // takes longer for the same number of looks.
+            // No event reports that a write waits. The test assumes it after 60 checks without progress. Each check waits for the pump,
+            // so a busy machine only makes the checks slower.
             for (var looks = 0; meters.Delivered < before + sent; looks++)
             {
                 if (looks == 60) return sent;

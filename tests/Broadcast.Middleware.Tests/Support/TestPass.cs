@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// How the test classes that start a real server run twice: once with the server's own sends, and once with inline sends. The classes
-/// that start none behave the same in both passes, so the second pass leaves them out.
+/// The suite runs the test classes that start a real server twice: once with the server's own sends, and once with inline sends. The
+/// other classes behave the same in both passes, so the second pass omits them.
 /// </summary>
 /// <remarks>
 /// BROADCAST_TEST_SERVER_CLASSES names a file to which the first pass writes the classes that start a server. test.sh gives the second

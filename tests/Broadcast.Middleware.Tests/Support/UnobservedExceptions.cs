@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <summary>Collects the exceptions of tasks that no code awaits.</summary>
 sealed class UnobservedExceptions : IDisposable
 {
-    // Code of the library and not of the tests, which may run at the same time.
+    // Matches code of the library, but not code of the tests.
     static readonly Regex OfOurs = new(@"at Broadcast\.Middleware\.(?!Tests\.)", RegexOptions.CultureInvariant);
 
     readonly List<string> _exceptions = [];

@@ -227,7 +227,7 @@ public sealed class InlineSendsTests
     [Theory]
     [InlineData("/ws")]
     [InlineData("/endless")]
-    public async Task HostShutdown_ClientDoesNotRead_CompletesInTime(string path)
+    public async Task HostShutdown_ClientDoesNotRead_CompletesAndResetsTransport(string path)
     {
         await using var app = await StartAsync([], shutdownTimeout: TimeSpan.FromSeconds(1));
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
@@ -245,7 +245,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task HostShutdown_AfterAbandonedFlush_CompletesInTime()
+    public async Task HostShutdown_AfterAbandonedFlush_CompletesAndResetsTransport()
     {
         var hasGone = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(
@@ -354,7 +354,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_AfterUseHttps_SendsNothingInClear()
+    public async Task UseInlineSends_AfterUseHttps_SendsNothingUnencrypted()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -396,7 +396,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_UnixDomainSocket_Works()
+    public async Task UseInlineSends_UnixDomainSocket_SendsInline()
     {
         var path = Path.Combine(Path.GetTempPath(), $"{Guid.NewGuid():N}.sock");
         await using var app = await StartKestrelAsync(kestrel => kestrel.ListenUnixSocket(path, listen => listen.UseInlineSends()));

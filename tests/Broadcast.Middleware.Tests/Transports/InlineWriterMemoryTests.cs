@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Transports;
 
 /// <summary>Runs alone, because the whole process shares the heap.</summary>
-[Collection(nameof(Alone))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class InlineWriterMemoryTests
 {
     [Fact]

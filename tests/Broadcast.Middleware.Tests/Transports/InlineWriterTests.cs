@@ -410,7 +410,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Reset_DuringPendingFlush_EndsFlushAndConnection()
+    public async Task PeerReset_DuringPendingFlush_EndsFlushAndConnection()
     {
         var flush = _loopback.Stall(Token);
 
@@ -422,7 +422,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Reset_BeforeFlush_IsNoticedByFlush()
+    public async Task PeerReset_BeforeFlush_IsNoticedByFlush()
     {
         _loopback.ResetByPeer();
 
@@ -437,7 +437,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Reset_WithAbandonedFlush_EndsConnectionAndNextFlush()
+    public async Task PeerReset_WithAbandonedFlush_EndsConnectionAndNextFlush()
     {
         var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();
@@ -453,7 +453,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Reset_AfterLastFlushWasAbandoned_EndsConnection()
+    public async Task PeerReset_AfterLastFlushWasAbandoned_EndsConnection()
     {
         var flush = _loopback.Stall(Token);
         Writer.CancelPendingFlush();

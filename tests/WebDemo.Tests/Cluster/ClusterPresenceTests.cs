@@ -26,7 +26,7 @@ public sealed class ClusterPresenceTests
     }
 
     [Fact]
-    public async Task Presence_NodeStops_RemovesItsMembersAtOnce()
+    public async Task Presence_NodeStops_RemovesItsMembersBeforeNodeTimeout()
     {
         await using var cluster = await TwoNodeCluster.StartAsync();
         using var watcher = await cluster.One.ConnectAsync("/rooms/rolling/presence");

@@ -5,43 +5,43 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests that timeouts also apply to a connection whose connect filter still runs.</summary>
-public sealed class HeldConnectionTests
+public sealed class ConnectingClientTests
 {
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task HeldConnection_AuthenticationExpires_IsClosedWith1008()
+    public async Task ConnectingClient_AuthenticationExpires_IsClosedWith1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter);
         using var meters = new Meters(app);
-        await using var it = await HeldAsync(app, filter, TestUsers.Until(_time.GetUtcNow() + TimeSpan.FromMinutes(1)));
+        await using var client = await ConnectAsync(app, filter, TestUsers.Until(_time.GetUtcNow() + TimeSpan.FromMinutes(1)));
 
         _time.Advance(TimeSpan.FromMinutes(2));
 
-        await EndsAsync(app, meters, filter, it, "authentication_expired");
+        await EndsAsync(app, meters, filter, client, "authentication_expired");
     }
 
     [Fact]
-    public async Task HeldConnection_NoFirstMessageInTime_IsClosedWith1008()
+    public async Task ConnectingClient_NoFirstMessageInTime_IsClosedWith1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
         using var meters = new Meters(app);
-        await using var it = await HeldAsync(app, filter);
+        await using var client = await ConnectAsync(app, filter);
 
         _time.Advance(TimeSpan.FromSeconds(13));
 
-        await EndsAsync(app, meters, filter, it, "first_message_timeout");
+        await EndsAsync(app, meters, filter, client, "first_message_timeout");
     }
 
     [Fact]
-    public async Task HeldConnection_ReadsNothing_IsAbortedAfterSendTimeout()
+    public async Task ConnectingClient_ReadsNothing_IsAbortedAfterSendTimeout()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.UntilAborted);
         await using var app = await StartAsync(filter);
         using var meters = new Meters(app);
-        await using var it = await HeldAsync(app, filter);
+        await using var client = await ConnectAsync(app, filter);
         var connection = (Connection)Assert.Single(app.Registry.Connections);
         await Stall.FillAsync(app, meters, connection.Id);
 
@@ -57,12 +57,12 @@ public sealed class HeldConnectionTests
     }
 
     [Fact]
-    public async Task HeldConnection_KeepAliveIntervalPasses_ReceivesNoPing()
+    public async Task ConnectingClient_KeepAliveIntervalPasses_ReceivesNoPing()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(
             filter, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(10));
-        await using var it = await HeldAsync(app, filter);
+        await using var client = await ConnectAsync(app, filter);
 
         for (var i = 0; i < 20; i++)
         {
@@ -73,15 +73,15 @@ public sealed class HeldConnectionTests
         filter.Release();
 
         // A ping would arrive before the pong.
-        await Client.IsThereAsync(it);
+        await Client.IsThereAsync(client);
     }
 
     [Theory]
-    [InlineData("let in")]
+    [InlineData("admitted")]
     [InlineData("refused")]
     [InlineData("failed")]
-    [InlineData("lost")]
-    public async Task HeldConnection_AdmittedOrEnded_LeavesHeartbeatList(string what)
+    [InlineData("disconnected")]
+    public async Task ConnectingClient_AdmittedOrEnded_LeavesHeartbeatList(string outcome)
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await BroadcastApp.StartAsync(
@@ -90,39 +90,39 @@ public sealed class HeldConnectionTests
                 TestUsers.Add(builder);
                 builder.Services.AddSingleton(filter);
             },
-            app => app.MapBroadcast("/ws").Use<BlockingFilter>().UseConnect((context, next) => what switch
+            app => app.MapBroadcast("/ws").Use<BlockingFilter>().UseConnect((context, next) => outcome switch
             {
                 "refused" => Task.CompletedTask,
                 "failed" => throw new InvalidOperationException("boom"),
                 _ => next(context),
             }));
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
-        await using var it = await HeldAsync(app, filter);
+        await using var client = await ConnectAsync(app, filter);
 
-        if (what == "lost") it.Reset();
+        if (outcome == "disconnected") client.Reset();
         filter.Release();
-        if (what is "refused" or "failed") await Client.ClosedWithAsync(it);
+        if (outcome is "refused" or "failed") await Client.ClosedWithAsync(client);
 
-        await Eventually.True(() => app.Registry.Count == (what == "let in" ? 1 : 0) && heartbeat.JoiningWriters == 0);
+        await Eventually.True(() => app.Registry.Count == (outcome == "admitted" ? 1 : 0) && heartbeat.JoiningWriters == 0);
     }
 
-    static async Task<RawClient> HeldAsync(BroadcastApp app, BlockingFilter filter, params (string, string?)[] headers)
+    static async Task<RawClient> ConnectAsync(BroadcastApp app, BlockingFilter filter, params (string, string?)[] headers)
     {
         var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
         await filter.Entered;
-        // The filter runs before the endpoint sees that it waits. Only then the connection gets heartbeats of its own.
+        // The filter may run before the endpoint notices that it waits. Then the endpoint adds the connection to the heartbeat.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
         return client;
     }
 
-    static async Task EndsAsync(BroadcastApp app, Meters meters, BlockingFilter filter, RawClient it, string reason)
+    static async Task EndsAsync(BroadcastApp app, Meters meters, BlockingFilter filter, RawClient client, string reason)
     {
-        Assert.Equal(1008, (await it.ReadCloseAsync()).CloseCode);
-        await it.SendAsync(ClientFrame.OfClose(1008));
+        Assert.Equal(1008, (await client.ReadCloseAsync()).CloseCode);
+        await client.SendAsync(ClientFrame.OfClose(1008));
         filter.Release();
-        await it.ReadEndAsync();
+        await client.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(new Dictionary<string, long> { [reason] = 1 }, meters.ByReason(Meters.Ended));
         LogAssert.NoErrors(app);

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
 [Collection(PropertiesCollection.Name)]
-public sealed class RegressionTests
+public sealed class DeliveryRegressionTests
 {
     static readonly byte[] _payload = new byte[4];
 

@@ -7,7 +7,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>Many cheap clients. Each has one socket, and a small buffer only while it waits.</summary>
-sealed class Crowd : IAsyncDisposable
+sealed class ManyClients : IAsyncDisposable
 {
     static readonly byte[] Handshake = Encoding.ASCII.GetBytes(
         "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
@@ -15,14 +15,14 @@ sealed class Crowd : IAsyncDisposable
 
     readonly Socket[] _sockets;
 
-    Crowd(Socket[] sockets) => _sockets = sockets;
+    ManyClients(Socket[] sockets) => _sockets = sockets;
 
     /// <param name="Code">The close code.</param>
     /// <param name="At">The time of arrival, as a stopwatch timestamp.</param>
     public readonly record struct ReceivedClose(int Code, long At);
 
     /// <summary>Connects all clients and waits until they are members of their group.</summary>
-    public static async Task<Crowd> OpenAsync(BroadcastApp app, int count)
+    public static async Task<ManyClients> OpenAsync(BroadcastApp app, int count)
     {
         var before = app.Registry.CountGroupMembers("/ws");
         var sockets = new Socket[count];

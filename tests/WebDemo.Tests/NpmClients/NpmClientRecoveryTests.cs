@@ -4,7 +4,7 @@ using System.Net.WebSockets;
 namespace WebDemo.Tests;
 
 /// <summary>The published npm client with its reliable protocol, on transports that break.</summary>
-public sealed class RecoveryTests(DemoServer server)
+public sealed class NpmClientRecoveryTests(DemoServer server)
 {
     const int Messages = 10_000;
 

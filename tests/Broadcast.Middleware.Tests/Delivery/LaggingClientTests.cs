@@ -1,14 +1,14 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-public sealed class LaggingLeaverTests
+public sealed class LaggingClientTests
 {
     [Fact]
-    public async Task LaggingClient_LeftGroup_IsNotClosedForItsMessages()
+    public async Task LaggingClient_LeavesGroup_IsNotClosedForLaterMessages()
     {
         const int Backlog = 256 * 1024, Size = 32 * 1024;
         var token = TestContext.Current.CancellationToken;
-        // Over small buffers it can take longer than SendTimeout, which BroadcastApp therefore turns off.
+        // Reading through small buffers can take longer than SendTimeout. BroadcastApp therefore disables SendTimeout.
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = Backlog);
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);

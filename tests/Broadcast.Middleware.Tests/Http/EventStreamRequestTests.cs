@@ -11,7 +11,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests which requests become event streams, which are refused, and which middleware may run in front.</summary>
-public sealed class EventRequestTests
+public sealed class EventStreamRequestTests
 {
     const string Events = "text/event-stream";
 
@@ -79,7 +79,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task EventStream_Http10_EndsWithTheSocket()
+    public async Task EventStream_Http10_IsNotChunkedAndEndsWithSocket()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.AskAsync(app, version: "HTTP/1.0", headers: ("Accept", Events));
@@ -93,7 +93,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task EventStream_Tls_WorksOverHttp1AndHttp2()
+    public async Task EventStream_Tls_ReceivesMessagesOverHttp1AndHttp2()
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256)
@@ -203,7 +203,7 @@ public sealed class EventRequestTests
     [InlineData("http://localhost", null, 200)]
     [InlineData(null, null, 200)]
     [InlineData("http://good.example", "http://good.example", 200)]
-    public async Task EventStream_OtherOrigin_IsRefusedWith403(string? origin, string? allowed, int status)
+    public async Task EventStream_Origin_IsCheckedAgainstHostAndAllowedOrigins(string? origin, string? allowed, int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {
@@ -259,7 +259,7 @@ public sealed class EventRequestTests
     }
 
     [Fact]
-    public async Task EventStream_EndpointAuthorization_AppliesUntilExpiration()
+    public async Task EventStream_EndpointAuthorization_RefusesOthersAndClosesAtExpiration()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(

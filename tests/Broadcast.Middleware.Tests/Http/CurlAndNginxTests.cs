@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests event streams with curl as a client, and with nginx as a proxy.</summary>
-public sealed class OtherProgramsTests
+public sealed class CurlAndNginxTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 

@@ -3,8 +3,8 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests floods of frames and of connections.</summary>
-[Collection(nameof(Alone))]
-public sealed class MassTests
+[Collection(nameof(NotParallelCollection))]
+public sealed class FloodTests
 {
     [Fact]
     public async Task PingFlood_ClientNeverReads_IsAbortedWithoutMemoryGrowth()
@@ -53,7 +53,7 @@ public sealed class MassTests
     [Fact]
     public async Task Publish_ThousandConnectionsReset_LeavesNothingBehind()
     {
-        // Five thousand if more effort is asked for.
+        // A higher effort uses up to 5,000 connections.
         var count = 1_000 * Math.Min(Effort.Factor, 5);
         using var unobserved = new UnobservedExceptions();
         await RunAsync();
@@ -62,7 +62,7 @@ public sealed class MassTests
         async Task RunAsync()
         {
             await using var app = await BroadcastApp.StartAsync();
-            await using var crowd = await Crowd.OpenAsync(app, count);
+            await using var crowd = await ManyClients.OpenAsync(app, count);
             using var stop = new CancellationTokenSource();
             var publishing = Task.Run(async () =>
             {

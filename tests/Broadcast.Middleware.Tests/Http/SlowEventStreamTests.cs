@@ -6,7 +6,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests event streams whose clients read slowly or not at all.</summary>
-public sealed class EventSlowTests
+public sealed class SlowEventStreamTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 

@@ -1,15 +1,15 @@
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>A node whose backplane completes each operation when the test says so, in the most awkward order.</summary>
-public sealed class ManualBackplaneTests : IDisposable
+/// <summary>Tests a node whose backplane completes each operation in an order that the test chooses.</summary>
+public sealed class ClusterNodeTests : IDisposable
 {
     const string Home = "/home";
 
     readonly ManualBackplane _backplane = new();
     readonly ManualBroadcast _broadcast;
 
-    public ManualBackplaneTests() => _broadcast = new ManualBroadcast(
+    public ClusterNodeTests() => _broadcast = new ManualBroadcast(
         backplane: _backplane,
         configure: options => options.Groups["kept"] = new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromMinutes(1) });
 
@@ -120,7 +120,7 @@ public sealed class ManualBackplaneTests : IDisposable
     /// The node cannot know which subscription was lost. It ends the current one and subscribes again.
     /// </summary>
     [Fact]
-    public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
+    public async Task LateLoss_BeforeSubscriptionAnswer_SubscribesAgain()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -149,7 +149,7 @@ public sealed class ManualBackplaneTests : IDisposable
     }
 
     [Fact]
-    public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
+    public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsNewJoins()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -201,7 +201,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task CancelledJoin_WhileWaitingForCluster_HoldsNothing(bool fails)
+    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNothingBehind(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
         var ann = await ClusterListener.ConnectAsync(_broadcast);
@@ -385,7 +385,7 @@ public sealed class ManualBackplaneTests : IDisposable
     /// </summary>
     [Theory]
     [MemberData(nameof(Waits))]
-    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string delivered)
+    public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string operation, string delivery)
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -398,7 +398,7 @@ public sealed class ManualBackplaneTests : IDisposable
             isDelivered.Wait(2 * Eventually.Patience, Token);
         };
         var acting = Task.Run(
-            () => act switch
+            () => operation switch
             {
                 "Leave" => Task.FromResult(ann.Connection.Leave("g")),
                 "Connect" => Task.FromResult(_broadcast.Admit(_broadcast.Pumps[0], Home)),
@@ -424,9 +424,9 @@ public sealed class ManualBackplaneTests : IDisposable
 
         void Deliver(string group)
         {
-            if (delivered == "message") _backplane.Deliver(group, _backplane.Publish(group, Encode(1)), Encode(1));
-            else if (delivered == "loss") _backplane.ReportLossLate(group);
-            else if (delivered == "loss of the inbox") _backplane.ReportLossLate(_backplane.Inbox);
+            if (delivery == "message") _backplane.Deliver(group, _backplane.Publish(group, Encode(1)), Encode(1));
+            else if (delivery == "loss") _backplane.ReportLossLate(group);
+            else if (delivery == "loss of the inbox") _backplane.ReportLossLate(_backplane.Inbox);
             else _backplane.Deliver(_backplane.Inbox, new(1, 1), NodeCodec.Encode(new SendToUser("other", "ann", Encode(1))));
         }
     }
@@ -512,7 +512,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Theory]
     [InlineData(nameof(IBackplane.Unsubscribe))]
     [InlineData(nameof(IBackplane.RemoveMember))]
-    public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
+    public async Task Disconnect_BackplaneThrows_LeavesNothingBehind(string method)
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -530,7 +530,7 @@ public sealed class ManualBackplaneTests : IDisposable
     }
 
     [Fact]
-    public async Task Disconnect_OfAllConnections_LeavesNothing()
+    public async Task Disconnect_OfAllConnections_LeavesNothingBehind()
     {
         var listeners = new List<ClusterListener>();
         for (var i = 0; i < 3; i++)
@@ -548,7 +548,7 @@ public sealed class ManualBackplaneTests : IDisposable
     }
 
     [Fact]
-    public async Task Join_AfterDisconnect_IsRefusedAndHoldsNothing()
+    public async Task Join_AfterDisconnect_IsRefusedAndLeavesNothingBehind()
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Disconnect();

@@ -4,7 +4,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Protocols;
 
 /// <summary>Tests how group state subscriptions continue and end. The tests drive the pumps of the connections.</summary>
-public sealed class GroupStateEndTests
+public sealed class GroupStateSubscriptionTests
 {
     static readonly JsonProtocol _protocol = new();
 
@@ -58,7 +58,7 @@ public sealed class GroupStateEndTests
     }
 
     [Fact]
-    public async Task Restart_PreviousSnapshotUnsent_SendsNewSnapshot()
+    public async Task SenderRestart_PreviousSnapshotUnsent_SendsNewSnapshot()
     {
         using var stage = new ManualBroadcast();
         var connection = Connect(stage, "/ws");

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>Tests clients that reconnect with the ID of their last event.</summary>
-public sealed class EventRecoveryTests
+public sealed class EventStreamRecoveryTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -74,15 +74,15 @@ public sealed class EventRecoveryTests
     [Theory]
     [InlineData("another epoch", "00000000000000ff-7")]
     [InlineData("malformed", "7")]
-    [InlineData("malformed too", "<script>")]
+    [InlineData("markup", "<script>")]
     [InlineData("not ASCII", "é🛰")]
     [InlineData("negative", "{epoch}--1")]
-    [InlineData("too large a number", "{epoch}-99999999999999999999")]
+    [InlineData("a number that is too large", "{epoch}-99999999999999999999")]
     [InlineData("the largest number", "{epoch}-9223372036854775807")]
-    [InlineData("from the future", "{epoch}-11")]
-    [InlineData("just trimmed", "{epoch}-4")]
-    [InlineData("long trimmed", "{epoch}-0")]
-    public async Task Reconnect_UnknownOrTrimmedId_SendsMissedEventThenReplay(string what, string id)
+    [InlineData("ahead of the newest message", "{epoch}-11")]
+    [InlineData("one trimmed message is missing", "{epoch}-4")]
+    [InlineData("several trimmed messages are missing", "{epoch}-0")]
+    public async Task Reconnect_UnknownOrTrimmedId_SendsMissedEventThenReplay(string description, string id)
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 3 });
         for (var i = 1; i <= 10; i++) await PublishAsync(app, $"{i}");
@@ -94,7 +94,7 @@ public sealed class EventRecoveryTests
         Assert.Equal(new ServerEvent("missed", "unknown", $"{epoch}-7", true), await client.NextAsync());
         for (var i = 8; i <= 10; i++) Assert.Equal(new ServerEvent("message", $"{i}", $"{epoch}-{i}", true), await client.NextAsync());
         await PublishAsync(app, "11");
-        Assert.True((await client.NextAsync()).Data == "11", what);
+        Assert.True((await client.NextAsync()).Data == "11", description);
 
         // A client can resume from each ID that it has received.
         for (var from = 7; from <= 11; from++)

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Tests.Logs;
 
 /// <summary>Tests rare states of the messages that a log keeps for a resend. Random schedules seldom reach these states.</summary>
-public sealed class RetainedTests
+public sealed class RetentionTests
 {
     const int Backlog = 1_024;
 

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Hosting;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests how a drain treats a request that the app still handles.</summary>
-public sealed class AnsweringDrainTests
+public sealed class DrainPendingRequestTests
 {
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -1,5 +1,0 @@
-namespace Broadcast.Middleware.Tests.Support;
-
-/// <summary>Runs test classes without any other test in parallel.</summary>
-[CollectionDefinition(nameof(Alone), DisableParallelization = true)]
-public sealed class Alone;
