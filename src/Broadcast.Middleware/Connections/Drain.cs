@@ -30,15 +30,15 @@ static class Drain
         {
             for (var i = step; i < connections.Count; i += steps + 1)
             {
-                if (connections[i].IsHandling) handling.Add(connections[i]);
-                else Close(connections[i]);
+                if (connections[i].TryStopHandling()) Close(connections[i]);
+                else handling.Add(connections[i]);
             }
 
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
         // No message can follow a close frame. A client without an answer would send its request again to another node,
-        // so wait for the answers first.
+        // so wait for the answers first. These connections begin no further message.
         var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {
@@ -46,7 +46,7 @@ static class Drain
             isOver = time.GetElapsedTime(started) >= deadline;
             foreach (var connection in handling)
             {
-                if (isOver || !connection.IsHandling) Close(connection);
+                if (isOver || connection.TryStopHandling()) Close(connection);
             }
 
             handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);

@@ -8,13 +8,16 @@ public sealed class AnsweringDrainTests
 {
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly Slow _authorizer;
+
+    public AnsweringDrainTests() => _authorizer = new Slow(_asked, _answer.Task);
 
     [Fact]
     public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":1}""");
+        await JsonClient.SayAsync(client, Pay(1));
         await _asked.Task;
 
         var stopping = app.StopAsync();
@@ -31,7 +34,7 @@ public sealed class AnsweringDrainTests
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":1}""");
+        await JsonClient.SayAsync(client, Pay(1));
         await _asked.Task;
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -42,16 +45,56 @@ public sealed class AnsweringDrainTests
         _answer.SetResult();
     }
 
+    [Fact]
+    public async Task Drain_NextRequestAlreadyReceived_IsNotBegun()
+    {
+        await using var app = await StartAsync();
+        await using var client = await JsonClient.OpenAsync(app);
+        await JsonClient.SayAsync(client, Pay(1), Pay(2));
+        await _asked.Task;
+
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        _answer.SetResult();
+
+        await JsonClient.SucceedsAsync(client, 1);
+        await JsonClient.EndsAsync(client, 1001);
+        Assert.Equal(1, _authorizer.Requests);
+    }
+
+    [Fact]
+    public async Task Drain_RequestBeforeCloseFrame_IsNotBegun()
+    {
+        await using var app = await StartAsync();
+        await using var client = await JsonClient.OpenAsync(app);
+        var connection = (Connection)app.Registry.Connections.Single();
+
+        // The drain stops a connection and then closes it. Here, the client sends a request in between.
+        Assert.True(connection.TryStopHandling());
+        await JsonClient.SayAsync(client, Pay(1));
+        await client.SendAsync(ClientFrame.OfClose(1000));
+
+        Assert.Equal(1000, (await client.ReadCloseAsync()).CloseCode);
+        Assert.Equal(0, _authorizer.Requests);
+    }
+
     Task<BroadcastApp> StartAsync() => BroadcastApp.StartAsync(
-        builder => builder.Services.AddSingleton<IGroupAuthorizer>(new Slow(_asked, _answer.Task)),
+        builder => builder.Services.AddSingleton<IGroupAuthorizer>(_authorizer),
         options: static options => options.DrainTimeout = TimeSpan.FromSeconds(10));
 
+    static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
+
+    /// <summary>Lets the first request wait for the answer. Later requests wait until their client is gone.</summary>
     sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {
+        int _requests;
+
+        public int Requests => Volatile.Read(ref _requests);
+
         public async ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
         {
+            var isFirst = Interlocked.Increment(ref _requests) == 1;
             asked.TrySetResult();
-            await answer;
+            await (isFirst ? answer : Task.Delay(Timeout.Infinite, connection.ConnectionAborted));
             return true;
         }
     }
