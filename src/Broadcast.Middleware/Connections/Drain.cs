@@ -15,9 +15,6 @@ static class Drain
     // for this pace.
     const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
-
-    // The maximum time to wait for messages that the server handles. Their handling may need answers from other nodes.
-    static readonly TimeSpan MaxHandlingTime = TimeSpan.FromSeconds(1);
     static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(10);
 
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
@@ -39,7 +36,9 @@ static class Drain
 
         // No message can follow a close frame. A client without an answer would send its request again to another node,
         // so wait for the answers first. These connections begin no further message.
-        var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
+        // The handling may need answers from other nodes. The last quarter of the time is for clients that answer the
+        // last close frames.
+        var deadline = timeout * 3 / 4;
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {
             await Task.Delay(CheckInterval, time).ConfigureAwait(false);

@@ -1,11 +1,15 @@
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests how a drain treats a request that the app still handles.</summary>
 public sealed class AnsweringDrainTests
 {
+    static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
+
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Slow _authorizer;
@@ -29,9 +33,32 @@ public sealed class AnsweringDrainTests
     }
 
     [Fact]
+    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWith1001()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
+        await using var client = await JsonClient.OpenAsync(app);
+        var connection = (Connection)app.Registry.Connections.Single();
+        await JsonClient.SayAsync(client, Pay(1));
+        await _asked.Task;
+
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        time.Advance(DrainTimeout * 0.7);
+        _answer.SetResult();
+
+        await JsonClient.SucceedsAsync(client, 1);
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromMilliseconds(1));
+            return connection.Writer.ClosingStatus is not null;
+        });
+        await JsonClient.EndsAsync(client, 1001);
+    }
+
+    [Fact]
     public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOthers()
     {
-        await using var app = await StartAsync();
+        await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
         await JsonClient.SayAsync(client, Pay(1));
@@ -77,9 +104,13 @@ public sealed class AnsweringDrainTests
         Assert.Equal(0, _authorizer.Requests);
     }
 
-    Task<BroadcastApp> StartAsync() => BroadcastApp.StartAsync(
-        builder => builder.Services.AddSingleton<IGroupAuthorizer>(_authorizer),
-        options: static options => options.DrainTimeout = TimeSpan.FromSeconds(10));
+    Task<BroadcastApp> StartAsync(Action<WebApplicationBuilder>? configure = null, Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            builder.Services.AddSingleton<IGroupAuthorizer>(_authorizer);
+            configure?.Invoke(builder);
+        },
+        options: options ?? (static options => options.DrainTimeout = DrainTimeout));
 
     static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
 
