@@ -36,7 +36,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
-    volatile ReceiveState _receiveState; // Only the serving request changes this state.
+    volatile ReceiveState _receiveState; // The serving request and the drain change this state.
     int _endReason = NotEnding;
 
     public Connection(
@@ -123,10 +123,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool HasLeft => _state is ConnectionState.Left or ConnectionState.Ended;
 
-    public bool IsBusy => _receiveState is ReceiveState.Starting or ReceiveState.Handling;
-
-    /// <summary>True while the server handles a message of the client. The client may expect an answer.</summary>
-    public bool IsHandling => _receiveState == ReceiveState.Handling;
+    public bool IsBusy =>
+        _receiveState is ReceiveState.Starting or ReceiveState.Handling or ReceiveState.HandlingLast;
 
     public bool CanReconnect => Session is not null;
 
@@ -160,17 +158,40 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>Records that the server starts to read from the client.</summary>
-    public void OnReceiving()
-    {
-        if (_receiveState == ReceiveState.Starting) SetReceiveState(ReceiveState.AwaitingFirstMessage);
-    }
+    public void OnReceiving() => TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
-    public void OnReceivesNothing() => SetReceiveState(ReceiveState.Reading);
+    public void OnReceivesNothing() => TryChange(ReceiveState.Starting, ReceiveState.Reading);
 
-    public void OnMessageStarted() => SetReceiveState(ReceiveState.Handling);
+    /// <summary>Begins to handle a message. If the result is false, the server must drop the message.</summary>
+    public bool TryStartMessage()
+    {
+        var state = _receiveState;
+        Debug.Assert(state is ReceiveState.AwaitingFirstMessage or ReceiveState.Reading or ReceiveState.Stopped);
+        return state != ReceiveState.Stopped && TryChange(state, ReceiveState.Handling);
+    }
 
-    public void OnMessageHandled() => SetReceiveState(ReceiveState.Reading);
+    public void OnMessageHandled()
+    {
+        if (TryChange(ReceiveState.Handling, ReceiveState.Reading)) return;
+        var isLast = TryChange(ReceiveState.HandlingLast, ReceiveState.Stopped);
+        Debug.Assert(isLast);
+    }
+
+    /// <summary>
+    /// Prevents that the server begins another message, because the app shuts down. Returns false while the server
+    /// still handles a message. The client may expect an answer.
+    /// </summary>
+    public bool TryStopHandling()
+    {
+        while (true)
+        {
+            var state = _receiveState;
+            if (state is ReceiveState.HandlingLast or ReceiveState.Stopped) return state == ReceiveState.Stopped;
+            var next = state == ReceiveState.Handling ? ReceiveState.HandlingLast : ReceiveState.Stopped;
+            if (TryChange(state, next)) return next == ReceiveState.Stopped;
+        }
+    }
 
     public bool IsIn(string group)
     {
@@ -306,7 +327,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void OnHeartbeat()
     {
         _authentication?.OnHeartbeat();
-        if (_receiveState is ReceiveState.Handling or ReceiveState.Reading) return;
+        if (_receiveState is not (ReceiveState.Starting or ReceiveState.AwaitingFirstMessage)) return;
         var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
         Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);
@@ -380,11 +401,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         Volatile.Write(ref _transport, request.Transport);
     }
 
-    void SetReceiveState(ReceiveState state)
+    /// <summary>
+    /// Changes the receive state if it is still <paramref name="from"/>. The serving request and the drain may both
+    /// change the state at the same time. Exactly one of them succeeds.
+    /// </summary>
+    bool TryChange(ReceiveState from, ReceiveState to)
     {
-        Debug.Assert(
-            CanChange(_receiveState, state), $"The receive state cannot change from {_receiveState} to {state}.");
-        _receiveState = state;
+        Debug.Assert(CanChange(from, to), $"The receive state cannot change from {from} to {to}.");
+        return Interlocked.CompareExchange(ref _receiveState, to, from) == from;
     }
 
     void SetStateLocked(ConnectionState state)
@@ -399,6 +423,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         ReceiveState.AwaitingFirstMessage => from == ReceiveState.Starting,
         ReceiveState.Handling => from is ReceiveState.AwaitingFirstMessage or ReceiveState.Reading,
         ReceiveState.Reading => from is ReceiveState.Starting or ReceiveState.Handling,
+        ReceiveState.HandlingLast => from == ReceiveState.Handling,
+        ReceiveState.Stopped => from is not (ReceiveState.Handling or ReceiveState.Stopped),
         _ => false,
     };
 

@@ -15,9 +15,6 @@ static class Drain
     // short.
     const int ConnectionsPerStep = 50;
     static readonly TimeSpan Step = TimeSpan.FromMilliseconds(50);
-
-    // The maximum time to wait while the server still handles messages. A message may need an answer from another node.
-    static readonly TimeSpan MaxHandlingTime = TimeSpan.FromSeconds(1);
     static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(10);
 
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
@@ -31,23 +28,24 @@ static class Drain
         {
             for (var i = step; i < connections.Count; i += steps + 1)
             {
-                if (connections[i].IsHandling) handling.Add(connections[i]);
-                else Close(connections[i]);
+                if (connections[i].TryStopHandling()) Close(connections[i]);
+                else handling.Add(connections[i]);
             }
 
             if (step < steps) await Task.Delay(Step, time).ConfigureAwait(false);
         }
 
         // The server cannot send an answer after the close frame. Without an answer, the client would repeat its
-        // request on another node. So wait until the server has answered, then close.
-        var deadline = time.GetElapsedTime(started) + (timeout / 4 < MaxHandlingTime ? timeout / 4 : MaxHandlingTime);
+        // request on another node. So wait until the server has answered, then close. A message may need an answer from
+        // another node. The last quarter of the time is for clients that answer the last close frames.
+        var deadline = timeout * 3 / 4;
         for (var isOver = false; handling.Count > 0 && !isOver;)
         {
             await Task.Delay(CheckInterval, time).ConfigureAwait(false);
             isOver = time.GetElapsedTime(started) >= deadline;
             foreach (var connection in handling)
             {
-                if (isOver || !connection.IsHandling) Close(connection);
+                if (isOver || connection.TryStopHandling()) Close(connection);
             }
 
             handling.RemoveAll(static connection => connection.Writer.ClosingStatus is not null);

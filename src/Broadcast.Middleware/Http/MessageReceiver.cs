@@ -92,9 +92,11 @@ sealed class MessageReceiver(
 
     async Task HandleAsync(WebSocketMessageType webSocketType)
     {
+        // Without an answer, the client may send its request again to another node. So the server begins only messages
+        // that it can answer before the close frame.
+        if (!connection.TryStartMessage()) return;
         var type = webSocketType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
         metrics.Received();
-        connection.OnMessageStarted();
         try
         {
             var context = connection.ProtocolState as ProtocolContext;

@@ -1,20 +1,27 @@
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests how a drain treats a request that the app still handles.</summary>
 public sealed class DrainPendingRequestTests
 {
+    static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
+
     readonly TaskCompletionSource _asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly Slow _authorizer;
+
+    public AnsweringDrainTests() => _authorizer = new Slow(_asked, _answer.Task);
 
     [Fact]
     public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":1}""");
+        await JsonClient.SayAsync(client, Pay(1));
         await _asked.Task;
 
         var stopping = app.StopAsync();
@@ -26,12 +33,35 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
+    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWith1001()
+    {
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
+        await using var client = await JsonClient.OpenAsync(app);
+        var connection = (Connection)app.Registry.Connections.Single();
+        await JsonClient.SayAsync(client, Pay(1));
+        await _asked.Task;
+
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        time.Advance(DrainTimeout * 0.7);
+        _answer.SetResult();
+
+        await JsonClient.SucceedsAsync(client, 1);
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromMilliseconds(1));
+            return connection.Writer.ClosingStatus is not null;
+        });
+        await JsonClient.EndsAsync(client, 1001);
+    }
+
+    [Fact]
     public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOthers()
     {
-        await using var app = await StartAsync();
+        await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await JsonClient.OpenAsync(app);
         await using var other = await JsonClient.OpenAsync(app);
-        await JsonClient.SayAsync(client, """{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":1}""");
+        await JsonClient.SayAsync(client, Pay(1));
         await _asked.Task;
 
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -42,16 +72,60 @@ public sealed class DrainPendingRequestTests
         _answer.SetResult();
     }
 
-    Task<BroadcastApp> StartAsync() => BroadcastApp.StartAsync(
-        builder => builder.Services.AddSingleton<IGroupAuthorizer>(new Slow(_asked, _answer.Task)),
-        options: static options => options.DrainTimeout = TimeSpan.FromSeconds(10));
+    [Fact]
+    public async Task Drain_NextRequestAlreadyReceived_IsNotBegun()
+    {
+        await using var app = await StartAsync();
+        await using var client = await JsonClient.OpenAsync(app);
+        await JsonClient.SayAsync(client, Pay(1), Pay(2));
+        await _asked.Task;
 
+        app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        _answer.SetResult();
+
+        await JsonClient.SucceedsAsync(client, 1);
+        await JsonClient.EndsAsync(client, 1001);
+        Assert.Equal(1, _authorizer.Requests);
+    }
+
+    [Fact]
+    public async Task Drain_RequestBeforeCloseFrame_IsNotBegun()
+    {
+        await using var app = await StartAsync();
+        await using var client = await JsonClient.OpenAsync(app);
+        var connection = (Connection)app.Registry.Connections.Single();
+
+        // The drain stops a connection and then closes it. Here, the client sends a request in between.
+        Assert.True(connection.TryStopHandling());
+        await JsonClient.SayAsync(client, Pay(1));
+        await client.SendAsync(ClientFrame.OfClose(1000));
+
+        Assert.Equal(1000, (await client.ReadCloseAsync()).CloseCode);
+        Assert.Equal(0, _authorizer.Requests);
+    }
+
+    Task<BroadcastApp> StartAsync(Action<WebApplicationBuilder>? configure = null, Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            builder.Services.AddSingleton<IGroupAuthorizer>(_authorizer);
+            configure?.Invoke(builder);
+        },
+        options: options ?? (static options => options.DrainTimeout = DrainTimeout));
+
+    static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
+
+    /// <summary>Lets the first request wait for the answer. Later requests wait until their client is gone.</summary>
     sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {
+        int _requests;
+
+        public int Requests => Volatile.Read(ref _requests);
+
         public async ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
         {
+            var isFirst = Interlocked.Increment(ref _requests) == 1;
             asked.TrySetResult();
-            await answer;
+            await (isFirst ? answer : Task.Delay(Timeout.Infinite, connection.ConnectionAborted));
             return true;
         }
     }
