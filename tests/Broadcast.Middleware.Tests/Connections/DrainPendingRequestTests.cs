@@ -14,7 +14,7 @@ public sealed class DrainPendingRequestTests
     readonly TaskCompletionSource _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Slow _authorizer;
 
-    public AnsweringDrainTests() => _authorizer = new Slow(_asked, _answer.Task);
+    public DrainPendingRequestTests() => _authorizer = new Slow(_asked, _answer.Task);
 
     [Fact]
     public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
