@@ -4,9 +4,9 @@ namespace Broadcast.Middleware.Tests.Clustering;
 /// <summary>A connection of one node that records the IDs of its received messages.</summary>
 sealed class ClusterListener
 {
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
 
-    ClusterListener(ManualBroadcast broadcast)
+    ClusterListener(TestEngine broadcast)
     {
         _broadcast = broadcast;
         Sink = new ManualSink(frames => Problem ??= FrameParser.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
@@ -22,7 +22,7 @@ sealed class ClusterListener
 
     public string? Problem { get; private set; }
 
-    public static async Task<ClusterListener> ConnectAsync(ManualBroadcast broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
+    public static async Task<ClusterListener> ConnectAsync(TestEngine broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
     {
         var listener = new ClusterListener(broadcast);
         if (user is not null) listener.Request.UserId = user;
@@ -33,7 +33,7 @@ sealed class ClusterListener
     /// <summary>Does what the endpoint does when the request ends.</summary>
     public void Disconnect()
     {
-        _broadcast.Broadcaster.Remove(Connection);
+        _broadcast.Remove(Connection);
         _ = Connection.Writer.DetachAsync();
         Connection.End();
     }

@@ -8,11 +8,11 @@ namespace Broadcast.Middleware.Tests.Clustering;
 public sealed class InboxTests : IDisposable
 {
     readonly ManualBackplane _backplane = new();
-    ManualBroadcast? _broadcast;
+    TestEngine? _broadcast;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    ManualBroadcast Node => _broadcast ??= new ManualBroadcast(backplane: _backplane);
+    TestEngine Node => _broadcast ??= new TestEngine(backplane: _backplane);
 
     public void Dispose()
     {
@@ -34,7 +34,7 @@ public sealed class InboxTests : IDisposable
             return ann.Sink.Closed is not null;
         });
         ann.AssertLost();
-        await Node.Broadcaster.Cluster!.InboxOpening;
+        await Node.Cluster!.InboxOpening;
         var bob = await ClusterListener.ConnectAsync(Node);
         await SendAsync(bob, 5);
         Node.RunUntilIdle();
@@ -46,10 +46,10 @@ public sealed class InboxTests : IDisposable
     [InlineData(true)]
     public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
-        if (wasOpen) await Node.Broadcaster.Cluster!.InboxOpening;
+        if (wasOpen) await Node.Cluster!.InboxOpening;
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         if (wasOpen) _backplane.Lose(_backplane.Inbox);
-        await Eventually.True(() => Node.Broadcaster.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
+        await Eventually.True(() => Node.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
         _backplane.Failures.Clear();
         var ann = await ClusterListener.ConnectAsync(Node, user: "ann");
         var bob = await ClusterListener.ConnectAsync(Node, user: "bob");
@@ -73,7 +73,7 @@ public sealed class InboxTests : IDisposable
         var ann = await ClusterListener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose(_backplane.Inbox);
-        var opening = Node.Broadcaster.Cluster!.InboxOpening;
+        var opening = Node.Cluster!.InboxOpening;
         first.Complete();
         var second = await _backplane.NextSubscriptionAsync();
         var bob = await ClusterListener.ConnectAsync(Node);
@@ -109,7 +109,7 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_AfterDispose_IsNotRetried()
     {
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
-        Assert.NotNull(Node.Broadcaster.Cluster);
+        Assert.NotNull(Node.Cluster);
         Assert.Equal(1, _backplane.InboxSubscriptions);
         Node.Dispose();
 
@@ -122,9 +122,9 @@ public sealed class InboxTests : IDisposable
         await Eventually.True(() =>
         {
             Node.Time.Advance(TimeSpan.FromSeconds(1));
-            return Node.Broadcaster.Cluster!.InboxOpening.IsCompleted;
+            return Node.Cluster!.InboxOpening.IsCompleted;
         });
-        await Node.Broadcaster.Cluster!.InboxOpening;
+        await Node.Cluster!.InboxOpening;
     }
 
     static bool IsPrivate((string Group, string Member) member) => member.Group.StartsWith('\u0001');

@@ -7,9 +7,9 @@ public sealed class ManualBackplaneTests : IDisposable
     const string Home = "/home";
 
     readonly ManualBackplane _backplane = new();
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
 
-    public ManualBackplaneTests() => _broadcast = new ManualBroadcast(
+    public ManualBackplaneTests() => _broadcast = new TestEngine(
         backplane: _backplane,
         configure: options => options.Groups["kept"] = new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromMinutes(1) });
 
@@ -43,7 +43,7 @@ public sealed class ManualBackplaneTests : IDisposable
         Assert.Equal(new(1, 6), (await PublishAsync("kept", 6)).Position);
         _broadcast.RunUntilIdle();
         ann.AssertGot(2, 3, 4, 5, 6);
-        Assert.Equal(new(1, 6), new Position(_broadcast.Broadcaster.Groups.Find("kept")!.Epoch, _broadcast.Broadcaster.Groups.Find("kept")!.NextOffset - 1));
+        Assert.Equal(new(1, 6), new Position(_broadcast.Groups.Find("kept")!.Epoch, _broadcast.Groups.Find("kept")!.NextOffset - 1));
     }
 
     [Fact]
@@ -214,7 +214,7 @@ public sealed class ManualBackplaneTests : IDisposable
         async Task GiveUpAsync(string group)
         {
             using var giveUp = new CancellationTokenSource();
-            var joining = _broadcast.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
+            var joining = _broadcast.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
             var pending = await _backplane.NextSubscriptionAsync();
             await giveUp.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -232,7 +232,7 @@ public sealed class ManualBackplaneTests : IDisposable
         var bob = await ClusterListener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         using var giveUp = new CancellationTokenSource();
-        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
+        var (joining, joiningToo) = (_broadcast.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         var pending = await _backplane.NextSubscriptionAsync();
         await giveUp.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -420,7 +420,7 @@ public sealed class ManualBackplaneTests : IDisposable
         Assert.Same(delivering, first);
         await delivering;
         await acting;
-        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+        await _broadcast.Cluster!.InboxOpening;
 
         void Deliver(string group)
         {
@@ -437,7 +437,7 @@ public sealed class ManualBackplaneTests : IDisposable
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToUser("", "", Encode(1))), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
-        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+        await _broadcast.Cluster!.InboxOpening;
         // The inbox is not lost, so the node does not subscribe to it again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
@@ -474,14 +474,14 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         var ann = await ClusterListener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
-        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
+        await _broadcast.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
         _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
         // The loss of the group of all connections also stops its heartbeats.
         _backplane.Lose("");
         _broadcast.RunUntilIdle();
-        _broadcast.Time.Advance(_broadcast.Broadcaster.Options.CloseTimeout);
+        _broadcast.Time.Advance(_broadcast.Options.CloseTimeout);
 
         await Eventually.True(() => ann.Request.IsAborted);
         ann.Sink.FailWrite();
@@ -518,15 +518,15 @@ public sealed class ManualBackplaneTests : IDisposable
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
         ann.Disconnect();
-        Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
-        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountGroupMembers("g"));
+        Assert.Equal((0, 0, 0), (_broadcast.Connections.Count, _broadcast.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
+        Assert.Equal(0, _broadcast.Connections.CountGroupMembers("g"));
     }
 
     [Fact]
     public void Connect_SetMemberThrows_IsStillAdmitted()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
-        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest(), Home));
+        Assert.NotNull(_broadcast.Admit(new FakeRequest(), Home));
     }
 
     [Fact]
@@ -560,7 +560,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
-        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
         Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
     }
 
@@ -612,7 +612,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [InlineData(true)]
     public void Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
     {
-        using var alone = new ManualBroadcast();
+        using var alone = new TestEngine();
         var message = new Message(new byte[20], MessageType.Binary);
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
         Publish();
@@ -623,7 +623,7 @@ public sealed class ManualBackplaneTests : IDisposable
 
         void Publish()
         {
-            var publishing = alone.Broadcaster.Instance.Router.PublishAsync(message, recipients, Token);
+            var publishing = alone.Instance.Router.PublishAsync(message, recipients, Token);
             Assert.True(publishing.IsCompletedSuccessfully);
             publishing.GetAwaiter().GetResult();
         }
@@ -633,11 +633,11 @@ public sealed class ManualBackplaneTests : IDisposable
     {
         Assert.Empty(_backplane.Subscribed);
         Assert.Empty(_backplane.Members);
-        Assert.Equal((0, 0), (_broadcast.Broadcaster.Groups.Count, _broadcast.Broadcaster.Connections.Count));
+        Assert.Equal((0, 0), (_broadcast.Groups.Count, _broadcast.Connections.Count));
     }
 
     ValueTask<PublishResult> PublishAsync(string group, int number) =>
-        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
+        _broadcast.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
 
     DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
 

@@ -27,7 +27,7 @@ sealed class RecoveryModel : IDisposable
     const string Name = "/g";
 
     readonly GroupOptions _limits;
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
     readonly Client[] _clients = [new(), new(), new(), new()];
     readonly Dictionary<int, Position> _positions = [];
     readonly HashSet<ulong> _epochs = [];
@@ -72,7 +72,7 @@ sealed class RecoveryModel : IDisposable
         foreach (var client in _clients) Disconnect(client, hasAll: true);
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(TimeSpan.FromDays(1));
-        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Groups.Count);
     }
 
     public void Dispose() => _broadcast.Dispose();
@@ -121,9 +121,9 @@ sealed class RecoveryModel : IDisposable
                 _broadcast.Pumps[a % 2].RunTurn();
                 break;
             case RecoveryStep.Wait:
-                var beat = _broadcast.Broadcaster.Heartbeat.Beat;
+                var beat = _broadcast.Heartbeat.Beat;
                 _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
-                if (_broadcast.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
                 break;
         }
     }

@@ -63,7 +63,7 @@ public sealed class RecoveryTests
     [InlineData(1_000, 1_024, 100)]
     public void Recovery_LimitedHistory_SucceedsUpToOldestKeptMessage(int messages, int bytes, int size)
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages, bytes));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", messages, bytes));
         var kept = Math.Min(messages, bytes / (size + 2 + Block.EntrySize));
         var position = RecoveryHelpers.Range(1, 20).Select(id => broadcast.Publish("/g", id, size).Position!.Value).ToArray()[^1];
         for (var offset = 0; offset <= 20; offset++)
@@ -81,7 +81,7 @@ public sealed class RecoveryTests
     [Fact]
     public void History_MessageOlderThanHistoryAge_IsDropped()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
         var anchor = new Listener(broadcast, "/g");
         var first = broadcast.Publish("/g", 1).Position!.Value;
         broadcast.Time.Advance(TimeSpan.FromSeconds(1));
@@ -126,7 +126,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Join_WithoutReplay_UsesReplayOnJoinOfGroup()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
         foreach (var id in RecoveryHelpers.Range(1, 10)) broadcast.Publish("/g", id);
         Assert.Equal([8, 9, 10], Receives(default));
         Assert.Equal([], Receives(Replay.None));
@@ -153,7 +153,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var stays = new Listener(broadcast, "/g");
         var position = RecoveryHelpers.Range(1, 3).Select(id => broadcast.Publish("/g", id).Position!.Value).ToArray()[^1];
         foreach (var (offset, recovered) in new[] { (3, true), (2, false), (0, false), (4, false) })
@@ -172,7 +172,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Recovery_ExtremeOffsetsAndEpochs_IsRefused()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g"));
         var position = broadcast.Publish("/g", 1).Position!.Value;
         Position[] wrong =
         [

@@ -34,7 +34,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c"];
 
-    readonly ManualBroadcast _broadcast = new(pumps, maxBacklog);
+    readonly TestEngine _broadcast = new(pumps, maxBacklog);
     readonly List<Peer> _peers = [];
     readonly Dictionary<string, GroupModel> _groups = [];
     readonly HashSet<ulong> _epochs = [];
@@ -79,14 +79,14 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 break;
             case Step.Join when peer is not null:
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
-                Expect(joins == Await(_broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
+                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
                 if (joins) Enter(name, peer);
                 Settle(peer);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
                 if (leaves) Exit(name, peer);
-                Expect(leaves == Await(_broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
+                Expect(leaves == Await(_broadcast.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
                 break;
             case Step.Connect when _peers.Count < 12:
                 Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, opens: c % 4 != 0, (WriteMode)(c % 2));
@@ -120,7 +120,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 _broadcast.Beat();
                 break;
             case Step.Close when peer is not null:
-                Expect(!peer.IsRemoved == Await(_broadcast.Broadcaster.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
+                Expect(!peer.IsRemoved == Await(_broadcast.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
                     "a close's result");
                 if (!peer.IsRemoved) peer.ExpectedAtClose ??= peer.Expected.Count;
                 break;
@@ -134,7 +134,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
         peer.Connection = _broadcast.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        Assert.True(_broadcast.Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
+        Assert.True(_broadcast.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
         Expect(peer.Connection.WasOpened, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
@@ -158,7 +158,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.IsRemoved = true;
         foreach (var group in peer.Groups) Exit(group, peer);
         peer.Groups.Clear();
-        _broadcast.Broadcaster.Remove(peer.Connection);
+        _broadcast.Remove(peer.Connection);
         peer.Detached = peer.Connection.Writer.DetachAsync();
     }
 
@@ -169,7 +169,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
-        var result = Await(_broadcast.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
+        var result = Await(_broadcast.PublishAsync(new(payload, MessageType.Binary), recipients, default));
         // The broadcast copies the payload, so a later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         if (!_groups.TryGetValue(name, out var group))
@@ -190,7 +190,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     {
         size = Math.Min(size, maxBacklog);
         var id = ++_lastId;
-        var result = Await(_broadcast.Broadcaster.PublishAsync(
+        var result = Await(_broadcast.PublishAsync(
             new(Payload.Make(id, size), MessageType.Binary), Recipients.Connection(peer.Connection.Id), default));
         Expect(result == new PublishResult(null, peer.IsRemoved ? 0 : 1), "the result of sending to a connection");
         if (!peer.IsRemoved) Append(peer.PrivateLog, [], id, size);
@@ -257,16 +257,16 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         _broadcast.RunUntilIdle();
         foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
         CheckCounts();
-        Expect(_broadcast.Broadcaster.Groups.Count == 0, "no empty group");
-        Expect(_broadcast.Broadcaster.Connections.Count == 0, "no connection in the registry");
+        Expect(_broadcast.Groups.Count == 0, "no empty group");
+        Expect(_broadcast.Connections.Count == 0, "no connection in the registry");
         Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
 
     void CheckCounts()
     {
-        var registry = _broadcast.Broadcaster.Connections;
+        var registry = _broadcast.Connections;
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
-        Expect(_broadcast.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
+        Expect(_broadcast.Groups.Count == _groups.Count, "the number of groups");
         foreach (var name in _names)
             Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }

@@ -48,7 +48,7 @@ public sealed class SeveralGroupsTests
     public void SharedMessage_NotYetInAllLogs_IsNotDelivered()
     {
         var clock = new SequenceClock();
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var listener = new Listener(broadcast);
         var (one, other) = (TestEngine.CreateLog(clock, 1_024), TestEngine.CreateLog(clock, 1_024));
         var reader = new LogReader(clock);
@@ -78,7 +78,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void Join_SeveralGroupsWithHistory_MergesReplays()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h*"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/h*"));
         foreach (var id in RecoveryHelpers.Range(1, 60)) broadcast.Publish(Recipients.Groups((id % 3) switch { 0 => ["/h1"], 1 => ["/h2"], _ => ["/h2", "/h1"] }), id);
         var listener = new Listener(broadcast);
         listener.Join("/h2", Replay.Last(1_000));
@@ -91,7 +91,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void PublishToSeveralGroups_RepeatedUnknownOrNoNames_IsAccepted()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/h"));
         var listener = new Listener(broadcast, "/home");
         listener.Join("/a");
         Assert.Equal(new PublishResult(null, 1), broadcast.Publish(Recipients.Groups("/a", "/nobody", "/a"), 1));
@@ -107,7 +107,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var listener = new Listener(broadcast, "/home") { Sink = { Mode = WriteMode.Later } };
         listener.Join("/a");
         listener.Join("/b");
@@ -132,7 +132,7 @@ public sealed class SeveralGroupsTests
     [InlineData(SlowConsumer.SkipToLatest)]
     public void SlowMember_SkippingInOneGroup_GetsSharedMessagesThroughOtherGroupOnce(SlowConsumer whenSlow)
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
+        using var broadcast = new TestEngine(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
         var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
         listener.Join("/prices");
         listener.Join("/chat");
@@ -143,7 +143,7 @@ public sealed class SeveralGroupsTests
             {
                 // Only a few messages go to the group that must not lose any.
                 var recipients = i % 50 == 0 ? Recipients.Groups("/prices", "/chat") : Recipients.Group("/prices");
-                broadcast.Broadcaster.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
+                broadcast.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
                 broadcast.RunUntilIdle();
             }
 
@@ -163,7 +163,7 @@ public sealed class SeveralGroupsTests
 
     static void Run((Step, int, int, int)[] schedule)
     {
-        using var broadcast = new ManualBroadcast(pumps: 2, maxBacklog: 64 << 20, configure: RecoveryHelpers.History("/h*"));
+        using var broadcast = new TestEngine(pumps: 2, maxBacklog: 64 << 20, configure: RecoveryHelpers.History("/h*"));
         var peers = new List<Peer>();
         var histories = new Dictionary<string, List<int>> { ["/h1"] = [], ["/h2"] = [] };
         var lastId = 0;
@@ -259,7 +259,7 @@ public sealed class SeveralGroupsTests
         foreach (var peer in peers.Where(peer => peer.IsConnected)) peer.Listener.Disconnect();
         broadcast.RunUntilIdle();
         broadcast.Time.Advance(TimeSpan.FromSeconds(10));
-        Assert.Equal(histories.Values.Count(history => history.Count > 0), broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(histories.Values.Count(history => history.Count > 0), broadcast.Groups.Count);
     }
 
     sealed record Peer(Listener Listener, int User)

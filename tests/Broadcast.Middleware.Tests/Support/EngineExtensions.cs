@@ -8,6 +8,9 @@ static class EngineExtensions
         lock (log.Gate) return log.AppendLocked(message, metadata);
     }
 
+    public static ReadOnlyMemory<byte> Read(this Cursor cursor, long lastSequence = long.MaxValue) =>
+        cursor.Take(lastSequence).Frames;
+
     public static bool TrimIdle(this MessageLog log)
     {
         lock (log.Gate) return log.TrimIdleLocked();

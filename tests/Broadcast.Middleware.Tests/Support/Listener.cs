@@ -4,9 +4,9 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <summary>A connection that records the IDs of its received messages.</summary>
 sealed class Listener
 {
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
 
-    public Listener(ManualBroadcast broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
+    public Listener(TestEngine broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
     {
         _broadcast = broadcast;
         Sink = new ManualSink(frames => Problem ??= FrameParser.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
@@ -28,7 +28,7 @@ sealed class Listener
     /// <summary>Does what the endpoint does when the request ends.</summary>
     public void Disconnect()
     {
-        _broadcast.Broadcaster.Remove(Connection);
+        _broadcast.Remove(Connection);
         _ = Connection.Writer.DetachAsync();
     }
 
