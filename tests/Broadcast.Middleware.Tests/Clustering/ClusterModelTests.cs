@@ -24,7 +24,7 @@ public sealed class ClusterModelTests
         var cluster = new InMemoryCluster();
         using var one = new TestEngine(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
         using var two = new TestEngine(backplane: cluster.CreateNode());
-        var ann = await ClusterListener.ConnectAsync(one);
+        var ann = await Listener.ConnectAsync(one);
         await ann.Connection.JoinAsync("g", cancellationToken: TestContext.Current.CancellationToken);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 5; i++)
@@ -125,7 +125,7 @@ public sealed class ClusterModelTests
             // The client may have been connected before, to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
-            var member = new Member(broadcast, await ClusterListener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
+            var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
             member.Groups.Add(home);
             _members.Add(member);
             if (after is not { } known) return;
@@ -249,13 +249,13 @@ public sealed class ClusterModelTests
         T Any<T>(IReadOnlyList<T> things) => things[_random.Next(things.Count)];
     }
 
-    sealed class Member(TestEngine broadcast, ClusterListener listener, string? user)
+    sealed class Member(TestEngine broadcast, Listener listener, string? user)
     {
         readonly List<int> _expected = [];
 
         public TestEngine Engine => broadcast;
 
-        public ClusterListener Listener => listener;
+        public Listener Listener => listener;
 
         public Connection Connection => listener.Connection;
 

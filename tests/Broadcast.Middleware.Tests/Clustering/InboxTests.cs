@@ -23,7 +23,7 @@ public sealed class InboxTests : IDisposable
     [Fact]
     public async Task LostInbox_IsReopenedAndNotifiesConnections()
     {
-        var ann = await ClusterListener.ConnectAsync(Node);
+        var ann = await Listener.ConnectAsync(Node);
         Node.RunUntilIdle();
         _backplane.Lose(_backplane.Inbox);
 
@@ -35,7 +35,7 @@ public sealed class InboxTests : IDisposable
         });
         ann.AssertLost();
         await Node.Cluster!.InboxOpening;
-        var bob = await ClusterListener.ConnectAsync(Node);
+        var bob = await Listener.ConnectAsync(Node);
         await SendAsync(bob, 5);
         Node.RunUntilIdle();
         bob.AssertGot(5);
@@ -51,8 +51,8 @@ public sealed class InboxTests : IDisposable
         if (wasOpen) _backplane.Lose(_backplane.Inbox);
         await Eventually.True(() => Node.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
         _backplane.Failures.Clear();
-        var ann = await ClusterListener.ConnectAsync(Node, user: "ann");
-        var bob = await ClusterListener.ConnectAsync(Node, user: "bob");
+        var ann = await Listener.ConnectAsync(Node, user: "ann");
+        var bob = await Listener.ConnectAsync(Node, user: "bob");
         bob.Disconnect();
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
@@ -70,13 +70,13 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_LostBeforeSubscriptionAnswer_IsNotOpen()
     {
         _backplane.DefersInboxSubscription = true;
-        var ann = await ClusterListener.ConnectAsync(Node);
+        var ann = await Listener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose(_backplane.Inbox);
         var opening = Node.Cluster!.InboxOpening;
         first.Complete();
         var second = await _backplane.NextSubscriptionAsync();
-        var bob = await ClusterListener.ConnectAsync(Node);
+        var bob = await Listener.ConnectAsync(Node);
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
         second.Complete();
@@ -95,7 +95,7 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_SubscribeFails_IsSubscribedAgain(bool unexpected)
     {
         _backplane.DefersInboxSubscription = true;
-        await ClusterListener.ConnectAsync(Node);
+        await Listener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.DefersInboxSubscription = false;
         first.Answer.SetException(unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Not in time."));
@@ -129,7 +129,7 @@ public sealed class InboxTests : IDisposable
 
     static bool IsPrivate((string Group, string Member) member) => member.Group.StartsWith('\u0001');
 
-    ValueTask<Position> SendAsync(ClusterListener listener, int number)
+    ValueTask<Position> SendAsync(Listener listener, int number)
     {
         var message = new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Node.Time.GetUtcNow(), 0).Encode();
         var request = new SendToConnection("other", listener.Connection.Id, message);

@@ -24,7 +24,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
         _backplane.SetHistory("kept", 2);
         _backplane.DefersSubscriptions = true;
@@ -49,7 +49,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         await PublishAsync("kept", 1);
         Assert.True(ann.Connection.Leave("kept"));
@@ -68,8 +68,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Join_TwoMembersAtOnce_ShareOneSubscription()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = Task.WhenAll(ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         (await _backplane.NextSubscriptionAsync()).Complete();
@@ -84,7 +84,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         // The subscription exists, but its answer does not arrive in time.
@@ -102,7 +102,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Subscribe_LostBeforeAnswer_IsRepeated()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var first = await _backplane.NextSubscriptionAsync();
@@ -122,7 +122,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task LateLoss_BeforeNextSubscriptionIsAnswered_IsHarmless()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
         _backplane.DefersSubscriptions = true;
@@ -151,7 +151,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsRejoin()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -159,7 +159,7 @@ public sealed class ManualBackplaneTests : IDisposable
         _broadcast.RunUntilIdle();
         ann.AssertLost();
 
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         ann.Disconnect();
@@ -174,7 +174,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
@@ -186,8 +186,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Leave_BeforeGroupLoss_KeepsConnection()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
@@ -204,7 +204,7 @@ public sealed class ManualBackplaneTests : IDisposable
     public async Task CancelledJoin_WhileWaitingForCluster_HoldsNothing(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         for (var i = 0; i < 20; i++) await GiveUpAsync("g" + i);
         ann.Disconnect();
@@ -228,8 +228,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         using var giveUp = new CancellationTokenSource();
         var (joining, joiningToo) = (_broadcast.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
@@ -248,8 +248,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task GroupLoss_NotifiesOnlyItsMembers()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
@@ -269,7 +269,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task OffsetGap_IsTreatedAsLoss()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Publish("g", Encode(2));
@@ -277,7 +277,7 @@ public sealed class ManualBackplaneTests : IDisposable
         _broadcast.RunUntilIdle();
         ann.AssertLost(1);
 
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         Assert.Equal(new(1, 4), (await PublishAsync("g", 4)).Position);
         _broadcast.RunUntilIdle();
@@ -287,7 +287,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task OffsetGap_BeforeSubscriptionAnswer_SubscribesAgain()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
@@ -307,12 +307,12 @@ public sealed class ManualBackplaneTests : IDisposable
     [InlineData(new byte[] { 2 })]
     public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         await _backplane.PublishAsync("g", unreadable, null, Token);
         await PublishAsync("g", 2);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 3);
 
@@ -330,7 +330,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Message_TimestampOutOfRange_IsUnreadable()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
         // The timestamp follows the version and the flags.
@@ -345,7 +345,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.Publish("kept", Encode(1));
         _backplane.Publish("kept", [1, 2, 3]);
         _backplane.Publish("kept", Encode(3));
@@ -362,7 +362,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Recovery_WithClockSkew_LosesNothing()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         for (var i = 0; i < 8; i++) await _backplane.PublishAsync("kept", Encode(i, i == 3 ? TimeSpan.FromMinutes(-2) : TimeSpan.Zero), null, Token);
         _broadcast.RunUntilIdle();
@@ -370,7 +370,7 @@ public sealed class ManualBackplaneTests : IDisposable
 
         for (var has = 0; has <= 8; has++)
         {
-            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            var bob = await Listener.ConnectAsync(_broadcast);
             var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token);
             _broadcast.RunUntilIdle();
             if (joined.Recovered is true) bob.AssertGot([.. Enumerable.Range(has, 8 - has)]);
@@ -387,7 +387,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [MemberData(nameof(Waits))]
     public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string act, string delivered)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
+        var ann = await Listener.ConnectAsync(_broadcast, user: "ann");
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await ann.Connection.JoinAsync("h", cancellationToken: Token);
         var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -446,7 +446,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Recovery_WithExtremeClocks_LosesNothing()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
         for (var i = 0; i < times.Length; i++)
@@ -456,7 +456,7 @@ public sealed class ManualBackplaneTests : IDisposable
 
         for (var has = 0; has <= times.Length; has++)
         {
-            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            var bob = await Listener.ConnectAsync(_broadcast);
             // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
             Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token)).Recovered);
             _broadcast.RunUntilIdle();
@@ -465,14 +465,14 @@ public sealed class ManualBackplaneTests : IDisposable
         }
 
         _broadcast.Time.Advance(TimeSpan.FromMinutes(2));
-        var late = await ClusterListener.ConnectAsync(_broadcast);
+        var late = await Listener.ConnectAsync(_broadcast);
         Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
     }
 
     [Fact]
     public async Task StalledClient_OfLostGroup_IsAborted()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
         await _broadcast.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
         _broadcast.RunUntilIdle();
@@ -492,7 +492,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 3; i++)
         {
@@ -514,7 +514,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [InlineData(nameof(IBackplane.RemoveMember))]
     public async Task Disconnect_BackplaneThrows_LeavesNothingCounted(string method)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
         ann.Disconnect();
@@ -532,10 +532,10 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Disconnect_OfAllConnections_LeavesNothing()
     {
-        var listeners = new List<ClusterListener>();
+        var listeners = new List<Listener>();
         for (var i = 0; i < 3; i++)
         {
-            listeners.Add(await ClusterListener.ConnectAsync(_broadcast, user: "ann"));
+            listeners.Add(await Listener.ConnectAsync(_broadcast, user: "ann"));
             await listeners[i].Connection.JoinAsync("g" + i, cancellationToken: Token);
             await listeners[i].Connection.JoinAsync("kept", cancellationToken: Token);
         }
@@ -550,7 +550,7 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task Join_AfterDisconnect_IsRefusedAndHoldsNothing()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Disconnect();
         Assert.False((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
         AssertNothingIsLeft();
@@ -569,8 +569,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [InlineData(1_000)]
     public async Task SharedMessage_CopiesFarApart_IsDeliveredOnce(int count)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("blue", cancellationToken: Token);
         await ann.Connection.JoinAsync("red", cancellationToken: Token);
         await bob.Connection.JoinAsync("red", cancellationToken: Token);
@@ -592,8 +592,8 @@ public sealed class ManualBackplaneTests : IDisposable
     [Fact]
     public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("red", cancellationToken: Token);
         await bob.Connection.JoinAsync("blue", cancellationToken: Token);
         await bob.Connection.JoinAsync("red", cancellationToken: Token);

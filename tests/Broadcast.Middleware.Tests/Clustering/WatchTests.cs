@@ -23,7 +23,7 @@ public sealed class WatchTests : IDisposable
     {
         await using var first = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         var looking = first.MoveNextAsync().AsTask();
-        var ann = await ClusterListener.ConnectAsync(_there);
+        var ann = await Listener.ConnectAsync(_there);
         await using var second = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));

@@ -159,7 +159,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task OldRequest_AfterHandover_IsNotAborted()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (served, connection, socket) = await ConnectAsync(app);
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Eventually.True(() => connection.Session!.ClaimAsync("").IsCompleted && served.Lifetime.ReceivedCalls().Any());
@@ -174,7 +174,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task AbortOfDisconnectedTransport_Throws_RemovesConnection()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (served, connection, socket) = await ConnectAsync(app);
         served.Lifetime.When(lifetime => lifetime.Abort()).Do(_ => throw new InvalidOperationException("boom"));
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
@@ -186,7 +186,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Reconnect_AuthenticationThrows_KeepsConnectionWaiting()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (_, connection, socket) = await ConnectAsync(app);
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         Task ReconnectAsync() => app.Serve(new ScriptedSocket(), context =>
@@ -203,7 +203,7 @@ public sealed class HandoverTests
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
-    static async Task<(Served Served, Connection Connection, ScriptedSocket Socket)> ConnectAsync(MappedBroadcast app)
+    static async Task<(Served Served, Connection Connection, ScriptedSocket Socket)> ConnectAsync(InMemoryApp app)
     {
         var socket = new ScriptedSocket();
         var served = app.Serve(socket, AsReliable);

@@ -73,7 +73,7 @@ public sealed class HeldConnectionTests
         filter.Release();
 
         // A ping would arrive before the pong.
-        await Client.IsThereAsync(it);
+        await it.IsThereAsync();
     }
 
     [Theory]
@@ -101,7 +101,7 @@ public sealed class HeldConnectionTests
 
         if (what == "lost") it.Reset();
         filter.Release();
-        if (what is "refused" or "failed") await Client.ClosedWithAsync(it);
+        if (what is "refused" or "failed") await it.ClosedWithAsync();
 
         await Eventually.True(() => app.Registry.Count == (what == "let in" ? 1 : 0) && heartbeat.JoiningWriters == 0);
     }

@@ -22,9 +22,6 @@ enum ReliableStep
     Beat,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C, int Size);
-
 /// <summary>The limits of a broadcast whose clients reconnect.</summary>
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
@@ -89,7 +86,7 @@ sealed class ReliableModel : IDisposable
 
     IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
 
-    public void Run(IEnumerable<ReliableOperation> operations)
+    public void Run(IEnumerable<Operation<ReliableStep>> operations)
     {
         foreach (var operation in operations)
         {
@@ -102,7 +99,7 @@ sealed class ReliableModel : IDisposable
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(ReliableOperation operation)
+    void Run(Operation<ReliableStep> operation)
     {
         var (step, a, b, c, size) = operation;
         var name = _names[a % _names.Length];

@@ -15,9 +15,6 @@ enum RecoveryStep
     Wait,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct RecoveryOperation(RecoveryStep Step, int A, int B, int Size);
-
 /// <summary>
 /// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
 /// all messages of the group and the limits of its history.
@@ -59,16 +56,11 @@ sealed class RecoveryModel : IDisposable
 
     IEnumerable<Client> Members => _clients.Where(client => client.Stay is not null);
 
-    public void Run(IEnumerable<RecoveryOperation> operations)
+    public void Run(IEnumerable<Operation<RecoveryStep>> operations)
     {
         foreach (var operation in operations) Run(operation);
         foreach (var client in _clients.Where(client => client.Listener is not null)) client.Listener!.Sink.Mode = WriteMode.AtOnce;
-        do
-        {
-            _broadcast.RunUntilIdle();
-            foreach (var client in _clients) client.Listener?.Sink.CompleteWrite();
-        }
-        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+        _broadcast.RunUntilWritten(() => _clients.Where(client => client.Listener is not null).Select(client => client.Listener!.Sink));
         foreach (var client in _clients) Disconnect(client, hasAll: true);
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(TimeSpan.FromDays(1));
@@ -77,9 +69,9 @@ sealed class RecoveryModel : IDisposable
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(RecoveryOperation operation)
+    void Run(Operation<RecoveryStep> operation)
     {
-        var (step, a, b, size) = operation;
+        var (step, a, b, _, size) = operation;
         var client = _clients[a % _clients.Length];
         switch (step)
         {

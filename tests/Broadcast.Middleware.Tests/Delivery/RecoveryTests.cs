@@ -8,18 +8,6 @@ namespace Broadcast.Middleware.Tests.Delivery;
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryTests
 {
-    static readonly Gen<RecoveryStep> _steps = Gen.Frequency(
-        (30, Gen.Const(RecoveryStep.Publish)),
-        (4, Gen.Const(RecoveryStep.PublishToAll)),
-        (3, Gen.Const(RecoveryStep.Send)),
-        (10, Gen.Const(RecoveryStep.Connect)),
-        (8, Gen.Const(RecoveryStep.Disconnect)),
-        (3, Gen.Const(RecoveryStep.Leave)),
-        (8, Gen.Const(RecoveryStep.CompleteWrite)),
-        (3, Gen.Const(RecoveryStep.SetMode)),
-        (14, Gen.Const(RecoveryStep.RunTurn)),
-        (6, Gen.Const(RecoveryStep.Wait)));
-
     static readonly Gen<int> _sizes = Gen.Frequency(
         (10, Gen.Int[4, 40]),
         (3, Gen.Int[100, 700]),
@@ -37,8 +25,20 @@ public sealed class RecoveryTests
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = TimeSpan.FromMilliseconds(age), ReplayOnJoin = replayOnJoin,
         });
 
-    static readonly Gen<RecoveryOperation[]> _schedules =
-        Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 999], _sizes, (step, a, b, size) => new RecoveryOperation(step, a, b, size)).Array[10, 200];
+    static readonly Gen<Operation<RecoveryStep>[]> _schedules = Schedule.Create(
+        200,
+        (999, 999, 0),
+        _sizes,
+        (30, RecoveryStep.Publish),
+        (4, RecoveryStep.PublishToAll),
+        (3, RecoveryStep.Send),
+        (10, RecoveryStep.Connect),
+        (8, RecoveryStep.Disconnect),
+        (3, RecoveryStep.Leave),
+        (8, RecoveryStep.CompleteWrite),
+        (3, RecoveryStep.SetMode),
+        (14, RecoveryStep.RunTurn),
+        (6, RecoveryStep.Wait));
 
     [Fact]
     public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()

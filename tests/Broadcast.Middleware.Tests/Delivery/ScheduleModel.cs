@@ -20,9 +20,6 @@ enum Step
     Close,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct Operation(Step Step, int A, int B, int C, int Size);
-
 /// <summary>
 /// Runs a schedule on one thread against a real broadcast and a simple model. The model lists the messages that each
 /// connection must receive, in order of publishing.
@@ -46,7 +43,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     public int Delivered => _peers.Sum(peer => peer.Received);
 
-    public void Run(IEnumerable<Operation> operations)
+    public void Run(IEnumerable<Operation<Step>> operations)
     {
         foreach (var operation in operations)
         {
@@ -61,7 +58,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(Operation operation)
+    void Run(Operation<Step> operation)
     {
         var (step, a, b, c, size) = operation;
         var name = _names[a % _names.Length];
@@ -242,12 +239,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
         for (var i = 0; i < 3; i++)
         {
-            do
-            {
-                _broadcast.RunUntilIdle();
-                foreach (var peer in _peers) peer.Sink.CompleteWrite();
-            }
-            while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+            _broadcast.RunUntilWritten(() => _peers.Select(peer => peer.Sink));
             _broadcast.Beat();
         }
 

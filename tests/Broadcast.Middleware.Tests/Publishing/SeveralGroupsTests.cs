@@ -24,21 +24,22 @@ public sealed class SeveralGroupsTests
 
     static readonly string[] _names = ["/h1", "/a", "/h2", "/b"];
 
-    static readonly Gen<Step> _steps = Gen.Frequency(
-        (12, Gen.Const(Step.Publish)),
-        (24, Gen.Const(Step.PublishToSeveral)),
-        (3, Gen.Const(Step.PublishToAll)),
-        (3, Gen.Const(Step.PublishToUser)),
-        (3, Gen.Const(Step.Send)),
-        (5, Gen.Const(Step.Connect)),
-        (1, Gen.Const(Step.Disconnect)),
-        (14, Gen.Const(Step.Join)),
-        (9, Gen.Const(Step.Leave)),
-        (10, Gen.Const(Step.CompleteWrite)),
-        (4, Gen.Const(Step.SetMode)),
-        (14, Gen.Const(Step.RunTurn)));
-
-    static readonly Gen<(Step, int, int, int)[]> _schedules = Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 63], Gen.Int[0, 15]).Array[10, 200];
+    static readonly Gen<Operation<Step>[]> _schedules = Schedule.Create(
+        200,
+        (999, 63, 15),
+        Gen.Const(4),
+        (12, Step.Publish),
+        (24, Step.PublishToSeveral),
+        (3, Step.PublishToAll),
+        (3, Step.PublishToUser),
+        (3, Step.Send),
+        (5, Step.Connect),
+        (1, Step.Disconnect),
+        (14, Step.Join),
+        (9, Step.Leave),
+        (10, Step.CompleteWrite),
+        (4, Step.SetMode),
+        (14, Step.RunTurn));
 
     [Fact]
     public void PublishToSeveralGroups_RandomSchedule_DeliversOnceAndInOrder() =>
@@ -161,13 +162,13 @@ public sealed class SeveralGroupsTests
         Assert.InRange(listener.Got.Count, 200, id - 1_000);
     }
 
-    static void Run((Step, int, int, int)[] schedule)
+    static void Run(Operation<Step>[] schedule)
     {
         using var broadcast = new TestEngine(pumps: 2, maxBacklog: 64 << 20, configure: RecoveryHelpers.History("/h*"));
         var peers = new List<Peer>();
         var histories = new Dictionary<string, List<int>> { ["/h1"] = [], ["/h2"] = [] };
         var lastId = 0;
-        foreach (var (step, a, b, c) in schedule)
+        foreach (var (step, a, b, c, _) in schedule)
         {
             var name = _names[b % 4];
             var peer = peers.Count == 0 ? null : peers[a % peers.Count];
@@ -235,12 +236,7 @@ public sealed class SeveralGroupsTests
         }
 
         foreach (var peer in peers) peer.Listener.Sink.Mode = WriteMode.AtOnce;
-        do
-        {
-            broadcast.RunUntilIdle();
-            foreach (var peer in peers) peer.Listener.Sink.CompleteWrite();
-        }
-        while (broadcast.Pumps.Any(pump => pump.IsScheduled));
+        broadcast.RunUntilWritten(() => peers.Select(peer => peer.Listener.Sink));
         foreach (var peer in peers)
         {
             peer.Listener.AssertNoViolation();
