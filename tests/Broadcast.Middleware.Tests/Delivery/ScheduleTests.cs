@@ -16,10 +16,12 @@ public sealed class ScheduleTests
 
     internal static readonly Gen<Operation<Step>[]> Schedules = Schedule.Create(
         250,
-        (5, 11, 31),
+        (9, 63, 31),
         _sizes,
-        (24, Step.Publish),
+        (16, Step.Publish),
+        (12, Step.PublishToSeveral),
         (6, Step.PublishToAll),
+        (3, Step.PublishToUser),
         (6, Step.Send),
         (8, Step.Join),
         (7, Step.Leave),
