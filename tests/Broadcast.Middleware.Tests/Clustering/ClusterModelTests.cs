@@ -22,15 +22,15 @@ public sealed class ClusterModelTests
     public async Task MessageKey_AcrossNodes_IsPreserved()
     {
         var cluster = new InMemoryCluster();
-        using var one = new ManualBroadcast(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
-        using var two = new ManualBroadcast(backplane: cluster.CreateNode());
-        var ann = await ClusterListener.ConnectAsync(one);
+        using var one = new TestEngine(backplane: cluster.CreateNode(), configure: static options => options.Groups["g"] = new() { SlowConsumer = SlowConsumer.Conflate });
+        using var two = new TestEngine(backplane: cluster.CreateNode());
+        var ann = await Listener.ConnectAsync(one);
         await ann.Connection.JoinAsync("g", cancellationToken: TestContext.Current.CancellationToken);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 5; i++)
         {
             var message = new Message(BitConverter.GetBytes(i), MessageType.Binary) { Key = i % 2 == 0 ? "even" : null };
-            await two.Broadcaster.PublishAsync(message, Recipients.Group("g"), TestContext.Current.CancellationToken);
+            await two.PublishAsync(message, Recipients.Group("g"), TestContext.Current.CancellationToken);
             one.RunUntilIdle();
         }
 
@@ -49,7 +49,7 @@ public sealed class ClusterModelTests
         readonly InMemoryCluster _cluster = new();
         readonly IBackplane[] _nodes;
         readonly Random _random;
-        readonly ManualBroadcast[] _broadcasts;
+        readonly TestEngine[] _broadcasts;
         readonly List<Member> _members = [];
         // The expected history of each group in the cluster, in order of offsets.
         readonly Dictionary<string, List<(int Number, string[] Excluded, bool IsShared)>> _history = [];
@@ -61,14 +61,14 @@ public sealed class ClusterModelTests
         {
             _random = new(seed);
             _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
-            _broadcasts = [.. _nodes.Select(node => new ManualBroadcast(_random.Next(1, 3), backplane: node, configure: static options =>
+            _broadcasts = [.. _nodes.Select(node => new TestEngine(_random.Next(1, 3), backplane: node, configure: static options =>
             {
                 // All groups keep all messages, so that the model knows the cluster's epochs.
                 foreach (var group in _groups) options.Groups[group] = new() { HistoryMessages = 100_000, HistoryBytes = 16 * 1024 * 1024 };
             }))];
         }
 
-        TestBroadcaster AnyNode => Any(_broadcasts).Broadcaster;
+        TestEngine AnyNode => Any(_broadcasts);
 
         public async Task RunStepAsync()
         {
@@ -106,7 +106,7 @@ public sealed class ClusterModelTests
             foreach (var member in _members) member.Check(_steps);
             while (_members.Count > 0) Disconnect();
             Run();
-            Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Broadcaster.Groups.Count, broadcast.Broadcaster.Connections.Count)));
+            Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Groups.Count, broadcast.Connections.Count)));
             // The inboxes and the groups with a history remain.
             Assert.Equal(_broadcasts.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
             foreach (var node in _nodes) ((IDisposable)node).Dispose();
@@ -125,7 +125,7 @@ public sealed class ClusterModelTests
             // The client may have been connected before, to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
-            var member = new Member(broadcast, await ClusterListener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
+            var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
             member.Groups.Add(home);
             _members.Add(member);
             if (after is not { } known) return;
@@ -184,7 +184,7 @@ public sealed class ClusterModelTests
             _cluster.Forget();
             _history.Clear();
             _epochs.Clear();
-            foreach (var broadcast in _broadcasts) await broadcast.Broadcaster.Cluster!.InboxOpening;
+            foreach (var broadcast in _broadcasts) await broadcast.Cluster!.InboxOpening;
             Run();
             foreach (var member in _members)
             {
@@ -229,7 +229,7 @@ public sealed class ClusterModelTests
                     _ => recipients.Names.Count(member.Groups.Contains),
                 };
                 if (memberships > 0) member.Expect([number]);
-                if (member.ManualBroadcast.Broadcaster == from) local += memberships;
+                if (member.Engine == from) local += memberships;
             }
 
             Assert.Equal(local, result.LocalRecipients);
@@ -249,13 +249,13 @@ public sealed class ClusterModelTests
         T Any<T>(IReadOnlyList<T> things) => things[_random.Next(things.Count)];
     }
 
-    sealed class Member(ManualBroadcast broadcast, ClusterListener listener, string? user)
+    sealed class Member(TestEngine broadcast, Listener listener, string? user)
     {
         readonly List<int> _expected = [];
 
-        public ManualBroadcast ManualBroadcast => broadcast;
+        public TestEngine Engine => broadcast;
 
-        public ClusterListener Listener => listener;
+        public Listener Listener => listener;
 
         public Connection Connection => listener.Connection;
 

@@ -7,9 +7,9 @@ public sealed class ClusterNodeTests : IDisposable
     const string Home = "/home";
 
     readonly ManualBackplane _backplane = new();
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
 
-    public ClusterNodeTests() => _broadcast = new ManualBroadcast(
+    public ClusterNodeTests() => _broadcast = new TestEngine(
         backplane: _backplane,
         configure: options => options.Groups["kept"] = new() { HistoryMessages = 100, HistoryAge = TimeSpan.FromMinutes(1) });
 
@@ -24,7 +24,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
         _backplane.SetHistory("kept", 2);
         _backplane.DefersSubscriptions = true;
@@ -43,13 +43,13 @@ public sealed class ClusterNodeTests : IDisposable
         Assert.Equal(new(1, 6), (await PublishAsync("kept", 6)).Position);
         _broadcast.RunUntilIdle();
         ann.AssertGot(2, 3, 4, 5, 6);
-        Assert.Equal(new(1, 6), new Position(_broadcast.Broadcaster.Groups.Find("kept")!.Epoch, _broadcast.Broadcaster.Groups.Find("kept")!.NextOffset - 1));
+        Assert.Equal(new(1, 6), new Position(_broadcast.Groups.Find("kept")!.Epoch, _broadcast.Groups.Find("kept")!.NextOffset - 1));
     }
 
     [Fact]
     public async Task Resubscribe_LateMessageOfOldSubscription_IsIgnored()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         await PublishAsync("kept", 1);
         Assert.True(ann.Connection.Leave("kept"));
@@ -68,8 +68,8 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Join_TwoMembersAtOnce_ShareOneSubscription()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = Task.WhenAll(ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         (await _backplane.NextSubscriptionAsync()).Complete();
@@ -84,7 +84,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Subscribe_Fails_IsEndedAndRetriedByNextJoin()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         // The subscription exists, but its answer does not arrive in time.
@@ -102,7 +102,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Subscribe_LostBeforeAnswer_IsRepeated()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var first = await _backplane.NextSubscriptionAsync();
@@ -122,7 +122,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task LateLoss_BeforeSubscriptionAnswer_SubscribesAgain()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
         _backplane.DefersSubscriptions = true;
@@ -151,7 +151,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task LateLoss_AfterNextSubscription_NotifiesMembersAndAllowsNewJoins()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         ann.Connection.Leave("g");
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -159,7 +159,7 @@ public sealed class ClusterNodeTests : IDisposable
         _broadcast.RunUntilIdle();
         ann.AssertLost();
 
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         ann.Disconnect();
@@ -174,7 +174,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
@@ -186,8 +186,8 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Leave_BeforeGroupLoss_KeepsConnection()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
@@ -204,7 +204,7 @@ public sealed class ClusterNodeTests : IDisposable
     public async Task CancelledJoin_WhileWaitingForCluster_LeavesNothingBehind(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         for (var i = 0; i < 20; i++) await GiveUpAsync("g" + i);
         ann.Disconnect();
@@ -214,7 +214,7 @@ public sealed class ClusterNodeTests : IDisposable
         async Task GiveUpAsync(string group)
         {
             using var giveUp = new CancellationTokenSource();
-            var joining = _broadcast.Broadcaster.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
+            var joining = _broadcast.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
             var pending = await _backplane.NextSubscriptionAsync();
             await giveUp.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -228,11 +228,11 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         using var giveUp = new CancellationTokenSource();
-        var (joining, joiningToo) = (_broadcast.Broadcaster.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
+        var (joining, joiningToo) = (_broadcast.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         var pending = await _backplane.NextSubscriptionAsync();
         await giveUp.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
@@ -248,8 +248,8 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task GroupLoss_NotifiesOnlyItsMembers()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Lose("g");
@@ -269,7 +269,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task OffsetGap_IsTreatedAsLoss()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         _backplane.Publish("g", Encode(2));
@@ -277,7 +277,7 @@ public sealed class ClusterNodeTests : IDisposable
         _broadcast.RunUntilIdle();
         ann.AssertLost(1);
 
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         Assert.Equal(new(1, 4), (await PublishAsync("g", 4)).Position);
         _broadcast.RunUntilIdle();
@@ -287,7 +287,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task OffsetGap_BeforeSubscriptionAnswer_SubscribesAgain()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
@@ -307,12 +307,12 @@ public sealed class ClusterNodeTests : IDisposable
     [InlineData(new byte[] { 2 })]
     public async Task Join_AfterUnreadableMessage_Succeeds(byte[] unreadable)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 1);
         await _backplane.PublishAsync("g", unreadable, null, Token);
         await PublishAsync("g", 2);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await bob.Connection.JoinAsync("g", cancellationToken: Token);
         await PublishAsync("g", 3);
 
@@ -330,7 +330,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Message_TimestampOutOfRange_IsUnreadable()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         var message = new ClusterMessage(new(new byte[4], MessageType.Binary), [], default, 0).Encode().ToArray();
         // The timestamp follows the version and the flags.
@@ -345,7 +345,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task History_WithUnreadableMessage_KeepsOnlyLaterMessages()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.Publish("kept", Encode(1));
         _backplane.Publish("kept", [1, 2, 3]);
         _backplane.Publish("kept", Encode(3));
@@ -362,7 +362,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Recovery_WithClockSkew_LosesNothing()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         for (var i = 0; i < 8; i++) await _backplane.PublishAsync("kept", Encode(i, i == 3 ? TimeSpan.FromMinutes(-2) : TimeSpan.Zero), null, Token);
         _broadcast.RunUntilIdle();
@@ -370,7 +370,7 @@ public sealed class ClusterNodeTests : IDisposable
 
         for (var has = 0; has <= 8; has++)
         {
-            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            var bob = await Listener.ConnectAsync(_broadcast);
             var joined = await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token);
             _broadcast.RunUntilIdle();
             if (joined.Recovered is true) bob.AssertGot([.. Enumerable.Range(has, 8 - has)]);
@@ -387,7 +387,7 @@ public sealed class ClusterNodeTests : IDisposable
     [MemberData(nameof(Waits))]
     public async Task Deliver_WhileLockHolderWaitsForBackplane_DoesNotDeadlock(string operation, string delivery)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast, user: "ann");
+        var ann = await Listener.ConnectAsync(_broadcast, user: "ann");
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         await ann.Connection.JoinAsync("h", cancellationToken: Token);
         var isWaiting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -420,7 +420,7 @@ public sealed class ClusterNodeTests : IDisposable
         Assert.Same(delivering, first);
         await delivering;
         await acting;
-        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+        await _broadcast.Cluster!.InboxOpening;
 
         void Deliver(string group)
         {
@@ -437,7 +437,7 @@ public sealed class ClusterNodeTests : IDisposable
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToUser("", "", Encode(1))), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
-        await _broadcast.Broadcaster.Cluster!.InboxOpening;
+        await _broadcast.Cluster!.InboxOpening;
         // The inbox is not lost, so the node does not subscribe to it again.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
@@ -446,7 +446,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Recovery_WithExtremeClocks_LosesNothing()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
         DateTimeOffset[] times = [DateTimeOffset.MaxValue, DateTimeOffset.UnixEpoch, Now(default), DateTimeOffset.MinValue, DateTimeOffset.MaxValue];
         for (var i = 0; i < times.Length; i++)
@@ -456,7 +456,7 @@ public sealed class ClusterNodeTests : IDisposable
 
         for (var has = 0; has <= times.Length; has++)
         {
-            var bob = await ClusterListener.ConnectAsync(_broadcast);
+            var bob = await Listener.ConnectAsync(_broadcast);
             // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
             Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token)).Recovered);
             _broadcast.RunUntilIdle();
@@ -465,23 +465,23 @@ public sealed class ClusterNodeTests : IDisposable
         }
 
         _broadcast.Time.Advance(TimeSpan.FromMinutes(2));
-        var late = await ClusterListener.ConnectAsync(_broadcast);
+        var late = await Listener.ConnectAsync(_broadcast);
         Assert.False((await late.Connection.JoinAsync("kept", Replay.After(new(1, 0)), cancellationToken: Token)).Recovered);
     }
 
     [Fact]
     public async Task StalledClient_OfLostGroup_IsAborted()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
-        await _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
+        await _broadcast.PublishAsync(new Message(BitConverter.GetBytes(1), MessageType.Binary), Recipients.All, cancellationToken: Token);
         _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
         // The loss of the group of all connections also stops its heartbeats.
         _backplane.Lose("");
         _broadcast.RunUntilIdle();
-        _broadcast.Time.Advance(_broadcast.Broadcaster.Options.CloseTimeout);
+        _broadcast.Time.Advance(_broadcast.Options.CloseTimeout);
 
         await Eventually.True(() => ann.Request.IsAborted);
         ann.Sink.FailWrite();
@@ -492,7 +492,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task SlowClient_OfLostGroup_GetsPendingMessagesFirst()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Sink.Mode = WriteMode.Later;
         for (var i = 1; i <= 3; i++)
         {
@@ -514,28 +514,28 @@ public sealed class ClusterNodeTests : IDisposable
     [InlineData(nameof(IBackplane.RemoveMember))]
     public async Task Disconnect_BackplaneThrows_LeavesNothingBehind(string method)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
         _backplane.Failures[method] = new InvalidOperationException("It is a bug.");
         ann.Disconnect();
-        Assert.Equal((0, 0, 0), (_broadcast.Broadcaster.Connections.Count, _broadcast.Broadcaster.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
-        Assert.Equal(0, _broadcast.Broadcaster.Connections.CountGroupMembers("g"));
+        Assert.Equal((0, 0, 0), (_broadcast.Connections.Count, _broadcast.Groups.Count, _broadcast.Pumps[0].Pump.Connections));
+        Assert.Equal(0, _broadcast.Connections.CountGroupMembers("g"));
     }
 
     [Fact]
     public void Connect_SetMemberThrows_IsStillAdmitted()
     {
         _backplane.Failures[nameof(IBackplane.SetMember)] = new InvalidOperationException("It is a bug.");
-        Assert.NotNull(_broadcast.Broadcaster.Admit(new FakeRequest(), Home));
+        Assert.NotNull(_broadcast.Admit(new FakeRequest(), Home));
     }
 
     [Fact]
     public async Task Disconnect_OfAllConnections_LeavesNothingBehind()
     {
-        var listeners = new List<ClusterListener>();
+        var listeners = new List<Listener>();
         for (var i = 0; i < 3; i++)
         {
-            listeners.Add(await ClusterListener.ConnectAsync(_broadcast, user: "ann"));
+            listeners.Add(await Listener.ConnectAsync(_broadcast, user: "ann"));
             await listeners[i].Connection.JoinAsync("g" + i, cancellationToken: Token);
             await listeners[i].Connection.JoinAsync("kept", cancellationToken: Token);
         }
@@ -550,7 +550,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task Join_AfterDisconnect_IsRefusedAndLeavesNothingBehind()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
         ann.Disconnect();
         Assert.False((await ann.Connection.JoinAsync("g", cancellationToken: Token)).Joined);
         AssertNothingIsLeft();
@@ -560,7 +560,7 @@ public sealed class ClusterNodeTests : IDisposable
     public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
-        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.Broadcaster.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
+        await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
         Assert.Equal((2, 2), (_backplane.Publish("a", Encode(1)).Offset, _backplane.Publish("c", Encode(1)).Offset));
     }
 
@@ -569,8 +569,8 @@ public sealed class ClusterNodeTests : IDisposable
     [InlineData(1_000)]
     public async Task SharedMessage_CopiesFarApart_IsDeliveredOnce(int count)
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("blue", cancellationToken: Token);
         await ann.Connection.JoinAsync("red", cancellationToken: Token);
         await bob.Connection.JoinAsync("red", cancellationToken: Token);
@@ -592,8 +592,8 @@ public sealed class ClusterNodeTests : IDisposable
     [Fact]
     public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
-        var ann = await ClusterListener.ConnectAsync(_broadcast);
-        var bob = await ClusterListener.ConnectAsync(_broadcast);
+        var ann = await Listener.ConnectAsync(_broadcast);
+        var bob = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("red", cancellationToken: Token);
         await bob.Connection.JoinAsync("blue", cancellationToken: Token);
         await bob.Connection.JoinAsync("red", cancellationToken: Token);
@@ -612,7 +612,7 @@ public sealed class ClusterNodeTests : IDisposable
     [InlineData(true)]
     public void Publish_WithoutCluster_CompletesSynchronously(bool toSeveral)
     {
-        using var alone = new ManualBroadcast();
+        using var alone = new TestEngine();
         var message = new Message(new byte[20], MessageType.Binary);
         var recipients = toSeveral ? Recipients.Groups("a") : Recipients.Group("a");
         Publish();
@@ -623,7 +623,7 @@ public sealed class ClusterNodeTests : IDisposable
 
         void Publish()
         {
-            var publishing = alone.Broadcaster.Instance.Router.PublishAsync(message, recipients, Token);
+            var publishing = alone.Instance.Router.PublishAsync(message, recipients, Token);
             Assert.True(publishing.IsCompletedSuccessfully);
             publishing.GetAwaiter().GetResult();
         }
@@ -633,11 +633,11 @@ public sealed class ClusterNodeTests : IDisposable
     {
         Assert.Empty(_backplane.Subscribed);
         Assert.Empty(_backplane.Members);
-        Assert.Equal((0, 0), (_broadcast.Broadcaster.Groups.Count, _broadcast.Broadcaster.Connections.Count));
+        Assert.Equal((0, 0), (_broadcast.Groups.Count, _broadcast.Connections.Count));
     }
 
     ValueTask<PublishResult> PublishAsync(string group, int number) =>
-        _broadcast.Broadcaster.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
+        _broadcast.PublishAsync(new Message(BitConverter.GetBytes(number), MessageType.Binary), Recipients.Group(group), cancellationToken: Token);
 
     DateTimeOffset Now(TimeSpan skew) => _broadcast.Time.GetUtcNow() + skew;
 

@@ -14,8 +14,8 @@ public sealed class ClusterStressTests
         using var unobserved = new UnobservedExceptions();
         var cluster = new InMemoryCluster();
         IBackplane[] backplanes = [cluster.CreateNode(), cluster.CreateNode()];
-        TestBroadcaster[] nodes = [.. backplanes.Select(backplane => TestEngine.CreateBroadcaster(new() { MaxBacklogBytes = 64 << 20 }, new ConnectionRegistry(), TimeProvider.System, backplane))];
-        var members = new List<(TestBroadcaster Node, Connection Connection, StressSink Sink, bool IsInBoth)>();
+        TestEngine[] nodes = [.. backplanes.Select(backplane => new TestEngine(pumps: 0, maxBacklog: 64 << 20, backplane: backplane))];
+        var members = new List<(TestEngine Node, Connection Connection, StressSink Sink, bool IsInBoth)>();
         for (var i = 0; i < Members; i++)
         {
             var node = nodes[i % 2];
@@ -56,7 +56,7 @@ public sealed class ClusterStressTests
                 await connection.JoinAsync("red");
                 await Task.WhenAll(connection.JoinAsync("green").AsTask(), nodes[1 - churner].JoinAsync(connection.Id, "green", TestContext.Current.CancellationToken).AsTask());
                 connection.Leave("red");
-                await DisconnectAsync(nodes[churner], connection);
+                await nodes[churner].DisconnectAsync(connection);
                 gone.Add(sink);
                 Interlocked.Increment(ref visits);
             }
@@ -99,7 +99,7 @@ public sealed class ClusterStressTests
         }
 
         Assert.True(visitors.Length > 20, $"{visitors.Length} visitors.");
-        foreach (var (node, connection, _, _) in members) await DisconnectAsync(node, connection);
+        foreach (var (node, connection, _, _) in members) await node.DisconnectAsync(connection);
         Assert.All(nodes, static node => Assert.Equal((0, 0), (node.Groups.Count, node.Connections.Count)));
         Assert.Equal(nodes.Length, cluster.Count);
         foreach (var backplane in backplanes) ((IDisposable)backplane).Dispose();
@@ -117,7 +117,7 @@ public sealed class ClusterStressTests
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();
-        TestBroadcaster[] nodes = [.. Enumerable.Range(0, 2).Select(_ => TestEngine.CreateBroadcaster(new(), new ConnectionRegistry(), TimeProvider.System, cluster.CreateNode()))];
+        TestEngine[] nodes = [.. Enumerable.Range(0, 2).Select(_ => new TestEngine(pumps: 0, backplane: cluster.CreateNode()))];
         var isDone = false;
         var last = 0L;
         var publishing = Task.Run(async () =>
@@ -139,7 +139,7 @@ public sealed class ClusterStressTests
                     notified++;
                 }
 
-                await DisconnectAsync(node, connection);
+                await node.DisconnectAsync(connection);
                 Assert.Null(sink.Violation);
                 for (var i = 1; i < sink.Ids.Count; i++) Assert.Equal(sink.Ids[i - 1] + 1, sink.Ids[i]);
             }
@@ -163,19 +163,9 @@ public sealed class ClusterStressTests
         foreach (var node in nodes) node.Dispose();
     }
 
-    static async Task<(Connection Connection, StressSink Sink)> ConnectAsync(TestBroadcaster node, Pace pace, int seed)
+    static async Task<(Connection Connection, StressSink Sink)> ConnectAsync(TestEngine node, Pace pace, int seed)
     {
         var sink = new StressSink(pace, seed);
-        var connection = node.Admit(new FakeRequest(), "blue");
-        connection.Writer.Open(sink);
-        await node.AttachAsync(connection);
-        return (connection, sink);
-    }
-
-    static async Task DisconnectAsync(TestBroadcaster node, Connection connection)
-    {
-        node.Remove(connection);
-        await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
-        connection.End();
+        return (await node.ConnectAsync(null, "blue", sink), sink);
     }
 }

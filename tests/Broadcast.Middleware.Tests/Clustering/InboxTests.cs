@@ -8,11 +8,11 @@ namespace Broadcast.Middleware.Tests.Clustering;
 public sealed class InboxTests : IDisposable
 {
     readonly ManualBackplane _backplane = new();
-    ManualBroadcast? _broadcast;
+    TestEngine? _broadcast;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    ManualBroadcast Node => _broadcast ??= new ManualBroadcast(backplane: _backplane);
+    TestEngine Node => _broadcast ??= new TestEngine(backplane: _backplane);
 
     public void Dispose()
     {
@@ -23,7 +23,7 @@ public sealed class InboxTests : IDisposable
     [Fact]
     public async Task LostInbox_IsReopenedAndNotifiesConnections()
     {
-        var ann = await ClusterListener.ConnectAsync(Node);
+        var ann = await Listener.ConnectAsync(Node);
         Node.RunUntilIdle();
         _backplane.Lose(_backplane.Inbox);
 
@@ -34,8 +34,8 @@ public sealed class InboxTests : IDisposable
             return ann.Sink.Closed is not null;
         });
         ann.AssertLost();
-        await Node.Broadcaster.Cluster!.InboxOpening;
-        var bob = await ClusterListener.ConnectAsync(Node);
+        await Node.Cluster!.InboxOpening;
+        var bob = await Listener.ConnectAsync(Node);
         await SendAsync(bob, 5);
         Node.RunUntilIdle();
         bob.AssertGot(5);
@@ -46,13 +46,13 @@ public sealed class InboxTests : IDisposable
     [InlineData(true)]
     public async Task Connect_WhileInboxIsClosed_IsFoundAfterOpening(bool wasOpen)
     {
-        if (wasOpen) await Node.Broadcaster.Cluster!.InboxOpening;
+        if (wasOpen) await Node.Cluster!.InboxOpening;
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
         if (wasOpen) _backplane.Lose(_backplane.Inbox);
-        await Eventually.True(() => Node.Broadcaster.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
+        await Eventually.True(() => Node.Cluster is not null && _backplane.InboxSubscriptions == (wasOpen ? 2 : 1));
         _backplane.Failures.Clear();
-        var ann = await ClusterListener.ConnectAsync(Node, user: "ann");
-        var bob = await ClusterListener.ConnectAsync(Node, user: "bob");
+        var ann = await Listener.ConnectAsync(Node, user: "ann");
+        var bob = await Listener.ConnectAsync(Node, user: "bob");
         bob.Disconnect();
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
@@ -70,13 +70,13 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_LostBeforeSubscriptionAnswer_IsNotOpen()
     {
         _backplane.DefersInboxSubscription = true;
-        var ann = await ClusterListener.ConnectAsync(Node);
+        var ann = await Listener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.Lose(_backplane.Inbox);
-        var opening = Node.Broadcaster.Cluster!.InboxOpening;
+        var opening = Node.Cluster!.InboxOpening;
         first.Complete();
         var second = await _backplane.NextSubscriptionAsync();
-        var bob = await ClusterListener.ConnectAsync(Node);
+        var bob = await Listener.ConnectAsync(Node);
         Assert.DoesNotContain(_backplane.Members, IsPrivate);
 
         second.Complete();
@@ -95,7 +95,7 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_SubscribeFails_IsSubscribedAgain(bool unexpected)
     {
         _backplane.DefersInboxSubscription = true;
-        await ClusterListener.ConnectAsync(Node);
+        await Listener.ConnectAsync(Node);
         var first = await _backplane.NextSubscriptionAsync();
         _backplane.DefersInboxSubscription = false;
         first.Answer.SetException(unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Not in time."));
@@ -109,7 +109,7 @@ public sealed class InboxTests : IDisposable
     public async Task Inbox_AfterDispose_IsNotRetried()
     {
         _backplane.Failures[nameof(IBackplane.SubscribeAsync)] = new BackplaneException("Unreachable.");
-        Assert.NotNull(Node.Broadcaster.Cluster);
+        Assert.NotNull(Node.Cluster);
         Assert.Equal(1, _backplane.InboxSubscriptions);
         Node.Dispose();
 
@@ -122,14 +122,14 @@ public sealed class InboxTests : IDisposable
         await Eventually.True(() =>
         {
             Node.Time.Advance(TimeSpan.FromSeconds(1));
-            return Node.Broadcaster.Cluster!.InboxOpening.IsCompleted;
+            return Node.Cluster!.InboxOpening.IsCompleted;
         });
-        await Node.Broadcaster.Cluster!.InboxOpening;
+        await Node.Cluster!.InboxOpening;
     }
 
     static bool IsPrivate((string Group, string Member) member) => member.Group.StartsWith('\u0001');
 
-    ValueTask<Position> SendAsync(ClusterListener listener, int number)
+    ValueTask<Position> SendAsync(Listener listener, int number)
     {
         var message = new ClusterMessage(new(BitConverter.GetBytes(number), MessageType.Binary), [], Node.Time.GetUtcNow(), 0).Encode();
         var request = new SendToConnection("other", listener.Connection.Id, message);

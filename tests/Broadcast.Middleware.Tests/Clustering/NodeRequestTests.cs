@@ -9,9 +9,9 @@ public sealed class NodeRequestTests : IDisposable
     const string InboxOfOther = "\u0001node:" + Other;
 
     readonly ManualBackplane _backplane = new();
-    readonly ManualBroadcast _node;
+    readonly TestEngine _node;
 
-    public NodeRequestTests() => _node = new ManualBroadcast(backplane: _backplane);
+    public NodeRequestTests() => _node = new TestEngine(backplane: _backplane);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -31,8 +31,8 @@ public sealed class NodeRequestTests : IDisposable
     [MemberData(nameof(InvalidRequests))]
     public async Task Request_WithInvalidContent_IsAnsweredWithProblem(string request)
     {
-        await _node.Broadcaster.Cluster!.InboxOpening;
-        var ann = await ClusterListener.ConnectAsync(_node);
+        await _node.Cluster!.InboxOpening;
+        var ann = await Listener.ConnectAsync(_node);
         await SendAsync(Make(request, ann.Connection.Id));
 
         await Eventually.True(() => _backplane.MessagesOf(InboxOfOther).Length == 1);
@@ -53,8 +53,8 @@ public sealed class NodeRequestTests : IDisposable
     [InlineData(true)]
     public async Task MessageToConnection_Unreadable_ClosesConnections(bool isEmpty)
     {
-        await _node.Broadcaster.Cluster!.InboxOpening;
-        var ann = await ClusterListener.ConnectAsync(_node);
+        await _node.Cluster!.InboxOpening;
+        var ann = await Listener.ConnectAsync(_node);
         var message = MessageTo(ann.Connection.Id, 5);
         await SendAsync(isEmpty ? default : message[..(ann.Connection.Id.Length + 20)]);
         await Eventually.True(() =>
@@ -68,10 +68,10 @@ public sealed class NodeRequestTests : IDisposable
     [Fact]
     public async Task Answer_WithInvalidContent_FailsOnlyThatCall()
     {
-        await _node.Broadcaster.Cluster!.InboxOpening;
-        var ann = await ClusterListener.ConnectAsync(_node);
+        await _node.Cluster!.InboxOpening;
+        var ann = await Listener.ConnectAsync(_node);
         _backplane.SetMember("\u0001connection:far", Other, default);
-        var joining = _node.Broadcaster.JoinAsync("far", "g", Token).AsTask();
+        var joining = _node.JoinAsync("far", "g", Token).AsTask();
         await Eventually.True(() => _backplane.MessagesOf(InboxOfOther).Length == 1);
         var request = Assert.IsType<JoinGroup>(NodeCodec.Decode(_backplane.MessagesOf(InboxOfOther)[0]));
         var answer = NodeCodec.Encode(new NodeAnswer(request.Id, Other, request.Target, true, null, null, null, false));

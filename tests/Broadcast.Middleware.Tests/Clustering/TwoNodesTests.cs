@@ -81,9 +81,9 @@ public sealed class TwoNodesTests
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
-        await using var ann = await Client.OpenAsync(one, TestUsers.As("ann"));
-        await using var annToo = await Client.OpenAsync(two, TestUsers.As("ann"));
-        await using var bob = await Client.OpenAsync(two, TestUsers.As("bob"));
+        await using var ann = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var annToo = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        await using var bob = await RawClient.OpenAsync(two, TestUsers.As("bob"));
         var token = TestContext.Current.CancellationToken;
         var ofBob = two.Registry.GetUserConnections("bob").Single().Id;
 
@@ -127,11 +127,11 @@ public sealed class TwoNodesTests
         await using var two = await StartAsync();
         var (here, there) = (one.Services.GetRequiredService<IPresence>(), two.Services.GetRequiredService<IPresence>());
         var token = TestContext.Current.CancellationToken;
-        await using var ann = await Client.OpenAsync(one, TestUsers.As("ann"));
+        await using var ann = await RawClient.OpenAsync(one, TestUsers.As("ann"));
         await using var changes = there.WatchAsync("/ws", token).GetAsyncEnumerator(token);
         await NextAsync(PresenceChangeKind.Joined, "ann", "");
 
-        await using (var bob = await Client.OpenAsync(one, TestUsers.As("bob")))
+        await using (var bob = await RawClient.OpenAsync(one, TestUsers.As("bob")))
         {
             await NextAsync(PresenceChangeKind.Joined, "bob", "");
             Assert.Equal(2, await there.CountAsync("/ws", token));

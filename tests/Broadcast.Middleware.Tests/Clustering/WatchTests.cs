@@ -5,10 +5,10 @@ namespace Broadcast.Middleware.Tests.Clustering;
 public sealed class WatchTests : IDisposable
 {
     readonly InMemoryCluster _cluster = new();
-    readonly ManualBroadcast _here;
-    readonly ManualBroadcast _there;
+    readonly TestEngine _here;
+    readonly TestEngine _there;
 
-    public WatchTests() => (_here, _there) = (new ManualBroadcast(backplane: _cluster.CreateNode()), new ManualBroadcast(backplane: _cluster.CreateNode()));
+    public WatchTests() => (_here, _there) = (new TestEngine(backplane: _cluster.CreateNode()), new TestEngine(backplane: _cluster.CreateNode()));
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -21,10 +21,10 @@ public sealed class WatchTests : IDisposable
     [Fact]
     public async Task Watch_MemberLeavesBeforeNextPoll_ReportsLeft()
     {
-        await using var first = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        await using var first = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         var looking = first.MoveNextAsync().AsTask();
-        var ann = await ClusterListener.ConnectAsync(_there);
-        await using var second = _here.Broadcaster.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
+        var ann = await Listener.ConnectAsync(_there);
+        await using var second = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
         // The first watcher need not wait for the next poll either.
@@ -51,11 +51,11 @@ public sealed class WatchTests : IDisposable
     public async Task Watch_FailsToStart_StopsPolling(bool unexpected)
     {
         var backplane = new ManualBackplane();
-        using var broadcast = new ManualBroadcast(backplane: backplane);
+        using var broadcast = new TestEngine(backplane: backplane);
         backplane.Failures[nameof(IBackplane.GetMembersAsync)] = unexpected ? new InvalidOperationException("It is a bug.") : new BackplaneException("Unreachable.");
         for (var i = 0; i < 10; i++)
         {
-            await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
+            await using var watch = broadcast.Presence.WatchAsync("g", Token).GetAsyncEnumerator(Token);
             await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
         }
 
@@ -75,9 +75,9 @@ public sealed class WatchTests : IDisposable
     public async Task Watch_PollFails_PollsAgain()
     {
         var backplane = new ManualBackplane();
-        using var broadcast = new ManualBroadcast(backplane: backplane);
+        using var broadcast = new TestEngine(backplane: backplane);
         using var end = CancellationTokenSource.CreateLinkedTokenSource(Token);
-        await using var watch = broadcast.Broadcaster.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
+        await using var watch = broadcast.Presence.WatchAsync("g", end.Token).GetAsyncEnumerator(end.Token);
         var watching = watch.MoveNextAsync().AsTask();
         backplane.Failures[nameof(IBackplane.GetMembersAsync)] = new InvalidOperationException("It is a bug.");
         for (var i = 0; i < 3; i++)
@@ -98,9 +98,9 @@ public sealed class WatchTests : IDisposable
     public async Task GetMembers_UnreadableMember_FailsWithFix()
     {
         var backplane = new ManualBackplane();
-        using var broadcast = new ManualBroadcast(backplane: backplane);
+        using var broadcast = new TestEngine(backplane: backplane);
         backplane.SetMember("g", "somebody", default);
-        var error = await Assert.ThrowsAsync<BackplaneException>(() => broadcast.Broadcaster.Presence.GetMembersAsync("g", Token).AsTask());
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => broadcast.Presence.GetMembersAsync("g", Token).AsTask());
         Assert.Contains("version", error.Message, StringComparison.Ordinal);
     }
 }

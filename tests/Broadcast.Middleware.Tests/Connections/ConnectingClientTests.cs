@@ -73,7 +73,7 @@ public sealed class ConnectingClientTests
         filter.Release();
 
         // A ping would arrive before the pong.
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
     }
 
     [Theory]
@@ -101,7 +101,7 @@ public sealed class ConnectingClientTests
 
         if (outcome == "disconnected") client.Reset();
         filter.Release();
-        if (outcome is "refused" or "failed") await Client.ClosedWithAsync(client);
+        if (outcome is "refused" or "failed") await client.ClosedWithAsync();
 
         await Eventually.True(() => app.Registry.Count == (outcome == "admitted" ? 1 : 0) && heartbeat.JoiningWriters == 0);
     }

@@ -18,19 +18,19 @@ public sealed class ConnectionAbortedTests
     {
         var app = await BroadcastApp.StartAsync();
         await using var stopped = app;
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
         var watch = new Watch(app);
         switch (end)
         {
             case End.ClientCloses:
-                await Client.LeaveAsync(client);
+                await client.LeaveAsync();
                 break;
             case End.ClientDisconnects:
                 client.Reset();
                 break;
             default:
                 await watch.EndAsync(end);
-                if (end != End.ServerAborts) await Client.ClosedWithAsync(client);
+                if (end != End.ServerAborts) await client.ClosedWithAsync();
                 break;
         }
 
@@ -53,7 +53,7 @@ public sealed class ConnectionAbortedTests
     [Fact]
     public async Task ConnectionAborted_ClientReconnects_IsNewToken()
     {
-        await using var app = await ReliableApp.StartAsync(new RecoveryClock());
+        await using var app = await BroadcastApp.StartReliableAsync(new RecoveryClock());
         await using var client = await ReliableClient.OpenAsync(app);
         var connection = client.ConnectionOf(app);
         var first = connection.ConnectionAborted;
@@ -66,7 +66,7 @@ public sealed class ConnectionAbortedTests
         var second = connection.ConnectionAborted;
         Assert.NotEqual(first, second);
         Assert.False(second.IsCancellationRequested);
-        await Client.LeaveAsync(returned.Transport);
+        await returned.Transport.LeaveAsync();
         await Eventually.True(() => second.IsCancellationRequested);
     }
 
@@ -76,11 +76,11 @@ public sealed class ConnectionAbortedTests
     public async Task ConnectionAborted_CallbackThrows_IsLoggedAndHarmsNoOther(End end)
     {
         await using var app = await BroadcastApp.StartAsync();
-        await using var other = await Client.OpenAsync(app);
+        await using var other = await RawClient.OpenAsync(app);
         await using var client = await ReopenAsync(app);
         var connection = app.Registry.Connections.MaxBy(connection => connection.ConnectedAt)!;
         await using var registration = connection.ConnectionAborted.Register(static () => throw new InvalidOperationException("boom"));
-        if (end == End.ClientCloses) await Client.LeaveAsync(client);
+        if (end == End.ClientCloses) await client.LeaveAsync();
         else client.Reset();
 
         await Eventually.True(() => app.Logs.GetSnapshot().Any(record => record.Level >= LogLevel.Error));
@@ -88,7 +88,7 @@ public sealed class ConnectionAbortedTests
         Assert.Equal("Broadcast", error.Category);
         Assert.Equal("boom", error.Exception!.GetBaseException().Message);
         await Eventually.True(() => app.Registry.Count == 1);
-        await Client.IsThereAsync(other);
+        await other.IsThereAsync();
     }
 
     /// <summary>Connects a client whose connection is newer than all others.</summary>
@@ -96,7 +96,7 @@ public sealed class ConnectionAbortedTests
     {
         var newest = app.Registry.Connections.Max(connection => connection.ConnectedAt);
         await Eventually.True(() => TimeProvider.System.GetUtcNow() > newest);
-        return await Client.OpenAsync(app);
+        return await RawClient.OpenAsync(app);
     }
 
     public enum End

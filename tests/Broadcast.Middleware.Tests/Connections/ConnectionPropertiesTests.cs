@@ -35,7 +35,7 @@ public sealed class ConnectionPropertiesTests
             Recycle(request!);
             await client.SendAsync(ClientFrame.OfText("x"));
             Assert.Equal("x", (await client.ReadFrameAsync()).Text);
-            await Client.LeaveAsync(client);
+            await client.LeaveAsync();
         }
 
         await app.DisposeAsync();

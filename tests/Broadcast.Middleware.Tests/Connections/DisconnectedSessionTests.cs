@@ -349,7 +349,7 @@ public sealed class DisconnectedSessionTests
         Action<BroadcastOptions>? options = null,
         Action<BroadcastEndpointConventionBuilder>? map = null,
         Action<WebApplicationBuilder>? configure = null,
-        HttpProtocols protocols = HttpProtocols.Http1) => ReliableApp.StartAsync(
+        HttpProtocols protocols = HttpProtocols.Http1) => BroadcastApp.StartReliableAsync(
         _clock,
         options,
         app =>

@@ -39,7 +39,7 @@ public sealed class DrainTests
     public async Task Handshake_DuringDrain_IsRefusedWith503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
         await using var early = await RawClient.ConnectAsync(app);
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
 
@@ -47,7 +47,7 @@ public sealed class DrainTests
 
         Assert.Equal(503, answer.Status);
         Assert.NotNull(answer["Retry-After"]);
-        Assert.Equal(1001, await Client.ClosedWithAsync(client));
+        Assert.Equal(1001, await client.ClosedWithAsync());
     }
 
     [Fact]

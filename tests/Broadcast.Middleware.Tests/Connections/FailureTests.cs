@@ -44,14 +44,14 @@ public sealed class FailureTests
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").UseDisconnect((context, next) =>
             context.Connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : next(context)));
         using var meters = new Meters(app);
-        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
-        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+        await using var good = await RawClient.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await RawClient.OpenAsync(app, TestUsers.As("bad"));
 
-        await Client.LeaveAsync(bad);
+        await bad.LeaveAsync();
 
         await Eventually.True(() => app.Registry.Count == 1);
         await AssertOneLineAsync(app);
-        await Client.IsThereAsync(good);
+        await good.IsThereAsync();
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
     }
 
@@ -78,13 +78,13 @@ public sealed class FailureTests
         };
         await using var app = await StartAsync(registry);
         using var meters = new Meters(app);
-        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
-        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+        await using var good = await RawClient.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await RawClient.OpenAsync(app, TestUsers.As("bad"));
 
-        await Client.LeaveAsync(bad);
+        await bad.LeaveAsync();
 
         await AssertOneLineAsync(app);
-        await Client.IsThereAsync(good);
+        await good.IsThereAsync();
         Assert.Equal(1, meters.Sum(Meters.Connections));
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_peer"]);
     }
@@ -95,28 +95,28 @@ public sealed class FailureTests
         var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
         await using var app = await StartAsync(registry);
         using var meters = new Meters(app);
-        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var good = await RawClient.OpenAsync(app, TestUsers.As("good"));
 
-        var answer = await Client.TryAsync(app, TestUsers.As("bad"));
+        var answer = await RawClient.TryAsync(app, TestUsers.As("bad"));
 
         Assert.Equal((500, null), (answer.Status, answer["Retry-After"]));
         Assert.DoesNotContain(Boom, answer.Body, StringComparison.Ordinal);
         await AssertOneLineAsync(app);
         Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Refused));
-        await Client.IsThereAsync(good);
+        await good.IsThereAsync();
         Assert.Equal((1, 1), (app.Registry.Count, meters.Sum(Meters.Connections)));
     }
 
     static async Task EndsWith1011Async(BroadcastApp app, Func<RawClient, Task> provoke)
     {
         using var meters = new Meters(app);
-        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var good = await RawClient.OpenAsync(app, TestUsers.As("good"));
         await using var bad = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await bad.HandshakeAsync("/ws", TestUsers.As("bad"))).Status);
 
         await provoke(bad);
 
-        Assert.Equal(1011, await Client.ClosedWithAsync(bad));
+        Assert.Equal(1011, await bad.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 1);
         await AssertOneLineAsync(app);
         Assert.Equal(new Dictionary<string, long> { ["failed"] = 1 }, meters.ByReason(Meters.Ended));

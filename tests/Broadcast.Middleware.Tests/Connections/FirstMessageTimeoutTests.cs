@@ -11,19 +11,19 @@ public sealed class FirstMessageTimeoutTests
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
         using var meters = new Meters(app);
-        await using var speaking = await Client.OpenAsync(app);
-        await using var silent = await Client.OpenAsync(app);
+        await using var speaking = await RawClient.OpenAsync(app);
+        await using var silent = await RawClient.OpenAsync(app);
         await speaking.SendAsync(ClientFrame.OfText("hello"));
         Assert.Equal("hello", (await speaking.ReadFrameAsync()).Text);
 
         time.Advance(TimeSpan.FromSeconds(9));
-        await Client.IsThereAsync(speaking);
+        await speaking.IsThereAsync();
         Assert.Equal("hello", (await silent.ReadFrameAsync()).Text);
-        await Client.IsThereAsync(silent);
+        await silent.IsThereAsync();
         time.Advance(TimeSpan.FromSeconds(3));
 
-        Assert.Equal(1008, await Client.ClosedWithAsync(silent));
-        await Client.IsThereAsync(speaking);
+        Assert.Equal(1008, await silent.ClosedWithAsync());
+        await speaking.IsThereAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["first_message_timeout"]);
     }
@@ -33,13 +33,13 @@ public sealed class FirstMessageTimeoutTests
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "hal"u8, fin: false));
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
 
         time.Advance(TimeSpan.FromSeconds(13));
 
-        Assert.Equal(1008, await Client.ClosedWithAsync(client));
+        Assert.Equal(1008, await client.ClosedWithAsync());
     }
 
     [Fact]
@@ -47,11 +47,11 @@ public sealed class FirstMessageTimeoutTests
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, Timeout.InfiniteTimeSpan);
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
 
         time.Advance(TimeSpan.FromDays(2));
 
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
     }
 
     static Task<BroadcastApp> StartAsync(FakeTimeProvider time, TimeSpan timeout) => BroadcastApp.StartAsync(

@@ -11,7 +11,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterwards()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, request) = Connect(broadcast);
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         await Eventually.True(() => request.IsAborted);
@@ -29,7 +29,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_Twice_LastClaimWins()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         var first = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         var token = connection.Session.FirstToken;
@@ -45,7 +45,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_WhileAnotherReconnectResumes_AbortsThatReconnect()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         var session = connection.Session!;
         await SuspendAsync(broadcast, connection);
@@ -70,7 +70,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Close_DuringWait_EndsWait()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
@@ -82,7 +82,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Close_BeforeWait_EndsWaitImmediately()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         await SuspendAsync(broadcast, connection);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
@@ -93,9 +93,9 @@ public sealed class HandoverTests
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {
-        using var broadcast = new ManualBroadcast(configure: options => options.MaxUnacknowledgedMessages = 1);
+        using var broadcast = new TestEngine(configure: options => options.MaxUnacknowledgedMessages = 1);
         var (connection, _) = Connect(broadcast);
-        for (var i = 1; i <= 3; i++) broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(i), Recipients.Group("/g"));
+        for (var i = 1; i <= 3; i++) broadcast.Publish(ReliableReceiver.Numbered(i), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
@@ -106,11 +106,11 @@ public sealed class HandoverTests
     [Fact]
     public async Task RecoveryTimeout_DuringWait_EndsWait()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
-        broadcast.Time.Advance(broadcast.Broadcaster.Options.RecoveryTimeout);
+        broadcast.Time.Advance(broadcast.Options.RecoveryTimeout);
         Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
@@ -118,7 +118,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Claim_ConnectionEnds_ReturnsNull()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         connection.End();
@@ -129,7 +129,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task OldReconnectionToken_BeforeFirstAcknowledgement_StaysValid()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         var session = connection.Session!;
         var old = session.FirstToken;
@@ -144,9 +144,9 @@ public sealed class HandoverTests
             Assert.True(await wait);
         }
 
-        broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(1), Recipients.Group("/g"));
+        broadcast.Publish(ReliableReceiver.Numbered(1), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
-        connection.Writer.OnAcknowledged(broadcast.Broadcaster.Clock.Last);
+        connection.Writer.OnAcknowledged(broadcast.Clock.Last);
         broadcast.RunUntilIdle();
         await SuspendAsync(broadcast, connection);
         _ = session.WaitAsync();
@@ -159,7 +159,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task OldRequest_AfterHandover_IsNotAborted()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (served, connection, socket) = await ConnectAsync(app);
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Eventually.True(() => connection.Session!.ClaimAsync("").IsCompleted && served.Lifetime.ReceivedCalls().Any());
@@ -174,7 +174,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task AbortOfDisconnectedTransport_Throws_RemovesConnection()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (served, connection, socket) = await ConnectAsync(app);
         served.Lifetime.When(lifetime => lifetime.Abort()).Do(_ => throw new InvalidOperationException("boom"));
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
@@ -186,7 +186,7 @@ public sealed class HandoverTests
     [Fact]
     public async Task Reconnect_AuthenticationThrows_KeepsConnectionWaiting()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (_, connection, socket) = await ConnectAsync(app);
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         Task ReconnectAsync() => app.Serve(new ScriptedSocket(), context =>
@@ -203,7 +203,7 @@ public sealed class HandoverTests
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
-    static async Task<(Served Served, Connection Connection, ScriptedSocket Socket)> ConnectAsync(MappedBroadcast app)
+    static async Task<(Served Served, Connection Connection, ScriptedSocket Socket)> ConnectAsync(InMemoryApp app)
     {
         var socket = new ScriptedSocket();
         var served = app.Serve(socket, AsReliable);
@@ -213,7 +213,7 @@ public sealed class HandoverTests
 
     static void AsReliable(HttpContext context) => context.Request.Headers.SecWebSocketProtocol = "json.reliable.webpubsub.azure.v1";
 
-    static (Connection Connection, FakeRequest Request) Connect(ManualBroadcast broadcast)
+    static (Connection Connection, FakeRequest Request) Connect(TestEngine broadcast)
     {
         var request = new FakeRequest();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), request, ReliableReceiver.Protocol);
@@ -221,7 +221,7 @@ public sealed class HandoverTests
         return (connection, request);
     }
 
-    static async Task SuspendAsync(ManualBroadcast broadcast, Connection connection)
+    static async Task SuspendAsync(TestEngine broadcast, Connection connection)
     {
         var suspended = connection.Writer.SuspendAsync();
         broadcast.RunUntilIdle();

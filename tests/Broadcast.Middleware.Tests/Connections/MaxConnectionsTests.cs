@@ -11,10 +11,10 @@ public sealed class MaxConnectionsTests
     public async Task MaxConnections_Reached_RefusesWith503UntilOneLeaves()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
-        await using var one = await Client.OpenAsync(app);
-        await using var two = await Client.OpenAsync(app);
+        await using var one = await RawClient.OpenAsync(app);
+        await using var two = await RawClient.OpenAsync(app);
 
-        var answer = await Client.TryAsync(app);
+        var answer = await RawClient.TryAsync(app);
 
         Assert.Equal(503, answer.Status);
         Assert.True(int.Parse(answer["Retry-After"]!, System.Globalization.CultureInfo.InvariantCulture) > 0);
@@ -22,11 +22,11 @@ public sealed class MaxConnectionsTests
         Assert.NotEmpty(answer.Body);
         Assert.Equal(2, app.Registry.Count);
 
-        await Client.LeaveAsync(one);
+        await one.LeaveAsync();
         await Eventually.True(() => app.Registry.Count == 1);
-        await using var three = await Client.OpenAsync(app);
-        Assert.Equal(503, (await Client.TryAsync(app)).Status);
-        await Client.IsThereAsync(two);
+        await using var three = await RawClient.OpenAsync(app);
+        Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
+        await two.IsThereAsync();
     }
 
     [Fact]
@@ -35,8 +35,8 @@ public sealed class MaxConnectionsTests
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         for (var i = 0; i < 20; i++)
         {
-            var client = await Client.OpenAsync(app);
-            Assert.Equal(503, (await Client.TryAsync(app)).Status);
+            var client = await RawClient.OpenAsync(app);
+            Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
             client.Reset();
             await Eventually.True(() => app.Registry.Count == 0);
         }
@@ -46,29 +46,29 @@ public sealed class MaxConnectionsTests
     public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWith429()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
-        await using var one = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var two = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var one = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var two = await RawClient.OpenAsync(app, TestUsers.As("ann"));
 
-        var answer = await Client.TryAsync(app, TestUsers.As("ann"));
+        var answer = await RawClient.TryAsync(app, TestUsers.As("ann"));
 
         Assert.Equal(429, answer.Status);
         Assert.NotNull(answer["Retry-After"]);
         Assert.Contains("MaxConnectionsPerUser", answer.Body, StringComparison.Ordinal);
-        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
-        for (var i = 0; i < 5; i++) Assert.Equal(101, (await Client.TryAsync(app)).Status);
+        await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
+        for (var i = 0; i < 5; i++) Assert.Equal(101, (await RawClient.TryAsync(app)).Status);
 
-        await Client.LeaveAsync(one);
+        await one.LeaveAsync();
         await Eventually.True(() => !app.Registry.GetUserConnections("ann").Skip(1).Any());
-        await using var three = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var three = await RawClient.OpenAsync(app, TestUsers.As("ann"));
     }
 
     [Fact]
     public async Task MaxConnectionsPerAddress_NoForwardedHeadersMiddleware_IgnoresForwardedAddress()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnectionsPerAddress = 1);
-        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+        await using var client = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
-        var answer = await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+        var answer = await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"));
 
         Assert.Equal(429, answer.Status);
         Assert.NotNull(answer["Retry-After"]);
@@ -79,29 +79,29 @@ public sealed class MaxConnectionsTests
     public async Task MaxConnectionsPerAddress_KnownProxy_UsesForwardedAddress()
     {
         await using var app = await StartBehindAsync(IPAddress.Loopback);
-        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+        await using var client = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
         // The proxy adds the last address. The client sends the addresses before it.
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
-        await using var other = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
-        await using var six = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8::1"));
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "2001:db8::2"))).Status);
-        await using var network = await Client.OpenAsync(app, ("X-Forwarded-For", "2001:db8:0:1::1"));
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
+        await using var other = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
+        await using var six = await RawClient.OpenAsync(app, ("X-Forwarded-For", "2001:db8::1"));
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "2001:db8::2"))).Status);
+        await using var network = await RawClient.OpenAsync(app, ("X-Forwarded-For", "2001:db8:0:1::1"));
 
-        await Client.LeaveAsync(client);
+        await client.LeaveAsync();
         await Eventually.True(() => app.Registry.Count == 3);
-        await using var again = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+        await using var again = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
     }
 
     [Fact]
     public async Task MaxConnectionsPerAddress_UnknownProxy_IgnoresForwardedAddress()
     {
         await using var app = await StartBehindAsync(IPAddress.Parse("10.1.2.3"));
-        await using var client = await Client.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
+        await using var client = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"))).Status);
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.2"))).Status);
     }
 
     [Fact]
@@ -126,12 +126,12 @@ public sealed class MaxConnectionsTests
         var clients = new List<RawClient>();
         foreach (var user in new[] { "user0", "user1" })
         {
-            for (var i = 0; i < MostOfUser; i++) clients.Add(await Client.OpenAsync(app, TestUsers.As(user)));
-            Assert.Equal(429, (await Client.TryAsync(app, TestUsers.As(user))).Status);
+            for (var i = 0; i < MostOfUser; i++) clients.Add(await RawClient.OpenAsync(app, TestUsers.As(user)));
+            Assert.Equal(429, (await RawClient.TryAsync(app, TestUsers.As(user))).Status);
         }
 
-        while (clients.Count < Most) clients.Add(await Client.OpenAsync(app));
-        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        while (clients.Count < Most) clients.Add(await RawClient.OpenAsync(app));
+        Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
         foreach (var client in clients) await client.DisposeAsync();
 
         async Task ChurnAsync(int worker)
@@ -154,7 +154,7 @@ public sealed class MaxConnectionsTests
                 if (round % 3 == 0) await client.JoinedAsync();
                 lock (gate) held--;
                 if (round % 2 == 0) client.Reset();
-                else await Client.LeaveAsync(client);
+                else await client.LeaveAsync();
             }
         }
     }
@@ -172,16 +172,16 @@ public sealed class MaxConnectionsTests
             options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (1, 1, 1));
 
         registry.OnAdd = _ => throw new InvalidOperationException("The registry is broken.");
-        for (var i = 0; i < 3; i++) Assert.Equal(500, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        for (var i = 0; i < 3; i++) Assert.Equal(500, (await RawClient.TryAsync(app, TestUsers.As("ann"))).Status);
         registry.OnAdd = _ => false;
-        for (var i = 0; i < 3; i++) Assert.Equal(503, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+        for (var i = 0; i < 3; i++) Assert.Equal(503, (await RawClient.TryAsync(app, TestUsers.As("ann"))).Status);
         registry.OnAdd = _ => true;
         registry.OnRemove = _ => throw new InvalidOperationException("The registry is broken.");
 
         for (var i = 0; i < 3; i++)
         {
-            await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
-            await Client.LeaveAsync(client);
+            await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+            await client.LeaveAsync();
             await Eventually.True(() => app.Registry.Count == 0);
         }
     }

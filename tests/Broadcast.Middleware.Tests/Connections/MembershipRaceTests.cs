@@ -7,7 +7,7 @@ public sealed class MembershipRaceTests
     {
         var token = TestContext.Current.CancellationToken;
         var registry = new InterruptedRegistry();
-        await using var app = new MappedBroadcast(registry: registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: registry);
         var (_, connection) = await app.ConnectAsync(new ScriptedSocket());
         registry.AfterJoining = group => group == "g" && app.Broadcaster.LeaveAsync(connection.Id, "g", token).AsTask().GetAwaiter().GetResult();
         await app.Broadcaster.JoinAsync(connection.Id, "g", token);

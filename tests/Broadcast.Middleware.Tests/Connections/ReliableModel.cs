@@ -22,9 +22,6 @@ enum ReliableStep
     Beat,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct ReliableOperation(ReliableStep Step, int A, int B, int C, int Size);
-
 /// <summary>The limits of a broadcast whose clients reconnect.</summary>
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
@@ -49,7 +46,7 @@ sealed class ReliableModel : IDisposable
     static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping];
 
     readonly ReliableLimits _limits;
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
     readonly List<Peer> _peers = [];
     readonly List<(int Id, Peer? Excluded)> _history = [];
     readonly Dictionary<int, long> _sequences = [];
@@ -85,11 +82,11 @@ sealed class ReliableModel : IDisposable
 
     public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
 
-    long Retained => _broadcast.Broadcaster.Groups.GetSettings("").Budget!.Used;
+    long Retained => _broadcast.Groups.GetSettings("").Budget!.Used;
 
     IEnumerable<Peer> Living => _peers.Where(peer => peer.State != State.Ended);
 
-    public void Run(IEnumerable<ReliableOperation> operations)
+    public void Run(IEnumerable<Operation<ReliableStep>> operations)
     {
         foreach (var operation in operations)
         {
@@ -102,7 +99,7 @@ sealed class ReliableModel : IDisposable
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(ReliableOperation operation)
+    void Run(Operation<ReliableStep> operation)
     {
         var (step, a, b, c, size) = operation;
         var name = _names[a % _names.Length];
@@ -174,8 +171,8 @@ sealed class ReliableModel : IDisposable
         size = Math.Min(size, _limits.Backlog / 2);
         var id = ++_lastId;
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
-        _broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
-        _sequences[id] = _broadcast.Broadcaster.Clock.Last;
+        _broadcast.Publish(ReliableReceiver.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
+        _sequences[id] = _broadcast.Clock.Last;
         if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
         foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
         {
@@ -187,8 +184,8 @@ sealed class ReliableModel : IDisposable
 
     void Send(Peer peer, Message message)
     {
-        _broadcast.Broadcaster.Publish(message, Recipients.Connection(peer.Connection.Id));
-        _sequences[_lastId] = _broadcast.Broadcaster.Clock.Last;
+        _broadcast.Publish(message, Recipients.Connection(peer.Connection.Id));
+        _sequences[_lastId] = _broadcast.Clock.Last;
     }
 
     void Join(Peer peer, string name)
@@ -284,7 +281,7 @@ sealed class ReliableModel : IDisposable
         peer.AssertNoViolation();
         if (peer.Change is not null || peer.Sink.IsWriting) peer.Sink.CompleteWrite();
         peer.State = State.Ended;
-        _broadcast.Broadcaster.Remove(peer.Connection);
+        _broadcast.Remove(peer.Connection);
         peer.Detached = peer.Connection.Writer.DetachAsync();
         peer.Connection.End();
     }
@@ -311,7 +308,7 @@ sealed class ReliableModel : IDisposable
         _broadcast.RunUntilIdle();
         Assert.All(_peers, peer => Assert.True(peer.Detached!.IsCompleted, "A writer was not detached."));
         Assert.Equal(0, Retained);
-        Assert.Equal(0, _broadcast.Broadcaster.Connections.Count);
+        Assert.Equal(0, _broadcast.Connections.Count);
     }
 
     void Settle()

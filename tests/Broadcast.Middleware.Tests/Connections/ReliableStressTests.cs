@@ -17,27 +17,21 @@ public sealed class ReliableStressTests
     public async Task Reconnect_UnderStress_DeliversEverythingOnceAndInOrder()
     {
         var messages = 2_000 * Effort.Factor;
-        var options = new BroadcastOptions
-        {
-            MaxBacklogBytes = 1 << 29, MaxUnacknowledgedBytes = 1 << 29, MaxUnacknowledgedMessages = 10_000_000, MaxTotalUnacknowledgedBytes = 1L << 40,
-            CloseTimeout = TimeSpan.FromHours(1),
-        };
-        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: static options =>
+            (options.MaxUnacknowledgedBytes, options.MaxUnacknowledgedMessages, options.MaxTotalUnacknowledgedBytes) = (1 << 29, 10_000_000, 1L << 40));
         var transports = 0;
         var seats = Enumerable.Range(0, Clients).Select(number =>
         {
             var client = new ReliableReceiver();
             var sink = new FragileSink(client, number);
-            var connection = broadcaster.Admit(new FakeRequest(), _names[number % 2], ReliableReceiver.Protocol);
-            connection.Writer.Open(sink);
-            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            var connection = broadcaster.Connect(null, _names[number % 2], sink, protocol: ReliableReceiver.Protocol);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
         // A member of both groups gets a message to both groups once.
         Assert.True(seats[0].Connection.Join("/b").Joined);
         var expected = new int[Clients];
 
-        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => TestThread.Start(() => Publish(publisher))));
         await Task.WhenAll(seats.Select(seat => Task.Run(() => ReconnectRepeatedlyAsync(seat.Client, seat.Connection, seat.Sink, seat.Number))))
             .WaitAsync(TimeSpan.FromSeconds(60) * Effort.Factor, TestContext.Current.CancellationToken);
 
@@ -49,9 +43,7 @@ public sealed class ReliableStressTests
             Assert.Empty(client.WithoutId);
             // Messages of one publisher arrive in order of publishing.
             foreach (var ofPublisher in client.Got.GroupBy(id => id / 1_000_000)) Assert.Equal(ofPublisher.Order(), ofPublisher);
-            broadcaster.Remove(connection);
-            await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
-            connection.End();
+            await broadcaster.DisconnectAsync(connection);
         }
 
         Assert.Equal(0, broadcaster.Groups.GetSettings("").Budget!.Used);

@@ -6,30 +6,29 @@ namespace Broadcast.Middleware.Tests.Connections;
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableTests
 {
-    static readonly Gen<ReliableStep> _steps = Gen.Frequency(
-        (20, Gen.Const(ReliableStep.Publish)),
-        (5, Gen.Const(ReliableStep.PublishToSeveral)),
-        (5, Gen.Const(ReliableStep.PublishToAll)),
-        (5, Gen.Const(ReliableStep.Send)),
-        (2, Gen.Const(ReliableStep.Answer)),
-        (8, Gen.Const(ReliableStep.Join)),
-        (5, Gen.Const(ReliableStep.Leave)),
-        (4, Gen.Const(ReliableStep.Connect)),
-        (1, Gen.Const(ReliableStep.End)),
-        (12, Gen.Const(ReliableStep.Acknowledge)),
-        (8, Gen.Const(ReliableStep.CompleteWrite)),
-        (3, Gen.Const(ReliableStep.SetMode)),
-        (5, Gen.Const(ReliableStep.Cut)),
-        (7, Gen.Const(ReliableStep.Notice)),
-        (9, Gen.Const(ReliableStep.Resume)),
-        (24, Gen.Const(ReliableStep.RunTurn)),
-        (3, Gen.Const(ReliableStep.Beat)));
-
     static readonly Gen<int> _sizes = Gen.Frequency((12, Gen.Int[0, 40]), (4, Gen.Int[100, 700]), (2, Gen.Int[1_000, 30_000]), (1, Gen.Int[65_000, 70_000]));
 
-    static readonly Gen<ReliableOperation[]> _schedules =
-        Gen.Select(_steps, Gen.Int[0, 4], Gen.Int[0, 5], Gen.Int[0, 31], _sizes, (step, a, b, c, size) => new ReliableOperation(step, a, b, c, size))
-            .Array[10, 250];
+    static readonly Gen<Operation<ReliableStep>[]> _schedules = Schedule.Create(
+        250,
+        (4, 5, 31),
+        _sizes,
+        (20, ReliableStep.Publish),
+        (5, ReliableStep.PublishToSeveral),
+        (5, ReliableStep.PublishToAll),
+        (5, ReliableStep.Send),
+        (2, ReliableStep.Answer),
+        (8, ReliableStep.Join),
+        (5, ReliableStep.Leave),
+        (4, ReliableStep.Connect),
+        (1, ReliableStep.End),
+        (12, ReliableStep.Acknowledge),
+        (8, ReliableStep.CompleteWrite),
+        (3, ReliableStep.SetMode),
+        (5, ReliableStep.Cut),
+        (7, ReliableStep.Notice),
+        (9, ReliableStep.Resume),
+        (24, ReliableStep.RunTurn),
+        (3, ReliableStep.Beat));
 
     [Fact]
     public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()

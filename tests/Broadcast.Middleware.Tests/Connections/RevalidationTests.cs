@@ -20,21 +20,21 @@ public sealed class RevalidationTests
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
-        await using var expiring = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
-        await using var later = await Client.OpenAsync(app, TestUsers.As("bob"), TestUsers.Until(_time.GetUtcNow() + (3 * Minute)));
-        await using var lasting = await Client.OpenAsync(app, TestUsers.As("cy"));
-        await using var anonymous = await Client.OpenAsync(app);
+        await using var expiring = await RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
+        await using var later = await RawClient.OpenAsync(app, TestUsers.As("bob"), TestUsers.Until(_time.GetUtcNow() + (3 * Minute)));
+        await using var lasting = await RawClient.OpenAsync(app, TestUsers.As("cy"));
+        await using var anonymous = await RawClient.OpenAsync(app);
 
         _time.Advance(Minute - TimeSpan.FromSeconds(1));
-        await Client.IsThereAsync(expiring);
+        await expiring.IsThereAsync();
         _time.Advance(TimeSpan.FromSeconds(1) + Beat);
 
-        Assert.Equal(1008, await Client.ClosedWithAsync(expiring));
-        foreach (var client in new[] { later, lasting, anonymous }) await Client.IsThereAsync(client);
+        Assert.Equal(1008, await expiring.ClosedWithAsync());
+        foreach (var client in new[] { later, lasting, anonymous }) await client.IsThereAsync();
         await Eventually.True(() => app.Registry.Count == 3);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["authentication_expired"]);
         _time.Advance(2 * Minute);
-        Assert.Equal(1008, await Client.ClosedWithAsync(later));
+        Assert.Equal(1008, await later.ClosedWithAsync());
         LogAssert.NoErrors(app);
     }
 
@@ -42,11 +42,11 @@ public sealed class RevalidationTests
     public async Task CloseOnAuthenticationExpiration_False_KeepsConnectionOpen()
     {
         await using var app = await StartAsync(options: options => options.CloseOnAuthenticationExpiration = false);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
 
         _time.Advance(TimeSpan.FromDays(1));
 
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
     }
 
     [Fact]
@@ -55,13 +55,13 @@ public sealed class RevalidationTests
         var revalidator = new Revalidator { HoldsAnswers = true };
         await using var app = await StartAsync(revalidator);
         using var meters = new Meters(app);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var other = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var other = await RawClient.OpenAsync(app, TestUsers.As("bob"));
 
         for (var times = 1; times <= 3; times++)
         {
             _time.Advance(Minute - (2 * Beat));
-            await Client.IsThereAsync(client);
+            await client.IsThereAsync();
             Assert.Equal(times - 1, revalidator.TimesAsked("ann"));
             // The next call is at most two heartbeats late. Its interval starts at the last answer.
             _time.Advance(4 * Beat);
@@ -74,8 +74,8 @@ public sealed class RevalidationTests
         revalidator.HoldsAnswers = false;
         revalidator.Answer = (connection, _) => new(connection.UserId != "ann");
         _time.Advance(Minute + Beat);
-        Assert.Equal(1008, await Client.ClosedWithAsync(client));
-        await Client.IsThereAsync(other);
+        Assert.Equal(1008, await client.ClosedWithAsync());
+        await other.IsThereAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["authentication_expired"]);
         LogAssert.NoErrors(app);
@@ -86,18 +86,18 @@ public sealed class RevalidationTests
     {
         var revalidator = new Revalidator();
         await using var app = await StartAsync(revalidator, options => options.RevalidationInterval = Timeout.InfiniteTimeSpan);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
-        await using var anonymous = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + Minute));
+        await using var anonymous = await RawClient.OpenAsync(app);
 
         _time.Advance(Minute - TimeSpan.FromSeconds(1));
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
         Assert.Equal(0, revalidator.Asked);
         _time.Advance(2 * Beat);
         await Eventually.True(() => revalidator.TimesAsked("ann") == 1);
         _time.Advance(TimeSpan.FromDays(1));
 
-        await Client.IsThereAsync(client);
-        await Client.IsThereAsync(anonymous);
+        await client.IsThereAsync();
+        await anonymous.IsThereAsync();
         Assert.Equal(1, revalidator.Asked);
     }
 
@@ -107,13 +107,13 @@ public sealed class RevalidationTests
         var revalidator = new Revalidator { Answer = (connection, _) => connection.UserId == "ann" ? throw new InvalidOperationException("boom") : new(true) };
         await using var app = await StartAsync(revalidator);
         using var meters = new Meters(app);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var other = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var other = await RawClient.OpenAsync(app, TestUsers.As("bob"));
 
         _time.Advance(Minute + Beat);
 
-        Assert.Equal(1011, await Client.ClosedWithAsync(client));
-        await Client.IsThereAsync(other);
+        Assert.Equal(1011, await client.ClosedWithAsync());
+        await other.IsThereAsync();
         await Eventually.True(() => app.Registry.Count == 1);
         var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
         Assert.Equal("boom", line.Exception!.Message);
@@ -135,8 +135,8 @@ public sealed class RevalidationTests
             },
         };
         await using var app = await StartAsync(revalidator);
-        await using var blocked = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var other = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var blocked = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var other = await RawClient.OpenAsync(app, TestUsers.As("bob"));
 
         try
         {
@@ -148,7 +148,7 @@ public sealed class RevalidationTests
                 await revalidator.AnswerAsync(1);
                 await app.Broadcaster.PublishAsync("hello", cancellationToken: TestContext.Current.CancellationToken);
                 foreach (var client in new[] { blocked, other }) Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
-                await Client.IsThereAsync(blocked);
+                await blocked.IsThereAsync();
             }
         }
         finally
@@ -170,7 +170,7 @@ public sealed class RevalidationTests
                 return new(true);
             },
         };
-        await using var app = await ReliableApp.StartAsync(
+        await using var app = await BroadcastApp.StartReliableAsync(
             clock,
             options => options.RevalidationInterval = Minute,
             configure: builder => builder.Services.AddSingleton<IConnectionRevalidator>(revalidator));

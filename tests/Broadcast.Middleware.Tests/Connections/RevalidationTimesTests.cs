@@ -15,11 +15,11 @@ public sealed class RevalidationTimesTests
     {
         _revalidator.HoldsAnswers = true;
         await using var app = await StartAsync(Minute);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + (1.5 * Minute)));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"), TestUsers.Until(_time.GetUtcNow() + (1.5 * Minute)));
         _time.Advance(TimeSpan.FromSeconds(66));
         await Eventually.True(() => _revalidator.Asked == 1);
         await _revalidator.AnswerAsync(1);
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
 
         _time.Advance(TimeSpan.FromSeconds(30));
 
@@ -30,7 +30,7 @@ public sealed class RevalidationTimesTests
     public async Task Revalidator_IntervalOfOneSecond_IsCalledWithinTwoSeconds()
     {
         await using var app = await StartAsync(TimeSpan.FromSeconds(1));
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
 
         _time.Advance(TimeSpan.FromSeconds(2));
 
@@ -50,11 +50,11 @@ public sealed class RevalidationTimesTests
             return true;
         };
         await using var app = await StartAsync(Minute);
-        await using var client = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         _time.Advance(TimeSpan.FromSeconds(66));
         await Eventually.True(() => _revalidator.Asked == 1);
 
-        if (withCloseFrame) await Client.LeaveAsync(client);
+        if (withCloseFrame) await client.LeaveAsync();
         else client.Reset();
 
         await Eventually.True(() => app.Registry.Count == 0);

@@ -76,7 +76,7 @@ public sealed class StateTransitionTests
     [Fact]
     public void Connection_IllegalChange_FailsAssertion()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var connection = broadcast.Admit(broadcast.Pumps[0], "/g");
         AssertFails(connection.End, "The connection cannot change from Connecting to Ended.");
         AssertFails(connection.OnMessageHandled, null);
@@ -86,7 +86,7 @@ public sealed class StateTransitionTests
     [Fact]
     public void ConnectionWriter_IllegalChange_FailsAssertion()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink());
         broadcast.RunUntilIdle();
         AssertFails(() => SetState(connection.Writer, WriterState.Open), "The writer cannot change from Open to Open.");
@@ -95,7 +95,7 @@ public sealed class StateTransitionTests
     [Fact]
     public void ReconnectSession_IllegalChange_FailsAssertion()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var session = broadcast.Admit(broadcast.Pumps[0], "/g", protocol: ReliableReceiver.Protocol).Session!;
         session.End();
         AssertFails(

@@ -35,7 +35,7 @@ public sealed class AllocationTests
 
     static long Measure(int connections, bool writesEndLater, ProtocolDescriptor? protocol = null)
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var sinks = new CountingSink[connections];
         var members = new Connection[connections];
         for (var i = 0; i < connections; i++) members[i] = broadcast.Connect(broadcast.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater), protocol: protocol);
@@ -54,11 +54,11 @@ public sealed class AllocationTests
         {
             for (var i = 0; i < count; i++)
             {
-                broadcast.Broadcaster.Publish(message, group);
+                broadcast.Publish(message, group);
                 broadcast.Pumps[0].RunUntilIdle();
                 if (protocol is not null)
                 {
-                    foreach (var member in members) member.Writer.OnAcknowledged(broadcast.Broadcaster.Clock.Last);
+                    foreach (var member in members) member.Writer.OnAcknowledged(broadcast.Clock.Last);
                     broadcast.Pumps[0].RunUntilIdle();
                 }
 

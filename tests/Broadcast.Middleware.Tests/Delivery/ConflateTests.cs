@@ -16,7 +16,7 @@ public sealed class ConflateTests
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);
         var id = Assert.Single(app.Registry.Connections).Id;
-        await using var fast = await Client.OpenAsync(app);
+        await using var fast = await RawClient.OpenAsync(app);
         var filled = await Stall.FillAsync(app, meters, id);
 
         var reading = ReadUntilAsync(fast, Messages);
@@ -31,7 +31,7 @@ public sealed class ConflateTests
         await Eventually.True(() => meters.Delivered == filled + Messages + 1 + got.Count);
         Assert.Equal(Messages + 1 - got.Count, meters.Sum(Meters.Dropped));
         Assert.True(got.Count < Messages / 2, $"Too few messages were replaced: {got.Count} of {Messages} arrived.");
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
     }
 
     [Fact]
@@ -45,7 +45,7 @@ public sealed class ConflateTests
         for (var i = 0; i < 1_000; i++)
             await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: TestContext.Current.CancellationToken);
 
-        Assert.Equal(1013, await Client.ClosedWithAsync(slow));
+        Assert.Equal(1013, await slow.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["slow_consumer"]);
         LogAssert.NoErrors(app);

@@ -10,7 +10,7 @@ public sealed class ConnectionWriterTests
     [Fact]
     public async Task FirstDirectMessage_WithLatePump_ArrivesInOrder()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (_, connection) = await app.ConnectAsync(socket);
         using (new BlockedPump(connection.Writer.Pump))
@@ -27,7 +27,7 @@ public sealed class ConnectionWriterTests
     [Fact]
     public async Task FirstGroupMessageAfterJoin_WithLatePump_ArrivesInOrder()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (_, connection) = await app.ConnectAsync(socket);
         using (new BlockedPump(connection.Writer.Pump))
@@ -45,7 +45,7 @@ public sealed class ConnectionWriterTests
     [Fact]
     public async Task Close_WithLatePump_DoesNotOvertakeGroupMessages()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (served, connection) = await app.ConnectAsync(socket);
         await app.Broadcaster.PublishAsync("private", Recipients.Connection(connection.Id), cancellationToken: Token);
@@ -65,7 +65,7 @@ public sealed class ConnectionWriterTests
     [Fact]
     public async Task Leave_WithPendingWrite_IgnoresLaterGroupMessages()
     {
-        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
+        await using var app = await InMemoryApp.StartManualAsync(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
         var release = new TaskCompletionSource();
         var (stuck, other) = (new ScriptedSocket { Sending = () => release.Task }, new ScriptedSocket());
         var (_, connection) = await app.ConnectAsync(stuck);
@@ -89,7 +89,7 @@ public sealed class ConnectionWriterTests
     [Fact]
     public async Task Close_WithLostMessages_IsNotReportedAsNormalClosure()
     {
-        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
+        await using var app = await InMemoryApp.StartManualAsync(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048));
         var release = new TaskCompletionSource();
         var stuck = new ScriptedSocket { Sending = () => release.Task };
         var (served, connection) = await app.ConnectAsync(stuck);

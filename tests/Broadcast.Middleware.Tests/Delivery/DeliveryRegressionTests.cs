@@ -13,7 +13,7 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public void Delivery_AfterJoin_KeepsOrderAcrossGroups()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var got = new List<int>();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/a", new ManualSink(frames => FrameParser.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         broadcast.RunUntilIdle();
@@ -24,17 +24,17 @@ public sealed class DeliveryRegressionTests
         broadcast.RunUntilIdle();
         Assert.Equal([1, 2, 3], got);
 
-        void Publish(string group, byte id) => broadcast.Broadcaster.Publish(new(new[] { id }, MessageType.Binary), Recipients.Group(group));
+        void Publish(string group, byte id) => broadcast.Publish(new(new[] { id }, MessageType.Binary), Recipients.Group(group));
     }
 
     [Fact]
     public void Delivery_ToNewConnection_KeepsOrderOfAllAndHomeGroup()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var got = new List<int>();
         broadcast.Connect(broadcast.Pumps[0], "/a", new ManualSink(frames => FrameParser.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
-        broadcast.Broadcaster.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.All);
-        broadcast.Broadcaster.Publish(new(new byte[] { 2 }, MessageType.Binary), Recipients.Group("/a"));
+        broadcast.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.All);
+        broadcast.Publish(new(new byte[] { 2 }, MessageType.Binary), Recipients.Group("/a"));
         broadcast.RunUntilIdle();
         Assert.Equal([1, 2], got);
     }
@@ -42,13 +42,13 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public void FirstDirectMessage_BetweenGroupMessages_ArrivesInOrder()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var got = new List<int>();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/a", new ManualSink(frames => FrameParser.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.Group("/a"));
-        broadcast.Broadcaster.Publish(new(new byte[] { 2 }, MessageType.Binary), Recipients.Connection(connection.Id));
-        broadcast.Broadcaster.Publish(new(new byte[] { 3 }, MessageType.Binary), Recipients.Group("/a"));
+        broadcast.Publish(new(new byte[] { 1 }, MessageType.Binary), Recipients.Group("/a"));
+        broadcast.Publish(new(new byte[] { 2 }, MessageType.Binary), Recipients.Connection(connection.Id));
+        broadcast.Publish(new(new byte[] { 3 }, MessageType.Binary), Recipients.Group("/a"));
         broadcast.RunUntilIdle();
         Assert.Equal([1, 2, 3], got);
     }
@@ -56,11 +56,11 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public async Task Close_OfNewConnection_DeliversEarlierMessages()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var sink = new ManualSink();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/a", sink);
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/a"));
-        await broadcast.Broadcaster.CloseAsync(
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/a"));
+        await broadcast.CloseAsync(
             connection.Id, WebSocketCloseStatus.NormalClosure, null, TestContext.Current.CancellationToken);
         broadcast.RunUntilIdle();
         Assert.Equal((1, WebSocketCloseStatus.NormalClosure), (sink.Writes, sink.Closed));
@@ -69,12 +69,12 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public async Task Leave_AfterRejoinInLastTurnOfPass_Succeeds()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var token = TestContext.Current.CancellationToken;
         var sink = new ManualSink { Mode = WriteMode.Later };
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", sink);
         broadcast.RunUntilIdle();
-        await broadcast.Broadcaster.JoinAsync(connection.Id, "/g", token);
+        await broadcast.JoinAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
         var ends = false;
         broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(_ =>
@@ -82,24 +82,24 @@ public sealed class DeliveryRegressionTests
             if (ends) sink.CompleteWrite();
         }));
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
 
         // The connection is writing, so its first cursor stays in the shard before the other member's cursor. Its
         // second cursor comes last.
-        await broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", token);
-        await broadcast.Broadcaster.JoinAsync(connection.Id, "/g", token);
+        await broadcast.LeaveAsync(connection.Id, "/g", token);
+        await broadcast.JoinAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
 
         // In one pass, the connection is still writing at its first turn. Then its write completes. At its last turn,
         // it drops its first cursor.
         ends = true;
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
         sink.Mode = WriteMode.AtOnce;
         sink.CompleteWrite();
         broadcast.RunUntilIdle();
-        await broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", token);
+        await broadcast.LeaveAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
         Assert.Equal(2, sink.Writes);
     }
@@ -107,19 +107,19 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public async Task Leave_WithPendingWrite_IgnoresLaterMessagesOfTheGroup()
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 1_024);
+        using var broadcast = new TestEngine(maxBacklog: 1_024);
         var leaver = new ManualSink { Mode = WriteMode.Later };
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", leaver);
         broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink());
-        await broadcast.Broadcaster.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
+        await broadcast.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
         Assert.True(leaver.IsWriting); // This write contains all messages so far. Then the connection leaves.
-        await broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
+        await broadcast.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         for (var i = 0; i < 10; i++)
         {
-            broadcast.Broadcaster.Publish(new(new byte[500], MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(new byte[500], MessageType.Binary), Recipients.Group("/g"));
             broadcast.RunUntilIdle();
         }
 
@@ -129,18 +129,18 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public async Task Close_ThenBacklogOverflow_IsNotReportedAsNormalClosure()
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 1_024);
+        using var broadcast = new TestEngine(maxBacklog: 1_024);
         var sink = new ManualSink { Mode = WriteMode.Later };
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", sink);
         broadcast.RunUntilIdle();
         for (var i = 0; i < 2; i++)
         {
-            broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
             broadcast.RunUntilIdle();
         }
 
-        await broadcast.Broadcaster.CloseAsync(connection.Id, WebSocketCloseStatus.NormalClosure, null, TestContext.Current.CancellationToken);
-        for (var i = 0; i < 10; i++) broadcast.Broadcaster.Publish(new(new byte[500], MessageType.Binary), Recipients.Group("/g"));
+        await broadcast.CloseAsync(connection.Id, WebSocketCloseStatus.NormalClosure, null, TestContext.Current.CancellationToken);
+        for (var i = 0; i < 10; i++) broadcast.Publish(new(new byte[500], MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
         sink.Mode = WriteMode.AtOnce;
         sink.CompleteWrite();
@@ -153,18 +153,18 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public async Task CloseFrame_WithMessagesPublishedAfterClose_IsNotDelayed()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var sink = new ManualSink { Mode = WriteMode.Later };
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", sink);
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
-        await broadcast.Broadcaster.CloseAsync(connection.Id, WebSocketCloseStatus.NormalClosure, null, TestContext.Current.CancellationToken);
+        await broadcast.CloseAsync(connection.Id, WebSocketCloseStatus.NormalClosure, null, TestContext.Current.CancellationToken);
         for (var i = 0; i < 1_000 && sink.Closed is null; i++)
         {
-            broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
             broadcast.RunUntilIdle();
-            broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
             sink.CompleteWrite();
         }
 
@@ -174,20 +174,20 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOthers()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var others = 0;
         var writesBeforeTheOther = 0;
         var fast = new ManualSink(_ =>
         {
             // Simulate publishers on other threads at full load: each write triggers one more message.
             if (others > 0 || writesBeforeTheOther++ > 10_000) return;
-            broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         });
         broadcast.Connect(broadcast.Pumps[0], "/g", fast);
         broadcast.Connect(broadcast.Pumps[0], "/other", new ManualSink(_ => others++));
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/other"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/other"));
         broadcast.RunUntilIdle();
         Assert.True(writesBeforeTheOther < 10_000, $"{writesBeforeTheOther} writes to one before the first to the other.");
     }
@@ -195,7 +195,7 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public void JoinAndLeave_WhileWriteIsStalled_LeaksNoMemory()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var connection = Stalled(broadcast);
         var memberships = JoinAndLeave(broadcast, connection, 100);
         GC.Collect();
@@ -206,7 +206,7 @@ public sealed class DeliveryRegressionTests
     [Fact]
     public void SlowConsumerClose_WithUnreadMessages_ReleasesTheirBlocks()
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 200_000);
+        using var broadcast = new TestEngine(maxBacklog: 200_000);
         var connection = Stalled(broadcast);
         var blocks = Flood(broadcast, connection);
         Assert.Equal(CloseStatus.TryAgainLater, connection.Writer.ClosingStatus);
@@ -222,32 +222,32 @@ public sealed class DeliveryRegressionTests
     public async Task Leave_DuringJoin_EndsInOneConsistentState()
     {
         var registry = new InterleavingRegistry();
-        using var broadcast = new ManualBroadcast(registry: registry);
+        using var broadcast = new TestEngine(registry: registry);
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", new ManualSink());
         // Another thread leaves between the two steps of the join, or as soon as possible after them.
         var leaving = Task.CompletedTask;
         registry.AfterJoin = () =>
         {
-            leaving = Task.Run(() => broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken).AsTask());
+            leaving = Task.Run(() => broadcast.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken).AsTask());
             leaving.Wait(100);
         };
-        await broadcast.Broadcaster.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
+        await broadcast.JoinAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         await leaving;
         Assert.Equal(connection.IsIn("/g") ? 1 : 0, registry.CountGroupMembers("/g"));
-        if (connection.IsIn("/g")) Assert.True(await broadcast.Broadcaster.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken));
+        if (connection.IsIn("/g")) Assert.True(await broadcast.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken));
     }
 
-    static Connection Stalled(ManualBroadcast broadcast)
+    static Connection Stalled(TestEngine broadcast)
     {
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", new ManualSink { Mode = WriteMode.Later });
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(_payload, MessageType.Binary), Recipients.Group("/home"));
+        broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/home"));
         broadcast.RunUntilIdle();
         return connection;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    static List<WeakReference> JoinAndLeave(ManualBroadcast broadcast, Connection connection, int times)
+    static List<WeakReference> JoinAndLeave(TestEngine broadcast, Connection connection, int times)
     {
         var cursors = new List<WeakReference>();
         for (var i = 0; i < times; i++)
@@ -263,7 +263,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    static List<WeakReference> Flood(ManualBroadcast broadcast, Connection connection)
+    static List<WeakReference> Flood(TestEngine broadcast, Connection connection)
     {
         var payloads = new List<WeakReference>();
         var watcher = new ManualSink(frames =>
@@ -273,12 +273,12 @@ public sealed class DeliveryRegressionTests
         });
         broadcast.Connect(broadcast.Pumps[0], "/g", watcher);
         broadcast.RunUntilIdle();
-        broadcast.Broadcaster.Publish(new(new byte[100_000], MessageType.Binary), Recipients.Group("/g"));
+        broadcast.Publish(new(new byte[100_000], MessageType.Binary), Recipients.Group("/g"));
         Assert.True(connection.Join("/g").Joined);
         broadcast.RunUntilIdle();
         for (var i = 0; i < 500; i++)
         {
-            broadcast.Broadcaster.Publish(new(new byte[1_000], MessageType.Binary), Recipients.Group("/g"));
+            broadcast.Publish(new(new byte[1_000], MessageType.Binary), Recipients.Group("/g"));
             broadcast.RunUntilIdle();
         }
 

@@ -8,12 +8,12 @@ public sealed class EmptyGroupsTests
     [Fact]
     public void Publish_ToEmptyGroupWithHistory_IsKeptForLaterMembers()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/rooms/*"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/rooms/*"));
         Assert.Equal(1, broadcast.Publish("/rooms/a", 1).Position?.Offset);
         var position = broadcast.Publish("/rooms/a", 2).Position!.Value;
         Assert.Equal(2, position.Offset);
         Assert.Equal(default, broadcast.Publish("/others/a", 3));
-        Assert.Equal(1, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(1, broadcast.Groups.Count);
 
         var listener = new Listener(broadcast);
         Assert.Equal(new JoinResult(true, true, position with { Offset = 1 }), listener.Join("/rooms/a", Replay.After(position with { Offset = 1 })));
@@ -25,12 +25,12 @@ public sealed class EmptyGroupsTests
     [Fact]
     public void EmptyGroup_AllHistoryExpired_IsRemovedAndGetsNewEpoch()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromMinutes(1)));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromMinutes(1)));
         var old = broadcast.Publish("/g", 1).Position!.Value;
         broadcast.Time.Advance(TimeSpan.FromMinutes(1));
-        Assert.Equal(1, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(1, broadcast.Groups.Count);
         broadcast.Time.Advance(TimeSpan.FromSeconds(10));
-        Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(0, broadcast.Groups.Count);
 
         var young = broadcast.Publish("/g", 2).Position!.Value;
         Assert.Equal(1, young.Offset);
@@ -43,25 +43,25 @@ public sealed class EmptyGroupsTests
         Assert.Equal(young with { Offset = 2 }, broadcast.Publish("/g", 3).Position);
         listener.Leave("/g");
         broadcast.Time.Advance(TimeSpan.FromMinutes(10));
-        Assert.Null(broadcast.Broadcaster.Groups.Find("/g"));
+        Assert.Null(broadcast.Groups.Find("/g"));
     }
 
     [Fact]
     public void EmptyGroup_WithoutMessages_IsRemovedAtNextHeartbeat()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/*"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/*"));
         var listener = new Listener(broadcast, "/home");
         listener.Join("/g");
         listener.Disconnect();
         broadcast.RunUntilIdle();
         broadcast.Time.Advance(TimeSpan.FromSeconds(10));
-        Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(0, broadcast.Groups.Count);
     }
 
     [Fact]
     public void EmptyGroups_OverLimit_EvictsLongestEmptyFirst()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
         var listener = new Listener(broadcast);
         var epochs = new Dictionary<int, ulong>();
         foreach (var i in RecoveryHelpers.Range(1, 4))
@@ -80,21 +80,21 @@ public sealed class EmptyGroupsTests
         listener.Leave("/g1");
         broadcast.Publish("/g5", 5);
         Assert.Equal([1, 2], Alive());
-        Assert.NotNull(broadcast.Broadcaster.Groups.Find("/g5"));
+        Assert.NotNull(broadcast.Groups.Find("/g5"));
 
-        int[] Alive() => [.. epochs.Keys.Where(i => broadcast.Broadcaster.Groups.Find($"/g{i}") is not null)];
+        int[] Alive() => [.. epochs.Keys.Where(i => broadcast.Groups.Find($"/g{i}") is not null)];
     }
 
     [Fact]
     public void GroupWithMembers_OverLimit_IsNeverEvicted()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
         var listener = new Listener(broadcast);
         listener.Join("/g-live");
         var position = broadcast.Publish("/g-live", 1).Position!.Value;
         foreach (var i in RecoveryHelpers.Range(1, 100)) broadcast.Publish($"/g{i}", i);
         Assert.Equal(position with { Offset = 2 }, broadcast.Publish("/g-live", 2).Position);
-        Assert.Equal(3 + 2, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(3 + 2, broadcast.Groups.Count);
         broadcast.RunUntilIdle();
         Assert.Equal([1, 2], listener.Got);
     }
@@ -102,7 +102,7 @@ public sealed class EmptyGroupsTests
     [Fact]
     public void EmptyGroup_RepeatedJoinAndLeave_EvictsNoOtherGroup()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 3));
         var epochs = RecoveryHelpers.Range(1, 3).Select(i => broadcast.Publish($"/g{i}", i).Position!.Value).ToArray();
         var listener = new Listener(broadcast);
         foreach (var id in RecoveryHelpers.Range(4, 1_000))
@@ -122,16 +122,16 @@ public sealed class EmptyGroupsTests
     public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNone()
     {
         var registry = new FaultyRegistry();
-        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 1));
+        using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 1));
         var listener = new Listener(broadcast);
         var position = broadcast.Publish("/g1", 1).Position!.Value;
-        var groups = broadcast.Broadcaster.Groups.Count;
+        var groups = broadcast.Groups.Count;
         registry.OnJoin = static (_, group) => group != "/g2";
 
         for (var i = 0; i < 3; i++) Assert.False(listener.Join("/g2").Joined);
 
-        Assert.Null(broadcast.Broadcaster.Groups.Find("/g2"));
-        Assert.Equal(groups, broadcast.Broadcaster.Groups.Count);
+        Assert.Null(broadcast.Groups.Find("/g2"));
+        Assert.Equal(groups, broadcast.Groups.Count);
         Assert.Equal(position with { Offset = 2 }, broadcast.Publish("/g1", 2).Position);
         listener.Join("/g1", Replay.Last(2));
         broadcast.RunUntilIdle();
@@ -145,7 +145,7 @@ public sealed class EmptyGroupsTests
     public void Join_WhileRegistryRefusesAnotherJoin_Succeeds(bool hasHistory)
     {
         var registry = new FaultyRegistry();
-        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History(hasHistory ? "/g*" : "/h*"));
+        using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History(hasHistory ? "/g*" : "/h*"));
         var (admitted, refused) = (new Listener(broadcast), new Listener(broadcast));
         var refusals = 0;
         registry.OnJoin = (connection, _) =>
@@ -170,7 +170,7 @@ public sealed class EmptyGroupsTests
     public void Join_RefusedAfterMemberLeft_KeepsEpoch()
     {
         var registry = new FaultyRegistry();
-        using var broadcast = new ManualBroadcast(registry: registry, configure: RecoveryHelpers.History("/g*"));
+        using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History("/g*"));
         var listener = new Listener(broadcast);
         var position = listener.Join("/g").Position!.Value;
         listener.Leave("/g");
@@ -185,12 +185,12 @@ public sealed class EmptyGroupsTests
     [Fact(Timeout = 30_000)]
     public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
     {
-        await StressBroadcast.Start(() =>
+        await TestThread.Start(() =>
         {
-            using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 0));
+            using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 0));
             Assert.Equal(1, broadcast.Publish("/g", 1).Position?.Offset);
             broadcast.Publish(Recipients.Groups("/g1", "/g2"), 2);
-            Assert.Equal(0, broadcast.Broadcaster.Groups.Count);
+            Assert.Equal(0, broadcast.Groups.Count);
             var listener = new Listener(broadcast);
             listener.Join("/g", Replay.Last(10));
             broadcast.RunUntilIdle();
@@ -201,27 +201,27 @@ public sealed class EmptyGroupsTests
     [Fact(Timeout = 30_000)]
     public async Task Publish_ToMoreEmptyGroupsThanLimit_Completes()
     {
-        await StressBroadcast.Start(() =>
+        await TestThread.Start(() =>
         {
-            using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
+            using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 2));
             broadcast.Publish("/g0", 1);
             broadcast.Publish(Recipients.Groups([.. RecoveryHelpers.Range(1, 10).Select(i => $"/g{i}")]), 2);
-            Assert.Equal(2, broadcast.Broadcaster.Groups.Count);
+            Assert.Equal(2, broadcast.Groups.Count);
         }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
     }
 
     [Fact]
     public async Task EmptyGroups_CreatedConcurrently_StayWithinLimit()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 10));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 10));
         var rounds = 20_000 * Effort.Factor;
-        var threads = Enumerable.Range(0, 4).Select(thread => StressBroadcast.Start(() =>
+        var threads = Enumerable.Range(0, 4).Select(thread => TestThread.Start(() =>
         {
             for (var i = 0; i < rounds; i++) broadcast.Publish($"/g{thread}-{i}", i);
         }));
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         broadcast.Publish("/g", 1);
-        Assert.Equal(10, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(10, broadcast.Groups.Count);
     }
 
     [Theory]
@@ -229,7 +229,7 @@ public sealed class EmptyGroupsTests
     [InlineData(true)]
     public void JoinAndLeave_HalfAMillionTimes_LeaksNothing(bool hasHistory)
     {
-        using var broadcast = new ManualBroadcast(configure: options =>
+        using var broadcast = new TestEngine(configure: options =>
         {
             if (hasHistory) RecoveryHelpers.History("/g*", maxEmptyGroups: 100)(options);
         });
@@ -239,10 +239,10 @@ public sealed class EmptyGroupsTests
         Churn(480_000);
         Assert.InRange(Memory() - before, long.MinValue, 2 << 20);
         foreach (var listener in listeners) Assert.Equal(["/home"], listener.Connection.Groups);
-        Assert.Equal(2, broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(2, broadcast.Groups.Count);
         foreach (var listener in listeners) listener.Disconnect();
         broadcast.RunUntilIdle();
-        Assert.Equal((0, 0), (broadcast.Broadcaster.Groups.Count, broadcast.Broadcaster.Connections.Count));
+        Assert.Equal((0, 0), (broadcast.Groups.Count, broadcast.Connections.Count));
 
         void Churn(int count)
         {

@@ -147,7 +147,7 @@ public sealed class GroupRulesTests
     [Fact]
     public void SlowConnection_InSeveralGroups_FollowsOptionOfEachGroup()
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 4_096, configure: options =>
+        using var broadcast = new TestEngine(maxBacklog: 4_096, configure: options =>
         {
             RecoveryHelpers.History("/unused")(options);
             options.Groups["/prices"] = new() { SlowConsumer = SlowConsumer.Conflate };
@@ -183,7 +183,7 @@ public sealed class GroupRulesTests
         void Publish(string group, int id, string? key)
         {
             published.Add(id);
-            broadcast.Broadcaster.Publish(new(Payload.Make(id, 200), MessageType.Binary) { Key = key }, Recipients.Group(group));
+            broadcast.Publish(new(Payload.Make(id, 200), MessageType.Binary) { Key = key }, Recipients.Group(group));
             broadcast.RunUntilIdle();
         }
     }

@@ -13,7 +13,7 @@ public sealed class LaggingClientTests
         using var meters = new Meters(app);
         await using var slow = await Stall.OpenAsync(app);
         var id = Assert.Single(app.Registry.Connections).Id;
-        await using var other = await Client.OpenAsync(app);
+        await using var other = await RawClient.OpenAsync(app);
         foreach (var connection in app.Registry.Connections) Assert.True(await app.Broadcaster.JoinAsync(connection.Id, "news", token));
         var filled = await Stall.FillAsync(app, meters, id);
 
@@ -27,6 +27,6 @@ public sealed class LaggingClientTests
         await app.Broadcaster.PublishAsync("hello", cancellationToken: token);
         for (var i = 0; i < filled; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
         Assert.Equal("hello", (await slow.ReadFrameAsync()).Text);
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
     }
 }

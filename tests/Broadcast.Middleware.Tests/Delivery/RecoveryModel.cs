@@ -15,9 +15,6 @@ enum RecoveryStep
     Wait,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct RecoveryOperation(RecoveryStep Step, int A, int B, int Size);
-
 /// <summary>
 /// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
 /// all messages of the group and the limits of its history.
@@ -27,7 +24,7 @@ sealed class RecoveryModel : IDisposable
     const string Name = "/g";
 
     readonly GroupOptions _limits;
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
     readonly Client[] _clients = [new(), new(), new(), new()];
     readonly Dictionary<int, Position> _positions = [];
     readonly HashSet<ulong> _epochs = [];
@@ -59,27 +56,22 @@ sealed class RecoveryModel : IDisposable
 
     IEnumerable<Client> Members => _clients.Where(client => client.Stay is not null);
 
-    public void Run(IEnumerable<RecoveryOperation> operations)
+    public void Run(IEnumerable<Operation<RecoveryStep>> operations)
     {
         foreach (var operation in operations) Run(operation);
         foreach (var client in _clients.Where(client => client.Listener is not null)) client.Listener!.Sink.Mode = WriteMode.AtOnce;
-        do
-        {
-            _broadcast.RunUntilIdle();
-            foreach (var client in _clients) client.Listener?.Sink.CompleteWrite();
-        }
-        while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+        _broadcast.RunUntilWritten(() => _clients.Where(client => client.Listener is not null).Select(client => client.Listener!.Sink));
         foreach (var client in _clients) Disconnect(client, hasAll: true);
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(TimeSpan.FromDays(1));
-        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Broadcaster.Groups.Count);
+        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Groups.Count);
     }
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(RecoveryOperation operation)
+    void Run(Operation<RecoveryStep> operation)
     {
-        var (step, a, b, size) = operation;
+        var (step, a, b, _, size) = operation;
         var client = _clients[a % _clients.Length];
         switch (step)
         {
@@ -121,9 +113,9 @@ sealed class RecoveryModel : IDisposable
                 _broadcast.Pumps[a % 2].RunTurn();
                 break;
             case RecoveryStep.Wait:
-                var beat = _broadcast.Broadcaster.Heartbeat.Beat;
+                var beat = _broadcast.Heartbeat.Beat;
                 _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
-                if (_broadcast.Broadcaster.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
                 break;
         }
     }

@@ -18,13 +18,11 @@ public sealed class RecoveryStressTests
     public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
     {
         var messages = 1_500 * Effort.Factor;
-        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
-        RecoveryHelpers.History(Name, kept, bytes: 1 << 29)(options);
-        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History(Name, kept, bytes: 1 << 29));
         var published = new ConcurrentDictionary<long, (Position Position, string? Excluded)>();
         var present = new string?[Clients];
         using var here = new CountdownEvent(Clients);
-        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() => Publish(publisher))));
+        var publishing = Task.WhenAll(Enumerable.Range(1, Publishers).Select(publisher => TestThread.Start(() => Publish(publisher))));
         var clients = await Task.WhenAll(Enumerable.Range(0, Clients).Select(client => Task.Run(() => ReconnectRepeatedlyAsync(client))))
             .WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         Assert.Equal(0, broadcaster.Connections.Count);
@@ -82,9 +80,7 @@ public sealed class RecoveryStressTests
             {
                 var isOver = publishing.IsCompleted;
                 var sink = new StressSink((Pace)random.Next(3), random.Next());
-                var connection = broadcaster.Admit(new FakeRequest(), "/home");
-                connection.Writer.Open(sink);
-                Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+                var connection = broadcaster.Connect(null, "/home", sink);
                 Volatile.Write(ref present[number], connection.Id);
                 var result = connection.Join(Name, last is { } after ? Replay.After(after) : Replay.None);
                 var start = result.Position!.Value;
@@ -99,8 +95,7 @@ public sealed class RecoveryStressTests
                     Thread.SpinWait(random.Next(50_000));
                 }
 
-                broadcaster.Remove(connection);
-                await connection.Writer.DetachAsync();
+                await broadcaster.DisconnectAsync(connection);
                 Assert.Null(sink.Violation);
                 stays.Add(new(connection.Id, start, result.Recovered, sink.Ids));
                 if (isOver) return stays;

@@ -8,18 +8,6 @@ namespace Broadcast.Middleware.Tests.Delivery;
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryTests
 {
-    static readonly Gen<RecoveryStep> _steps = Gen.Frequency(
-        (30, Gen.Const(RecoveryStep.Publish)),
-        (4, Gen.Const(RecoveryStep.PublishToAll)),
-        (3, Gen.Const(RecoveryStep.Send)),
-        (10, Gen.Const(RecoveryStep.Connect)),
-        (8, Gen.Const(RecoveryStep.Disconnect)),
-        (3, Gen.Const(RecoveryStep.Leave)),
-        (8, Gen.Const(RecoveryStep.CompleteWrite)),
-        (3, Gen.Const(RecoveryStep.SetMode)),
-        (14, Gen.Const(RecoveryStep.RunTurn)),
-        (6, Gen.Const(RecoveryStep.Wait)));
-
     static readonly Gen<int> _sizes = Gen.Frequency(
         (10, Gen.Int[4, 40]),
         (3, Gen.Int[100, 700]),
@@ -37,8 +25,20 @@ public sealed class RecoveryTests
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = TimeSpan.FromMilliseconds(age), ReplayOnJoin = replayOnJoin,
         });
 
-    static readonly Gen<RecoveryOperation[]> _schedules =
-        Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 999], _sizes, (step, a, b, size) => new RecoveryOperation(step, a, b, size)).Array[10, 200];
+    static readonly Gen<Operation<RecoveryStep>[]> _schedules = Schedule.Create(
+        200,
+        (999, 999, 0),
+        _sizes,
+        (30, RecoveryStep.Publish),
+        (4, RecoveryStep.PublishToAll),
+        (3, RecoveryStep.Send),
+        (10, RecoveryStep.Connect),
+        (8, RecoveryStep.Disconnect),
+        (3, RecoveryStep.Leave),
+        (8, RecoveryStep.CompleteWrite),
+        (3, RecoveryStep.SetMode),
+        (14, RecoveryStep.RunTurn),
+        (6, RecoveryStep.Wait));
 
     [Fact]
     public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()
@@ -63,7 +63,7 @@ public sealed class RecoveryTests
     [InlineData(1_000, 1_024, 100)]
     public void Recovery_LimitedHistory_SucceedsUpToOldestKeptMessage(int messages, int bytes, int size)
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages, bytes));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", messages, bytes));
         var kept = Math.Min(messages, bytes / (size + 2 + Block.EntrySize));
         var position = RecoveryHelpers.Range(1, 20).Select(id => broadcast.Publish("/g", id, size).Position!.Value).ToArray()[^1];
         for (var offset = 0; offset <= 20; offset++)
@@ -81,7 +81,7 @@ public sealed class RecoveryTests
     [Fact]
     public void History_MessageOlderThanHistoryAge_IsDropped()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", age: TimeSpan.FromSeconds(60)));
         var anchor = new Listener(broadcast, "/g");
         var first = broadcast.Publish("/g", 1).Position!.Value;
         broadcast.Time.Advance(TimeSpan.FromSeconds(1));
@@ -126,7 +126,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Join_EachReplay_SendsRequestedPartOfHistory()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", messages: 5, replayOnJoin: 3));
         foreach (var id in RecoveryHelpers.Range(1, 10)) broadcast.Publish("/g", id);
         Assert.Equal([8, 9, 10], Receives(default));
         Assert.Equal([], Receives(Replay.None));
@@ -153,7 +153,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var stays = new Listener(broadcast, "/g");
         var position = RecoveryHelpers.Range(1, 3).Select(id => broadcast.Publish("/g", id).Position!.Value).ToArray()[^1];
         foreach (var (offset, recovered) in new[] { (3, true), (2, false), (0, false), (4, false) })
@@ -172,7 +172,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Recovery_InvalidPosition_IsRefused()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g"));
         var position = broadcast.Publish("/g", 1).Position!.Value;
         Position[] wrong =
         [

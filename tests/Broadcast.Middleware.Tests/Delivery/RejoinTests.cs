@@ -7,7 +7,7 @@ public sealed class RejoinTests
     [Fact]
     public async Task Rejoin_WithPendingMessages_DeliversThemAndTheReplay()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/g", replayOnJoin: 2));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", replayOnJoin: 2));
         var listener = new Listener(broadcast);
         listener.Join("/g");
         broadcast.RunUntilIdle();

@@ -5,7 +5,9 @@ namespace Broadcast.Middleware.Tests.Delivery;
 enum Step
 {
     Publish,
+    PublishToSeveral,
     PublishToAll,
+    PublishToUser,
     Send,
     Join,
     Leave,
@@ -20,9 +22,6 @@ enum Step
     Close,
 }
 
-/// <summary>One step of a schedule. The step and the current state define what the numbers select.</summary>
-readonly record struct Operation(Step Step, int A, int B, int C, int Size);
-
 /// <summary>
 /// Runs a schedule on one thread against a real broadcast and a simple model. The model lists the messages that each
 /// connection must receive, in order of publishing.
@@ -32,11 +31,16 @@ readonly record struct Operation(Step Step, int A, int B, int C, int Size);
 sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 {
     const string Everyone = "";
-    static readonly string[] _names = ["/a", "/b", "/c"];
+    static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
 
-    readonly ManualBroadcast _broadcast = new(pumps, maxBacklog);
+    // The histories keep all messages, so that a late member can check them.
+    readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
+    {
+        HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,
+    });
     readonly List<Peer> _peers = [];
     readonly Dictionary<string, GroupModel> _groups = [];
+    readonly Dictionary<string, List<(int Id, int Size)>> _histories = new() { ["/h1"] = [], ["/h2"] = [] };
     readonly HashSet<ulong> _epochs = [];
     readonly List<string> _faults = [];
     int _lastId;
@@ -46,7 +50,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     public int Delivered => _peers.Sum(peer => peer.Received);
 
-    public void Run(IEnumerable<Operation> operations)
+    public void Run(IEnumerable<Operation<Step>> operations)
     {
         foreach (var operation in operations)
         {
@@ -61,7 +65,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     public void Dispose() => _broadcast.Dispose();
 
-    void Run(Operation operation)
+    void Run(Operation<Step> operation)
     {
         var (step, a, b, c, size) = operation;
         var name = _names[a % _names.Length];
@@ -71,25 +75,34 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             case Step.Publish:
                 PublishTo(name, Recipients.Group(name), size, c);
                 break;
+            case Step.PublishToSeveral:
+                string[] names = [.. _names.Where((_, index) => (b & (1 << index)) != 0), .. a == 0 ? [name, "/nobody"] : Array.Empty<string>()];
+                if (c % 2 == 0) Array.Reverse(names);
+                PublishToSeveral(names, size, c);
+                break;
             case Step.PublishToAll:
                 PublishTo(Everyone, Recipients.All, size, c);
+                break;
+            case Step.PublishToUser:
+                PublishToUser($"{a % 2}", size, c);
                 break;
             case Step.Send when peer is not null:
                 SendTo(peer, size);
                 break;
             case Step.Join when peer is not null:
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
-                Expect(joins == Await(_broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)), "a join's result");
+                // A replay would correctly deliver a message a second time, so this join replays nothing.
+                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, default)).Joined, "a join's result");
                 if (joins) Enter(name, peer);
                 Settle(peer);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
                 if (leaves) Exit(name, peer);
-                Expect(leaves == Await(_broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
+                Expect(leaves == Await(_broadcast.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
                 break;
             case Step.Connect when _peers.Count < 12:
-                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, opens: c % 4 != 0, (WriteMode)(c % 2));
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, $"{b / 4 % 2}", opens: c % 4 != 0, (WriteMode)(c % 2));
                 break;
             case Step.Remove when peer is not null:
                 Remove(peer);
@@ -120,21 +133,21 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 _broadcast.Beat();
                 break;
             case Step.Close when peer is not null:
-                Expect(!peer.IsRemoved == Await(_broadcast.Broadcaster.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
+                Expect(!peer.IsRemoved == Await(_broadcast.CloseAsync(peer.Connection.Id, WebSocketCloseStatus.NormalClosure, null, default)),
                     "a close's result");
                 if (!peer.IsRemoved) peer.ExpectedAtClose ??= peer.Expected.Count;
                 break;
         }
     }
 
-    void Connect(ManualPump pump, string home, bool opens, WriteMode mode)
+    void Connect(ManualPump pump, string home, string user, bool opens, WriteMode mode)
     {
-        var peer = new Peer { Request = new FakeRequest(), Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
+        var peer = new Peer { Request = new FakeRequest { UserId = user }, Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
         peer.Sink = new ManualSink(peer.OnWrite) { Mode = mode };
         peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
         peer.Connection = _broadcast.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        Assert.True(_broadcast.Broadcaster.AttachAsync(peer.Connection).AsTask().IsCompletedSuccessfully);
+        Assert.True(_broadcast.AttachAsync(peer.Connection, Replay.None).AsTask().IsCompletedSuccessfully);
         Expect(peer.Connection.WasOpened, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
@@ -158,58 +171,98 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         peer.IsRemoved = true;
         foreach (var group in peer.Groups) Exit(group, peer);
         peer.Groups.Clear();
-        _broadcast.Broadcaster.Remove(peer.Connection);
+        _broadcast.Remove(peer.Connection);
         peer.Detached = peer.Connection.Writer.DetachAsync();
     }
 
     void PublishTo(string name, Recipients recipients, int size, int exclusions)
+    {
+        var (result, excluded, id) = Publish(recipients, ref size, exclusions);
+        if (Find(name) is not { } group)
+        {
+            Expect(result == default, "publishing to an empty group");
+            return;
+        }
+
+        var isFirst = group.Epoch == 0;
+        if (isFirst) group.Epoch = result.Position?.Epoch ?? 0;
+        if (isFirst) Expect(_epochs.Add(group.Epoch), "a new epoch for each life of a group");
+        Expect(result.Position == new Position(group.Epoch, group.LastOffset + 1), "the position");
+        Expect(result.LocalRecipients == group.Members.Keys.Except(excluded).Count(), "the number of recipients");
+        Append([(name, group)], excluded, id, size);
+    }
+
+    void PublishToSeveral(string[] names, int size, int exclusions)
+    {
+        var (result, excluded, id) = Publish(Recipients.Groups(names), ref size, exclusions);
+        (string? Name, GroupModel Group)[] groups = [.. names.Distinct().Where(name => Find(name) is not null).Select(name => ((string?)name, _groups[name]))];
+        Expect(result == new PublishResult(null, groups.Sum(entry => entry.Group.Members.Count)), "the result of publishing to several groups");
+        Append(groups, excluded, id, size);
+    }
+
+    void PublishToUser(string user, int size, int exclusions)
+    {
+        var (_, excluded, id) = Publish(Recipients.User(user), ref size, exclusions);
+        foreach (var peer in _peers.Where(peer => !peer.IsRemoved && peer.Request.UserId == user).Except(excluded)) Append([(null, peer.PrivateLog)], [], id, size);
+    }
+
+    (PublishResult Result, Peer[] Excluded, int Id) Publish(Recipients recipients, ref int size, int exclusions)
     {
         size = Math.Min(size, maxBacklog);
         Peer[] excluded = exclusions < 8 ? [.. _peers.Where((_, index) => (index + exclusions) % 4 == 0)] : [];
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
-        var result = Await(_broadcast.Broadcaster.PublishAsync(new(payload, MessageType.Binary), recipients, default));
+        var result = Await(_broadcast.PublishAsync(new(payload, MessageType.Binary), recipients, default));
         // The broadcast copies the payload, so a later change must have no effect.
         payload.AsSpan().Fill(0xEE);
-        if (!_groups.TryGetValue(name, out var group))
-        {
-            Expect(result == default, "publishing to an empty group");
-            return;
-        }
+        return (result, excluded, id);
+    }
 
-        var isFirst = group.LastOffset == 0;
-        if (isFirst) group.Epoch = result.Position?.Epoch ?? 0;
-        if (isFirst) Expect(_epochs.Add(group.Epoch), "a new epoch for each life of a group");
-        Expect(result.Position == new Position(group.Epoch, ++group.LastOffset), "the position");
-        Expect(result.LocalRecipients == group.Members.Keys.Except(excluded).Count(), "the number of recipients");
-        Append(group, excluded, id, size);
+    /// <summary>Returns a group that exists. Publishing creates a group with a history.</summary>
+    GroupModel? Find(string name)
+    {
+        if (!_groups.TryGetValue(name, out var group) && _histories.ContainsKey(name)) _groups.Add(name, group = new());
+        return group;
     }
 
     void SendTo(Peer peer, int size)
     {
         size = Math.Min(size, maxBacklog);
         var id = ++_lastId;
-        var result = Await(_broadcast.Broadcaster.PublishAsync(
+        var result = Await(_broadcast.PublishAsync(
             new(Payload.Make(id, size), MessageType.Binary), Recipients.Connection(peer.Connection.Id), default));
         Expect(result == new PublishResult(null, peer.IsRemoved ? 0 : 1), "the result of sending to a connection");
-        if (!peer.IsRemoved) Append(peer.PrivateLog, [], id, size);
+        if (!peer.IsRemoved) Append([(null, peer.PrivateLog)], [], id, size);
         Settle(peer);
     }
 
-    void Append(GroupModel group, Peer[] excluded, int id, int size)
+    /// <summary>A member of several of the groups gets the message once.</summary>
+    void Append((string? Name, GroupModel Group)[] groups, Peer[] excluded, int id, int size)
     {
-        foreach (var stay in group.Members.Values) stay.NoteBacklog();
-        foreach (var stay in group.Left)
+        var stays = new Dictionary<Peer, List<Stay>>();
+        foreach (var (name, group) in groups)
         {
-            if (stay.LacksSomething) stay.NoteBacklog();
+            foreach (var stay in group.Members.Values) stay.NoteBacklog();
+            foreach (var stay in group.Left)
+            {
+                if (stay.LacksSomething) stay.NoteBacklog();
+            }
+
+            group.LastOffset++;
+            group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
+            if (name is not null && _histories.TryGetValue(name, out var history)) history.Add((id, size));
+            foreach (var (member, stay) in group.Members)
+            {
+                stay.End = group.Bytes;
+                if (!stays.TryGetValue(member, out var ofMember)) stays.Add(member, ofMember = []);
+                ofMember.Add(stay);
+            }
         }
 
-        group.Bytes += size + (size < 126 ? 2 : size < 65536 ? 4 : 10) + Block.EntrySize;
-        foreach (var (member, stay) in group.Members)
+        foreach (var (member, ofMember) in stays)
         {
-            stay.End = group.Bytes;
-            if (!excluded.Contains(member)) member.Expected.Add(new(id, size, stay));
+            if (!excluded.Contains(member)) member.Expected.Add(new(id, size, [.. ofMember.Select(stay => (stay, stay.End))]));
         }
     }
 
@@ -224,7 +277,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         var group = _groups[name];
         group.Members.Remove(peer, out var stay);
         group.Left.Add(stay!);
-        if (group.Members.Count == 0) _groups.Remove(name);
+        if (group.Members.Count == 0 && !_histories.ContainsKey(name)) _groups.Remove(name);
     }
 
     void Settle(Peer peer)
@@ -242,12 +295,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
         for (var i = 0; i < 3; i++)
         {
-            do
-            {
-                _broadcast.RunUntilIdle();
-                foreach (var peer in _peers) peer.Sink.CompleteWrite();
-            }
-            while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
+            _broadcast.RunUntilWritten(() => _peers.Select(peer => peer.Sink));
             _broadcast.Beat();
         }
 
@@ -257,16 +305,44 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         _broadcast.RunUntilIdle();
         foreach (var peer in _peers) Expect(peer.Detached!.IsCompleted, "detaching");
         CheckCounts();
-        Expect(_broadcast.Broadcaster.Groups.Count == 0, "no empty group");
-        Expect(_broadcast.Broadcaster.Connections.Count == 0, "no connection in the registry");
+        CheckHistories();
+        _broadcast.Time.Advance(TimeSpan.FromSeconds(10));
+        _broadcast.RunUntilIdle();
+        Expect(_broadcast.Groups.Count == _histories.Values.Count(history => history.Count > 0), "no empty group");
+        Expect(_broadcast.Connections.Count == 0, "no connection in the registry");
         Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
+    }
+
+    /// <summary>A late member receives the whole history.</summary>
+    void CheckHistories()
+    {
+        foreach (var (name, expected) in _histories)
+        {
+            var got = 0;
+            var sink = new ManualSink(frames =>
+            {
+                var problem = FrameParser.Read(frames.Span, (_, payload) =>
+                    Expect(got < expected.Count && Payload.Is(payload, expected[got].Id, expected[got++].Size), $"the history of {name}"));
+                if (problem is not null) _faults.Add(problem);
+            });
+            var late = _broadcast.Connect(_broadcast.Pumps[0], "/home", sink);
+            late.Join(name, Replay.Last(1_000));
+            _broadcast.RunUntilIdle();
+            Expect(got == expected.Count, $"the length of the history of {name}: {got} of {expected.Count}");
+            _broadcast.Remove(late);
+            _ = late.Writer.DetachAsync();
+            _broadcast.RunUntilIdle();
+        }
     }
 
     void CheckCounts()
     {
-        var registry = _broadcast.Broadcaster.Connections;
+        var registry = _broadcast.Connections;
         Expect(registry.Count == _peers.Count(peer => !peer.IsRemoved), "the number of connections");
-        Expect(_broadcast.Broadcaster.Groups.Count == _groups.Count, "the number of groups");
+        // A heartbeat removes the groups with an empty history.
+        var removable = _histories.Count(history => history.Value.Count == 0 && (!_groups.TryGetValue(history.Key, out var group) || group.Members.Count == 0));
+        var certain = _groups.Count(group => group.Value.Members.Count > 0 || _histories[group.Key].Count > 0);
+        Expect(_broadcast.Groups.Count >= certain && _broadcast.Groups.Count <= certain + removable, "the number of groups");
         foreach (var name in _names)
             Expect(registry.CountGroupMembers(name) == (_groups.TryGetValue(name, out var group) ? group.Members.Count : 0), $"the members of {name}");
     }
@@ -301,10 +377,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public void NoteBacklog() => peer.MayBeSlow |= group.Bytes - ReadUpTo > peer.MaxBacklog;
     }
 
-    readonly record struct Sent(int Id, int Size, Stay Stay)
-    {
-        public long End { get; } = Stay.End;
-    }
+    readonly record struct Sent(int Id, int Size, (Stay Stay, long End)[] Stays);
 
     sealed class Peer
     {
@@ -337,9 +410,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 }
 
                 var sent = Expected[Received++];
-                var (id, size, stay) = sent;
+                var (id, size, stays) = sent;
                 if (opcode != 2 || !Payload.Is(payload, id, size)) Faults.Add($"Not message {id} but another one of {payload.Length} bytes");
-                stay.ReadUpTo = sent.End;
+                foreach (var (stay, end) in stays) stay.ReadUpTo = end;
             });
             if (problem is not null) Faults.Add(problem);
         }

@@ -6,22 +6,6 @@ namespace Broadcast.Middleware.Tests.Delivery;
 [Collection(PropertiesCollection.Name)]
 public sealed class ScheduleTests
 {
-    static readonly Gen<Step> _steps = Gen.Frequency(
-        (24, Gen.Const(Step.Publish)),
-        (6, Gen.Const(Step.PublishToAll)),
-        (6, Gen.Const(Step.Send)),
-        (8, Gen.Const(Step.Join)),
-        (7, Gen.Const(Step.Leave)),
-        (5, Gen.Const(Step.Connect)),
-        (1, Gen.Const(Step.Remove)),
-        (2, Gen.Const(Step.Open)),
-        (14, Gen.Const(Step.CompleteWrite)),
-        (1, Gen.Const(Step.FailWrite)),
-        (5, Gen.Const(Step.SetMode)),
-        (18, Gen.Const(Step.RunTurn)),
-        (2, Gen.Const(Step.Beat)),
-        (1, Gen.Const(Step.Close)));
-
     static readonly Gen<int> _sizes = Gen.Frequency(
         (2, Gen.Const(0)),
         (10, Gen.Int[0, 40]),
@@ -30,9 +14,26 @@ public sealed class ScheduleTests
         (1, Gen.Int[65_530, 65_540]),
         (1, Gen.Int[500, 200_000]));
 
-    internal static readonly Gen<Operation[]> Schedules =
-        Gen.Select(_steps, Gen.Int[0, 5], Gen.Int[0, 11], Gen.Int[0, 31], _sizes, (step, a, b, c, size) => new Operation(step, a, b, c, size))
-            .Array[10, 250];
+    internal static readonly Gen<Operation<Step>[]> Schedules = Schedule.Create(
+        250,
+        (9, 63, 31),
+        _sizes,
+        (16, Step.Publish),
+        (12, Step.PublishToSeveral),
+        (6, Step.PublishToAll),
+        (3, Step.PublishToUser),
+        (6, Step.Send),
+        (8, Step.Join),
+        (7, Step.Leave),
+        (5, Step.Connect),
+        (1, Step.Remove),
+        (2, Step.Open),
+        (14, Step.CompleteWrite),
+        (1, Step.FailWrite),
+        (5, Step.SetMode),
+        (18, Step.RunTurn),
+        (2, Step.Beat),
+        (1, Step.Close));
 
     [Fact]
     public void Publish_RandomSchedule_DeliversOnceAndInOrder() =>

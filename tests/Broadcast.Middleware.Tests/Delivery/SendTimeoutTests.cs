@@ -13,11 +13,11 @@ public sealed class SendTimeoutTests
         using var meters = new Meters(app);
         await using var stalled = await Stall.OpenAsync(app);
         var id = Assert.Single(app.Registry.Connections).Id;
-        await using var healthy = await Client.OpenAsync(app);
+        await using var healthy = await RawClient.OpenAsync(app);
         await Stall.FillAsync(app, meters, id);
 
         time.Advance(TimeSpan.FromSeconds(5));
-        await Client.IsThereAsync(healthy);
+        await healthy.IsThereAsync();
         Assert.Equal(2, app.Registry.Count);
         // Bytes that the client's system buffers count as progress until the buffer is full.
         await Eventually.True(() =>
@@ -28,8 +28,8 @@ public sealed class SendTimeoutTests
         Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
         await Eventually.True(() => meters.Sum(Meters.Connections) == 1);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["send_timeout"]);
-        await Client.IsThereAsync(healthy);
-        await using var next = await Client.OpenAsync(app);
+        await healthy.IsThereAsync();
+        await using var next = await RawClient.OpenAsync(app);
         LogAssert.NoErrors(app);
     }
 
@@ -49,7 +49,7 @@ public sealed class SendTimeoutTests
             for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
         }
 
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
     }
 
     [Fact]
@@ -73,7 +73,7 @@ public sealed class SendTimeoutTests
             time.Advance(TimeSpan.FromSeconds(5));
         }
 
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
         Assert.Equal(0, meters.Sum(Meters.Ended));
     }
 
@@ -89,7 +89,7 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromHours(1));
 
         for (var i = 0; i < sent; i++) Assert.True(Stall.IsFiller(await slow.ReadFrameAsync()));
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
     }
 
     static Task<BroadcastApp> StartAsync(FakeTimeProvider time, Action<BroadcastOptions> configure) => BroadcastApp.StartAsync(

@@ -15,7 +15,7 @@ public sealed class ShardTests
         Gen.Select(Gen.Int[200, 900], Gen.Int[0, 1 << 30], Gen.Int[1, 40]).Sample(
             (members, seed, churn) =>
             {
-                using var broadcast = new ManualBroadcast();
+                using var broadcast = new TestEngine();
                 var random = new Random(seed);
                 var peers = new List<Peer>();
                 var isChurning = false;
@@ -46,7 +46,7 @@ public sealed class ShardTests
                 {
                     published++;
                     foreach (var peer in groups[name]) peer.Expected++;
-                    var result = broadcast.Broadcaster.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
+                    var result = broadcast.Publish(new(new byte[10], MessageType.Binary), Recipients.Group(name));
                     Assert.Equal(groups[name].Count, result.LocalRecipients);
                 }
 
@@ -74,10 +74,10 @@ public sealed class ShardTests
                     switch (random.Next(5))
                     {
                         case 0:
-                            if (groups[name].Add(peer)) refusals += Now(broadcast.Broadcaster.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            if (groups[name].Add(peer)) refusals += Now(broadcast.JoinAsync(peer.Connection.Id, name, default)) ? 0 : 1;
                             break;
                         case 1:
-                            if (groups[name].Remove(peer)) refusals += Now(broadcast.Broadcaster.LeaveAsync(peer.Connection.Id, name, default)) ? 0 : 1;
+                            if (groups[name].Remove(peer)) refusals += Now(broadcast.LeaveAsync(peer.Connection.Id, name, default)) ? 0 : 1;
                             break;
                         case 2:
                             peer.Sink.Mode = WriteMode.Throws;

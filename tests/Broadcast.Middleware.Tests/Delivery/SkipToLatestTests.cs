@@ -12,7 +12,7 @@ public sealed class SkipToLatestTests
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options =>
             (options.SlowConsumer, options.MaxBacklogBytes) = (SlowConsumer.SkipToLatest, 512 * 1024));
         using var meters = new Meters(app);
-        await using var healthy = await Client.OpenAsync(app);
+        await using var healthy = await RawClient.OpenAsync(app);
         await using var slow = await Stall.OpenAsync(app);
         var heard = 0;
         await Task.WhenAll(
@@ -34,7 +34,7 @@ public sealed class SkipToLatestTests
         // A skip drops a whole backlog, not single messages.
         Assert.InRange(got.Zip(got.Skip(1)).Count(pair => pair.Second > pair.First + 1), 1, 1 + (Messages * Size / (512 * 1024)));
         Assert.Equal(2, app.Registry.Count);
-        await Client.IsThereAsync(slow);
+        await slow.IsThereAsync();
         LogAssert.NoErrors(app);
     }
 

@@ -107,7 +107,7 @@ public sealed class SlowReplayTests
     public void Replay_ByManyStalledReaders_HoldsAtMostHistoryAndBacklog(bool pumpHasTurns)
     {
         const int HistoryBytes = 1 << 20, Slack = 2 << 20;
-        using var broadcast = new ManualBroadcast(maxBacklog: 64 * 1024, configure: RecoveryHelpers.History("/g", 100_000, HistoryBytes));
+        using var broadcast = new TestEngine(maxBacklog: 64 * 1024, configure: RecoveryHelpers.History("/g", 100_000, HistoryBytes));
         Publish(2 << 20);
         var listeners = Enumerable.Range(0, 100).Select(_ => new Listener(broadcast) { Sink = { Mode = WriteMode.Later } }).ToArray();
         foreach (var listener in listeners) listener.Join("/g", Replay.Last(100_000));
@@ -133,16 +133,16 @@ public sealed class SlowReplayTests
         }
     }
 
-    static ManualBroadcast With(int historyMessages, int historyBytes = 1 << 20) => new(maxBacklog: Backlog, configure: RecoveryHelpers.History("/g", historyMessages, historyBytes));
+    static TestEngine With(int historyMessages, int historyBytes = 1 << 20) => new(maxBacklog: Backlog, configure: RecoveryHelpers.History("/g", historyMessages, historyBytes));
 
-    static Listener Joined(ManualBroadcast broadcast, Replay? replay = null)
+    static Listener Joined(TestEngine broadcast, Replay? replay = null)
     {
         var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
         Assert.True(listener.Join("/g", replay ?? Replay.Last(10_000)).Joined);
         return listener;
     }
 
-    static void ReadAll(ManualBroadcast broadcast, Listener listener)
+    static void ReadAll(TestEngine broadcast, Listener listener)
     {
         broadcast.RunUntilIdle();
         while (listener.Sink.IsWriting)

@@ -12,7 +12,8 @@ public sealed class StressTests
     {
         var messages = 10_000 * Effort.Factor;
         using var unobserved = new UnobservedExceptions();
-        using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
+        using var engine = new TestEngine(pumps: 0, maxBacklog: 1 << 30);
+        var broadcast = new StressLedger(engine);
 
         // These connections stay. Each is in two groups and has a private log from the start.
         var staying = new List<(Connection Connection, StressSink Sink, string[] Groups)>();
@@ -20,7 +21,7 @@ public sealed class StressTests
         for (var i = 0; i < 12; i++)
         {
             var (connection, sink) = broadcast.Connect(_names[i % 4], (Pace)(i % 3));
-            Assert.True(await broadcast.Broadcaster.JoinAsync(connection.Id, _names[(i + 1) % 4], TestContext.Current.CancellationToken));
+            Assert.True(await engine.JoinAsync(connection.Id, _names[(i + 1) % 4], TestContext.Current.CancellationToken));
             first.Send(connection.Id);
             staying.Add((connection, sink, [_names[i % 4], _names[(i + 1) % 4], ""]));
         }
@@ -39,7 +40,7 @@ public sealed class StressTests
         {
             var random = new Random(i);
             var publisher = broadcast.NewPublisher();
-            threads.Add(StressBroadcast.Start(() =>
+            threads.Add(TestThread.Start(() =>
             {
                 for (var n = 0; n < messages; n++)
                 {
@@ -57,17 +58,17 @@ public sealed class StressTests
         {
             var random = new Random(stays.Count);
             var publisher = broadcast.NewPublisher();
-            threads.Add(StressBroadcast.Start(() =>
+            threads.Add(TestThread.Start(() =>
             {
                 while (Volatile.Read(ref ends) < Publishers)
                 {
                     var name = _names[random.Next(4)];
                     var before = publisher.Publish(name);
-                    Assert.True(Now(broadcast.Broadcaster.JoinAsync(connection.Id, name, default)));
+                    Assert.True(Now(engine.JoinAsync(connection.Id, name, default)));
                     var entered = publisher.Publish(name);
                     Thread.SpinWait(random.Next(2_000));
                     var leaving = publisher.Publish(name);
-                    Assert.True(Now(broadcast.Broadcaster.LeaveAsync(connection.Id, name, default)));
+                    Assert.True(Now(engine.LeaveAsync(connection.Id, name, default)));
                     var after = publisher.Publish(name);
                     stays.Add(new(name, before.Offset, entered.Offset, leaving.Offset, after.Offset));
                 }
@@ -120,12 +121,13 @@ public sealed class StressTests
     public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
     {
         var messages = 5_000 * Effort.Factor;
-        using var broadcast = new StressBroadcast(maxBacklog: 16 * 1024);
+        using var engine = new TestEngine(pumps: 0, maxBacklog: 16 * 1024);
+        var broadcast = new StressLedger(engine);
         for (var i = 0; i < 16; i++) broadcast.Connect("/a", (Pace)(i % 4));
         var threads = Enumerable.Range(0, 4).Select(_ =>
         {
             var publisher = broadcast.NewPublisher();
-            return StressBroadcast.Start(() =>
+            return TestThread.Start(() =>
             {
                 for (var n = 0; n < messages; n++) Assert.Equal(16, publisher.Publish("/a").Recipients);
             });
@@ -154,7 +156,8 @@ public sealed class StressTests
     public async Task Publish_ToShortLivedGroups_ReachesExactlyTheCountedRecipients()
     {
         var rounds = 5_000 * Effort.Factor;
-        using var broadcast = new StressBroadcast(maxBacklog: 1 << 30);
+        using var engine = new TestEngine(pumps: 0, maxBacklog: 1 << 30);
+        var broadcast = new StressLedger(engine);
         for (var i = 0; i < 4; i++) broadcast.Connect($"/home{i}", (Pace)(i % 2));
         var ends = 0;
         var threads = new List<Task>();
@@ -162,16 +165,16 @@ public sealed class StressTests
         {
             var random = new Random(threads.Count);
             var publisher = broadcast.NewPublisher();
-            threads.Add(StressBroadcast.Start(() =>
+            threads.Add(TestThread.Start(() =>
             {
                 for (var n = 0; n < rounds; n++)
                 {
                     // Four threads share two names. A thread usually creates a group and removes it. Often two threads
                     // do so at the same time.
                     var name = _names[random.Next(2)];
-                    Assert.True(Now(broadcast.Broadcaster.JoinAsync(connection.Id, name, default)));
+                    Assert.True(Now(engine.JoinAsync(connection.Id, name, default)));
                     if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);
-                    Assert.True(Now(broadcast.Broadcaster.LeaveAsync(connection.Id, name, default)));
+                    Assert.True(Now(engine.LeaveAsync(connection.Id, name, default)));
                 }
 
                 Interlocked.Increment(ref ends);
@@ -182,7 +185,7 @@ public sealed class StressTests
         {
             var random = new Random(i);
             var publisher = broadcast.NewPublisher();
-            threads.Add(StressBroadcast.Start(() =>
+            threads.Add(TestThread.Start(() =>
             {
                 while (Volatile.Read(ref ends) < 4)
                 {
@@ -194,8 +197,8 @@ public sealed class StressTests
 
         await Task.WhenAll(threads).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
         await broadcast.WaitForDeliveryAsync();
-        foreach (var name in _names) Assert.Equal(0, broadcast.Broadcaster.Connections.CountGroupMembers(name));
-        Assert.Equal(1 + 4, broadcast.Broadcaster.Groups.Count);
+        foreach (var name in _names) Assert.Equal(0, engine.Connections.CountGroupMembers(name));
+        Assert.Equal(1 + 4, engine.Groups.Count);
         await broadcast.DisconnectAllAsync();
         var ledger = broadcast.Ledger();
         var deliveries = new Dictionary<long, int>();
@@ -221,7 +224,7 @@ public sealed class StressTests
         }
     }
 
-    static Dictionary<string, List<long>> ByGroup(List<long> ids, Dictionary<long, StressBroadcast.Entry> ledger)
+    static Dictionary<string, List<long>> ByGroup(List<long> ids, Dictionary<long, StressLedger.Entry> ledger)
     {
         var groups = new Dictionary<string, List<long>>();
         foreach (var id in ids)

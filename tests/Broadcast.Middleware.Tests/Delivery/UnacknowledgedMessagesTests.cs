@@ -130,7 +130,7 @@ public sealed class UnacknowledgedMessagesTests
     public void History_NotSentBeforeDisconnect_ArrivesWithoutIds()
     {
         using var broadcast = Small(configure: RecoveryHelpers.History("/h", replayOnJoin: 10));
-        foreach (var id in RecoveryHelpers.Range(1, 3)) broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(id), Recipients.Group("/h"));
+        foreach (var id in RecoveryHelpers.Range(1, 3)) broadcast.Publish(ReliableReceiver.Numbered(id), Recipients.Group("/h"));
         var (connection, client, _) = Connect(broadcast);
         Publish(broadcast, 4);
         broadcast.RunUntilIdle();
@@ -144,17 +144,17 @@ public sealed class UnacknowledgedMessagesTests
         Assert.Equal([1, 2, 3], client.WithoutId);
     }
 
-    static ManualBroadcast Small(int unacknowledged = 1 << 20, Action<BroadcastOptions>? configure = null) => new(maxBacklog: Backlog, configure: options =>
+    static TestEngine Small(int unacknowledged = 1 << 20, Action<BroadcastOptions>? configure = null) => new(maxBacklog: Backlog, configure: options =>
     {
         (options.MaxUnacknowledgedBytes, options.RecoveryTimeout) = (unacknowledged, TimeSpan.FromHours(1));
         configure?.Invoke(options);
     });
 
-    static long Retained(ManualBroadcast broadcast) => broadcast.Broadcaster.Groups.GetSettings("").Budget!.Used;
+    static long Retained(TestEngine broadcast) => broadcast.Groups.GetSettings("").Budget!.Used;
 
-    static void Publish(ManualBroadcast broadcast, int id, int size = 200) => broadcast.Broadcaster.Publish(ReliableReceiver.Numbered(id, size), Recipients.Group("/g"));
+    static void Publish(TestEngine broadcast, int id, int size = 200) => broadcast.Publish(ReliableReceiver.Numbered(id, size), Recipients.Group("/g"));
 
-    static void PublishEach(ManualBroadcast broadcast, int from, int to)
+    static void PublishEach(TestEngine broadcast, int from, int to)
     {
         foreach (var id in RecoveryHelpers.Range(from, to))
         {
@@ -163,7 +163,7 @@ public sealed class UnacknowledgedMessagesTests
         }
     }
 
-    static (Connection Connection, ReliableReceiver Client, ManualSink Sink) Connect(ManualBroadcast broadcast)
+    static (Connection Connection, ReliableReceiver Client, ManualSink Sink) Connect(TestEngine broadcast)
     {
         var client = new ReliableReceiver();
         var sink = new ManualSink(frames => client.Receive(frames.Span));
@@ -173,7 +173,7 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     /// <summary>Ends the newest block of the group and moves all cursors to the next one.</summary>
-    static void TrimLogs(ManualBroadcast broadcast)
+    static void TrimLogs(TestEngine broadcast)
     {
         for (var i = 0; i < 4; i++)
         {
@@ -182,7 +182,7 @@ public sealed class UnacknowledgedMessagesTests
         }
     }
 
-    static void Lose(ManualBroadcast broadcast, Connection connection)
+    static void Lose(TestEngine broadcast, Connection connection)
     {
         var suspended = connection.Writer.SuspendAsync();
         broadcast.RunUntilIdle();
@@ -193,7 +193,7 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     /// <summary>Resumes the connection. Returns false when the server refuses.</summary>
-    static bool Resume(ManualBroadcast broadcast, Connection connection, ReliableReceiver client)
+    static bool Resume(TestEngine broadcast, Connection connection, ReliableReceiver client)
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);
         if (claim is not { IsCompletedSuccessfully: true, Result: { } token }) return false;

@@ -22,7 +22,7 @@ public sealed class WakeUpTests
         var started = Stopwatch.GetTimestamp();
         using var runner = new SpinningThread();
         var pump = new Pump(runner.Schedule);
-        var threads = Enumerable.Range(0, posters).Select(seed => StressBroadcast.Start(() =>
+        var threads = Enumerable.Range(0, posters).Select(seed => TestThread.Start(() =>
         {
             // The first post finds the pump idle or becoming idle. The other posts arrive while the pump looks for more
             // work. No later post can hide a lost wake-up.
@@ -49,14 +49,14 @@ public sealed class WakeUpTests
         var rounds = 20_000 * Effort.Factor;
         using var runner = new SpinningThread();
         using var ender = new SpinningThread();
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var pump = new Pump(runner.Schedule);
         var sink = new EndedElsewhere(ender);
-        var connection = broadcast.Broadcaster.Admit(new FakeRequest(), "/g", null, pump);
+        var connection = broadcast.Admit(new FakeRequest(), "/g", null, pump);
         connection.Writer.Open(sink);
         var busy = new Mailbox();
         var started = Stopwatch.GetTimestamp();
-        await StressBroadcast.Start(() =>
+        await TestThread.Start(() =>
         {
             for (var i = 1; i <= rounds && Stopwatch.GetElapsedTime(started) < _longest; i++)
             {
@@ -75,7 +75,7 @@ public sealed class WakeUpTests
         const int GroupCount = 128;
         var rounds = 5_000 * Effort.Factor;
         using var runner = new SpinningThread();
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var ids = new List<byte>();
         var count = 0;
         var sink = new ManualSink(frames =>
@@ -83,8 +83,8 @@ public sealed class WakeUpTests
             FrameParser.Read(frames.Span, (_, payload) => ids.Add(payload[0]));
             Volatile.Write(ref count, ids.Count);
         });
-        var connection = broadcast.Broadcaster.Admit(new FakeRequest(), "/home", null, new Pump(runner.Schedule));
-        var groups = broadcast.Broadcaster.Groups;
+        var connection = broadcast.Admit(new FakeRequest(), "/home", null, new Pump(runner.Schedule));
+        var groups = broadcast.Groups;
         for (var i = 0; i < GroupCount; i++) Assert.True(connection.Join($"{i}").Joined);
         connection.Writer.Open(sink);
         var (one, other, last) = (groups.Find("0")!, groups.Find($"{GroupCount / 2}")!, groups.Find($"{GroupCount - 1}")!);
@@ -92,7 +92,7 @@ public sealed class WakeUpTests
         WaitFor(() => Volatile.Read(ref count), 1);
         var started = Stopwatch.GetTimestamp();
         var done = 0;
-        await StressBroadcast.Start(() =>
+        await TestThread.Start(() =>
         {
             var random = new Random(1);
             for (; done < rounds && Stopwatch.GetElapsedTime(started) < _longest; done++)
@@ -115,7 +115,7 @@ public sealed class WakeUpTests
     public async Task Pump_OnThreadPool_LosesNoWakeUp()
     {
         var pump = new Pump(static work => ThreadPool.UnsafeQueueUserWorkItem(work, preferLocal: false));
-        var threads = Enumerable.Range(0, 4).Select(_ => StressBroadcast.Start(() =>
+        var threads = Enumerable.Range(0, 4).Select(_ => TestThread.Start(() =>
         {
             var mailboxes = new Mailbox[100];
             for (var i = 0; i < mailboxes.Length; i++) mailboxes[i] = new Mailbox();

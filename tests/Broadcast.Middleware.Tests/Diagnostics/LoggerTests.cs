@@ -98,7 +98,7 @@ public sealed class LoggerTests
         {
             await using var client = await OpenAsync();
             await client.SendAsync(frames);
-            await Client.ClosedWithAsync(client);
+            await client.ClosedWithAsync();
         }
     }
 }

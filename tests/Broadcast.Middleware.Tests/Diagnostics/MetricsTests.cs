@@ -14,13 +14,13 @@ public sealed class MetricsTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public Task EndReason_PeerCloses_IsClosedByPeer() => EndsAsync("closed_by_peer", (_, client) => Client.LeaveAsync(client));
+    public Task EndReason_PeerCloses_IsClosedByPeer() => EndsAsync("closed_by_peer", (_, client) => client.LeaveAsync());
 
     [Fact]
     public Task EndReason_AppCloses_IsClosedByApp() => EndsAsync("closed_by_app", async (app, client) =>
     {
         await app.Broadcaster.CloseAsync(IdOf(app, "it"), cancellationToken: Token);
-        await Client.ClosedWithAsync(client);
+        await client.ClosedWithAsync();
     });
 
     [Fact]
@@ -36,7 +36,7 @@ public sealed class MetricsTests
     [Fact]
     public Task EndReason_ConnectFilterRejects_IsClosedByApp() => EndsAsync(
         "closed_by_app",
-        async (_, client) => Assert.Equal(1008, await Client.ClosedWithAsync(client)),
+        async (_, client) => Assert.Equal(1008, await client.ClosedWithAsync()),
         map: app => app.MapBroadcast("/ws").UseConnect((context, next) => context.Connection.UserId == "it" ? Task.CompletedTask : next(context)));
 
     [Fact]
@@ -50,7 +50,7 @@ public sealed class MetricsTests
     public Task EndReason_UnmaskedFrame_IsProtocolError() => EndsAsync("protocol_error", async (_, client) =>
     {
         await client.SendAsync(ClientFrame.Make(ClientFrame.Text, "not masked"u8, mask: false));
-        Assert.Equal(1002, await Client.ClosedWithAsync(client));
+        Assert.Equal(1002, await client.ClosedWithAsync());
     });
 
     [Fact]
@@ -59,7 +59,7 @@ public sealed class MetricsTests
         async (_, client) =>
         {
             await client.SendAsync(ClientFrame.OfText(new string('x', 101)));
-            Assert.Equal(1009, await Client.ClosedWithAsync(client));
+            Assert.Equal(1009, await client.ClosedWithAsync());
         },
         options => options.MaxMessageBytes = 100);
 
@@ -69,7 +69,7 @@ public sealed class MetricsTests
         async (_, client) =>
         {
             for (var i = 0; i <= 5; i++) await client.SendAsync(ClientFrame.Make(i == 0 ? ClientFrame.Text : ClientFrame.Continuation, "x"u8, fin: false));
-            Assert.Equal(1009, await Client.ClosedWithAsync(client));
+            Assert.Equal(1009, await client.ClosedWithAsync());
         },
         options => options.MaxSmallFragments = 5);
 
@@ -79,7 +79,7 @@ public sealed class MetricsTests
         async (_, client) =>
         {
             await client.SendAsync(ClientFrame.OfText("one"), ClientFrame.OfText("two"), ClientFrame.OfText("three"));
-            Assert.Equal(1008, await Client.ClosedWithAsync(client));
+            Assert.Equal(1008, await client.ClosedWithAsync());
         },
         options => options.MaxMessagesPerSecond = 1);
 
@@ -92,7 +92,7 @@ public sealed class MetricsTests
             async (_, client) =>
             {
                 time.Advance(TimeSpan.FromSeconds(13));
-                Assert.Equal(1008, await Client.ClosedWithAsync(client));
+                Assert.Equal(1008, await client.ClosedWithAsync());
             },
             options => (options.FirstMessageTimeout, options.KeepAliveInterval) = (TimeSpan.FromSeconds(10), Timeout.InfiniteTimeSpan),
             time: time,
@@ -107,7 +107,7 @@ public sealed class MetricsTests
     public Task EndReason_ClientDoesNotRead_IsSlowConsumer() => EndsAsync("slow_consumer", async (app, client) =>
     {
         for (var i = 0; i < 200; i++) await app.Broadcaster.PublishAsync(new byte[32 * 1024], Recipients.Connection(IdOf(app, "it")), cancellationToken: Token);
-        Assert.Equal(1013, await Client.ClosedWithAsync(client));
+        Assert.Equal(1013, await client.ClosedWithAsync());
     });
 
     [Fact]
@@ -186,7 +186,7 @@ public sealed class MetricsTests
             async (_, client) =>
             {
                 time.Advance(TimeSpan.FromMinutes(2));
-                Assert.Equal(1008, await Client.ClosedWithAsync(client));
+                Assert.Equal(1008, await client.ClosedWithAsync());
             },
             options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan,
             time: time,
@@ -199,7 +199,7 @@ public sealed class MetricsTests
         async (app, client) =>
         {
             app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
-            Assert.Equal(1001, await Client.ClosedWithAsync(client));
+            Assert.Equal(1001, await client.ClosedWithAsync());
         },
         stays: false);
 
@@ -224,14 +224,14 @@ public sealed class MetricsTests
         registry.OnAdd = static _ => throw new InvalidOperationException("boom");
         await RefusedAsync("failed", 500);
         registry.OnAdd = static _ => true;
-        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await RefusedAsync("max_connections_per_user", 429, TestUsers.As("ann"));
-        await using var two = await Client.OpenAsync(app);
+        await using var two = await RawClient.OpenAsync(app);
         await RefusedAsync("max_connections_per_address", 429);
         await using var more = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         using var moreMeters = new Meters(more);
-        await using var full = await Client.OpenAsync(more);
-        Assert.Equal(503, (await Client.TryAsync(more)).Status);
+        await using var full = await RawClient.OpenAsync(more);
+        Assert.Equal(503, (await RawClient.TryAsync(more)).Status);
         Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
         await using var returning = await RawClient.ConnectAsync(app);
         await returning.HandshakeAsync("/ws?awps_connection_id=none&awps_reconnection_token=none", JsonClient.Offers("json.reliable.webpubsub.azure.v1"));
@@ -246,12 +246,12 @@ public sealed class MetricsTests
         Assert.Equal(
             Enum.GetValues<RefusalReason>().Where(reason => reason != RefusalReason.None).Select(BroadcastMetrics.Tag).Order(),
             expected.Keys.Append("max_connections").Order());
-        foreach (var client in new[] { ann, two }) await Client.ClosedWithAsync(client);
+        foreach (var client in new[] { ann, two }) await client.ClosedWithAsync();
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0);
 
         async Task RefusedAsync(string reason, int status, params (string, string?)[] headers)
         {
-            Assert.Equal(status, (await Client.TryAsync(app, headers)).Status);
+            Assert.Equal(status, (await RawClient.TryAsync(app, headers)).Status);
             expected[reason] = 1;
             Assert.Equal(expected, meters.ByReason(Meters.Refused));
         }
@@ -263,7 +263,7 @@ public sealed class MetricsTests
         await using var app = await BroadcastApp.StartAsync();
         using var meters = new Meters(app);
         var clients = new List<RawClient>();
-        for (var i = 0; i < 3; i++) clients.Add(await Client.OpenAsync(app));
+        for (var i = 0; i < 3; i++) clients.Add(await RawClient.OpenAsync(app));
         Assert.Equal(3, meters.Sum(Meters.Connections));
 
         for (var i = 0; i < 5; i++) await clients[0].SendAsync(ClientFrame.OfText("from a client"));
@@ -277,14 +277,14 @@ public sealed class MetricsTests
         foreach (var client in clients)
         {
             for (var i = 0; i < 7; i++) await client.ReadFrameAsync();
-            await Client.IsThereAsync(client);
+            await client.IsThereAsync();
         }
 
         Assert.Equal(5, meters.Sum(Meters.Received));
         Assert.Equal(13, meters.Sum(Meters.Published));
         Assert.Equal(36, meters.Delivered);
         Assert.Equal(0, meters.Sum(Meters.Dropped));
-        foreach (var client in clients) await Client.LeaveAsync(client);
+        foreach (var client in clients) await client.LeaveAsync();
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0);
         Assert.Equal(3, meters.Sum(Meters.Ended));
     }
@@ -296,7 +296,7 @@ public sealed class MetricsTests
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<TimeProvider>(time), options: options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
         using var meters = new Meters(app);
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
         var clock = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Clock;
         await PublishAsync();
         Assert.Equal(0, clock.Timestamp);
@@ -304,7 +304,7 @@ public sealed class MetricsTests
         using (var latency = meters.Latency())
         {
             for (var i = 0; i < 3; i++) await PublishAsync();
-            await Client.IsThereAsync(client);
+            await client.IsThereAsync();
             var measured = latency.GetMeasurementSnapshot();
             Assert.Equal(3, measured.Count);
             Assert.All(measured, measurement => Assert.Equal(0, measurement.Value));
@@ -372,7 +372,7 @@ public sealed class MetricsTests
     static async Task SendAndCloseAsync(RawClient client, int code)
     {
         await client.SendAsync(ClientFrame.OfText("hello"));
-        Assert.Equal(code, await Client.ClosedWithAsync(client));
+        Assert.Equal(code, await client.ClosedWithAsync());
     }
 
     static async Task EndsAsync(
@@ -395,7 +395,7 @@ public sealed class MetricsTests
             map,
             options);
         using var meters = new Meters(app);
-        await using var other = stays ? await Client.OpenAsync(app, TestUsers.As("other")) : null;
+        await using var other = stays ? await RawClient.OpenAsync(app, TestUsers.As("other")) : null;
         if (prepare is not null) await prepare(other!);
         await using var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
@@ -406,7 +406,7 @@ public sealed class MetricsTests
         Assert.Equal(new Dictionary<string, long> { [reason] = 1 }, meters.ByReason(Meters.Ended));
         Assert.Equal(stays ? 1 : 0, meters.Sum(Meters.Connections));
         if (other is null) return;
-        await Client.LeaveAsync(other);
+        await other.LeaveAsync();
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(0, meters.Sum(Meters.Connections));
         Assert.Equal(2, meters.Sum(Meters.Ended));

@@ -22,8 +22,8 @@ public sealed class BlockedFilterTests
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
         using var meters = new Meters(app);
-        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
         await using var it = await BlockAsync(app, filter);
 
         for (var i = 0; i < 50; i++)
@@ -34,8 +34,8 @@ public sealed class BlockedFilterTests
         }
 
         // Another client connects and disconnects.
-        var late = await Client.OpenAsync(app, TestUsers.As("late"));
-        await Client.LeaveAsync(late);
+        var late = await RawClient.OpenAsync(app, TestUsers.As("late"));
+        await late.LeaveAsync();
         // A closed connection does not count, even while its disconnect filter runs.
         var there = stage == Stage.Disconnect ? 2 : 3;
         await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
@@ -43,7 +43,7 @@ public sealed class BlockedFilterTests
 
         filter.Release();
 
-        if (stage != Stage.Disconnect) await Client.LeaveAsync(it);
+        if (stage != Stage.Disconnect) await it.LeaveAsync();
         else await it.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 2 && meters.Sum(Meters.Connections) == 2);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
@@ -63,8 +63,8 @@ public sealed class BlockedFilterTests
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
         using var meters = new Meters(app);
-        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
         var it = await BlockAsync(app, filter);
 
         it.Reset();
@@ -87,7 +87,7 @@ public sealed class BlockedFilterTests
         using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
         await using var app = await StartAsync(filter, Drain);
         using var meters = new Meters(app);
-        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await using var it = await BlockAsync(app, filter);
         var started = Stopwatch.GetTimestamp();
 
@@ -114,13 +114,13 @@ public sealed class BlockedFilterTests
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter, Drain, patience);
         using var meters = new Meters(app);
-        await using var ann = await Client.OpenAsync(app, TestUsers.As("ann"));
-        await using var bob = await Client.OpenAsync(app, TestUsers.As("bob"));
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
         await using var it = await BlockAsync(app, filter);
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
-        foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await Client.ClosedWithAsync(client));
+        foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await client.ClosedWithAsync());
         if (stage != Stage.Disconnect)
         {
             Assert.Equal(1001, (await it.ReadCloseAsync()).CloseCode);

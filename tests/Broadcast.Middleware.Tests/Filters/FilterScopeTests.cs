@@ -115,9 +115,9 @@ public sealed class FilterScopeTests
     /// <summary>Runs the filter for two messages of one connection.</summary>
     static async Task RunAsync(IServiceScopeFactory scopes, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink());
-        var broadcaster = broadcast.Broadcaster;
+        var broadcaster = broadcast;
         var validator = new MessageValidator(broadcaster.Options.MaxBacklogBytes);
         var pipeline = new FilterPipeline(
             [new DelegateFilter { Message = filter }], broadcaster.Manager, broadcaster.Instance.Router, validator);

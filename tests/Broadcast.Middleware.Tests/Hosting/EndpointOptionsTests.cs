@@ -121,14 +121,14 @@ public sealed class EndpointOptionsTests
         await PublishUntilTooSlowAsync(app, Other, Recipients.All);
         await PublishAsync(app, Recipients.All, last: true);
 
-        Assert.Equal(1013, await Client.ClosedWithAsync(closes));
+        Assert.Equal(1013, await closes.ClosedWithAsync());
         while (await skips.ReadFrameAsync() is { Payload: [not LastMessage, ..] })
         {
             // These messages were sent before the client was too slow, or are the newest of their key.
         }
 
         Assert.True(meters.Sum(Meters.Dropped) > 0);
-        await Client.IsThereAsync(skips);
+        await skips.IsThereAsync();
         await Eventually.True(() => meters.ByReason(Meters.Ended).GetValueOrDefault("slow_consumer") == 1);
     }
 
@@ -157,9 +157,9 @@ public sealed class EndpointOptionsTests
         await using var other = await RawClient.OpenAsync(app, Other);
         // Without the timeout of the endpoint, the heartbeat would have an interval of 5 seconds.
         time.Advance(TimeSpan.FromSeconds(1.25));
-        Assert.Equal(1008, await Client.ClosedWithAsync(late));
+        Assert.Equal(1008, await late.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 1);
-        await Client.IsThereAsync(other);
+        await other.IsThereAsync();
     }
 
     [Fact]
@@ -178,7 +178,7 @@ public sealed class EndpointOptionsTests
 
         Assert.Equal(ClientFrame.Ping, (await pinged.ReadFrameAsync()).Opcode);
         // The next frame is the answer and not a ping.
-        await Client.IsThereAsync(other);
+        await other.IsThereAsync();
     }
 
     [Fact]

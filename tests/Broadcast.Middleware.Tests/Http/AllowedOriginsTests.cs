@@ -88,7 +88,7 @@ public sealed class AllowedOriginsTests
     {
         await using var app = await BroadcastApp.StartAsync();
 
-        var answer = await Client.TryAsync(app, ("Origin", "https://evil.example"));
+        var answer = await RawClient.TryAsync(app, ("Origin", "https://evil.example"));
 
         Assert.Equal(403, answer.Status);
         Assert.Null(answer["Retry-After"]);
@@ -153,6 +153,6 @@ public sealed class AllowedOriginsTests
         {
             foreach (var one in allowed) options.AllowedOrigins.Add(one);
         });
-        return (await Client.TryAsync(app, ("Origin", origin), ("Host", host))).Status;
+        return (await RawClient.TryAsync(app, ("Origin", origin), ("Host", host))).Status;
     }
 }

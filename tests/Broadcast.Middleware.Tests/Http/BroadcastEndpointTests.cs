@@ -13,7 +13,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Receive_Message_IsSentToAllUnchanged()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
         await app.ConnectAsync(one);
         await app.ConnectAsync(two);
@@ -34,7 +34,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Receive_ManyMessages_KeepsOrderAndBoundaries()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         var texts = Enumerable.Range(0, 200).Select(i => new string('x', i * 7 % 300) + i).ToArray();
@@ -46,7 +46,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Receive_EmptyMessage_IsRelayed()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         socket.Receives("");
@@ -58,7 +58,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Receive_Fragments_AreJoined()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         var large = Encoding.UTF8.GetBytes(new string('a', 20_000) + "ä");
@@ -73,7 +73,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task PeerClose_WithCodeAndReason_IsAnsweredAndEndsRequest()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         socket.ReceivesClose((WebSocketCloseStatus)4001, "enough");
@@ -89,7 +89,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task PeerClose_WithoutCode_IsAnsweredWith1000()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         socket.ReceivesClose(status: null);
@@ -100,7 +100,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Close_MessagesPending_SendsThemFirst()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var release = new TaskCompletionSource();
         var socket = new ScriptedSocket { Sending = () => release.Task };
         var (served, connection) = await app.ConnectAsync(socket);
@@ -116,7 +116,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Message_ReceivedAfterClose_IsNotPublished()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (leaver, other) = (new ScriptedSocket { AnswersClose = false }, new ScriptedSocket());
         var (served, connection) = await app.ConnectAsync(leaver);
         await app.ConnectAsync(other);
@@ -132,7 +132,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Close_UnansweredAfterCloseTimeout_AbortsConnection()
     {
-        await using var app = new MappedBroadcast(options => options.CloseTimeout = TimeSpan.FromSeconds(3));
+        await using var app = await InMemoryApp.StartManualAsync(options => options.CloseTimeout = TimeSpan.FromSeconds(3));
         var socket = new ScriptedSocket { AnswersClose = false };
         var (served, connection) = await app.ConnectAsync(socket);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
@@ -149,7 +149,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task CloseFrame_SendFails_EndsConnection()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket { Closing = () => throw new WebSocketException("gone") };
         var (served, _) = await app.ConnectAsync(socket);
         socket.ReceivesClose();
@@ -161,7 +161,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Receive_Fails_EndsOnlyThatConnectionWithoutErrorLog()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var (failing, other) = (new ScriptedSocket(), new ScriptedSocket());
         var (served, _) = await app.ConnectAsync(failing);
         await app.ConnectAsync(other);
@@ -178,7 +178,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Send_Fails_EndsOnlyThatConnectionWithoutErrorLog()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var failing = new ScriptedSocket { Sending = () => throw new IOException("broken pipe") };
         var other = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(failing);
@@ -196,7 +196,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Send_FailsLater_EndsConnection()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var result = new TaskCompletionSource();
         var failing = new ScriptedSocket { Sending = () => result.Task };
         var (served, _) = await app.ConnectAsync(failing);
@@ -210,7 +210,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Send_NeverCompletes_DelaysNoOtherConnection()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
         var others = Enumerable.Range(0, 8).Select(_ => new ScriptedSocket()).ToArray();
         await app.ConnectAsync(stuck);
@@ -229,7 +229,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Backlog_OverLimit_ClosesWith1013AfterPendingSend()
     {
-        await using var app = new MappedBroadcast(Small);
+        await using var app = await InMemoryApp.StartManualAsync(Small);
         var release = new TaskCompletionSource();
         var stuck = new ScriptedSocket { Sending = () => release.Task };
         var (served, connection) = await app.ConnectAsync(stuck);
@@ -248,7 +248,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Backlog_OverLimitAndSendNeverCompletes_AbortsAfterCloseTimeout()
     {
-        await using var app = new MappedBroadcast(Small);
+        await using var app = await InMemoryApp.StartManualAsync(Small);
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
         var (served, connection) = await app.ConnectAsync(stuck);
         await PublishAsync(app, "first");
@@ -264,7 +264,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Backlog_StalledConnection_KeepsMemoryBounded()
     {
-        await using var app = new MappedBroadcast(Small);
+        await using var app = await InMemoryApp.StartManualAsync(Small);
         var stuck = new ScriptedSocket { Sending = () => new TaskCompletionSource().Task };
         await app.ConnectAsync(stuck);
         await PublishAsync(app, "first");
@@ -279,7 +279,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Backlog_WithinLimit_LosesNothing()
     {
-        await using var app = new MappedBroadcast(options =>
+        await using var app = await InMemoryApp.StartManualAsync(options =>
             options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
         var release = new TaskCompletionSource();
         var stuck = new ScriptedSocket { Sending = () => release.Task };
@@ -301,7 +301,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(5000, 5000)]
     public async Task MaxMessageBytes_MessageOfMaximumSize_IsAccepted(int limit, int size)
     {
-        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
+        await using var app = await InMemoryApp.StartManualAsync(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         socket.Receives(new byte[size], WebSocketMessageType.Binary);
@@ -316,7 +316,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(5000, 5001)]
     public async Task MaxMessageBytes_Exceeded_ClosesWith1009AndPublishesNothing(int limit, int size)
     {
-        await using var app = new MappedBroadcast(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
+        await using var app = await InMemoryApp.StartManualAsync(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
         var (socket, other) = (new ScriptedSocket(), new ScriptedSocket());
         var (served, _) = await app.ConnectAsync(socket);
         await app.ConnectAsync(other);
@@ -333,7 +333,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task MaxMessageBytes_ExceededByFragments_ClosesWith1009()
     {
-        await using var app = new MappedBroadcast(options => options.MaxMessageBytes = 1000);
+        await using var app = await InMemoryApp.StartManualAsync(options => options.MaxMessageBytes = 1000);
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         for (var i = 0; i < 11; i++) socket.Receives(new byte[100], WebSocketMessageType.Binary, end: false);
@@ -348,7 +348,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(63)]
     public async Task MaxSmallFragments_Exceeded_ClosesWith1009(int size)
     {
-        await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 10);
+        await using var app = await InMemoryApp.StartManualAsync(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         for (var i = 0; i < 11; i++) socket.Receives(new byte[size], WebSocketMessageType.Binary, end: false);
@@ -360,7 +360,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task MaxSmallFragments_ReachedByEachMessage_IsAccepted()
     {
-        await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 10);
+        await using var app = await InMemoryApp.StartManualAsync(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         for (var message = 0; message < 3; message++)
@@ -376,7 +376,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task MaxSmallFragments_LargeFragments_AreNotCounted()
     {
-        await using var app = new MappedBroadcast(options => options.MaxSmallFragments = 1);
+        await using var app = await InMemoryApp.StartManualAsync(options => options.MaxSmallFragments = 1);
         var socket = new ScriptedSocket();
         await app.ConnectAsync(socket);
         for (var i = 0; i < 20; i++) socket.Receives(new byte[64], WebSocketMessageType.Binary, end: i == 19);
@@ -387,7 +387,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Request_NotAWebSocket_IsRefusedWith426AndHint()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var served = app.Serve(configure: context => context.Request.Protocol = HttpProtocol.Http11);
         await served.Ended;
         Assert.Equal(StatusCodes.Status426UpgradeRequired, served.Context.Response.StatusCode);
@@ -399,7 +399,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task UpgradeFeature_CannotUpgrade_UsesServersWebSocket()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var upgrade = Substitute.For<IHttpUpgradeFeature>();
         upgrade.IsUpgradableRequest.Returns(false);
@@ -413,7 +413,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Request_UpgradeToOtherProtocol_IsRefusedWith400()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var upgrade = Substitute.For<IHttpUpgradeFeature>();
         upgrade.IsUpgradableRequest.Returns(true);
         var served = app.Serve(configure: context =>
@@ -432,7 +432,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task RequestTimeout_AcceptedConnection_IsDisabled()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var timeout = Substitute.For<IHttpRequestTimeoutFeature>();
         var socket = new ScriptedSocket();
         var served = app.Serve(socket, context => context.Features.Set(timeout));
@@ -444,7 +444,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task RequestTimeout_RefusedRequest_StaysEnabled()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var timeout = Substitute.For<IHttpRequestTimeoutFeature>();
         await app.Serve(configure: context => context.Features.Set(timeout)).Ended;
         timeout.DidNotReceive().DisableTimeout();
@@ -453,7 +453,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task KeepAliveOptions_ServerWebSocket_ArePassedOn()
     {
-        await using var app = new MappedBroadcast(options =>
+        await using var app = await InMemoryApp.StartManualAsync(options =>
             (options.KeepAliveInterval, options.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8)));
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
@@ -467,7 +467,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task Handshake_Fails_LeavesNothingBehind()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var handshake = Substitute.For<IHttpWebSocketFeature>();
         handshake.IsWebSocketRequest.Returns(true);
         handshake.AcceptAsync(Arg.Any<WebSocketAcceptContext>()).Returns<WebSocket>(_ => throw new IOException("gone"));
@@ -480,7 +480,7 @@ public sealed class BroadcastEndpointTests
     [Fact]
     public async Task AppStops_OpenConnection_ClosesWith1001AndRefusesOthers()
     {
-        await using var app = new MappedBroadcast();
+        await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
         var (served, _) = await app.ConnectAsync(socket);
         app.StopApplication();
@@ -493,6 +493,6 @@ public sealed class BroadcastEndpointTests
 
     static void Small(BroadcastOptions options) => (options.MaxMessageBytes, options.MaxBacklogBytes) = (1024, 2048);
 
-    static async Task PublishAsync(MappedBroadcast app, string text) =>
+    static async Task PublishAsync(InMemoryApp app, string text) =>
         await app.Broadcaster.PublishAsync(text, cancellationToken: TestContext.Current.CancellationToken);
 }

@@ -31,7 +31,7 @@ public sealed class EndpointRegistryTests
     public async Task TryAdd_ReturnsFalse_RefusesWith503BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(false);
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
         await served.Ended;
@@ -44,7 +44,7 @@ public sealed class EndpointRegistryTests
     public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWith1008()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "/ws").Returns(false);
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         await app.Serve(socket).Ended;
         await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.PolicyViolation, Arg.Any<string?>(), Arg.Any<CancellationToken>());
@@ -55,7 +55,7 @@ public sealed class EndpointRegistryTests
     [Fact]
     public async Task Connection_WholeLifetime_IsAddedJoinedAndRemovedOnce()
     {
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
         socket.ReceivesClose();
@@ -76,7 +76,7 @@ public sealed class EndpointRegistryTests
     public async Task Connection_AnyEnd_IsRemovedExactlyOnce(string ending)
     {
         _registry.Connections.Returns(_ => _added is null ? [] : [_added]);
-        await using var app = new MappedBroadcast(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
             context.Text == "throw" ? throw new InvalidOperationException("a filter's error") : next(context)));
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
@@ -118,7 +118,7 @@ public sealed class EndpointRegistryTests
     public async Task TryAdd_Throws_RefusesWith500BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
         await served.Ended;
@@ -133,7 +133,7 @@ public sealed class EndpointRegistryTests
     public async Task TryJoin_Throws_ClosesWith1011()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Throws(new InvalidOperationException("no"));
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         await app.Serve(socket).Ended;
         await socket.Socket.Received(1).CloseOutputAsync(WebSocketCloseStatus.InternalServerError, CloseReasons.Failed, Arg.Any<CancellationToken>());
@@ -145,7 +145,7 @@ public sealed class EndpointRegistryTests
     public async Task Remove_Throws_IsLoggedOnceAndEndsConnection()
     {
         _registry.Remove(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("no"));
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         var served = app.Serve(socket);
         socket.ReceivesClose();
@@ -160,7 +160,7 @@ public sealed class EndpointRegistryTests
     [InlineData("Leave")]
     public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWith1011(string method)
     {
-        await using var app = new MappedBroadcast(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
+        await using var app = await InMemoryApp.StartManualAsync(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {
             if (context.Text == "leave") await context.Broadcaster.LeaveAsync(context.Connection.Id, "/ws", Token);
             if (context.Text == "user") context.Recipients = Recipients.User("someone");
@@ -180,7 +180,7 @@ public sealed class EndpointRegistryTests
     [Fact]
     public async Task PublishToUser_ReplacedRegistry_SendsToTheConnectionsOfTheRegistry()
     {
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
         app.Serve(one);
         await Eventually.True(() => _added is Connection { WasOpened: true });
@@ -203,7 +203,7 @@ public sealed class EndpointRegistryTests
     [Fact]
     public async Task PublishToUser_RegistryReturnsOwnObjects_SendsByConnectionId()
     {
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         app.Serve(socket);
         await Eventually.True(() => _added is Connection { WasOpened: true });
@@ -223,7 +223,7 @@ public sealed class EndpointRegistryTests
     [Fact]
     public async Task PublishToConnection_RegistryFindsNothing_SendsToTheConnection()
     {
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         app.Serve(socket);
         await Eventually.True(() => _added is Connection { WasOpened: true });
@@ -239,7 +239,7 @@ public sealed class EndpointRegistryTests
     public async Task JoinAsync_TryJoinReturnsFalse_DeliversNothing()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "secret").Returns(false);
-        await using var app = new MappedBroadcast(registry: _registry);
+        await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
         app.Serve(socket);
         await Eventually.True(() => _added is Connection { WasOpened: true });

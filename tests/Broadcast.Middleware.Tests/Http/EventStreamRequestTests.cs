@@ -222,10 +222,10 @@ public sealed class EventStreamRequestTests
             options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (4, 2, 3));
         for (var round = 0; round < 5; round++)
         {
-            await using var socket = await Client.OpenAsync(app, TestUsers.As("ann"));
+            await using var socket = await RawClient.OpenAsync(app, TestUsers.As("ann"));
             await using var events = await EventClient.OpenAsync(app, headers: TestUsers.As("ann"));
             await ExpectAsync(429, "MaxConnectionsPerUser", TestUsers.As("ann"));
-            Assert.Equal(429, (await Client.TryAsync(app, TestUsers.As("ann"))).Status);
+            Assert.Equal(429, (await RawClient.TryAsync(app, TestUsers.As("ann"))).Status);
             await using var third = await EventClient.OpenAsync(app, headers: TestUsers.As("bob"));
             await ExpectAsync(429, "MaxConnectionsPerAddress", TestUsers.As("cy"));
             if (round % 2 == 0) events.Reset();
@@ -255,7 +255,7 @@ public sealed class EventStreamRequestTests
         await using var client = await EventClient.OpenAsync(app);
         await using var refused = await EventClient.AskAsync(app, headers: ("Accept", Events));
         Assert.Equal(503, refused.Status);
-        Assert.Equal(503, (await Client.TryAsync(app)).Status);
+        Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
     }
 
     [Fact]

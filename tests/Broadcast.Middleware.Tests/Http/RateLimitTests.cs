@@ -12,15 +12,15 @@ public sealed class RateLimitTests
         await using var app = await BroadcastApp.StartAsync(
             options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
         using var meters = new Meters(app);
-        await using var greedy = await Client.OpenAsync(app);
-        await using var other = await Client.OpenAsync(app);
+        await using var greedy = await RawClient.OpenAsync(app);
+        await using var other = await RawClient.OpenAsync(app);
         var started = Stopwatch.GetTimestamp();
 
         await SendAsync(greedy, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal(ClientFrame.Text, (await greedy.ReadFrameAsync()).Opcode);
         await SendAsync(greedy, 100);
 
-        Assert.Equal(1008, await Client.ClosedWithAsync(greedy));
+        Assert.Equal(1008, await greedy.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 1);
         var most = Burst + (Rate * Stopwatch.GetElapsedTime(started).TotalSeconds) + 1;
         Assert.InRange(meters.Sum(Meters.Received), Burst, most);
@@ -32,7 +32,7 @@ public sealed class RateLimitTests
         for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
         await SendAsync(other, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
-        await Client.IsThereAsync(other);
+        await other.IsThereAsync();
     }
 
     [Fact]
@@ -42,14 +42,14 @@ public sealed class RateLimitTests
         await using var app = await BroadcastApp.StartAsync(
             options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
         using var meters = new Meters(app);
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
         // This pause is longer than the time to earn two bursts.
         await Task.Delay(TimeSpan.FromSeconds(2.2), TestContext.Current.CancellationToken);
         var started = Stopwatch.GetTimestamp();
 
         await SendAsync(client, 20);
 
-        Assert.Equal(1008, await Client.ClosedWithAsync(client));
+        Assert.Equal(1008, await client.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.InRange(meters.Sum(Meters.Received), Burst, Burst + (Rate * Stopwatch.GetElapsedTime(started).TotalSeconds) + 1);
     }
@@ -60,7 +60,7 @@ public sealed class RateLimitTests
         const int Rate = 20;
         await using var app = await BroadcastApp.StartAsync(
             options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, 1));
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
 
         for (var i = 0; i < 30; i++)
         {
@@ -69,7 +69,7 @@ public sealed class RateLimitTests
             await Task.Delay(TimeSpan.FromSeconds(1.3 / Rate), TestContext.Current.CancellationToken);
         }
 
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
     }
 
     [Fact]
@@ -77,12 +77,12 @@ public sealed class RateLimitTests
     {
         const int Rate = 25;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessagesPerSecond = Rate);
-        await using var client = await Client.OpenAsync(app);
+        await using var client = await RawClient.OpenAsync(app);
 
         await SendAsync(client, Rate);
 
         for (var i = 0; i < Rate; i++) Assert.Equal("x", (await client.ReadFrameAsync()).Text);
-        await Client.IsThereAsync(client);
+        await client.IsThereAsync();
     }
 
     /// <summary>Sends the messages in one write.</summary>

@@ -27,9 +27,9 @@ public sealed class SlowHandshakeTests
             for (var i = 0; i < 20; i++)
             {
                 var started = Stopwatch.GetTimestamp();
-                var client = await Client.OpenAsync(app);
+                var client = await RawClient.OpenAsync(app);
                 Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(10));
-                await Client.LeaveAsync(client);
+                await client.LeaveAsync();
             }
 
             await Eventually.True(() => app.Registry.Count == 0);

@@ -19,13 +19,13 @@ public sealed class UserIdProviderTests
                 builder.Services.AddSingleton<IUserIdProvider>(new ByHeader());
             },
             options: options => options.MaxConnectionsPerUser = 2);
-        await using var socket = await Client.OpenAsync(app, ("X-Id", "42"), TestUsers.As("claimed"));
+        await using var socket = await RawClient.OpenAsync(app, ("X-Id", "42"), TestUsers.As("claimed"));
         await using var events = await EventClient.OpenAsync(app, headers: [("X-Id", "42"), TestUsers.As("claimed")]);
-        await using var anonymous = await Client.OpenAsync(app, TestUsers.As("claimed"));
-        await using var anonymousToo = await Client.OpenAsync(app, TestUsers.As("claimed"));
-        await using var third = await Client.OpenAsync(app, TestUsers.As("claimed"));
+        await using var anonymous = await RawClient.OpenAsync(app, TestUsers.As("claimed"));
+        await using var anonymousToo = await RawClient.OpenAsync(app, TestUsers.As("claimed"));
+        await using var third = await RawClient.OpenAsync(app, TestUsers.As("claimed"));
 
-        Assert.Equal(429, (await Client.TryAsync(app, ("X-Id", "42"))).Status);
+        Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Id", "42"))).Status);
         await using var refused = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("X-Id", "42")]);
         Assert.Equal(429, refused.Status);
         Assert.Equal(2, app.Registry.GetUserConnections("42").Count());
@@ -51,7 +51,7 @@ public sealed class UserIdProviderTests
                 map.MapBroadcast("/ws");
                 map.MapBroadcast("/chat", "chat");
             });
-        await using var one = await Client.OpenAsync(app, ("X-Id", "42"), TestUsers.As("claimed"));
+        await using var one = await RawClient.OpenAsync(app, ("X-Id", "42"), TestUsers.As("claimed"));
         await using var two = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await two.HandshakeAsync("/chat", ("X-Id", "42"), TestUsers.As("claimed"))).Status);
         await two.JoinedAsync();
@@ -69,7 +69,7 @@ public sealed class UserIdProviderTests
             builder => builder.Services.AddSingleton<IUserIdProvider>(new ByHeader()),
             options: options => (options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress) = (2, 1, 2));
         using var meters = new Meters(app);
-        await using var good = await Client.OpenAsync(app, ("X-Id", "good"));
+        await using var good = await RawClient.OpenAsync(app, ("X-Id", "good"));
 
         for (var i = 0; i < 5; i++)
         {
@@ -80,7 +80,7 @@ public sealed class UserIdProviderTests
             }
             else
             {
-                Assert.Equal(500, (await Client.TryAsync(app, ("X-Id", "bad"))).Status);
+                Assert.Equal(500, (await RawClient.TryAsync(app, ("X-Id", "bad"))).Status);
             }
 
             await Eventually.True(() => app.Logs.GetSnapshot().Count(record => record.Level >= LogLevel.Error) == i + 1);
@@ -89,8 +89,8 @@ public sealed class UserIdProviderTests
         Assert.Equal(1, app.Registry.Count);
         Assert.Equal(1, meters.Sum(Meters.Connections));
         Assert.Equal(0, meters.Sum(Meters.Ended));
-        await using var next = await Client.OpenAsync(app, ("X-Id", "next"));
-        await Client.IsThereAsync(good);
+        await using var next = await RawClient.OpenAsync(app, ("X-Id", "next"));
+        await good.IsThereAsync();
     }
 
     sealed class ByHeader : IUserIdProvider

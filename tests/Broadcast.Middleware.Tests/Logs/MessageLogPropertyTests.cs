@@ -85,7 +85,7 @@ public sealed class MessageLogPropertyTests
         Gen.Bool.Array[0, 200].Select(Gen.Int[1, 20].Array[1, 50]).Sample(
             (excluded, chunks) =>
             {
-                using var broadcast = new ManualBroadcast();
+                using var broadcast = new TestEngine();
                 var connection = broadcast.Admit(broadcast.Pumps[0], "/a");
                 var other = new EntryMetadata(new ExcludedConnections("somebody else", "and another"));
                 var clock = new SequenceClock();
@@ -207,7 +207,7 @@ public sealed class MessageLogPropertyTests
         var count = 100_000 * Effort.Factor;
         var log = TestLog.Create(new SequenceClock(), int.MaxValue);
         var cursor = new Cursor(log, null!, null);
-        var reading = StressBroadcast.Start(() =>
+        var reading = TestThread.Start(() =>
         {
             for (var next = 0; next < count;)
             {
@@ -237,7 +237,7 @@ public sealed class MessageLogPropertyTests
         var log = TestLog.Create(new SequenceClock(), 1 << 20);
         var current = default(Reader);
         var ends = false;
-        var reading = StressBroadcast.Start(() =>
+        var reading = TestThread.Start(() =>
         {
             for (var last = default(Reader); !Volatile.Read(ref ends);)
             {

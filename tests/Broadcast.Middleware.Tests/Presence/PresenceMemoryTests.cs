@@ -12,8 +12,8 @@ public sealed class PresenceMemoryTests
     [Fact]
     public async Task Watcher_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
-        using var stage = new ManualBroadcast();
-        var (presence, states) = (stage.Broadcaster.Presence, stage.Broadcaster.States);
+        using var stage = new TestEngine();
+        var (presence, states) = (stage.Presence, stage.States);
         var stays = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
         Assert.True(await watch.MoveNextAsync());
@@ -26,11 +26,11 @@ public sealed class PresenceMemoryTests
             var other = stage.Admit(stage.Pumps[0], Group);
             states.OnJoined(other, Group);
             states.OnLeft(other, Group);
-            stage.Broadcaster.Remove(other);
+            stage.Remove(other);
         }
 
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, 2_000_000);
-        stage.Broadcaster.Remove(stays);
+        stage.Remove(stays);
         Assert.True(await watch.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Left, stays.Id), (watch.Current.Kind, watch.Current.Member.ConnectionId));
     }

@@ -38,8 +38,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task SetState_Member_SetsReplacesAndClearsStatePerGroup()
     {
-        using var stage = new ManualBroadcast();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
+        using var stage = new TestEngine();
+        var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         Assert.True(connection.Join("other").Joined);
         var state = "one"u8.ToArray();
 
@@ -47,11 +47,11 @@ public sealed class PresenceTests
         state[0] = (byte)'X';
         Assert.Equal("one", await StateAsync(Group));
         Assert.Equal("", await StateAsync("other"));
-        Assert.True(await presence.SetStateAsync(connection.Id, Group, new byte[stage.Broadcaster.Options.MaxPresenceStateBytes], Token));
+        Assert.True(await presence.SetStateAsync(connection.Id, Group, new byte[stage.Options.MaxPresenceStateBytes], Token));
         var error = await Assert.ThrowsAsync<ArgumentException>(async () =>
-            await presence.SetStateAsync(connection.Id, Group, new byte[stage.Broadcaster.Options.MaxPresenceStateBytes + 1], Token));
+            await presence.SetStateAsync(connection.Id, Group, new byte[stage.Options.MaxPresenceStateBytes + 1], Token));
         Assert.Contains(nameof(BroadcastOptions.MaxPresenceStateBytes), error.Message, StringComparison.Ordinal);
-        Assert.Equal(stage.Broadcaster.Options.MaxPresenceStateBytes, (await StateAsync(Group)).Length);
+        Assert.Equal(stage.Options.MaxPresenceStateBytes, (await StateAsync(Group)).Length);
         Assert.True(await presence.SetStateAsync(connection.Id, Group, default, Token));
         Assert.Equal("", await StateAsync(Group));
 
@@ -67,11 +67,11 @@ public sealed class PresenceTests
     [InlineData(true)]
     public async Task State_MembershipEnds_IsRemoved(bool isRemoved)
     {
-        using var stage = new ManualBroadcast();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
+        using var stage = new TestEngine();
+        var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         Assert.True(await presence.SetStateAsync(connection.Id, Group, "one"u8.ToArray(), Token));
 
-        if (isRemoved) stage.Broadcaster.Remove(connection);
+        if (isRemoved) stage.Remove(connection);
         else Assert.True(connection.Leave(Group));
 
         Assert.False(await presence.SetStateAsync(connection.Id, Group, "two"u8.ToArray(), Token));
@@ -87,8 +87,8 @@ public sealed class PresenceTests
     [InlineData("a\u2028b")]
     public async Task Presence_InvalidGroupName_Throws(string? name)
     {
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.CountAsync(name!, Token));
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.GetMembersAsync(name!, Token));
         await Assert.ThrowsAnyAsync<ArgumentException>(async () => await presence.SetStateAsync("x", name!, default, Token));
@@ -99,8 +99,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task Presence_CanceledToken_DoesNothing()
     {
-        using var stage = new ManualBroadcast();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
+        using var stage = new TestEngine();
+        var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.CountAsync(Group, cancelled));
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await presence.GetMembersAsync(Group, cancelled));
@@ -111,8 +111,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_MembersJoinChangeAndLeave_ReportsEachChange()
     {
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         var one = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         await presence.SetStateAsync(one.Id, Group, "1"u8.ToArray(), Token);
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
@@ -125,7 +125,7 @@ public sealed class PresenceTests
         await presence.SetStateAsync(two.Id, Group, "2"u8.ToArray(), Token);
         one.Leave(Group);
         Assert.Equal((PresenceChangeKind.Left, one.Id, "1"), await NextAsync());
-        stage.Broadcaster.Remove(two);
+        stage.Remove(two);
         Assert.Equal((PresenceChangeKind.Left, two.Id, "2"), await NextAsync());
         Assert.True(one.Join(Group).Joined);
         Assert.Equal((PresenceChangeKind.Joined, one.Id, ""), await NextAsync());
@@ -158,8 +158,8 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_Canceled_LeavesNothingBehind()
     {
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         using var cancel = new CancellationTokenSource();
         var watches = Enumerable.Range(0, 50).Select(_ => Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
@@ -178,15 +178,15 @@ public sealed class PresenceTests
         await foreach (var _ in presence.WatchAsync(Group, Token)) break;
         await presence.SetStateAsync(connection.Id, Group, "x"u8.ToArray(), Token);
         Assert.Equal(1, Followed(presence));
-        stage.Broadcaster.Remove(connection);
+        stage.Remove(connection);
         Assert.Equal(0, Followed(presence));
     }
 
     [Fact]
     public async Task Watch_CanceledDuringConstantChanges_Ends()
     {
-        using var stage = new ManualBroadcast();
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
+        using var stage = new TestEngine();
+        var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
         using var cancel = new CancellationTokenSource();
         var told = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
@@ -205,9 +205,9 @@ public sealed class PresenceTests
     {
         // The registry removes a connection after the connection has left its groups. A watch may start in between.
         using var registry = new SlowToForget();
-        using var stage = new ManualBroadcast(registry: registry);
-        var (presence, connection) = (stage.Broadcaster.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
-        var removing = Task.Run(() => stage.Broadcaster.Remove(connection), Token);
+        using var stage = new TestEngine(registry: registry);
+        var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
+        var removing = Task.Run(() => stage.Remove(connection), Token);
         await registry.Forgetting.Task;
         await using var watch = presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token);
         var next = watch.MoveNextAsync().AsTask();
@@ -232,8 +232,8 @@ public sealed class PresenceTests
         Gen.Select(Gen.Int[0, 4], Gen.Int[0, 3], Gen.Int[0, 99]).Array[1, 120].Sample(
             steps =>
             {
-                using var stage = new ManualBroadcast();
-                var presence = stage.Broadcaster.Presence;
+                using var stage = new TestEngine();
+                var presence = stage.Presence;
                 var connections = new Connection?[4];
                 var (watcher, picture) = (presence.WatchAsync(Group, Token).GetAsyncEnumerator(Token), new Picture());
                 ValueTask<bool> next = default;
@@ -250,11 +250,11 @@ public sealed class PresenceTests
                             connections[who]?.Leave(Group);
                             break;
                         case 2:
-                            if (connections[who] is { } connection) stage.Broadcaster.Remove(connection);
+                            if (connections[who] is { } connection) stage.Remove(connection);
                             connections[who] = null;
                             break;
                         case 3:
-                            if (connections[who] is { } member) stage.Broadcaster.SetState(member, Group, Encoding.UTF8.GetBytes(state < 30 ? "" : $"{state % 3}"));
+                            if (connections[who] is { } member) stage.SetState(member, Group, Encoding.UTF8.GetBytes(state < 30 ? "" : $"{state % 3}"));
                             break;
                         default:
                             Look();
@@ -292,8 +292,8 @@ public sealed class PresenceTests
     public async Task Watch_ConcurrentChanges_AllWatchersEndWithSameMembers()
     {
         const int Workers = 4, Rounds = 1_500, Watchers = 12;
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         var token = Token;
         var pictures = new ConcurrentQueue<Picture>();
         var watching = new List<Task>();
@@ -313,11 +313,11 @@ public sealed class PresenceTests
                         connection.Leave(Group);
                         break;
                     case 3 or 4:
-                        stage.Broadcaster.Remove(connection);
+                        stage.Remove(connection);
                         connection = null;
                         break;
                     default:
-                        stage.Broadcaster.SetState(connection, Group, Encoding.UTF8.GetBytes($"{random.Next(5)}"));
+                        stage.SetState(connection, Group, Encoding.UTF8.GetBytes($"{random.Next(5)}"));
                         break;
                 }
             }
@@ -336,11 +336,11 @@ public sealed class PresenceTests
 
         await Task.WhenAll(working);
         var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
-        stage.Broadcaster.SetState(last, Group, "last"u8.ToArray());
+        stage.SetState(last, Group, "last"u8.ToArray());
         await Task.WhenAll(watching);
 
         var members = await presence.GetMembersAsync(Group, token);
-        Assert.Equal(stage.Broadcaster.Connections.CountGroupMembers(Group), members.Count);
+        Assert.Equal(stage.Connections.CountGroupMembers(Group), members.Count);
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 

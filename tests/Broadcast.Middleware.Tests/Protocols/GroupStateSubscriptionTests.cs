@@ -11,18 +11,18 @@ public sealed class GroupStateSubscriptionTests
     [Fact]
     public async Task Presence_TenThousandSubscribersDisconnected_TracksNoGroup()
     {
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         for (var i = 0; i < 10_000; i++)
         {
             var connection = Connect(stage, "/ws");
             await SayAsync(stage, connection, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
             await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
             Assert.True(Presences.Followed(presence) > 0);
-            stage.Broadcaster.Remove(connection);
+            stage.Remove(connection);
             // A removed connection can no longer subscribe.
             await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
-            StatesOf(stage.Broadcaster.ContextOf(connection))!.Subscribe("/ws");
+            StatesOf(stage.ContextOf(connection))!.Subscribe("/ws");
         }
 
         Assert.Equal(0, Presences.Followed(presence));
@@ -32,25 +32,25 @@ public sealed class GroupStateSubscriptionTests
     [Fact]
     public void Subscribe_ConnectionRemoved_CreatesNoSubscription()
     {
-        using var stage = new ManualBroadcast();
+        using var stage = new TestEngine();
         var connection = Connect(stage, "/ws");
         var context = ContextOf(stage, connection);
-        stage.Broadcaster.Remove(connection);
+        stage.Remove(connection);
         context.SubscribeToStates("/ws");
         Assert.Null(StatesOf(context));
-        Assert.Equal(0, Presences.Followed(stage.Broadcaster.Presence));
+        Assert.Equal(0, Presences.Followed(stage.Presence));
     }
 
     [Fact]
     public async Task Group_LastStateRemoved_IsTrackedUntilLastUnsubscribe()
     {
-        using var stage = new ManualBroadcast();
-        var presence = stage.Broadcaster.Presence;
+        using var stage = new TestEngine();
+        var presence = stage.Presence;
         var one = Connect(stage, "/ws");
         var two = Connect(stage, "/ws");
         await SayAsync(stage, two, """{"type":"subscribeGroupState","group":"/ws"}""");
         await SayAsync(stage, one, """{"type":"setGroupState","group":"/ws","state":{"k":"v"}}""");
-        stage.Broadcaster.Remove(one);
+        stage.Remove(one);
         Assert.Equal(1, Presences.Followed(presence));
         await SayAsync(stage, two, """{"type":"unsubscribeGroupState","group":"/ws"}""");
         Assert.Equal(0, Presences.Followed(presence));
@@ -60,15 +60,15 @@ public sealed class GroupStateSubscriptionTests
     [Fact]
     public async Task SenderRestart_PreviousSnapshotUnsent_SendsNewSnapshot()
     {
-        using var stage = new ManualBroadcast();
+        using var stage = new TestEngine();
         var connection = Connect(stage, "/ws");
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         await Eventually.True(() => Sent(connection) == 1);
 
         // The pump does not run, so the first snapshot stays unsent.
-        StatesOf(stage.Broadcaster.ContextOf(connection))!.Restart();
+        StatesOf(stage.ContextOf(connection))!.Restart();
         await Eventually.True(() => Sent(connection) == 2);
-        stage.Broadcaster.SetState(connection, "/ws", "{}"u8.ToArray());
+        stage.SetState(connection, "/ws", "{}"u8.ToArray());
         stage.RunUntilIdle();
         await Eventually.True(() =>
         {
@@ -80,15 +80,15 @@ public sealed class GroupStateSubscriptionTests
     [Fact]
     public async Task Sender_PreviousMessageAlreadyTaken_SendsNextUpdate()
     {
-        using var stage = new ManualBroadcast();
-        var connection = stage.Broadcaster.Admit(new FakeRequest(), "/ws", null, new Pump(static work => work.Execute()));
+        using var stage = new TestEngine();
+        var connection = stage.Admit(new FakeRequest(), "/ws", null, new Pump(static work => work.Execute()));
         connection.Writer.Open(new ManualSink());
-        Assert.True(stage.Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        Assert.True(stage.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
         await SayAsync(stage, connection, """{"type":"subscribeGroupState","group":"/ws"}""");
         for (var i = 1; i <= 3; i++)
         {
             await Eventually.True(() => Sent(connection) == i);
-            stage.Broadcaster.SetState(connection, "/ws", "{}"u8.ToArray());
+            stage.SetState(connection, "/ws", "{}"u8.ToArray());
         }
     }
 
@@ -100,10 +100,10 @@ public sealed class GroupStateSubscriptionTests
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
     static extern ref GroupStateSender? StatesOf(ProtocolContext context);
 
-    static Connection Connect(ManualBroadcast stage, string group) => stage.Connect(stage.Pumps[0], group, new ManualSink());
+    static Connection Connect(TestEngine stage, string group) => stage.Connect(stage.Pumps[0], group, new ManualSink());
 
-    static ProtocolContext ContextOf(ManualBroadcast stage, Connection connection) => stage.Broadcaster.ContextOf(connection);
+    static ProtocolContext ContextOf(TestEngine stage, Connection connection) => stage.ContextOf(connection);
 
-    static Task SayAsync(ManualBroadcast stage, Connection connection, string message) =>
+    static Task SayAsync(TestEngine stage, Connection connection, string message) =>
         _protocol.ReceiveAsync(ContextOf(stage, connection), new Message(Encoding.UTF8.GetBytes(message), MessageType.Text));
 }

@@ -529,7 +529,7 @@ public sealed class JsonProtocolTests
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own));
         await using var client = await RawClient.ConnectAsync(app);
         await client.HandshakeAsync("/ws", JsonClient.Offers());
-        Assert.Equal(1011, await Client.ClosedWithAsync(client));
+        Assert.Equal(1011, await client.ClosedWithAsync());
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Null(app.Services.GetRequiredKeyedService<BroadcastInstance>("").Groups.Find("/ws"));
     }

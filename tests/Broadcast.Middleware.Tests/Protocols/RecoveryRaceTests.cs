@@ -23,7 +23,7 @@ public sealed class RecoveryRaceTests
     [InlineData(10, false)]
     public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isDisconnected)
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var stranger = await ReliableClient.OpenAsync(app);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishToAsync(Recipients.Connection(stranger.Id), "not for you");
@@ -235,7 +235,7 @@ public sealed class RecoveryRaceTests
     [Fact]
     public async Task Abort_OldRequestHasEnded_DoesNotThrow()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         var connection = client.ConnectionOf(app);
         var context = connection.HttpContext;
@@ -267,7 +267,7 @@ public sealed class RecoveryRaceTests
     [Fact]
     public async Task Reconnect_LoggerThrows_LeavesNoConnectionBehind()
     {
-        await using var app = await ReliableApp.StartAsync(
+        await using var app = await BroadcastApp.StartReliableAsync(
             _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("reconnected")));
         await using var client = await ReliableClient.OpenAsync(app);
         client.Disconnect();
@@ -280,6 +280,6 @@ public sealed class RecoveryRaceTests
         await app.IsEmptyAsync();
     }
 
-    Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => ReliableApp.StartAsync(
+    Task<BroadcastApp> StartAsync(BlockingFilter filter, Action<BroadcastOptions>? options = null) => BroadcastApp.StartReliableAsync(
         _clock, options, app => app.MapBroadcast("/ws").Use<BlockingFilter>(), builder => builder.Services.AddSingleton(filter));
 }

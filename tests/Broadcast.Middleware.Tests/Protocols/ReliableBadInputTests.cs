@@ -14,7 +14,7 @@ public sealed class ReliableBadInputTests
     [InlineData("2")]
     public async Task SequenceAck_IdNeverSent_EndsSession(string id)
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
@@ -30,7 +30,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task SequenceAck_IdOfAnotherClient_EndsSession()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishToAsync(Recipients.Connection(other.Id), "secret");
@@ -45,7 +45,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierOnes()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
@@ -72,7 +72,7 @@ public sealed class ReliableBadInputTests
     public async Task SequenceAck_IdNotAWholeNumber_IsRejected(string? value)
     {
         var id = value is null ? "" : $",\"sequenceId\":{value}";
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var asking = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
@@ -102,7 +102,7 @@ public sealed class ReliableBadInputTests
     {
         if (text == "deeply nested") text = new string('[', 10_000) + new string(']', 10_000);
         if (text == "deeply nested acknowledgement") text = $$"""{"type":"sequenceAck","ackId":1,"x":{{new string('[', 10_000) + new string(']', 10_000)}},"sequenceId":1}""";
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
@@ -121,7 +121,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task Request_UnknownTypeWithAckId_IsBadRequest()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"unknown","ackId":1}""");
         await JsonClient.FailsAsync(client.Transport, 1, "BadRequest");
@@ -130,7 +130,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task Request_BinaryMessage_EndsSession()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Binary, """{"type":"ping"}"""u8));
         await JsonClient.EndsAsync(client.Transport, 1003);
@@ -159,14 +159,14 @@ public sealed class ReliableBadInputTests
     [InlineData("a plain connection")]
     public async Task Reconnect_WrongIdTokenUrlOrUser_IsRefused(string mistake)
     {
-        await using var app = await ReliableApp.StartAsync(_clock, map: app =>
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, map: app =>
         {
             app.MapBroadcast("/ws");
             app.MapBroadcast("/other");
         });
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
         await using var other = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
-        await using var raw = await Client.OpenAsync(app, TestUsers.As("ann"));
+        await using var raw = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         var rawId = app.Registry.Connections.Single(connection => connection.Id != client.Id && connection.Id != other.Id).Id;
         await using var plain = await JsonClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
         var plainId = app.Registry.Connections.Single(connection => connection.Id != client.Id && connection.Id != other.Id && connection.Id != rawId).Id;
@@ -216,7 +216,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task Reconnect_RequestLineTooLong_IsRefusedWith414()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var transport = await RawClient.ConnectAsync(app);
         var answer = await transport.HandshakeAsync(
@@ -228,7 +228,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task Connect_TokenWithoutConnectionId_CreatesNewConnection()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var transport = await ReliableClient.AskAsync(app, null, client.Token);
         Assert.NotEqual(client.Id, await JsonClient.IdAsync(transport));
@@ -238,7 +238,7 @@ public sealed class ReliableBadInputTests
     [Fact]
     public async Task RefusedReconnect_CloseFrameUnanswered_IsAbortedAfterCloseTimeout()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
         await using var transport = await ReliableClient.AskAsync(app, "unknown", "unknown");
         Assert.Equal(1008, (await transport.ReadFrameAsync()).CloseCode);
         // The client sends more frames instead of answering the close frame.

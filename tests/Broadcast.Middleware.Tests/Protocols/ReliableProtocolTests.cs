@@ -12,7 +12,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task ConnectedEvent_ReliableClient_ContainsUniqueToken()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var transport = await ReliableClient.AskAsync(app, null, null, headers: [TestUsers.As("ann")]);
         var connected = await JsonClient.ReadAsync(transport);
         using var document = JsonDocument.Parse(connected);
@@ -28,7 +28,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task ConnectedEvent_RecoveryTimeoutZero_ContainsNoToken()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.RecoveryTimeout = TimeSpan.Zero);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.RecoveryTimeout = TimeSpan.Zero);
         await using var client = await ReliableClient.OpenAsync(app);
         Assert.Null(client.Token);
         await app.PublishAsync("1", "2");
@@ -47,7 +47,7 @@ public sealed class ReliableProtocolTests
     [InlineData(null, "hi")]
     public async Task OtherProtocols_ReconnectParameters_AreIgnored(string? subprotocol, string message)
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var reliable = await ReliableClient.OpenAsync(app);
         await using var transport = await RawClient.ConnectAsync(app);
         // Other protocols ignore the reconnect parameters of the URL, so this is a new connection.
@@ -68,7 +68,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOthers()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var other = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("other")]);
         await app.PublishAsync("all");
@@ -86,7 +86,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task Message_EachDataType_CarriesSameSequenceIdForAll()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
         await using var bob = await ReliableClient.OpenAsync(app);
         await ann.SayAsync(
@@ -115,7 +115,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task SequenceAck_SharedMessages_AreFreedAfterLastAcknowledgement()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await using var lagging = await ReliableClient.OpenAsync(app);
         var data = new string('x', 60_000);
@@ -139,7 +139,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task SequenceAck_OlderOrRepeated_ChangesNothing()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
         var heard = await client.HearsAsync("1", "2", "3");
@@ -155,7 +155,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAll()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
@@ -172,7 +172,7 @@ public sealed class ReliableProtocolTests
     [Fact]
     public async Task Answers_ManySent_DoNotCountAsUnacknowledged()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedMessages = 5);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 5);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
@@ -190,7 +190,7 @@ public sealed class ReliableProtocolTests
     [InlineData("total bytes")]
     public async Task Reconnect_OverUnacknowledgedLimit_NeedsAcknowledgement(string limit)
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options =>
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options =>
         {
             if (limit == "bytes") options.MaxUnacknowledgedBytes = 100_000;
             else if (limit == "messages") options.MaxUnacknowledgedMessages = 10;

@@ -16,7 +16,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_UnacknowledgedMessages_AreSentAgainWithSameIds()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
         var before = await client.HearsAsync("1", "2", "3");
@@ -40,7 +40,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_Repeatedly_UsesNewestTokenEachTime()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         using var meters = new Meters(app);
         var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("kept");
@@ -65,7 +65,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task PreviousToken_NoNewMessageAcknowledged_StaysValid()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("old");
         await client.HearsAsync("old");
@@ -89,7 +89,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task PreviousToken_NextTokenUsed_IsRefused()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var first = await ReliableClient.OpenAsync(app);
         await using var second = await first.ReconnectAsync(app);
         await using var third = await second.ReconnectAsync(app);
@@ -103,7 +103,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_OldTransportOpen_ResetsOldTransport()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
         await client.HearsAsync("1");
@@ -120,7 +120,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_OldTransportStalled_ReplacesIt()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, configure: Stall.SmallSendBuffers);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: Stall.SmallSendBuffers);
         using var meters = new Meters(app);
         await using var client = await ReliableClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
         await app.PublishAsync("first");
@@ -141,7 +141,7 @@ public sealed class ReliableRecoveryTests
     [InlineData("no pong")]
     public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string disconnect)
     {
-        await using var app = await ReliableApp.StartAsync(
+        await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1");
@@ -184,7 +184,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Answers_AfterReconnect_AreNotSentAgain()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         // The answers lie between messages that are sent again.
         await app.PublishToAsync(Recipients.Connection(client.Id), "0");
@@ -211,7 +211,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_ClientLeftGroup_ReplaysOnlyMessagesBeforeLeave()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(client.Transport, 1);
@@ -246,7 +246,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_PrivateMessages_AreSentAgainInOrder()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
             await next(context);
             await context.ReplyAsync("for you");
@@ -273,7 +273,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_MessageToSeveralGroups_IsSentAgainOnce()
     {
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         await client.SayAsync("""{"type":"joinGroup","group":"g"}""", """{"type":"joinGroup","group":"h","ackId":1}""");
         await JsonClient.SucceedsAsync(client.Transport, 1);
@@ -295,7 +295,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_AfterHistoryOfLateJoin_NeedsLaterAcknowledgement()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["g"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.Groups["g"] = new() { HistoryMessages = 10, ReplayOnJoin = 10 });
         await app.PublishToAsync(Recipients.Group("g"), "h1", "h2");
         await using var lost = await ReliableClient.OpenAsync(app);
         await using var careful = await ReliableClient.OpenAsync(app);
@@ -330,7 +330,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task History_ReplayedOnConnect_HasSequenceIds()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.Groups["/ws"] = new() { HistoryMessages = 10, ReplayOnJoin = 2 });
         await app.PublishToAsync(Recipients.Group("/ws"), "0", "1", "2");
         var transport = await ReliableClient.AskAsync(app, null, null);
         var id = await JsonClient.IdAsync(transport);
@@ -344,7 +344,7 @@ public sealed class ReliableRecoveryTests
     public async Task Reconnect_PublisherWithoutEcho_Succeeds()
     {
         const int Messages = 100_000, Batch = 1_000;
-        await using var app = await ReliableApp.StartAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
         var batch = ClientFrame.OfText("""{"type":"sendToGroup","group":"/ws","noEcho":true,"dataType":"text","data":"to the others"}""");
         batch = [.. Enumerable.Repeat(batch, Batch).SelectMany(frame => frame)];
@@ -368,7 +368,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_OwnMessagesSinceLastHeartbeat_Succeeds()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedBytes = 16 * 1024);
         await using var client = await ReliableClient.OpenAsync(app);
         await SayToOthersAsync(client, 40);
 
@@ -382,7 +382,7 @@ public sealed class ReliableRecoveryTests
     public async Task Reconnect_OwnMessagesOverLimit_SucceedsAfterTwoHeartbeats()
     {
         // A log keeps MaxBacklogBytes for readers, plus MaxUnacknowledgedBytes.
-        await using var app = await ReliableApp.StartAsync(
+        await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => (options.MaxBacklogBytes, options.MaxUnacknowledgedBytes) = (64 * 1024, 16 * 1024));
         await using var client = await ReliableClient.OpenAsync(app);
         await SayToOthersAsync(client, 400);
@@ -399,7 +399,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task HttpContext_Reconnect_ReplacesRequestAndServices()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, configure: builder => builder.Services.AddScoped<object>());
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: builder => builder.Services.AddScoped<object>());
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), ("X-Line", "1")]);
         var connection = client.ConnectionOf(app);
         var services = connection.HttpContext.RequestServices.GetRequiredService<object>();
@@ -421,7 +421,7 @@ public sealed class ReliableRecoveryTests
     public async Task ConnectAndDisconnectFilters_Reconnect_RunOncePerSession()
     {
         var (connects, disconnects) = (0, new List<(string, WebSocketCloseStatus?)>());
-        await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws")
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, map: app => app.MapBroadcast("/ws")
             .UseConnect((context, next) =>
             {
                 Interlocked.Increment(ref connects);
@@ -440,7 +440,7 @@ public sealed class ReliableRecoveryTests
         Assert.Equal(1, connects);
         Assert.Empty(disconnects);
 
-        await Client.LeaveAsync(again.Transport);
+        await again.Transport.LeaveAsync();
 
         await app.IsEmptyAsync();
         await Eventually.True(() => disconnects.Count > 0);
@@ -452,7 +452,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reply_AfterReconnect_UsesNewTransport()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
         {
             await context.ReplyAsync(((Connection)context.Connection).HttpContext.Request.Headers["X-Line"].ToString());
             await next(context);
@@ -471,7 +471,7 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task Reconnect_Http2_ResumesSession()
     {
-        await using var app = await ReliableApp.StartAsync(_clock, protocols: HttpProtocols.Http2);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
         using var other = new Http2Client(app);
         await using var client = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);

@@ -16,16 +16,14 @@ public sealed class SeveralGroupsStressTests
     public async Task PublishToSeveralGroups_UnderStress_DeliversOnceAndInOrder()
     {
         var messages = 2_500 * Effort.Factor;
-        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1) };
-        RecoveryHelpers.History("/h*", 10_000_000, 1 << 29)(options);
-        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History("/h*", 10_000_000, 1 << 29));
         var published = new ConcurrentDictionary<long, Sent>();
 
         // These connections stay in some of the groups. The churning connections join and leave groups.
         var staying = Enumerable.Range(1, 12).Select(i => Connect(i, [.. _names.Where((_, index) => ((i * 5) & (1 << index)) != 0)])).ToArray();
         var churning = Enumerable.Range(20, 3).Select(i => Connect(i, [])).ToArray();
         var ends = 0;
-        var publishing = Enumerable.Range(1, Publishers).Select(publisher => StressBroadcast.Start(() =>
+        var publishing = Enumerable.Range(1, Publishers).Select(publisher => TestThread.Start(() =>
         {
             var random = new Random(publisher);
             var payload = new byte[8];
@@ -50,7 +48,7 @@ public sealed class SeveralGroupsStressTests
 
             Interlocked.Increment(ref ends);
         }));
-        var coming = churning.Select(peer => StressBroadcast.Start(() =>
+        var coming = churning.Select(peer => TestThread.Start(() =>
         {
             var random = new Random(peer.Number);
             while (Volatile.Read(ref ends) < Publishers)
@@ -111,17 +109,14 @@ public sealed class SeveralGroupsStressTests
         Peer Connect(int number, string[] groups)
         {
             var sink = new StressSink((Pace)(number % 3), number);
-            var connection = broadcaster.Admit(new FakeRequest(), "/home");
-            connection.Writer.Open(sink);
-            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            var connection = broadcaster.Connect(null, "/home", sink);
             foreach (var group in groups) Assert.True(connection.Join(group).Joined);
             return new(number, connection, sink, [.. groups, ""]);
         }
 
         async Task DisconnectAsync(Peer peer)
         {
-            broadcaster.Remove(peer.Connection);
-            await peer.Connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+            await broadcaster.DisconnectAsync(peer.Connection);
             Assert.Null(peer.Sink.Violation);
         }
     }
@@ -130,18 +125,14 @@ public sealed class SeveralGroupsStressTests
     public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNothing()
     {
         var rounds = 1_500 * Effort.Factor;
-        var options = new BroadcastOptions { MaxBacklogBytes = 1 << 29, CloseTimeout = TimeSpan.FromHours(1), MaxEmptyGroups = 1 };
-        RecoveryHelpers.History("/h*", maxEmptyGroups: 1)(options);
-        using var broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
+        using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History("/h*", maxEmptyGroups: 1));
         var members = Enumerable.Range(1, 3).Select(number =>
         {
             var sink = new StressSink(Pace.AtOnce, number);
-            var connection = broadcaster.Admit(new FakeRequest(), "/home");
-            connection.Writer.Open(sink);
-            Assert.True(broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+            var connection = broadcaster.Connect(null, "/home", sink);
             return (Number: number, Connection: connection, Sink: sink, Due: new List<long>());
         }).ToArray();
-        await Task.WhenAll(members.Select(member => StressBroadcast.Start(() =>
+        await Task.WhenAll(members.Select(member => TestThread.Start(() =>
         {
             var random = new Random(member.Number);
             var payload = new byte[8];
@@ -165,8 +156,7 @@ public sealed class SeveralGroupsStressTests
             long[] Own() => [.. member.Sink.Ids.Where(id => id >> 32 == member.Number)];
             broadcaster.Publish(new(new byte[8], MessageType.Binary), Recipients.Connection(member.Connection.Id));
             await Eventually.True(() => member.Sink.Count > 0 && member.Sink.Ids[member.Sink.Count - 1] == 0);
-            broadcaster.Remove(member.Connection);
-            await member.Connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+            await broadcaster.DisconnectAsync(member.Connection);
             Assert.Null(member.Sink.Violation);
             Assert.Equal(member.Due, Own());
             Assert.Equal(member.Sink.Ids.Count, member.Sink.Ids.Distinct().Count());

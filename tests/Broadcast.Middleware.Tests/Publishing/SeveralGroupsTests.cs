@@ -1,54 +1,13 @@
-using CsCheck;
-
 namespace Broadcast.Middleware.Tests.Publishing;
 
-/// <summary>Publishing to several groups, on one thread, checked against a model.</summary>
-[Collection(PropertiesCollection.Name)]
+/// <summary>Publishing to several groups, on one thread. The random schedules of ScheduleTests publish to several groups, too.</summary>
 public sealed class SeveralGroupsTests
 {
-    enum Step
-    {
-        Publish,
-        PublishToSeveral,
-        PublishToAll,
-        PublishToUser,
-        Send,
-        Connect,
-        Disconnect,
-        Join,
-        Leave,
-        CompleteWrite,
-        SetMode,
-        RunTurn,
-    }
-
-    static readonly string[] _names = ["/h1", "/a", "/h2", "/b"];
-
-    static readonly Gen<Step> _steps = Gen.Frequency(
-        (12, Gen.Const(Step.Publish)),
-        (24, Gen.Const(Step.PublishToSeveral)),
-        (3, Gen.Const(Step.PublishToAll)),
-        (3, Gen.Const(Step.PublishToUser)),
-        (3, Gen.Const(Step.Send)),
-        (5, Gen.Const(Step.Connect)),
-        (1, Gen.Const(Step.Disconnect)),
-        (14, Gen.Const(Step.Join)),
-        (9, Gen.Const(Step.Leave)),
-        (10, Gen.Const(Step.CompleteWrite)),
-        (4, Gen.Const(Step.SetMode)),
-        (14, Gen.Const(Step.RunTurn)));
-
-    static readonly Gen<(Step, int, int, int)[]> _schedules = Gen.Select(_steps, Gen.Int[0, 999], Gen.Int[0, 63], Gen.Int[0, 15]).Array[10, 200];
-
-    [Fact]
-    public void PublishToSeveralGroups_RandomSchedule_DeliversOnceAndInOrder() =>
-        _schedules.Sample(schedule => Run(schedule), iter: 800 * Effort.Factor);
-
     [Fact]
     public void SharedMessage_NotYetInAllLogs_IsNotDelivered()
     {
         var clock = new SequenceClock();
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var listener = new Listener(broadcast);
         var (one, other) = (TestLog.Create(clock, 1_024), TestLog.Create(clock, 1_024));
         var reader = new LogReader(clock);
@@ -78,7 +37,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void Join_SeveralGroupsWithHistory_MergesReplays()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h*"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/h*"));
         foreach (var id in RecoveryHelpers.Range(1, 60)) broadcast.Publish(Recipients.Groups((id % 3) switch { 0 => ["/h1"], 1 => ["/h2"], _ => ["/h2", "/h1"] }), id);
         var listener = new Listener(broadcast);
         listener.Join("/h2", Replay.Last(1_000));
@@ -91,7 +50,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void PublishToSeveralGroups_RepeatedUnknownOrNoNames_IsAccepted()
     {
-        using var broadcast = new ManualBroadcast(configure: RecoveryHelpers.History("/h"));
+        using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/h"));
         var listener = new Listener(broadcast, "/home");
         listener.Join("/a");
         Assert.Equal(new PublishResult(null, 1), broadcast.Publish(Recipients.Groups("/a", "/nobody", "/a"), 1));
@@ -107,7 +66,7 @@ public sealed class SeveralGroupsTests
     [Fact]
     public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
     {
-        using var broadcast = new ManualBroadcast();
+        using var broadcast = new TestEngine();
         var listener = new Listener(broadcast, "/home") { Sink = { Mode = WriteMode.Later } };
         listener.Join("/a");
         listener.Join("/b");
@@ -132,7 +91,7 @@ public sealed class SeveralGroupsTests
     [InlineData(SlowConsumer.SkipToLatest)]
     public void SlowMember_SkippingInOneGroup_GetsSharedMessagesThroughOtherGroupOnce(SlowConsumer whenSlow)
     {
-        using var broadcast = new ManualBroadcast(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
+        using var broadcast = new TestEngine(maxBacklog: 1 << 16, configure: options => options.Groups["/p*"] = new() { SlowConsumer = whenSlow });
         var listener = new Listener(broadcast) { Sink = { Mode = WriteMode.Later } };
         listener.Join("/prices");
         listener.Join("/chat");
@@ -143,7 +102,7 @@ public sealed class SeveralGroupsTests
             {
                 // Only a few messages go to the group that must not lose any.
                 var recipients = i % 50 == 0 ? Recipients.Groups("/prices", "/chat") : Recipients.Group("/prices");
-                broadcast.Broadcaster.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
+                broadcast.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
                 broadcast.RunUntilIdle();
             }
 
@@ -159,114 +118,5 @@ public sealed class SeveralGroupsTests
         Assert.Empty(RecoveryHelpers.Range(1, id).Where(number => (number - 1) % 50 == 0).Except(listener.Got));
         Assert.Contains(id, listener.Got);
         Assert.InRange(listener.Got.Count, 200, id - 1_000);
-    }
-
-    static void Run((Step, int, int, int)[] schedule)
-    {
-        using var broadcast = new ManualBroadcast(pumps: 2, maxBacklog: 64 << 20, configure: RecoveryHelpers.History("/h*"));
-        var peers = new List<Peer>();
-        var histories = new Dictionary<string, List<int>> { ["/h1"] = [], ["/h2"] = [] };
-        var lastId = 0;
-        foreach (var (step, a, b, c) in schedule)
-        {
-            var name = _names[b % 4];
-            var peer = peers.Count == 0 ? null : peers[a % peers.Count];
-            Peer[] excluded = c < 5 ? [.. peers.Where((_, index) => (index + c) % 3 == 0)] : [];
-            string[] exceptions = [.. excluded.Select(other => other.Listener.Connection.Id)];
-            switch (step)
-            {
-                case Step.Publish:
-                    broadcast.Publish(Recipients.Group(name).Except(exceptions), ++lastId);
-                    Expect([name]);
-                    break;
-                case Step.PublishToSeveral:
-                    string[] names = [.. _names.Where((_, index) => (b & (1 << index)) != 0), .. b > 31 ? [name, "/nobody"] : Array.Empty<string>()];
-                    if (c % 2 == 0) Array.Reverse(names);
-                    var result = broadcast.Publish(Recipients.Groups(names).Except(exceptions), ++lastId);
-                    Assert.Null(result.Position);
-                    Assert.Equal(names.Distinct().Sum(each => peers.Count(other => other.Groups.Contains(each))), result.LocalRecipients);
-                    Expect(names);
-                    break;
-                case Step.PublishToAll:
-                    broadcast.Publish(Recipients.All.Except(exceptions), ++lastId);
-                    Expect([""]);
-                    break;
-                case Step.PublishToUser:
-                    broadcast.Publish(Recipients.User($"{a % 2}").Except(exceptions), ++lastId);
-                    foreach (var other in peers.Where(other => other.IsConnected && other.User == a % 2).Except(excluded)) other.Expected.Add(lastId);
-                    break;
-                case Step.Send when peer is { IsConnected: true }:
-                    broadcast.Publish(Recipients.Connection(peer.Listener.Connection.Id), ++lastId);
-                    peer.Expected.Add(lastId);
-                    break;
-                case Step.Connect when peers.Count < 8:
-                    var request = new FakeRequest();
-                    request.UserId = $"{a % 2}";
-                    peers.Add(new(new Listener(broadcast, name, broadcast.Pumps[a % 2], request) { Sink = { Mode = (WriteMode)(c % 2) } }, a % 2) { Groups = { name, "" } });
-                    break;
-                case Step.Disconnect when peer is { IsConnected: true }:
-                    peer.Listener.Disconnect();
-                    (peer.IsConnected, peer.WasCutOff) = (false, true);
-                    peer.Groups.Clear();
-                    break;
-                case Step.Join when peer is { IsConnected: true }:
-                    // A replay would correctly deliver a message a second time, so this join replays nothing.
-                    Assert.Equal(peer.Groups.Add(name), peer.Listener.Join(name, Replay.None).Joined);
-                    break;
-                case Step.Leave when peer is not null && peer.Groups.Remove(name):
-                    peer.Listener.Leave(name);
-                    break;
-                case Step.CompleteWrite:
-                    peer?.Listener.Sink.CompleteWrite();
-                    break;
-                case Step.SetMode when peer is not null:
-                    peer.Listener.Sink.Mode = (WriteMode)(c % 2);
-                    break;
-                case Step.RunTurn:
-                    broadcast.Pumps[a % 2].RunTurn();
-                    break;
-            }
-
-            void Expect(string[] names)
-            {
-                foreach (var other in peers.Where(other => names.Any(other.Groups.Contains)).Except(excluded)) other.Expected.Add(lastId);
-                foreach (var each in names.Distinct().Where(histories.ContainsKey)) histories[each].Add(lastId);
-            }
-        }
-
-        foreach (var peer in peers) peer.Listener.Sink.Mode = WriteMode.AtOnce;
-        do
-        {
-            broadcast.RunUntilIdle();
-            foreach (var peer in peers) peer.Listener.Sink.CompleteWrite();
-        }
-        while (broadcast.Pumps.Any(pump => pump.IsScheduled));
-        foreach (var peer in peers)
-        {
-            peer.Listener.AssertNoViolation();
-            Assert.Equal(peer.WasCutOff ? peer.Expected.Take(peer.Listener.Got.Count) : peer.Expected, peer.Listener.Got);
-        }
-
-        foreach (var (name, expected) in histories)
-        {
-            var late = new Listener(broadcast);
-            late.Join(name, Replay.Last(1_000));
-            broadcast.RunUntilIdle();
-            Assert.Equal(expected, late.Got);
-            late.Disconnect();
-        }
-
-        foreach (var peer in peers.Where(peer => peer.IsConnected)) peer.Listener.Disconnect();
-        broadcast.RunUntilIdle();
-        broadcast.Time.Advance(TimeSpan.FromSeconds(10));
-        Assert.Equal(histories.Values.Count(history => history.Count > 0), broadcast.Broadcaster.Groups.Count);
-    }
-
-    sealed record Peer(Listener Listener, int User)
-    {
-        public HashSet<string> Groups { get; } = [];
-        public List<int> Expected { get; } = [];
-        public bool IsConnected { get; set; } = true;
-        public bool WasCutOff { get; set; }
     }
 }

@@ -72,6 +72,47 @@ sealed class BroadcastApp : IAsyncDisposable
         return new BroadcastApp(app) { Port = new Uri(address).Port };
     }
 
+    /// <summary>Starts an app with a manual clock. Its clients may join and publish to any group.</summary>
+    public static Task<BroadcastApp> StartReliableAsync(
+        RecoveryClock clock,
+        Action<BroadcastOptions>? options = null,
+        Action<WebApplication>? map = null,
+        Action<WebApplicationBuilder>? configure = null,
+        HttpProtocols protocols = HttpProtocols.Http1) => StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddSingleton<TimeProvider>(clock).AddSingleton<IGroupAuthorizer>(Rules.AllowAll);
+            configure?.Invoke(builder);
+        },
+        map,
+        all =>
+        {
+            (all.RecoveryTimeout, all.KeepAliveInterval) = (RecoveryClock.Timeout, Timeout.InfiniteTimeSpan);
+            options?.Invoke(all);
+        },
+        protocols);
+
+    public BroadcastInstance Inside() => Services.GetRequiredKeyedService<BroadcastInstance>("");
+
+    /// <summary>The bytes that the server keeps for clients that have not acknowledged them.</summary>
+    public long Kept() => Inside().Groups.GetSettings("").Budget!.Used;
+
+    public Task PublishAsync(params string[] messages) => PublishToAsync(Recipients.All, messages);
+
+    public async Task PublishToAsync(Recipients recipients, params string[] messages)
+    {
+        foreach (var message in messages) await Broadcaster.PublishAsync(message, recipients, cancellationToken: TestContext.Current.CancellationToken);
+    }
+
+    /// <summary>Waits until no connections, no groups and no kept bytes are left, except the group of all connections.</summary>
+    public async Task IsEmptyAsync()
+    {
+        await Eventually.True(() => Registry.Count == 0);
+        await Eventually.True(() => Inside().Groups.Count == 0);
+        await Eventually.True(() => Kept() == 0);
+    }
+
     /// <summary>
     /// Waits until the pumps of all connections have run the work that was queued before this call. After the fake clock advances,
     /// each connection has then handled the heartbeat.

@@ -1,11 +1,16 @@
 using System.Net.WebSockets;
 using System.Security.Claims;
+using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Routing;
 using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Testing;
+using Microsoft.Extensions.Time.Testing;
+using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Support;
 
@@ -29,8 +34,13 @@ sealed class InMemoryApp : IAsyncDisposable
 
     public TestServer Server => _app.GetTestServer();
 
-    public IReadOnlyList<FakeLogRecord> Errors =>
-        [.. Services.GetRequiredService<FakeLogCollector>().GetSnapshot().Where(record => record.Level >= LogLevel.Error)];
+    public FakeTimeProvider Time => (FakeTimeProvider)Services.GetRequiredService<TimeProvider>();
+
+    public int GroupCount => Services.GetRequiredKeyedService<BroadcastInstance>("").Groups.Count;
+
+    public IReadOnlyList<FakeLogRecord> Logs => Services.GetRequiredService<FakeLogCollector>().GetSnapshot();
+
+    public IReadOnlyList<FakeLogRecord> Errors => [.. Logs.Where(record => record.Level >= LogLevel.Error)];
 
     public static async Task<InMemoryApp> StartAsync(
         Action<WebApplicationBuilder>? configure = null,
@@ -57,17 +67,52 @@ sealed class InMemoryApp : IAsyncDisposable
         return new InMemoryApp(app);
     }
 
+    /// <summary>Starts an app with a manual clock, for tests that call the endpoint with their own requests.</summary>
+    public static Task<InMemoryApp> StartManualAsync(
+        Action<BroadcastOptions>? options = null, IConnectionRegistry? registry = null, Action<IBroadcastBuilder>? broadcast = null) => StartAsync(
+        builder =>
+        {
+            builder.Services.AddSingleton<TimeProvider>(new FakeTimeProvider());
+            if (registry is not null) builder.Services.AddSingleton(registry);
+        },
+        options: options,
+        broadcast: broadcast);
+
+    /// <summary>Calls the endpoint with a request of the test. Does not wait for the end of the request.</summary>
+    public Served Serve(ScriptedSocket? socket = null, Action<HttpContext>? configure = null)
+    {
+        var context = new DefaultHttpContext { RequestServices = Services };
+        context.Response.Body = new MemoryStream();
+        var lifetime = Substitute.For<IHttpRequestLifetimeFeature>();
+        context.Features.Set(lifetime);
+        if (socket is not null)
+        {
+            var handshake = Substitute.For<IHttpWebSocketFeature>();
+            handshake.IsWebSocketRequest.Returns(true);
+            handshake.AcceptAsync(Arg.Any<WebSocketAcceptContext>()).Returns(socket.Socket);
+            context.Features.Set(handshake);
+        }
+
+        configure?.Invoke(context);
+        var endpoint = ((IEndpointRouteBuilder)_app).DataSources.SelectMany(source => source.Endpoints).Single();
+        return new Served(context, lifetime, endpoint.RequestDelegate!(context));
+    }
+
+    /// <summary>Calls the endpoint, and returns the connection after it has joined its group.</summary>
+    public async Task<(Served Served, Connection Connection)> ConnectAsync(ScriptedSocket socket)
+    {
+        var before = Registry.Connections.Select(connection => connection.Id).ToHashSet();
+        var served = Serve(socket);
+        return (served, await NewConnectionAsync(Registry, before));
+    }
+
     /// <summary>Connects and waits until the connection receives published messages.</summary>
     public async Task<Device> ConnectAsync(string path = "/ws", string? user = null, IConnectionRegistry? registry = null)
     {
         registry ??= Registry;
         var before = registry.Connections.Select(connection => connection.Id).ToHashSet();
         var socket = await OpenAsync(path, user);
-        Connection? connection = null;
-        await Eventually.True(() =>
-            (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { WasOpened: true });
-        await PumpBarrier.PassAsync(connection!.Writer.Pump);
-        return new Device(socket, connection);
+        return new Device(socket, await NewConnectionAsync(registry, before));
     }
 
     /// <summary>Connects and waits only for the answer to the handshake.</summary>
@@ -92,4 +137,22 @@ sealed class InMemoryApp : IAsyncDisposable
     public void StopApplication() => _app.Lifetime.StopApplication();
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    static async Task<Connection> NewConnectionAsync(IConnectionRegistry registry, HashSet<string> before)
+    {
+        Connection? connection = null;
+        await Eventually.True(() =>
+            (connection = registry.Connections.Cast<Connection>().FirstOrDefault(other => !before.Contains(other.Id))) is { WasOpened: true });
+        await PumpBarrier.PassAsync(connection!.Writer.Pump);
+        return connection;
+    }
+}
+
+/// <summary>A request of a test, and the endpoint's work on it.</summary>
+sealed record Served(HttpContext Context, IHttpRequestLifetimeFeature Lifetime, Task Task)
+{
+    /// <summary>Ends when the request has.</summary>
+    public Task Ended => Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
+
+    public string Body => Encoding.UTF8.GetString(((MemoryStream)Context.Response.Body).ToArray());
 }

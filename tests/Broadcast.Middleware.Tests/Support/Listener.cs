@@ -4,22 +4,35 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <summary>A connection that records the IDs of its received messages.</summary>
 sealed class Listener
 {
-    readonly ManualBroadcast _broadcast;
+    readonly TestEngine _broadcast;
 
-    public Listener(ManualBroadcast broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
+    public Listener(TestEngine broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
+        : this(broadcast, request ?? new FakeRequest()) =>
+        Connection = broadcast.Connect(pump ?? broadcast.Pumps[0], home, Sink, Request);
+
+    Listener(TestEngine broadcast, FakeRequest request)
     {
-        _broadcast = broadcast;
+        (_broadcast, Request) = (broadcast, request);
         Sink = new ManualSink(frames => Problem ??= FrameParser.Read(frames.Span, (_, payload) => Got.Add(BitConverter.ToInt32(payload))));
-        Connection = broadcast.Connect(pump ?? broadcast.Pumps[0], home, Sink, request);
     }
 
-    public Connection Connection { get; }
+    public Connection Connection { get; private set; } = null!;
 
     public ManualSink Sink { get; }
+
+    public FakeRequest Request { get; }
 
     public List<int> Got { get; } = [];
 
     public string? Problem { get; private set; }
+
+    /// <summary>Connects to a node of a cluster, where joining takes time.</summary>
+    public static async Task<Listener> ConnectAsync(TestEngine broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
+    {
+        var listener = new Listener(broadcast, new FakeRequest { UserId = user });
+        listener.Connection = await broadcast.ConnectAsync(pump ?? broadcast.Pumps[0], home, listener.Sink, listener.Request, replay);
+        return listener;
+    }
 
     public JoinResult Join(string group, Replay replay = default) => EngineExtensions.Join(Connection, group, replay);
 
@@ -28,13 +41,32 @@ sealed class Listener
     /// <summary>Does what the endpoint does when the request ends.</summary>
     public void Disconnect()
     {
-        _broadcast.Broadcaster.Remove(Connection);
+        _broadcast.Remove(Connection);
         _ = Connection.Writer.DetachAsync();
+        Connection.End();
     }
 
     public void AssertNoViolation()
     {
         Assert.Null(Problem);
         Assert.Null(Sink.Violation);
+    }
+
+    /// <summary>Asserts that exactly these messages arrived in this order and that the connection is open.</summary>
+    public void AssertGot(params int[] numbers)
+    {
+        AssertNoViolation();
+        Assert.Equal(numbers, Got);
+        Assert.Null(Connection.Writer.ClosingStatus);
+    }
+
+    /// <summary>
+    /// Asserts that these messages arrived and that the connection was then closed because of a loss.
+    /// </summary>
+    public void AssertLost(params int[] numbers)
+    {
+        AssertNoViolation();
+        Assert.Equal(numbers, Got);
+        Assert.Equal((CloseStatus.TryAgainLater, EndReason.ClusterLost), (Sink.Closed, Connection.EndReason));
     }
 }

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
-using System.Net;
 using System.Net.Sockets;
 using System.Text;
 
@@ -8,35 +6,16 @@ namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
 /// A WebSocket client without a WebSocket library, on a bare socket or on any stream: it can break every rule, and sees every byte.
-/// Each wait for the server ends after <see cref="Eventually.Patience"/>.
 /// </summary>
-sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
+sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stream, socket)
 {
     /// <summary>The key of RFC 6455, section 1.3, and the matching accept value.</summary>
     public const string Key = "dGhlIHNhbXBsZSBub25jZQ==", Accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    static readonly TimeSpan Patience = Eventually.Patience;
-
-    readonly byte[] _buffer = new byte[64 * 1024];
-    int _start;
-    int _end;
-
     /// <summary>Connects without a handshake.</summary>
     public static async Task<RawClient> ConnectAsync(BroadcastApp app, int? receiveBuffer = null)
     {
-        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        // Set the size before connecting, because the offered TCP window depends on it.
-        if (receiveBuffer is { } size) socket.ReceiveBufferSize = size;
-        try
-        {
-            await socket.ConnectAsync(IPAddress.Loopback, app.Port, TestContext.Current.CancellationToken);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
-        }
-
+        var socket = await ConnectSocketAsync(app, receiveBuffer);
         return new(new NetworkStream(socket, ownsSocket: true), socket);
     }
 
@@ -49,6 +28,22 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         return client;
     }
 
+    /// <summary>Connects with these headers. The client has joined its group when the task completes.</summary>
+    public static async Task<RawClient> OpenAsync(BroadcastApp app, params (string Name, string? Value)[] headers)
+    {
+        var client = await ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync("/ws", headers)).Status);
+        await client.JoinedAsync();
+        return client;
+    }
+
+    /// <summary>Returns the answer to a handshake and drops the connection.</summary>
+    public static async Task<HttpAnswer> TryAsync(BroadcastApp app, params (string Name, string? Value)[] headers)
+    {
+        await using var client = await ConnectAsync(app);
+        return await client.HandshakeAsync("/ws", headers);
+    }
+
     /// <summary>
     /// Waits until the connection has joined its group. The server reads only afterwards, so a pong proves it.
     /// </summary>
@@ -57,6 +52,12 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         await SendAsync(ClientFrame.Make(ClientFrame.Ping, "joined?"u8));
         Assert.Equal(ClientFrame.Pong, (await ReadFrameAsync()).Opcode);
     }
+
+    /// <summary>
+    /// Fails unless the connection is open. The answer uses the normal send path. So the server has finished earlier work for this
+    /// connection when the answer arrives.
+    /// </summary>
+    public Task IsThereAsync() => JoinedAsync();
 
     /// <summary>
     /// Sends the handshake of RFC 6455, section 4.1. The changes replace headers; null removes a header.
@@ -76,17 +77,8 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
             ["Sec-WebSocket-Key"] = Key,
         };
         foreach (var (name, value) in changes) headers[name] = value;
-        var lines = headers.Where(header => header.Value is not null).Select(header => $"{header.Key}: {header.Value}\r\n");
-        await SendAsync(Encoding.ASCII.GetBytes($"{requestLine}\r\n{string.Concat(lines)}\r\n"));
+        await SendRequestAsync(requestLine, headers.Select(header => (header.Key, header.Value)));
         return await ReadAnswerAsync();
-    }
-
-    public async Task SendAsync(params ReadOnlyMemory<byte>[] pieces)
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Patience);
-        foreach (var piece in pieces) await stream.WriteAsync(piece, patience.Token);
-        await stream.FlushAsync(patience.Token);
     }
 
     /// <summary>
@@ -139,42 +131,40 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
     }
 
-    /// <summary>Disconnects with a reset.</summary>
-    public void Reset()
+    /// <summary>Exchanges close frames with the server and waits for the end of the socket.</summary>
+    public async Task LeaveAsync()
     {
-        socket!.LingerState = new LingerOption(true, 0);
-        socket.Dispose();
+        await SendAsync(ClientFrame.OfClose(1000));
+        await ReadCloseAsync();
+        await ReadEndAsync();
     }
 
-    /// <summary>Sends a FIN and continues to read.</summary>
-    public void Finish() => socket!.Shutdown(SocketShutdown.Send);
-
-    public ValueTask DisposeAsync() => stream.DisposeAsync();
+    /// <summary>Reads and answers the server's close frame, waits for the end of the socket, and returns the close code.</summary>
+    public async Task<int?> ClosedWithAsync()
+    {
+        var close = await ReadCloseAsync();
+        await SendAsync(ClientFrame.OfClose(close.CloseCode ?? 1000));
+        await ReadEndAsync();
+        return close.CloseCode;
+    }
 
     async Task<HttpAnswer> ReadAnswerAsync()
     {
-        var status = int.Parse((await ReadLineAsync()).Split(' ')[1], CultureInfo.InvariantCulture);
-        var headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        while (await ReadLineAsync() is { Length: > 0 } line)
-        {
-            var colon = line.IndexOf(':', StringComparison.Ordinal);
-            headers.Add(line[..colon], line[(colon + 1)..].Trim());
-        }
-
+        var (status, headers) = await ReadHeadAsync();
         var body = new StringBuilder();
         if (headers.GetValueOrDefault("Transfer-Encoding") == "chunked")
         {
-            while (int.Parse(await ReadLineAsync(), NumberStyles.HexNumber, CultureInfo.InvariantCulture) is > 0 and var chunk)
+            while (await ReadChunkSizeAsync() is > 0 and var chunk)
             {
                 body.Append(Encoding.UTF8.GetString(await ReadAsync(chunk)));
-                await ReadLineAsync();
+                await ReadEndOfChunkAsync();
             }
 
-            await ReadLineAsync();
+            await ReadEndOfChunkAsync();
         }
         else if (headers.TryGetValue("Content-Length", out var length))
         {
-            body.Append(Encoding.UTF8.GetString(await ReadAsync(int.Parse(length, CultureInfo.InvariantCulture))));
+            body.Append(Encoding.UTF8.GetString(await ReadAsync(int.Parse(length, System.Globalization.CultureInfo.InvariantCulture))));
         }
         else if (status != 101)
         {
@@ -190,47 +180,5 @@ sealed class RawClient(Stream stream, Socket? socket = null) : IAsyncDisposable
         }
 
         return new(status, headers, body.ToString());
-    }
-
-    async Task<string> ReadLineAsync()
-    {
-        var line = new StringBuilder();
-        while (await ReadByteAsync() is var next and not (byte)'\n') line.Append((char)next);
-        return line.ToString().TrimEnd('\r');
-    }
-
-    /// <summary>Reads this number of bytes.</summary>
-    public async ValueTask<byte[]> ReadAsync(int count)
-    {
-        var bytes = new byte[count];
-        for (var filled = 0; filled < count;)
-        {
-            if (_start == _end) (_start, _end) = (0, await ReceiveAsync());
-            var taken = Math.Min(count - filled, _end - _start);
-            _buffer.AsSpan(_start, taken).CopyTo(bytes.AsSpan(filled));
-            (_start, filled) = (_start + taken, filled + taken);
-        }
-
-        return bytes;
-    }
-
-    async Task<int> ReceiveAsync()
-    {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Patience);
-        try
-        {
-            return await stream.ReadAsync(_buffer, patience.Token) is > 0 and var received
-                ? received
-                : throw new TransportEndedException(TransportEnd.Finished);
-        }
-        catch (OperationCanceledException) when (!TestContext.Current.CancellationToken.IsCancellationRequested)
-        {
-            throw new TimeoutException($"The server sent nothing for {Patience}.");
-        }
-        catch (IOException exception) when (exception is not TransportEndedException)
-        {
-            throw new TransportEndedException(TransportEnd.Reset);
-        }
     }
 }

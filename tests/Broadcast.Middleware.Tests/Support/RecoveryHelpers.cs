@@ -16,10 +16,10 @@ static class RecoveryHelpers
         (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     };
 
-    public static PublishResult Publish(this ManualBroadcast broadcast, Recipients recipients, int id, int size = 4) =>
-        broadcast.Broadcaster.Publish(new(Payload.Make(id, size), MessageType.Binary), recipients);
+    public static PublishResult Publish(this TestEngine broadcast, Recipients recipients, int id, int size = 4) =>
+        broadcast.Publish(new(Payload.Make(id, size), MessageType.Binary), recipients);
 
-    public static PublishResult Publish(this ManualBroadcast broadcast, string group, int id, int size = 4) => broadcast.Publish(Recipients.Group(group), id, size);
+    public static PublishResult Publish(this TestEngine broadcast, string group, int id, int size = 4) => broadcast.Publish(Recipients.Group(group), id, size);
 
     public static IEnumerable<int> Range(int from, int to) => Enumerable.Range(from, Math.Max(0, to - from + 1));
 }

@@ -2,21 +2,13 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A broadcast with its own pumps. Its publishers record the position of each message.</summary>
-sealed class StressBroadcast : IDisposable
+/// <summary>The connections and publishers of a stress test. The publishers record the position of each message.</summary>
+sealed class StressLedger(TestEngine broadcast)
 {
     readonly ConcurrentBag<Publisher> _publishers = [];
     readonly List<(Connection Connection, StressSink Sink)> _members = [];
     int _lastPublisher;
     int _seed;
-
-    public StressBroadcast(int maxBacklog)
-    {
-        var options = new BroadcastOptions { MaxBacklogBytes = maxBacklog, CloseTimeout = TimeSpan.FromHours(1) };
-        Broadcaster = TestEngine.CreateBroadcaster(options, new ConnectionRegistry(), TimeProvider.System);
-    }
-
-    public TestBroadcaster Broadcaster { get; }
 
     public IReadOnlyList<(Connection Connection, StressSink Sink)> Members => _members;
 
@@ -25,16 +17,14 @@ sealed class StressBroadcast : IDisposable
     public (Connection Connection, StressSink Sink) Connect(string home, Pace pace)
     {
         var sink = new StressSink(pace, ++_seed);
-        var connection = Broadcaster.Admit(new FakeRequest(), home);
-        connection.Writer.Open(sink);
-        Assert.True(Broadcaster.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        var connection = broadcast.Connect(null, home, sink);
         _members.Add((connection, sink));
         return (connection, sink);
     }
 
     public Publisher NewPublisher()
     {
-        var publisher = new Publisher(Broadcaster, Interlocked.Increment(ref _lastPublisher));
+        var publisher = new Publisher(broadcast, Interlocked.Increment(ref _lastPublisher));
         _publishers.Add(publisher);
         return publisher;
     }
@@ -47,14 +37,9 @@ sealed class StressBroadcast : IDisposable
 
     public async Task DisconnectAllAsync()
     {
-        foreach (var (connection, _) in _members)
-        {
-            Broadcaster.Remove(connection);
-            await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
-        }
-
-        Assert.Equal(0, Broadcaster.Groups.Count);
-        Assert.Equal(0, Broadcaster.Connections.Count);
+        foreach (var (connection, _) in _members) await broadcast.DisconnectAsync(connection);
+        Assert.Equal(0, broadcast.Groups.Count);
+        Assert.Equal(0, broadcast.Connections.Count);
         foreach (var (connection, sink) in _members)
         {
             Assert.Null(sink.Violation);
@@ -62,15 +47,10 @@ sealed class StressBroadcast : IDisposable
         }
     }
 
-    public void Dispose() => Broadcaster.Dispose();
-
-    public static Task Start(Action action) =>
-        Task.Factory.StartNew(action, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-
     public readonly record struct Entry(long Id, string? Group, ulong Epoch, long Offset, int Recipients);
 
     /// <summary>A publisher for one thread. A message ID consists of the publisher's number and a counter.</summary>
-    public sealed class Publisher(TestBroadcaster broadcaster, int number)
+    public sealed class Publisher(TestEngine broadcast, int number)
     {
         readonly byte[] _payload = new byte[64];
         int _last;
@@ -90,7 +70,7 @@ sealed class StressBroadcast : IDisposable
             var id = ((long)number << 32) | (uint)++_last;
             BitConverter.TryWriteBytes(_payload, id);
             var length = 8 + (_last % 57);
-            var result = broadcaster.Publish(new(_payload.AsMemory(0, length), MessageType.Binary), recipients);
+            var result = broadcast.Publish(new(_payload.AsMemory(0, length), MessageType.Binary), recipients);
             var position = result.Position.GetValueOrDefault();
             var entry = new Entry(id, group, position.Epoch, position.Offset, result.LocalRecipients);
             Ledger.Add(entry);
