@@ -6,6 +6,8 @@
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
 set -euo pipefail
 cd "$(dirname "$0")"
+# The build and the tests start many short processes. Profile-guided optimization would cost them more than it saves.
+export DOTNET_TieredPGO=0
 
 install() {
   [ $# -gt 0 ] || return 0

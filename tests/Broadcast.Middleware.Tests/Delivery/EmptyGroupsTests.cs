@@ -227,7 +227,7 @@ public sealed class EmptyGroupsTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void JoinAndLeave_HalfAMillionTimes_LeaksNothing(bool hasHistory)
+    public void JoinAndLeave_ManyTimes_LeaksNothing(bool hasHistory)
     {
         using var broadcast = new TestEngine(configure: options =>
         {
@@ -236,7 +236,7 @@ public sealed class EmptyGroupsTests
         var listeners = Enumerable.Range(0, 8).Select(_ => new Listener(broadcast)).ToArray();
         Churn(20_000);
         var before = Memory();
-        Churn(480_000);
+        Churn(180_000);
         Assert.InRange(Memory() - before, long.MinValue, 2 << 20);
         foreach (var listener in listeners) Assert.Equal(["/home"], listener.Connection.Groups);
         Assert.Equal(2, broadcast.Groups.Count);

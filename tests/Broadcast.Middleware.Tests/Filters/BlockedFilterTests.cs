@@ -110,7 +110,7 @@ public sealed class BlockedFilterTests
     public async Task Drain_FilterIgnoresAbort_ClosesClientsBeforeShutdownTimeout(
         Stage stage, Blocking blocking)
     {
-        var patience = TimeSpan.FromSeconds(8);
+        var patience = TimeSpan.FromSeconds(3);
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter, Drain, patience);
         using var meters = new Meters(app);
@@ -127,7 +127,7 @@ public sealed class BlockedFilterTests
             await it.ReadEndAsync();
         }
 
-        Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience);
+        Assert.False(stopping.IsCompleted, "The clients were closed only after the host's shutdown timeout.");
         await stopping;
 
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, patience + TimeSpan.FromSeconds(1) + Margin);
