@@ -16,7 +16,8 @@ abstract class ConnectionTransport
     public abstract CancellationToken ClientGone { get; }
 
     /// <summary>
-    /// Returns a token that is canceled when the client is gone or the transport is released. The first call creates the token.
+    /// Returns a token that is canceled when the client is gone or the transport is released. The first call creates
+    /// the token.
     /// </summary>
     /// <param name="connectionId">The ID of the connection, for the logger.</param>
     /// <param name="logger">Logs the exceptions of callbacks that the app registers with the token.</param>
