@@ -67,7 +67,7 @@ public sealed class BroadcastEndpointTests
         socket.Receives(large[1..^1], WebSocketMessageType.Text, end: false);
         socket.Receives(large[^1..], WebSocketMessageType.Text, end: true);
         await Eventually.True(() => socket.Sent.Count == 1);
-        Assert.Equal(large, socket.Sent.Single().Bytes);
+        BytesAssert.Equal(large, socket.Sent.Single().Bytes);
     }
 
     [Fact]

@@ -28,7 +28,7 @@ public sealed class Http2Tests
         {
             var frame = await client.ReadFrameAsync();
             Assert.Equal(ClientFrame.Binary, frame.Opcode);
-            Assert.Equal(payload, frame.Payload);
+            BytesAssert.Equal(payload, frame.Payload);
         }
     }
 

@@ -19,7 +19,7 @@ public sealed class RelayTests
         {
             var frame = await client.ReadFrameAsync();
             Assert.Equal(header, frame.Header);
-            Assert.Equal(payload, frame.Payload);
+            BytesAssert.Equal(payload, frame.Payload);
         }
     }
 

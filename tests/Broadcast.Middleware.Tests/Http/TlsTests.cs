@@ -26,7 +26,7 @@ public sealed class TlsTests
 
         foreach (var socket in new[] { one, two })
         {
-            Assert.Equal(payload, await ReceiveAsync(socket));
+            BytesAssert.Equal(payload, await ReceiveAsync(socket));
             Assert.Equal("secret", Encoding.UTF8.GetString(await ReceiveAsync(socket)));
             await socket.CloseAsync(WebSocketCloseStatus.NormalClosure, null, token);
         }

@@ -44,8 +44,11 @@ sealed class BroadcastApp : IAsyncDisposable
         bool choosesSends = false)
     {
         if (!choosesSends) TestPass.Note();
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug);
+        // The tests start more than a thousand apps. Watching configuration files and recording the server's debug messages would cost
+        // more CPU time than many tests.
+        var builder = WebApplication.CreateSlimBuilder(["--hostBuilder:reloadConfigOnChange=false"]);
+        builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug)
+            .AddFilter("Microsoft", LogLevel.Information).AddFilter("System", LogLevel.Information);
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, endpoint =>
         {
             endpoint.Protocols = protocols;

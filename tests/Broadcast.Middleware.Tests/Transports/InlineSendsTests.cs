@@ -138,7 +138,7 @@ public sealed class InlineSendsTests
             var header = new StringBuilder();
             while (!header.ToString().EndsWith("\r\n\r\n", StringComparison.Ordinal)) header.Append((char)await client.ReadByteAsync());
             Assert.Contains($"Content-Length: {Length(i)}\r\n", header.ToString(), StringComparison.Ordinal);
-            Assert.Equal(body[i..(i + Length(i))], await client.ReadAsync(Length(i)));
+            BytesAssert.Equal(body.AsSpan(i, Length(i)), await client.ReadAsync(Length(i)));
         }
 
         static int Length(int i) => i % 10 == 0 ? 100_000 : i * 10;
@@ -216,7 +216,7 @@ public sealed class InlineSendsTests
             ValueWebSocketReceiveResult result;
             do length += (result = await socket.ReceiveAsync(received.AsMemory(length), Token)).Count;
             while (!result.EndOfMessage);
-            Assert.Equal(message, received[..length]);
+            BytesAssert.Equal(message, received.AsSpan(0, length));
         }
 
         await socket.CloseAsync(WebSocketCloseStatus.NormalClosure, null, Token);
@@ -283,7 +283,7 @@ public sealed class InlineSendsTests
             choosesSends: true);
         await using var client = await RawClient.ConnectAsync(app, receiveBuffer: Stall.SmallWindow);
 
-        Assert.Equal(body, await client.ReadAsync(body.Length));
+        BytesAssert.Equal(body, await client.ReadAsync(body.Length));
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         LogAssert.NoErrors(app);
     }

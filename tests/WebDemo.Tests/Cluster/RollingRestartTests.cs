@@ -8,8 +8,8 @@ namespace WebDemo.Tests;
 [Collection<RollingRestartCollection>]
 public sealed class RollingRestartTests : IAsyncLifetime
 {
-    const int ClientCount = 9;
-    const int NpmPublisherCount = 4;
+    const int ClientCount = 6;
+    const int NpmPublisherCount = 3;
 
     // The load balancer cuts the transports of clients whose URL has this query.
     const string UnstableQuery = "?transport=unstable";
