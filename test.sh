@@ -67,28 +67,32 @@ pack() {
   done
 }
 
-# The tests with Redis and browsers wait most of the time, so they run in parallel with the tests of the library.
+# The second run of the library's tests uses inline sends. Only the classes that start a server differ.
+server_classes() {
+  find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
+    xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
+    sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort
+}
+server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
+export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
+mapfile -t classes <"$reports/classes"
+
+# Many tests wait for a timer, a socket or another process. So all suites run in parallel.
 run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
+BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/inline" 2>&1 &
+inline=$!
 pack >"$reports/pack" 2>&1 &
 pack=$!
-
-export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
-: >"$BROADCAST_TEST_SERVER_CLASSES"
 run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library" || status=$?
 
-# The second run uses inline sends. Only the test classes that start a server run again, because inline sends affect no other class.
-mapfile -t classes < <(sort -u "$BROADCAST_TEST_SERVER_CLASSES")
-if [ ${#classes[@]} -gt 0 ]; then
-  BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" 2>&1 | tee "$reports/inline" || status=$?
-fi
-
+wait "$inline" || status=$?
 wait "$redis" || status=$?
 wait "$demo" || status=$?
 wait "$pack" || status=$?
-cat "$reports/redis" "$reports/demo" "$reports/pack"
+cat "$reports/inline" "$reports/redis" "$reports/demo" "$reports/pack"
 
 # Each report ends with the numbers of succeeded, failed and skipped tests.
 count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }

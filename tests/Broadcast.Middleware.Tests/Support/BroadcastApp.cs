@@ -43,7 +43,7 @@ sealed class BroadcastApp : IAsyncDisposable
         Action<ListenOptions>? listen = null,
         bool choosesSends = false)
     {
-        if (!choosesSends) TestPass.Note();
+        if (!choosesSends) TestPass.AssertRunsTwice();
         // The tests start more than a thousand apps. Watching configuration files and recording the server's debug messages would cost
         // more CPU time than many tests.
         var builder = WebApplication.CreateSlimBuilder(["--hostBuilder:reloadConfigOnChange=false"]);

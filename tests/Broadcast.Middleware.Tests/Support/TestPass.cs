@@ -5,24 +5,21 @@ namespace Broadcast.Middleware.Tests.Support;
 /// other classes behave the same in both passes, so the second pass omits them.
 /// </summary>
 /// <remarks>
-/// BROADCAST_TEST_SERVER_CLASSES names a file to which the first pass writes the classes that start a server. test.sh gives the second
-/// pass that list as its filter, so that no class has to be marked by hand.
+/// test.sh searches the sources for these classes and runs both passes in parallel. BROADCAST_TEST_SERVER_CLASSES names a file with
+/// the classes that test.sh has found.
 /// </remarks>
 static class TestPass
 {
     /// <summary>True in the second pass, in which servers send inline.</summary>
     public static readonly bool InlineSends = Environment.GetEnvironmentVariable("BROADCAST_TEST_INLINE_SENDS") == "1";
 
-    static readonly string? ClassList = Environment.GetEnvironmentVariable("BROADCAST_TEST_SERVER_CLASSES");
-    static readonly HashSet<string> Classes = [];
+    static readonly HashSet<string>? FoundClasses =
+        Environment.GetEnvironmentVariable("BROADCAST_TEST_SERVER_CLASSES") is { Length: > 0 } file ? [.. File.ReadLines(file)] : null;
 
-    /// <summary>Notes that the class of the running test starts a server.</summary>
-    public static void Note()
+    /// <summary>Fails a test that starts a server if the second pass omits the class of the test.</summary>
+    public static void AssertRunsTwice()
     {
-        if (ClassList is not { Length: > 0 } || TestContext.Current.TestClass?.TestClassName is not { } name) return;
-        lock (Classes)
-        {
-            if (Classes.Add(name)) File.AppendAllText(ClassList, name + '\n');
-        }
+        if (FoundClasses is null || TestContext.Current.TestClass?.TestClassName is not { } name) return;
+        Assert.True(FoundClasses.Contains(name), $"{name} starts a server, but test.sh does not find the class. Adapt the search in test.sh.");
     }
 }
