@@ -178,7 +178,7 @@ sealed class RedisConnection(
                 }
 
                 if (multiplexer.IsConnected) OnConnected();
-                else logger.ConnectFailed("Redis does not answer. Check that Redis runs and that the network works.");
+                else logger.ConnectFailed("Redis does not answer.");
                 return;
             }
             catch (Exception exception) when (!_stopping.IsCancellationRequested)

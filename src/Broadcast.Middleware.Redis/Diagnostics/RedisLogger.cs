@@ -13,10 +13,16 @@ sealed partial class RedisLogger(ILogger logger)
     [LoggerMessage(1, LogLevel.Information, "Node {Node} is connected to Redis and uses the prefix '{Prefix}'.")]
     public partial void Connected(string node, string prefix);
 
-    [LoggerMessage(2, LogLevel.Warning, "Redis is unreachable. The backplane keeps trying to connect. {Error}")]
+    [LoggerMessage(
+        2, LogLevel.Warning,
+        "Redis is unreachable. The backplane keeps trying to connect. " +
+        "Check that Redis runs, that the configuration is correct, and that the network works. {Error}")]
     public partial void ConnectFailed(string error);
 
-    [LoggerMessage(3, LogLevel.Warning, "The connection to Redis is lost. The backplane reconnects. Reason: {Reason}")]
+    [LoggerMessage(
+        3, LogLevel.Warning,
+        "The connection to Redis is lost. The backplane reconnects. " +
+        "If this warning repeats, check Redis and the network. Reason: {Reason}")]
     public partial void ConnectionLost(string reason);
 
     [LoggerMessage(4, LogLevel.Information, "The connection to Redis is restored.")]
@@ -32,12 +38,16 @@ sealed partial class RedisLogger(ILogger logger)
     public partial void MessagesLost();
 
     [LoggerMessage(
-        7, LogLevel.Error, "The broadcast failed to process a message from Redis. The subscription of the group ends.")]
+        7, LogLevel.Error,
+        "The broadcast failed to process a message from Redis. The subscription of the group ends, and the broadcast " +
+        "closes the members of the group. Report the exception as a bug.")]
     public partial void ReceiverFailed(Exception exception);
 
     [LoggerMessage(
         8, LogLevel.Warning,
-        "The heartbeat of this node expired in Redis. The node takes a new name and writes all its members again.")]
+        "The heartbeat of this node is missing in Redis. Redis was emptied, or this node was disconnected for longer " +
+        "than NodeTimeout. The node writes its members again under a new name. " +
+        "If this warning repeats, check Redis and the network.")]
     public partial void HeartbeatExpired();
 
     [LoggerMessage(9, LogLevel.Debug, "A Redis command failed. The backplane repeats the command. {Error}")]
@@ -46,9 +56,12 @@ sealed partial class RedisLogger(ILogger logger)
     [LoggerMessage(
         10, LogLevel.Warning,
         "The channel of a group is stalled: Redis has new messages, but the channel delivers none. " +
-        "The node subscribes to the channel again.")]
+        "The node subscribes to the channel again. " +
+        "If this warning repeats, check Redis and any proxy between this node and Redis.")]
     public partial void ChannelStalled();
 
-    [LoggerMessage(11, LogLevel.Error, "An unexpected error occurred in the backplane. The backplane continues.")]
+    [LoggerMessage(
+        11, LogLevel.Error,
+        "An unexpected error occurred in the backplane. The backplane continues. Report the exception as a bug.")]
     public partial void UnexpectedError(Exception exception);
 }

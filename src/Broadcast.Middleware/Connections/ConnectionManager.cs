@@ -165,6 +165,8 @@ sealed class ConnectionManager : IDisposable
         connection.ProtocolState?.OnEnded();
         connection.Writer.Pump.RemoveConnection();
         _metrics.Ended(connection.EndReason);
+        // Free the place before the registry call. A client can connect as soon as the registry shows a free place.
+        _limits.Leave(connection.UserId, connection.CountedAddress);
         try
         {
             _registry.Remove(connection);
@@ -174,7 +176,6 @@ sealed class ConnectionManager : IDisposable
             _logger.RegistryRemoveFailed(connection.Id, exception);
         }
 
-        _limits.Leave(connection.UserId, connection.CountedAddress);
         // The registry no longer lists the connection. A presence watch that starts now does not list the connection.
         // The observer notifies earlier watches.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);

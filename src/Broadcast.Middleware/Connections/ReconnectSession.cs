@@ -25,7 +25,8 @@ sealed class ReconnectSession(
     ReconnectState _state;
     string _token = NewToken();
 
-    // The token of the last reconnect. This token stays valid until the client has confirmed the newer token.
+    // The token that the client sent for its last reconnect. This token stays valid until the client has confirmed the
+    // newer token.
     string? _previousToken;
 
     // The token that the client receives on the current transport. Null for the first transport.

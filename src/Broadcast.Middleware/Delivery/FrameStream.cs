@@ -65,8 +65,8 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // Only connections that can reconnect need the last bytes. The extra state of a pending read uses memory as
-        // long as the connection is idle.
+        // Only connections that can reconnect need the last bytes. For other connections, read directly.
+        // ReadAndRememberAsync would keep its own state in memory while the connection is idle.
         return Writer is { CanReconnect: true }
             ? ReadAndRememberAsync(buffer, cancellationToken)
             : inner.ReadAsync(buffer, cancellationToken);

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// A log and its members. A publish appends a message once and wakes each pump that has members at most once.
+/// A log and its members. A publish appends the message once. Then it wakes each pump that has members of the group.
 /// </summary>
 sealed class Group
 {

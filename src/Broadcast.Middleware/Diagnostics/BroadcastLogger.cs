@@ -99,6 +99,8 @@ sealed partial class BroadcastLogger(ILogger logger)
         "Fix the IBackplane implementation.")]
     public partial void BackplaneFailed(Exception exception);
 
-    [LoggerMessage(22, LogLevel.Error, "A callback of ConnectionAborted failed for connection {ConnectionId}.")]
+    [LoggerMessage(22, LogLevel.Error,
+        "A callback of ConnectionAborted threw an exception for connection {ConnectionId}. " +
+        "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
 }

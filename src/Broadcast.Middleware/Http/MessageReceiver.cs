@@ -191,8 +191,8 @@ sealed class MessageReceiver(
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // When a published client detects a dead transport, it sends a close frame without a code and then
-            // reconnects.
+            // When one of Microsoft's Web PubSub clients detects a dead transport, it sends a close frame without a
+            // code and then reconnects.
             await WebSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;
         }

@@ -40,7 +40,7 @@ sealed class WebSocketHandler(
 
     /// <summary>
     /// Serves a client that reconnects. If the client cannot reconnect, the server completes the handshake and sends a
-    /// close code. After an HTTP error, the published clients would try again, because they treat the error as
+    /// close code. After an HTTP error, Microsoft's Web PubSub clients would try again, because they treat the error as
     /// temporary.
     /// </summary>
     public async Task RecoverAsync(

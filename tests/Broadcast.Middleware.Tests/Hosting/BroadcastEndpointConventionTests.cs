@@ -44,7 +44,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task RequireRateLimiting_PermitLimitReached_IsRefusedUntilOneEnds()
+    public async Task RequireRateLimiting_PermitLimitReached_RefusesHandshakesUntilConnectionEnds()
     {
         var ended = 0;
         await using var app = await InMemoryApp.StartAsync(

@@ -98,7 +98,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseItsPages()
+    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseOtherSitesOnlyThere()
     {
         await using var app = await StartAsync(own => own.AllowedOrigins.Clear(), all => all.AllowedOrigins.Add("*"));
         await using var refused = await RawClient.ConnectAsync(app);

@@ -64,7 +64,7 @@ public sealed partial class OptionDocumentationTests
 
     [Theory]
     [MemberData(nameof(AllOptions))]
-    public void Validation_ValueAtAndBeyondEachLimit_FollowsTheTable(string type, string option)
+    public void Validation_ValueAtOrBeyondLimit_MatchesOptionRanges(string type, string option)
     {
         if (RangeFieldOf(option) is NumberRange number)
         {

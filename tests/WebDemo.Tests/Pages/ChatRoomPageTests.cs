@@ -69,7 +69,7 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task People_JoinLeaveAndCrash_AreShown()
+    public async Task PeopleList_ClientJoinsLeavesOrCrashes_IsUpdated()
     {
         const string Room = "/rooms/people";
         await using var ann = await browser.OpenChatAsync(server, "Ann", Room);
