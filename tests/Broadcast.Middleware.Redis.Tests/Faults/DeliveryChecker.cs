@@ -89,8 +89,13 @@ sealed class DeliveryChecker(bool redisForgets)
 
         Assert.True(
             orders.Count == 1 || (orders.Count == 2 && IsAmbiguous(orders)),
-            "An epoch has two orders, but not all subscribers were notified of its end.");
+            $"An epoch has {orders.Count} orders, but not all subscribers were notified of its end. " +
+            string.Join("; ", orders.Select(DescribeDifference)));
         return orders;
+
+        string DescribeDifference(GroupOrder order) =>
+            $"first difference: {order.Messages.Where(message => orders[0].Messages.TryGetValue(message.Key, out var first) && first != message.Value).Select(static message => $"{message.Key} is {message.Value}").FirstOrDefault("none")}, " +
+            $"sequences: {string.Join(", ", order.Sequences.Select(static sequence => $"{sequence.Start} to {sequence.End} {(sequence.IsNotifiedOfLoss ? "notified" : "not notified")}"))}";
     }
 
     /// <summary>

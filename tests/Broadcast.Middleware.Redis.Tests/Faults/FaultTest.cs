@@ -233,9 +233,9 @@ public abstract class FaultTest : IAsyncLifetime
         Assert.All(_subscribers, static subscriber => Assert.True(subscriber.IsListening));
 
     Task WaitForBlockedPublishersAsync() => EventuallyAsync(
-        () => _publishers.All(static publisher => publisher.InFlight > 0)
-            || _publishing.All(static task => task.IsCompleted),
-        "All publishers wait for Redis.");
+        () => _publishers.Zip(_publishing).All(
+            static item => item.First.InFlight > 0 || item.Second.IsCompleted),
+        "Each publisher waits for Redis or has finished.");
 
     /// <summary>Asserts that a client with a position receives exactly the following messages on each node.</summary>
     async Task CheckRecoveryByPositionAsync(MessageId message, Position last)
