@@ -50,7 +50,7 @@ sealed class ClusterReceiver(
         catch (InvalidDataException exception)
         {
             logger.ClusterMessageUnreadable(exception);
-            _ = Task.Run(CloseAll);
+            _ = BackgroundWork.Run(CloseAll);
         }
         catch (Exception exception)
         {
@@ -69,7 +69,7 @@ sealed class ClusterReceiver(
         remote.OnInboxLost();
         // The backplane may hold its own lock. So continue on another thread.
         var previous = InboxOpening;
-        InboxOpening = Task.Run(async () =>
+        InboxOpening = BackgroundWork.Run(async () =>
         {
             CloseAll();
             await previous;

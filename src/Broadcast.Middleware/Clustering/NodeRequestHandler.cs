@@ -29,7 +29,7 @@ sealed class NodeRequestHandler(
                 break;
             default:
                 // A join may wait for the backplane, and the backplane waits for this method.
-                _ = Task.Run(() => AnswerAsync(message));
+                _ = BackgroundWork.Run(() => AnswerAsync(message));
                 break;
         }
     }

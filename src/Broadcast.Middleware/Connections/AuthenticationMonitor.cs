@@ -16,7 +16,7 @@ sealed class AuthenticationMonitor : IDisposable
     readonly TimeProvider _time;
     readonly CancellationTokenSource _ended = new();
     DateTimeOffset _expires;
-    DateTimeOffset _nextCheck;
+    DateTimeOffset _nextRevalidation;
     int _isChecking;
 
     AuthenticationMonitor(
@@ -24,33 +24,44 @@ sealed class AuthenticationMonitor : IDisposable
         DateTimeOffset expires,
         IConnectionRevalidator? revalidator,
         TimeSpan interval,
+        DateTimeOffset? nextRevalidation,
         TimeProvider time)
     {
         (_connection, _expires, _revalidator, _interval, _time) = (connection, expires, revalidator, interval, time);
-        ScheduleNextCheck();
+        ScheduleRevalidation();
+        // A client must not postpone the next call of the revalidator by a reconnect.
+        if (nextRevalidation < _nextRevalidation) _nextRevalidation = nextRevalidation.Value;
     }
+
+    /// <summary>The time of the next call of the revalidator.</summary>
+    public DateTimeOffset NextRevalidation => _nextRevalidation;
 
     /// <summary>Creates a monitor. Returns null if nothing about the connection can expire.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="expires">The time at which the authentication expires. Null if it does not expire.</param>
     /// <param name="revalidator">The revalidator of the app. Null if there is none.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
+    /// <param name="nextRevalidation">
+    /// The next call of the revalidator before a reconnect. Null for a new connection.
+    /// </param>
     /// <param name="time">The time provider.</param>
     public static AuthenticationMonitor? Create(
         Connection connection,
         DateTimeOffset? expires,
         IConnectionRevalidator? revalidator,
         TimeSpan interval,
+        DateTimeOffset? nextRevalidation,
         TimeProvider time) =>
         expires is null && revalidator is null
             ? null
-            : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, time);
+            : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, nextRevalidation, time);
 
     public void OnHeartbeat()
     {
-        if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
+        var now = _time.GetUtcNow();
+        if ((now < _expires && now < _nextRevalidation) || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
         // The revalidator is code of the app, which must not delay the other connections of the pump.
-        if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
+        if (_revalidator is { } revalidator) _ = BackgroundWork.Run(() => CheckAsync(revalidator));
         else Expire();
     }
 
@@ -71,7 +82,7 @@ sealed class AuthenticationMonitor : IDisposable
             {
                 // The revalidator has accepted an expired authentication, so the expiry no longer counts.
                 if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
-                ScheduleNextCheck();
+                ScheduleRevalidation();
                 Volatile.Write(ref _isChecking, 0);
             }
             else if (!_ended.IsCancellationRequested)
@@ -85,12 +96,9 @@ sealed class AuthenticationMonitor : IDisposable
         }
     }
 
-    void ScheduleNextCheck()
-    {
-        var interval = _revalidator is null ? Timeout.InfiniteTimeSpan : _interval;
-        var next = interval == Timeout.InfiniteTimeSpan ? DateTimeOffset.MaxValue : _time.GetUtcNow() + interval;
-        _nextCheck = next < _expires ? next : _expires;
-    }
+    void ScheduleRevalidation() => _nextRevalidation = _revalidator is null || _interval == Timeout.InfiniteTimeSpan
+        ? DateTimeOffset.MaxValue
+        : _time.GetUtcNow() + _interval;
 
     void Expire() => _connection.Close(
         EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);

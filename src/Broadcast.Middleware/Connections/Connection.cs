@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
+using System.Threading.RateLimiting;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
@@ -59,6 +60,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         UserId = request.UserId;
         Format = request.Format;
         _connectedAtTicks = time.GetUtcNow().UtcTicks;
+        RateLimiter = CreateRateLimiter(Settings);
         SetRequest(request);
         if (Format.IsReliable && recoveryTimeout > TimeSpan.Zero)
             Session = new ReconnectSession(this, disconnectedSessions, recoveryTimeout, time);
@@ -101,6 +103,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>Lets the client reconnect. Null if the protocol or the options do not allow a reconnect.</summary>
     public ReconnectSession? Session { get; }
+
+    /// <summary>Limits the message rate of the client. Null if there is no limit.</summary>
+    public TokenBucketRateLimiter? RateLimiter { get; }
 
     /// <summary>The address that the connection limits count. Null if they count no addresses.</summary>
     public IPAddress? CountedAddress { get; init; }
@@ -204,7 +209,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // Pumps call this method, so it must not wait for a lock.
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
-        _closeTimer = _time.CreateTimer(
+        _closeTimer = BackgroundWork.CreateTimer(
+            _time,
             static connection => ((Connection)connection!).Abort(EndReason.Lost),
             this,
             Settings.CloseTimeout,
@@ -235,8 +241,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
         // An abort runs callbacks of the app, which must not run on the pump.
-        ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
-        // The logger is code of the app and may throw. So it comes last.
+        RunCallbacks(transport.Abort);
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
@@ -246,11 +251,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Sets the reason of the end. The first reason counts.</summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
+    /// <summary>The time of the next call of the revalidator. Null if there is none.</summary>
+    public DateTimeOffset? NextRevalidation => Volatile.Read(ref _authentication)?.NextRevalidation;
+
     /// <summary>Replaces the monitor of the authentication. Null if nothing can expire.</summary>
     public void SetAuthentication(AuthenticationMonitor? authentication)
     {
-        _authentication?.Dispose();
-        _authentication = authentication;
+        // Disposing cancels a token of the revalidator, which runs callbacks of the app.
+        if (Interlocked.Exchange(ref _authentication, authentication) is { } previous) RunCallbacks(previous.Dispose);
     }
 
     /// <summary>Aborts the transport and ends its use. The client may reconnect.</summary>
@@ -264,7 +272,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
         finally
         {
-            transport.Release();
+            Release(transport);
         }
     }
 
@@ -278,6 +286,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
         SetRequest(request);
         Volatile.Write(ref _endReason, NotEnding);
+        // The close timeout may have ended while there was no transport to abort. So start the timeout again.
+        if (Writer.ClosingStatus is not null) _closeTimer?.Change(Settings.CloseTimeout, Timeout.InfiniteTimeSpan);
         // The old request may end now.
         Session!.OnTakenOver(token);
         // A further request may have claimed the connection meanwhile. That request waits until this transport ends.
@@ -289,7 +299,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void End()
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Ended);
-        Interlocked.Exchange(ref _transport, null)?.Release();
+        if (Interlocked.Exchange(ref _transport, null) is { } transport) Release(transport);
         Session?.End();
         SetAuthentication(null);
         _closeTimer?.Dispose();
@@ -367,6 +377,24 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         return true;
     }
 
+    void Release(ConnectionTransport transport)
+    {
+        if (transport.Release() is { } disconnected) RunCallbacks(disconnected.Cancel);
+    }
+
+    /// <summary>Runs callbacks of the app on the thread pool and logs their exceptions.</summary>
+    void RunCallbacks(Action callbacks) => _ = BackgroundWork.Run(() =>
+    {
+        try
+        {
+            callbacks();
+        }
+        catch (Exception exception)
+        {
+            _logger.CallbackFailed(Id, exception);
+        }
+    });
+
     void SetRequest(ConnectionRequest request)
     {
         _user = request.User;
@@ -374,6 +402,20 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         RemoteAddress = request.RemoteAddress;
         Volatile.Write(ref _transport, request.Transport);
     }
+
+    /// <summary>
+    /// Creates a limiter without a timer. A timer for each connection would cost more than the connection, so the
+    /// limiter replenishes on request.
+    /// </summary>
+    static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
+        settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
+        {
+            TokenLimit = settings.MaxMessageBurst ?? rate,
+            TokensPerPeriod = 1,
+            ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
+            AutoReplenishment = false,
+            QueueLimit = 0,
+        });
 
     void SetReceiveState(ReceiveState state)
     {

@@ -14,6 +14,7 @@ sealed class ConnectionManager : IDisposable
 {
     readonly Pump[] _pumps;
     readonly ConnectionLimits _limits;
+    readonly ConnectionLimits _recoveryLimits;
     readonly IConnectionRegistry _registry;
     readonly Memberships _memberships;
     readonly IMembershipObserver _membershipObserver;
@@ -72,6 +73,8 @@ sealed class ConnectionManager : IDisposable
         _metrics = metrics;
         _limits = new ConnectionLimits(
             options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
+        _recoveryLimits = new ConnectionLimits(
+            options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
         _stopping = applicationStopping.Register(BeginDrain);
     }
@@ -124,6 +127,20 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
+    /// Counts a request that reconnects, until <see cref="EndRecovery"/>. The connection of such a request is counted
+    /// already, so these requests have limits of their own, with the same values. Returns the limit that the request
+    /// would exceed.
+    /// </summary>
+    public RefusalReason BeginRecovery(ConnectionRequest request) =>
+        _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>
+    /// Reverts <see cref="BeginRecovery"/>, because the request has taken over its connection or is refused.
+    /// </summary>
+    public void EndRecovery(ConnectionRequest request) =>
+        _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>
     /// Joins a connection to its home group and to the group of all connections. The registry may refuse.
     /// </summary>
     public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
@@ -148,7 +165,8 @@ sealed class ConnectionManager : IDisposable
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
         var interval = _options.RevalidationInterval;
-        connection.SetAuthentication(AuthenticationMonitor.Create(connection, expires, _revalidator, interval, _time));
+        connection.SetAuthentication(AuthenticationMonitor.Create(
+            connection, expires, _revalidator, interval, connection.NextRevalidation, _time));
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
@@ -222,7 +240,6 @@ sealed class ConnectionManager : IDisposable
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
-        // The logger is code of the app and may throw. So it comes last.
         _logger.Draining(connections.Length, _options.DrainTimeout);
     }
 }

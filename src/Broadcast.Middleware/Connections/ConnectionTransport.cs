@@ -51,18 +51,14 @@ abstract class ConnectionTransport
     }
 
     /// <summary>Ends the use of the request. The server reuses the objects of the request afterwards.</summary>
-    public void Release()
+    /// <returns>The source to cancel, which runs callbacks of the app. Null if there is none.</returns>
+    public CancellationTokenSource? Release()
     {
-        CancellationTokenSource? source;
         lock (this)
         {
             _isReleased = true;
-            source = _disconnected;
+            return _disconnected is { IsCancellationRequested: false } ? _disconnected : null;
         }
-
-        // Callbacks of the app must not run on this thread.
-        if (source is { IsCancellationRequested: false })
-            ThreadPool.UnsafeQueueUserWorkItem(static source => source.Cancel(), source, preferLocal: false);
     }
 
     protected abstract void AbortCore();

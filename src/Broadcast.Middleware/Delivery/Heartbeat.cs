@@ -30,7 +30,8 @@ sealed class Heartbeat : IDisposable
         _groups = groups;
         _time = time;
         _started = time.GetTimestamp();
-        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
+        _timer = BackgroundWork.CreateTimer(
+            time, static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
         Shorten([options.RevalidationInterval]);
         Adapt(new EndpointSettings(options));
     }

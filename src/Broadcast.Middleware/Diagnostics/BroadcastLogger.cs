@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Diagnostics;
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
 {
-    readonly ILogger _logger = logger;
+    readonly ILogger _logger = new SafeLogger(logger);
 
     [LoggerMessage(1, LogLevel.Debug, "Connection {ConnectionId} connected.")]
     public partial void Connected(string connectionId);
@@ -98,4 +98,9 @@ sealed partial class BroadcastLogger(ILogger logger)
         "The backplane threw an exception from a method that must not throw. " +
         "Fix the IBackplane implementation.")]
     public partial void BackplaneFailed(Exception exception);
+
+    [LoggerMessage(22, LogLevel.Error,
+        "A callback of the app threw an exception when connection {ConnectionId} ended. " +
+        "Fix the callback in the stack trace.")]
+    public partial void CallbackFailed(string connectionId, Exception exception);
 }

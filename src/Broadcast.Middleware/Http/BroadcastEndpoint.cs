@@ -86,6 +86,8 @@ sealed class BroadcastEndpoint
         var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
+            var refusal = _connections.BeginRecovery(request);
+            if (refusal != RefusalReason.None) return _refusal.WriteAsync(context, refusal);
             DisableRequestTimeout(context);
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }

@@ -46,7 +46,9 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     /// </remarks>
     static Replay GetReplay(HttpRequest request)
     {
+        // Polyfills of EventSource cannot set the header, so they send the ID in the query string.
         string? lastEventId = request.Headers["Last-Event-ID"];
+        if (string.IsNullOrEmpty(lastEventId)) lastEventId = request.Query["lastEventId"];
         if (string.IsNullOrEmpty(lastEventId)) return default;
         return Replay.After(Position.TryParse(lastEventId, out var position) ? position : default);
     }
@@ -56,7 +58,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     {
         var response = context.Response;
         response.ContentType = MediaType;
-        response.Headers.CacheControl = "no-cache, no-store";
+        // A proxy that compresses the response would buffer events. "no-transform" forbids compression.
+        response.Headers.CacheControl = "no-cache, no-store, no-transform";
         // This header tells proxies such as nginx not to buffer the response.
         response.Headers["X-Accel-Buffering"] = "no";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();

@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Net.WebSockets;
-using System.Threading.RateLimiting;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
@@ -28,7 +27,6 @@ sealed class MessageReceiver(
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
 
-    readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(connection.Settings);
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
@@ -112,9 +110,9 @@ sealed class MessageReceiver(
 
     bool IsWithinRate()
     {
-        if (_rateLimiter is null) return true;
-        _rateLimiter.TryReplenish();
-        using var lease = _rateLimiter.AttemptAcquire();
+        if (connection.RateLimiter is not { } limiter) return true;
+        limiter.TryReplenish();
+        using var lease = limiter.AttemptAcquire();
         if (lease.IsAcquired) return true;
         logger.RateLimited(connection.Id, Settings.MaxMessagesPerSecond);
         connection.Close(
@@ -122,20 +120,6 @@ sealed class MessageReceiver(
             $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second.");
         return false;
     }
-
-    /// <summary>
-    /// Creates a limiter without a timer. A timer for each connection would cost more than the connection, so the
-    /// limiter replenishes on request.
-    /// </summary>
-    static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
-        settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
-        {
-            TokenLimit = settings.MaxMessageBurst ?? rate,
-            TokensPerPeriod = 1,
-            ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
-            AutoReplenishment = false,
-            QueueLimit = 0,
-        });
 
     Memory<byte> GetFreeBuffer()
     {

@@ -47,20 +47,30 @@ sealed class OriginCheck
     public bool Allows(HttpRequest request)
     {
         var origin = request.Headers.Origin;
-        if (_allowsAny || origin.Count == 0) return true;
+        if (_allowsAny) return true;
+        if (origin.Count == 0) return !IsForeign(request);
         if (origin is not [{ } single]) return false;
-        return _allowed.Contains(single) || IsOwn(single, new HostString(request.Headers.Host.ToString()));
+        return _allowed.Contains(single)
+            || IsOwn(single, new HostString(request.Headers.Host.ToString()), request.IsHttps);
     }
+
+    /// <summary>True if a page of another origin sent the request without an origin.</summary>
+    /// <remarks>
+    /// Browsers send no origin with some GET requests, for example with <c>fetch</c> in the mode <c>no-cors</c>, but
+    /// they send the cookies of the user. They describe such a request in <c>Sec-Fetch-Site</c> (W3C Fetch Metadata).
+    /// </remarks>
+    static bool IsForeign(HttpRequest request) =>
+        request.Headers["Sec-Fetch-Site"] is [{ } site, ..] && site is not ("same-origin" or "none");
 
     /// <summary>True if the origin is the host of the request.</summary>
     /// <remarks>
-    /// The scheme is not compared. Behind a proxy that ends TLS, the scheme of the request differs from that of the
-    /// page. The origin "null" of sandboxed pages and files is not a URL, so it never matches.
+    /// Behind a proxy that ends TLS, an HTTPS page sends a request that arrives over HTTP. So this scheme is not
+    /// compared. A request that arrives over HTTPS must come from an HTTPS page. The origin "null" of sandboxed pages and files is not a URL, so it never matches.
     /// </remarks>
-    static bool IsOwn(string origin, HostString host)
+    static bool IsOwn(string origin, HostString host, bool isHttps)
     {
         if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
-        if (uri.Scheme is not ("http" or "https")) return false;
+        if (uri.Scheme != "https" && (isHttps || uri.Scheme != "http")) return false;
         // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
         // invalid names.
         return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)

@@ -42,7 +42,24 @@ sealed class WebSocketHandler(
     /// Serves a client that reconnects. A close code tells the client if it cannot reconnect. An HTTP error would not:
     /// the published clients treat it as a temporary problem and try again.
     /// </summary>
+    /// <remarks>The caller has called <see cref="ConnectionManager.BeginRecovery"/>.</remarks>
     public async Task RecoverAsync(
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        Connection? connection;
+        try
+        {
+            connection = await TryRecoverAsync(context, request, transport, protocol);
+        }
+        finally
+        {
+            connections.EndRecovery(request);
+        }
+
+        if (connection is not null) await RunAsync(context, connection, transport, protocol, isNew: false);
+    }
+
+    async Task<Connection?> TryRecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
         try
@@ -52,18 +69,14 @@ sealed class WebSocketHandler(
         catch (InvalidOperationException) when (!context.Response.HasStarted)
         {
             await refusal.WriteUpgradeRefusedAsync(context);
-            return;
+            return null;
         }
 
         var ending = Task.CompletedTask;
         var (connection, token) = await ClaimAsync(context.Request.Query, request);
         if (connection is not null)
         {
-            if (await TryReattachAsync(context, connection, request, transport, token!))
-            {
-                await RunAsync(context, connection, transport, protocol, isNew: false);
-                return;
-            }
+            if (await TryReattachAsync(context, connection, request, transport, token!)) return connection;
 
             // Unacknowledged messages are gone.
             transport.ReleaseWriter();
@@ -73,6 +86,7 @@ sealed class WebSocketHandler(
         metrics.Refused(RefusalReason.Recovery);
         // Run both at the same time. A disconnect filter may be slow, and the client should not wait for the filter.
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
+        return null;
     }
 
     Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>

@@ -126,6 +126,16 @@ sealed class Block
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
         from == to ? default : new(EntriesOf(encoder).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
 
+    /// <summary>
+    /// Returns the end of the longest run in another format that has at most 64 KiB. A run has at least one entry.
+    /// </summary>
+    /// <remarks>
+    /// Invariant: one write has at most 64 KiB or one larger message. Otherwise, a slow client that takes bytes all the
+    /// time would exceed <see cref="BroadcastOptions.SendTimeout"/> where the server sees only the end of a write.
+    /// </remarks>
+    public int EndOfRun(int from, int to, EntryEncoder encoder, MessageLog log) =>
+        from == to ? to : EntriesOf(encoder).EndOfRun(this, log, from, to);
+
     public void Append(Message message, long sequence, long publishedAt, EntryMetadata? metadata)
     {
         var payload = message.Payload.Span;
@@ -193,6 +203,8 @@ sealed class Block
     /// </summary>
     sealed class EncodedEntries(EntryEncoder encoder, EncodedEntries? next)
     {
+        const int MaxRunBytes = 64 * 1024;
+
         readonly ArrayBufferWriter<byte> _bytes = new();
         readonly List<int> _ends = [];
 
@@ -205,14 +217,38 @@ sealed class Block
             // Two pumps may call this method at the same time. Returned memory stays valid when the buffer grows.
             lock (_ends)
             {
-                while (_ends.Count < to)
+                EncodeLocked(block, log, to);
+                return _bytes.WrittenMemory[StartLocked(from).._ends[to - 1]];
+            }
+        }
+
+        public int EndOfRun(Block block, MessageLog log, int from, int to)
+        {
+            lock (_ends)
+            {
+                EncodeLocked(block, log, from);
+                var limit = StartLocked(from) + MaxRunBytes;
+                // Usually, another reader has encoded the run already, and the run is short.
+                if (_ends.Count >= to && _ends[to - 1] <= limit) return to;
+                var end = from + 1;
+                for (; end < to; end++)
                 {
-                    encoder.Write(_bytes, log, block, _ends.Count);
-                    _ends.Add(_bytes.WrittenCount);
+                    EncodeLocked(block, log, end + 1);
+                    if (_ends[end] > limit) break;
                 }
 
-                var start = from == 0 ? 0 : _ends[from - 1];
-                return _bytes.WrittenMemory[start.._ends[to - 1]];
+                return end;
+            }
+        }
+
+        int StartLocked(int from) => from == 0 ? 0 : _ends[from - 1];
+
+        void EncodeLocked(Block block, MessageLog log, int to)
+        {
+            while (_ends.Count < to)
+            {
+                encoder.Write(_bytes, log, block, _ends.Count);
+                _ends.Add(_bytes.WrittenCount);
             }
         }
     }

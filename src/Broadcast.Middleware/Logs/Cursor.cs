@@ -170,6 +170,7 @@ sealed class Cursor
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         var encoder = _options?.Encoder;
+        if (encoder is not null) to = block.EndOfRun(from, to, encoder, _log);
         if (acknowledgements is not null && to > from) to = Number(block, from, to, acknowledgements, ref encoder);
         _index = to;
         if (_options is null) return block.Run(from, to);
