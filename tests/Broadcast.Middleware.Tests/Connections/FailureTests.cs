@@ -56,6 +56,34 @@ public sealed class FailureTests
     }
 
     [Fact]
+    public async Task ConnectionAbortedCallback_Throws_IsLoggedOnceAndDisconnectFiltersRun()
+    {
+        var disconnected = new TaskCompletionSource();
+        await using var app = await StartAsync(map: app => app.MapBroadcast("/ws")
+            .UseConnect((context, next) =>
+            {
+                if (context.Connection.UserId == "bad")
+                    context.Connection.ConnectionAborted.Register(() => throw new InvalidOperationException(Boom));
+                return next(context);
+            })
+            .UseDisconnect((context, next) =>
+            {
+                disconnected.TrySetResult();
+                return next(context);
+            }));
+        await using var good = await Client.OpenAsync(app, TestUsers.As("good"));
+        await using var bad = await Client.OpenAsync(app, TestUsers.As("bad"));
+
+        await Client.LeaveAsync(bad);
+
+        await disconnected.Task.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await Eventually.True(() => app.Logs.GetSnapshot().Any(record => record.Level >= LogLevel.Error));
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
+        Assert.Contains("callback", line.Message, StringComparison.Ordinal);
+        await Client.IsThereAsync(good);
+    }
+
+    [Fact]
     public async Task Registry_JoinThrows_ClosesOnlyThatConnection()
     {
         var registry = new FaultyRegistry

@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -82,6 +83,40 @@ public sealed class AllowedOriginsTests
 
     [Fact]
     public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
+
+    [Theory]
+    [InlineData("https", "https://example.com", true)]
+    [InlineData("https", "http://example.com", false)]
+    [InlineData("https", "http://example.com:443", false)]
+    [InlineData("http", "http://example.com", true)]
+    [InlineData("http", "https://example.com", true)]
+    public void Origin_SameHost_NeedsHttpsIfRequestHasHttps(string scheme, string origin, bool isAllowed)
+    {
+        var request = new DefaultHttpContext().Request;
+        (request.Scheme, request.Headers.Host, request.Headers.Origin) = (scheme, "example.com", origin);
+        Assert.Equal(isAllowed, new OriginCheck([]).Allows(request));
+    }
+
+    [Theory]
+    [InlineData("cross-site", 403)]
+    [InlineData("same-site", 403)]
+    [InlineData("same-origin", 200)]
+    [InlineData("none", 200)]
+    [InlineData(null, 200)]
+    public async Task EventStreamWithoutOrigin_ForeignPage_IsRefusedWith403(string? site, int status)
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        await using var client = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("Sec-Fetch-Site", site)]);
+        Assert.Equal(status, client.Status);
+    }
+
+    [Fact]
+    public async Task EventStreamWithoutOrigin_ForeignPageAndStarListed_IsAllowed()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.AllowedOrigins.Add("*"));
+        await using var client = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("Sec-Fetch-Site", "cross-site")]);
+        Assert.Equal(200, client.Status);
+    }
 
     [Fact]
     public async Task OriginRefusal_DebugLog_NamesOptionButNotOrigin()

@@ -41,6 +41,39 @@ public sealed class BlockTests
         Assert.True(block[1].Metadata!.Excludes("a"));
     }
 
+    [Theory]
+    [InlineData(10_000, 6)] // Six entries have 60,000 bytes, seven have more than 64 KiB.
+    [InlineData(65_536, 1)]
+    [InlineData(65_537, 1)] // An entry of any size is sent alone.
+    [InlineData(10, 20)]
+    public void EncodedRun_AnySize_EndsAt64KiB(int size, int expected)
+    {
+        var log = new MessageLog("/g", new SequenceClock(), new LogSettings(1 << 20, null));
+        var block = new Block(512, 1, 0);
+        for (var i = 0; i < 20; i++) block.Append(new(default, MessageType.Text), i + 1, 0, null);
+        var encoder = new FixedSize(size);
+
+        // A second reader finds the entries encoded.
+        for (var reader = 0; reader < 2; reader++)
+        {
+            for (var from = 0; from < 20; from += expected)
+            {
+                var end = block.EndOfRun(from, 20, encoder, log);
+                Assert.Equal(Math.Min(from + expected, 20), end);
+                Assert.Equal((end - from) * size, block.Run(from, end, encoder, log).Frames.Length);
+            }
+        }
+    }
+
+    sealed class FixedSize(int size) : EntryEncoder
+    {
+        public override void Write(System.Buffers.IBufferWriter<byte> output, MessageLog log, Block block, int index)
+        {
+            output.GetSpan(size);
+            output.Advance(size);
+        }
+    }
+
     [Fact]
     public void EmptyBlock_HoldsNothing()
     {
