@@ -37,6 +37,12 @@ static class Scripts
     /// expirations at most once per second. The script trims only when the stream exceeds its limits by a sixteenth.
     /// The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the cost.
     /// </para>
+    /// <para>
+    /// The tag of a batch is a hash of the previous tag, the node and the number of the batch. So two batches have the
+    /// same tag only if all batches before them are the same. Example: the nodes A, B and C publish one batch each, and
+    /// a failover loses all three. The nodes send the batches again, and the new order is B, A, C. Without the previous
+    /// tag, a node that has received A, B, C could not notice the other order, because both orders end with C.
+    /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
     public const string Publish = """
@@ -59,7 +65,7 @@ static class Scripts
         local clock = redis.call('TIME')
         local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
         local at = string.format('%.0f', now)
-        local tag = ARGV[3] .. ':' .. ARGV[4]
+        local tag = redis.sha1hex(before .. ' ' .. ARGV[3] .. ':' .. ARGV[4])
         redis.call('XADD', KEYS[2], last .. '-0', 'c', ARGV[5], 't', at, 'g', tag, 'b', ARGV[7])
         redis.call('RPUSH', KEYS[3], last .. ' ' .. sum .. ' ' .. at)
 
