@@ -49,7 +49,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
         var failsFast = options.WhenUnreachable == WhenUnreachable.Fail;
         var publisher = new BatchPublisher(
-            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics);
+            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics,
+            (group, epoch, last, tag) => _subscriptions?.OnAcknowledged(group, epoch, last, tag));
         _outbox = new(
             _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
         var localMembers = new LocalMembers();
@@ -63,6 +64,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     /// <summary>The outbox. Only tests use this property.</summary>
     internal Outbox Outbox => _outbox;
+
+    /// <summary>The subscriptions. Only tests use this property.</summary>
+    internal SubscriptionManager Subscriptions => _subscriptions!;
 
     public void Start(IBackplaneReceiver receiver)
     {

@@ -77,6 +77,44 @@ public sealed class EpochTests : RedisTest
         }
     }
 
+    /// <summary>
+    /// Redis acknowledges a message and fails before any node receives the message. The replica does not have it.
+    /// </summary>
+    [Theory]
+    [InlineData("00:00:00.2", 0)]
+    [InlineData("00:01:00", 1)]
+    [InlineData("00:01:00", 3)]
+    public async Task RedisRestore_WithoutAcknowledgedMessage_ReportsLossOnAllNodes(string checkInterval, int laterMessages)
+    {
+        void Configure(RedisBackplaneOptions options) => options.CheckInterval = TimeSpan.Parse(checkInterval);
+        var (first, second) = (StartNode(configure: Configure), StartNode(configure: Configure));
+        var start = await first.SubscribeAsync(Group);
+        await second.SubscribeAsync(Group);
+        for (var i = 1; i <= 5; i++) await first.PublishAsync(Group, $"{i}");
+        foreach (var node in new[] { first, second }) await node.WaitForMessagesAsync(Group, 5);
+
+        ((RedisBackplane)first.Backplane).Subscriptions.OnAcknowledged(Group, $"{start.Position.Epoch:x16}", 6, "lost:1");
+        for (var i = 1; i <= laterMessages; i++) await second.PublishAsync(Group, $"later {i}");
+
+        await first.WaitForLossAsync(Group);
+        if (laterMessages == 0) await second.WaitForLossAsync(Group);
+        else Assert.NotEqual(start.Position.Epoch, (await second.PublishAsync(Group, "in the new epoch")).Epoch);
+        await second.WaitForLossAsync(Group);
+    }
+
+    [Fact]
+    public async Task AcknowledgedMessages_ThatArrive_ReportNoLoss()
+    {
+        var (first, second) = (StartNode(), StartNode());
+        foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
+        await Task.WhenAll(Enumerable.Range(0, 200).Select(i => (i % 2 == 0 ? first : second).PublishAsync(Group, $"{i}")));
+        foreach (var node in new[] { first, second })
+        {
+            await node.WaitForMessagesAsync(Group, 200);
+            Assert.Equal(0, node.GetLossCount(Group));
+        }
+    }
+
     [Theory]
     [InlineData("00:00:00.2", false)]
     [InlineData("00:01:00", true)]
