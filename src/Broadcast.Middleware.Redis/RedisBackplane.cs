@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Security.Cryptography;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Members;
@@ -16,7 +17,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
     static readonly TimeSpan DisposeTimeout = TimeSpan.FromSeconds(3);
 
-    readonly string _node = Epoch.Create();
+    readonly string _node = RandomNumberGenerator.GetHexString(16, lowercase: true);
     readonly string _prefix;
     readonly RedisConnection _connection;
     readonly Outbox _outbox;
@@ -49,7 +50,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
         var failsFast = options.WhenUnreachable == WhenUnreachable.Fail;
         var publisher = new BatchPublisher(
-            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics);
+            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics,
+            (group, epoch, last, tag) => _subscriptions?.OnAcknowledged(group, epoch, last, tag));
         _outbox = new(
             _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
         var localMembers = new LocalMembers();
@@ -63,6 +65,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     /// <summary>The outbox. Only tests use this property.</summary>
     internal Outbox Outbox => _outbox;
+
+    /// <summary>The subscriptions. Only tests use this property.</summary>
+    internal SubscriptionManager Subscriptions => _subscriptions!;
 
     public void Start(IBackplaneReceiver receiver)
     {

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Storage;
@@ -31,7 +32,7 @@ sealed class MemberWriter(
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 
     // A node whose heartbeat has expired takes a new name. Other nodes may still delete the members of the old name.
-    volatile string _nodeName = Epoch.Create();
+    volatile string _nodeName = RandomNumberGenerator.GetHexString(16, lowercase: true);
     volatile bool _rewritesAll;
     long _lastRewrite;
 
@@ -125,7 +126,7 @@ sealed class MemberWriter(
             if (!isFirst)
             {
                 logger.HeartbeatExpired();
-                _nodeName = Epoch.Create();
+                _nodeName = RandomNumberGenerator.GetHexString(16, lowercase: true);
             }
 
             await connection.ExecuteAsync(

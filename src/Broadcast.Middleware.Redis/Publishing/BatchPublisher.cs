@@ -6,9 +6,18 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>Publishes batches with the script <see cref="Scripts.Publish"/>.</summary>
+/// <param name="connection">The connection to Redis.</param>
+/// <param name="node">The name of this node in its batches.</param>
+/// <param name="repairWindow">The messages that Redis keeps for other nodes.</param>
+/// <param name="publishTimeout">See <see cref="RedisBackplaneOptions.PublishTimeout"/>.</param>
+/// <param name="retries">True if the publisher sends a batch again when Redis does not answer.</param>
+/// <param name="metrics">The metrics.</param>
+/// <param name="onAcknowledged">
+/// Receives the group, the epoch, the last offset and the tag of each batch that Redis has acknowledged.
+/// </param>
 sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
-    RedisMetrics metrics)
+    RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
     /// <summary>The history age without a limit. The value is longer than the age of any message.</summary>
     const string UnlimitedMilliseconds = "1000000000000000";
@@ -41,8 +50,10 @@ sealed class BatchPublisher(
         ];
         var result = await connection.RunScriptAsync(
             Scripts.Publish, [keys.State, keys.Stream, keys.Index], arguments, deadline, retries, onRetry);
+        var (epoch, last) = ((string)result[0]!, (long)result[1]);
+        onAcknowledged(group, epoch, last, (string)result[2]!);
         metrics.Published(batch.Count);
-        return new(Epoch.Parse((string)result[0]!), (long)result[1] - batch.Count + 1);
+        return new(Epoch.Parse(epoch), last - batch.Count + 1);
     }
 
     /// <summary>Encodes the messages. Also returns the history options of the last message that has options.</summary>

@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <param name="Last">The offset of the last message.</param>
 /// <param name="Count">The number of messages.</param>
 /// <param name="PreviousTag">The tag of the previous batch. Null in a batch from a stream.</param>
-/// <param name="Tag">The unique name of the batch: the node and the number of the batch on that node.</param>
+/// <param name="Tag">Identifies the batch and all batches before it: see <see cref="Scripts.Publish"/>.</param>
 /// <param name="Body">The encoded messages.</param>
 readonly record struct Batch(
     string Epoch, long Last, int Count, string? PreviousTag, string Tag, ReadOnlyMemory<byte> Body)

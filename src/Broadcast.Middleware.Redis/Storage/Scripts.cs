@@ -31,11 +31,17 @@ static class Scripts
     ///      14     the milliseconds for which Redis keeps the stream; 0 means forever
     ///      15     the milliseconds for which Redis remembers the last batch of a node
     /// </code>
-    /// <para>Returns the epoch and the last offset.</para>
+    /// <para>Returns the epoch, the last offset and the tag of the batch.</para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond, so the script makes few calls. The script renews the
     /// expirations at most once per second. The script trims only when the stream exceeds its limits by a sixteenth.
     /// The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the cost.
+    /// </para>
+    /// <para>
+    /// The tag of a batch is a hash of the previous tag, the node and the number of the batch. So two batches have the
+    /// same tag only if all batches before them are the same. Example: the nodes A, B and C publish one batch each, and
+    /// a failover loses all three. The nodes send the batches again, and the new order is B, A, C. Without the previous
+    /// tag, a node that has received A, B, C could not notice the other order, because both orders end with C.
     /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
@@ -43,8 +49,8 @@ static class Scripts
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g', 'b', 'x', ARGV[3])
         local epoch, before, renewed, taken = state[1], state[3], state[5], state[6]
         if taken then
-          local number, its, last = string.match(taken, '^(%d+) (%x+) (%d+)')
-          if tonumber(number) == tonumber(ARGV[4]) then return {its, last} end
+          local number, its, last, tag = string.match(taken, '^(%d+) (%x+) (%d+) %d+ (%x+)$')
+          if tonumber(number) == tonumber(ARGV[4]) then return {its, last, tag} end
           if tonumber(number) > tonumber(ARGV[4]) then return redis.error_reply('SUPERSEDED by a later batch') end
         end
         local oldest
@@ -59,14 +65,14 @@ static class Scripts
         local clock = redis.call('TIME')
         local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
         local at = string.format('%.0f', now)
-        local tag = ARGV[3] .. ':' .. ARGV[4]
+        local tag = string.sub(redis.sha1hex(before .. ' ' .. ARGV[3] .. ' ' .. ARGV[4]), 1, 16)
         redis.call('XADD', KEYS[2], last .. '-0', 'c', ARGV[5], 't', at, 'g', tag, 'b', ARGV[7])
         redis.call('RPUSH', KEYS[3], last .. ' ' .. sum .. ' ' .. at)
 
         local keep, renewal = string.match(renewed or '', '^(%d+) (%d+)$')
         local expires = keep ~= ARGV[14] or now - renewal > 1000 or not oldest
         if expires then renewed = ARGV[14] .. ' ' .. at end
-        local result = ARGV[4] .. ' ' .. epoch .. ' ' .. last .. ' ' .. at
+        local result = ARGV[4] .. ' ' .. epoch .. ' ' .. last .. ' ' .. at .. ' ' .. tag
         redis.call('HSET', KEYS[1], 'e', epoch, 'o', last, 'g', tag, 'b', sum, 'x', renewed, ARGV[3], result)
         if expires and ARGV[14] == '0' then
           for i = 1, 3 do redis.call('PERSIST', KEYS[i]) end
@@ -98,13 +104,13 @@ static class Scripts
           -- A new node has published. Remove the fields of nodes that no longer publish.
           local fields = redis.call('HGETALL', KEYS[1])
           for i = 1, #fields, 2 do
-            local since = string.match(fields[i + 1], '^%d+ %x+ %d+ (%d+)$')
+            local since = string.match(fields[i + 1], '^%d+ %x+ %d+ (%d+) %x+$')
             if since and now - since > tonumber(ARGV[15]) then redis.call('HDEL', KEYS[1], fields[i]) end
           end
         end
         local header = epoch .. ' ' .. last .. ' ' .. ARGV[5] .. ' ' .. before .. ' ' .. tag
         redis.call('PUBLISH', ARGV[2], header .. '\n' .. ARGV[7])
-        return {epoch, last}
+        return {epoch, last, tag}
         """;
 
     /// <summary>
@@ -160,7 +166,7 @@ static class Scripts
     ///      2  the last offset of the node
     ///      3  the tag of the batch at that offset
     ///      4  the number of batches
-    ///      5  a new epoch
+    ///      5  a new epoch, larger than the epoch of the node
     /// </code>
     /// <para>
     /// Returns the last offset and the batches, beginning with the batch at the node's offset. Returns nothing if the
@@ -169,15 +175,21 @@ static class Scripts
     /// <para>
     /// Redis can return to an older state, for example after it restores an old snapshot or promotes an incomplete
     /// replica. Example: a node has received the messages 1 to 10, and Redis restarts with 1 to 5. The next messages
-    /// get the offsets 6 to 10 again. The script detects such a return by three signs. First, the last offset of the
-    /// group is smaller than the offset of the node. Second, the batch at the node's offset has another tag. Third, no
-    /// batch ends at the node's offset. After one of these signs, the script starts a new epoch, so that all nodes
-    /// notice the loss.
+    /// get the offsets 6 to 10 again. The script detects such a return by four signs. First, the epoch of the group is
+    /// smaller than the epoch of the node. Second, the last offset of the group is smaller than the offset of the node.
+    /// Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. After one of
+    /// these signs, the script starts a new epoch, so that all nodes notice the loss.
     /// </para>
     /// </remarks>
     public const string ReadForward = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
-        if state[1] ~= ARGV[1] then return false end
+        local function startEpoch()
+          redis.call('DEL', KEYS[2], KEYS[3])
+          redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0, 'g', '-', 'b', 0)
+          return false
+        end
+        if not state[1] or state[1] > ARGV[1] then return false end
+        if state[1] < ARGV[1] then return startEpoch() end
         local last, at = tonumber(state[2]), tonumber(ARGV[2])
         local same = last >= at
         local batches = {}
@@ -199,11 +211,7 @@ static class Scripts
             same = false
           end
         end
-        if not same then
-          redis.call('DEL', KEYS[2], KEYS[3])
-          redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0, 'g', '-', 'b', 0)
-          return false
-        end
+        if not same then return startEpoch() end
         return {state[2], batches}
         """;
 

@@ -31,7 +31,7 @@ sealed class CatchUpReader(RedisConnection connection, RedisLogger logger)
             {
                 var page = await connection.RunScriptAsync(
                     Scripts.ReadForward, [keys.State, keys.Stream, keys.Index],
-                    [epoch, offset, tag, BatchesPerRead, Epoch.Create()],
+                    [epoch, offset, tag, BatchesPerRead, Epoch.CreateAfter(epoch)],
                     connection.GetDeadline(AttemptTimeout), cancellationToken: stopping);
                 if (page.IsNull) return null;
                 var entries = (RedisResult[])page[1]!;

@@ -52,6 +52,10 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     // The lock guards these fields.
     State _state = State.Starting;
     (string Epoch, long Offset) _lastChecked = ("", 0);
+
+    // The batches of this node that Redis has acknowledged, but that the worker has not delivered yet. If Redis returns
+    // to an older state now, only this node can know that messages are lost.
+    readonly Queue<(string Epoch, long Last, string Tag)> _acknowledged = new();
     int _missedChecks;
 
     // StartAsync sets these fields. Afterwards, only the worker changes them. The worker holds the lock while it writes
@@ -146,6 +150,16 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _channel.Close();
     }
 
+    /// <summary>Records a batch of this node that Redis has acknowledged. The channel delivers the batch later.</summary>
+    public void OnAcknowledged(string epoch, long last, string tag)
+    {
+        lock (_lock)
+        {
+            if (_state is State.Ending or State.Ended) return;
+            if (epoch != _epoch || last > _offset) _acknowledged.Enqueue((epoch, last, tag));
+        }
+    }
+
     /// <summary>Compares the position of the group in Redis with the last delivered message.</summary>
     public async Task CheckAsync(TimeSpan timeout)
     {
@@ -183,6 +197,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             var isBehind = isMissed
                 || epoch != _epoch
                 || lastOffset < offset
+                || _acknowledged.Any(acknowledged => acknowledged.Epoch == epoch && acknowledged.Last > lastOffset)
                 || (lastOffset == offset && (string?)fields[2] != tag);
             _lastChecked = (epoch, lastOffset);
             if (!isBehind || !IsActiveLocked) return;
@@ -305,9 +320,45 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     {
         if (batch.Epoch != _epoch) return false;
         if (batch.Last <= _offset) return true;
-        if (batch.First != _offset + 1 || batch.PreviousTag != _tag) return false;
+        if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
         Deliver(batch);
         return true;
+    }
+
+    /// <summary>
+    /// True if Redis has given an offset of an acknowledged batch to another batch. Forgets the acknowledged batches
+    /// before this batch.
+    /// </summary>
+    bool ReplacesAcknowledged(in Batch batch)
+    {
+        lock (_lock)
+        {
+            while (_acknowledged.TryPeek(out var acknowledged))
+            {
+                var isSameEpoch = acknowledged.Epoch == batch.Epoch;
+                if (isSameEpoch && acknowledged.Last > batch.Last) return false;
+                var isReplaced = acknowledged.Last >= batch.First
+                    && (acknowledged.Last != batch.Last || acknowledged.Tag != batch.Tag);
+                if (isSameEpoch && isReplaced) return true;
+                _acknowledged.Dequeue();
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>
+    /// Checks that the stream contains the next acknowledged batch. Otherwise, the script starts a new epoch.
+    /// </summary>
+    async Task<bool> HasAcknowledgedAsync()
+    {
+        (string Epoch, long Last, string Tag) next;
+        lock (_lock)
+        {
+            if (!_acknowledged.TryPeek(out next) || next.Epoch != _epoch || next.Last <= _offset) return true;
+        }
+
+        return await _catchUpReader.ReadAsync(_keys, _epoch, next.Last, next.Tag, _stopping.Token) is not null;
     }
 
     void Deliver(in Batch batch)
@@ -332,6 +383,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _metrics.Refilled();
         while (true)
         {
+            if (!await HasAcknowledgedAsync()) return false;
             if (await _catchUpReader.ReadAsync(_keys, _epoch, _offset, _tag, _stopping.Token) is not { } page)
                 return false;
             var before = _offset;
@@ -339,13 +391,15 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             {
                 if (batch.Last == _offset) continue;
                 if (batch.First != _offset + 1) return false;
+                if (ReplacesAcknowledged(batch)) break;
                 Deliver(batch);
                 _stopping.Token.ThrowIfCancellationRequested();
             }
 
             if (_offset >= page.LastOffset) return true;
-            // The stream does not contain the batches up to the last offset.
-            if (_offset == before) return false;
+            // The stream does not contain the batches up to the last offset. If it has replaced an acknowledged batch,
+            // the check starts a new epoch.
+            if (_offset == before && await HasAcknowledgedAsync()) return false;
         }
     }
 

@@ -61,6 +61,12 @@ sealed class SubscriptionManager(
         }
     }
 
+    /// <inheritdoc cref="GroupSubscription.OnAcknowledged"/>
+    public void OnAcknowledged(string group, string epoch, long last, string tag)
+    {
+        if (_groups.TryGetValue(group, out var subscription)) subscription.OnAcknowledged(epoch, last, tag);
+    }
+
     public void Unsubscribe(string group)
     {
         if (!_groups.TryGetValue(group, out var subscription)) return;

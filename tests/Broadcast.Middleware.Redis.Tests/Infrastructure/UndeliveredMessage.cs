@@ -5,14 +5,14 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>
-/// Publishes messages to the stream of a group, but not to its channel. This simulates messages that are lost on the
-/// way to the nodes.
+/// Publishes messages to the stream of a group, but by default not to its channel. This simulates messages that are lost
+/// on the way to the nodes.
 /// </summary>
 static class UndeliveredMessage
 {
     public static Task PublishAsync(
         IDatabaseAsync database, GroupKeys keys, int batchNumber, string text, string node = "other",
-        int batchMemoryMilliseconds = 60_000, int count = 1)
+        int batchMemoryMilliseconds = 60_000, int count = 1, byte[]? channel = null)
     {
         var message = Encoding.UTF8.GetBytes(text);
         var body = new byte[count * Batch.GetEncodedSize(message.Length)];
@@ -22,7 +22,7 @@ static class UndeliveredMessage
             Scripts.Publish,
             [keys.State, keys.Stream, keys.Index],
             [
-                Epoch.Create(), "unused-channel", node, batchNumber, count, count * message.Length, body,
+                Epoch.Create(), channel ?? "unused-channel"u8.ToArray(), node, batchNumber, count, count * message.Length, body,
                 1000, 1_000_000, 60_000, 0, 0, 0, 60_000, batchMemoryMilliseconds,
             ]);
     }
