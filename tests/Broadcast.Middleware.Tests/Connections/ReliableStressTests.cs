@@ -92,7 +92,7 @@ public sealed class ReliableStressTests
                 var token = client.Token!;
                 var early = random.Next(2) == 0 ? session.ClaimAsync(token) : null;
                 sink.Break();
-                await connection.Writer.SuspendAsync();
+                await connection.SuspendAsync();
                 var wait = session.WaitAsync();
                 Thread.SpinWait(random.Next(20_000));
                 var newToken = await (early ?? session.ClaimAsync(token));
