@@ -77,6 +77,8 @@ public sealed class ReliableStressTests
         {
             var random = new Random(number);
             var session = connection.Session!;
+            // A client without a token cannot reconnect. On a busy machine, the first token may arrive late.
+            await Eventually.True(() => client.Token is not null);
             // Each client reconnects at least five times, even when the publishers finish early.
             for (var cuts = 0; cuts < 5 || !publishing.IsCompleted; cuts++)
             {
