@@ -60,7 +60,7 @@ reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
 status=0
-run() { ${nice:-} dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
+run() { ${priority:-} dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
 pack() {
   for package in Broadcast.Middleware Broadcast.Middleware.Redis; do
     dotnet pack "src/$package" --configuration Release --no-build --output artifacts || return
@@ -79,11 +79,11 @@ mapfile -t classes <"$reports/classes"
 
 # Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests run longest, because
 # some of them must run alone. So the other suites use the processor time that the library's tests leave.
-nice="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
+priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
-nice="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
+priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
-nice="nice -n 5" BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/inline" 2>&1 &
+priority="nice -n 5" BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/inline" 2>&1 &
 inline=$!
 pack >"$reports/pack" 2>&1 &
 pack=$!

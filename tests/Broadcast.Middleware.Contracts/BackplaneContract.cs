@@ -19,16 +19,13 @@ public abstract class BackplaneContract : IAsyncLifetime
     /// </summary>
     protected abstract ValueTask<IBackplane> CreateNodeAsync();
 
-    /// <summary>
-    /// Makes the cluster lose all data of all groups. The default, null, means that this is not possible.
-    /// </summary>
-    protected virtual Func<ValueTask>? Forget => null;
+    /// <summary>Makes the cluster lose all data of all groups.</summary>
+    protected abstract ValueTask LoseDataAsync();
 
     /// <summary>
-    /// Ends a node as a crash would: it does not notify the other nodes and sends no pending data. The default, null,
-    /// means that this is not possible.
+    /// Ends a node as a crash would: it does not notify the other nodes and sends no pending data.
     /// </summary>
-    protected virtual Func<IBackplane, ValueTask>? Crash => null;
+    protected abstract ValueTask CrashAsync(IBackplane node);
 
     /// <summary>The time limit for an expected event.</summary>
     protected virtual TimeSpan Patience => TimeSpan.FromSeconds(20);
@@ -513,13 +510,12 @@ public abstract class BackplaneContract : IAsyncLifetime
     [Fact]
     public async Task ClusterLoss_NotifiesAllSubscribers()
     {
-        if (Forget is not { } forget) return;
         var nodes = await NodesAsync(2);
         var before = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
         await nodes[1].SubscribeAsync(Name("a"), Kept(10));
         for (var i = 0; i < 5; i++) await nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10));
         foreach (var node in nodes) await node.HeardAsync(Name("a"), 5);
-        await forget();
+        await LoseDataAsync();
         foreach (var node in nodes) await EventuallyAsync(() => new(node.Losses(Name("a")) == 1), "The loss is reported.");
         // The loss has ended the subscription, so the node can subscribe again.
         nodes[0].Begin(Name("a"));
@@ -536,11 +532,10 @@ public abstract class BackplaneContract : IAsyncLifetime
     [Fact]
     public async Task Crash_RemovesMembersOfThatNode()
     {
-        if (Crash is not { } crash) return;
         var nodes = await NodesAsync(3);
         for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", default);
         foreach (var node in nodes) await MembersAsync(node, Name("a"), ("m0", ""), ("m1", ""), ("m2", ""));
-        await crash(nodes[2].Backplane);
+        await CrashAsync(nodes[2].Backplane);
         foreach (var node in nodes[..2]) await MembersAsync(node, Name("a"), ("m0", ""), ("m1", ""));
     }
 

@@ -13,14 +13,15 @@ public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContrac
     readonly SharedRedis _redis = redis;
     readonly List<ConnectionMultiplexer> _connections = [];
 
-    protected override Func<ValueTask>? Forget => null;
-
     protected override async ValueTask<IBackplane> CreateNodeAsync()
     {
-        var connection = await ConnectionMultiplexer.ConnectAsync($"{_redis.Server.Configuration},{Settings}");
+        var connection = await ConnectAsync();
         _connections.Add(connection);
         return Nodes.Create(connection, options => options.Prefix = Prefix, name: "named: {one}");
     }
+
+    protected override Task<ConnectionMultiplexer> ConnectAsync() =>
+        ConnectionMultiplexer.ConnectAsync($"{_redis.Server.Configuration},{Settings}");
 
     public override async ValueTask DisposeAsync()
     {

@@ -1,5 +1,6 @@
 using Broadcast.Middleware.Contracts;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests;
 
@@ -10,22 +11,25 @@ public class RedisContractTests(SharedRedis redis) : BackplaneContract
 
     protected string Prefix { get; } = $"contract-{Guid.NewGuid():N}";
 
-    protected override Func<IBackplane, ValueTask>? Crash =>
-        async backplane => await ((RedisBackplane)backplane).CrashAsync();
-
-    /// <summary>Deletes all keys with the prefix of the test.</summary>
-    protected override Func<ValueTask>? Forget => async () =>
-    {
-        await using var connection = await redis.Server.ConnectAsync();
-        foreach (var server in connection.GetServers())
-        {
-            await foreach (var key in server.KeysAsync(pattern: $"{Prefix}:*"))
-                await connection.GetDatabase().KeyDeleteAsync(key);
-        }
-    };
-
     protected override ValueTask<IBackplane> CreateNodeAsync() =>
         new(Nodes.Create(redis.Server.Configuration, options => options.Prefix = Prefix));
+
+    protected override async ValueTask CrashAsync(IBackplane node) => await ((RedisBackplane)node).CrashAsync();
+
+    /// <summary>Deletes all keys with the prefix of the test.</summary>
+    protected override async ValueTask LoseDataAsync()
+    {
+        await using var connection = await ConnectAsync();
+        var database = connection.GetDatabase();
+        foreach (var server in connection.GetServers())
+        {
+            await foreach (var key in server.KeysAsync(database.Database, $"{Prefix}:*"))
+                await database.KeyDeleteAsync(key);
+        }
+    }
+
+    /// <summary>Connects to the servers and the database of the nodes, for the test itself.</summary>
+    protected virtual Task<ConnectionMultiplexer> ConnectAsync() => redis.Server.ConnectAsync();
 
     public override async ValueTask DisposeAsync()
     {

@@ -179,7 +179,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Prevents that the server begins another message, because the app shuts down. Returns false while the server
+    /// Stops the server from beginning another message, because the app shuts down. Returns false while the server
     /// still handles a message. The client may expect an answer.
     /// </summary>
     public bool TryStopHandling()

@@ -147,6 +147,7 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
+            foreach (var group in groups) group._log.BeginAppendLocked();
             // While this method holds all locks, these groups get no other message and no member joins or leaves. So
             // the numbers in each log are in order.
             var sequence = clock.Next();
@@ -161,7 +162,12 @@ sealed class Group
         finally
         {
             commit.Commit();
-            while (locked > 0) groups[--locked]._log.Gate.Exit();
+            while (locked > 0)
+            {
+                var log = groups[--locked]._log;
+                log.EndAppendLocked();
+                log.Gate.Exit();
+            }
         }
 
         foreach (var shardsOfGroup in shards) Post(shardsOfGroup);

@@ -61,6 +61,9 @@ sealed class Cursor
     /// <summary>True if the log is broken and this cursor will reach the end of the log.</summary>
     public bool WillBeLost => _log.IsBroken && LeaveOffset == long.MaxValue;
 
+    /// <summary>See <see cref="MessageLog.IsAppending"/>.</summary>
+    public bool IsAppending => _log.IsAppending;
+
     /// <summary>
     /// True if the subscriber has left and the cursor has read every message that was published before the leave.
     /// </summary>
@@ -140,6 +143,15 @@ sealed class Cursor
             }
 
             (_block, _index) = (next, _block.NextIndex);
+        }
+    }
+
+    /// <summary>Waits until the log has appended the current message.</summary>
+    public void WaitForAppend()
+    {
+        // An append holds the lock of the log, and no code waits while it holds this lock.
+        lock (_log.Gate)
+        {
         }
     }
 

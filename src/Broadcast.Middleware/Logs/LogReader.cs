@@ -182,6 +182,11 @@ sealed class LogReader
     /// This method reads the newest sequence number first, then the new cursors, and then the ends of the logs. A
     /// message with a higher sequence number waits for the next round. An earlier message may be in a log that the
     /// method has already checked.
+    /// <para>
+    /// Two threads may append to two logs at the same time, and the append of the higher number may end first. A client
+    /// that acknowledges messages would drop the lower number as a duplicate. For such a client, this method waits
+    /// until the other append has ended.
+    /// </para>
     /// </remarks>
     /// <param name="lastSequence">The highest sequence number to take.</param>
     /// <param name="run">The messages.</param>
@@ -192,7 +197,7 @@ sealed class LogReader
         {
             var newest = Math.Min(_clock.Last, lastSequence);
             AdmitCursors();
-            Cursor? first = null;
+            Cursor? first = null, appending = null;
             long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
             for (var i = _count - 1; i >= 0; i--)
             {
@@ -203,6 +208,9 @@ sealed class LogReader
                     return true;
                 }
 
+                // Read this property before the entries. If the value is false, the log has no hidden message up to the
+                // newest number.
+                var isAppending = Resend is not null && cursor.IsAppending;
                 if (cursor.TryPeek(out var sequence))
                 {
                     // Prefer the copy with a position. Without the position, the client would ask for this message
@@ -222,6 +230,10 @@ sealed class LogReader
                 {
                     RemoveUnlessNeeded(i);
                 }
+                else if (isAppending)
+                {
+                    appending = cursor;
+                }
                 else if (cursor == _privateLog)
                 {
                     cursor.Subscriber.OnPrivateLogRead();
@@ -234,7 +246,8 @@ sealed class LogReader
                 return false;
             }
 
-            if (firstSequence <= newest) run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1));
+            if (appending is not null) appending.WaitForAppend();
+            else if (firstSequence <= newest) run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1));
         }
 
         Resend?.OnTaken();

@@ -32,6 +32,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     long _offsetAtLastTrim;
     long _newestByte;
     bool _isBroken;
+    bool _isAppending;
 
     /// <summary>
     /// The lock of the log. A thread holds the lock to append, or to read a position that must not miss an append.
@@ -77,6 +78,12 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// <summary>True after <see cref="BreakLocked"/>. The log appends no more messages.</summary>
     public bool IsBroken => Volatile.Read(ref _isBroken);
 
+    /// <summary>
+    /// True while a thread appends a message. The message may already have its sequence number, but readers cannot find
+    /// the message yet.
+    /// </summary>
+    public bool IsAppending => Volatile.Read(ref _isAppending);
+
     /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
     /// <param name="replay">The history that the reader wants.</param>
     /// <param name="recovered">
@@ -103,11 +110,36 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     public bool ExpireLocked() => history?.Expire(_tail) ?? true;
 
     /// <summary>Appends a message and returns its offset.</summary>
-    public long AppendLocked(Message message, EntryMetadata? metadata) => AppendLocked(message, metadata, clock.Next());
+    public long AppendLocked(Message message, EntryMetadata? metadata) =>
+        AppendLocked(message, metadata, TimeSpan.Zero);
 
     /// <summary>Appends a message that a node of the cluster published some time ago.</summary>
-    public long AppendLocked(Message message, EntryMetadata? metadata, TimeSpan age) =>
-        AppendLocked(message, metadata, clock.Next(), age);
+    public long AppendLocked(Message message, EntryMetadata? metadata, TimeSpan age)
+    {
+        BeginAppendLocked();
+        try
+        {
+            return AppendLocked(message, metadata, clock.Next(), age);
+        }
+        finally
+        {
+            EndAppendLocked();
+        }
+    }
+
+    /// <summary>Sets <see cref="IsAppending"/>. Call this method before the message gets its sequence number.</summary>
+    public void BeginAppendLocked()
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        Volatile.Write(ref _isAppending, true);
+    }
+
+    /// <summary>Clears <see cref="IsAppending"/>. Call this method after readers can find the message.</summary>
+    public void EndAppendLocked()
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        Volatile.Write(ref _isAppending, false);
+    }
 
     /// <summary>
     /// Appends a message with a sequence number that several logs share. The caller holds the locks of all these logs.

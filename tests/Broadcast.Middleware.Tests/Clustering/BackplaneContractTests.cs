@@ -36,17 +36,17 @@ public sealed class BackplaneContractTests
     {
         readonly InMemoryCluster _cluster = new();
 
-        protected override Func<ValueTask>? Forget => () =>
+        protected override ValueTask LoseDataAsync()
         {
             _cluster.Forget();
             return default;
-        };
+        }
 
-        protected override Func<IBackplane, ValueTask>? Crash => node =>
+        protected override ValueTask CrashAsync(IBackplane node)
         {
             if (mistake != BackplaneMistake.KeepsMembersOfCrashedNodes) ((IDisposable)node).Dispose();
             return default;
-        };
+        }
 
         // A mistake usually shows as a timeout, so the timeout must be short.
         protected override TimeSpan Patience => mistake == BackplaneMistake.None ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);

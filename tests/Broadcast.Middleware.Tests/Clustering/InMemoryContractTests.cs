@@ -6,17 +6,17 @@ public sealed class InMemoryContractTests : BackplaneContract
 {
     readonly InMemoryCluster _cluster = new();
 
-    protected override Func<ValueTask>? Forget => () =>
+    protected override ValueTask LoseDataAsync()
     {
         _cluster.Forget();
         return default;
-    };
+    }
 
-    protected override Func<IBackplane, ValueTask>? Crash => node =>
+    protected override ValueTask CrashAsync(IBackplane node)
     {
         ((IDisposable)node).Dispose();
         return default;
-    };
+    }
 
     protected override ValueTask<IBackplane> CreateNodeAsync() => new(_cluster.CreateNode());
 }

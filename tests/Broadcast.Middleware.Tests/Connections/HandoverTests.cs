@@ -121,6 +121,7 @@ public sealed class HandoverTests
         using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
+        broadcast.Remove(connection);
         connection.End();
         Assert.Null(await claim.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
@@ -223,7 +224,7 @@ public sealed class HandoverTests
 
     static async Task SuspendAsync(TestEngine broadcast, Connection connection)
     {
-        var suspended = connection.Writer.SuspendAsync();
+        var suspended = connection.SuspendAsync();
         broadcast.RunUntilIdle();
         await suspended;
     }

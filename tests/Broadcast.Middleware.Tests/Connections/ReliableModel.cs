@@ -216,7 +216,7 @@ sealed class ReliableModel : IDisposable
     static void Notice(Peer peer, bool writeFails)
     {
         peer.State = State.Suspending;
-        peer.Change = peer.Connection.Writer.SuspendAsync();
+        peer.Change = peer.Connection.SuspendAsync();
         // The cut also ends a pending write: the write completes or fails.
         if (writeFails) peer.Sink.FailWrite();
         else peer.Sink.CompleteWrite();

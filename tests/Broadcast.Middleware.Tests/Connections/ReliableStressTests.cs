@@ -77,6 +77,8 @@ public sealed class ReliableStressTests
         {
             var random = new Random(number);
             var session = connection.Session!;
+            // A client without a token cannot reconnect. On a busy machine, the first token may arrive late.
+            await Eventually.True(() => client.Token is not null);
             // Each client reconnects at least five times, even when the publishers finish early.
             for (var cuts = 0; cuts < 5 || !publishing.IsCompleted; cuts++)
             {
@@ -92,7 +94,7 @@ public sealed class ReliableStressTests
                 var token = client.Token!;
                 var early = random.Next(2) == 0 ? session.ClaimAsync(token) : null;
                 sink.Break();
-                await connection.Writer.SuspendAsync();
+                await connection.SuspendAsync();
                 var wait = session.WaitAsync();
                 Thread.SpinWait(random.Next(20_000));
                 var newToken = await (early ?? session.ClaimAsync(token));

@@ -94,7 +94,6 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 // A replay would correctly deliver a message a second time, so this join replays nothing.
                 Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, default)).Joined, "a join's result");
                 if (joins) Enter(name, peer);
-                Settle(peer);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
@@ -154,7 +153,6 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         Enter(home, peer);
         Enter(Everyone, peer);
         _peers.Add(peer);
-        Settle(peer);
     }
 
     static void Open(Peer peer)
@@ -234,7 +232,6 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             new(Payload.Make(id, size), MessageType.Binary), Recipients.Connection(peer.Connection.Id), default));
         Expect(result == new PublishResult(null, peer.IsRemoved ? 0 : 1), "the result of sending to a connection");
         if (!peer.IsRemoved) Append([(null, peer.PrivateLog)], [], id, size);
-        Settle(peer);
     }
 
     /// <summary>A member of several of the groups gets the message once.</summary>
@@ -278,10 +275,6 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         group.Members.Remove(peer, out var stay);
         group.Left.Add(stay!);
         if (group.Members.Count == 0 && !_histories.ContainsKey(name)) _groups.Remove(name);
-    }
-
-    void Settle(Peer peer)
-    {
     }
 
     /// <summary>Lets all pending work complete, then checks the final state.</summary>

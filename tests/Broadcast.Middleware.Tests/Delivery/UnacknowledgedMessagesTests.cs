@@ -134,7 +134,7 @@ public sealed class UnacknowledgedMessagesTests
         var (connection, client, _) = Connect(broadcast);
         Publish(broadcast, 4);
         broadcast.RunUntilIdle();
-        var suspended = connection.Writer.SuspendAsync();
+        var suspended = connection.SuspendAsync();
         connection.Join("/h");
         broadcast.RunUntilIdle();
         Assert.True(suspended.IsCompleted);
@@ -184,7 +184,7 @@ public sealed class UnacknowledgedMessagesTests
 
     static void Lose(TestEngine broadcast, Connection connection)
     {
-        var suspended = connection.Writer.SuspendAsync();
+        var suspended = connection.SuspendAsync();
         broadcast.RunUntilIdle();
         Assert.True(suspended.IsCompleted);
         Assert.Null(connection.Writer.ClosingStatus);

@@ -83,6 +83,47 @@ public sealed class LogReaderTests
         Assert.Equal((true, true), (_reader.HasMissed, _reader.IsLost));
     }
 
+    /// <summary>
+    /// A message gets its number before readers can find it. If the reader sent a higher number first, the client would
+    /// get this message without a number and could not reconnect until its next acknowledgement.
+    /// </summary>
+    [Fact]
+    public async Task Read_LowerNumberStillBeingAppended_WaitsForThatMessage()
+    {
+        using ManualResetEventSlim isAppending = new(), mayEnd = new();
+        var timestamps = 0;
+        var clock = new SequenceClock(() =>
+        {
+            // The clock gives the number first, and then the time.
+            if (Interlocked.Increment(ref timestamps) > 1) return 0;
+            isAppending.Set();
+            mayEnd.Wait();
+            return 0;
+        });
+        var acknowledgements = new Acknowledgements(maxBytes: 1_024, maxMessages: 10, maxLogs: 10);
+        var reader = new LogReader(clock, acknowledgements);
+        var (one, other) = (TestLog.Create(clock, 1_024), TestLog.Create(clock, 1_024));
+        foreach (var log in new[] { one, other })
+        {
+            lock (log.Gate) reader.Add(new Cursor(log, _subscriber, null));
+        }
+
+        var appending = TestThread.Start(() => Append(one, "1"));
+        isAppending.Wait(TestContext.Current.CancellationToken);
+        Append(other, "2");
+        List<string> received = [];
+        var reading = new Thread(() => received = ReadAll(reader)) { IsBackground = true };
+        reading.Start();
+        // The reader waits for the first append. An incorrect reader ends.
+        await Eventually.True(() => (reading.ThreadState & (ThreadState.WaitSleepJoin | ThreadState.Stopped)) != 0);
+        mayEnd.Set();
+        await appending;
+        reading.Join();
+        Assert.Equal(["1", "2"], received);
+        Assert.Equal(2, acknowledgements.LastSent);
+        Assert.True(acknowledgements.IsComplete);
+    }
+
     Cursor Add(MessageLog log)
     {
         lock (log.Gate)
@@ -95,10 +136,12 @@ public sealed class LogReaderTests
 
     static void Append(MessageLog log, string text) => log.Append(Message.FromText(text), null);
 
-    List<string> ReadAll(long lastSequence = long.MaxValue)
+    List<string> ReadAll(long lastSequence = long.MaxValue) => ReadAll(_reader, lastSequence);
+
+    static List<string> ReadAll(LogReader reader, long lastSequence = long.MaxValue)
     {
         var texts = new List<string>();
-        while (_reader.TryTake(lastSequence, out var run))
+        while (reader.TryTake(lastSequence, out var run))
         {
             for (var frames = run.Frames; !frames.IsEmpty;) texts.Add(Encoding.UTF8.GetString(Frame.Next(ref frames, out _).Span));
         }

@@ -46,6 +46,13 @@ static class EngineExtensions
         return joining.GetAwaiter().GetResult();
     }
 
+    /// <summary>Does what the endpoint does after the loss of the transport. Then call WaitAsync.</summary>
+    public static Task SuspendAsync(this Connection connection)
+    {
+        connection.Detach();
+        return connection.Writer.SuspendAsync();
+    }
+
     public static Task<bool> WaitAsync(this ReconnectSession session) => session.WaitAsync(null);
 
     public static Task<bool> ReattachAsync(this Connection connection, FakeRequest request, Sink sink, string token)
