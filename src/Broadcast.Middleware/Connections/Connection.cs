@@ -273,11 +273,18 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Sets the reason why the connection ends. Only the first call has an effect.</summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
-    /// <summary>Replaces the authentication monitor. Pass null to stop monitoring.</summary>
-    public void SetAuthentication(AuthenticationMonitor? authentication)
+    /// <summary>
+    /// Monitors the authentication of the newest request. After a reconnect, only the time of the expiration changes.
+    /// </summary>
+    /// <param name="expires">
+    /// The time at which the authentication expires. Null if the authentication never expires.
+    /// </param>
+    /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
+    /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
+    public void MonitorAuthentication(DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
     {
-        _authentication?.Dispose();
-        _authentication = authentication;
+        if (_authentication is { } monitor) monitor.SetExpiration(expires);
+        else _authentication = AuthenticationMonitor.Create(this, expires, revalidator, interval, _time);
     }
 
     /// <summary>Aborts and releases the transport. The client may reconnect.</summary>
@@ -320,7 +327,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         lock (JoinedGroups) SetStateLocked(ConnectionState.Ended);
         Interlocked.Exchange(ref _transport, null)?.Release();
         Session?.End();
-        SetAuthentication(null);
+        _authentication?.Dispose();
         _closeTimer?.Dispose();
     }
 

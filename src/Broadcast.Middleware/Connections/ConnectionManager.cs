@@ -152,8 +152,7 @@ sealed class ConnectionManager : IDisposable
     public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
-        var interval = _options.RevalidationInterval;
-        connection.SetAuthentication(AuthenticationMonitor.Create(connection, expires, _revalidator, interval, _time));
+        connection.MonitorAuthentication(expires, _revalidator, _options.RevalidationInterval);
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>

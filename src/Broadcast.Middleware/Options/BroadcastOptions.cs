@@ -186,9 +186,10 @@ public sealed class BroadcastOptions
     public bool CloseOnAuthenticationExpiration { get; set; } = true;
 
     /// <summary>
-    /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. Without a revalidator,
-    /// the option has no effect. <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks a connection
-    /// only when its authentication expires. Default: 30 minutes. Range: 1 second to 1 day, or
+    /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. A reconnect does not
+    /// postpone the next check. Without a revalidator, the option has no effect.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks a connection only when its
+    /// authentication expires. Default: 30 minutes. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
