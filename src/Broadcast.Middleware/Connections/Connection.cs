@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
+using System.Threading.RateLimiting;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
@@ -35,6 +36,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
+    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // The serving request and the drain change this state.
     int _endReason = NotEnding;
@@ -191,6 +193,20 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
             var next = state == ReceiveState.Handling ? ReceiveState.HandlingLast : ReceiveState.Stopped;
             if (TryChange(state, next)) return next == ReceiveState.Stopped;
         }
+    }
+
+    /// <summary>
+    /// Counts a message of the client. Returns false if the client exceeds
+    /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. The count continues after a reconnect. Only the serving
+    /// request calls this method.
+    /// </summary>
+    public bool TryCountMessage()
+    {
+        if (Settings.MaxMessagesPerSecond is not { } rate) return true;
+        var limiter = _rateLimiter ??= CreateRateLimiter(rate, Settings.MaxMessageBurst ?? rate);
+        limiter.TryReplenish();
+        using var lease = limiter.AttemptAcquire();
+        return lease.IsAcquired;
     }
 
     public bool IsIn(string group)
@@ -407,6 +423,19 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         RemoteAddress = request.RemoteAddress;
         Volatile.Write(ref _transport, request.Transport);
     }
+
+    /// <summary>
+    /// Creates a rate limiter without a timer, because a timer for each connection would be expensive. The connection
+    /// replenishes the limiter before each message.
+    /// </summary>
+    static TokenBucketRateLimiter CreateRateLimiter(int rate, int burst) => new(new()
+    {
+        TokenLimit = burst,
+        TokensPerPeriod = 1,
+        ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
+        AutoReplenishment = false,
+        QueueLimit = 0,
+    });
 
     /// <summary>
     /// Changes the receive state if it is still <paramref name="from"/>. The serving request and the drain may both

@@ -69,6 +69,23 @@ public sealed class RecoveryCarryOverTests
         Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
     }
 
+    [Fact]
+    public async Task RateLimit_ClientReconnects_KeepsUsedBurst()
+    {
+        const int Burst = 30;
+        const string Ping = """{"type":"ping"}""";
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock, options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (1, Burst));
+        await using var client = await ReliableClient.OpenAsync(app);
+        await client.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+        for (var i = 0; i < Burst; i++) Assert.Equal("""{"type":"pong"}""", await JsonClient.ReadAsync(client.Transport));
+        await using var returned = await ReconnectAsync(app, client);
+
+        await returned.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+
+        Assert.Equal(1008, (await returned.Transport.ReadCloseAsync()).CloseCode);
+    }
+
     Task<BroadcastApp> StartAsync(Revalidator? revalidator = null) => BroadcastApp.StartReliableAsync(
         _clock,
         options => options.RevalidationInterval = Minute,
