@@ -106,8 +106,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>
     /// The address that <see cref="ConnectionLimits"/> counts. Null if the limits do not count this client by address.
+    /// Only the request that serves the connection changes this property.
     /// </summary>
-    public IPAddress? CountedAddress { get; init; }
+    public IPAddress? CountedAddress { get; set; }
 
     /// <summary>The state of the protocol. Null until the client sends its first message.</summary>
     public IProtocolState? ProtocolState { get; set; }
@@ -327,7 +328,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
         SetRequest(request);
-        Volatile.Write(ref _endReason, NotEnding);
+        if (Writer.ClosingStatus is null) Volatile.Write(ref _endReason, NotEnding);
+        // The close timeout may have ended while there was no transport to abort. So start the timeout again.
+        else _closeTimer?.Change(Settings.CloseTimeout, Timeout.InfiniteTimeSpan);
         // The old request may end now.
         Session!.OnTakenOver(token);
         // Another request may already have claimed the connection. The other request waits until this transport ends.

@@ -86,6 +86,97 @@ public sealed class RecoveryCarryOverTests
         Assert.Equal(1008, (await returned.Transport.ReadCloseAsync()).CloseCode);
     }
 
+    [Theory]
+    [InlineData(nameof(BroadcastOptions.MaxConnections), 503)]
+    [InlineData(nameof(BroadcastOptions.MaxConnectionsPerUser), 429)]
+    [InlineData(nameof(BroadcastOptions.MaxConnectionsPerAddress), 429)]
+    public async Task PendingRecovery_AtConnectionLimit_RefusesFurtherRecoveries(string limit, int status)
+    {
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock, options => typeof(BroadcastOptions).GetProperty(limit)!.SetValue(options, 1));
+        using var meters = new Meters(app);
+        var user = TestUsers.As("ann");
+        await using var client = await ReliableClient.OpenAsync(app, headers: user);
+        // The server refuses this request with a close frame and waits for the answer of the client.
+        await using var pending = await ReliableClient.AskAsync(app, client.Id, "wrong", headers: user);
+        Assert.Equal(1008, (await pending.ReadFrameAsync()).CloseCode);
+
+        await using var next = await RawClient.ConnectAsync(app);
+        var answer = await next.HandshakeAsync(
+            $"/ws?awps_connection_id={client.Id}&awps_reconnection_token=wrong", JsonClient.Offers(ReliableClient.Subprotocol), user);
+
+        Assert.Equal(status, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("max_connections", Assert.Single(meters.ByReason(Meters.Refused).Keys, reason => reason != "recovery"), StringComparison.Ordinal);
+        await pending.SendAsync(ClientFrame.OfClose(1008));
+        await pending.ReadEndAsync();
+        // At the limit, the client itself can still reconnect, any number of times.
+        await using var once = await ReconnectAsync(app, client);
+        await using var twice = await ReconnectAsync(app, once, 2);
+        await twice.Transport.IsThereAsync();
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerAddress_ClientReconnectsFromOtherAddress_CountsForThatAddress()
+    {
+        const string Header = "X-Forwarded-For", Home = "203.0.113.1", Train = "203.0.113.2";
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock,
+            options => options.MaxConnectionsPerAddress = 1,
+            app =>
+            {
+                app.UseForwardedHeaders();
+                app.MapBroadcast("/ws");
+            },
+            builder => builder.Services.Configure<ForwardedHeadersOptions>(options =>
+            {
+                options.ForwardedHeaders = ForwardedHeaders.XForwardedFor;
+                options.KnownProxies.Add(IPAddress.Loopback);
+            }));
+        await using var client = await ReliableClient.OpenAsync(app, headers: (Header, Home));
+        client.Disconnect();
+        await _clock.WaitsAsync();
+
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: (Header, Train));
+        await using var returned = await client.ReconnectAsync(transport);
+
+        Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Train))).Status);
+        await using var other = await RawClient.OpenAsync(app, (Header, Home));
+        Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Home))).Status);
+        await returned.Transport.LeaveAsync();
+        await Eventually.True(() => app.Registry.Count == 1);
+        await using var next = await RawClient.OpenAsync(app, (Header, Train));
+    }
+
+    [Fact]
+    public async Task CloseTimeout_EndsWhileClientIsDisconnected_StartsAgainOnReconnect()
+    {
+        using var broadcast = new TestEngine(configure: options => options.CloseTimeout = TimeSpan.FromSeconds(2));
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), protocol: ReliableReceiver.Protocol);
+        broadcast.RunUntilIdle();
+        connection.Detach();
+        var suspended = connection.Writer.SuspendAsync();
+        broadcast.RunUntilIdle();
+        await suspended;
+        var session = connection.Session!;
+        var wait = session.WaitAsync();
+        var token = await session.ClaimAsync(session.FirstToken);
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
+        broadcast.Time.Advance(connection.Settings.CloseTimeout);
+
+        var (request, sink) = (new FakeRequest(), new ManualSink());
+        var resumed = connection.ReattachAsync(request, sink, token!);
+        broadcast.RunUntilIdle();
+        Assert.True(await resumed);
+        Assert.True(await wait);
+        Assert.Equal(WebSocketCloseStatus.NormalClosure, sink.Closed);
+        Assert.False(request.IsAborted);
+        broadcast.Time.Advance(connection.Settings.CloseTimeout);
+
+        await Eventually.True(() => request.IsAborted);
+        Assert.Equal(EndReason.ClosedByApp, connection.EndReason);
+    }
+
     Task<BroadcastApp> StartAsync(Revalidator? revalidator = null) => BroadcastApp.StartReliableAsync(
         _clock,
         options => options.RevalidationInterval = Minute,
