@@ -106,6 +106,39 @@ public sealed class ConnectionWriterTests
         Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
     }
 
+    /// <summary>Encoded messages can be much larger than the messages in the log.</summary>
+    [Theory]
+    [InlineData("json")]
+    [InlineData("reliable")]
+    [InlineData("events")]
+    public void Backlog_EncodedMessages_IsWrittenInPartsOfAtMost64KiB(string format)
+    {
+        const int Messages = 5_000;
+        using var broadcast = new TestEngine();
+        var group = "/" + new string('g', 200);
+        var sizes = new List<int>();
+        var sink = new ManualSink(written => sizes.Add(written.Length)) { Mode = WriteMode.Later };
+        var connection = broadcast.Admit(new FakeRequest(), group, FormatOf(format), broadcast.Pumps[0].Pump);
+        connection.Writer.Open(sink);
+        Assert.True(broadcast.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        broadcast.RunUntilIdle();
+
+        for (var i = 0; i < Messages; i++) broadcast.Publish(ReliableReceiver.Numbered(i), Recipients.Group(group));
+        broadcast.RunUntilWritten(() => [sink]);
+
+        Assert.InRange(sizes.Max(), 32 * 1024, 64 * 1024);
+        Assert.True(sizes.Sum() > Messages * 50, "Messages are missing.");
+        Assert.Equal(Messages, broadcast.Pumps[0].Pump.Delivered);
+        Assert.Null(sink.Violation);
+    }
+
+    static ConnectionFormat FormatOf(string name) => name switch
+    {
+        "json" => new ProtocolDescriptor(new JsonProtocol()),
+        "reliable" => ReliableReceiver.Protocol,
+        _ => EventStreamFormat.Instance,
+    };
+
     /// <summary>Blocks a pump until it is disposed.</summary>
     sealed class BlockedPump : PumpItem, IDisposable
     {
