@@ -246,7 +246,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // Pumps call this method, so the method must not wait for a lock.
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
-        _closeTimer = _time.CreateTimer(
+        _closeTimer = BackgroundWork.CreateTimer(
+            _time,
             static connection => ((Connection)connection!).Abort(EndReason.Lost),
             this,
             Settings.CloseTimeout,

@@ -75,7 +75,8 @@ sealed class ConnectionManager : IDisposable
         _limits = CreateLimits();
         _recoveryLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
-        _stopping = applicationStopping.Register(BeginDrain);
+        _stopping = applicationStopping.UnsafeRegister(
+            static manager => BackgroundWork.Start(((ConnectionManager)manager!).BeginDrain), this);
 
         ConnectionLimits CreateLimits() =>
             new(options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
