@@ -73,7 +73,16 @@ sealed class AuthenticationMonitor : IDisposable
     /// <summary>Cancels a running check. The connection calls this method when it ends.</summary>
     public void Dispose()
     {
-        _ended.Cancel();
+        try
+        {
+            _ended.Cancel();
+        }
+        catch (Exception exception)
+        {
+            // A callback of the revalidator threw an exception. The connection must end anyway.
+            _connection.OnCallbackFailed(exception);
+        }
+
         _ended.Dispose();
     }
 

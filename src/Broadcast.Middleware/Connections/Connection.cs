@@ -280,13 +280,18 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
         // An abort runs callbacks of the app. These callbacks must not run on the thread of the pump.
-        ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
-        // The logger may run app code and throw an exception, so this call comes last.
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static abort => abort.Connection.AbortTransport(abort.Transport),
+            (Connection: this, Transport: transport),
+            preferLocal: false);
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
     /// <summary>Ends the transport at once, on this thread. Pumps must not call this method.</summary>
-    public void AbortNow() => Volatile.Read(ref _transport)?.Abort();
+    public void AbortNow()
+    {
+        if (Volatile.Read(ref _transport) is { } transport) AbortTransport(transport);
+    }
 
     /// <summary>Sets the reason why the connection ends. Only the first call has an effect.</summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
@@ -310,14 +315,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Disconnected);
         if (Interlocked.Exchange(ref _transport, null) is not { } transport) return;
-        try
-        {
-            transport.Abort();
-        }
-        finally
-        {
-            transport.Release();
-        }
+        AbortTransport(transport);
+        transport.Release();
     }
 
     /// <summary>Continues on the new transport after the client has reconnected.</summary>
@@ -350,6 +349,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _authentication?.Dispose();
         _closeTimer?.Dispose();
     }
+
+    /// <summary>Logs an exception of a callback that the app has registered with a cancellation token.</summary>
+    public void OnCallbackFailed(Exception exception) => _logger.CallbackFailed(Id, exception);
 
     public void OnHeartbeat()
     {
@@ -418,6 +420,23 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (HasLeft) return false;
         SetStateLocked(ConnectionState.Left);
         return true;
+    }
+
+    /// <summary>
+    /// Aborts a transport and logs the exceptions of callbacks. Some servers run the callbacks of
+    /// <c>HttpContext.RequestAborted</c> inside the abort. On a thread of the thread pool, an unhandled
+    /// exception would end the process.
+    /// </summary>
+    void AbortTransport(ConnectionTransport transport)
+    {
+        try
+        {
+            transport.Abort();
+        }
+        catch (Exception exception)
+        {
+            _logger.CallbackFailed(Id, exception);
+        }
     }
 
     void SetRequest(ConnectionRequest request)

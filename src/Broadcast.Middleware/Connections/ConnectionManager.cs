@@ -252,7 +252,6 @@ sealed class ConnectionManager : IDisposable
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
-        // The logger may run app code and throw an exception, so this call comes last.
         _logger.Draining(connections.Length, _options.DrainTimeout);
     }
 }

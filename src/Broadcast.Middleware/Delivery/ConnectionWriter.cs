@@ -169,7 +169,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
         catch (Exception error)
         {
-            // For example, a logger threw. The other connections of this pump continue.
+            // For example, a listener of the metrics threw an exception. The other connections of this pump continue.
             Fail(error);
         }
     }
@@ -462,14 +462,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         // A client that can reconnect keeps its place in the logs.
         if (!_owner.CanReconnect) _reader.Close();
         FailRequests();
-        try
-        {
-            _owner.Abort(EndReason.Lost, error);
-        }
-        catch (Exception)
-        {
-            // For example, the logger threw again. The abort itself is already scheduled.
-        }
+        _owner.Abort(EndReason.Lost, error);
     }
 
     /// <summary>

@@ -215,7 +215,7 @@ sealed class WebSocketHandler(
         }
         catch (Exception exception)
         {
-            // For example, a logger threw an exception. No other request owns the connection, so end the connection
+            // For example, the socket is already closed. No other request owns the connection, so end the connection
             // here.
             await lifecycle.EndAsync(connection, transport, null, exception);
             throw;
