@@ -144,6 +144,8 @@ sealed class GroupOutbox(
     {
         Debug.Assert(_lock.IsHeldByCurrentThread && _state == State.New);
         _state = State.Sending;
+        // The timer must not keep the execution context of the publisher.
+        using var suppressed = ExecutionContext.SuppressFlow();
         _timer = time.CreateTimer(
             static outbox => ((GroupOutbox)outbox!).FailExpired(), this, publishTimeout, Timeout.InfiniteTimeSpan);
     }

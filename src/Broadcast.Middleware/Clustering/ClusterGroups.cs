@@ -29,7 +29,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
             group = _groups.GetOrAdd(
                 name, static (name, groups) => new ClusterGroup(name, groups._copies, groups.Time), this);
             group.Uses++;
-            group.Ready ??= Observe(SubscribeAsync(group));
+            // Subscribe outside the lock, because the backplane may run any code.
+            group.Ready ??= Observe(BackgroundWork.Run(() => SubscribeAsync(group)));
         }
 
         try
@@ -120,8 +121,6 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
 
     async Task SubscribeAsync(ClusterGroup group)
     {
-        // Continue outside the lock of the caller, because the backplane may run any code.
-        await Task.Yield();
         try
         {
             var history = directory.GetSettings(group.Name).History;

@@ -21,11 +21,11 @@ sealed class ClusterReceiver(
     /// <summary>Completes when other nodes can reach this node.</summary>
     public Task InboxOpening { get; private set; } = Task.CompletedTask;
 
-    public void Start()
+    public void Start() => BackgroundWork.Start(() =>
     {
         backplane.Start(this);
         InboxOpening = remote.OpenInboxAsync();
-    }
+    });
 
     public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
     {
@@ -50,7 +50,7 @@ sealed class ClusterReceiver(
         catch (InvalidDataException exception)
         {
             logger.ClusterMessageUnreadable(exception);
-            _ = Task.Run(CloseAll);
+            _ = BackgroundWork.Run(CloseAll);
         }
         catch (Exception exception)
         {
@@ -70,7 +70,7 @@ sealed class ClusterReceiver(
         remote.OnInboxLost();
         // The caller may hold the lock of the backplane, so continue on another thread.
         var previous = InboxOpening;
-        InboxOpening = Task.Run(async () =>
+        InboxOpening = BackgroundWork.Run(async () =>
         {
             CloseAll();
             await previous;

@@ -1,5 +1,6 @@
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
 using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Publishing;
@@ -31,7 +32,7 @@ sealed class NodeRequestHandler(
                 break;
             default:
                 // Answer on another thread. A join may wait for the backplane, and the backplane waits for this method.
-                _ = Task.Run(() => AnswerAsync(message));
+                _ = BackgroundWork.Run(() => AnswerAsync(message));
                 break;
         }
     }

@@ -8,26 +8,30 @@ namespace Broadcast.Middleware.Connections;
 /// Closes a connection when its authentication expires or an <see cref="IConnectionRevalidator"/> rejects it. The pump
 /// calls the monitor at each heartbeat.
 /// </summary>
+/// <remarks>
+/// A connection keeps its monitor when the client reconnects. Otherwise, a client could postpone the next call of the
+/// revalidator, or drop the result of a running call, by reconnecting again and again.
+/// </remarks>
 sealed class AuthenticationMonitor : IDisposable
 {
+    const long Never = long.MaxValue;
+
     readonly Connection _connection;
     readonly IConnectionRevalidator? _revalidator;
     readonly TimeSpan _interval;
     readonly TimeProvider _time;
     readonly CancellationTokenSource _ended = new();
-    DateTimeOffset _expires;
-    DateTimeOffset _nextCheck;
+
+    // Times in ticks of UTC.
+    long _expires;
+    long _nextRevalidation;
     int _isChecking;
 
     AuthenticationMonitor(
-        Connection connection,
-        DateTimeOffset expires,
-        IConnectionRevalidator? revalidator,
-        TimeSpan interval,
-        TimeProvider time)
+        Connection connection, IConnectionRevalidator? revalidator, TimeSpan interval, TimeProvider time)
     {
-        (_connection, _expires, _revalidator, _interval, _time) = (connection, expires, revalidator, interval, time);
-        ScheduleNextCheck();
+        (_connection, _revalidator, _interval, _time) = (connection, revalidator, interval, time);
+        ScheduleRevalidation();
     }
 
     /// <summary>
@@ -45,36 +49,56 @@ sealed class AuthenticationMonitor : IDisposable
         DateTimeOffset? expires,
         IConnectionRevalidator? revalidator,
         TimeSpan interval,
-        TimeProvider time) =>
-        expires is null && revalidator is null
-            ? null
-            : new(connection, expires ?? DateTimeOffset.MaxValue, revalidator, interval, time);
+        TimeProvider time)
+    {
+        if (expires is null && revalidator is null) return null;
+        var monitor = new AuthenticationMonitor(connection, revalidator, interval, time);
+        monitor.SetExpiration(expires);
+        return monitor;
+    }
+
+    /// <summary>Sets the time at which the authentication expires. Null if the authentication never expires.</summary>
+    public void SetExpiration(DateTimeOffset? expires) => Volatile.Write(ref _expires, expires?.UtcTicks ?? Never);
 
     public void OnHeartbeat()
     {
-        if (_time.GetUtcNow() < _nextCheck || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
+        var now = Now;
+        var isDue = now >= Volatile.Read(ref _expires) || now >= Volatile.Read(ref _nextRevalidation);
+        if (!isDue || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
         // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
         else Expire();
     }
 
-    /// <summary>Cancels a running check. The connection calls this method when it ends or gets a new monitor.</summary>
+    /// <summary>Cancels a running check. The connection calls this method when it ends.</summary>
     public void Dispose()
     {
-        _ended.Cancel();
+        try
+        {
+            _ended.Cancel();
+        }
+        catch (Exception exception)
+        {
+            // A callback of the revalidator threw an exception. The connection must end anyway.
+            _connection.OnCallbackFailed(exception);
+        }
+
         _ended.Dispose();
     }
+
+    long Now => _time.GetUtcNow().UtcTicks;
 
     async Task CheckAsync(IConnectionRevalidator revalidator)
     {
         try
         {
+            var expires = Volatile.Read(ref _expires);
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
                 // The revalidator accepted an expired authentication. From now on, only the revalidator can end the
-                // connection.
-                if (_time.GetUtcNow() >= _expires) _expires = DateTimeOffset.MaxValue;
-                ScheduleNextCheck();
+                // connection. If the client has reconnected meanwhile, its new authentication still expires.
+                if (Now >= expires) Interlocked.CompareExchange(ref _expires, Never, expires);
+                ScheduleRevalidation();
                 Volatile.Write(ref _isChecking, 0);
             }
             else if (!_ended.IsCancellationRequested)
@@ -88,12 +112,9 @@ sealed class AuthenticationMonitor : IDisposable
         }
     }
 
-    void ScheduleNextCheck()
-    {
-        var interval = _revalidator is null ? Timeout.InfiniteTimeSpan : _interval;
-        var next = interval == Timeout.InfiniteTimeSpan ? DateTimeOffset.MaxValue : _time.GetUtcNow() + interval;
-        _nextCheck = next < _expires ? next : _expires;
-    }
+    void ScheduleRevalidation() => Volatile.Write(
+        ref _nextRevalidation,
+        _revalidator is null || _interval == Timeout.InfiniteTimeSpan ? Never : Now + _interval.Ticks);
 
     void Expire() => _connection.Close(
         EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);

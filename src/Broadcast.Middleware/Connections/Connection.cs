@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using System.Security.Cryptography;
+using System.Threading.RateLimiting;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
@@ -35,6 +36,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
+    TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // The serving request and the drain change this state.
     int _endReason = NotEnding;
@@ -104,8 +106,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>
     /// The address that <see cref="ConnectionLimits"/> counts. Null if the limits do not count this client by address.
+    /// Only the request that serves the connection changes this property.
     /// </summary>
-    public IPAddress? CountedAddress { get; init; }
+    public IPAddress? CountedAddress { get; set; }
 
     /// <summary>The state of the protocol. Null until the client sends its first message.</summary>
     public IProtocolState? ProtocolState { get; set; }
@@ -193,6 +196,20 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         }
     }
 
+    /// <summary>
+    /// Counts a message of the client. Returns false if the client exceeds
+    /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. The count continues after a reconnect. Only the serving
+    /// request calls this method.
+    /// </summary>
+    public bool TryCountMessage()
+    {
+        if (Settings.MaxMessagesPerSecond is not { } rate) return true;
+        var limiter = _rateLimiter ??= CreateRateLimiter(rate, Settings.MaxMessageBurst ?? rate);
+        limiter.TryReplenish();
+        using var lease = limiter.AttemptAcquire();
+        return lease.IsAcquired;
+    }
+
     public bool IsIn(string group)
     {
         lock (JoinedGroups) return IndexOf(group) >= 0;
@@ -229,7 +246,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // Pumps call this method, so the method must not wait for a lock.
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
-        _closeTimer = _time.CreateTimer(
+        _closeTimer = BackgroundWork.CreateTimer(
+            _time,
             static connection => ((Connection)connection!).Abort(EndReason.Lost),
             this,
             Settings.CloseTimeout,
@@ -262,22 +280,34 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
         // An abort runs callbacks of the app. These callbacks must not run on the thread of the pump.
-        ThreadPool.UnsafeQueueUserWorkItem(static transport => transport.Abort(), transport, preferLocal: false);
-        // The logger may run app code and throw an exception, so this call comes last.
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static abort => abort.Connection.AbortTransport(abort.Transport),
+            (Connection: this, Transport: transport),
+            preferLocal: false);
         _logger.Aborted(Id, BroadcastMetrics.Tag(EndReason), error?.Message);
     }
 
     /// <summary>Ends the transport at once, on this thread. Pumps must not call this method.</summary>
-    public void AbortNow() => Volatile.Read(ref _transport)?.Abort();
+    public void AbortNow()
+    {
+        if (Volatile.Read(ref _transport) is { } transport) AbortTransport(transport);
+    }
 
     /// <summary>Sets the reason why the connection ends. Only the first call has an effect.</summary>
     public void SetEndReason(EndReason reason) => Interlocked.CompareExchange(ref _endReason, (int)reason, NotEnding);
 
-    /// <summary>Replaces the authentication monitor. Pass null to stop monitoring.</summary>
-    public void SetAuthentication(AuthenticationMonitor? authentication)
+    /// <summary>
+    /// Monitors the authentication of the newest request. After a reconnect, only the time of the expiration changes.
+    /// </summary>
+    /// <param name="expires">
+    /// The time at which the authentication expires. Null if the authentication never expires.
+    /// </param>
+    /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
+    /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
+    public void MonitorAuthentication(DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
     {
-        _authentication?.Dispose();
-        _authentication = authentication;
+        if (_authentication is { } monitor) monitor.SetExpiration(expires);
+        else _authentication = AuthenticationMonitor.Create(this, expires, revalidator, interval, _time);
     }
 
     /// <summary>Aborts and releases the transport. The client may reconnect.</summary>
@@ -285,14 +315,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Disconnected);
         if (Interlocked.Exchange(ref _transport, null) is not { } transport) return;
-        try
-        {
-            transport.Abort();
-        }
-        finally
-        {
-            transport.Release();
-        }
+        AbortTransport(transport);
+        transport.Release();
     }
 
     /// <summary>Continues on the new transport after the client has reconnected.</summary>
@@ -304,7 +328,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
         SetRequest(request);
-        Volatile.Write(ref _endReason, NotEnding);
+        if (Writer.ClosingStatus is null) Volatile.Write(ref _endReason, NotEnding);
+        // The close timeout may have ended while there was no transport to abort. So start the timeout again.
+        else _closeTimer?.Change(Settings.CloseTimeout, Timeout.InfiniteTimeSpan);
         // The old request may end now.
         Session!.OnTakenOver(token);
         // Another request may already have claimed the connection. The other request waits until this transport ends.
@@ -320,9 +346,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         lock (JoinedGroups) SetStateLocked(ConnectionState.Ended);
         Interlocked.Exchange(ref _transport, null)?.Release();
         Session?.End();
-        SetAuthentication(null);
+        _authentication?.Dispose();
         _closeTimer?.Dispose();
     }
+
+    /// <summary>Logs an exception of a callback that the app has registered with a cancellation token.</summary>
+    public void OnCallbackFailed(Exception exception) => _logger.CallbackFailed(Id, exception);
 
     public void OnHeartbeat()
     {
@@ -393,6 +422,23 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         return true;
     }
 
+    /// <summary>
+    /// Aborts a transport and logs the exceptions of callbacks. Some servers run the callbacks of
+    /// <c>HttpContext.RequestAborted</c> inside the abort. On a thread of the thread pool, an unhandled
+    /// exception would end the process.
+    /// </summary>
+    void AbortTransport(ConnectionTransport transport)
+    {
+        try
+        {
+            transport.Abort();
+        }
+        catch (Exception exception)
+        {
+            _logger.CallbackFailed(Id, exception);
+        }
+    }
+
     void SetRequest(ConnectionRequest request)
     {
         _user = request.User;
@@ -400,6 +446,19 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         RemoteAddress = request.RemoteAddress;
         Volatile.Write(ref _transport, request.Transport);
     }
+
+    /// <summary>
+    /// Creates a rate limiter without a timer, because a timer for each connection would be expensive. The connection
+    /// replenishes the limiter before each message.
+    /// </summary>
+    static TokenBucketRateLimiter CreateRateLimiter(int rate, int burst) => new(new()
+    {
+        TokenLimit = burst,
+        TokensPerPeriod = 1,
+        ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
+        AutoReplenishment = false,
+        QueueLimit = 0,
+    });
 
     /// <summary>
     /// Changes the receive state if it is still <paramref name="from"/>. The serving request and the drain may both

@@ -42,6 +42,19 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     }
 
     /// <summary>
+    /// Counts a connection for another address, without a check of the limit. The connection is counted already, and
+    /// its client must be able to reconnect.
+    /// </summary>
+    public void Move(IPAddress? from, IPAddress? to)
+    {
+        lock (_gate)
+        {
+            Add(_byAddress, from, -1);
+            Add(_byAddress, to, 1);
+        }
+    }
+
+    /// <summary>
     /// Returns the address to count: an IPv4 address, or the first 64 bits of an IPv6 address. An internet provider
     /// usually assigns these 64 bits to one customer. Returns null if the address is unknown or there is no limit.
     /// </summary>

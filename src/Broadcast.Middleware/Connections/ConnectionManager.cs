@@ -15,6 +15,7 @@ sealed class ConnectionManager : IDisposable
 {
     readonly Pump[] _pumps;
     readonly ConnectionLimits _limits;
+    readonly ConnectionLimits _recoveryLimits;
     readonly IConnectionRegistry _registry;
     readonly Memberships _memberships;
     readonly IMembershipObserver _membershipObserver;
@@ -71,10 +72,14 @@ sealed class ConnectionManager : IDisposable
         _time = time;
         _logger = logger;
         _metrics = metrics;
-        _limits = new ConnectionLimits(
-            options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
+        _limits = CreateLimits();
+        _recoveryLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
-        _stopping = applicationStopping.Register(BeginDrain);
+        _stopping = applicationStopping.UnsafeRegister(
+            static manager => BackgroundWork.Start(((ConnectionManager)manager!).BeginDrain), this);
+
+        ConnectionLimits CreateLimits() =>
+            new(options.MaxConnections, options.MaxConnectionsPerUser, options.MaxConnectionsPerAddress);
     }
 
     public bool IsStopping => _isStopping;
@@ -147,13 +152,26 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Watches the authentication of a connection. Call this method for a new connection and after each reconnect.
+    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The connection
+    /// of the client is counted already. So these requests have limits of their own, with the same values.
     /// </summary>
-    public void Watch(Connection connection, DateTimeOffset? authenticationExpires)
+    public RefusalReason BeginRecovery(ConnectionRequest request) =>
+        _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>
+    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection or has been
+    /// refused.
+    /// </summary>
+    public void EndRecovery(ConnectionRequest request) =>
+        _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>Applies the authentication and the address of a new request to a connection that it continues.</summary>
+    public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
-        var interval = _options.RevalidationInterval;
-        connection.SetAuthentication(AuthenticationMonitor.Create(connection, expires, _revalidator, interval, _time));
+        Watch(connection, request.AuthenticationExpires);
+        var address = _limits.GetCountedAddress(request.RemoteAddress);
+        _limits.Move(connection.CountedAddress, address);
+        connection.CountedAddress = address;
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
@@ -197,6 +215,12 @@ sealed class ConnectionManager : IDisposable
         // log. The factor 2 allows the same number of logs that the connection has left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
+    void Watch(Connection connection, DateTimeOffset? authenticationExpires)
+    {
+        var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
+        connection.MonitorAuthentication(expires, _revalidator, _options.RevalidationInterval);
+    }
+
     bool TryRegister(Connection connection, out RefusalReason refusal)
     {
         // Add the connection here before the registry call. The app may publish to the connection as soon as the
@@ -228,7 +252,6 @@ sealed class ConnectionManager : IDisposable
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);
-        // The logger may run app code and throw an exception, so this call comes last.
         _logger.Draining(connections.Length, _options.DrainTimeout);
     }
 }

@@ -169,7 +169,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
         catch (Exception error)
         {
-            // For example, a logger threw. The other connections of this pump continue.
+            // For example, a listener of the metrics threw an exception. The other connections of this pump continue.
             Fail(error);
         }
     }
@@ -201,12 +201,19 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
-        else if (_state == WriterState.Suspended) EndRecoveryIfImpossible();
+        else if (_state == WriterState.Suspended) OnStillSuspended();
         else if (_state == WriterState.Failed) FailRequests();
         else Flush();
 
         // Check the backlog now, because no later publish may give the writer another turn.
         if (IsWriting) CatchUpIfBehind();
+    }
+
+    void OnStillSuspended()
+    {
+        // The old WebSocket may write a control frame although the transport is gone.
+        FailControlFrames();
+        EndRecoveryIfImpossible();
     }
 
     void OnStillWriting()
@@ -455,14 +462,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         // A client that can reconnect keeps its place in the logs.
         if (!_owner.CanReconnect) _reader.Close();
         FailRequests();
-        try
-        {
-            _owner.Abort(EndReason.Lost, error);
-        }
-        catch (Exception)
-        {
-            // For example, the logger threw again. The abort itself is already scheduled.
-        }
+        _owner.Abort(EndReason.Lost, error);
     }
 
     /// <summary>
@@ -477,11 +477,12 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     void FailControlFrames()
     {
-        var error = new IOException("The connection has ended.");
         var writing = _writingControlFrame;
         _writingControlFrame = null;
-        writing?.Complete(error);
-        Interlocked.Exchange(ref _controlFrame, null)?.Complete(error);
+        Complete(writing);
+        Complete(Interlocked.Exchange(ref _controlFrame, null));
+
+        static void Complete(FrameStream? frame) => frame?.Complete(new IOException("The connection has ended."));
     }
 
     void Detach(TaskCompletionSource detached)
@@ -520,6 +521,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             return;
         }
 
+        // A control frame of the old transport must not reach the new one.
+        FailControlFrames();
         _keepAlive = default;
         _resumed = change;
         Volatile.Write(ref _sink, sink);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Delivery;
@@ -30,7 +31,8 @@ sealed class Heartbeat : IDisposable
         _groups = groups;
         _time = time;
         _started = time.GetTimestamp();
-        _timer = time.CreateTimer(static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
+        _timer = BackgroundWork.CreateTimer(
+            time, static heartbeat => ((Heartbeat)heartbeat!).OnBeat(), this, _interval, _interval);
         Shorten([options.RevalidationInterval]);
         Adapt(new EndpointSettings(options));
     }

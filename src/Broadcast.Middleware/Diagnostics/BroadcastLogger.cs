@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Diagnostics;
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
 {
-    readonly ILogger _logger = logger;
+    readonly ILogger _logger = new SafeLogger(logger);
 
     [LoggerMessage(1, LogLevel.Debug, "Connection {ConnectionId} connected.")]
     public partial void Connected(string connectionId);
@@ -100,7 +100,7 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void BackplaneFailed(Exception exception);
 
     [LoggerMessage(22, LogLevel.Error,
-        "A callback of ConnectionAborted threw an exception for connection {ConnectionId}. " +
+        "A callback of a cancellation token threw an exception when connection {ConnectionId} ended. " +
         "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
 }

@@ -16,6 +16,10 @@ namespace Broadcast.Middleware.Http;
 /// <summary>Checks a request, admits the client as a connection, and calls the handler for the transport.</summary>
 sealed class BroadcastEndpoint
 {
+    const string NoOrigin =
+        "A page of another site sent this request without an Origin header. To allow the page, open the URL with " +
+        "EventSource, and add the origin of the page to the option AllowedOrigins.";
+
     readonly GroupNameTemplate _groupName;
     readonly EndpointSettings _settings;
     readonly OriginCheck _origins;
@@ -99,6 +103,8 @@ sealed class BroadcastEndpoint
 
     Task AdmitEventStreamAsync(HttpContext context, string group)
     {
+        if (!_origins.AllowsWithoutOrigin(context.Request))
+            return _refusal.WriteAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);

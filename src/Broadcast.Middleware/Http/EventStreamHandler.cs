@@ -49,6 +49,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     static Replay GetReplay(HttpRequest request)
     {
         string? lastEventId = request.Headers["Last-Event-ID"];
+        // Some polyfills of EventSource cannot set headers. They send the ID in the query string.
+        if (string.IsNullOrEmpty(lastEventId)) lastEventId = request.Query["lastEventId"];
         if (string.IsNullOrEmpty(lastEventId)) return default;
         return Replay.After(Position.TryParse(lastEventId, out var position) ? position : default);
     }
@@ -58,7 +60,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     {
         var response = context.Response;
         response.ContentType = MediaType;
-        response.Headers.CacheControl = "no-cache, no-store";
+        // A proxy that compresses the response may hold back events. "no-transform" forbids the compression.
+        response.Headers.CacheControl = "no-cache, no-store, no-transform";
         // This header tells proxies such as nginx not to buffer the response.
         response.Headers["X-Accel-Buffering"] = "no";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();

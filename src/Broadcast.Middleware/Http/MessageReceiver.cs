@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Net.WebSockets;
-using System.Threading.RateLimiting;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
@@ -28,7 +27,6 @@ sealed class MessageReceiver(
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
 
-    readonly TokenBucketRateLimiter? _rateLimiter = CreateRateLimiter(connection.Settings);
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
@@ -115,30 +113,13 @@ sealed class MessageReceiver(
 
     bool IsWithinRate()
     {
-        if (_rateLimiter is null) return true;
-        _rateLimiter.TryReplenish();
-        using var lease = _rateLimiter.AttemptAcquire();
-        if (lease.IsAcquired) return true;
+        if (connection.TryCountMessage()) return true;
         logger.RateLimited(connection.Id, Settings.MaxMessagesPerSecond);
         connection.Close(
             EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
             $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second. Send fewer messages.");
         return false;
     }
-
-    /// <summary>
-    /// Creates a rate limiter without a timer, because a timer for each connection would be expensive. The receiver
-    /// replenishes the limiter before each message.
-    /// </summary>
-    static TokenBucketRateLimiter? CreateRateLimiter(EndpointSettings settings) =>
-        settings.MaxMessagesPerSecond is not { } rate ? null : new(new()
-        {
-            TokenLimit = settings.MaxMessageBurst ?? rate,
-            TokensPerPeriod = 1,
-            ReplenishmentPeriod = TimeSpan.FromSeconds(1.0 / rate),
-            AutoReplenishment = false,
-            QueueLimit = 0,
-        });
 
     Memory<byte> GetFreeBuffer()
     {

@@ -52,18 +52,35 @@ sealed class OriginCheck
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
         if (origin is not [{ } single]) return false;
-        return _allowed.Contains(single) || IsOwn(single, new HostString(request.Headers.Host.ToString()));
+        return _allowed.Contains(single) || IsOwn(single, request);
     }
+
+    /// <summary>
+    /// Returns false if a page of another site requests an event stream without an origin. The server cannot check
+    /// whether it allows this page.
+    /// </summary>
+    /// <remarks>
+    /// Browsers send an origin with each WebSocket handshake. But some GET requests have the cookies of the user and no
+    /// origin, for example <c>fetch</c> with the mode <c>no-cors</c>. For these requests, browsers report in
+    /// <c>Sec-Fetch-Site</c> which site the page belongs to (W3C Fetch Metadata Request Headers, section 2.4).
+    /// </remarks>
+    public bool AllowsWithoutOrigin(HttpRequest request) =>
+        _allowsAny
+        || request.Headers.Origin.Count > 0
+        || request.Headers["Sec-Fetch-Site"] is not [{ } site, ..]
+        || site is "same-origin" or "none";
 
     /// <summary>Returns true if the origin is the host of the request.</summary>
     /// <remarks>
-    /// This method does not compare the scheme. Behind a proxy that terminates TLS, the page uses https, but the
-    /// request uses http. Sandboxed pages and files have the origin "null", which is not a URL and never matches.
+    /// An https page may send a request that arrives over http, because a proxy may terminate TLS. The opposite is not
+    /// allowed: an attacker in the network can change an http page. Sandboxed pages and files have the origin "null",
+    /// which is not a URL and never matches.
     /// </remarks>
-    static bool IsOwn(string origin, HostString host)
+    static bool IsOwn(string origin, HttpRequest request)
     {
         if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
-        if (uri.Scheme is not ("http" or "https")) return false;
+        if (uri.Scheme != "https" && (uri.Scheme != "http" || request.IsHttps)) return false;
+        var host = new HostString(request.Headers.Host.ToString());
         // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
         // invalid names.
         return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)

@@ -46,6 +46,30 @@ sealed class WebSocketHandler(
     public async Task RecoverAsync(
         HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
+        var exceeded = connections.BeginRecovery(request);
+        if (exceeded != RefusalReason.None)
+        {
+            await refusal.WriteAsync(context, exceeded);
+            return;
+        }
+
+        Connection? connection;
+        try
+        {
+            connection = await TryRecoverAsync(context, request, transport, protocol);
+        }
+        finally
+        {
+            connections.EndRecovery(request);
+        }
+
+        if (connection is not null) await RunAsync(context, connection, transport, protocol, isNew: false);
+    }
+
+    /// <summary>Returns null after the server has refused the client.</summary>
+    async Task<Connection?> TryRecoverAsync(
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
         try
         {
             await AcceptAsync(transport, protocol);
@@ -53,18 +77,14 @@ sealed class WebSocketHandler(
         catch (InvalidOperationException) when (!context.Response.HasStarted)
         {
             await refusal.WriteUpgradeRefusedAsync(context);
-            return;
+            return null;
         }
 
         var ending = Task.CompletedTask;
         var (connection, token) = await ClaimAsync(context.Request.Query, request);
         if (connection is not null)
         {
-            if (await TryReattachAsync(context, connection, request, transport, token!))
-            {
-                await RunAsync(context, connection, transport, protocol, isNew: false);
-                return;
-            }
+            if (await TryReattachAsync(context, connection, request, transport, token!)) return connection;
 
             // The server no longer has all unacknowledged messages, so the client cannot reconnect.
             transport.ReleaseWriter();
@@ -74,6 +94,7 @@ sealed class WebSocketHandler(
         metrics.Refused(RefusalReason.Recovery);
         // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
+        return null;
     }
 
     Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
@@ -188,13 +209,13 @@ sealed class WebSocketHandler(
         {
             lifecycle.LimitUnsentBytes(connection, context);
             var reattaching = connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
-            // Call Watch after ReattachAsync, because the revalidator must see the user of the new request.
-            connections.Watch(connection, request.AuthenticationExpires);
+            // Call OnReattached after ReattachAsync, because the revalidator must see the user of the new request.
+            connections.OnReattached(connection, request);
             return await reattaching;
         }
         catch (Exception exception)
         {
-            // For example, a logger threw an exception. No other request owns the connection, so end the connection
+            // For example, the socket is already closed. No other request owns the connection, so end the connection
             // here.
             await lifecycle.EndAsync(connection, transport, null, exception);
             throw;

@@ -27,6 +27,10 @@ sealed class Block
 
     const int EstimatedBytesPerEntry = 256;
 
+    // Encoded entries can be much larger than the block. Where the server notices progress only at the end of a write,
+    // a longer write to a slow client could exceed SendTimeout.
+    const int MaxEncodedRunBytes = 64 * 1024;
+
     readonly byte[] _data;
     Entry[] _entries;
     string?[]? _keys; // Null if no entry has a key.
@@ -121,10 +125,11 @@ sealed class Block
     }
 
     /// <summary>
-    /// Returns consecutive entries in another format. The block encodes each entry once for all readers of the format.
+    /// Returns consecutive entries in another format: at most 64 KiB, or one larger entry. The run may therefore end
+    /// before <paramref name="to"/>. The block encodes each entry once for all readers of the format.
     /// </summary>
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
-        from == to ? default : new(EntriesOf(encoder).Run(this, log, from, to), to - from, _entries[from].PublishedAt);
+        from == to ? default : EntriesOf(encoder).Run(this, log, from, to);
 
     public void Append(Message message, long sequence, long publishedAt, EntryMetadata? metadata)
     {
@@ -200,20 +205,26 @@ sealed class Block
 
         public EncodedEntries? Next => next;
 
-        public ReadOnlyMemory<byte> Run(Block block, MessageLog log, int from, int to)
+        public EntryRun Run(Block block, MessageLog log, int from, int to)
         {
             // Two pumps may call this method at the same time. Returned memory stays valid when the buffer grows.
             lock (_ends)
             {
-                while (_ends.Count < to)
-                {
-                    encoder.Write(_bytes, log, block, _ends.Count);
-                    _ends.Add(_bytes.WrittenCount);
-                }
-
+                while (_ends.Count < from) EncodeNextLocked(block, log);
                 var start = from == 0 ? 0 : _ends[from - 1];
-                return _bytes.WrittenMemory[start.._ends[to - 1]];
+                var limit = start + MaxEncodedRunBytes;
+                while (_ends.Count < to && (_ends.Count == from || _ends[^1] <= limit)) EncodeNextLocked(block, log);
+                // Other readers may have encoded more entries than one run can have.
+                var end = Math.Min(to, _ends.Count);
+                while (end > from + 1 && _ends[end - 1] > limit) end--;
+                return new(_bytes.WrittenMemory[start.._ends[end - 1]], end - from, block[from].PublishedAt);
             }
+        }
+
+        void EncodeNextLocked(Block block, MessageLog log)
+        {
+            encoder.Write(_bytes, log, block, _ends.Count);
+            _ends.Add(_bytes.WrittenCount);
         }
     }
 

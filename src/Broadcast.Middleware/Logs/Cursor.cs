@@ -182,10 +182,13 @@ sealed class Cursor
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
         var encoder = _options?.Encoder;
-        if (acknowledgements is not null && to > from) to = Number(block, from, to, acknowledgements, ref encoder);
-        _index = to;
-        if (_options is null) return block.Run(from, to);
-        var run = encoder is not null ? block.Run(from, to, encoder, _log) : block.Run(from, to);
+        var isOld = false;
+        if (acknowledgements is not null && to > from) (to, isOld) = FindNumbers(block, from, to, acknowledgements);
+        if (isOld) encoder = encoder?.Unsequenced;
+        var run = encoder is null ? block.Run(from, to) : block.Run(from, to, encoder, _log);
+        _index = from + run.Messages;
+        if (acknowledgements is not null && run.Messages > 0) OnSent(block, from, _index, isOld, acknowledgements);
+        if (_options is null) return run;
         // The value 0 excludes history from the latency metric, because the age of history says nothing about the
         // server.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
@@ -321,25 +324,25 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Records the sequence numbers of the entries that the reader is about to send. This method may shorten the run
-    /// and replace the encoder.
+    /// Finds out whether the reader must send the first entry without its sequence number, and up to which entry the
+    /// same applies.
     /// </summary>
-    /// <returns>The end of the run.</returns>
-    int Number(Block block, int from, int to, Acknowledgements acknowledgements, ref EntryEncoder? encoder)
+    (int To, bool IsOld) FindNumbers(Block block, int from, int to, Acknowledgements acknowledgements)
     {
         var isOld = IsOldNumber(block, from, acknowledgements);
-        if (block[from].Sequence <= acknowledgements.HighestSent)
-        {
-            var end = from + 1;
-            while (end < to && IsOldNumber(block, end, acknowledgements) == isOld) end++;
-            to = end;
-        }
+        if (block[from].Sequence > acknowledgements.HighestSent) return (to, isOld);
+        var end = from + 1;
+        while (end < to && IsOldNumber(block, end, acknowledgements) == isOld) end++;
+        return (end, isOld);
+    }
 
+    /// <summary>Records the entries that the reader is about to send.</summary>
+    static void OnSent(Block block, int from, int to, bool isOld, Acknowledgements acknowledgements)
+    {
         if (isOld)
         {
-            encoder = encoder?.Unsequenced;
             acknowledgements.OnSentWithoutNumber();
-            return to;
+            return;
         }
 
         // An answer has a number, but the client does not see the number and cannot acknowledge it.
@@ -347,7 +350,6 @@ sealed class Cursor
         while (last > from && block[last - 1].Metadata is { IsVerbatim: true }) last--;
         if (last > from)
             acknowledgements.OnSent(block[last - 1].Sequence, last - from, block.CostOf(last) - block.CostOf(from));
-        return to;
     }
 
     /// <summary>

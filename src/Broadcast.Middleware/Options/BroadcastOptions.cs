@@ -69,8 +69,10 @@ public sealed class BroadcastOptions
     /// <summary>
     /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
     /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
-    /// an origin are always allowed. <c>*</c> allows every origin. You can write an international host in Unicode or in
-    /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
+    /// an origin are always allowed, with two exceptions. If the request uses https, a page of the own host must use
+    /// https, too. A browser must not request an event stream for another site without an origin. <c>*</c> allows every
+    /// page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
+    /// <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
@@ -186,9 +188,10 @@ public sealed class BroadcastOptions
     public bool CloseOnAuthenticationExpiration { get; set; } = true;
 
     /// <summary>
-    /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. Without a revalidator,
-    /// the option has no effect. <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks a connection
-    /// only when its authentication expires. Default: 30 minutes. Range: 1 second to 1 day, or
+    /// The time between two checks of a connection by an <see cref="IConnectionRevalidator"/>. A reconnect does not
+    /// postpone the next check. Without a revalidator, the option has no effect.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means that the revalidator checks a connection only when its
+    /// authentication expires. Default: 30 minutes. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);

@@ -189,7 +189,7 @@ sealed class GroupPresence(
     {
         if (remote is null || followed.IsPolled) return;
         followed.IsPolled = true;
-        _ = PollAsync(remote, group, followed);
+        _ = BackgroundWork.Run(() => PollAsync(remote, group, followed));
     }
 
     async Task PollAsync(IRemoteMembers remote, string group, FollowedGroup followed)

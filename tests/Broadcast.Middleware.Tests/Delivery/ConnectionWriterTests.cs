@@ -5,6 +5,8 @@ namespace Broadcast.Middleware.Tests.Delivery;
 /// <summary>Tests what a connection receives when its pump runs late, as on a busy server.</summary>
 public sealed class ConnectionWriterTests
 {
+    static readonly byte[] Pong = [0x8A, 0];
+
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
@@ -105,6 +107,101 @@ public sealed class ConnectionWriterTests
             call.GetMethodInfo().Name == "CloseOutputAsync" && call.GetArguments()[0] is System.Net.WebSockets.WebSocketCloseStatus.NormalClosure);
         Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
     }
+
+    /// <summary>The framework's WebSocket waits for its control frames. A lost control frame would block its reads forever.</summary>
+    [Fact]
+    public async Task ControlFrame_SinkFailsMeanwhile_AlwaysCompletes()
+    {
+        using var broadcast = new TestEngine();
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink { Mode = WriteMode.Throws });
+        var frames = new FrameStream(Stream.Null) { Writer = connection.Writer };
+        var isDone = false;
+        // This thread runs the pump again and again, so that a frame can arrive at any moment of a turn.
+        var pumping = Task.Run(() =>
+        {
+            while (!Volatile.Read(ref isDone))
+            {
+                connection.Writer.Post();
+                broadcast.RunUntilIdle();
+            }
+        }, Token);
+
+        try
+        {
+            for (var i = 0; i < 100_000 * Effort.Factor; i++)
+            {
+                var write = frames.WriteAsync(Pong, Token).AsTask();
+                Assert.True(SpinWait.SpinUntil(() => write.IsCompleted, Eventually.Patience), "The frame is lost.");
+                Assert.IsType<IOException>(write.Exception?.InnerException);
+            }
+        }
+        finally
+        {
+            Volatile.Write(ref isDone, true);
+            await pumping;
+        }
+    }
+
+    [Fact]
+    public async Task ControlFrame_ClientIsDisconnected_FailsAndIsNotSentOnNextTransport()
+    {
+        using var broadcast = new TestEngine();
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), protocol: ReliableReceiver.Protocol);
+        var frames = new FrameStream(Stream.Null) { Writer = connection.Writer };
+        broadcast.RunUntilIdle();
+        connection.Detach();
+        _ = connection.Writer.SuspendAsync();
+        broadcast.RunUntilIdle();
+        var session = connection.Session!;
+        _ = session.WaitAsync();
+        var token = await session.ClaimAsync(session.FirstToken);
+
+        var late = frames.WriteAsync(Pong, Token).AsTask();
+        broadcast.RunUntilIdle();
+        await Assert.ThrowsAsync<IOException>(() => late.WaitAsync(Eventually.Patience, Token));
+        // This frame meets the resume in one turn of the writer.
+        var later = frames.WriteAsync(Pong, Token).AsTask();
+        var client = new ReliableReceiver();
+        var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(written => client.Receive(written.Span)), token!);
+        broadcast.RunUntilIdle();
+
+        Assert.True(await resumed);
+        await Assert.ThrowsAsync<IOException>(() => later.WaitAsync(Eventually.Patience, Token));
+        Assert.Equal(token, client.Token);
+        Assert.Null(client.Problem);
+    }
+
+    /// <summary>Encoded messages can be much larger than the messages in the log.</summary>
+    [Theory]
+    [InlineData("json")]
+    [InlineData("reliable")]
+    [InlineData("events")]
+    public void Backlog_EncodedMessages_IsWrittenInPartsOfAtMost64KiB(string format)
+    {
+        const int Messages = 5_000;
+        using var broadcast = new TestEngine();
+        var group = "/" + new string('g', 200);
+        var sizes = new List<int>();
+        var sink = new ManualSink(written => sizes.Add(written.Length)) { Mode = WriteMode.Later };
+        var connection = broadcast.Admit(new FakeRequest(), group, FormatOf(format), broadcast.Pumps[0].Pump);
+        connection.Writer.Open(sink);
+        Assert.True(broadcast.AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        broadcast.RunUntilIdle();
+
+        for (var i = 0; i < Messages; i++) broadcast.Publish(ReliableReceiver.Numbered(i), Recipients.Group(group));
+        broadcast.RunUntilWritten(() => [sink]);
+
+        Assert.InRange(sizes.Max(), 32 * 1024, 64 * 1024);
+        Assert.Equal(Messages, broadcast.Pumps[0].Pump.Delivered);
+        Assert.Null(sink.Violation);
+    }
+
+    static ConnectionFormat FormatOf(string name) => name switch
+    {
+        "json" => new ProtocolDescriptor(new JsonProtocol()),
+        "reliable" => ReliableReceiver.Protocol,
+        _ => EventStreamFormat.Instance,
+    };
 
     /// <summary>Blocks a pump until it is disposed.</summary>
     sealed class BlockedPump : PumpItem, IDisposable

@@ -1,3 +1,5 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
 
@@ -77,6 +79,41 @@ public sealed class SendTimeoutTests
         Assert.Equal(0, meters.Sum(Meters.Ended));
     }
 
+    /// <summary>
+    /// Over HTTP/2, a write makes progress only when it completes. The JSON protocol makes small messages much larger, because each
+    /// message contains the long name of its group.
+    /// </summary>
+    [Fact]
+    public async Task SendTimeout_SteadySlowJsonClientOverHttp2_KeepsConnectionOpen()
+    {
+        const int Messages = 16_000, Step = 32 * 1024, Steps = 60;
+        var room = "/rooms/" + new string('r', 200);
+        var time = new FakeTimeProvider();
+        await using var app = await StartAsync(
+            time, options => options.MaxBacklogBytes = 16 << 20, HttpProtocols.Http2, app => app.MapBroadcast("/rooms/{room}"));
+        using var meters = new Meters(app);
+        using var http2 = new Http2Client(app);
+        using var slowHttp2 = new Http2Client(app);
+        await using var slow = await slowHttp2.HandshakeAsync(room, JsonClient.Subprotocol);
+        await JsonClient.IdAsync(slow);
+        await slow.JoinedAsync();
+        await using var sender = await http2.HandshakeAsync(room, JsonClient.Subprotocol);
+        await JsonClient.IdAsync(sender);
+        var request = $$"""{"type":"sendToGroup","group":"{{room}}","dataType":"text","data":"a short text","noEcho":true}""";
+        for (var i = 0; i < Messages; i += 100) await JsonClient.SayAsync(sender, [.. Enumerable.Repeat(request, 100)]);
+        await JsonClient.HearsNothingElseAsync(sender);
+
+        // The client reads 32 KiB per second.
+        for (var step = 0; step < Steps; step++)
+        {
+            await slow.ReadAsync(Step);
+            time.Advance(TimeSpan.FromSeconds(1));
+        }
+
+        Assert.Equal(0, meters.Sum(Meters.Ended));
+        Assert.True(meters.Delivered < Messages, "The messages were too few to fill the buffers.");
+    }
+
     [Fact]
     public async Task SendTimeout_Infinite_WaitsForClient()
     {
@@ -92,15 +129,19 @@ public sealed class SendTimeoutTests
         await slow.IsThereAsync();
     }
 
-    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, Action<BroadcastOptions> configure) => BroadcastApp.StartAsync(
+    static Task<BroadcastApp> StartAsync(
+        FakeTimeProvider time, Action<BroadcastOptions> configure, HttpProtocols protocols = HttpProtocols.Http1,
+        Action<WebApplication>? map = null) => BroadcastApp.StartAsync(
         builder =>
         {
             Stall.SmallSendBuffers(builder);
             builder.Services.AddSingleton<TimeProvider>(time);
         },
-        options: options =>
+        map,
+        options =>
         {
             options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             configure(options);
-        });
+        },
+        protocols);
 }

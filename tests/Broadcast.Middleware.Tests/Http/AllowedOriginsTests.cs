@@ -1,3 +1,5 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.HttpOverrides;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -82,6 +84,78 @@ public sealed class AllowedOriginsTests
 
     [Fact]
     public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
+
+    /// <summary>A page without TLS can be forged on its way to the browser. It must not reach a connection with TLS.</summary>
+    [Theory]
+    [InlineData("https://example.com", "example.com", 101)]
+    [InlineData("https://example.com:8443", "example.com:8443", 101)]
+    [InlineData("http://example.com", "example.com", 403)]
+    [InlineData("http://example.com:8443", "example.com:8443", 403)]
+    [InlineData("http://example.com:443", "example.com:443", 403)]
+    [InlineData("http://friend.example", "example.com", 101)] // This origin is listed.
+    public async Task Origin_RequestOverTls_MustUseHttpsUnlessListed(string origin, string host, int status)
+    {
+        // A terminating proxy that the app trusts reports the scheme of the browser.
+        await using var app = await BroadcastApp.StartAsync(
+            map: app =>
+            {
+                app.UseForwardedHeaders(new() { ForwardedHeaders = ForwardedHeaders.XForwardedProto });
+                app.MapBroadcast("/ws");
+            },
+            options: options => options.AllowedOrigins.Add("http://friend.example"));
+
+        Assert.Equal(status, (await RawClient.TryAsync(app, ("Origin", origin), ("Host", host), ("X-Forwarded-Proto", "https"))).Status);
+    }
+
+    [Theory]
+    [InlineData("cross-site", 403)]
+    [InlineData("same-site", 403)]
+    [InlineData("same-origin", 200)]
+    [InlineData("none", 200)]
+    [InlineData(null, 200)]
+    public async Task EventStreamWithoutOrigin_FromForeignPage_IsRefused(string? site, int status)
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.AllowedOrigins.Add("https://friend.example"));
+
+        await using var client = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("Sec-Fetch-Site", site)]);
+
+        Assert.Equal(status, client.Status);
+        await Eventually.True(() => app.Registry.Count == (status == 200 ? 1 : 0));
+        if (status == 403) Assert.Contains("Origin", await client.ReadTextAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task EventStream_FromListedOrigin_IsAllowed()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.AllowedOrigins.Add("https://friend.example"));
+
+        await using var client = await EventClient.AskAsync(
+            app, headers: [("Accept", "text/event-stream"), ("Sec-Fetch-Site", "cross-site"), ("Origin", "https://friend.example")]);
+
+        Assert.Equal(200, client.Status);
+    }
+
+    [Fact]
+    public async Task EventStreamWithoutOrigin_AllowedOriginsContainStar_IsAllowed()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.AllowedOrigins.Add("*"));
+
+        await using var client = await EventClient.AskAsync(app, headers: [("Accept", "text/event-stream"), ("Sec-Fetch-Site", "cross-site")]);
+
+        Assert.Equal(200, client.Status);
+    }
+
+    /// <summary>The user follows a link of another site. The answer explains what the URL is for.</summary>
+    [Fact]
+    public async Task Navigation_FromForeignPage_IsAnsweredWith426()
+    {
+        await using var app = await BroadcastApp.StartAsync();
+
+        await using var client = await EventClient.AskAsync(
+            app, headers: [("Accept", "text/html, */*"), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")]);
+
+        Assert.Equal(426, client.Status);
+    }
 
     [Fact]
     public async Task OriginRefusal_DebugLog_NamesOptionButNotOrigin()

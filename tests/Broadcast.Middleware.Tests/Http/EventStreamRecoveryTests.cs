@@ -71,6 +71,35 @@ public sealed class EventStreamRecoveryTests
         LogAssert.NoErrors(app);
     }
 
+    /// <summary>Polyfills of EventSource cannot set the header.</summary>
+    [Fact]
+    public async Task Reconnect_IdInQueryString_SendsMissingMessages()
+    {
+        await using var app = await StartAsync(new() { HistoryMessages = 10 });
+        await using var first = await EventClient.OpenAsync(app);
+        var start = await first.ReadIdAsync();
+        for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
+
+        await using var client = await EventClient.OpenAsync(app, $"/ws?lastEventId={start}");
+
+        Assert.Equal(["1", "2", "3"], await client.HearAsync(3));
+    }
+
+    /// <summary>A URL keeps its query string, but each reconnect of a browser sends a newer header.</summary>
+    [Fact]
+    public async Task Reconnect_IdInHeaderAndQueryString_UsesHeader()
+    {
+        await using var app = await StartAsync(new() { HistoryMessages = 10 });
+        await using var first = await EventClient.OpenAsync(app);
+        var start = await first.ReadIdAsync();
+        for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
+        await first.HearAsync(2);
+
+        await using var client = await EventClient.OpenAsync(app, $"/ws?lastEventId={start}", after: first.LastEventId);
+
+        Assert.Equal(["3"], await client.HearAsync(1));
+    }
+
     [Theory]
     [InlineData("another epoch", "00000000000000ff-7")]
     [InlineData("malformed", "7")]

@@ -20,7 +20,7 @@ public sealed class EventStreamTests
         await using var client = await EventClient.OpenAsync(app);
 
         Assert.Equal("text/event-stream", client.Headers["Content-Type"]);
-        Assert.Equal("no-cache, no-store", client.Headers["Cache-Control"]);
+        Assert.Equal("no-cache, no-store, no-transform", client.Headers["Cache-Control"]);
         Assert.Equal("no", client.Headers["X-Accel-Buffering"]);
         Assert.Equal("chunked", client.Headers["Transfer-Encoding"]);
         Assert.DoesNotContain("Content-Length", client.Headers.Keys);

@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace Broadcast.Middleware.Tests.Logs;
 
 public sealed class BlockTests
@@ -41,6 +43,34 @@ public sealed class BlockTests
         Assert.True(block[1].Metadata!.Excludes("a"));
     }
 
+    [Theory]
+    [InlineData(10_000, 6)] // Six entries have 60,000 bytes. Seven entries have more than 64 KiB.
+    [InlineData(32_768, 2)]
+    [InlineData(65_536, 1)]
+    [InlineData(65_537, 1)] // A run has at least one entry of any size.
+    [InlineData(10, 20)]
+    public void EncodedRun_AnySize_EndsAt64KiB(int size, int expected)
+    {
+        const int Entries = 20;
+        var log = new MessageLog(new SequenceClock(), new LogSettings(1 << 20, null));
+        var block = new Block(512, 1, 0);
+        for (var i = 0; i < Entries; i++) block.Append(new(default, MessageType.Text), i + 1, 0, null);
+        var encoder = new FixedSizeEncoder(size);
+
+        // The second reader finds the entries already encoded. The third reader starts inside the first run.
+        foreach (var start in new[] { 0, 0, 1 })
+        {
+            for (var from = start; from < Entries; from += expected)
+            {
+                var run = block.Run(from, Entries, encoder, log);
+                Assert.Equal(Math.Min(expected, Entries - from), run.Messages);
+                Assert.Equal(run.Messages * size, run.Frames.Length);
+            }
+        }
+
+        Assert.Equal(Entries, encoder.Writes);
+    }
+
     [Fact]
     public void EmptyBlock_HoldsNothing()
     {
@@ -49,5 +79,17 @@ public sealed class BlockTests
         Assert.Null(block.Next);
         block.Link(Block.Cut);
         Assert.Same(Block.Cut, block.Next);
+    }
+
+    sealed class FixedSizeEncoder(int size) : EntryEncoder
+    {
+        public int Writes { get; private set; }
+
+        public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
+        {
+            Writes++;
+            output.GetSpan(size);
+            output.Advance(size);
+        }
     }
 }

@@ -1,9 +1,9 @@
+using System.Diagnostics.Metrics;
 using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
@@ -265,10 +265,19 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_LoggerThrows_LeavesNoConnectionBehind()
+    public async Task Reconnect_MeterListenerThrows_LeavesNoConnectionBehind()
     {
-        await using var app = await BroadcastApp.StartReliableAsync(
-            _clock, configure: builder => builder.Logging.AddProvider(new FaultyLogger("reconnected")));
+        await using var app = await BroadcastApp.StartReliableAsync(_clock);
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, listener) =>
+            {
+                if (instrument.Name == "broadcast.connections.recovered" && instrument.Meter.Scope == app.Services.GetRequiredService<IMeterFactory>())
+                    listener.EnableMeasurementEvents(instrument);
+            },
+        };
+        listener.SetMeasurementEventCallback<long>(static (_, _, _, _) => throw new InvalidOperationException("boom"));
+        listener.Start();
         await using var client = await ReliableClient.OpenAsync(app);
         client.Disconnect();
         await _clock.WaitsAsync();

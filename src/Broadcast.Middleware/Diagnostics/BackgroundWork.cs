@@ -1,0 +1,38 @@
+namespace Broadcast.Middleware.Diagnostics;
+
+/// <summary>
+/// Starts timers, loops and other work that outlives the caller, without the execution context of the caller.
+/// Otherwise, the work would keep the activity and the <see cref="AsyncLocal{T}"/> values of the request that happens
+/// to start it.
+/// </summary>
+static class BackgroundWork
+{
+    /// <summary>Runs the work on the thread pool.</summary>
+    public static Task Run(Func<Task> work)
+    {
+        using var suppressed = ExecutionContext.SuppressFlow();
+        return Task.Run(work);
+    }
+
+    /// <inheritdoc cref="Run(Func{Task})"/>
+    public static Task Run(Action work)
+    {
+        using var suppressed = ExecutionContext.SuppressFlow();
+        return Task.Run(work);
+    }
+
+    /// <summary>Calls a method that starts background work of its own.</summary>
+    public static void Start(Action start)
+    {
+        using var suppressed = ExecutionContext.SuppressFlow();
+        start();
+    }
+
+    /// <inheritdoc cref="TimeProvider.CreateTimer"/>
+    public static ITimer CreateTimer(
+        TimeProvider time, TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+    {
+        using var suppressed = ExecutionContext.SuppressFlow();
+        return time.CreateTimer(callback, state, dueTime, period);
+    }
+}

@@ -1,0 +1,198 @@
+using System.Net;
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.HttpOverrides;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>Tests that a client gains nothing by reconnecting: its limits and checks continue.</summary>
+public sealed class RecoveryCarryOverTests
+{
+    static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
+
+    readonly RecoveryClock _clock = new();
+
+    [Fact]
+    public async Task Revalidator_ClientReconnectsMoreOftenThanInterval_IsStillCalled()
+    {
+        var revalidator = new Revalidator { Answer = static (_, _) => new(false) };
+        await using var app = await StartAsync(revalidator);
+        var client = await ReliableClient.OpenAsync(app);
+        for (var reconnects = 1; reconnects <= 2; reconnects++)
+        {
+            _clock.Advance(TimeSpan.FromSeconds(25));
+            client = await ReconnectAsync(app, client, reconnects);
+        }
+
+        Assert.Equal(0, revalidator.Asked);
+        // Now the client has been connected for 65 seconds, but its last reconnect was 15 seconds ago.
+        _clock.Advance(TimeSpan.FromSeconds(15));
+
+        Assert.Equal(1008, await client.Transport.ClosedWithAsync());
+        Assert.Equal(1, revalidator.Asked);
+        await client.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Revalidator_ClientReconnectsDuringCall_AnswerStillCounts()
+    {
+        var answer = new TaskCompletionSource<bool>();
+        var revalidator = new Revalidator { Answer = (_, token) => new(answer.Task.WaitAsync(token)) };
+        await using var app = await StartAsync(revalidator);
+        await using var client = await ReliableClient.OpenAsync(app);
+        _clock.Advance(Minute + TimeSpan.FromSeconds(5));
+        await Eventually.True(() => revalidator.Asked == 1);
+
+        await using var returned = await ReconnectAsync(app, client);
+        answer.SetResult(false);
+
+        Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
+        Assert.Equal(1, revalidator.Asked);
+    }
+
+    [Fact]
+    public async Task AuthenticationExpiration_NewRequestExpiresLater_LaterTimeCounts()
+    {
+        await using var app = await StartAsync();
+        var (soon, later) = (TestUsers.Until(_clock.GetUtcNow() + Minute), TestUsers.Until(_clock.GetUtcNow() + (2 * Minute)));
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), soon]);
+        client.Disconnect();
+        await _clock.WaitsAsync();
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), later]);
+        await using var returned = await client.ReconnectAsync(transport);
+
+        _clock.Advance(Minute + TimeSpan.FromSeconds(5));
+        await returned.Transport.IsThereAsync();
+        _clock.Advance(Minute);
+
+        Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
+    }
+
+    [Fact]
+    public async Task RateLimit_ClientReconnects_KeepsUsedBurst()
+    {
+        const int Burst = 30;
+        const string Ping = """{"type":"ping"}""";
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock, options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (1, Burst));
+        await using var client = await ReliableClient.OpenAsync(app);
+        await client.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+        for (var i = 0; i < Burst; i++) Assert.Equal("""{"type":"pong"}""", await JsonClient.ReadAsync(client.Transport));
+        await using var returned = await ReconnectAsync(app, client);
+
+        await returned.SayAsync([.. Enumerable.Repeat(Ping, Burst)]);
+
+        Assert.Equal(1008, (await returned.Transport.ReadCloseAsync()).CloseCode);
+    }
+
+    [Theory]
+    [InlineData(nameof(BroadcastOptions.MaxConnections), 503)]
+    [InlineData(nameof(BroadcastOptions.MaxConnectionsPerUser), 429)]
+    [InlineData(nameof(BroadcastOptions.MaxConnectionsPerAddress), 429)]
+    public async Task PendingRecovery_AtConnectionLimit_RefusesFurtherRecoveries(string limit, int status)
+    {
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock, options => typeof(BroadcastOptions).GetProperty(limit)!.SetValue(options, 1));
+        using var meters = new Meters(app);
+        var user = TestUsers.As("ann");
+        await using var client = await ReliableClient.OpenAsync(app, headers: user);
+        // The server refuses this request with a close frame and waits for the answer of the client.
+        await using var pending = await ReliableClient.AskAsync(app, client.Id, "wrong", headers: user);
+        Assert.Equal(1008, (await pending.ReadFrameAsync()).CloseCode);
+
+        await using var next = await RawClient.ConnectAsync(app);
+        var answer = await next.HandshakeAsync(
+            $"/ws?awps_connection_id={client.Id}&awps_reconnection_token=wrong", JsonClient.Offers(ReliableClient.Subprotocol), user);
+
+        Assert.Equal(status, answer.Status);
+        Assert.NotNull(answer["Retry-After"]);
+        Assert.Contains("max_connections", Assert.Single(meters.ByReason(Meters.Refused).Keys, reason => reason != "recovery"), StringComparison.Ordinal);
+        await pending.SendAsync(ClientFrame.OfClose(1008));
+        await pending.ReadEndAsync();
+        // At the limit, the client itself can still reconnect, any number of times.
+        await using var once = await ReconnectAsync(app, client);
+        await using var twice = await ReconnectAsync(app, once, 2);
+        await twice.Transport.IsThereAsync();
+    }
+
+    [Fact]
+    public async Task MaxConnectionsPerAddress_ClientReconnectsFromOtherAddress_CountsForThatAddress()
+    {
+        const string Header = "X-Forwarded-For", Home = "203.0.113.1", Train = "203.0.113.2";
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock,
+            options => options.MaxConnectionsPerAddress = 1,
+            app =>
+            {
+                app.UseForwardedHeaders();
+                app.MapBroadcast("/ws");
+            },
+            builder => builder.Services.Configure<ForwardedHeadersOptions>(options =>
+            {
+                options.ForwardedHeaders = ForwardedHeaders.XForwardedFor;
+                options.KnownProxies.Add(IPAddress.Loopback);
+            }));
+        await using var client = await ReliableClient.OpenAsync(app, headers: (Header, Home));
+        client.Disconnect();
+        await _clock.WaitsAsync();
+
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: (Header, Train));
+        await using var returned = await client.ReconnectAsync(transport);
+
+        Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Train))).Status);
+        await using var other = await RawClient.OpenAsync(app, (Header, Home));
+        Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Home))).Status);
+        await returned.Transport.LeaveAsync();
+        await Eventually.True(() => app.Registry.Count == 1);
+        await using var next = await RawClient.OpenAsync(app, (Header, Train));
+    }
+
+    [Fact]
+    public async Task CloseTimeout_EndsWhileClientIsDisconnected_StartsAgainOnReconnect()
+    {
+        using var broadcast = new TestEngine(configure: options => options.CloseTimeout = TimeSpan.FromSeconds(2));
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), protocol: ReliableReceiver.Protocol);
+        broadcast.RunUntilIdle();
+        connection.Detach();
+        var suspended = connection.Writer.SuspendAsync();
+        broadcast.RunUntilIdle();
+        await suspended;
+        var session = connection.Session!;
+        var wait = session.WaitAsync();
+        var token = await session.ClaimAsync(session.FirstToken);
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
+        broadcast.Time.Advance(connection.Settings.CloseTimeout);
+
+        var (request, sink) = (new FakeRequest(), new ManualSink());
+        var resumed = connection.ReattachAsync(request, sink, token!);
+        broadcast.RunUntilIdle();
+        Assert.True(await resumed);
+        Assert.True(await wait);
+        Assert.Equal(WebSocketCloseStatus.NormalClosure, sink.Closed);
+        Assert.False(request.IsAborted);
+        broadcast.Time.Advance(connection.Settings.CloseTimeout);
+
+        await Eventually.True(() => request.IsAborted);
+        Assert.Equal(EndReason.ClosedByApp, connection.EndReason);
+    }
+
+    Task<BroadcastApp> StartAsync(Revalidator? revalidator = null) => BroadcastApp.StartReliableAsync(
+        _clock,
+        options => options.RevalidationInterval = Minute,
+        configure: builder =>
+        {
+            if (revalidator is not null) builder.Services.AddSingleton<IConnectionRevalidator>(revalidator);
+        });
+
+    /// <summary>Disconnects the client and reconnects it after the server has noticed.</summary>
+    /// <param name="app">The app.</param>
+    /// <param name="client">The client.</param>
+    /// <param name="reconnects">The number of reconnects of this test, including this one.</param>
+    async Task<ReliableClient> ReconnectAsync(BroadcastApp app, ReliableClient client, int reconnects = 1)
+    {
+        client.Disconnect();
+        await _clock.WaitsAsync(reconnects);
+        return await client.ReconnectAsync(app);
+    }
+}
