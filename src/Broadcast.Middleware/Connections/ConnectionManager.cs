@@ -165,7 +165,7 @@ sealed class ConnectionManager : IDisposable
     public void EndRecovery(ConnectionRequest request) =>
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
-    /// <summary>Applies the authentication and the address of a new request to a connection that it continues.</summary>
+    /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
         Watch(connection, request.AuthenticationExpires);

@@ -173,11 +173,38 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task AbortOfDisconnectedTransport_Throws_RemovesConnection()
+    public async Task AbortOfDisconnectedTransport_Throws_IsLoggedAndKeepsSession()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var (served, connection, socket) = await ConnectAsync(app);
         served.Lifetime.When(lifetime => lifetime.Abort()).Do(_ => throw new InvalidOperationException("boom"));
+        socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
+        await Eventually.True(() => app.Errors.Count > 0);
+        Assert.Equal("boom", Assert.Single(app.Errors).Exception?.Message);
+        Assert.Equal([connection], app.Registry.Connections);
+
+        // Nobody reconnects.
+        await Eventually.True(() =>
+        {
+            app.Time.Advance(TimeSpan.FromSeconds(30));
+            return served.Task.IsCompleted;
+        });
+
+        await served.Ended;
+        Assert.Equal(0, app.Registry.Count);
+        Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
+    }
+
+    [Fact]
+    public async Task DisposeOfDisconnectedTransport_Throws_RemovesConnection()
+    {
+        await using var app = await InMemoryApp.StartManualAsync();
+        var (served, connection, socket) = await ConnectAsync(app);
+        var throws = true;
+        socket.Socket.When(webSocket => webSocket.Dispose()).Do(_ =>
+        {
+            if (Interlocked.Exchange(ref throws, false)) throw new InvalidOperationException("boom");
+        });
         socket.ReceiveFails(new WebSocketException(WebSocketError.ConnectionClosedPrematurely));
         await Assert.ThrowsAnyAsync<InvalidOperationException>(() => served.Ended);
         Assert.Equal(0, app.Registry.Count);
