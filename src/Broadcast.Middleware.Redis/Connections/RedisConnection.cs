@@ -100,7 +100,7 @@ sealed class RedisConnection(
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
                 if (lastError is not TimeoutException) onRetry?.Invoke(RedisErrors.Describe(lastError));
                 logger.Retrying(exception.Message);
-                // The random factor spreads the retries of nodes that lost Redis at the same time.
+                // The random factor spreads the retries of nodes that were disconnected together.
                 var wait = delay * (0.5 + Random.Shared.NextDouble());
                 await Task.WhenAny(
                     nextConnect, Task.Delay(wait < remaining ? wait : remaining, time, cancelled));

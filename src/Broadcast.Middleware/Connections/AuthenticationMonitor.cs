@@ -108,7 +108,11 @@ sealed class AuthenticationMonitor : IDisposable
         }
         catch (Exception exception)
         {
-            if (!_ended.IsCancellationRequested) _connection.CloseFailed(exception);
+            if (_ended.IsCancellationRequested) return;
+            _connection.CloseFailed(exception);
+            // If the loss of the client canceled the check, the connection stays open for a reconnect. So check again
+            // at the next heartbeat.
+            if (_connection.Writer.ClosingStatus is null) Volatile.Write(ref _isChecking, 0);
         }
     }
 

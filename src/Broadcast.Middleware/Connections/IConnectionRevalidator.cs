@@ -17,6 +17,8 @@ public interface IConnectionRevalidator
     /// connection with 1011.
     /// </remarks>
     /// <param name="connection">The connection.</param>
-    /// <param name="cancellationToken">Canceled when the connection ends.</param>
+    /// <param name="cancellationToken">
+    /// Canceled when the connection ends. A reconnect does not cancel the token.
+    /// </param>
     ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken);
 }

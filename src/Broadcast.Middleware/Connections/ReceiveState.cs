@@ -15,7 +15,7 @@ enum ReceiveState : byte
     /// <summary>The server waits for the next message.</summary>
     Reading,
 
-    /// <summary>The app shuts down. The server handles a message and begins no further one.</summary>
+    /// <summary>The app shuts down. The server finishes the current message and handles no other.</summary>
     HandlingLast,
 
     /// <summary>The app shuts down. The server reads until the close frame and drops all messages.</summary>

@@ -65,7 +65,7 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // Only connections that can reconnect need the last bytes. For other connections, read directly.
+        // If the client can reconnect, the stream must remember the last bytes of a read. Otherwise, read directly.
         // ReadAndRememberAsync would keep its own state in memory while the connection is idle.
         return Writer is { CanReconnect: true }
             ? ReadAndRememberAsync(buffer, cancellationToken)

@@ -67,6 +67,7 @@ sealed partial class BroadcastLogger(ILogger logger)
 
     [LoggerMessage(15, LogLevel.Error,
         "This node cannot read a message from the cluster, or a message is missing. " +
+        "Clients that may miss a message are closed with 1013. " +
         "Run the same version of Broadcast.Middleware on all nodes, and check the backplane.")]
     public partial void ClusterMessageUnreadable(Exception exception);
 

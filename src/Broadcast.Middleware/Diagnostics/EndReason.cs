@@ -9,7 +9,7 @@ enum EndReason
     /// <summary>The client sent a close frame.</summary>
     ClosedByPeer,
 
-    /// <summary>The app closed the connection, or a connect filter rejected the connection.</summary>
+    /// <summary>The app closed the connection, or a connect filter refused the connection.</summary>
     ClosedByApp,
 
     /// <summary>The client disconnected without a close frame.</summary>
@@ -45,7 +45,7 @@ enum EndReason
     /// <summary>A filter, the registry or the revalidator threw an exception.</summary>
     Failed,
 
-    /// <summary>The authentication expired, or a revalidator rejected the connection.</summary>
+    /// <summary>The authentication expired, or a revalidator refused the connection.</summary>
     AuthenticationExpired,
 
     /// <summary>The app is shutting down.</summary>

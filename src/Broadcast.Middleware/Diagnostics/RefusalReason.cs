@@ -22,7 +22,7 @@ enum RefusalReason
     /// <summary>The IP address has reached the maximum number of connections.</summary>
     MaxConnectionsPerAddress,
 
-    /// <summary>The registry rejected the connection.</summary>
+    /// <summary>The registry refused the connection.</summary>
     Registry,
 
     /// <summary>The registry threw an exception.</summary>

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware;
 /// The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.
 /// </summary>
 /// <remarks>
-/// To reject the connection, do not call <c>next</c>. The server then closes the connection with 1008. To use another
+/// To refuse the connection, do not call <c>next</c>. The server then closes the connection with 1008. To use another
 /// code, call <see cref="FilterContext.Close"/>.
 /// </remarks>
 public sealed class ConnectContext : FilterContext

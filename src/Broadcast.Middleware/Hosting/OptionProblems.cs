@@ -11,7 +11,9 @@ sealed class OptionProblems
 
     public void Add(string problem) => _problems.Add(problem);
 
-    /// <summary>Checks a value. Returns true if the value is in the range of the option.</summary>
+    /// <summary>
+    /// Adds a problem if a value is outside the range of its option. Returns true if the value is valid.
+    /// </summary>
     /// <param name="range">The range of the option.</param>
     /// <param name="value">The value. Null if the option is not set.</param>
     /// <param name="owner">The prefix of the option name, such as <c>Groups['/ws'].</c>.</param>

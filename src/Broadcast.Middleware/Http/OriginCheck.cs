@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Http;
 /// <summary>Checks whether the server allows the page that opens a connection (RFC 6455, section 10.2).</summary>
 /// <remarks>
 /// Any page can open a WebSocket to this server, and the browser sends the cookies of the user. The same-origin policy
-/// does not apply to WebSockets. This check rejects the pages of other sites.
+/// does not apply to WebSockets. This check refuses the pages of other sites.
 /// </remarks>
 sealed class OriginCheck
 {

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Logs;
 /// shows whether the server can send the unacknowledged messages again. Only the thread of the pump uses this class.
 /// </summary>
 /// <param name="maxBytes">
-/// The maximum number of unacknowledged bytes. 0 means that the server never sends messages again.
+/// The maximum number of unacknowledged bytes. 0 means that the server does not resend messages.
 /// </param>
 /// <param name="maxMessages">The maximum number of unacknowledged messages.</param>
 /// <param name="maxLogs">The maximum number of logs, including logs that the connection left.</param>

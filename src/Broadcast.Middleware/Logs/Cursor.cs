@@ -149,7 +149,7 @@ sealed class Cursor
     /// <summary>Waits until the log has appended the current message.</summary>
     public void WaitForAppend()
     {
-        // An append holds the lock of the log, and no code waits while it holds this lock.
+        // An append holds the lock of the log. The wait is short, because no code waits while it holds the lock.
         lock (_log.Gate)
         {
         }

@@ -8,7 +8,7 @@ public readonly struct JoinResult(bool joined, bool? recovered, Position? positi
 {
     /// <summary>
     /// True if the connection joined. False if the connection does not exist, is a member already, or the registry
-    /// rejected the join.
+    /// refused the join.
     /// </summary>
     public bool Joined { get; } = joined;
 

@@ -13,7 +13,7 @@ public sealed class ConnectionLimitsTests
     [InlineData("2001:db8:0:1::1", "2001:db8:0:2::1", false)]
     [InlineData("fe80::1%1", "fe80::2%2", true)]
     [InlineData("::1", "127.0.0.1", false)]
-    public void MaxConnectionsPerAddress_Ipv4AddressOrIpv6Network_CountsAsOne(string one, string other, bool same)
+    public void ConnectionLimits_TwoAddresses_CountAsOneOnlyInSameNetwork(string one, string other, bool same)
     {
         var limits = new ConnectionLimits(null, null, maxPerAddress: 1);
         var (first, second) = (limits.GetCountedAddress(IPAddress.Parse(one)), limits.GetCountedAddress(IPAddress.Parse(other)));

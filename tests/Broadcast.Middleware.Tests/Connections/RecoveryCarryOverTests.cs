@@ -52,6 +52,36 @@ public sealed class RecoveryCarryOverTests
     }
 
     [Fact]
+    public async Task Revalidator_DisconnectCancelsCall_IsCalledAgain()
+    {
+        var isFirst = true;
+        var revalidator = new Revalidator
+        {
+            Answer = async (connection, _) =>
+            {
+                if (Interlocked.Exchange(ref isFirst, false)) await Task.Delay(Timeout.Infinite, connection.ConnectionAborted);
+                return false;
+            },
+        };
+        await using var app = await StartAsync(revalidator);
+        await using var client = await ReliableClient.OpenAsync(app);
+        var connection = client.ConnectionOf(app);
+        _clock.Advance(Minute + TimeSpan.FromSeconds(5));
+        await Eventually.True(() => revalidator.Asked == 1);
+        await app.SettleAsync();
+        client.Disconnect();
+        await _clock.WaitsAsync();
+        await Revalidator.CheckedAsync(connection);
+        await using var returned = await client.ReconnectAsync(app);
+
+        _clock.Advance(TimeSpan.FromSeconds(5));
+
+        Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
+        Assert.Equal(2, revalidator.Asked);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
     public async Task AuthenticationExpiration_NewRequestExpiresLater_LaterTimeCounts()
     {
         await using var app = await StartAsync();

@@ -28,7 +28,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public void Delivery_ToNewConnection_KeepsOrderOfAllAndHomeGroup()
+    public void Delivery_NewConnection_KeepsOrderOfMessagesToAllAndToHomeGroup()
     {
         using var broadcast = new TestEngine();
         var got = new List<int>();

@@ -104,7 +104,7 @@ public sealed class SlowReplayTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Replay_ByManyStalledReaders_HoldsAtMostHistoryAndBacklog(bool pumpHasTurns)
+    public void ReplayMemory_ManyStalledReaders_IsAtMostHistoryAndBacklog(bool pumpHasTurns)
     {
         const int HistoryBytes = 1 << 20, Slack = 2 << 20;
         using var broadcast = new TestEngine(maxBacklog: 64 * 1024, configure: RecoveryHelpers.History("/g", 100_000, HistoryBytes));

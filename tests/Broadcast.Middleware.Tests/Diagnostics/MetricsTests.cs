@@ -258,7 +258,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Messages_AreCountedAsReceivedPublishedAndDelivered()
+    public async Task MessageMetrics_ClientsAndAppPublish_CountReceivedPublishedAndDelivered()
     {
         await using var app = await BroadcastApp.StartAsync();
         using var meters = new Meters(app);

@@ -69,7 +69,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task UseWebSockets_InSameApp_KeepsBroadcastWorking()
+    public async Task Message_UseWebSocketsInSameApp_IsDelivered()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {

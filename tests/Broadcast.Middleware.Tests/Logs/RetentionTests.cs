@@ -6,7 +6,7 @@ public sealed class RetentionTests
     const int Backlog = 1_024;
 
     [Fact]
-    public void EmptyBlock_SuccessorPinnedFirst_IsHeld()
+    public void EmptyBlock_SuccessorPinnedFirst_IsNotCut()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 1 << 20));
         lock (log.Gate)

@@ -25,10 +25,16 @@ sealed class Revalidator : IConnectionRevalidator
         while (_held.TryDequeue(out var held))
         {
             held.Answer.SetResult();
-            var monitor = AuthenticationOf(held.Connection)!;
             // A connection schedules the next call before it ends the check.
-            await Eventually.True(() => Volatile.Read(ref IsChecking(monitor)) == 0);
+            await CheckedAsync(held.Connection);
         }
+    }
+
+    /// <summary>Waits until no check of the connection runs.</summary>
+    public static Task CheckedAsync(Connection connection)
+    {
+        var monitor = AuthenticationOf(connection)!;
+        return Eventually.True(() => Volatile.Read(ref IsChecking(monitor)) == 0);
     }
 
     public async ValueTask<bool> IsValidAsync(IBroadcastConnection connection, CancellationToken cancellationToken)
