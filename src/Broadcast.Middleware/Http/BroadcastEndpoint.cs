@@ -21,6 +21,7 @@ sealed class BroadcastEndpoint
         "EventSource, and add the origin of the page to the option AllowedOrigins.";
 
     readonly GroupNameTemplate _groupName;
+    readonly GroupScope _groupScope;
     readonly EndpointSettings _settings;
     readonly OriginCheck _origins;
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
@@ -33,6 +34,7 @@ sealed class BroadcastEndpoint
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
+        GroupScope groupScope,
         EndpointSettings settings,
         OriginCheck origins,
         IReadOnlyList<ProtocolDescriptor> protocols,
@@ -44,6 +46,7 @@ sealed class BroadcastEndpoint
         ILoggerFactory loggerFactory)
     {
         _groupName = groupName;
+        _groupScope = groupScope;
         _settings = settings;
         _origins = origins;
         _protocols = protocols;
@@ -78,8 +81,9 @@ sealed class BroadcastEndpoint
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
             return _refusal.WriteNotAWebSocketAsync(context);
-        var group = _groupName.GetName(context.Request.RouteValues);
-        if (GroupName.Problem(group) is { } problem)
+        var name = _groupName.GetName(context.Request.RouteValues);
+        var group = _groupScope.GetName(context.Request, name);
+        if ((GroupScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
         return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);
     }
