@@ -104,7 +104,7 @@ public static class BroadcastEndpointRouteBuilderExtensions
 
         // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        endpoint.WithMetadata(new MappedBroadcastMetadata());
+        endpoint.WithMetadata(new MappedBroadcastMetadata(), new NoOutputCache());
         endpoint.Finally(builder =>
         {
             // At this point, the app has added all filters. Routing may build the endpoint more than once.

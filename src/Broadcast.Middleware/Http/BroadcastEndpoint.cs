@@ -7,6 +7,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Timeouts;
+using Microsoft.AspNetCore.OutputCaching;
 using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -95,13 +96,13 @@ sealed class BroadcastEndpoint
         var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
-            DisableRequestTimeout(context);
+            PrepareForLongRequest(context);
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
-        DisableRequestTimeout(context);
+        PrepareForLongRequest(context);
         return _webSockets.ServeAsync(context, connection, transport, protocol);
     }
 
@@ -114,7 +115,7 @@ sealed class BroadcastEndpoint
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
-        DisableRequestTimeout(context);
+        PrepareForLongRequest(context);
         return _eventStreams.ServeAsync(context, connection);
     }
 
@@ -123,6 +124,11 @@ sealed class BroadcastEndpoint
             ? ProtocolDescriptor.Raw
             : ProtocolDescriptor.Choose(_protocols, request.Headers.GetCommaSeparatedValues("Sec-WebSocket-Protocol"));
 
-    static void DisableRequestTimeout(HttpContext context) =>
+    /// <summary>Disables features of other middleware that are only for short requests.</summary>
+    static void PrepareForLongRequest(HttpContext context)
+    {
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
+        // If the app added output caching before routing, the middleware did not see the metadata of the endpoint.
+        if (context.Features.Get<IOutputCacheFeature>() is { } cache) cache.Context.AllowCacheStorage = false;
+    }
 }
