@@ -19,7 +19,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// </summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
+    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <exception cref="InvalidOperationException">The app did not call <c>AddBroadcast</c>.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
@@ -29,7 +30,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps a broadcast to a URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
+    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="name">
     /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
@@ -44,7 +46,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps the default broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
+    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="configure">
     /// Changes the options. Each option starts with the value of the broadcast. The server checks the options when the
@@ -60,7 +63,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps a broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
+    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="name">
     /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
@@ -100,16 +104,17 @@ public static class BroadcastEndpointRouteBuilderExtensions
 
         // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        endpoint.WithMetadata(new MappedBroadcastMetadata());
+        endpoint.WithMetadata(new MappedBroadcastMetadata(), new NoOutputCache());
         endpoint.Finally(builder =>
         {
             // At this point, the app has added all filters. Routing may build the endpoint more than once.
             if (handler is not null) return;
             var route = ((RouteEndpointBuilder)builder).RoutePattern;
+            var hosts = builder.Metadata.OfType<IHostMetadata>().LastOrDefault()?.Hosts ?? [];
             try
             {
                 handler = broadcast.CreateEndpoint(
-                    route, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
+                    route, hosts, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
             }
             catch (InvalidOperationException exception)
             {

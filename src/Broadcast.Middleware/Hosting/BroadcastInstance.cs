@@ -127,9 +127,16 @@ sealed class BroadcastInstance : IDisposable
     public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);
 
     /// <summary>Creates the endpoint of a URL pattern.</summary>
+    /// <param name="pattern">The route pattern of the endpoint.</param>
+    /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts each host.</param>
+    /// <param name="options">The options of the endpoint.</param>
+    /// <param name="filters">The filters of the broadcast and of the endpoint.</param>
     /// <exception cref="OptionsValidationException">At least one option is invalid.</exception>
     public BroadcastEndpoint CreateEndpoint(
-        RoutePattern pattern, BroadcastEndpointOptions options, IEnumerable<IBroadcastFilter> filters)
+        RoutePattern pattern,
+        IEnumerable<string> requiredHosts,
+        BroadcastEndpointOptions options,
+        IEnumerable<IBroadcastFilter> filters)
     {
         EndpointOptionsValidator.ThrowIfInvalid(pattern.RawText, options, _options.MaxBacklogBytes);
         var settings = new EndpointSettings(options, _options.MaxBacklogBytes);
@@ -143,6 +150,7 @@ sealed class BroadcastInstance : IDisposable
             _metrics);
         return new BroadcastEndpoint(
             new GroupNameTemplate(pattern),
+            new GroupScope(options.GroupScope, requiredHosts),
             settings,
             new OriginCheck(options.AllowedOrigins),
             _protocols,

@@ -19,6 +19,7 @@ static class OptionNames
         nameof(BroadcastOptions.MaxConnectionsPerUser),
         nameof(BroadcastOptions.MaxConnectionsPerAddress),
         nameof(BroadcastOptions.AllowedOrigins),
+        nameof(BroadcastOptions.GroupScope),
         nameof(BroadcastOptions.MaxBacklogBytes),
         nameof(BroadcastOptions.SlowConsumer),
         nameof(BroadcastOptions.Groups),

@@ -1,4 +1,5 @@
 using Broadcast.Middleware.Http;
+using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Hosting;
 
@@ -64,6 +65,7 @@ sealed class OptionProblems
                 "without a user, path or query. Or write * for all origins.");
         }
 
+        CheckGroupScope(options.GroupScope);
         if (isInRange && options.MaxMessageBytes > maxBacklogBytes)
         {
             Add($"{nameof(options.MaxMessageBytes)} is {options.MaxMessageBytes}, " +
@@ -77,5 +79,13 @@ sealed class OptionProblems
                 $"but {nameof(options.MaxMessagesPerSecond)} is not set. " +
                 $"Set {nameof(options.MaxMessagesPerSecond)}, or remove {nameof(options.MaxMessageBurst)}.");
         }
+    }
+
+    void CheckGroupScope(string? scope)
+    {
+        if (string.IsNullOrEmpty(scope)) return;
+        const string Name = nameof(BroadcastEndpointOptions.GroupScope);
+        if (GroupName.Problem(scope) is { } problem) Add($"{Name} is not a valid start of a group name. {problem}");
+        else if (scope.EndsWith('/')) Add($"{Name} is '{scope}'. Remove the slash at the end.");
     }
 }

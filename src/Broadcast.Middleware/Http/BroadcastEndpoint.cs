@@ -7,6 +7,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Timeouts;
+using Microsoft.AspNetCore.OutputCaching;
 using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -21,6 +22,7 @@ sealed class BroadcastEndpoint
         "EventSource, and add the origin of the page to the option AllowedOrigins.";
 
     readonly GroupNameTemplate _groupName;
+    readonly GroupScope _groupScope;
     readonly EndpointSettings _settings;
     readonly OriginCheck _origins;
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
@@ -33,6 +35,7 @@ sealed class BroadcastEndpoint
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
+        GroupScope groupScope,
         EndpointSettings settings,
         OriginCheck origins,
         IReadOnlyList<ProtocolDescriptor> protocols,
@@ -44,6 +47,7 @@ sealed class BroadcastEndpoint
         ILoggerFactory loggerFactory)
     {
         _groupName = groupName;
+        _groupScope = groupScope;
         _settings = settings;
         _origins = origins;
         _protocols = protocols;
@@ -78,8 +82,9 @@ sealed class BroadcastEndpoint
             && !HttpProtocol.IsHttp10(context.Request.Protocol);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
             return _refusal.WriteNotAWebSocketAsync(context);
-        var group = _groupName.GetName(context.Request.RouteValues);
-        if (GroupName.Problem(group) is { } problem)
+        var name = _groupName.GetName(context.Request.RouteValues);
+        var group = _groupScope.GetName(context.Request, name);
+        if ((GroupScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
         return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);
     }
@@ -91,13 +96,13 @@ sealed class BroadcastEndpoint
         var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
-            DisableRequestTimeout(context);
+            PrepareForLongRequest(context);
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
-        DisableRequestTimeout(context);
+        PrepareForLongRequest(context);
         return _webSockets.ServeAsync(context, connection, transport, protocol);
     }
 
@@ -110,7 +115,7 @@ sealed class BroadcastEndpoint
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
-        DisableRequestTimeout(context);
+        PrepareForLongRequest(context);
         return _eventStreams.ServeAsync(context, connection);
     }
 
@@ -119,6 +124,11 @@ sealed class BroadcastEndpoint
             ? ProtocolDescriptor.Raw
             : ProtocolDescriptor.Choose(_protocols, request.Headers.GetCommaSeparatedValues("Sec-WebSocket-Protocol"));
 
-    static void DisableRequestTimeout(HttpContext context) =>
+    /// <summary>Disables features of other middleware that are only for short requests.</summary>
+    static void PrepareForLongRequest(HttpContext context)
+    {
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();
+        // If the app added output caching before routing, the middleware did not see the metadata of the endpoint.
+        if (context.Features.Get<IOutputCacheFeature>() is { } cache) cache.Context.AllowCacheStorage = false;
+    }
 }

@@ -18,6 +18,7 @@ public sealed class BroadcastEndpointOptions
         MaxMessageBurst = options.MaxMessageBurst;
         FirstMessageTimeout = options.FirstMessageTimeout;
         AllowedOrigins = [.. options.AllowedOrigins];
+        GroupScope = options.GroupScope;
         SlowConsumer = options.SlowConsumer;
         SendTimeout = options.SendTimeout;
         KeepAliveInterval = options.KeepAliveInterval;
@@ -65,6 +66,13 @@ public sealed class BroadcastEndpointOptions
     /// is a copy, so a change affects only this URL. Default: <see cref="BroadcastOptions.AllowedOrigins"/>.
     /// </summary>
     public IList<string> AllowedOrigins { get; }
+
+    /// <summary>
+    /// The first part of the names of this URL's groups. Null means the required host and the path base of the request.
+    /// Endpoints with the same text share the groups of the same path. Default:
+    /// <see cref="BroadcastOptions.GroupScope"/>.
+    /// </summary>
+    public string? GroupScope { get; set; }
 
     /// <summary>
     /// What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind. The option

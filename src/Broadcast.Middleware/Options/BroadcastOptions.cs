@@ -77,6 +77,16 @@ public sealed class BroadcastOptions
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
+    /// The first part of the names of all groups that belong to URLs. With null, URLs with different hosts or path bases
+    /// have different groups. The host is part of a name if <c>RequireHost</c> requires a host: <c>//a.example/ws</c>.
+    /// The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. Both are in lower case. With a
+    /// text, all hosts and path bases share their groups: the text <c>shop</c> results in <c>shop/ws</c>. With an empty
+    /// text, a name is the path: <c>/ws</c>. A text must not end with a slash and must be valid as a group name. Default:
+    /// null.
+    /// </summary>
+    public string? GroupScope { get; set; }
+
+    /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> decides what happens
     /// to a client that is further behind. The size of a message includes its frame and 32 additional bytes. Messages
     /// that exclude the client count, too. The option limits the memory that slow clients cost, and the size of a

@@ -263,6 +263,7 @@ public sealed class EndpointOptionsTests
             (all.KeepAliveInterval, all.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8));
             (all.CloseTimeout, all.SlowConsumer) = (TimeSpan.FromSeconds(9), SlowConsumer.Conflate);
             all.AllowedOrigins.Add("https://example.com");
+            all.GroupScope = "shop";
         });
         Assert.NotNull(received);
         Assert.Equal((1, 2, 3, 4), (received.MaxMessageBytes, received.MaxSmallFragments, received.MaxMessagesPerSecond, received.MaxMessageBurst));
@@ -270,7 +271,8 @@ public sealed class EndpointOptionsTests
         Assert.Equal((7, 8), (received.KeepAliveInterval.Seconds, received.KeepAliveTimeout.Seconds));
         Assert.Equal((9, SlowConsumer.Conflate), (received.CloseTimeout.Seconds, received.SlowConsumer));
         Assert.Equal(["https://example.com"], received.AllowedOrigins);
-        Assert.Equal(11, typeof(BroadcastEndpointOptions).GetProperties().Length);
+        Assert.Equal("shop", received.GroupScope);
+        Assert.Equal(12, typeof(BroadcastEndpointOptions).GetProperties().Length);
     }
 
     [Fact]
