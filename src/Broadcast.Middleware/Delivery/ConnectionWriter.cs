@@ -36,6 +36,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     volatile WriterState _state; // Only the thread of the pump changes this field.
     volatile bool _isCloseFrameSent; // The value stays true after the end of the connection.
     FrameStream? _writingControlFrame;
+    HeldCloseFrame? _heldCloseFrame;
     PendingWrite? _pending; // The first write that does not complete at once creates this object.
     KeepAlive _keepAlive;
     int _writingMessages;
@@ -80,7 +81,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     bool IsWriting => _pending is { IsActive: true };
 
-    long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
+    /// <summary>The highest sequence number to send before a close frame.</summary>
+    long LastSequence => Math.Min(
+        Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, _heldCloseFrame?.LastSequence ?? long.MaxValue);
 
     /// <summary>Gives the writer a turn soon. Any thread may call this method.</summary>
     public void Post() => Pump.Post(this);
@@ -187,6 +190,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_keepAlive.Beat != _heartbeat.Beat) OnHeartbeat();
         if (_reader.Resend is { } resend) Acknowledge(resend);
+        if (_heldCloseFrame is { IsOverdue: true }) _owner.Abort(EndReason.Lost);
         if (Interlocked.Exchange(ref _closeResult, null) is { } result) OnCloseCompleted(result);
         if (_pending is { IsActive: true } pending)
         {
@@ -207,6 +211,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
         // Check the backlog now, because no later publish may give the writer another turn.
         if (IsWriting) CatchUpIfBehind();
+        _heldCloseFrame?.LimitTime(_heartbeat, _settings.CloseTimeout, this);
     }
 
     void OnStillSuspended()
@@ -229,7 +234,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
         // A client that receives the pending write is alive, and a ping must wait for the write anyway. After the close
         // frame, the close timeout applies.
-        var isSilenceAllowed = isProgressing || _owner.IsBusy || _state is WriterState.Closing or WriterState.Closed;
+        var isClosing = _heldCloseFrame is not null || _state is WriterState.Closing or WriterState.Closed;
+        var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
         _owner.OnHeartbeat();
@@ -277,14 +283,20 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     /// <summary>
     /// Returns the next bytes to write, in this order: control frames, the opening, a ping, notices, messages. After
-    /// the last message, this method starts a requested close.
+    /// the last message, this method starts a requested close. A close frame of the framework's WebSocket waits for
+    /// earlier messages, too.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
         if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
         {
-            _writingControlFrame = control;
-            return control.Frame;
+            if (_state != WriterState.Open || Frame.Opcode(control.Frame.Span) != Frame.Close)
+            {
+                _writingControlFrame = control;
+                return control.Frame;
+            }
+
+            _heldCloseFrame = new HeldCloseFrame(control, _reader.NewestSequence);
         }
 
         if (_state == WriterState.Closed)
@@ -311,9 +323,10 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         // Read the close request before the logs. The writer then sends every message that was published before the
         // request.
         var close = Volatile.Read(ref _close);
+        var lastSequence = LastSequence;
         while (true)
         {
-            if (_reader.TryTake(close?.LastSequence ?? long.MaxValue, out var run))
+            if (_reader.TryTake(lastSequence, out var run))
             {
                 _writingMessages = run.Messages;
                 if (run.PublishedAt != 0) _owner.OnDelivering(run.PublishedAt);
@@ -322,6 +335,14 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
             if (!_reader.HasMissed || !TryCatchUp()) break;
             if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
+        }
+
+        if (_heldCloseFrame is { } held)
+        {
+            _heldCloseFrame = null;
+            held.Dispose();
+            _writingControlFrame = held.Frame;
+            return held.Frame.Frame;
         }
 
         if (_reader.IsClosed) close = _close;
@@ -480,6 +501,13 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         var writing = _writingControlFrame;
         _writingControlFrame = null;
         Complete(writing);
+        if (_heldCloseFrame is { } held)
+        {
+            _heldCloseFrame = null;
+            held.Dispose();
+            Complete(held.Frame);
+        }
+
         Complete(Interlocked.Exchange(ref _controlFrame, null));
 
         static void Complete(FrameStream? frame) => frame?.Complete(new IOException("The connection has ended."));

@@ -16,7 +16,7 @@ sealed class FrameStream(Stream inner) : Stream
 
     TaskCompletionSource? _write;
     int _reads;
-    ulong _lastBytes; // The last eight bytes that were read.
+    ReceivedBytes? _received; // Null if the stream must remember nothing.
 
     /// <summary>The upgraded stream.</summary>
     public Stream Inner => inner;
@@ -41,7 +41,9 @@ sealed class FrameStream(Stream inner) : Stream
     /// without a reason has two more bytes.
     /// </remarks>
     public bool EndsWithEmptyClose =>
-        ((_lastBytes >> 32) & 0xFFFF) == EmptyCloseHeader && _lastBytes >> 48 != CloseWithCodeHeader;
+        _received is { Last: var last }
+        && ((last >> 32) & 0xFFFF) == EmptyCloseHeader
+        && last >> 48 != CloseWithCodeHeader;
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -65,20 +67,51 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // If the client can reconnect, the stream must remember the last bytes of a read. Otherwise, read directly.
-        // ReadAndRememberAsync would keep its own state in memory while the connection is idle.
-        return Writer is { CanReconnect: true }
-            ? ReadAndRememberAsync(buffer, cancellationToken)
-            : inner.ReadAsync(buffer, cancellationToken);
+        // While the connection is idle, the WebSocket waits with an empty buffer. ReadAndInspectAsync would keep its own
+        // state in memory during this time.
+        if (buffer.IsEmpty) return inner.ReadAsync(buffer, cancellationToken);
+        if (_received is { HasInvalidText: true } received) return new(CompleteInvalidFrame(received, buffer.Span));
+        var reading = inner.ReadAsync(buffer, cancellationToken);
+        if (!reading.IsCompletedSuccessfully) return ReadAndInspectAsync(reading, buffer);
+        var read = reading.Result;
+        Inspect(buffer.Span[..read]);
+        return new(read);
     }
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    async ValueTask<int> ReadAndRememberAsync(Memory<byte> buffer, CancellationToken cancellationToken)
+    async ValueTask<int> ReadAndInspectAsync(ValueTask<int> reading, Memory<byte> buffer)
     {
-        var read = await inner.ReadAsync(buffer, cancellationToken);
-        var start = Math.Max(0, read - sizeof(ulong));
-        foreach (var next in buffer.Span[start..read]) _lastBytes = (_lastBytes << 8) | next;
+        var read = await reading;
+        Inspect(buffer.Span[..read]);
         return read;
+    }
+
+    void Inspect(ReadOnlySpan<byte> bytes)
+    {
+        // Only connections that can reconnect need the last bytes.
+        if (Writer is { CanReconnect: true }) (_received ??= new()).Remember(bytes);
+        if (_received is { } received)
+        {
+            received.Inspect(bytes);
+            return;
+        }
+
+        var frames = default(FrameInspector);
+        frames.Read(bytes);
+        // Most reads end with a message. Then the stream needs no state.
+        if (!frames.IsBetweenMessages) (_received = new()).Start(frames);
+    }
+
+    /// <summary>
+    /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame, so
+    /// it now finds the invalid byte and closes the connection with 1007.
+    /// </summary>
+    static int CompleteInvalidFrame(ReceivedBytes received, Span<byte> buffer)
+    {
+        if (received.IsFrameCompleted) throw new IOException("The client sent a text that is not valid UTF-8.");
+        received.IsFrameCompleted = true;
+        buffer.Clear();
+        return buffer.Length;
     }
 
     // The upgraded stream flushes after each write.

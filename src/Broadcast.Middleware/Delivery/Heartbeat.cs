@@ -62,6 +62,10 @@ sealed class Heartbeat : IDisposable
     public void Adapt(EndpointSettings settings) => Shorten(
         [settings.KeepAliveInterval, settings.KeepAliveTimeout, settings.SendTimeout, settings.FirstMessageTimeout]);
 
+    /// <summary>Starts a timer that fires once.</summary>
+    public ITimer StartTimer(TimeSpan dueTime, Action callback) => BackgroundWork.CreateTimer(
+        _time, static callback => ((Action)callback!).Invoke(), callback, dueTime, Timeout.InfiniteTimeSpan);
+
     public void Dispose() => _timer.Dispose();
 
     void OnBeat()
