@@ -75,7 +75,7 @@ sealed class BroadcastEndpoint
 
     Task AdmitAsync(HttpContext context)
     {
-        if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
+        if (!_origins.Allows(context.Request)) return _refusal.WriteOriginAsync(context);
         // Read the feature. HttpContext.WebSockets would keep the handshake objects in memory until the connection
         // ends.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
@@ -109,7 +109,7 @@ sealed class BroadcastEndpoint
     Task AdmitEventStreamAsync(HttpContext context, string group)
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
-            return _refusal.WriteAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
+            return _refusal.WriteAndWarnAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);

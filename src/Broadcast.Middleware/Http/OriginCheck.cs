@@ -11,10 +11,17 @@ namespace Broadcast.Middleware.Http;
 sealed class OriginCheck
 {
     readonly bool _allowsAny;
+    readonly bool _allowsLoopback;
     readonly HashSet<string> _allowed;
 
-    public OriginCheck(IEnumerable<string> allowedOrigins)
+    /// <param name="allowedOrigins">See <see cref="BroadcastOptions.AllowedOrigins"/>.</param>
+    /// <param name="allowsLoopback">
+    /// True if pages of this computer may connect. During development, a development server often serves the pages on
+    /// another port.
+    /// </param>
+    public OriginCheck(IEnumerable<string> allowedOrigins, bool allowsLoopback)
     {
+        _allowsLoopback = allowsLoopback;
         var origins = allowedOrigins.ToArray();
         _allowsAny = origins.Contains("*");
         _allowed = new(origins.Select(Normalize).OfType<string>(), StringComparer.OrdinalIgnoreCase);
@@ -52,7 +59,9 @@ sealed class OriginCheck
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
         if (origin is not [{ } single]) return false;
-        return _allowed.Contains(single) || IsOwn(single, request);
+        return _allowed.Contains(single)
+            || (Uri.TryCreate(single, UriKind.Absolute, out var uri) && uri.Scheme is ("https" or "http")
+                && (IsOwn(uri, request) || (_allowsLoopback && IsLoopback(uri))));
     }
 
     /// <summary>
@@ -76,16 +85,18 @@ sealed class OriginCheck
     /// allowed: an attacker in the network can change an http page. Sandboxed pages and files have the origin "null",
     /// which is not a URL and never matches.
     /// </remarks>
-    static bool IsOwn(string origin, HttpRequest request)
+    static bool IsOwn(Uri origin, HttpRequest request)
     {
-        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
-        if (uri.Scheme != "https" && (uri.Scheme != "http" || request.IsHttps)) return false;
+        if (origin.Scheme == "http" && request.IsHttps) return false;
         var host = new HostString(request.Headers.Host.ToString());
         // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
         // invalid names.
-        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)
-            && uri.Port == (host.Port ?? PortOf(uri.Scheme));
+        return string.Equals(origin.Host, host.Host, StringComparison.OrdinalIgnoreCase)
+            && origin.Port == (host.Port ?? PortOf(origin.Scheme));
     }
+
+    static bool IsLoopback(Uri origin) =>
+        origin.IsLoopback || origin.Host.EndsWith(".localhost", StringComparison.OrdinalIgnoreCase);
 
     static int PortOf(string scheme) => scheme == "https" ? 443 : 80;
 }

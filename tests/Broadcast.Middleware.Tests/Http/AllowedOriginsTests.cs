@@ -167,8 +167,8 @@ public sealed class AllowedOriginsTests
         Assert.Equal(403, answer.Status);
         Assert.Null(answer["Retry-After"]);
         Assert.Contains("AllowedOrigins", answer.Body, StringComparison.Ordinal);
-        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
-        Assert.Equal((LogLevel.Debug, "Broadcast"), (line.Level, line.Category));
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Debug && record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
+        Assert.Equal("Broadcast", line.Category);
         Assert.Contains("403", line.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("evil.example", line.Message, StringComparison.Ordinal);
         Assert.Equal(0, app.Registry.Count);
