@@ -160,7 +160,10 @@ sealed class BroadcastInstance : IDisposable
             new GroupScope(options.GroupScope, requiredHosts),
             settings,
             new OriginCheck(options.AllowedOrigins, IsDevelopment),
-            _protocols,
+            [
+                .. _protocols,
+                .. options.RawSubprotocols.Select(static name => new ProtocolDescriptor(new RawProtocol(name))),
+            ],
             _requests,
             Connections,
             webSockets,

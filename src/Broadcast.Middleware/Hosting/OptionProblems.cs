@@ -64,6 +64,12 @@ sealed class OptionProblems
         }
 
         CheckGroupScope(options.GroupScope);
+        foreach (var subprotocol in options.RawSubprotocols.Where(static subprotocol => !IsToken(subprotocol)))
+        {
+            Add($"{nameof(options.RawSubprotocols)} contains '{subprotocol}', which is not a subprotocol. " +
+                "Use letters, digits and !#$%&'*+-.^_`|~ only.");
+        }
+
         if (isInRange && options.MaxMessageBytes > maxBacklogBytes)
         {
             Add($"{nameof(options.MaxMessageBytes)} is {options.MaxMessageBytes}, " +
@@ -78,6 +84,10 @@ sealed class OptionProblems
                 $"Set {nameof(options.MaxMessagesPerSecond)}, or remove {nameof(options.MaxMessageBurst)}.");
         }
     }
+
+    /// <summary>Returns true if the text is a token (RFC 9110, section 5.6.2).</summary>
+    static bool IsToken(string? text) => !string.IsNullOrEmpty(text)
+        && text.All(static character => char.IsAsciiLetterOrDigit(character) || "!#$%&'*+-.^_`|~".Contains(character));
 
     void CheckGroupScope(string? scope)
     {

@@ -19,6 +19,7 @@ public sealed class BroadcastEndpointOptions
         FirstMessageTimeout = options.FirstMessageTimeout;
         AllowedOrigins = [.. options.AllowedOrigins];
         GroupScope = options.GroupScope;
+        RawSubprotocols = [.. options.RawSubprotocols];
         SlowConsumer = options.SlowConsumer;
         SendTimeout = options.SendTimeout;
         KeepAliveInterval = options.KeepAliveInterval;
@@ -73,6 +74,12 @@ public sealed class BroadcastEndpointOptions
     /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </summary>
     public string? GroupScope { get; set; }
+
+    /// <summary>
+    /// The subprotocols that the server accepts without a change of the messages. The list is a copy, so a change
+    /// affects only this URL. Default: <see cref="BroadcastOptions.RawSubprotocols"/>.
+    /// </summary>
+    public IList<string> RawSubprotocols { get; }
 
     /// <summary>
     /// What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind. The option

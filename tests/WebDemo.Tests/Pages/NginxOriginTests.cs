@@ -12,7 +12,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
     {
         await using var server = await DemoServer.CreateAsync("--environment", environment);
         await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host {host};");
-        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/chat.html"));
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
         Assert.Equal("open", await ConnectAsync(page));
     }
 
@@ -25,7 +25,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
         await using var server = await DemoServer.CreateAsync();
         await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} {setting}");
         var origin = nginx.Url.GetLeftPart(UriPartial.Authority);
-        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/chat.html"));
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
 
         Assert.Equal("closed with 1006", await ConnectAsync(page));
         page.ForgetErrors();
@@ -44,7 +44,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
     {
         await using var server = await DemoServer.CreateAsync("--environment", "Development");
         await using var nginx = await NginxProxy.StartAsync(server.Url, "");
-        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/chat.html"));
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
 
         Assert.Equal("closed with 1006", await ConnectAsync(page));
         page.ForgetErrors();
