@@ -159,7 +159,7 @@ sealed class BroadcastInstance : IDisposable
             new GroupNameTemplate(pattern),
             new GroupScope(options.GroupScope, requiredHosts),
             settings,
-            new OriginCheck(options.AllowedOrigins, IsDevelopment),
+            new OriginCheck(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment),
             [
                 .. _protocols,
                 .. options.RawSubprotocols.Select(static name => new ProtocolDescriptor(new RawProtocol(name))),

@@ -56,11 +56,12 @@ sealed class OptionProblems
         Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);
         Check(OptionRanges.CloseTimeout, options.CloseTimeout);
         CheckSlowConsumer(options.SlowConsumer);
-        foreach (var origin in options.AllowedOrigins.Where(static origin => OriginCheck.Normalize(origin) is null))
+        foreach (var origin in options.AllowedOrigins.Where(static origin => !OriginCheck.IsValid(origin)))
         {
             Add($"{nameof(options.AllowedOrigins)} contains '{origin}', which is not an origin. " +
                 "Write an origin as browsers do, such as https://example.com or http://localhost:3000, " +
-                "without a user, path or query. Or write * for all origins.");
+                "without a user, path or query. Or write https://*.example.com for all subdomains, " +
+                "or * for all origins.");
         }
 
         CheckGroupScope(options.GroupScope);

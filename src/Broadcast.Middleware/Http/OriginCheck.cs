@@ -13,19 +13,27 @@ sealed class OriginCheck
     readonly bool _allowsAny;
     readonly bool _allowsLoopback;
     readonly HashSet<string> _allowed;
+    readonly WildcardOrigin[] _wildcards;
+    readonly Func<string, bool>? _isAllowed;
 
     /// <param name="allowedOrigins">See <see cref="BroadcastOptions.AllowedOrigins"/>.</param>
+    /// <param name="isAllowed">See <see cref="BroadcastOptions.IsOriginAllowed"/>.</param>
     /// <param name="allowsLoopback">
     /// True if pages of this computer may connect. During development, a development server often serves the pages on
     /// another port.
     /// </param>
-    public OriginCheck(IEnumerable<string> allowedOrigins, bool allowsLoopback)
+    public OriginCheck(IEnumerable<string> allowedOrigins, Func<string, bool>? isAllowed, bool allowsLoopback)
     {
+        _isAllowed = isAllowed;
         _allowsLoopback = allowsLoopback;
         var origins = allowedOrigins.ToArray();
+        _wildcards = [.. origins.Select(WildcardOrigin.Parse).OfType<WildcardOrigin>()];
         _allowsAny = origins.Contains("*");
         _allowed = new(origins.Select(Normalize).OfType<string>(), StringComparer.OrdinalIgnoreCase);
     }
+
+    /// <summary>Returns true if the text is a valid entry of <see cref="BroadcastOptions.AllowedOrigins"/>.</summary>
+    public static bool IsValid(string text) => Normalize(text) is not null || WildcardOrigin.Parse(text) is not null;
 
     /// <summary>
     /// Returns an origin in the ASCII form that browsers send (RFC 6454, section 6.2). Returns the texts <c>*</c> and
@@ -60,8 +68,10 @@ sealed class OriginCheck
         if (_allowsAny || origin.Count == 0) return true;
         if (origin is not [{ } single]) return false;
         return _allowed.Contains(single)
+            || Array.Exists(_wildcards, wildcard => wildcard.Matches(single))
             || (Uri.TryCreate(single, UriKind.Absolute, out var uri) && uri.Scheme is ("https" or "http")
-                && (IsOwn(uri, request) || (_allowsLoopback && IsLoopback(uri))));
+                && (IsOwn(uri, request) || (_allowsLoopback && IsLoopback(uri))))
+            || (_isAllowed is not null && _isAllowed(single));
     }
 
     /// <summary>

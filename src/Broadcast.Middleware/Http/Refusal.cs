@@ -10,6 +10,11 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
+    const string HowToConnect =
+        "This URL accepts WebSocket connections and server-sent events. For a WebSocket, open ws:// or wss://. " +
+        "For server-sent events, send a GET request with the header Accept: text/event-stream, for example: " +
+        "curl -N -H 'Accept: text/event-stream' URL";
+
     // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
     const string RetryAfter = "5";
 
@@ -36,6 +41,14 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
                 "to use HTTP/1.1 and to keep the headers. Otherwise, send them.");
         }
 
+        var isPlainRequest = !isOtherVersion && !isBrokenHandshake && !HttpMethods.IsConnect(request.Method);
+        if (isPlainRequest && !HttpProtocol.IsHttp11(request.Protocol))
+        {
+            return WriteBadRequestAsync(
+                StatusCodes.Status400BadRequest,
+                HowToConnect + ". A WebSocket needs HTTP/1.1, or HTTP/2 with extended CONNECT (RFC 8441).");
+        }
+
         if (!HttpProtocol.IsHttp11(request.Protocol) || (!isOtherVersion && isBrokenHandshake))
         {
             return WriteBadRequestAsync(
@@ -51,7 +64,7 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
             StatusCodes.Status426UpgradeRequired,
             isOtherVersion
                 ? "This server supports only version 13 of the WebSocket protocol. Set Sec-WebSocket-Version to 13."
-                : "This URL accepts WebSocket connections. Open it with ws:// or wss://.");
+                : HowToConnect);
 
         Task WriteBadRequestAsync(int statusCode, string problem) =>
             WriteAsync(context, RefusalReason.BadRequest, statusCode, problem);

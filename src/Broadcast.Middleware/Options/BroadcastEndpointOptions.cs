@@ -18,6 +18,7 @@ public sealed class BroadcastEndpointOptions
         MaxMessageBurst = options.MaxMessageBurst;
         FirstMessageTimeout = options.FirstMessageTimeout;
         AllowedOrigins = [.. options.AllowedOrigins];
+        IsOriginAllowed = options.IsOriginAllowed;
         GroupScope = options.GroupScope;
         RawSubprotocols = [.. options.RawSubprotocols];
         SlowConsumer = options.SlowConsumer;
@@ -63,10 +64,17 @@ public sealed class BroadcastEndpointOptions
     public TimeSpan FirstMessageTimeout { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, such as <c>https://example.com</c>. <c>*</c> allows every origin. The list
-    /// is a copy, so a change affects only this URL. Default: <see cref="BroadcastOptions.AllowedOrigins"/>.
+    /// The origins whose pages may connect, such as <c>https://example.com</c>. <c>https://*.example.com</c> allows all
+    /// subdomains. <c>*</c> allows every origin. The list is a copy, so a change affects only this URL. Default:
+    /// <see cref="BroadcastOptions.AllowedOrigins"/>.
     /// </summary>
     public IList<string> AllowedOrigins { get; }
+
+    /// <summary>
+    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. Default:
+    /// <see cref="BroadcastOptions.IsOriginAllowed"/>.
+    /// </summary>
+    public Func<string, bool>? IsOriginAllowed { get; set; }
 
     /// <summary>
     /// The first part of the names of this URL's groups. Null means the required host and the path base of the request.

@@ -70,11 +70,19 @@ public sealed class BroadcastOptions
     /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
     /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
     /// an origin are always allowed, with two exceptions. If the request uses https, a page of the own host must use
-    /// https, too. A browser must not request an event stream for another site without an origin. <c>*</c> allows every
-    /// page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
-    /// <c>xn--bcher-kva.example</c>. Default: empty.
+    /// https, too. A browser must not request an event stream for another site without an origin. In the environment
+    /// Development, pages from loopback hosts are also allowed. <c>https://*.example.com</c> allows all subdomains, but
+    /// not <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
+    /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
+
+    /// <summary>
+    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. The parameter is the origin as the
+    /// browser sent it, for example <c>https://example.com</c> or <c>null</c>. True allows the page. If the function
+    /// throws, the request fails with status 500. A configuration file cannot set this option. Default: null.
+    /// </summary>
+    public Func<string, bool>? IsOriginAllowed { get; set; }
 
     /// <summary>
     /// The first part of the names of all groups that belong to URLs. With null, URLs with different hosts or path
