@@ -27,7 +27,7 @@ public interface IBroadcastConnection
     IReadOnlyDictionary<string, object?> RouteValues { get; }
 
     /// <summary>
-    /// The group of the URL, such as <c>/rooms/blue</c>. By default, the members of this group receive the messages that the client sends.
+    /// The group of the URL. By default, the members of this group receive the messages that the client sends.
     /// </summary>
     string HomeGroup { get; }
 

@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The log messages of a broadcast. Events that a client causes have the level Debug. No message contains text that a
+/// The log messages of a broadcast. Events that a client causes have the level Debug. An operator must act on some of
+/// these events, so the first event of such a kind is a warning. Only the warning about an origin contains text that a
 /// client sent.
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
@@ -104,4 +105,16 @@ sealed partial class BroadcastLogger(ILogger logger)
         "A callback of a cancellation token threw an exception when connection {ConnectionId} ended. " +
         "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(31, LogLevel.Warning,
+        "The server refuses pages of the origin {Origin}, because it is not the origin of the request, " +
+        "{Scheme}://{Host}. If the page belongs to your app, add its origin to the option AllowedOrigins. " +
+        "If a proxy replaces the header Host, configure the proxy to keep it, or add UseForwardedHeaders() " +
+        "to the app. The server logs the next refusals of this origin at level Debug.")]
+    public partial void OriginRefused(string origin, string scheme, string host);
+
+    [LoggerMessage(32, LogLevel.Warning,
+        "The server refused a handshake with status {StatusCode}. {Problem} " +
+        "The server logs the next refusals of this kind at level Debug.")]
+    public partial void FirstHandshakeRefused(int statusCode, string problem);
 }

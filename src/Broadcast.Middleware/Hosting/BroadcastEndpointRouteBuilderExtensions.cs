@@ -19,8 +19,9 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// </summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
-    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// With <c>RequireHost</c> or a path base, the name starts with a scope: see
+    /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <exception cref="InvalidOperationException">The app did not call <c>AddBroadcast</c>.</exception>
     public static BroadcastEndpointConventionBuilder MapBroadcast(
@@ -30,8 +31,9 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps a broadcast to a URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
-    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// With <c>RequireHost</c> or a path base, the name starts with a scope: see
+    /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="name">
     /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.
@@ -46,8 +48,9 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps the default broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
-    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// With <c>RequireHost</c> or a path base, the name starts with a scope: see
+    /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="configure">
     /// Changes the options. Each option starts with the value of the broadcast. The server checks the options when the
@@ -63,8 +66,9 @@ public static class BroadcastEndpointRouteBuilderExtensions
     /// <summary>Maps a broadcast to a URL, with options for this URL.</summary>
     /// <param name="endpoints">The app, or a route group.</param>
     /// <param name="pattern">
-    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>. With
-    /// <c>RequireHost</c> or a path base, the name starts with a scope: see <see cref="BroadcastOptions.GroupScope"/>.
+    /// The route pattern. The name of a group is the pattern with the route values, for example <c>/rooms/blue</c>.
+    /// With <c>RequireHost</c> or a path base, the name starts with a scope: see
+    /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </param>
     /// <param name="name">
     /// The name of the broadcast, as in the call of <c>AddBroadcast</c>. Empty for the default broadcast.

@@ -10,6 +10,7 @@ using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Protocols;
 using Broadcast.Middleware.Publishing;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http.Json;
 using Microsoft.AspNetCore.Routing.Patterns;
 using Microsoft.Extensions.DependencyInjection;
@@ -106,6 +107,9 @@ sealed class BroadcastInstance : IDisposable
 
     public PresenceService Presence { get; }
 
+    /// <summary>True if the app runs in the environment Development.</summary>
+    public bool IsDevelopment { get; init; }
+
     /// <summary>Creates a broadcast from the services of an app.</summary>
     public static BroadcastInstance Create(IServiceProvider services, string name) => new(
         name,
@@ -121,7 +125,10 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<TimeProvider>(),
         services.GetRequiredService<IMeterFactory>(),
         services.GetRequiredService<ILoggerFactory>(),
-        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
+        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None)
+    {
+        IsDevelopment = services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true,
+    };
 
     /// <summary>Creates endpoint options that start with the values of the broadcast.</summary>
     public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);
@@ -152,8 +159,11 @@ sealed class BroadcastInstance : IDisposable
             new GroupNameTemplate(pattern),
             new GroupScope(options.GroupScope, requiredHosts),
             settings,
-            new OriginCheck(options.AllowedOrigins),
-            _protocols,
+            new OriginCheck(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment),
+            [
+                .. _protocols,
+                .. options.RawSubprotocols.Select(static name => new ProtocolDescriptor(new RawProtocol(name))),
+            ],
             _requests,
             Connections,
             webSockets,

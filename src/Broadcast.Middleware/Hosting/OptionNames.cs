@@ -20,6 +20,7 @@ static class OptionNames
         nameof(BroadcastOptions.MaxConnectionsPerAddress),
         nameof(BroadcastOptions.AllowedOrigins),
         nameof(BroadcastOptions.GroupScope),
+        nameof(BroadcastOptions.RawSubprotocols),
         nameof(BroadcastOptions.MaxBacklogBytes),
         nameof(BroadcastOptions.SlowConsumer),
         nameof(BroadcastOptions.Groups),

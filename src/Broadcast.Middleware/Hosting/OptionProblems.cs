@@ -58,14 +58,21 @@ sealed class OptionProblems
         Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);
         Check(OptionRanges.CloseTimeout, options.CloseTimeout);
         CheckSlowConsumer(options.SlowConsumer);
-        foreach (var origin in options.AllowedOrigins.Where(static origin => OriginCheck.Normalize(origin) is null))
+        foreach (var origin in options.AllowedOrigins.Where(static origin => !OriginCheck.IsValid(origin)))
         {
             Add($"{nameof(options.AllowedOrigins)} contains '{origin}', which is not an origin. " +
                 "Write an origin as browsers do, such as https://example.com or http://localhost:3000, " +
-                "without a user, path or query. Or write * for all origins.");
+                "without a user, path or query. Or write https://*.example.com for all subdomains, " +
+                "or * for all origins.");
         }
 
         CheckGroupScope(options.GroupScope);
+        foreach (var subprotocol in options.RawSubprotocols.Where(static subprotocol => !IsToken(subprotocol)))
+        {
+            Add($"{nameof(options.RawSubprotocols)} contains '{subprotocol}', which is not a subprotocol. " +
+                "Use letters, digits and !#$%&'*+-.^_`|~ only.");
+        }
+
         if (isInRange && options.MaxMessageBytes > maxBacklogBytes)
         {
             Add($"{nameof(options.MaxMessageBytes)} is {options.MaxMessageBytes}, " +
@@ -80,6 +87,10 @@ sealed class OptionProblems
                 $"Set {nameof(options.MaxMessagesPerSecond)}, or remove {nameof(options.MaxMessageBurst)}.");
         }
     }
+
+    /// <summary>Returns true if the text is a token (RFC 9110, section 5.6.2).</summary>
+    static bool IsToken(string? text) => !string.IsNullOrEmpty(text)
+        && text.All(static character => char.IsAsciiLetterOrDigit(character) || "!#$%&'*+-.^_`|~".Contains(character));
 
     void CheckGroupScope(string? scope)
     {

@@ -11,6 +11,7 @@ using Microsoft.AspNetCore.OutputCaching;
 using Microsoft.AspNetCore.WebSockets;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Microsoft.Net.Http.Headers;
 
 namespace Broadcast.Middleware.Http;
 
@@ -20,6 +21,11 @@ sealed class BroadcastEndpoint
     const string NoOrigin =
         "A page of another site sent this request without an Origin header. To allow the page, open the URL with " +
         "EventSource, and add the origin of the page to the option AllowedOrigins.";
+
+    const string UnknownSubprotocols =
+        "The server knows none of the subprotocols in Sec-WebSocket-Protocol. " +
+        "Add a subprotocol to the option RawSubprotocols, register an IBroadcastProtocol, or connect without a " +
+        "subprotocol.";
 
     readonly GroupNameTemplate _groupName;
     readonly GroupScope _groupScope;
@@ -75,7 +81,7 @@ sealed class BroadcastEndpoint
 
     Task AdmitAsync(HttpContext context)
     {
-        if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
+        if (!_origins.Allows(context.Request)) return _refusal.WriteOriginAsync(context);
         // Read the feature. HttpContext.WebSockets would keep the handshake objects in memory until the connection
         // ends.
         var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
@@ -91,7 +97,14 @@ sealed class BroadcastEndpoint
 
     Task AdmitWebSocketAsync(HttpContext context, string group)
     {
-        var protocol = ChooseProtocol(context.Request);
+        // A server may answer without a subprotocol (RFC 6455, section 4.2.2), but then browsers close the connection.
+        // Refuse the handshake, before the connect filters run.
+        if (ChooseProtocol(context.Request) is not { } protocol)
+        {
+            return _refusal.WriteAndWarnAsync(
+                context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, UnknownSubprotocols);
+        }
+
         var transport = new WebSocketTransport(context);
         var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
@@ -109,7 +122,7 @@ sealed class BroadcastEndpoint
     Task AdmitEventStreamAsync(HttpContext context, string group)
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
-            return _refusal.WriteAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
+            return _refusal.WriteAndWarnAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
@@ -119,10 +132,13 @@ sealed class BroadcastEndpoint
         return _eventStreams.ServeAsync(context, connection);
     }
 
-    ProtocolDescriptor ChooseProtocol(HttpRequest request) =>
-        _protocols.Count == 0 || request.Headers.SecWebSocketProtocol.Count == 0
-            ? ProtocolDescriptor.Raw
-            : ProtocolDescriptor.Choose(_protocols, request.Headers.GetCommaSeparatedValues("Sec-WebSocket-Protocol"));
+    /// <summary>Returns null if the client requests only unknown subprotocols.</summary>
+    ProtocolDescriptor? ChooseProtocol(HttpRequest request)
+    {
+        if (request.Headers.SecWebSocketProtocol.Count == 0) return ProtocolDescriptor.Raw;
+        var requested = request.Headers.GetCommaSeparatedValues(HeaderNames.SecWebSocketProtocol);
+        return requested.Length == 0 ? ProtocolDescriptor.Raw : ProtocolDescriptor.Choose(_protocols, requested);
+    }
 
     /// <summary>Disables features of other middleware that are only for short requests.</summary>
     static void PrepareForLongRequest(HttpContext context)

@@ -53,7 +53,7 @@ sealed class GroupScope
         return Array.Find(_hosts, required => required.Matches(host.Host, port))?.GetScope(host.Host) ?? "";
     }
 
-    /// <summary>One host of <c>RequireHost</c>, such as <c>example.com</c>, <c>*.example.com</c> or <c>*:5000</c>.</summary>
+    /// <summary>A host of <c>RequireHost</c>, such as <c>a.example</c>, <c>*.example</c> or <c>*:5000</c>.</summary>
     sealed record RequiredHost(string Host, int? Port)
     {
         const string Any = "*";

@@ -11,14 +11,29 @@ namespace Broadcast.Middleware.Http;
 sealed class OriginCheck
 {
     readonly bool _allowsAny;
+    readonly bool _allowsLoopback;
     readonly HashSet<string> _allowed;
+    readonly WildcardOrigin[] _wildcards;
+    readonly Func<string, bool>? _isAllowed;
 
-    public OriginCheck(IEnumerable<string> allowedOrigins)
+    /// <param name="allowedOrigins">See <see cref="BroadcastOptions.AllowedOrigins"/>.</param>
+    /// <param name="isAllowed">See <see cref="BroadcastOptions.IsOriginAllowed"/>.</param>
+    /// <param name="allowsLoopback">
+    /// True if pages of this computer may connect. During development, a development server often serves the pages on
+    /// another port.
+    /// </param>
+    public OriginCheck(IEnumerable<string> allowedOrigins, Func<string, bool>? isAllowed, bool allowsLoopback)
     {
+        _isAllowed = isAllowed;
+        _allowsLoopback = allowsLoopback;
         var origins = allowedOrigins.ToArray();
+        _wildcards = [.. origins.Select(WildcardOrigin.Parse).OfType<WildcardOrigin>()];
         _allowsAny = origins.Contains("*");
         _allowed = new(origins.Select(Normalize).OfType<string>(), StringComparer.OrdinalIgnoreCase);
     }
+
+    /// <summary>Returns true if the text is a valid entry of <see cref="BroadcastOptions.AllowedOrigins"/>.</summary>
+    public static bool IsValid(string text) => Normalize(text) is not null || WildcardOrigin.Parse(text) is not null;
 
     /// <summary>
     /// Returns an origin in the ASCII form that browsers send (RFC 6454, section 6.2). Returns the texts <c>*</c> and
@@ -52,7 +67,11 @@ sealed class OriginCheck
         var origin = request.Headers.Origin;
         if (_allowsAny || origin.Count == 0) return true;
         if (origin is not [{ } single]) return false;
-        return _allowed.Contains(single) || IsOwn(single, request);
+        return _allowed.Contains(single)
+            || Array.Exists(_wildcards, wildcard => wildcard.Matches(single))
+            || (Uri.TryCreate(single, UriKind.Absolute, out var uri) && uri.Scheme is ("https" or "http")
+                && (IsOwn(uri, request) || (_allowsLoopback && IsLoopback(uri))))
+            || (_isAllowed is not null && _isAllowed(single));
     }
 
     /// <summary>
@@ -76,16 +95,18 @@ sealed class OriginCheck
     /// allowed: an attacker in the network can change an http page. Sandboxed pages and files have the origin "null",
     /// which is not a URL and never matches.
     /// </remarks>
-    static bool IsOwn(string origin, HttpRequest request)
+    static bool IsOwn(Uri origin, HttpRequest request)
     {
-        if (!Uri.TryCreate(origin, UriKind.Absolute, out var uri)) return false;
-        if (uri.Scheme != "https" && (uri.Scheme != "http" || request.IsHttps)) return false;
+        if (origin.Scheme == "http" && request.IsHttps) return false;
         var host = new HostString(request.Headers.Host.ToString());
         // Compare the ASCII forms that the client sent. HttpRequest.Host decodes international names and throws for
         // invalid names.
-        return string.Equals(uri.Host, host.Host, StringComparison.OrdinalIgnoreCase)
-            && uri.Port == (host.Port ?? PortOf(uri.Scheme));
+        return string.Equals(origin.Host, host.Host, StringComparison.OrdinalIgnoreCase)
+            && origin.Port == (host.Port ?? PortOf(origin.Scheme));
     }
+
+    static bool IsLoopback(Uri origin) =>
+        origin.IsLoopback || origin.Host.EndsWith(".localhost", StringComparison.OrdinalIgnoreCase);
 
     static int PortOf(string scheme) => scheme == "https" ? 443 : 80;
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Microsoft.AspNetCore.Http;
@@ -9,8 +10,17 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
+    const string HowToConnect =
+        "This URL accepts WebSocket connections and server-sent events. For a WebSocket, open ws:// or wss://. " +
+        "For server-sent events, send a GET request with the header Accept: text/event-stream, for example: " +
+        "curl -N -H 'Accept: text/event-stream' URL";
+
     // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
     const string RetryAfter = "5";
+
+    // The texts of the warnings in the log. Each text is a constant, so the memory is bounded.
+    readonly ConcurrentDictionary<string, bool> _warnings = new();
+    readonly OriginWarnings _originWarnings = new(logger);
 
     /// <summary>
     /// Answers a request that is not a WebSocket handshake (RFC 6455, section 4.4, and RFC 9110, section 15.5.22).
@@ -22,6 +32,23 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         var isOtherVersion = version.Count > 0 && version != SupportedVersion;
         if (isOtherVersion) response.Headers.SecWebSocketVersion = SupportedVersion;
         var isBrokenHandshake = request.Headers.Upgrade.Count > 0 || request.Headers.SecWebSocketKey.Count > 0;
+        if (LacksUpgrade(request.Headers))
+        {
+            return WriteAndWarnAsync(
+                context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest,
+                "This WebSocket handshake has a Sec-WebSocket-Key, but not the headers Connection: Upgrade and " +
+                "Upgrade: websocket (RFC 6455, section 4.1). If a proxy has removed the headers, configure the proxy " +
+                "to use HTTP/1.1 and to keep the headers. Otherwise, send them.");
+        }
+
+        var isPlainRequest = !isOtherVersion && !isBrokenHandshake && !HttpMethods.IsConnect(request.Method);
+        if (isPlainRequest && !HttpProtocol.IsHttp11(request.Protocol))
+        {
+            return WriteBadRequestAsync(
+                StatusCodes.Status400BadRequest,
+                HowToConnect + ". A WebSocket needs HTTP/1.1, or HTTP/2 with extended CONNECT (RFC 8441).");
+        }
+
         if (!HttpProtocol.IsHttp11(request.Protocol) || (!isOtherVersion && isBrokenHandshake))
         {
             return WriteBadRequestAsync(
@@ -37,7 +64,7 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
             StatusCodes.Status426UpgradeRequired,
             isOtherVersion
                 ? "This server supports only version 13 of the WebSocket protocol. Set Sec-WebSocket-Version to 13."
-                : "This URL accepts WebSocket connections. Open it with ws:// or wss://.");
+                : HowToConnect);
 
         Task WriteBadRequestAsync(int statusCode, string problem) =>
             WriteAsync(context, RefusalReason.BadRequest, statusCode, problem);
@@ -47,22 +74,49 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     {
         var (statusCode, problem) = reason switch
         {
-            RefusalReason.Origin => (StatusCodes.Status403Forbidden,
-                "Pages of this origin are not allowed to connect. " +
-                "To allow them, add the origin to the option AllowedOrigins."),
             RefusalReason.MaxConnectionsPerUser => (StatusCodes.Status429TooManyRequests,
                 "You have reached the maximum number of connections per user (MaxConnectionsPerUser). " +
                 "Close a connection first."),
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
                 "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
-                "Close a connection first."),
+                "Close a connection first. If all clients have the address of a proxy, add UseForwardedHeaders() " +
+                "to the app."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),
+            RefusalReason.MaxConnections => (StatusCodes.Status503ServiceUnavailable,
+                "The server has its maximum number of connections (MaxConnections, or the limit of Kestrel for " +
+                "upgraded connections). Try again later."),
             _ => (StatusCodes.Status503ServiceUnavailable, "The server accepts no more connections. Try again later."),
         };
         if (statusCode is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable)
             context.Response.Headers.RetryAfter = RetryAfter;
+        return reason is RefusalReason.MaxConnections or RefusalReason.MaxConnectionsPerAddress
+            ? WriteAndWarnAsync(context, reason, statusCode, problem)
+            : WriteAsync(context, reason, statusCode, problem);
+    }
+
+    /// <summary>Answers a page of another origin. The first refusal of each origin is a warning in the log.</summary>
+    public Task WriteOriginAsync(HttpContext context)
+    {
+        _originWarnings.OnRefused(context.Request);
+        return WriteAsync(
+            context, RefusalReason.Origin, StatusCodes.Status403Forbidden,
+            "Pages of this origin are not allowed to connect. " +
+            "To allow them, add the origin to the option AllowedOrigins.");
+    }
+
+    /// <summary>
+    /// Answers a request. The first refusal with this problem is a warning in the log, because the operator of the app
+    /// must act on it and browsers hide the problem.
+    /// </summary>
+    /// <param name="context">The request.</param>
+    /// <param name="reason">The reason for the metric.</param>
+    /// <param name="statusCode">The status of the answer.</param>
+    /// <param name="problem">The problem and the fix. The text must be a constant.</param>
+    public Task WriteAndWarnAsync(HttpContext context, RefusalReason reason, int statusCode, string problem)
+    {
+        if (_warnings.TryAdd(problem, true)) logger.FirstHandshakeRefused(statusCode, problem);
         return WriteAsync(context, reason, statusCode, problem);
     }
 
@@ -74,6 +128,11 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
         context.Response.ContentType = "text/plain; charset=utf-8";
         return context.Response.WriteAsync(problem + "\n");
     }
+
+    /// <summary>Returns true if a proxy has probably removed headers from a handshake.</summary>
+    static bool LacksUpgrade(IHeaderDictionary headers) => headers.SecWebSocketKey.Count > 0
+        && (headers.Upgrade.Count == 0
+            || !headers.Connection.ToString().Contains("upgrade", StringComparison.OrdinalIgnoreCase));
 
     /// <summary>
     /// Answers a request after the server refused the upgrade. A server refuses an upgrade when it has too many

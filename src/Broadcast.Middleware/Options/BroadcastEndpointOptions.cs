@@ -18,7 +18,9 @@ public sealed class BroadcastEndpointOptions
         MaxMessageBurst = options.MaxMessageBurst;
         FirstMessageTimeout = options.FirstMessageTimeout;
         AllowedOrigins = [.. options.AllowedOrigins];
+        IsOriginAllowed = options.IsOriginAllowed;
         GroupScope = options.GroupScope;
+        RawSubprotocols = [.. options.RawSubprotocols];
         SlowConsumer = options.SlowConsumer;
         SendTimeout = options.SendTimeout;
         KeepAliveInterval = options.KeepAliveInterval;
@@ -62,10 +64,17 @@ public sealed class BroadcastEndpointOptions
     public TimeSpan FirstMessageTimeout { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, such as <c>https://example.com</c>. <c>*</c> allows every origin. The list
-    /// is a copy, so a change affects only this URL. Default: <see cref="BroadcastOptions.AllowedOrigins"/>.
+    /// The origins whose pages may connect, such as <c>https://example.com</c>. <c>https://*.example.com</c> allows all
+    /// subdomains. <c>*</c> allows every origin. The list is a copy, so a change affects only this URL. Default:
+    /// <see cref="BroadcastOptions.AllowedOrigins"/>.
     /// </summary>
     public IList<string> AllowedOrigins { get; }
+
+    /// <summary>
+    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. Default:
+    /// <see cref="BroadcastOptions.IsOriginAllowed"/>.
+    /// </summary>
+    public Func<string, bool>? IsOriginAllowed { get; set; }
 
     /// <summary>
     /// The first part of the names of this URL's groups. Null means the required host and the path base of the request.
@@ -73,6 +82,12 @@ public sealed class BroadcastEndpointOptions
     /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </summary>
     public string? GroupScope { get; set; }
+
+    /// <summary>
+    /// The subprotocols that the server accepts without a change of the messages. The list is a copy, so a change
+    /// affects only this URL. Default: <see cref="BroadcastOptions.RawSubprotocols"/>.
+    /// </summary>
+    public IList<string> RawSubprotocols { get; }
 
     /// <summary>
     /// What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind. The option

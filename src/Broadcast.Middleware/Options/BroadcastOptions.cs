@@ -70,21 +70,38 @@ public sealed class BroadcastOptions
     /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
     /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
     /// an origin are always allowed, with two exceptions. If the request uses https, a page of the own host must use
-    /// https, too. A browser must not request an event stream for another site without an origin. <c>*</c> allows every
-    /// page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
-    /// <c>xn--bcher-kva.example</c>. Default: empty.
+    /// https, too. A browser must not request an event stream for another site without an origin. In the environment
+    /// Development, pages from loopback hosts are also allowed. <c>https://*.example.com</c> allows all subdomains, but
+    /// not <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
+    /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
-    /// The first part of the names of all groups that belong to URLs. With null, URLs with different hosts or path bases
-    /// have different groups. The host is part of a name if <c>RequireHost</c> requires a host: <c>//a.example/ws</c>.
-    /// The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. Both are in lower case. With a
-    /// text, all hosts and path bases share their groups: the text <c>shop</c> results in <c>shop/ws</c>. With an empty
-    /// text, a name is the path: <c>/ws</c>. A text must not end with a slash and must be valid as a group name. Default:
-    /// null.
+    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. The parameter is the origin as the
+    /// browser sent it, for example <c>https://example.com</c> or <c>null</c>. True allows the page. If the function
+    /// throws, the request fails with status 500. A configuration file cannot set this option. Default: null.
+    /// </summary>
+    public Func<string, bool>? IsOriginAllowed { get; set; }
+
+    /// <summary>
+    /// The first part of the names of all groups that belong to URLs. With null, URLs with different hosts or path
+    /// bases have different groups. The host is part of a name if <c>RequireHost</c> requires a host:
+    /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. Both
+    /// are in lower case. With a text, all hosts and path bases share their groups: the text <c>shop</c> results in
+    /// <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid as a group name, and it
+    /// must not end with a slash. Default: null.
     /// </summary>
     public string? GroupScope { get; set; }
+
+    /// <summary>
+    /// The subprotocols that the server accepts without a change of the messages (RFC 6455, section 1.9). A client that
+    /// requests one of them sends and receives text and bytes, like a client without a subprotocol. If a client
+    /// requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser would
+    /// close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same name.
+    /// Default: empty.
+    /// </summary>
+    public IList<string> RawSubprotocols { get; } = [];
 
     /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> decides what happens

@@ -4,8 +4,9 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The protocol of WebSocket clients that request a subprotocol (RFC 6455, section 1.9). A client without a known
-/// subprotocol uses the raw protocol, which adds nothing to a message.
+/// The protocol of WebSocket clients that request a subprotocol (RFC 6455, section 1.9). A client that requests no
+/// subprotocol, or one of <see cref="BroadcastOptions.RawSubprotocols"/>, uses the raw protocol. The raw protocol adds
+/// nothing to a message.
 /// </summary>
 /// <remarks>
 /// Register a protocol as a service of this type. A later registration takes precedence, even for the same subprotocol.

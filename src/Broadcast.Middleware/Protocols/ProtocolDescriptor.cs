@@ -15,8 +15,8 @@ sealed class ProtocolDescriptor : ConnectionFormat
         if (protocol is not RawProtocol) _encoder = new(protocol, IsReliable ? new(protocol, null) : null);
     }
 
-    /// <summary>The protocol of clients without a known subprotocol.</summary>
-    public static ProtocolDescriptor Raw { get; } = new(new RawProtocol());
+    /// <summary>The protocol of clients that request no subprotocol.</summary>
+    public static ProtocolDescriptor Raw { get; } = new(new RawProtocol(""));
 
     public IBroadcastProtocol Protocol { get; }
 
@@ -36,12 +36,12 @@ sealed class ProtocolDescriptor : ConnectionFormat
         ToFrame(Protocol.Closing(status, reason));
 
     /// <summary>
-    /// Returns the protocol of the first requested subprotocol that the server knows. Returns the raw protocol if the
-    /// server knows none of them.
+    /// Returns the protocol of the first requested subprotocol that the server knows. Returns null if the server knows
+    /// none of them.
     /// </summary>
     /// <param name="known">The known protocols. A later protocol takes precedence.</param>
     /// <param name="requested">The subprotocols that the client requested.</param>
-    public static ProtocolDescriptor Choose(IReadOnlyList<ProtocolDescriptor> known, IEnumerable<string> requested)
+    public static ProtocolDescriptor? Choose(IReadOnlyList<ProtocolDescriptor> known, IEnumerable<string> requested)
     {
         foreach (var subprotocol in requested)
         {
@@ -51,7 +51,7 @@ sealed class ProtocolDescriptor : ConnectionFormat
             }
         }
 
-        return Raw;
+        return null;
     }
 
     static ReadOnlyMemory<byte> ToFrame(ReadOnlyMemory<byte> message) =>

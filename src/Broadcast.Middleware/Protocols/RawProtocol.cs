@@ -7,9 +7,10 @@ namespace Broadcast.Middleware.Protocols;
 /// The protocol of plain WebSocket clients. The server publishes each WebSocket message to the home group and adds
 /// nothing to the payload.
 /// </summary>
-sealed class RawProtocol : IBroadcastProtocol
+/// <param name="subprotocol">An entry of <see cref="BroadcastOptions.RawSubprotocols"/>. Empty without one.</param>
+sealed class RawProtocol(string subprotocol) : IBroadcastProtocol
 {
-    public string Subprotocol => "";
+    public string Subprotocol => subprotocol;
 
     /// <summary>
     /// Writes the payload. The server does not call this method for raw clients, because the frames of the log are

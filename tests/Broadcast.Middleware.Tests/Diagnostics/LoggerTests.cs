@@ -24,7 +24,8 @@ public sealed class LoggerTests
     }
 
     /// <summary>
-    /// The host's scope for each request contains the path. The app decides whether to show that scope.
+    /// The host's scope for each request contains the path. The app decides whether to show that scope. The warning about an origin
+    /// is the only message with text of a client. <c>HandshakeWarningTests</c> tests this warning.
     /// </summary>
     [Fact]
     public async Task LoggerMessages_NeverContainClientData()
@@ -37,11 +38,12 @@ public sealed class LoggerTests
         (string, string?)[] headers =
         [
             ("Origin", null), ("User-Agent", Distinctive), ("X-Custom", Distinctive), ("Cookie", $"a={Distinctive}"),
-            ("Sec-WebSocket-Protocol", Distinctive), TestUsers.As(Distinctive),
+            TestUsers.As(Distinctive),
         ];
 
         // These handshakes are refused.
         await TryAsync(403, ("Origin", $"https://{Distinctive}.example"));
+        await TryAsync(400, ("Sec-WebSocket-Protocol", Distinctive));
         await TryAsync(426, ("Sec-WebSocket-Version", Distinctive));
         await TryAsync(400, ("Sec-WebSocket-Key", Distinctive));
         await TryAsync(400, ("Upgrade", Distinctive));
@@ -70,6 +72,7 @@ public sealed class LoggerTests
 
         await Eventually.True(() => app.Registry.Count == 0);
         var lines = app.Logs.GetSnapshot().Where(record => record.Category == "Broadcast").ToList();
+        Assert.Equal(1, lines.RemoveAll(static record => record.Message.Contains("UseForwardedHeaders", StringComparison.Ordinal)));
         Assert.True(lines.Count > 25, $"Too little was logged: {lines.Count} lines.");
         Assert.All(lines, record =>
         {
@@ -78,6 +81,7 @@ public sealed class LoggerTests
             foreach (var (_, value) in record.StructuredState ?? []) Assert.DoesNotContain(Distinctive, value ?? "", StringComparison.OrdinalIgnoreCase);
         });
         // Client-caused events are logged at Debug. The failure of the filter is an error of the app.
+        Assert.Equal(1, lines.RemoveAll(static record => record.Level == LogLevel.Warning && record.Message.Contains("RawSubprotocols", StringComparison.Ordinal)));
         Assert.All(lines, record => Assert.Equal(record.Exception?.Message == "boom" ? LogLevel.Error : LogLevel.Debug, record.Level));
         Assert.Single(lines, record => record.Level == LogLevel.Error);
 

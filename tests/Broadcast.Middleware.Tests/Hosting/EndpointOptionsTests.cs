@@ -264,6 +264,8 @@ public sealed class EndpointOptionsTests
             (all.CloseTimeout, all.SlowConsumer) = (TimeSpan.FromSeconds(9), SlowConsumer.Conflate);
             all.AllowedOrigins.Add("https://example.com");
             all.GroupScope = "shop";
+            all.IsOriginAllowed = static origin => origin == "x";
+            all.RawSubprotocols.Add("chat");
         });
         Assert.NotNull(received);
         Assert.Equal((1, 2, 3, 4), (received.MaxMessageBytes, received.MaxSmallFragments, received.MaxMessagesPerSecond, received.MaxMessageBurst));
@@ -272,7 +274,9 @@ public sealed class EndpointOptionsTests
         Assert.Equal((9, SlowConsumer.Conflate), (received.CloseTimeout.Seconds, received.SlowConsumer));
         Assert.Equal(["https://example.com"], received.AllowedOrigins);
         Assert.Equal("shop", received.GroupScope);
-        Assert.Equal(12, typeof(BroadcastEndpointOptions).GetProperties().Length);
+        Assert.True(received.IsOriginAllowed!("x"));
+        Assert.Equal(["chat"], received.RawSubprotocols);
+        Assert.Equal(14, typeof(BroadcastEndpointOptions).GetProperties().Length);
     }
 
     [Fact]

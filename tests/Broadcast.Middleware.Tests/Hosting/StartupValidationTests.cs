@@ -33,7 +33,8 @@ public sealed class StartupValidationTests
             "CloseTimeout is 00:00:00. Set it from 00:00:00.0100000 to 01:00:00.",
             "SlowConsumer is 7. Set it to Disconnect or SkipToLatest or Conflate.",
             "AllowedOrigins contains 'example.com', which is not an origin. Write an origin as browsers do, such as " +
-            "https://example.com or http://localhost:3000, without a user, path or query. Or write * for all origins.",
+            "https://example.com or http://localhost:3000, without a user, path or query. " +
+            "Or write https://*.example.com for all subdomains, or * for all origins.",
             "MaxMessageBurst is 5, but MaxMessagesPerSecond is not set. Set MaxMessagesPerSecond, or remove MaxMessageBurst.",
         ],
         failures.Select(static failure => failure.Replace("MapBroadcast(\"/api/rooms/{room}\"): ", "", StringComparison.Ordinal)));

@@ -167,8 +167,8 @@ public sealed class AllowedOriginsTests
         Assert.Equal(403, answer.Status);
         Assert.Null(answer["Retry-After"]);
         Assert.Contains("AllowedOrigins", answer.Body, StringComparison.Ordinal);
-        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
-        Assert.Equal((LogLevel.Debug, "Broadcast"), (line.Level, line.Category));
+        var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Debug && record.Message.Contains("AllowedOrigins", StringComparison.Ordinal));
+        Assert.Equal("Broadcast", line.Category);
         Assert.Contains("403", line.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("evil.example", line.Message, StringComparison.Ordinal);
         Assert.Equal(0, app.Registry.Count);
@@ -193,6 +193,79 @@ public sealed class AllowedOriginsTests
         Assert.DoesNotContain("fine.example", exception.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("bücher.example", exception.Message, StringComparison.Ordinal);
         Assert.Equal(3, exception.Failures.Count());
+    }
+
+    [Theory]
+    [InlineData("https://*.example.com", "https://app.example.com", 101)]
+    [InlineData("https://*.example.com", "https://APP.Example.COM", 101)]
+    [InlineData("https://*.example.com", "https://a.b_c.example.com", 101)]
+    [InlineData("https://*.example.com:8443", "https://app.example.com:8443", 101)]
+    [InlineData("https://*.bücher.example", "https://app.xn--bcher-kva.example", 101)]
+    [InlineData("https://*.example.com", "https://example.com", 403)]
+    [InlineData("https://*.example.com", "https://.example.com", 403)]
+    [InlineData("https://*.example.com", "http://app.example.com", 403)]
+    [InlineData("https://*.example.com", "https://app.example.com:8443", 403)]
+    [InlineData("https://*.example.com:8443", "https://app.example.com", 403)]
+    [InlineData("https://*.example.com", "https://evilexample.com", 403)]
+    [InlineData("https://*.example.com", "https://evil.com/.example.com", 403)]
+    [InlineData("https://*.example.com", "https://evil.com:1.example.com", 403)]
+    [InlineData("https://*.example.com", "https://evil.com@app.example.com", 403)]
+    [InlineData("https://*.example.com", "https://app.example.com.evil.com", 403)]
+    public async Task Origin_WildcardEntry_AllowsOnlySubdomains(string listed, string origin, int status) =>
+        Assert.Equal(status, await TryAsync(origin, "localhost", listed));
+
+    [Theory]
+    [InlineData("https://*.example.com", true)]
+    [InlineData("http://*.localhost:3000", true)]
+    [InlineData("https://*.bücher.example", true)]
+    [InlineData("*.example.com", false)]
+    [InlineData("https://*.", false)]
+    [InlineData("https://*", false)]
+    [InlineData("https://*example.com", false)]
+    [InlineData("https://*.*.example.com", false)]
+    [InlineData("https://app.*.example.com", false)]
+    [InlineData("https://*.example.com/", false)]
+    [InlineData("https://*.example.com:443", false)]
+    public void IsValid_Wildcard_IsAllowedOnlyAsFirstLabel(string text, bool isValid) => Assert.Equal(isValid, OriginCheck.IsValid(text));
+
+    [Fact]
+    public async Task IsOriginAllowed_Set_DecidesAboutOtherOrigins()
+    {
+        var asked = new List<string>();
+        await using var app = await BroadcastApp.StartAsync(
+            map: map =>
+            {
+                map.MapBroadcast("/ws");
+                map.MapBroadcast("/own", options => options.IsOriginAllowed = null);
+            },
+            options: options =>
+            {
+                options.AllowedOrigins.Add("https://listed.example");
+                options.IsOriginAllowed = origin =>
+                {
+                    asked.Add(origin);
+                    return origin.EndsWith(".friend.example", StringComparison.Ordinal);
+                };
+            });
+
+        Assert.Equal(101, (await RawClient.TryAsync(app, ("Origin", "https://listed.example"))).Status);
+        Assert.Equal(101, (await RawClient.TryAsync(app, ("Origin", "http://localhost"))).Status);
+        Assert.Equal(101, (await RawClient.TryAsync(app, ("Origin", null))).Status);
+        Assert.Equal(101, (await RawClient.TryAsync(app, ("Origin", "https://a.friend.example"))).Status);
+        Assert.Equal(403, (await RawClient.TryAsync(app, ("Origin", "https://evil.example"))).Status);
+        Assert.Equal(403, (await RawClient.TryAsync(app, ("Origin", "null"))).Status);
+        await using var other = await RawClient.ConnectAsync(app);
+        Assert.Equal(403, (await other.HandshakeAsync("/own", ("Origin", "https://a.friend.example"))).Status);
+        Assert.Equal(["https://a.friend.example", "https://evil.example", "null"], asked);
+    }
+
+    [Fact]
+    public async Task IsOriginAllowed_Throws_FailsOnlyThatRequest()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            options: options => options.IsOriginAllowed = static _ => throw new InvalidOperationException("boom"));
+        Assert.Equal(500, (await RawClient.TryAsync(app, ("Origin", "https://a.example"))).Status);
+        Assert.Equal(101, (await RawClient.TryAsync(app, ("Origin", null))).Status);
     }
 
     [Theory]

@@ -1,5 +1,6 @@
 using System.Text;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Broadcast.Middleware.Tests.Http;
 
@@ -29,7 +30,7 @@ public sealed class HandshakeTests
     [InlineData("Connection", "keep-alive, Upgrade")]
     [InlineData("Upgrade", "WebSocket")]
     [InlineData("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
-    [InlineData("Sec-WebSocket-Protocol", "unknown.to.this.server")]
+    [InlineData("Sec-WebSocket-Protocol", "")]
     public async Task Handshake_HeaderVariant_IsAccepted(string header, string value)
     {
         await using var app = await BroadcastApp.StartAsync();
@@ -94,6 +95,37 @@ public sealed class HandshakeTests
         Assert.Equal("Upgrade", answer["Connection"]);
         Assert.StartsWith("text/plain", answer["Content-Type"]);
         Assert.Contains("ws://", answer.Body, StringComparison.Ordinal);
+        Assert.Contains("Accept: text/event-stream", answer.Body, StringComparison.Ordinal);
+        Refused(app);
+    }
+
+    /// <summary>HTTP/1.0 and HTTP/2 have no status 426.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task PlainRequest_OtherHttpVersion_IsRefusedWith400AndHint(bool isHttp2)
+    {
+        await using var app = await BroadcastApp.StartAsync(protocols: isHttp2 ? HttpProtocols.Http2 : HttpProtocols.Http1);
+        string body;
+        if (isHttp2)
+        {
+            using var http2 = new Http2Client(app);
+            using var response = await http2.GetAsync();
+            Assert.Equal(400, (int)response.StatusCode);
+            body = await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);
+        }
+        else
+        {
+            await using var client = await RawClient.ConnectAsync(app);
+            var answer = await client.RequestAsync(
+                "GET /ws HTTP/1.0",
+                ("Connection", null), ("Upgrade", null), ("Sec-WebSocket-Version", null), (Handshake, null));
+            Assert.Equal(400, answer.Status);
+            body = answer.Body;
+        }
+
+        Assert.Contains("ws://", body, StringComparison.Ordinal);
+        Assert.Contains("Accept: text/event-stream", body, StringComparison.Ordinal);
         Refused(app);
     }
 

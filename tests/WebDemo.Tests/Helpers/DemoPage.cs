@@ -93,6 +93,9 @@ public sealed class DemoPage : IAsyncDisposable
     public async Task<int> GetRetrySecondsAsync() =>
         int.Parse((await Countdown.InnerTextAsync()).Split(' ')[1], CultureInfo.InvariantCulture);
 
+    /// <summary>Ignores the errors so far. Tests of a refused connection expect an error.</summary>
+    public void ForgetErrors() => _errors.Clear();
+
     public async ValueTask DisposeAsync()
     {
         await Page.Context.CloseAsync();

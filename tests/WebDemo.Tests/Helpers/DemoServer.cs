@@ -64,6 +64,18 @@ public sealed class DemoServer : IAsyncLifetime
         }
     }
 
+    /// <summary>Waits until the process writes a line with this text. Returns the line.</summary>
+    public async Task<string> WaitForOutputAsync(string text)
+    {
+        var watch = Stopwatch.StartNew();
+        while (true)
+        {
+            if (_output.FirstOrDefault(line => line.Contains(text, StringComparison.Ordinal)) is { } found) return found;
+            Assert.True(watch.Elapsed < TestLimits.Wait, $"The demo did not write '{text}'. Its output:\n{string.Join('\n', _output)}");
+            await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
+    }
+
     /// <summary>Kills the process without a shutdown, like a power failure.</summary>
     public async Task KillAsync()
     {

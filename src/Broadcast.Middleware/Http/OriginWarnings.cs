@@ -1,0 +1,37 @@
+using Broadcast.Middleware.Diagnostics;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Http;
+
+/// <summary>Logs a warning when an endpoint refuses the pages of an origin for the first time.</summary>
+/// <remarks>
+/// A browser reports a refused handshake only as close code 1006. So the log of the server is the only place where a
+/// developer can find the cause. Usually, a proxy has replaced the header <c>Host</c>.
+/// </remarks>
+sealed class OriginWarnings(BroadcastLogger logger)
+{
+    // Clients choose the origin. These limits bound the memory and the size of the log.
+    const int MaxOrigins = 100;
+    const int MaxLength = 255;
+
+    const string Invalid = "(invalid)";
+
+    readonly HashSet<string> _origins = new(StringComparer.OrdinalIgnoreCase);
+
+    public void OnRefused(HttpRequest request)
+    {
+        var origin = request.Headers.Origin is [{ } single] && OriginCheck.Normalize(single) is not null
+            ? Clean(single)
+            : Invalid;
+        lock (_origins)
+        {
+            if (_origins.Count == MaxOrigins || !_origins.Add(origin)) return;
+        }
+
+        logger.OriginRefused(origin, request.IsHttps ? "https" : "http", Clean(request.Headers.Host.ToString()));
+    }
+
+    /// <summary>Replaces a text that does not fit into one log line.</summary>
+    static string Clean(string text) =>
+        text.Length <= MaxLength && text.All(static character => character is > ' ' and < '\x7F') ? text : Invalid;
+}

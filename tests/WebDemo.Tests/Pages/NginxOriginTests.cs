@@ -1,0 +1,61 @@
+namespace WebDemo.Tests;
+
+/// <summary>A browser opens a page and a WebSocket through nginx. The settings of docs/hosting.md decide about the header Host.</summary>
+public sealed class NginxOriginTests(BrowserFixture browser)
+{
+    const string Upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
+
+    [Theory]
+    [InlineData("$http_host", "Production")]
+    [InlineData("$host", "Development")]
+    public async Task WebSocket_HostKeptOrDevelopment_Opens(string host, string environment)
+    {
+        await using var server = await DemoServer.CreateAsync("--environment", environment);
+        await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host {host};");
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
+        Assert.Equal("open", await ConnectAsync(page));
+    }
+
+    /// <summary>The variable $host has no port. Without a setting, nginx sends the host of the server.</summary>
+    [Theory]
+    [InlineData("proxy_set_header Host $host;", "http://127.0.0.1. ")]
+    [InlineData("", "http://127.0.0.1:{0}. ")]
+    public async Task WebSocket_HostReplaced_FailsWithWarningUntilOriginIsListed(string setting, string requestOrigin)
+    {
+        await using var server = await DemoServer.CreateAsync();
+        await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} {setting}");
+        var origin = nginx.Url.GetLeftPart(UriPartial.Authority);
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
+
+        Assert.Equal("closed with 1006", await ConnectAsync(page));
+        page.ForgetErrors();
+        var warning = await server.WaitForOutputAsync("AllowedOrigins");
+        Assert.Contains(origin + ",", warning, StringComparison.Ordinal);
+        Assert.Contains(string.Format(null, requestOrigin, server.Url.Port), warning, StringComparison.Ordinal);
+
+        await server.KillAsync();
+        await server.StartAsync("--Broadcast:AllowedOrigins:0=" + origin);
+        Assert.Equal("open", await ConnectAsync(page));
+    }
+
+    /// <summary>Without settings, nginx uses HTTP/1.0 and removes the headers of the handshake.</summary>
+    [Fact]
+    public async Task WebSocket_NginxWithoutSettings_FailsWithWarning()
+    {
+        await using var server = await DemoServer.CreateAsync("--environment", "Development");
+        await using var nginx = await NginxProxy.StartAsync(server.Url, "");
+        await using var page = await browser.OpenAsync(new Uri(nginx.Url, "/count"));
+
+        Assert.Equal("closed with 1006", await ConnectAsync(page));
+        page.ForgetErrors();
+        Assert.Contains("use HTTP/1.1", await server.WaitForOutputAsync("If a proxy has removed the headers"), StringComparison.Ordinal);
+    }
+
+    static Task<string> ConnectAsync(DemoPage page) => page.Page.EvaluateAsync<string>("""
+        () => new Promise(resolve => {
+            const socket = new WebSocket(`ws://${location.host}/ws`)
+            socket.onopen = () => resolve('open')
+            socket.onclose = event => resolve(`closed with ${event.code}`)
+        })
+        """);
+}
