@@ -50,7 +50,12 @@ sealed class GroupScope
         if (_hosts.Length == 0) return "";
         var host = request.Host;
         var port = host.Port ?? (request.IsHttps ? 443 : 80);
-        return Array.Find(_hosts, required => required.Matches(host.Host, port))?.GetScope(host.Host) ?? "";
+        foreach (var required in _hosts)
+        {
+            if (required.Matches(host.Host, port)) return required.GetScope(host.Host);
+        }
+
+        return "";
     }
 
     /// <summary>A host of <c>RequireHost</c>, such as <c>a.example</c>, <c>*.example</c> or <c>*:5000</c>.</summary>

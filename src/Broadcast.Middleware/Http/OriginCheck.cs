@@ -68,7 +68,7 @@ sealed class OriginCheck
         if (_allowsAny || origin.Count == 0) return true;
         if (origin is not [{ } single]) return false;
         return _allowed.Contains(single)
-            || Array.Exists(_wildcards, wildcard => wildcard.Matches(single))
+            || MatchesWildcard(single)
             || (Uri.TryCreate(single, UriKind.Absolute, out var uri) && uri.Scheme is ("https" or "http")
                 && (IsOwn(uri, request) || (_allowsLoopback && IsLoopback(uri))))
             || (_isAllowed is not null && _isAllowed(single));
@@ -88,6 +88,16 @@ sealed class OriginCheck
         || request.Headers.Origin.Count > 0
         || request.Headers["Sec-Fetch-Site"] is not [{ } site, ..]
         || site is "same-origin" or "none";
+
+    bool MatchesWildcard(string origin)
+    {
+        foreach (var wildcard in _wildcards)
+        {
+            if (wildcard.Matches(origin)) return true;
+        }
+
+        return false;
+    }
 
     /// <summary>Returns true if the origin is the host of the request.</summary>
     /// <remarks>
