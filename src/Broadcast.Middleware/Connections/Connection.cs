@@ -68,7 +68,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     public string Id { get; }
-    public string? UserId { get; }
+    public string? UserId { get; private set; }
     public string HomeGroup { get; }
     public DateTimeOffset ConnectedAt => new(_connectedAtTicks, TimeSpan.Zero);
     public IPAddress? RemoteAddress { get; private set; }
@@ -161,7 +161,15 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>Records that the server starts to read from the client.</summary>
-    public void OnReceiving() => TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
+    public void OnReceiving()
+    {
+        // A connect filter may already have received the first message.
+        if (_receiveState is ReceiveState.Handling or ReceiveState.HandlingLast) OnMessageHandled();
+        else TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
+    }
+
+    /// <summary>Sets the user. The connection must not be in a group yet.</summary>
+    public void SetUser(ClaimsPrincipal user, string? userId) => (_user, UserId) = (user, userId);
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
     public void OnReceivesNothing() => TryChange(ReceiveState.Starting, ReceiveState.Reading);

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Net.WebSockets;
+using System.Security.Claims;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
@@ -174,6 +176,29 @@ sealed class ConnectionManager : IDisposable
         connection.CountedAddress = address;
     }
 
+    /// <summary>
+    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, closes the
+    /// connection and returns false.
+    /// </summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="user">The user.</param>
+    /// <param name="userId">The ID of the user. Null if the user has no ID.</param>
+    /// <param name="expires">The time at which the authentication expires. Null if it never expires.</param>
+    /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
+    public bool TrySetUser(Connection connection, ClaimsPrincipal user, string? userId, DateTimeOffset? expires)
+    {
+        if (connection.WasOpened || connection.Groups.Count > 0)
+        {
+            throw new InvalidOperationException(
+                "The connection is already in a group, so its user cannot change. Set the user before you call next.");
+        }
+
+        if (userId != connection.UserId && !TryChangeUserId(connection, user, userId)) return false;
+        connection.SetUser(user, userId);
+        Watch(connection, expires);
+        return true;
+    }
+
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
     public void Remove(Connection connection)
     {
@@ -185,15 +210,7 @@ sealed class ConnectionManager : IDisposable
         _metrics.Ended(connection.EndReason);
         // Free the place before the registry call. A client can connect as soon as the registry shows a free place.
         _limits.Leave(connection.UserId, connection.CountedAddress);
-        try
-        {
-            _registry.Remove(connection);
-        }
-        catch (Exception exception)
-        {
-            _logger.RegistryRemoveFailed(connection.Id, exception);
-        }
-
+        Unregister(connection);
         // The registry no longer lists the connection. A presence watch that starts now does not list the connection.
         // The observer notifies earlier watches.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
@@ -219,6 +236,41 @@ sealed class ConnectionManager : IDisposable
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
         connection.MonitorAuthentication(expires, _revalidator, _options.RevalidationInterval);
+    }
+
+    bool TryChangeUserId(Connection connection, ClaimsPrincipal user, string? userId)
+    {
+        if (!_limits.TryChangeUser(connection.UserId, userId))
+        {
+            connection.Close(
+                EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.MaxConnectionsPerUser);
+            return false;
+        }
+
+        // The registry and the other nodes list connections by user ID, so remove the connection and add it again.
+        Unregister(connection);
+        _observer?.OnRemoved(connection);
+        connection.SetUser(user, userId);
+        if (TryRegister(connection, out _))
+        {
+            _observer?.OnAdded(connection);
+            return true;
+        }
+
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.Rejected);
+        return false;
+    }
+
+    void Unregister(Connection connection)
+    {
+        try
+        {
+            _registry.Remove(connection);
+        }
+        catch (Exception exception)
+        {
+            _logger.RegistryRemoveFailed(connection.Id, exception);
+        }
     }
 
     bool TryRegister(Connection connection, out RefusalReason refusal)

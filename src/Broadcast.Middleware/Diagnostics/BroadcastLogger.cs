@@ -103,4 +103,10 @@ sealed partial class BroadcastLogger(ILogger logger)
         "A callback of a cancellation token threw an exception when connection {ConnectionId} ended. " +
         "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(40, LogLevel.Warning,
+        "An authenticated connection has no user ID. Messages to its user do not reach the connection, and " +
+        "MaxConnectionsPerUser does not limit it. Add the claim 'sub' or ClaimTypes.NameIdentifier to the user, " +
+        "or register an IUserIdProvider that returns an ID. The server logs this warning only once.")]
+    public partial void UserIdMissing();
 }

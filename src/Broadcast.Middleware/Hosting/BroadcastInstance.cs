@@ -29,6 +29,7 @@ sealed class BroadcastInstance : IDisposable
     readonly MessageValidator _validator;
     readonly ProtocolActions _protocolActions;
     readonly ProtocolDescriptor[] _protocols;
+    readonly UserIds _userIds;
     readonly ConnectionRequestFactory _requests;
     readonly FilterActions _filterActions;
     readonly ILoggerFactory _loggerFactory;
@@ -78,7 +79,8 @@ sealed class BroadcastInstance : IDisposable
         Presence = new PresenceService(presence, Connections, members, stateLimit);
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
         _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
-        _requests = new ConnectionRequestFactory(userIds);
+        _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
+        _requests = new ConnectionRequestFactory(_userIds);
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
         if (backplane is null) return;
@@ -136,7 +138,8 @@ sealed class BroadcastInstance : IDisposable
         Heartbeat.Adapt(settings);
         Groups.Adapt(settings);
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
-        var lifecycle = new ConnectionLifecycle(pipeline, _filterActions, Connections, Groups, Heartbeat, _logger);
+        var lifecycle = new ConnectionLifecycle(
+            pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);
         var refusal = new Refusal(_logger, _metrics);
         var webSockets = new WebSocketHandler(
             Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,

@@ -1,4 +1,3 @@
-using System.Security.Claims;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Microsoft.AspNetCore.Authentication;
@@ -14,8 +13,8 @@ namespace Broadcast.Middleware.Http;
 /// The factory reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that
 /// stay in memory until the connection ends.
 /// </remarks>
-/// <param name="userIds">The user ID provider of the app. Null if the app has no provider.</param>
-sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
+/// <param name="userIds">Finds the user ID.</param>
+sealed class ConnectionRequestFactory(UserIds userIds)
 {
     public ConnectionRequest Create(
         HttpContext context,
@@ -30,7 +29,7 @@ sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
         return new(
             transport,
             group,
-            userIds is null ? user?.FindFirst(ClaimTypes.NameIdentifier)?.Value : userIds.GetUserId(context),
+            userIds.Get(context),
             user,
             context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
             // Copy the values, because the server clears the dictionary after the request.

@@ -26,7 +26,7 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
             var sink = await BeginAsync(context);
             lifecycle.LimitUnsentBytes(connection, context);
             connection.Open(sink);
-            await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request));
+            await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
             connection.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
                 static sink => ((EventStreamSink)sink!).OnAborted(), sink);

@@ -114,10 +114,10 @@ sealed class WebSocketHandler(
         Exception? failure = null;
         try
         {
-            if (isNew) await StartAsync(context, connection, transport);
-            else OnRecovered(connection);
             var receiver = new MessageReceiver(
                 connection, transport, protocol.Protocol, _createContext, logger, metrics);
+            if (isNew) await StartAsync(context, connection, transport, receiver);
+            else OnRecovered(connection);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -167,11 +167,12 @@ sealed class WebSocketHandler(
         return transport.IsAccepted;
     }
 
-    async Task StartAsync(HttpContext context, Connection connection, WebSocketTransport transport)
+    async Task StartAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, MessageReceiver receiver)
     {
         lifecycle.LimitUnsentBytes(connection, context);
         connection.Open(transport.CreateSink(connection.Writer));
-        await lifecycle.ConnectAsync(connection, context, default);
+        await lifecycle.ConnectAsync(connection, context, default, receiver);
     }
 
     void OnRecovered(Connection connection)
