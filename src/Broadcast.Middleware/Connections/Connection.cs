@@ -310,12 +310,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <param name="expires">
     /// The time at which the authentication expires. Null if the authentication never expires.
     /// </param>
+    /// <param name="ticket">The cookie of the connection. Null if the cookie cannot be renewed.</param>
     /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
-    public void MonitorAuthentication(DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
+    public void MonitorAuthentication(
+        DateTimeOffset? expires, RenewableTicket? ticket, IConnectionRevalidator? revalidator, TimeSpan interval)
     {
-        if (_authentication is { } monitor) monitor.SetExpiration(expires);
-        else _authentication = AuthenticationMonitor.Create(this, expires, revalidator, interval, _time);
+        if (_authentication is { } monitor) monitor.SetExpiration(expires, ticket);
+        else _authentication = AuthenticationMonitor.Create(this, expires, ticket, revalidator, interval, _time);
     }
 
     /// <summary>Aborts and releases the transport. The client may reconnect.</summary>

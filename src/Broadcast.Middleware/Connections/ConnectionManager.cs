@@ -126,7 +126,7 @@ sealed class ConnectionManager : IDisposable
             return null;
         }
 
-        Watch(connection, request.AuthenticationExpires);
+        Watch(connection, request.AuthenticationExpires, request.Ticket);
         _observer?.OnAdded(connection);
         pump.AddConnection();
         _metrics.Connected();
@@ -170,7 +170,7 @@ sealed class ConnectionManager : IDisposable
     /// <summary>Applies the authentication and the address of a new request to a connection that it continues.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        Watch(connection, request.AuthenticationExpires);
+        Watch(connection, request.AuthenticationExpires, request.Ticket);
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;
@@ -195,7 +195,7 @@ sealed class ConnectionManager : IDisposable
 
         if (userId != connection.UserId && !TryChangeUserId(connection, user, userId)) return false;
         connection.SetUser(user, userId);
-        Watch(connection, expires);
+        Watch(connection, expires, null);
         return true;
     }
 
@@ -232,10 +232,10 @@ sealed class ConnectionManager : IDisposable
         // log. The factor 2 allows the same number of logs that the connection has left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
-    void Watch(Connection connection, DateTimeOffset? authenticationExpires)
+    void Watch(Connection connection, DateTimeOffset? authenticationExpires, RenewableTicket? ticket)
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
-        connection.MonitorAuthentication(expires, _revalidator, _options.RevalidationInterval);
+        connection.MonitorAuthentication(expires, ticket, _revalidator, _options.RevalidationInterval);
     }
 
     bool TryChangeUserId(Connection connection, ClaimsPrincipal user, string? userId)

@@ -100,7 +100,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
 
         // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        endpoint.WithMetadata(new MappedBroadcastMetadata());
+        var mapped = new MappedBroadcastMetadata();
+        endpoint.WithMetadata(mapped);
         endpoint.Finally(builder =>
         {
             // At this point, the app has added all filters. Routing may build the endpoint more than once.
@@ -108,7 +109,7 @@ public static class BroadcastEndpointRouteBuilderExtensions
             var route = ((RouteEndpointBuilder)builder).RoutePattern;
             try
             {
-                handler = broadcast.CreateEndpoint(
+                handler = mapped.Handler = broadcast.CreateEndpoint(
                     route, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
             }
             catch (InvalidOperationException exception)

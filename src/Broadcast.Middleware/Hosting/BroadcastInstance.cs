@@ -40,6 +40,7 @@ sealed class BroadcastInstance : IDisposable
         IConnectionRegistry registry,
         IConnectionRevalidator? revalidator,
         IUserIdProvider? userIds,
+        CookieRenewals? cookies,
         IGroupAuthorizer? authorizer,
         IEnumerable<IBroadcastProtocol> protocols,
         IBackplane? backplane,
@@ -80,7 +81,7 @@ sealed class BroadcastInstance : IDisposable
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
         _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
         _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
-        _requests = new ConnectionRequestFactory(_userIds);
+        _requests = new ConnectionRequestFactory(_userIds, cookies);
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
         if (backplane is null) return;
@@ -115,6 +116,7 @@ sealed class BroadcastInstance : IDisposable
         services.GetBroadcastService<IConnectionRegistry>(name)!,
         services.GetBroadcastService<IConnectionRevalidator>(name),
         services.GetBroadcastService<IUserIdProvider>(name),
+        services.GetService<CookieRenewals>(),
         services.GetBroadcastService<IGroupAuthorizer>(name),
         services.GetServices<IBroadcastProtocol>(),
         services.GetBroadcastService<IBackplane>(name),

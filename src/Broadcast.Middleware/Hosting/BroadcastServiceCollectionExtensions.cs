@@ -1,7 +1,9 @@
 using Broadcast.Middleware;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Hosting;
+using Broadcast.Middleware.Http;
 using Broadcast.Middleware.Protocols;
+using Microsoft.AspNetCore.Authentication.Cookies;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -55,6 +57,10 @@ public static class BroadcastServiceCollectionExtensions
             ServiceDescriptor.Singleton<IStartupFilter, EndpointStartupFilter>(),
         ]);
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<CookieRenewals>();
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IPostConfigureOptions<CookieAuthenticationOptions>, CookieRenewals>(
+                static provider => provider.GetRequiredService<CookieRenewals>()));
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, JsonProtocol>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, ReliableJsonProtocol>());
         services.AddMetrics();

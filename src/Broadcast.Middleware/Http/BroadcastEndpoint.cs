@@ -30,6 +30,7 @@ sealed class BroadcastEndpoint
     readonly EventStreamHandler _eventStreams;
     readonly Refusal _refusal;
     readonly WebSocketMiddleware _handshake;
+    readonly WebSocketMiddleware _refusedRecovery;
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
@@ -53,9 +54,20 @@ sealed class BroadcastEndpoint
         _eventStreams = eventStreams;
         _refusal = refusal;
         _handshake = new WebSocketMiddleware(AdmitAsync, Options.Create(new WebSocketOptions()), loggerFactory);
+        _refusedRecovery = new WebSocketMiddleware(
+            RefuseRecoveryAsync, Options.Create(new WebSocketOptions()), loggerFactory);
     }
 
-    public Task InvokeAsync(HttpContext context)
+    public Task InvokeAsync(HttpContext context) => InvokeAsync(context, _handshake, AdmitAsync);
+
+    /// <summary>
+    /// Answers a recovery that the app has refused with an HTTP error, such as 401. The server completes the handshake
+    /// and closes the WebSocket with 1008, so that the client opens a new connection. The HTTP error stays if the
+    /// request is no recovery.
+    /// </summary>
+    public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
+
+    static Task InvokeAsync(HttpContext context, WebSocketMiddleware handshake, RequestDelegate serve)
     {
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
@@ -64,18 +76,27 @@ sealed class BroadcastEndpoint
         // replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test servers,
         // have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
-        if (!canUpgrade) return AdmitAsync(context);
+        if (!canUpgrade) return serve(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
-        return _handshake.Invoke(context);
+        return handshake.Invoke(context);
+    }
+
+    Task RefuseRecoveryAsync(HttpContext context)
+    {
+        var protocol = ChooseProtocol(context.Request);
+        if (_connections.IsStopping || !IsWebSocket(context) || !_origins.Allows(context.Request)
+            || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
+        context.Response.Clear();
+        var transport = new WebSocketTransport(context);
+        var request = _requests.Create(context, transport, "", hasRouteValues: false, protocol, _settings);
+        DisableRequestTimeout(context);
+        return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: false);
     }
 
     Task AdmitAsync(HttpContext context)
     {
         if (!_origins.Allows(context.Request)) return _refusal.WriteAsync(context, RefusalReason.Origin);
-        // Read the feature. HttpContext.WebSockets would keep the handshake objects in memory until the connection
-        // ends.
-        var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
-            && !HttpProtocol.IsHttp10(context.Request.Protocol);
+        var isWebSocket = IsWebSocket(context);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
             return _refusal.WriteNotAWebSocketAsync(context);
         var group = _groupName.GetName(context.Request.RouteValues);
@@ -92,7 +113,7 @@ sealed class BroadcastEndpoint
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
             DisableRequestTimeout(context);
-            return _webSockets.RecoverAsync(context, request, transport, protocol);
+            return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: true);
         }
 
         if (_connections.Admit(request, out var reason) is not { } connection)
@@ -118,6 +139,14 @@ sealed class BroadcastEndpoint
         _protocols.Count == 0 || request.Headers.SecWebSocketProtocol.Count == 0
             ? ProtocolDescriptor.Raw
             : ProtocolDescriptor.Choose(_protocols, request.Headers.GetCommaSeparatedValues("Sec-WebSocket-Protocol"));
+
+    /// <remarks>
+    /// This method reads the feature. HttpContext.WebSockets would keep the handshake objects in memory until the
+    /// connection ends.
+    /// </remarks>
+    static bool IsWebSocket(HttpContext context) =>
+        context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
+        && !HttpProtocol.IsHttp10(context.Request.Protocol);
 
     static void DisableRequestTimeout(HttpContext context) =>
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();

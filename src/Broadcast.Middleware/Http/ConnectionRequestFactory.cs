@@ -14,7 +14,8 @@ namespace Broadcast.Middleware.Http;
 /// stay in memory until the connection ends.
 /// </remarks>
 /// <param name="userIds">Finds the user ID.</param>
-sealed class ConnectionRequestFactory(UserIds userIds)
+/// <param name="cookies">Finds the cookie. Null if cookies are not observed.</param>
+sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
 {
     public ConnectionRequest Create(
         HttpContext context,
@@ -25,7 +26,7 @@ sealed class ConnectionRequestFactory(UserIds userIds)
         EndpointSettings settings)
     {
         var user = context.Features.Get<IHttpAuthenticationFeature>()?.User;
-        var properties = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Properties;
+        var authentication = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult;
         return new(
             transport,
             group,
@@ -34,8 +35,9 @@ sealed class ConnectionRequestFactory(UserIds userIds)
             context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
             // Copy the values, because the server clears the dictionary after the request.
             hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
-            properties?.ExpiresUtc,
+            authentication?.Properties?.ExpiresUtc,
             format,
-            settings);
+            settings,
+            cookies?.Find(authentication?.Ticket));
     }
 }

@@ -7,7 +7,10 @@ const [url, protocol, optionsJson] = process.argv.slice(2);
 const options = JSON.parse(optionsJson);
 // Without an explicit protocol, the client uses its default, which is the reliable protocol.
 if (protocol === "plain") options.protocol = WebPubSubJsonProtocol();
-const client = new WebPubSubClient(url, options);
+// With this option, each connection gets a new URL that expires after the given time.
+const { urlLifeInMs } = options;
+const credential = urlLifeInMs ? { getClientAccessUrl: async () => `${url}?expires=${Date.now() + urlLifeInMs}` } : url;
+const client = new WebPubSubClient(credential, options);
 
 for (const name of ["connected", "disconnected", "stopped", "server-message", "group-message", "rejoin-group-failed"]) {
   client.on(name, args => write({ event: name, args }));
