@@ -131,6 +131,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool CanReconnect => Session is not null;
 
+    public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
+
     /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>
     public EndReason EndReason =>
         Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;

@@ -36,4 +36,8 @@ sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBy
     public TimeSpan KeepAliveTimeout { get; } = options.KeepAliveTimeout;
 
     public TimeSpan CloseTimeout { get; } = options.CloseTimeout;
+
+    /// <summary>The first bytes of an event stream. Null if the option is not set.</summary>
+    public byte[]? EventStreamRetry { get; } =
+        options.EventStreamRetryDelay is { } delay ? EventStreamEncoder.EncodeRetry(delay) : null;
 }

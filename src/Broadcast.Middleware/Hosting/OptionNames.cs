@@ -34,6 +34,7 @@ static class OptionNames
         nameof(BroadcastOptions.KeepAliveInterval),
         nameof(BroadcastOptions.KeepAliveTimeout),
         nameof(BroadcastOptions.CloseTimeout),
+        nameof(BroadcastOptions.EventStreamRetryDelay),
         nameof(BroadcastOptions.CloseOnAuthenticationExpiration),
         nameof(BroadcastOptions.RevalidationInterval),
         nameof(BroadcastOptions.DrainTimeout),

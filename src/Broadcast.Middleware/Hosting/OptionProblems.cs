@@ -54,6 +54,7 @@ sealed class OptionProblems
         Check(OptionRanges.KeepAliveInterval, options.KeepAliveInterval);
         Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);
         Check(OptionRanges.CloseTimeout, options.CloseTimeout);
+        if (options.EventStreamRetryDelay is { } delay) Check(OptionRanges.EventStreamRetryDelay, delay);
         CheckSlowConsumer(options.SlowConsumer);
         foreach (var origin in options.AllowedOrigins.Where(static origin => OriginCheck.Normalize(origin) is null))
         {

@@ -126,6 +126,12 @@ sealed class BroadcastEndpoint
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
             return _refusal.WriteAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
+        if (EventStreamHandler.IsFinished(context.Request))
+        {
+            context.Response.StatusCode = StatusCodes.Status204NoContent;
+            return Task.CompletedTask;
+        }
+
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);

@@ -23,6 +23,7 @@ public sealed class BroadcastEndpointOptions
         KeepAliveInterval = options.KeepAliveInterval;
         KeepAliveTimeout = options.KeepAliveTimeout;
         CloseTimeout = options.CloseTimeout;
+        EventStreamRetryDelay = options.EventStreamRetryDelay;
     }
 
     /// <summary>
@@ -99,4 +100,10 @@ public sealed class BroadcastEndpointOptions
     /// Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; }
+
+    /// <summary>
+    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Default:
+    /// <see cref="BroadcastOptions.EventStreamRetryDelay"/>. Range: 100 milliseconds to 1 hour.
+    /// </summary>
+    public TimeSpan? EventStreamRetryDelay { get; set; }
 }

@@ -182,6 +182,12 @@ public sealed class BroadcastOptions
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
+    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Chrome waits
+    /// 3 seconds. Default: null. Range: 100 milliseconds to 1 hour.
+    /// </summary>
+    public TimeSpan? EventStreamRetryDelay { get; set; }
+
+    /// <summary>
     /// True if the server closes a connection with 1008 when its authentication expires. Cookies and bearer tokens can
     /// expire. Default: true.
     /// </summary>

@@ -12,7 +12,7 @@ public sealed class UnauthorizedRecoveryTests
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
-        await using var client = await ReliableClient.OpenAsync(app, headers: TestUsers.As("ann"));
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
 
         await using var stranger = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await ReliableClient.IsRefusedAsync(stranger);
@@ -31,9 +31,9 @@ public sealed class UnauthorizedRecoveryTests
     public async Task Recovery_ForbiddenUser_IsClosedWith1008()
     {
         await using var app = await StartAsync();
-        await using var client = await ReliableClient.OpenAsync(app, headers: TestUsers.As("ann"));
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
 
-        await using var banned = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: TestUsers.As("banned"));
+        await using var banned = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("banned")]);
 
         await ReliableClient.IsRefusedAsync(banned);
     }

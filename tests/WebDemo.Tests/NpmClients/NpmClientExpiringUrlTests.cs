@@ -1,5 +1,5 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Globalization;
 using System.Security.Claims;
 using System.Text.Encodings.Web;
 using Broadcast.Middleware;
@@ -18,8 +18,6 @@ public sealed class NpmClientExpiringUrlTests
     // The published client gives up a recovery after 30 seconds.
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(15);
 
-    static readonly TimeSpan Life = TimeSpan.FromSeconds(2);
-
     [Fact]
     public async Task Recovery_UrlHasExpired_ConnectsAtOnceWithNewUrl()
     {
@@ -35,10 +33,8 @@ public sealed class NpmClientExpiringUrlTests
         await app.StartAsync(token);
         await using var proxy = new TcpProxy(new Uri(app.Urls.Single()));
         proxy.Start();
-        await using var client = await NpmClient.ConnectAsync(proxy.Url, NpmClient.Reliable, new { urlLifeInMs = Life.TotalMilliseconds });
+        await using var client = await NpmClient.ConnectAsync(proxy.Url, NpmClient.Reliable, new { newUrls = true });
 
-        // The handshake has checked the URL, so the connection stays open after the URL has expired.
-        await Task.Delay(Life, token);
         var watch = Stopwatch.StartNew();
         Assert.Equal(1, proxy.ResetConnections());
         await client.NextEventAsync("disconnected");
@@ -51,16 +47,17 @@ public sealed class NpmClientExpiringUrlTests
         client.AssertNoMoreEvents();
     }
 
-    /// <summary>Accepts a request until the time in the query parameter <c>expires</c>.</summary>
+    /// <summary>Accepts each URL for one request. So the URL has expired when the client wants to recover.</summary>
     sealed class ExpiringUrls(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder)
         : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
     {
         public const string Name = "ExpiringUrls";
 
+        static readonly ConcurrentDictionary<string, byte> Used = new();
+
         protected override Task<AuthenticateResult> HandleAuthenticateAsync()
         {
-            var expires = long.Parse(Request.Query["expires"].ToString(), CultureInfo.InvariantCulture);
-            if (expires < DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()) return Task.FromResult(AuthenticateResult.Fail("The URL has expired."));
+            if (!Used.TryAdd(Request.Query["ticket"].ToString(), 0)) return Task.FromResult(AuthenticateResult.Fail("The URL has expired."));
             var user = new ClaimsPrincipal(new ClaimsIdentity([new(ClaimTypes.NameIdentifier, "ann")], Name));
             return Task.FromResult(AuthenticateResult.Success(new AuthenticationTicket(user, Name)));
         }
