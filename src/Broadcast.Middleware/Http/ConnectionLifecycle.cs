@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -53,6 +54,8 @@ sealed class ConnectionLifecycle(
     public async Task EndAsync(
         Connection connection, WebSocketTransport? transport, WebSocketCloseStatus? closedByPeer, Exception? failure)
     {
+        // The end of a connection does not belong to the activity of its handshake, which may be hours old.
+        Activity.Current = null;
         connections.Remove(connection);
         if (transport is not null && !connection.Writer.IsCloseFrameSent) connection.AbortNow();
         await connection.Writer.DetachAsync();

