@@ -133,6 +133,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
 
+    // Before it joins its group, a client of an event stream can still be rejected with an HTTP status.
+    public ReadOnlyMemory<byte> HeartbeatMessage => WasOpened ? Format.GetHeartbeat(Settings) : default;
+
     /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>
     public EndReason EndReason =>
         Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;

@@ -52,6 +52,12 @@ sealed class EventStreamEncoder : EntryEncoder
         return Encoding.UTF8.GetBytes($"event: close\n{id}data: {code} {reason?.ReplaceLineEndings(" ")}\n\n");
     }
 
+    /// <summary>
+    /// Encodes a heartbeat. A page cannot see a comment, but it can see this event. The text has no line break.
+    /// </summary>
+    public static ReadOnlyMemory<byte> EncodeHeartbeat(string text) =>
+        Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");
+
     /// <summary>Encodes the time that a browser waits before it reconnects.</summary>
     public static byte[] EncodeRetry(TimeSpan delay) =>
         Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"retry: {(long)delay.TotalMilliseconds}\n\n"));

@@ -40,7 +40,6 @@ sealed class BroadcastInstance : IDisposable
         IConnectionRegistry registry,
         IConnectionRevalidator? revalidator,
         IUserIdProvider? userIds,
-        CookieRenewals? cookies,
         IGroupAuthorizer? authorizer,
         IEnumerable<IBroadcastProtocol> protocols,
         IBackplane? backplane,
@@ -49,7 +48,8 @@ sealed class BroadcastInstance : IDisposable
         TimeProvider time,
         IMeterFactory meters,
         ILoggerFactory loggerFactory,
-        CancellationToken applicationStopping)
+        CancellationToken applicationStopping,
+        CookieRenewals? cookies = null)
     {
         _options = options;
         _time = time;
@@ -116,7 +116,6 @@ sealed class BroadcastInstance : IDisposable
         services.GetBroadcastService<IConnectionRegistry>(name)!,
         services.GetBroadcastService<IConnectionRevalidator>(name),
         services.GetBroadcastService<IUserIdProvider>(name),
-        services.GetService<CookieRenewals>(),
         services.GetBroadcastService<IGroupAuthorizer>(name),
         services.GetServices<IBroadcastProtocol>(),
         services.GetBroadcastService<IBackplane>(name),
@@ -125,7 +124,8 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<TimeProvider>(),
         services.GetRequiredService<IMeterFactory>(),
         services.GetRequiredService<ILoggerFactory>(),
-        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None);
+        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
+        services.GetService<CookieRenewals>());
 
     /// <summary>Creates endpoint options that start with the values of the broadcast.</summary>
     public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);

@@ -34,6 +34,8 @@ static class OptionNames
         nameof(BroadcastOptions.KeepAliveInterval),
         nameof(BroadcastOptions.KeepAliveTimeout),
         nameof(BroadcastOptions.CloseTimeout),
+        nameof(BroadcastOptions.HeartbeatMessage),
+        nameof(BroadcastOptions.HeartbeatInterval),
         nameof(BroadcastOptions.EventStreamRetryDelay),
         nameof(BroadcastOptions.CloseOnAuthenticationExpiration),
         nameof(BroadcastOptions.RevalidationInterval),

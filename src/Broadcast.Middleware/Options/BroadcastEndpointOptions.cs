@@ -23,6 +23,8 @@ public sealed class BroadcastEndpointOptions
         KeepAliveInterval = options.KeepAliveInterval;
         KeepAliveTimeout = options.KeepAliveTimeout;
         CloseTimeout = options.CloseTimeout;
+        HeartbeatMessage = options.HeartbeatMessage;
+        HeartbeatInterval = options.HeartbeatInterval;
         EventStreamRetryDelay = options.EventStreamRetryDelay;
     }
 
@@ -100,6 +102,19 @@ public sealed class BroadcastEndpointOptions
     /// Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; }
+
+    /// <summary>
+    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>, and that clients of event streams
+    /// receive as an event <c>heartbeat</c>. Null means no heartbeat messages. Default:
+    /// <see cref="BroadcastOptions.HeartbeatMessage"/>.
+    /// </summary>
+    public string? HeartbeatMessage { get; set; }
+
+    /// <summary>
+    /// The time between two heartbeat messages. Default: <see cref="BroadcastOptions.HeartbeatInterval"/>. Range: 1
+    /// second to 1 day.
+    /// </summary>
+    public TimeSpan HeartbeatInterval { get; set; }
 
     /// <summary>
     /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Default:

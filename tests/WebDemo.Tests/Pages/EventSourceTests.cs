@@ -91,13 +91,18 @@ public sealed class EventSourceTests(BrowserFixture browser)
             if (context.Request.Path == path) Interlocked.Increment(ref requests);
             return next(context);
         });
-        app.MapGet("/", () => Results.Content("<title>page</title>", "text/html"));
+        app.MapGet("/", () => Results.Content("<link rel=icon href=data:,>", "text/html"));
         app.MapBroadcast("/final").UseConnect(async (context, next) =>
         {
             await next(context);
             context.Close((WebSocketCloseStatus)4001, "removed");
         });
-        app.MapBroadcast("/rejected").UseConnect(static (_, _) => Task.CompletedTask);
+        // The browser reports other statuses, such as 403, as errors of the page.
+        app.MapBroadcast("/rejected").UseConnect(static (context, _) =>
+        {
+            context.Close(WebSocketCloseStatus.NormalClosure);
+            return Task.CompletedTask;
+        });
         await app.StartAsync(token);
         await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
         await window.Page.EvaluateAsync("""
