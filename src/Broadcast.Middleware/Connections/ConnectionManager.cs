@@ -32,6 +32,7 @@ sealed class ConnectionManager : IDisposable
     readonly BroadcastMetrics _metrics;
     readonly ConcurrentDictionary<string, Connection> _connections = new(StringComparer.Ordinal);
     readonly CancellationTokenRegistration _stopping;
+    readonly CancellationTokenRegistration _draining;
     volatile bool _isStopping;
 
     /// <param name="pumps">The pumps that share the connections.</param>
@@ -46,7 +47,8 @@ sealed class ConnectionManager : IDisposable
     /// <param name="time">The time provider.</param>
     /// <param name="logger">The logger.</param>
     /// <param name="metrics">The metrics.</param>
-    /// <param name="applicationStopping">Canceled when the app shuts down.</param>
+    /// <param name="applicationStopping">Canceled when the app shuts down. The manager then admits no client.</param>
+    /// <param name="drainStarting">Canceled when the manager must close all connections.</param>
     public ConnectionManager(
         Pump[] pumps,
         IConnectionRegistry registry,
@@ -60,7 +62,8 @@ sealed class ConnectionManager : IDisposable
         TimeProvider time,
         BroadcastLogger logger,
         BroadcastMetrics metrics,
-        CancellationToken applicationStopping)
+        CancellationToken applicationStopping,
+        CancellationToken drainStarting)
     {
         _pumps = pumps;
         _registry = registry;
@@ -78,6 +81,8 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
         _stopping = applicationStopping.UnsafeRegister(
+            static manager => ((ConnectionManager)manager!).StopAdmitting(), this);
+        _draining = drainStarting.UnsafeRegister(
             static manager => BackgroundWork.Start(((ConnectionManager)manager!).BeginDrain), this);
 
         ConnectionLimits CreateLimits() =>
@@ -85,6 +90,9 @@ sealed class ConnectionManager : IDisposable
     }
 
     public bool IsStopping => _isStopping;
+
+    /// <summary>The number of connections, including disconnected ones.</summary>
+    public int Count => _connections.Count;
 
     /// <summary>The connections of this node.</summary>
     public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
@@ -177,8 +185,8 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, closes the
-    /// connection and returns false.
+    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, closes
+    /// the connection and returns false.
     /// </summary>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
@@ -216,7 +224,11 @@ sealed class ConnectionManager : IDisposable
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
-    public void Dispose() => _stopping.Dispose();
+    public void Dispose()
+    {
+        _stopping.Dispose();
+        _draining.Dispose();
+    }
 
     ConnectionWriter CreateWriter(Connection connection, Pump pump)
     {
@@ -297,10 +309,15 @@ sealed class ConnectionManager : IDisposable
         return false;
     }
 
-    void BeginDrain()
+    void StopAdmitting()
     {
         _isStopping = true;
         _disconnectedSessions.Close();
+    }
+
+    void BeginDrain()
+    {
+        StopAdmitting();
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);

@@ -277,8 +277,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message, notices,
-    /// messages. After the last message, this method starts a requested close.
+    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
+    /// notices, messages. After the last message, this method starts a requested close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {

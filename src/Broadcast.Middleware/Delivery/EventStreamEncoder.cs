@@ -59,8 +59,11 @@ sealed class EventStreamEncoder : EntryEncoder
         Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");
 
     /// <summary>Encodes the time that a browser waits before it reconnects.</summary>
-    public static byte[] EncodeRetry(TimeSpan delay) =>
-        Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"retry: {(long)delay.TotalMilliseconds}\n\n"));
+    public static byte[] EncodeRetry(TimeSpan delay)
+    {
+        var milliseconds = ((long)delay.TotalMilliseconds).ToString(CultureInfo.InvariantCulture);
+        return Encoding.UTF8.GetBytes($"retry: {milliseconds}\n\n");
+    }
 
     public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)
     {

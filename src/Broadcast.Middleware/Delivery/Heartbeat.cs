@@ -64,8 +64,8 @@ sealed class Heartbeat : IDisposable
     /// <summary>Shortens the interval to at most a quarter of each timeout of an endpoint.</summary>
     public void Adapt(EndpointSettings settings)
     {
-        Shorten(
-            [settings.KeepAliveInterval, settings.KeepAliveTimeout, settings.SendTimeout, settings.FirstMessageTimeout]);
+        Shorten([settings.KeepAliveInterval, settings.KeepAliveTimeout]);
+        Shorten([settings.SendTimeout, settings.FirstMessageTimeout]);
         if (settings.HasHeartbeatMessages) Shorten([settings.HeartbeatInterval]);
     }
 

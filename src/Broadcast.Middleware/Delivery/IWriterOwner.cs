@@ -19,7 +19,7 @@ interface IWriterOwner
     /// <summary>True if the client can reconnect after it has lost its transport.</summary>
     bool CanReconnect { get; }
 
-    /// <summary>The bytes of a heartbeat message in the format of the client. Empty if the client receives none.</summary>
+    /// <summary>A heartbeat message in the format of the client. Empty if the client receives none.</summary>
     ReadOnlyMemory<byte> HeartbeatMessage => default;
 
     /// <summary>True if the app closes the connection, or a connect filter rejects it.</summary>

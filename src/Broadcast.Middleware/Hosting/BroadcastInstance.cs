@@ -49,6 +49,7 @@ sealed class BroadcastInstance : IDisposable
         IMeterFactory meters,
         ILoggerFactory loggerFactory,
         CancellationToken applicationStopping,
+        CancellationToken? drainStarting = null,
         CookieRenewals? cookies = null)
     {
         _options = options;
@@ -70,7 +71,7 @@ sealed class BroadcastInstance : IDisposable
         Memberships = new Memberships(groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(
             pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger,
-            _metrics, applicationStopping);
+            _metrics, applicationStopping, drainStarting ?? applicationStopping);
 
         var local = new LocalRouter(Groups, Connections, registry, _metrics);
         Router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics);
@@ -110,7 +111,14 @@ sealed class BroadcastInstance : IDisposable
     public PresenceService Presence { get; }
 
     /// <summary>Creates a broadcast from the services of an app.</summary>
-    public static BroadcastInstance Create(IServiceProvider services, string name) => new(
+    public static BroadcastInstance Create(IServiceProvider services, string name)
+    {
+        var broadcast = New(services, name);
+        services.GetService<DrainSchedule>()?.Add(broadcast.Connections);
+        return broadcast;
+    }
+
+    static BroadcastInstance New(IServiceProvider services, string name) => new(
         name,
         services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
         services.GetBroadcastService<IConnectionRegistry>(name)!,
@@ -125,6 +133,7 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<IMeterFactory>(),
         services.GetRequiredService<ILoggerFactory>(),
         services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
+        services.GetService<DrainSchedule>()?.Starting,
         services.GetService<CookieRenewals>());
 
     /// <summary>Creates endpoint options that start with the values of the broadcast.</summary>

@@ -7,6 +7,7 @@ using Microsoft.AspNetCore.Authentication.Cookies;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
@@ -57,6 +58,9 @@ public static class BroadcastServiceCollectionExtensions
             ServiceDescriptor.Singleton<IStartupFilter, EndpointStartupFilter>(),
         ]);
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<DrainSchedule>();
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, DrainService>());
+        DrainingServer.Decorate(services);
         services.TryAddSingleton<CookieRenewals>();
         services.TryAddEnumerable(
             ServiceDescriptor.Singleton<IPostConfigureOptions<CookieAuthenticationOptions>, CookieRenewals>(

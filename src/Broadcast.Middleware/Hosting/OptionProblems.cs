@@ -45,8 +45,8 @@ sealed class OptionProblems
     void CheckHeartbeatMessage(string? text)
     {
         if (text is null || (text.Length is >= 1 and <= MaxHeartbeatLength && !text.Any(char.IsControl))) return;
-        Add($"{nameof(BroadcastOptions.HeartbeatMessage)} is empty, has more than {MaxHeartbeatLength} characters, or " +
-            "has control characters. Set a short text without line breaks, or null.");
+        Add($"{nameof(BroadcastOptions.HeartbeatMessage)} is empty, has more than {MaxHeartbeatLength} characters, " +
+            "or has control characters. Set a short text without line breaks, or null.");
     }
 
     /// <summary>Checks the options that an endpoint can have.</summary>

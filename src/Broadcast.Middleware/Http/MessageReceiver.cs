@@ -43,8 +43,8 @@ sealed class MessageReceiver(
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
-        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The change ends
-        // with this method, because this method is async.
+        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The change
+        // ends with this method, because this method is async.
         Activity.Current = null;
         connection.OnReceiving();
         // A connect filter may already have received the close frame.

@@ -104,8 +104,8 @@ public sealed class BroadcastEndpointOptions
     public TimeSpan CloseTimeout { get; set; }
 
     /// <summary>
-    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>, and that clients of event streams
-    /// receive as an event <c>heartbeat</c>. Null means no heartbeat messages. Default:
+    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams receive
+    /// it as an event <c>heartbeat</c>. Null means no heartbeat messages. Default:
     /// <see cref="BroadcastOptions.HeartbeatMessage"/>.
     /// </summary>
     public string? HeartbeatMessage { get; set; }

@@ -182,9 +182,9 @@ public sealed class BroadcastOptions
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>, and that clients of event streams
-    /// receive as an event <c>heartbeat</c>. A page cannot see pings, so it needs such a text to notice a lost connection.
-    /// The text has 1 to 1,024 characters and no control characters. Clients of a subprotocol do not receive the text.
+    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams receive
+    /// it as an event <c>heartbeat</c>. A page cannot see pings, so it needs such a text to notice a lost connection. The
+    /// text has 1 to 1,024 characters and no control characters. Clients of a subprotocol do not receive the text.
     /// Null means no heartbeat messages. Default: null.
     /// </summary>
     public string? HeartbeatMessage { get; set; }
@@ -196,8 +196,8 @@ public sealed class BroadcastOptions
     public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromSeconds(15);
 
     /// <summary>
-    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Chrome waits
-    /// 3 seconds. Default: null. Range: 100 milliseconds to 1 hour.
+    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Chrome
+    /// waits 3 seconds. Default: null. Range: 100 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan? EventStreamRetryDelay { get; set; }
 
