@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="opening">The first bytes of the body. Null if there are none.</param>
 sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner owner, byte[]? opening) : Sink
 {
-    // The class of the close codes 1012 and 1014 lacks names.
+    // WebSocketCloseStatus has no names for these codes.
     const WebSocketCloseStatus ServiceRestart = (WebSocketCloseStatus)1012, BadGateway = (WebSocketCloseStatus)1014;
 
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);

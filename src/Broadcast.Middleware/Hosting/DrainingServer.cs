@@ -49,17 +49,20 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     {
         Stopped = kestrel.StopAsync(cancellationToken);
         // A connection has at least one request. While it ends or reconnects, it can have one more for a moment.
-        while (!Stopped.IsCompleted && !IsServingOnlyConnections())
+        while (schedule.IsDelayed && !Stopped.IsCompleted)
+        {
+            if (IsServingOnlyConnections()) return;
             await Task.WhenAny(Stopped, Task.Delay(CheckInterval, CancellationToken.None));
-        if (Stopped.IsCompleted) await Stopped;
+        }
+
+        await Stopped;
     }
 
     // The container disposes Kestrel.
     public void Dispose() { }
 
     bool IsServingOnlyConnections() =>
-        schedule is { IsDelayed: true, Connections: > 0 and var connections }
-        && Volatile.Read(ref _requests) <= connections;
+        schedule.Connections is > 0 and var connections && Volatile.Read(ref _requests) <= connections;
 
     /// <summary>Counts the requests of an app.</summary>
     sealed class CountedApplication<TContext>(IHttpApplication<TContext> application, DrainingServer server)
