@@ -22,6 +22,8 @@ sealed class AuthenticationMonitor : IDisposable
     readonly TimeProvider _time;
     readonly CancellationTokenSource _ended = new();
 
+    RenewableTicket? _ticket;
+
     // Times in ticks of UTC.
     long _expires;
     long _nextRevalidation;
@@ -41,28 +43,35 @@ sealed class AuthenticationMonitor : IDisposable
     /// <param name="expires">
     /// The time at which the authentication expires. Null if the authentication never expires.
     /// </param>
+    /// <param name="ticket">The cookie of the connection. Null if the cookie cannot be renewed.</param>
     /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
     /// <param name="time">The time provider.</param>
     public static AuthenticationMonitor? Create(
         Connection connection,
         DateTimeOffset? expires,
+        RenewableTicket? ticket,
         IConnectionRevalidator? revalidator,
         TimeSpan interval,
         TimeProvider time)
     {
         if (expires is null && revalidator is null) return null;
         var monitor = new AuthenticationMonitor(connection, revalidator, interval, time);
-        monitor.SetExpiration(expires);
+        monitor.SetExpiration(expires, ticket);
         return monitor;
     }
 
     /// <summary>Sets the time at which the authentication expires. Null if the authentication never expires.</summary>
-    public void SetExpiration(DateTimeOffset? expires) => Volatile.Write(ref _expires, expires?.UtcTicks ?? Never);
+    public void SetExpiration(DateTimeOffset? expires, RenewableTicket? ticket)
+    {
+        _ticket = ticket;
+        Volatile.Write(ref _expires, expires?.UtcTicks ?? Never);
+    }
 
     public void OnHeartbeat()
     {
         var now = Now;
+        ExtendIfRenewed(now);
         var isDue = now >= Volatile.Read(ref _expires) || now >= Volatile.Read(ref _nextRevalidation);
         if (!isDue || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
         // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
@@ -87,6 +96,14 @@ sealed class AuthenticationMonitor : IDisposable
     }
 
     long Now => _time.GetUtcNow().UtcTicks;
+
+    /// <summary>Extends an expired authentication if another request has renewed its cookie.</summary>
+    void ExtendIfRenewed(long now)
+    {
+        var expires = Volatile.Read(ref _expires);
+        if (now < expires || _ticket?.GetRenewedExpiration() is not { } renewed) return;
+        Interlocked.CompareExchange(ref _expires, renewed.UtcTicks, expires);
+    }
 
     async Task CheckAsync(IConnectionRevalidator revalidator)
     {

@@ -68,7 +68,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     public string Id { get; }
-    public string? UserId { get; }
+    public string? UserId { get; private set; }
     public string HomeGroup { get; }
     public DateTimeOffset ConnectedAt => new(_connectedAtTicks, TimeSpan.Zero);
     public IPAddress? RemoteAddress { get; private set; }
@@ -131,6 +131,11 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool CanReconnect => Session is not null;
 
+    public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
+
+    // Before it joins its group, a client of an event stream can still be rejected with an HTTP status.
+    public ReadOnlyMemory<byte> HeartbeatMessage => WasOpened ? Format.GetHeartbeat(Settings) : default;
+
     /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>
     public EndReason EndReason =>
         Volatile.Read(ref _endReason) is var reason and not NotEnding ? (EndReason)reason : EndReason.Lost;
@@ -161,7 +166,15 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>Records that the server starts to read from the client.</summary>
-    public void OnReceiving() => TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
+    public void OnReceiving()
+    {
+        // A connect filter may already have received the first message.
+        if (_receiveState is ReceiveState.Handling or ReceiveState.HandlingLast) OnMessageHandled();
+        else TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
+    }
+
+    /// <summary>Sets the user. The connection must not be in a group yet.</summary>
+    public void SetUser(ClaimsPrincipal user, string? userId) => (_user, UserId) = (user, userId);
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
     public void OnReceivesNothing() => TryChange(ReceiveState.Starting, ReceiveState.Reading);
@@ -302,12 +315,14 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <param name="expires">
     /// The time at which the authentication expires. Null if the authentication never expires.
     /// </param>
+    /// <param name="ticket">The cookie of the connection. Null if the cookie cannot be renewed.</param>
     /// <param name="revalidator">The revalidator of the app. Null if the app has no revalidator.</param>
     /// <param name="interval">See <see cref="BroadcastOptions.RevalidationInterval"/>.</param>
-    public void MonitorAuthentication(DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
+    public void MonitorAuthentication(
+        DateTimeOffset? expires, RenewableTicket? ticket, IConnectionRevalidator? revalidator, TimeSpan interval)
     {
-        if (_authentication is { } monitor) monitor.SetExpiration(expires);
-        else _authentication = AuthenticationMonitor.Create(this, expires, revalidator, interval, _time);
+        if (_authentication is { } monitor) monitor.SetExpiration(expires, ticket);
+        else _authentication = AuthenticationMonitor.Create(this, expires, ticket, revalidator, interval, _time);
     }
 
     /// <summary>Aborts and releases the transport. The client may reconnect.</summary>

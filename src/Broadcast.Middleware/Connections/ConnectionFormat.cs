@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Connections;
@@ -22,6 +23,9 @@ abstract class ConnectionFormat
     /// </param>
     public virtual ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken) =>
         default;
+
+    /// <summary>Returns the bytes of a heartbeat message. Empty if the format has no heartbeat messages.</summary>
+    public virtual ReadOnlyMemory<byte> GetHeartbeat(EndpointSettings settings) => default;
 
     /// <summary>Returns the last bytes that the client receives before a close frame. Empty by default.</summary>
     public virtual ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) => default;

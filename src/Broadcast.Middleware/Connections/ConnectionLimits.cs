@@ -41,6 +41,19 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
         lock (_gate) Change(userId, address, -1);
     }
 
+    /// <summary>Counts a connection for another user. Returns false if that user has reached the limit.</summary>
+    public bool TryChangeUser(string? from, string? to)
+    {
+        lock (_gate)
+        {
+            if (IsFull(_byUser, to, maxPerUser)) return false;
+            if (maxPerUser is null) return true;
+            Add(_byUser, from, -1);
+            Add(_byUser, to, 1);
+            return true;
+        }
+    }
+
     /// <summary>
     /// Counts a connection for another address, without a check of the limit. The connection is counted already, and
     /// its client must be able to reconnect.

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Net.WebSockets;
+using System.Security.Claims;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
@@ -30,6 +32,7 @@ sealed class ConnectionManager : IDisposable
     readonly BroadcastMetrics _metrics;
     readonly ConcurrentDictionary<string, Connection> _connections = new(StringComparer.Ordinal);
     readonly CancellationTokenRegistration _stopping;
+    readonly CancellationTokenRegistration _draining;
     volatile bool _isStopping;
 
     /// <param name="pumps">The pumps that share the connections.</param>
@@ -44,7 +47,8 @@ sealed class ConnectionManager : IDisposable
     /// <param name="time">The time provider.</param>
     /// <param name="logger">The logger.</param>
     /// <param name="metrics">The metrics.</param>
-    /// <param name="applicationStopping">Canceled when the app shuts down.</param>
+    /// <param name="applicationStopping">Canceled when the app shuts down. The manager then admits no client.</param>
+    /// <param name="drainStarting">Canceled when the manager must close all connections.</param>
     public ConnectionManager(
         Pump[] pumps,
         IConnectionRegistry registry,
@@ -58,7 +62,8 @@ sealed class ConnectionManager : IDisposable
         TimeProvider time,
         BroadcastLogger logger,
         BroadcastMetrics metrics,
-        CancellationToken applicationStopping)
+        CancellationToken applicationStopping,
+        CancellationToken drainStarting)
     {
         _pumps = pumps;
         _registry = registry;
@@ -76,6 +81,8 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
         _stopping = applicationStopping.UnsafeRegister(
+            static manager => ((ConnectionManager)manager!).StopAdmitting(), this);
+        _draining = drainStarting.UnsafeRegister(
             static manager => BackgroundWork.Start(((ConnectionManager)manager!).BeginDrain), this);
 
         ConnectionLimits CreateLimits() =>
@@ -83,6 +90,9 @@ sealed class ConnectionManager : IDisposable
     }
 
     public bool IsStopping => _isStopping;
+
+    /// <summary>The number of connections, including disconnected ones.</summary>
+    public int Count => _connections.Count;
 
     /// <summary>The connections of this node.</summary>
     public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
@@ -124,7 +134,7 @@ sealed class ConnectionManager : IDisposable
             return null;
         }
 
-        Watch(connection, request.AuthenticationExpires);
+        Watch(connection, request.AuthenticationExpires, request.Ticket);
         _observer?.OnAdded(connection);
         pump.AddConnection();
         _metrics.Connected();
@@ -168,10 +178,33 @@ sealed class ConnectionManager : IDisposable
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        Watch(connection, request.AuthenticationExpires);
+        Watch(connection, request.AuthenticationExpires, request.Ticket);
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;
+    }
+
+    /// <summary>
+    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, closes
+    /// the connection and returns false.
+    /// </summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="user">The user.</param>
+    /// <param name="userId">The ID of the user. Null if the user has no ID.</param>
+    /// <param name="expires">The time at which the authentication expires. Null if it never expires.</param>
+    /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
+    public bool TrySetUser(Connection connection, ClaimsPrincipal user, string? userId, DateTimeOffset? expires)
+    {
+        if (connection.WasOpened || connection.Groups.Count > 0)
+        {
+            throw new InvalidOperationException(
+                "The connection is already in a group, so its user cannot change. Set the user before you call next.");
+        }
+
+        if (userId != connection.UserId && !TryChangeUserId(connection, user, userId)) return false;
+        connection.SetUser(user, userId);
+        Watch(connection, expires, null);
+        return true;
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
@@ -185,21 +218,17 @@ sealed class ConnectionManager : IDisposable
         _metrics.Ended(connection.EndReason);
         // Free the place before the registry call. A client can connect as soon as the registry shows a free place.
         _limits.Leave(connection.UserId, connection.CountedAddress);
-        try
-        {
-            _registry.Remove(connection);
-        }
-        catch (Exception exception)
-        {
-            _logger.RegistryRemoveFailed(connection.Id, exception);
-        }
-
+        Unregister(connection);
         // The registry no longer lists the connection. A presence watch that starts now does not list the connection.
         // The observer notifies earlier watches.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
-    public void Dispose() => _stopping.Dispose();
+    public void Dispose()
+    {
+        _stopping.Dispose();
+        _draining.Dispose();
+    }
 
     ConnectionWriter CreateWriter(Connection connection, Pump pump)
     {
@@ -215,10 +244,45 @@ sealed class ConnectionManager : IDisposable
         // log. The factor 2 allows the same number of logs that the connection has left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
-    void Watch(Connection connection, DateTimeOffset? authenticationExpires)
+    void Watch(Connection connection, DateTimeOffset? authenticationExpires, RenewableTicket? ticket)
     {
         var expires = _options.CloseOnAuthenticationExpiration ? authenticationExpires : null;
-        connection.MonitorAuthentication(expires, _revalidator, _options.RevalidationInterval);
+        connection.MonitorAuthentication(expires, ticket, _revalidator, _options.RevalidationInterval);
+    }
+
+    bool TryChangeUserId(Connection connection, ClaimsPrincipal user, string? userId)
+    {
+        if (!_limits.TryChangeUser(connection.UserId, userId))
+        {
+            connection.Close(
+                EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.MaxConnectionsPerUser);
+            return false;
+        }
+
+        // The registry and the other nodes list connections by user ID, so remove the connection and add it again.
+        Unregister(connection);
+        _observer?.OnRemoved(connection);
+        connection.SetUser(user, userId);
+        if (TryRegister(connection, out _))
+        {
+            _observer?.OnAdded(connection);
+            return true;
+        }
+
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.Rejected);
+        return false;
+    }
+
+    void Unregister(Connection connection)
+    {
+        try
+        {
+            _registry.Remove(connection);
+        }
+        catch (Exception exception)
+        {
+            _logger.RegistryRemoveFailed(connection.Id, exception);
+        }
     }
 
     bool TryRegister(Connection connection, out RefusalReason refusal)
@@ -245,10 +309,15 @@ sealed class ConnectionManager : IDisposable
         return false;
     }
 
-    void BeginDrain()
+    void StopAdmitting()
     {
         _isStopping = true;
         _disconnectedSessions.Close();
+    }
+
+    void BeginDrain()
+    {
+        StopAdmitting();
         Connection[] connections = [.. All];
         if (connections.Length == 0) return;
         _ = Drain.RunAsync(connections, _options.DrainTimeout, _time);

@@ -18,6 +18,7 @@ namespace Broadcast.Middleware.Connections;
 /// <param name="Settings">
 /// The settings of the endpoint. After a reconnect, the settings of the first request stay in effect.
 /// </param>
+/// <param name="Ticket">The cookie of the request. Null if the cookie cannot be renewed.</param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,
     string HomeGroup,
@@ -27,4 +28,5 @@ sealed record ConnectionRequest(
     IReadOnlyDictionary<string, object?>? RouteValues,
     DateTimeOffset? AuthenticationExpires,
     ConnectionFormat Format,
-    EndpointSettings Settings);
+    EndpointSettings Settings,
+    RenewableTicket? Ticket = null);

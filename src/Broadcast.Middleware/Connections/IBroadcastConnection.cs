@@ -15,7 +15,7 @@ public interface IBroadcastConnection
     ClaimsPrincipal User { get; }
 
     /// <summary>
-    /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/>, or the result of an
+    /// The ID of the user: the claim <see cref="ClaimTypes.NameIdentifier"/> or <c>sub</c>, or the result of an
     /// <see cref="IUserIdProvider"/>. Null for an anonymous client.
     /// </summary>
     string? UserId { get; }

@@ -28,7 +28,10 @@ public interface IConnectionRegistry
     /// <summary>All connections. Return a copy, or an enumeration that tolerates concurrent changes.</summary>
     IEnumerable<IBroadcastConnection> Connections { get; }
 
-    /// <summary>Adds a connection before the server answers its handshake.</summary>
+    /// <summary>
+    /// Adds a connection before the server answers its handshake. If a connect filter sets another user, the server
+    /// removes the connection and adds it again.
+    /// </summary>
     /// <returns>False if the registry refuses the connection or already contains it.</returns>
     bool TryAdd(IBroadcastConnection connection);
 

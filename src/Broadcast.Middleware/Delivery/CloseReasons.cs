@@ -17,5 +17,8 @@ static class CloseReasons
 
     public const string FirstMessageTimeout = "The client did not send its first message in time.";
 
+    public const string MaxConnectionsPerUser =
+        "You have reached the maximum number of connections per user. Close a connection first.";
+
     public const string Rejected = "The server rejected the connection.";
 }

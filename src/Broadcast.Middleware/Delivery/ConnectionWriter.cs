@@ -231,6 +231,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     void OnHeartbeat()
     {
+        if (_settings.HasHeartbeatMessages) _keepAlive.CheckMessage(_heartbeat, _settings.HeartbeatInterval, Id[0]);
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
         // A client that receives the pending write is alive, and a ping must wait for the write anyway. After the close
         // frame, the close timeout applies.
@@ -282,9 +283,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, notices, messages. After
-    /// the last message, this method starts a requested close. A close frame of the framework's WebSocket waits for
-    /// earlier messages, too.
+    /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
+    /// notices, messages. After the last message, this method starts a requested close. A close frame of the
+    /// framework's WebSocket waits for earlier messages, too.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
@@ -314,6 +315,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         }
 
         if (_keepAlive.TakePing()) return sink.Ping;
+        if (_keepAlive.TakeMessage() && _owner.HeartbeatMessage is { IsEmpty: false } message) return message;
         if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
         return GetNextMessages(sink);
     }

@@ -1,3 +1,6 @@
+using System.Text;
+using Broadcast.Middleware.Logs;
+
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
@@ -36,4 +39,21 @@ sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBy
     public TimeSpan KeepAliveTimeout { get; } = options.KeepAliveTimeout;
 
     public TimeSpan CloseTimeout { get; } = options.CloseTimeout;
+
+    /// <summary>True if clients receive heartbeat messages.</summary>
+    public bool HasHeartbeatMessages => !HeartbeatFrame.IsEmpty;
+
+    public TimeSpan HeartbeatInterval { get; } = options.HeartbeatInterval;
+
+    /// <summary>The heartbeat message as a text frame. Empty if the option is not set.</summary>
+    public ReadOnlyMemory<byte> HeartbeatFrame { get; } =
+        options.HeartbeatMessage is { } text ? Frame.CreateText(Encoding.UTF8.GetBytes(text)) : default;
+
+    /// <summary>The heartbeat message as a server-sent event. Empty if the option is not set.</summary>
+    public ReadOnlyMemory<byte> HeartbeatEvent { get; } =
+        options.HeartbeatMessage is { } text ? EventStreamEncoder.EncodeHeartbeat(text) : default;
+
+    /// <summary>The first bytes of an event stream. Null if the option is not set.</summary>
+    public byte[]? EventStreamRetry { get; } =
+        options.EventStreamRetryDelay is { } delay ? EventStreamEncoder.EncodeRetry(delay) : null;
 }

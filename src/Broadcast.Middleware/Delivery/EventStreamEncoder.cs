@@ -38,11 +38,31 @@ sealed class EventStreamEncoder : EntryEncoder
         return Encoding.UTF8.GetBytes($"{prefix}event: missed\ndata: {count}\n\n");
     }
 
+    /// <summary>
+    /// The event ID of a final close. A browser sends this ID when it reconnects. The server then answers with 204, and
+    /// the browser stops (HTML Standard, section 9.2.3).
+    /// </summary>
+    public const string FinalId = "closed";
+
     /// <summary>Encodes the last event of a stream, which corresponds to a close frame.</summary>
-    public static ReadOnlyMemory<byte> EncodeClose(int status, string? reason)
+    public static ReadOnlyMemory<byte> EncodeClose(int status, string? reason, bool isFinal = false)
     {
         var code = status.ToString(CultureInfo.InvariantCulture);
-        return Encoding.UTF8.GetBytes($"event: close\ndata: {code} {reason?.ReplaceLineEndings(" ")}\n\n");
+        var id = isFinal ? $"id: {FinalId}\n" : "";
+        return Encoding.UTF8.GetBytes($"event: close\n{id}data: {code} {reason?.ReplaceLineEndings(" ")}\n\n");
+    }
+
+    /// <summary>
+    /// Encodes a heartbeat. A page cannot see a comment, but it can see this event. The text has no line break.
+    /// </summary>
+    public static ReadOnlyMemory<byte> EncodeHeartbeat(string text) =>
+        Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");
+
+    /// <summary>Encodes the time that a browser waits before it reconnects.</summary>
+    public static byte[] EncodeRetry(TimeSpan delay)
+    {
+        var milliseconds = ((long)delay.TotalMilliseconds).ToString(CultureInfo.InvariantCulture);
+        return Encoding.UTF8.GetBytes($"retry: {milliseconds}\n\n");
     }
 
     public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)

@@ -5,13 +5,20 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Writes server-sent events to the body of a response.</summary>
-/// <param name="response">The response. The server has already sent the headers.</param>
+/// <summary>Writes server-sent events to the body of a response. The first write also sends the headers.</summary>
+/// <param name="response">The response.</param>
 /// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
-sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
+/// <param name="owner">The connection.</param>
+/// <param name="opening">The first bytes of the body. Null if there are none.</param>
+sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner owner, byte[]? opening) : Sink
 {
+    // WebSocketCloseStatus has no names for these codes.
+    const WebSocketCloseStatus ServiceRestart = (WebSocketCloseStatus)1012, BadGateway = (WebSocketCloseStatus)1014;
+
     readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    byte[]? _opening = opening;
     int _pings;
+    bool _hasWritten;
     long _skipped;
 
     /// <summary>Completes when the server has sent the close event, or when the client is gone.</summary>
@@ -44,13 +51,28 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
         return notice;
     }
 
-    public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames) => response.Body.WriteAsync(frames);
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
+    {
+        _hasWritten = true;
+        if (_opening is not { } opening) return response.Body.WriteAsync(frames);
+        _opening = null;
+        return response.Body.WriteAsync((byte[])[.. opening, .. frames.Span]);
+    }
 
+    /// <summary>Sends the close event, or an HTTP status if the server has sent nothing yet.</summary>
+    /// <remarks>
+    /// After the end of a stream, a browser reconnects. A final close stops the browser: through the HTTP status, or
+    /// through the ID of the event.
+    /// </remarks>
     public override async Task CloseAsync(WebSocketCloseStatus status, string? reason)
     {
+        var isFinal = owner.IsClosedByApp && IsFinal(status);
         try
         {
-            await response.Body.WriteAsync(EventStreamEncoder.EncodeClose((int)status, reason)).ConfigureAwait(false);
+            if (isFinal && !_hasWritten && !response.HasStarted)
+                await RejectAsync(status, reason).ConfigureAwait(false);
+            else
+                await WriteAsync(EventStreamEncoder.EncodeClose((int)status, reason, isFinal)).ConfigureAwait(false);
         }
         finally
         {
@@ -59,4 +81,19 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket) : Sink
     }
 
     public void OnAborted() => _ended.TrySetResult();
+
+    /// <summary>Returns false if the close code asks the client to connect again.</summary>
+    static bool IsFinal(WebSocketCloseStatus status) => status is not (
+        WebSocketCloseStatus.EndpointUnavailable or WebSocketCloseStatus.InternalServerError
+        or ServiceRestart or CloseStatus.TryAgainLater or BadGateway);
+
+    Task RejectAsync(WebSocketCloseStatus status, string? reason)
+    {
+        response.ContentType = null;
+        response.StatusCode = StatusCodes.Status204NoContent;
+        if (status == WebSocketCloseStatus.NormalClosure) return Task.CompletedTask;
+        response.StatusCode = StatusCodes.Status403Forbidden;
+        response.ContentType = "text/plain; charset=utf-8";
+        return response.WriteAsync(reason + "\n");
+    }
 }

@@ -40,6 +40,9 @@ sealed class Heartbeat : IDisposable
     /// <summary>The number of the newest beat.</summary>
     public int Beat => Volatile.Read(ref _beat);
 
+    /// <summary>The number of beats in a time, rounded up.</summary>
+    public int CountBeats(TimeSpan time) => (int)Math.Max(1, Math.Ceiling(time / _interval));
+
     /// <summary>The number of milliseconds since the heartbeat was created.</summary>
     /// <remarks>
     /// A time since the start of the clock is a large number. As a double, this number loses precision and could be one
@@ -59,8 +62,12 @@ sealed class Heartbeat : IDisposable
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 
     /// <summary>Shortens the interval to at most a quarter of each timeout of an endpoint.</summary>
-    public void Adapt(EndpointSettings settings) => Shorten(
-        [settings.KeepAliveInterval, settings.KeepAliveTimeout, settings.SendTimeout, settings.FirstMessageTimeout]);
+    public void Adapt(EndpointSettings settings)
+    {
+        Shorten([settings.KeepAliveInterval, settings.KeepAliveTimeout]);
+        Shorten([settings.SendTimeout, settings.FirstMessageTimeout]);
+        if (settings.HasHeartbeatMessages) Shorten([settings.HeartbeatInterval]);
+    }
 
     /// <summary>Starts a timer that fires once.</summary>
     public ITimer StartTimer(TimeSpan dueTime, Action callback) => BackgroundWork.CreateTimer(

@@ -19,6 +19,12 @@ interface IWriterOwner
     /// <summary>True if the client can reconnect after it has lost its transport.</summary>
     bool CanReconnect { get; }
 
+    /// <summary>A heartbeat message in the format of the client. Empty if the client receives none.</summary>
+    ReadOnlyMemory<byte> HeartbeatMessage => default;
+
+    /// <summary>True if the app closes the connection, or a connect filter rejects it.</summary>
+    bool IsClosedByApp => false;
+
     void OnHeartbeat();
 
     /// <summary>Measures the latency of the messages that the writer is about to send.</summary>

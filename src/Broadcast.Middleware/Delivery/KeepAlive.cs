@@ -13,6 +13,7 @@ struct KeepAlive
     long _since;
     bool _isPinging;
     bool _pingIsDue;
+    bool _messageIsDue;
 
     /// <summary>The last beat at which the client was checked.</summary>
     public int Beat { get; private set; }
@@ -49,6 +50,26 @@ struct KeepAlive
     {
         var isDue = _pingIsDue;
         _pingIsDue = false;
+        return isDue;
+    }
+
+    /// <summary>Checks at a heartbeat whether a heartbeat message is due. Call this method before IsPeerLost.</summary>
+    /// <param name="heartbeat">The heartbeat.</param>
+    /// <param name="interval">See <see cref="BroadcastOptions.HeartbeatInterval"/>.</param>
+    /// <param name="offset">A number that spreads the messages of the connections over the interval.</param>
+    public void CheckMessage(Heartbeat heartbeat, TimeSpan interval, int offset)
+    {
+        if (Beat == 0) return;
+        // The number of the beat shows how much time has passed. So a connection needs no time of its own.
+        var beats = heartbeat.CountBeats(interval);
+        if ((heartbeat.Beat + offset) / beats != (Beat + offset) / beats) _messageIsDue = true;
+    }
+
+    /// <summary>Returns true if a heartbeat message is due, but only once for each message.</summary>
+    public bool TakeMessage()
+    {
+        var isDue = _messageIsDue;
+        _messageIsDue = false;
         return isDue;
     }
 

@@ -117,4 +117,10 @@ sealed partial class BroadcastLogger(ILogger logger)
         "The server refused a handshake with status {StatusCode}. {Problem} " +
         "The server logs the next refusals of this kind at level Debug.")]
     public partial void FirstHandshakeRefused(int statusCode, string problem);
+
+    [LoggerMessage(33, LogLevel.Warning,
+        "An authenticated connection has no user ID. Messages to its user do not reach the connection, and " +
+        "MaxConnectionsPerUser does not limit it. Add the claim 'sub' or ClaimTypes.NameIdentifier to the user, " +
+        "or register an IUserIdProvider that returns an ID. The server logs this warning only once.")]
+    public partial void UserIdMissing();
 }

@@ -1,3 +1,4 @@
+using System.Security.Claims;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Filters;
 using Microsoft.AspNetCore.Http;
@@ -13,6 +14,11 @@ namespace Broadcast.Middleware;
 /// </remarks>
 public sealed class ConnectContext : FilterContext
 {
+    // The server sets these fields. They are null if the app constructs the context for a unit test.
+    readonly ConnectionManager? _connections;
+    readonly UserIds? _userIds;
+    readonly IFirstMessageReceiver? _receiver; // Null for an event stream, too.
+
     /// <summary>Creates a context for a unit test of a filter.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="broadcaster">The broadcaster.</param>
@@ -29,8 +35,17 @@ public sealed class ConnectContext : FilterContext
         HttpContext = httpContext;
     }
 
-    internal ConnectContext(Connection connection, FilterActions actions, HttpContext httpContext, Replay replay)
-        : base(connection, actions) => (HttpContext, Replay) = (httpContext, replay);
+    internal ConnectContext(
+        Connection connection,
+        FilterActions actions,
+        HttpContext httpContext,
+        Replay replay,
+        ConnectionManager connections,
+        UserIds userIds,
+        IFirstMessageReceiver? receiver)
+        : base(connection, actions) =>
+        (HttpContext, Replay, _connections, _userIds, _receiver) =
+            (httpContext, replay, connections, userIds, receiver);
 
     /// <summary>
     /// The HTTP request, with headers and query. Do not use the request after the connect filters have run.
@@ -47,4 +62,42 @@ public sealed class ConnectContext : FilterContext
     /// The result of the join of the home group. The result is available after <c>next</c> has completed.
     /// </summary>
     public JoinResult Result { get; internal set; }
+
+    /// <summary>
+    /// Waits for the first message of the client, before the connection joins a group. A second call waits for the
+    /// second message, and so on. The message filters do not receive these messages.
+    /// </summary>
+    /// <remarks>
+    /// Use this method for a protocol in which the client identifies itself first. Set
+    /// <see cref="BroadcastOptions.FirstMessageTimeout"/> to limit the wait.
+    /// </remarks>
+    /// <returns>The message. Null if the client or the server closes the connection instead.</returns>
+    /// <exception cref="InvalidOperationException">The client uses an event stream and sends no messages.</exception>
+    public ValueTask<Message?> ReceiveAsync() =>
+        (_receiver ?? throw new InvalidOperationException(
+            "An event stream sends no messages. Call ReceiveAsync only if HttpContext.Request.Headers.Accept does " +
+            "not contain text/event-stream.")).ReceiveFirstAsync();
+
+    /// <summary>
+    /// Sets the user of the connection, before the connection joins a group. Use this method if the client sends its
+    /// token in a message. It sets <see cref="IBroadcastConnection.User"/> and
+    /// <see cref="IBroadcastConnection.UserId"/>.
+    /// </summary>
+    /// <param name="user">The authenticated user.</param>
+    /// <param name="expires">
+    /// The time at which the authentication expires. The server then closes the connection with 1008: see
+    /// <see cref="BroadcastOptions.CloseOnAuthenticationExpiration"/>. Null if the authentication never expires.
+    /// </param>
+    /// <returns>
+    /// False if the user has reached <see cref="BroadcastOptions.MaxConnectionsPerUser"/> or the registry refuses the
+    /// user. The server then closes the connection with 1008.
+    /// </returns>
+    /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
+    public bool TrySetUser(ClaimsPrincipal user, DateTimeOffset? expires = null)
+    {
+        ArgumentNullException.ThrowIfNull(user);
+        HttpContext.User = user;
+        return _connections is null
+            || _connections.TrySetUser(OwnConnection, user, _userIds!.Get(HttpContext), expires);
+    }
 }

@@ -108,7 +108,8 @@ public static class BroadcastEndpointRouteBuilderExtensions
 
         // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
         var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        endpoint.WithMetadata(new MappedBroadcastMetadata(), new NoOutputCache());
+        var mapped = new MappedBroadcastMetadata();
+        endpoint.WithMetadata(mapped, new NoOutputCache());
         endpoint.Finally(builder =>
         {
             // At this point, the app has added all filters. Routing may build the endpoint more than once.
@@ -117,7 +118,7 @@ public static class BroadcastEndpointRouteBuilderExtensions
             var hosts = builder.Metadata.OfType<IHostMetadata>().LastOrDefault()?.Hosts ?? [];
             try
             {
-                handler = broadcast.CreateEndpoint(
+                handler = mapped.Handler = broadcast.CreateEndpoint(
                     route, hosts, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
             }
             catch (InvalidOperationException exception)

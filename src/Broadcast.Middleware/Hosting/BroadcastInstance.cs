@@ -30,6 +30,7 @@ sealed class BroadcastInstance : IDisposable
     readonly MessageValidator _validator;
     readonly ProtocolActions _protocolActions;
     readonly ProtocolDescriptor[] _protocols;
+    readonly UserIds _userIds;
     readonly ConnectionRequestFactory _requests;
     readonly FilterActions _filterActions;
     readonly ILoggerFactory _loggerFactory;
@@ -48,7 +49,9 @@ sealed class BroadcastInstance : IDisposable
         TimeProvider time,
         IMeterFactory meters,
         ILoggerFactory loggerFactory,
-        CancellationToken applicationStopping)
+        CancellationToken applicationStopping,
+        CancellationToken? drainStarting = null,
+        CookieRenewals? cookies = null)
     {
         _options = options;
         _time = time;
@@ -69,7 +72,7 @@ sealed class BroadcastInstance : IDisposable
         Memberships = new Memberships(groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(
             pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger,
-            _metrics, applicationStopping);
+            _metrics, applicationStopping, drainStarting ?? applicationStopping);
 
         var local = new LocalRouter(Groups, Connections, registry, _metrics);
         Router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics);
@@ -79,7 +82,8 @@ sealed class BroadcastInstance : IDisposable
         Presence = new PresenceService(presence, Connections, members, stateLimit);
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
         _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
-        _requests = new ConnectionRequestFactory(userIds);
+        _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
+        _requests = new ConnectionRequestFactory(_userIds, cookies);
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
         if (backplane is null) return;
@@ -111,7 +115,14 @@ sealed class BroadcastInstance : IDisposable
     public bool IsDevelopment { get; init; }
 
     /// <summary>Creates a broadcast from the services of an app.</summary>
-    public static BroadcastInstance Create(IServiceProvider services, string name) => new(
+    public static BroadcastInstance Create(IServiceProvider services, string name)
+    {
+        var broadcast = New(services, name);
+        services.GetService<DrainSchedule>()?.Add(broadcast.Connections);
+        return broadcast;
+    }
+
+    static BroadcastInstance New(IServiceProvider services, string name) => new(
         name,
         services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
         services.GetBroadcastService<IConnectionRegistry>(name)!,
@@ -125,7 +136,9 @@ sealed class BroadcastInstance : IDisposable
         services.GetRequiredService<TimeProvider>(),
         services.GetRequiredService<IMeterFactory>(),
         services.GetRequiredService<ILoggerFactory>(),
-        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None)
+        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
+        services.GetService<DrainSchedule>()?.Starting,
+        services.GetService<CookieRenewals>())
     {
         IsDevelopment = services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true,
     };
@@ -150,7 +163,8 @@ sealed class BroadcastInstance : IDisposable
         Heartbeat.Adapt(settings);
         Groups.Adapt(settings);
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
-        var lifecycle = new ConnectionLifecycle(pipeline, _filterActions, Connections, Groups, Heartbeat, _logger);
+        var lifecycle = new ConnectionLifecycle(
+            pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);
         var refusal = new Refusal(_logger, _metrics);
         var webSockets = new WebSocketHandler(
             Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,

@@ -1,10 +1,13 @@
 using Broadcast.Middleware;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Hosting;
+using Broadcast.Middleware.Http;
 using Broadcast.Middleware.Protocols;
+using Microsoft.AspNetCore.Authentication.Cookies;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
@@ -55,6 +58,13 @@ public static class BroadcastServiceCollectionExtensions
             ServiceDescriptor.Singleton<IStartupFilter, EndpointStartupFilter>(),
         ]);
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<DrainSchedule>();
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, DrainService>());
+        DrainingServer.Decorate(services);
+        services.TryAddSingleton<CookieRenewals>();
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IPostConfigureOptions<CookieAuthenticationOptions>, CookieRenewals>(
+                static provider => provider.GetRequiredService<CookieRenewals>()));
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, JsonProtocol>());
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, ReliableJsonProtocol>());
         services.AddMetrics();

@@ -8,12 +8,13 @@ namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Builds and checks the endpoints when the app starts. Without this filter, errors would appear only at the first
-/// request.
+/// request. Also adds <see cref="UnauthorizedRecovery"/> before the middleware of the app.
 /// </summary>
 sealed class EndpointStartupFilter : IStartupFilter
 {
     public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
     {
+        app.Use(UnauthorizedRecovery.Handle);
         next(app);
         // At this point, the app has mapped its endpoints. The property Endpoints builds the endpoints and creates
         // their filters.

@@ -1,3 +1,4 @@
+using Broadcast.Middleware.Http;
 using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Broadcast.Middleware.Hosting;
@@ -9,4 +10,8 @@ namespace Broadcast.Middleware.Hosting;
 /// A WebSocket or an <c>EventSource</c> cannot show a login page or an error page. So a request that is not authorized
 /// gets status 401 or 403, not a redirect. The app can call <c>AllowCookieRedirect()</c> to get redirects again.
 /// </remarks>
-sealed class MappedBroadcastMetadata : IDisableCookieRedirectMetadata, ISkipStatusCodePagesMetadata;
+sealed class MappedBroadcastMetadata : IDisableCookieRedirectMetadata, ISkipStatusCodePagesMetadata
+{
+    /// <summary>The handler of the endpoint. Null until the app has added all filters.</summary>
+    public BroadcastEndpoint? Handler { get; set; }
+}

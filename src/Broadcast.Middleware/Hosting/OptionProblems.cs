@@ -6,6 +6,8 @@ namespace Broadcast.Middleware.Hosting;
 /// <summary>Collects the problems in a set of options. Each text states a problem and its fix.</summary>
 sealed class OptionProblems
 {
+    const int MaxHeartbeatLength = 1024;
+
     readonly List<string> _problems = [];
 
     public IReadOnlyList<string> All => _problems;
@@ -43,6 +45,13 @@ sealed class OptionProblems
         Add($"{owner}{nameof(SlowConsumer)} is {slow}. Set it to {names}.");
     }
 
+    void CheckHeartbeatMessage(string? text)
+    {
+        if (text is null || (text.Length is >= 1 and <= MaxHeartbeatLength && !text.Any(char.IsControl))) return;
+        Add($"{nameof(BroadcastOptions.HeartbeatMessage)} is empty, has more than {MaxHeartbeatLength} characters, " +
+            "or has control characters. Set a short text without line breaks, or null.");
+    }
+
     /// <summary>Checks the options that an endpoint can have.</summary>
     /// <param name="options">The options of the endpoint or of the broadcast.</param>
     /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
@@ -57,7 +66,10 @@ sealed class OptionProblems
         Check(OptionRanges.KeepAliveInterval, options.KeepAliveInterval);
         Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);
         Check(OptionRanges.CloseTimeout, options.CloseTimeout);
+        Check(OptionRanges.HeartbeatInterval, options.HeartbeatInterval);
+        if (options.EventStreamRetryDelay is { } delay) Check(OptionRanges.EventStreamRetryDelay, delay);
         CheckSlowConsumer(options.SlowConsumer);
+        CheckHeartbeatMessage(options.HeartbeatMessage);
         foreach (var origin in options.AllowedOrigins.Where(static origin => !OriginCheck.IsValid(origin)))
         {
             Add($"{nameof(options.AllowedOrigins)} contains '{origin}', which is not an origin. " +

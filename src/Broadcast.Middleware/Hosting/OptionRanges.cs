@@ -22,6 +22,9 @@ static class OptionRanges
     public static readonly TimeRange KeepAliveInterval = new(nameof(KeepAliveInterval), OneSecond, OneDay, true);
     public static readonly TimeRange KeepAliveTimeout = new(nameof(KeepAliveTimeout), OneSecond, OneDay, true);
     public static readonly TimeRange CloseTimeout = new(nameof(CloseTimeout), TimeSpan.FromMilliseconds(10), OneHour);
+    public static readonly TimeRange HeartbeatInterval = new(nameof(HeartbeatInterval), OneSecond, OneDay);
+    public static readonly TimeRange EventStreamRetryDelay =
+        new(nameof(EventStreamRetryDelay), TimeSpan.FromMilliseconds(100), OneHour);
 
     // Options of a broadcast.
     public static readonly NumberRange MaxConnections = new(nameof(MaxConnections), 1, int.MaxValue);

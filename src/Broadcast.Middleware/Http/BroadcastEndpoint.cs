@@ -38,6 +38,7 @@ sealed class BroadcastEndpoint
     readonly EventStreamHandler _eventStreams;
     readonly Refusal _refusal;
     readonly WebSocketMiddleware _handshake;
+    readonly WebSocketMiddleware _refusedRecovery;
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
@@ -63,9 +64,20 @@ sealed class BroadcastEndpoint
         _eventStreams = eventStreams;
         _refusal = refusal;
         _handshake = new WebSocketMiddleware(AdmitAsync, Options.Create(new WebSocketOptions()), loggerFactory);
+        _refusedRecovery = new WebSocketMiddleware(
+            RefuseRecoveryAsync, Options.Create(new WebSocketOptions()), loggerFactory);
     }
 
-    public Task InvokeAsync(HttpContext context)
+    public Task InvokeAsync(HttpContext context) => InvokeAsync(context, _handshake, AdmitAsync);
+
+    /// <summary>
+    /// Answers a recovery that the app has refused with an HTTP error, such as 401. The server completes the handshake
+    /// and closes the WebSocket with 1008, so that the client opens a new connection. The HTTP error stays if the
+    /// request is no recovery.
+    /// </summary>
+    public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
+
+    static Task InvokeAsync(HttpContext context, WebSocketMiddleware handshake, RequestDelegate serve)
     {
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
@@ -74,18 +86,27 @@ sealed class BroadcastEndpoint
         // replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test servers,
         // have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
-        if (!canUpgrade) return AdmitAsync(context);
+        if (!canUpgrade) return serve(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);
-        return _handshake.Invoke(context);
+        return handshake.Invoke(context);
+    }
+
+    Task RefuseRecoveryAsync(HttpContext context)
+    {
+        if (_connections.IsStopping || !IsWebSocket(context) || !_origins.Allows(context.Request)
+            || ChooseProtocol(context.Request) is not { } protocol
+            || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
+        context.Response.Clear();
+        var transport = new WebSocketTransport(context);
+        var request = _requests.Create(context, transport, "", hasRouteValues: false, protocol, _settings);
+        PrepareForLongRequest(context);
+        return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: false);
     }
 
     Task AdmitAsync(HttpContext context)
     {
         if (!_origins.Allows(context.Request)) return _refusal.WriteOriginAsync(context);
-        // Read the feature. HttpContext.WebSockets would keep the handshake objects in memory until the connection
-        // ends.
-        var isWebSocket = context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
-            && !HttpProtocol.IsHttp10(context.Request.Protocol);
+        var isWebSocket = IsWebSocket(context);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
             return _refusal.WriteNotAWebSocketAsync(context);
         var name = _groupName.GetName(context.Request.RouteValues);
@@ -110,7 +131,7 @@ sealed class BroadcastEndpoint
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
             PrepareForLongRequest(context);
-            return _webSockets.RecoverAsync(context, request, transport, protocol);
+            return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: true);
         }
 
         if (_connections.Admit(request, out var reason) is not { } connection)
@@ -123,6 +144,12 @@ sealed class BroadcastEndpoint
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
             return _refusal.WriteAndWarnAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
+        if (EventStreamHandler.IsFinished(context.Request))
+        {
+            context.Response.StatusCode = StatusCodes.Status204NoContent;
+            return Task.CompletedTask;
+        }
+
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
@@ -139,6 +166,14 @@ sealed class BroadcastEndpoint
         var requested = request.Headers.GetCommaSeparatedValues(HeaderNames.SecWebSocketProtocol);
         return requested.Length == 0 ? ProtocolDescriptor.Raw : ProtocolDescriptor.Choose(_protocols, requested);
     }
+
+    /// <remarks>
+    /// This method reads the feature. HttpContext.WebSockets would keep the handshake objects in memory until the
+    /// connection ends.
+    /// </remarks>
+    static bool IsWebSocket(HttpContext context) =>
+        context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
+        && !HttpProtocol.IsHttp10(context.Request.Protocol);
 
     /// <summary>Disables features of other middleware that are only for short requests.</summary>
     static void PrepareForLongRequest(HttpContext context)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -17,16 +18,23 @@ sealed class ConnectionLifecycle(
     ConnectionManager connections,
     GroupDirectory groups,
     Heartbeat heartbeat,
+    UserIds userIds,
     BroadcastLogger logger)
 {
     const int MaxUnsentBytes = 4096;
 
     /// <summary>Runs the connect filters. The last step adds the connection to its home group.</summary>
-    public async Task ConnectAsync(Connection connection, HttpContext httpContext, Replay replay)
+    /// <param name="connection">The connection.</param>
+    /// <param name="httpContext">The request.</param>
+    /// <param name="replay">The history that the client asks for.</param>
+    /// <param name="receiver">Receives messages for the filters. Null for an event stream.</param>
+    public async Task ConnectAsync(
+        Connection connection, HttpContext httpContext, Replay replay, IFirstMessageReceiver? receiver)
     {
         try
         {
-            var connecting = pipeline.OnConnectAsync(new(connection, filterActions, httpContext, replay));
+            var connecting = pipeline.OnConnectAsync(
+                new(connection, filterActions, httpContext, replay, connections, userIds, receiver));
             if (connecting.IsCompleted) await connecting;
             else await KeepAliveAsync(connection, connecting);
             if (connection.WasOpened) logger.Connected(connection.Id);
@@ -46,6 +54,8 @@ sealed class ConnectionLifecycle(
     public async Task EndAsync(
         Connection connection, WebSocketTransport? transport, WebSocketCloseStatus? closedByPeer, Exception? failure)
     {
+        // The end of a connection does not belong to the activity of its handshake, which may be hours old.
+        Activity.Current = null;
         connections.Remove(connection);
         if (transport is not null && !connection.Writer.IsCloseFrameSent) connection.AbortNow();
         await connection.Writer.DetachAsync();

@@ -1,4 +1,3 @@
-using System.Security.Claims;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Microsoft.AspNetCore.Authentication;
@@ -14,8 +13,9 @@ namespace Broadcast.Middleware.Http;
 /// The factory reads the features of the request. The properties of <see cref="HttpContext"/> would create objects that
 /// stay in memory until the connection ends.
 /// </remarks>
-/// <param name="userIds">The user ID provider of the app. Null if the app has no provider.</param>
-sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
+/// <param name="userIds">Finds the user ID.</param>
+/// <param name="cookies">Finds the cookie. Null if cookies are not observed.</param>
+sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
 {
     public ConnectionRequest Create(
         HttpContext context,
@@ -26,17 +26,18 @@ sealed class ConnectionRequestFactory(IUserIdProvider? userIds)
         EndpointSettings settings)
     {
         var user = context.Features.Get<IHttpAuthenticationFeature>()?.User;
-        var properties = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Properties;
+        var authentication = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult;
         return new(
             transport,
             group,
-            userIds is null ? user?.FindFirst(ClaimTypes.NameIdentifier)?.Value : userIds.GetUserId(context),
+            userIds.Get(context),
             user,
             context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
             // Copy the values, because the server clears the dictionary after the request.
             hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
-            properties?.ExpiresUtc,
+            authentication?.Properties?.ExpiresUtc,
             format,
-            settings);
+            settings,
+            cookies?.Find(authentication?.Ticket));
     }
 }

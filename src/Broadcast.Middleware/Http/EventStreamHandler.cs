@@ -19,14 +19,17 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         && request.GetTypedHeaders().Accept.Any(static accepted =>
             accepted.MediaType.Equals(MediaType, StringComparison.OrdinalIgnoreCase) && accepted.Quality is not 0);
 
+    /// <summary>Returns true if the client reconnects after a final close.</summary>
+    public static bool IsFinished(HttpRequest request) => GetLastEventId(request) == EventStreamEncoder.FinalId;
+
     public async Task ServeAsync(HttpContext context, Connection connection)
     {
         try
         {
-            var sink = await BeginAsync(context);
+            var sink = CreateSink(context, connection);
             lifecycle.LimitUnsentBytes(connection, context);
             connection.Open(sink);
-            await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request));
+            await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
             connection.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
                 static sink => ((EventStreamSink)sink!).OnAborted(), sink);
@@ -48,15 +51,23 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     /// </remarks>
     static Replay GetReplay(HttpRequest request)
     {
-        string? lastEventId = request.Headers["Last-Event-ID"];
-        // Some polyfills of EventSource cannot set headers. They send the ID in the query string.
-        if (string.IsNullOrEmpty(lastEventId)) lastEventId = request.Query["lastEventId"];
+        var lastEventId = GetLastEventId(request);
         if (string.IsNullOrEmpty(lastEventId)) return default;
         return Replay.After(Position.TryParse(lastEventId, out var position) ? position : default);
     }
 
-    /// <summary>Sends the headers of the response. The body stays open.</summary>
-    static async Task<EventStreamSink> BeginAsync(HttpContext context)
+    static string? GetLastEventId(HttpRequest request)
+    {
+        string? lastEventId = request.Headers["Last-Event-ID"];
+        // Some polyfills of EventSource cannot set headers. They send the ID in the query string.
+        return string.IsNullOrEmpty(lastEventId) ? request.Query["lastEventId"] : lastEventId;
+    }
+
+    /// <summary>
+    /// Sets the headers of the response. The server sends them with the first event, so that a connect filter can still
+    /// reject the client with an HTTP status.
+    /// </summary>
+    static EventStreamSink CreateSink(HttpContext context, Connection connection)
     {
         var response = context.Response;
         response.ContentType = MediaType;
@@ -68,7 +79,7 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         // The server's minimum data rate must not end a slow client. SendTimeout decides whether a client is too slow.
         var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
         if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
-        await response.Body.FlushAsync();
-        return new EventStreamSink(response, ClientSocket.Find(context));
+        return new EventStreamSink(
+            response, ClientSocket.Find(context), connection, connection.Settings.EventStreamRetry);
     }
 }

@@ -1,8 +1,10 @@
 using System.Buffers;
+using System.Diagnostics;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
 
 namespace Broadcast.Middleware.Http;
 
@@ -22,7 +24,7 @@ sealed class MessageReceiver(
     IBroadcastProtocol protocol,
     Func<Connection, ProtocolContext> createContext,
     BroadcastLogger logger,
-    BroadcastMetrics metrics)
+    BroadcastMetrics metrics) : IFirstMessageReceiver
 {
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
@@ -41,7 +43,13 @@ sealed class MessageReceiver(
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
+        // Messages do not belong to the activity of the handshake, which lasts as long as the connection. The change
+        // ends with this method, because this method is async.
+        Activity.Current = null;
         connection.OnReceiving();
+        // A connect filter may already have received the close frame.
+        if (WebSocket.CloseStatus is not null)
+            return connection.EndReason == EndReason.ClosedByPeer ? transport.CloseStatus : null;
         try
         {
             while (true)
@@ -56,6 +64,38 @@ sealed class MessageReceiver(
                 if (connection.Writer.ClosingStatus is null && IsWithinRate()) await HandleAsync(type);
                 ReturnBuffer();
             }
+        }
+        finally
+        {
+            ReturnBuffer();
+        }
+    }
+
+    public async ValueTask<Message?> ReceiveFirstAsync()
+    {
+        connection.OnReceiving();
+        try
+        {
+            (_length, _smallFragments) = (0, 0);
+            var received = await WaitForMessageAsync();
+            var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
+            if (type == WebSocketMessageType.Close)
+            {
+                await AnswerCloseAsync();
+                return null;
+            }
+
+            if (connection.Writer.ClosingStatus is not null || !IsWithinRate() || !connection.TryStartMessage())
+                return null;
+            metrics.Received();
+            // The filter may keep the message, so copy the buffer.
+            return new Message(_buffer.AsSpan(0, _length).ToArray(), ToMessageType(type));
+        }
+        catch (Exception)
+        {
+            // The client is gone or violates the protocol. RunAsync sees the same error again and ends the connection.
+            connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            return null;
         }
         finally
         {
@@ -93,7 +133,7 @@ sealed class MessageReceiver(
         // Without an answer, the client may send its request again to another node. So the server begins only messages
         // that it can answer before the close frame.
         if (!connection.TryStartMessage()) return;
-        var type = webSocketType == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
+        var type = ToMessageType(webSocketType);
         metrics.Received();
         try
         {
@@ -110,6 +150,9 @@ sealed class MessageReceiver(
             connection.OnMessageHandled();
         }
     }
+
+    static MessageType ToMessageType(WebSocketMessageType type) =>
+        type == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
 
     bool IsWithinRate()
     {

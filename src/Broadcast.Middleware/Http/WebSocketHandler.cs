@@ -21,7 +21,9 @@ sealed class WebSocketHandler(
     BroadcastLogger logger,
     BroadcastMetrics metrics)
 {
-    const string ConnectionIdKey = "awps_connection_id";
+    /// <summary>The query parameter with the ID of the connection that a client wants to resume.</summary>
+    public const string ConnectionIdKey = "awps_connection_id";
+
     const string TokenKey = "awps_reconnection_token";
 
     const string RecoveryRefused = "The reconnection token is invalid or expired. Open a new connection.";
@@ -43,8 +45,17 @@ sealed class WebSocketHandler(
     /// close code. After an HTTP error, Microsoft's Web PubSub clients would try again, because they treat the error as
     /// temporary.
     /// </summary>
+    /// <param name="context">The request.</param>
+    /// <param name="request">The properties of the request.</param>
+    /// <param name="transport">The WebSocket.</param>
+    /// <param name="protocol">The protocol of the client.</param>
+    /// <param name="isAuthorized">False to refuse the client without a look at its token.</param>
     public async Task RecoverAsync(
-        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+        HttpContext context,
+        ConnectionRequest request,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol,
+        bool isAuthorized)
     {
         var exceeded = connections.BeginRecovery(request);
         if (exceeded != RefusalReason.None)
@@ -56,7 +67,7 @@ sealed class WebSocketHandler(
         Connection? connection;
         try
         {
-            connection = await TryRecoverAsync(context, request, transport, protocol);
+            connection = await TryRecoverAsync(context, request, transport, protocol, isAuthorized);
         }
         finally
         {
@@ -68,7 +79,11 @@ sealed class WebSocketHandler(
 
     /// <summary>Returns null after the server has refused the client.</summary>
     async Task<Connection?> TryRecoverAsync(
-        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+        HttpContext context,
+        ConnectionRequest request,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol,
+        bool isAuthorized)
     {
         try
         {
@@ -81,7 +96,7 @@ sealed class WebSocketHandler(
         }
 
         var ending = Task.CompletedTask;
-        var (connection, token) = await ClaimAsync(context.Request.Query, request);
+        var (connection, token) = isAuthorized ? await ClaimAsync(context.Request.Query, request) : default;
         if (connection is not null)
         {
             if (await TryReattachAsync(context, connection, request, transport, token!)) return connection;
@@ -114,10 +129,10 @@ sealed class WebSocketHandler(
         Exception? failure = null;
         try
         {
-            if (isNew) await StartAsync(context, connection, transport);
-            else OnRecovered(connection);
             var receiver = new MessageReceiver(
                 connection, transport, protocol.Protocol, _createContext, logger, metrics);
+            if (isNew) await StartAsync(context, connection, transport, receiver);
+            else OnRecovered(connection);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -167,11 +182,12 @@ sealed class WebSocketHandler(
         return transport.IsAccepted;
     }
 
-    async Task StartAsync(HttpContext context, Connection connection, WebSocketTransport transport)
+    async Task StartAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, MessageReceiver receiver)
     {
         lifecycle.LimitUnsentBytes(connection, context);
         connection.Open(transport.CreateSink(connection.Writer));
-        await lifecycle.ConnectAsync(connection, context, default);
+        await lifecycle.ConnectAsync(connection, context, default, receiver);
     }
 
     void OnRecovered(Connection connection)

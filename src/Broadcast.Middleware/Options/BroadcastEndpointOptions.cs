@@ -26,6 +26,9 @@ public sealed class BroadcastEndpointOptions
         KeepAliveInterval = options.KeepAliveInterval;
         KeepAliveTimeout = options.KeepAliveTimeout;
         CloseTimeout = options.CloseTimeout;
+        HeartbeatMessage = options.HeartbeatMessage;
+        HeartbeatInterval = options.HeartbeatInterval;
+        EventStreamRetryDelay = options.EventStreamRetryDelay;
     }
 
     /// <summary>
@@ -122,4 +125,23 @@ public sealed class BroadcastEndpointOptions
     /// Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; }
+
+    /// <summary>
+    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams
+    /// receive it as an event <c>heartbeat</c>. Null means no heartbeat messages. Default:
+    /// <see cref="BroadcastOptions.HeartbeatMessage"/>.
+    /// </summary>
+    public string? HeartbeatMessage { get; set; }
+
+    /// <summary>
+    /// The time between two heartbeat messages. Default: <see cref="BroadcastOptions.HeartbeatInterval"/>. Range: 1
+    /// second to 1 day.
+    /// </summary>
+    public TimeSpan HeartbeatInterval { get; set; }
+
+    /// <summary>
+    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Default:
+    /// <see cref="BroadcastOptions.EventStreamRetryDelay"/>. Range: 100 milliseconds to 1 hour.
+    /// </summary>
+    public TimeSpan? EventStreamRetryDelay { get; set; }
 }

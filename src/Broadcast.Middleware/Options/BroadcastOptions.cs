@@ -209,6 +209,26 @@ public sealed class BroadcastOptions
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
+    /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams
+    /// receive it as an event <c>heartbeat</c>. A page cannot see pings, so it needs such a text to notice a lost
+    /// connection. The text has 1 to 1,024 characters and no control characters. Clients of a subprotocol do not
+    /// receive the text. Null means no heartbeat messages. Default: null.
+    /// </summary>
+    public string? HeartbeatMessage { get; set; }
+
+    /// <summary>
+    /// The time between two heartbeat messages. Without a <see cref="HeartbeatMessage"/>, the option has no effect.
+    /// Default: 15 seconds. Range: 1 second to 1 day.
+    /// </summary>
+    public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>
+    /// How long a browser waits before it opens an event stream again. Null means that the browser decides. Chrome
+    /// waits 3 seconds. Default: null. Range: 100 milliseconds to 1 hour.
+    /// </summary>
+    public TimeSpan? EventStreamRetryDelay { get; set; }
+
+    /// <summary>
     /// True if the server closes a connection with 1008 when its authentication expires. Cookies and bearer tokens can
     /// expire. Default: true.
     /// </summary>

@@ -11,4 +11,6 @@ sealed class EventStreamFormat : ConnectionFormat
 
     public override EntryEncoder GetEncoder(bool isHomeGroup) =>
         isHomeGroup ? EventStreamEncoder.ForHomeGroup : EventStreamEncoder.ForOtherLogs;
+
+    public override ReadOnlyMemory<byte> GetHeartbeat(EndpointSettings settings) => settings.HeartbeatEvent;
 }

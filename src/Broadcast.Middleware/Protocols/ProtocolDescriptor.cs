@@ -1,5 +1,6 @@
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Protocols;
@@ -31,6 +32,9 @@ sealed class ProtocolDescriptor : ConnectionFormat
             : Protocol.Connected(connection);
         return ToFrame(message);
     }
+
+    public override ReadOnlyMemory<byte> GetHeartbeat(EndpointSettings settings) =>
+        Protocol is RawProtocol ? settings.HeartbeatFrame : default;
 
     public override ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) =>
         ToFrame(Protocol.Closing(status, reason));

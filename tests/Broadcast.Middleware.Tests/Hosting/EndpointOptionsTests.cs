@@ -262,6 +262,7 @@ public sealed class EndpointOptionsTests
             (all.FirstMessageTimeout, all.SendTimeout) = (TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(6));
             (all.KeepAliveInterval, all.KeepAliveTimeout) = (TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(8));
             (all.CloseTimeout, all.SlowConsumer) = (TimeSpan.FromSeconds(9), SlowConsumer.Conflate);
+            (all.EventStreamRetryDelay, all.HeartbeatInterval, all.HeartbeatMessage) = (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(11), "12");
             all.AllowedOrigins.Add("https://example.com");
             all.GroupScope = "shop";
             all.IsOriginAllowed = static origin => origin == "x";
@@ -276,7 +277,9 @@ public sealed class EndpointOptionsTests
         Assert.Equal("shop", received.GroupScope);
         Assert.True(received.IsOriginAllowed!("x"));
         Assert.Equal(["chat"], received.RawSubprotocols);
-        Assert.Equal(14, typeof(BroadcastEndpointOptions).GetProperties().Length);
+        Assert.Equal((10, 11), (received.EventStreamRetryDelay?.Seconds, received.HeartbeatInterval.Seconds));
+        Assert.Equal("12", received.HeartbeatMessage);
+        Assert.Equal(17, typeof(BroadcastEndpointOptions).GetProperties().Length);
     }
 
     [Fact]

@@ -1,4 +1,10 @@
 using System.Globalization;
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 namespace WebDemo.Tests;
 
@@ -66,5 +72,50 @@ public sealed class EventSourceTests(BrowserFixture browser)
         Assert.True(published > Cuts * 100, $"Expected more than {Cuts * 100} messages, but only {published} were published.");
 
         async Task<int> CountReceivedAsync() => await ann.Page.EvaluateAsync<int>("() => received.length");
+    }
+
+    [Theory]
+    [InlineData("/final", "closed")]
+    [InlineData("/rejected", "")]
+    public async Task Close_FinalOrRejected_StopsTheBrowser(string path, string lastEventId)
+    {
+        var token = TestContext.Current.CancellationToken;
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.Services.AddBroadcast(options => options.EventStreamRetryDelay = TimeSpan.FromMilliseconds(100));
+        await using var app = builder.Build();
+        var requests = 0;
+        app.Use((context, next) =>
+        {
+            if (context.Request.Path == path) Interlocked.Increment(ref requests);
+            return next(context);
+        });
+        app.MapGet("/", () => Results.Content("<link rel=icon href=data:,>", "text/html"));
+        app.MapBroadcast("/final").UseConnect(async (context, next) =>
+        {
+            await next(context);
+            context.Close((WebSocketCloseStatus)4001, "removed");
+        });
+        // The browser reports other statuses, such as 403, as errors of the page.
+        app.MapBroadcast("/rejected").UseConnect(static (context, _) =>
+        {
+            context.Close(WebSocketCloseStatus.NormalClosure);
+            return Task.CompletedTask;
+        });
+        await app.StartAsync(token);
+        await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        await window.Page.EvaluateAsync("""
+            path => {
+                window.closes = [];
+                window.source = new EventSource(path);
+                source.addEventListener('close', event => closes.push(event.lastEventId));
+            }
+            """, path);
+
+        await window.Page.WaitForFunctionAsync("() => source.readyState === EventSource.CLOSED");
+
+        Assert.Equal(lastEventId, string.Join(' ', await window.Page.EvaluateAsync<string[]>("() => closes")));
+        Assert.Equal(lastEventId == "" ? 1 : 2, requests);
     }
 }

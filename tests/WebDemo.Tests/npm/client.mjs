@@ -7,7 +7,9 @@ const [url, protocol, optionsJson] = process.argv.slice(2);
 const options = JSON.parse(optionsJson);
 // Without an explicit protocol, the client uses its default, which is the reliable protocol.
 if (protocol === "plain") options.protocol = WebPubSubJsonProtocol();
-const client = new WebPubSubClient(url, options);
+// With this option, the client asks for a new URL for each new connection. A recovery uses the URL of its connection again.
+const credential = options.newUrls ? { getClientAccessUrl: async () => `${url}?ticket=${crypto.randomUUID()}` } : url;
+const client = new WebPubSubClient(credential, options);
 
 for (const name of ["connected", "disconnected", "stopped", "server-message", "group-message", "rejoin-group-failed"]) {
   client.on(name, args => write({ event: name, args }));

@@ -1,0 +1,71 @@
+using Broadcast.Middleware.Connections;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// Decides when a stopping app closes its connections. The hosted services of the app may publish messages while they
+/// stop, so the connections close after the hosted services have stopped.
+/// </summary>
+/// <remarks>
+/// If nothing can publish, or if the server would wait for the connections, they close as soon as the app begins to
+/// stop.
+/// </remarks>
+sealed class DrainSchedule : IDisposable
+{
+    readonly IServiceProvider _services;
+    readonly CancellationTokenSource _starting = new();
+    readonly CancellationTokenRegistration _stopping;
+    readonly List<ConnectionManager> _managers = [];
+
+    public DrainSchedule(IServiceProvider services)
+    {
+        _services = services;
+        if (services.GetService<IHostApplicationLifetime>() is { } lifetime)
+            _stopping = lifetime.ApplicationStopping.UnsafeRegister(
+                static schedule => ((DrainSchedule)schedule!).OnStopping(), this);
+    }
+
+    /// <summary>Canceled when the connections must close.</summary>
+    public CancellationToken Starting => _starting.Token;
+
+    /// <summary>True if the connections stay open until the hosted services have stopped.</summary>
+    public bool IsDelayed { get; private set; }
+
+    /// <summary>The number of connections of all broadcasts.</summary>
+    public int Connections
+    {
+        get
+        {
+            lock (_managers) return _managers.Sum(static manager => manager.Count);
+        }
+    }
+
+    public void Add(ConnectionManager manager)
+    {
+        lock (_managers) _managers.Add(manager);
+    }
+
+    /// <summary>Closes the connections. Further calls have no effect.</summary>
+    public void Start() => _starting.Cancel();
+
+    public void Dispose()
+    {
+        _stopping.Dispose();
+        _starting.Dispose();
+    }
+
+    void OnStopping()
+    {
+        IsDelayed = _services.GetService<IServer>() is DrainingServer
+            && _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
+        if (!IsDelayed) Start();
+    }
+
+    /// <summary>Returns false for hosted services of the framework and of this library. They publish nothing.</summary>
+    static bool IsOfApp(Type service) =>
+        service.Assembly != typeof(DrainSchedule).Assembly
+        && service.Assembly.GetName().Name?.StartsWith("Microsoft.", StringComparison.Ordinal) is not true;
+}

@@ -1,0 +1,26 @@
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// Closes the connections after all hosted services have stopped, and waits until the server has stopped, too.
+/// </summary>
+sealed class DrainService(DrainSchedule schedule, IServiceProvider services) : IHostedLifecycleService
+{
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken)
+    {
+        schedule.Start();
+        return services.GetService(typeof(IServer)) is DrainingServer server ? server.Stopped : Task.CompletedTask;
+    }
+}

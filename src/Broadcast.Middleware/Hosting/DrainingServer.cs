@@ -1,0 +1,86 @@
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// Kestrel, with another end: the server stops before it has closed the connections of this library. In a
+/// <c>WebApplication</c>, the host stops Kestrel first, and Kestrel waits for all requests. A connection is a request,
+/// so it would end before the hosted services of the app stop.
+/// </summary>
+/// <remarks>
+/// The host still waits for all other requests before it stops the next hosted service. <see cref="DrainService"/>
+/// waits for the rest.
+/// </remarks>
+sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
+{
+    static readonly TimeSpan CheckInterval = TimeSpan.FromMilliseconds(20);
+
+    int _requests;
+
+    public IFeatureCollection Features => kestrel.Features;
+
+    /// <summary>Completes when Kestrel has stopped.</summary>
+    public Task Stopped { get; private set; } = Task.CompletedTask;
+
+    /// <summary>Decorates Kestrel, if the app has already added Kestrel.</summary>
+    public static void Decorate(IServiceCollection services)
+    {
+        for (var i = services.Count - 1; i >= 0; i--)
+        {
+            var descriptor = services[i];
+            if (descriptor.ServiceType != typeof(IServer) || descriptor.IsKeyedService) continue;
+            if (descriptor.ImplementationType is not { } type
+                || type.Assembly != typeof(KestrelServerOptions).Assembly) return;
+            services.AddSingleton(type);
+            services[i] = ServiceDescriptor.Singleton<IServer>(provider => new DrainingServer(
+                (IServer)provider.GetRequiredService(type), provider.GetRequiredService<DrainSchedule>()));
+            return;
+        }
+    }
+
+    public Task StartAsync<TContext>(IHttpApplication<TContext> application, CancellationToken cancellationToken)
+        where TContext : notnull =>
+        kestrel.StartAsync(new CountedApplication<TContext>(application, this), cancellationToken);
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        Stopped = kestrel.StopAsync(cancellationToken);
+        // A connection has at least one request. While it ends or reconnects, it can have one more for a moment.
+        while (schedule.IsDelayed && !Stopped.IsCompleted)
+        {
+            if (IsServingOnlyConnections()) return;
+            await Task.WhenAny(Stopped, Task.Delay(CheckInterval, CancellationToken.None));
+        }
+
+        await Stopped;
+    }
+
+    // The container disposes Kestrel.
+    public void Dispose() { }
+
+    bool IsServingOnlyConnections() =>
+        schedule.Connections is > 0 and var connections && Volatile.Read(ref _requests) <= connections;
+
+    /// <summary>Counts the requests of an app.</summary>
+    sealed class CountedApplication<TContext>(IHttpApplication<TContext> application, DrainingServer server)
+        : IHttpApplication<TContext>
+        where TContext : notnull
+    {
+        public TContext CreateContext(IFeatureCollection contextFeatures)
+        {
+            Interlocked.Increment(ref server._requests);
+            return application.CreateContext(contextFeatures);
+        }
+
+        public Task ProcessRequestAsync(TContext context) => application.ProcessRequestAsync(context);
+
+        public void DisposeContext(TContext context, Exception? exception)
+        {
+            Interlocked.Decrement(ref server._requests);
+            application.DisposeContext(context, exception);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using System.Security.Claims;
+using Microsoft.AspNetCore.Authentication;
+using Microsoft.AspNetCore.Authentication.Cookies;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Connections;
+
+/// <summary>Tests connections whose cookie has a sliding expiration of 10 minutes.</summary>
+public sealed class SlidingCookieTests : IDisposable
+{
+    static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
+
+    readonly FakeTimeProvider _time = new(DateTimeOffset.UtcNow);
+    readonly HttpClient _http = new(new SocketsHttpHandler { UseCookies = false });
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _http.Dispose();
+
+    [Fact]
+    public async Task Cookie_RenewedByAnotherRequest_KeepsConnectionUntilNewExpiration()
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+        await using var idle = await RawClient.OpenAsync(app, ("Cookie", await SignInAsync(app, "bob")));
+
+        _time.Advance(6 * Minute);
+        Assert.NotNull(await GetRenewedCookieAsync(app, cookie));
+        _time.Advance(5 * Minute);
+
+        Assert.Equal(1008, await idle.ClosedWithAsync());
+        await client.IsThereAsync();
+        _time.Advance(4 * Minute);
+        await client.IsThereAsync();
+        _time.Advance(2 * Minute);
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    [Fact]
+    public async Task Cookie_RenewedSeveralTimes_KeepsConnection()
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        for (var i = 0; i < 5; i++)
+        {
+            _time.Advance(6 * Minute);
+            cookie = await GetRenewedCookieAsync(app, cookie);
+            Assert.NotNull(cookie);
+            await client.IsThereAsync();
+        }
+    }
+
+    [Fact]
+    public async Task Cookie_RenewedByHandshake_KeepsConnection()
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        _time.Advance(6 * Minute);
+        await using var client = await RawClient.ConnectAsync(app);
+        var answer = await client.HandshakeAsync("/ws", ("Cookie", cookie));
+        Assert.Equal(101, answer.Status);
+        Assert.NotNull(answer["Set-Cookie"]);
+        await client.JoinedAsync();
+
+        _time.Advance(6 * Minute);
+
+        await client.IsThereAsync();
+    }
+
+    [Fact]
+    public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWith1008()
+    {
+        var rejects = false;
+        await using var app = await StartAsync(events => events.OnValidatePrincipal = context =>
+        {
+            if (rejects) context.RejectPrincipal();
+            return Task.CompletedTask;
+        });
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        _time.Advance(6 * Minute);
+        rejects = true;
+        using var response = await GetAsync(app, cookie);
+        Assert.Equal("", await response.Content.ReadAsStringAsync(Token));
+        _time.Advance(5 * Minute);
+
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    Task<BroadcastApp> StartAsync(Action<CookieAuthenticationEvents>? configure = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            builder.Services.AddSingleton<TimeProvider>(_time);
+            builder.Services.AddAuthentication(CookieAuthenticationDefaults.AuthenticationScheme).AddCookie(cookie =>
+            {
+                cookie.ExpireTimeSpan = 10 * Minute;
+                configure?.Invoke(cookie.Events);
+            });
+        },
+        app =>
+        {
+            app.MapBroadcast("/ws");
+            app.MapGet("/name", (HttpContext context) => context.User.Identity?.Name ?? "");
+            app.MapGet("/signin/{name}", (HttpContext context, string name) => context.SignInAsync(new ClaimsPrincipal(new ClaimsIdentity(
+                [new(ClaimTypes.NameIdentifier, name), new(ClaimTypes.Name, name)], CookieAuthenticationDefaults.AuthenticationScheme))));
+        },
+        options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
+
+    async Task<string> SignInAsync(BroadcastApp app, string name)
+    {
+        using var response = await _http.GetAsync(new Uri($"http://localhost:{app.Port}/signin/{name}"), Token);
+        return ReadCookie(response)!;
+    }
+
+    async Task<string?> GetRenewedCookieAsync(BroadcastApp app, string? cookie)
+    {
+        using var response = await GetAsync(app, cookie!);
+        Assert.NotEqual("", await response.Content.ReadAsStringAsync(Token));
+        return ReadCookie(response);
+    }
+
+    Task<HttpResponseMessage> GetAsync(BroadcastApp app, string cookie)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"http://localhost:{app.Port}/name"));
+        request.Headers.Add("Cookie", cookie);
+        return _http.SendAsync(request, Token);
+    }
+
+    static string? ReadCookie(HttpResponseMessage response) =>
+        response.Headers.TryGetValues("Set-Cookie", out var cookies) ? cookies.Single().Split(';')[0] : null;
+}

@@ -1,0 +1,141 @@
+using System.Collections.Concurrent;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Tests.Hosting;
+
+/// <summary>Tests messages that the app publishes while it shuts down.</summary>
+public sealed class ShutdownPublishTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    /// <summary>The stop of a hosted service comes after the stop of the server, before it, or at the same time.</summary>
+    public enum Order
+    {
+        AfterServer,
+        BeforeServer,
+        Concurrent,
+    }
+
+    [Theory]
+    [InlineData(Order.AfterServer)]
+    [InlineData(Order.BeforeServer)]
+    [InlineData(Order.Concurrent)]
+    public async Task Publish_InStopOfHostedService_ReachesClientsBeforeClose(Order order)
+    {
+        await using var app = await BroadcastApp.StartAsync(builder =>
+        {
+            if (order == Order.BeforeServer) builder.Host.ConfigureContainer<IServiceCollection>((_, services) => services.AddHostedService<Goodbye>());
+            else builder.Services.AddHostedService<Goodbye>();
+            if (order == Order.Concurrent) builder.Services.Configure<HostOptions>(host => host.ServicesStopConcurrently = true);
+        });
+        await using var socket = await RawClient.OpenAsync(app);
+        await using var reliable = await ReliableClient.OpenAsync(app);
+        await using var events = await EventClient.OpenAsync(app);
+
+        var stopping = app.StopAsync();
+
+        foreach (var text in new[] { "stopping", "stop" })
+        {
+            Assert.Equal(text, (await socket.ReadFrameAsync()).Text);
+            await reliable.HearsAsync(text);
+            Assert.Equal([text], await events.HearAsync(1));
+        }
+
+        Assert.Equal(1001, await socket.ClosedWithAsync());
+        Assert.Equal(1001, await reliable.Transport.ClosedWithAsync());
+        Assert.StartsWith("1001 ", await events.ReadCloseAsync(), StringComparison.Ordinal);
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Stop_OtherRequestRuns_HostedServiceStopsAfterTheRequest()
+    {
+        var release = new TaskCompletionSource();
+        var running = new TaskCompletionSource();
+        var steps = new ConcurrentQueue<string>();
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddHostedService(_ => new Recorder(() => steps.Enqueue("service"))),
+            map =>
+            {
+                map.MapBroadcast("/ws");
+                map.MapGet("/slow", async () =>
+                {
+                    running.SetResult();
+                    await release.Task;
+                    steps.Enqueue("request");
+                });
+            });
+        await using var client = await RawClient.OpenAsync(app);
+        using var http = new HttpClient();
+        var slow = http.GetAsync(new Uri($"http://localhost:{app.Port}/slow"), Token);
+        await running.Task.WaitAsync(Eventually.Patience, Token);
+
+        var stopping = app.StopAsync();
+        // The server refuses new connections, and the open connection still works.
+        await Eventually.True(() => app.Inside().Connections.IsStopping);
+        await client.IsThereAsync();
+        Assert.Empty(steps);
+        release.SetResult();
+
+        Assert.Equal(1001, await client.ClosedWithAsync());
+        (await slow).Dispose();
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        Assert.Equal(["request", "service"], steps);
+    }
+
+    [Fact]
+    public async Task Stop_HostedServiceHangs_EndsWithinShutdownTimeout()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(2));
+                builder.Services.AddSingleton<IHostedService>(new Hanging());
+            },
+            options: options => options.DrainTimeout = TimeSpan.FromSeconds(1));
+        await using var client = await RawClient.OpenAsync(app);
+
+        await Assert.ThrowsAnyAsync<Exception>(() => app.StopAsync().WaitAsync(Eventually.Patience, Token));
+
+        await client.ReadEndAsync();
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    sealed class Goodbye(IBroadcaster broadcaster) : IHostedLifecycleService
+    {
+        public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public async Task StoppingAsync(CancellationToken cancellationToken) =>
+            await broadcaster.PublishAsync("stopping", cancellationToken: cancellationToken);
+
+        public async Task StopAsync(CancellationToken cancellationToken) =>
+            await broadcaster.PublishAsync("stop", cancellationToken: cancellationToken);
+
+        public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
+
+    sealed class Recorder(Action onStop) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken)
+        {
+            onStop();
+            return Task.CompletedTask;
+        }
+    }
+
+    sealed class Hanging : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.Delay(Timeout.Infinite, cancellationToken);
+    }
+}

@@ -1,0 +1,84 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+/// <summary>Tests recoveries that the app refuses before the endpoint runs.</summary>
+public sealed class UnauthorizedRecoveryTests
+{
+    [Fact]
+    public async Task Recovery_WithoutAuthentication_GetsOnlyCloseFrameWith1008()
+    {
+        await using var app = await StartAsync();
+        using var meters = new Meters(app);
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+
+        await using var stranger = await ReliableClient.AskAsync(app, client.Id, client.Token);
+        await ReliableClient.IsRefusedAsync(stranger);
+
+        // The connection still belongs to its client.
+        await client.Transport.IsThereAsync();
+        Assert.Equal(1, app.Registry.Count);
+        Assert.Equal(1, meters.ByReason(Meters.Refused)["recovery"]);
+        client.Disconnect();
+        await using var returned = await client.ReconnectAsync(app);
+        await returned.Transport.IsThereAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Recovery_ForbiddenUser_IsClosedWith1008()
+    {
+        await using var app = await StartAsync();
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+
+        await using var banned = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("banned")]);
+
+        await ReliableClient.IsRefusedAsync(banned);
+    }
+
+    [Theory]
+    [InlineData("/ws", ReliableClient.Subprotocol, null)]
+    [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", "json.webpubsub.azure.v1", null)]
+    [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, "https://elsewhere.example")]
+    [InlineData("/page?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, null)]
+    public async Task OtherRequest_WithoutAuthentication_IsRefusedWith401(string path, string subprotocol, string? origin)
+    {
+        await using var app = await StartAsync();
+        await using var client = await RawClient.ConnectAsync(app);
+
+        var answer = await client.HandshakeAsync(path, JsonClient.Offers(subprotocol), ("Origin", origin));
+
+        Assert.Equal(401, answer.Status);
+    }
+
+    [Fact]
+    public async Task Recovery_WithoutAuthentication_CountsForLimits()
+    {
+        await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
+        await using var first = await ReliableClient.AskAsync(app, "1", "2");
+        // The server waits until this client answers the close frame.
+        Assert.Equal(1008, (await first.ReadCloseAsync()).CloseCode);
+
+        await using var second = await RawClient.ConnectAsync(app);
+        var answer = await second.HandshakeAsync(
+            "/ws?awps_connection_id=1&awps_reconnection_token=2", JsonClient.Offers(ReliableClient.Subprotocol));
+
+        Assert.Equal(429, answer.Status);
+    }
+
+    static Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddAuthorization();
+        },
+        app =>
+        {
+            app.MapBroadcast("/ws").RequireAuthorization(policy => policy.RequireAssertion(
+                static context => context.User.Identity is { IsAuthenticated: true } && !context.User.HasClaim(static claim => claim.Value == "banned")));
+            app.MapGet("/page", () => Results.Ok()).RequireAuthorization();
+        },
+        options);
+}
