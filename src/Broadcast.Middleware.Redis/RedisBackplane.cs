@@ -22,6 +22,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     readonly RedisConnection _connection;
     readonly Outbox _outbox;
     readonly MemberDirectory _members;
+    readonly NodeHeartbeat _heartbeat;
     readonly MemberWriter _memberWriter;
     readonly Func<IBackplaneReceiver, SubscriptionManager> _createSubscriptions;
     readonly RedisMetrics _metrics;
@@ -55,9 +56,10 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _outbox = new(
             _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
         var localMembers = new LocalMembers();
-        _memberWriter = new(
-            _connection, localMembers, options.NodeTimeout, options.PublishTimeout, time, _logger);
-        _members = new(_connection, localMembers, _memberWriter, options.PublishTimeout);
+        _heartbeat = new(_connection, options.NodeTimeout, options.PublishTimeout, time, _logger);
+        _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
+        _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
+        _members = new(_connection, localMembers, _heartbeat, _memberWriter, options.PublishTimeout);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
             _logger);
@@ -65,6 +67,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     /// <summary>The outbox. Only tests use this property.</summary>
     internal Outbox Outbox => _outbox;
+
+    /// <summary>The heartbeat. Only tests use this property.</summary>
+    internal NodeHeartbeat Heartbeat => _heartbeat;
 
     /// <summary>The subscriptions. Only tests use this property.</summary>
     internal SubscriptionManager Subscriptions => _subscriptions!;
@@ -88,13 +93,18 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         {
             if (Interlocked.Exchange(ref isFirstConnect, 0) == 1) _logger.Connected(_node, _prefix);
             else _metrics.Reconnected();
+        };
+        _connection.MasterConnected += () =>
+        {
             _subscriptions.CheckSoon();
+            _heartbeat.RenewSoon();
             _memberWriter.RewriteAllSoon();
         };
         _connection.Start();
         var stopping = _connection.Stopping;
         _backgroundWork = Task.WhenAll(
             Task.Run(() => _subscriptions.RunChecksAsync(stopping), CancellationToken.None),
+            Task.Run(() => _heartbeat.RunAsync(stopping), CancellationToken.None),
             Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
 
@@ -175,7 +185,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     async Task StopAsync(bool leaves)
     {
         _subscriptions?.EndAll();
-        if (leaves) await _memberWriter.LeaveAsync(LeaveTimeout);
+        if (leaves) await _heartbeat.LeaveAsync(LeaveTimeout);
         await _connection.DisposeAsync();
         await _backgroundWork;
     }

@@ -24,8 +24,16 @@ sealed class RedisConnection(
     readonly CancellationTokenSource _stopping = new();
     TaskCompletionSource _nextConnect = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    readonly MasterTracker _masters = new();
+
     /// <summary>Occurs after the first connect and after each reconnect.</summary>
     public event Action? Connected;
+
+    /// <summary>
+    /// Occurs when the node may use another copy of the data: after a connect to a master, and after a replica has
+    /// become a master. A reconnect to a replica does not change the data that the node uses.
+    /// </summary>
+    public event Action? MasterConnected;
 
     public bool IsConnected =>
         _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
@@ -53,6 +61,13 @@ sealed class RedisConnection(
         ExecuteAsync(
             multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values),
             deadline, retries, onRetry, cancellationToken);
+
+    /// <summary>Raises <see cref="MasterConnected"/> if a replica has become a master since the last call.</summary>
+    public void FindNewMasters()
+    {
+        if (_multiplexer.Task is { IsCompletedSuccessfully: true } task && _masters.HasNewMaster(task.Result))
+            MasterConnected?.Invoke();
+    }
 
     /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
     /// <remarks>Redis may execute an operation twice, so the operation must be idempotent.</remarks>
@@ -177,7 +192,8 @@ sealed class RedisConnection(
                     return;
                 }
 
-                if (multiplexer.IsConnected) OnConnected();
+                _masters.HasNewMaster(multiplexer);
+                if (multiplexer.IsConnected) OnConnected(isMaster: true);
                 else logger.ConnectFailed("Redis does not answer.");
                 return;
             }
@@ -208,17 +224,18 @@ sealed class RedisConnection(
     void OnConnectionRestored(object? sender, ConnectionFailedEventArgs args)
     {
         logger.ConnectionRestored();
-        OnConnected();
+        OnConnected(sender is not IConnectionMultiplexer multiplexer || MasterTracker.IsMaster(multiplexer, args));
     }
 
     void OnConnectionFailed(object? sender, ConnectionFailedEventArgs args) =>
         logger.ConnectionLost(args.FailureType.ToString());
 
-    void OnConnected()
+    void OnConnected(bool isMaster)
     {
         var connected = Interlocked.Exchange(
             ref _nextConnect, new(TaskCreationOptions.RunContinuationsAsynchronously));
         connected.TrySetResult();
         Connected?.Invoke();
+        if (isMaster) MasterConnected?.Invoke();
     }
 }

@@ -58,6 +58,8 @@ static class Scripts
           oldest = redis.call('LINDEX', KEYS[3], 0)
         else
           epoch, before, renewed = ARGV[1], '-', false
+          -- Redis checks its memory limit before the first write of a script, but not before DEL. So write first.
+          redis.call('HSET', KEYS[1], 'e', epoch)
           redis.call('DEL', KEYS[2], KEYS[3])
         end
         local offset, bytes = (tonumber(state[2]) or 0) + ARGV[5], (tonumber(state[4]) or 0) + ARGV[6]
@@ -217,20 +219,34 @@ static class Scripts
 
     /// <summary>Writes changed members of a group on one node.</summary>
     /// <remarks>
-    /// <para>KEYS: the members of the node, the nodes of the group.</para>
+    /// <para>
+    /// KEYS: the members of the node, the nodes of the group, and the members under the earlier name, if ARGV has one.
+    /// </para>
     /// <code>
     /// ARGV 1  the node
     ///      2  the milliseconds for which Redis keeps the keys
     ///      3  1 to delete the previous members first, otherwise 0
-    ///      4  the number of members to set
+    ///      4  an earlier name of the node, or empty
+    ///      5  the number of members to set
     ///      then the name and value of each member to set, and the names of the members to remove
     /// </code>
+    /// <para>
+    /// Redis checks its memory limit only before the first write of a script, and allows a DEL above the limit. So the
+    /// script sets a member before the DEL. Otherwise, Redis would exceed its memory limit.
+    /// </para>
     /// </remarks>
     public const string WriteMembers = """
-        if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
-        local set = tonumber(ARGV[4])
-        for i = 5, 4 + 2 * set, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-        for i = 5 + 2 * set, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+        local set = tonumber(ARGV[5])
+        if ARGV[3] == '1' then
+          if set > 0 then redis.call('HSET', KEYS[1], ARGV[6], ARGV[7]) end
+          redis.call('DEL', KEYS[1])
+        end
+        if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 6, 5 + 2 * set)) end
+        if #ARGV > 5 + 2 * set then redis.call('HDEL', KEYS[1], unpack(ARGV, 6 + 2 * set)) end
+        if ARGV[4] ~= '' then
+          redis.call('DEL', KEYS[3])
+          redis.call('SREM', KEYS[2], ARGV[4])
+        end
         if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 1 then
           redis.call('SADD', KEYS[2], ARGV[1])
           redis.call('PEXPIRE', KEYS[2], ARGV[2])

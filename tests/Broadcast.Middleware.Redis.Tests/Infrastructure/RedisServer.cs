@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
@@ -98,6 +99,17 @@ sealed class RedisServer : IAsyncDisposable
     /// <summary>Creates a connection for the test itself.</summary>
     public Task<ConnectionMultiplexer> ConnectAsync() =>
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
+
+    /// <summary>Returns how often Redis has executed a command, also inside scripts.</summary>
+    /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>
+    /// <param name="command">The command in lower case.</param>
+    public static async Task<long> GetCallCountAsync(ConnectionMultiplexer connection, string command)
+    {
+        var stats = await connection.GetServers()[0].InfoRawAsync("commandstats");
+        var start = $"cmdstat_{command}:calls=";
+        var line = stats!.Split('\n').FirstOrDefault(line => line.StartsWith(start, StringComparison.Ordinal));
+        return line is null ? 0 : long.Parse(line[start.Length..].Split(',')[0], CultureInfo.InvariantCulture);
+    }
 
     /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
     /// <param name="proxy">
