@@ -17,7 +17,9 @@ sealed class Outbox(
     readonly ConcurrentDictionary<string, GroupOutbox> _groups = new(StringComparer.Ordinal);
     readonly OutboxBudget _budget = new(maxBytes);
 
-    /// <summary>The bytes of all messages that Redis has not acknowledged.</summary>
+    /// <summary>
+    /// The bytes of all messages that Redis has not acknowledged. A canceled message counts until its batch has ended.
+    /// </summary>
     public long Bytes => _budget.Used;
 
     /// <summary>
@@ -51,9 +53,11 @@ sealed class Outbox(
 
         var entry = new OutboxEntry(
             message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + MessageOverhead);
-        while (!_groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this).TryAdd(entry))
+        var queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
+        while (!queue.TryAdd(entry))
         {
-            // The GroupOutbox has closed and removed itself. The next iteration creates a new GroupOutbox.
+            // The GroupOutbox has closed and removed itself, so create a new GroupOutbox.
+            queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         }
 
         try
@@ -67,9 +71,10 @@ sealed class Outbox(
             metrics.Failed();
             throw;
         }
-        finally
+        catch (OperationCanceledException)
         {
-            entry.Release();
+            queue.Cancel(entry);
+            throw;
         }
     }
 
