@@ -115,49 +115,83 @@ static class Scripts
         return {epoch, last, tag}
         """;
 
+    /// <summary>A function that reads the newest batches of a group, within limits.</summary>
+    /// <remarks>
+    /// The function reads one batch at a time. So Redis loads at most one batch more than the caller needs, whatever the
+    /// size of the stream is.
+    /// </remarks>
+    const string ReadPage = """
+        local function readPage(last, messages, bytes, age)
+          local clock = redis.call('TIME')
+          local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+          local batches, count, size, isEnd = {}, 0, 0, 0
+          while #batches < 64 and size < 4194304 do
+            if count >= messages or size >= bytes then isEnd = 1 break end
+            local batch = redis.call('XREVRANGE', KEYS[2], last, '-', 'COUNT', 1)[1]
+            if not batch or now - batch[2][4] > age then isEnd = 1 break end
+            table.insert(batches, batch)
+            count, size = count + batch[2][2], size + #batch[2][8] + 28 * batch[2][2]
+            last = string.format('%.0f', string.match(batch[1], '^%d+') - 1) .. '-0'
+          end
+          return {string.format('%.0f', now), batches, isEnd}
+        end
+
+        """;
+
     /// <summary>
     /// Returns the current position of a group and its newest batches. Creates the group if necessary.
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
     /// <code>
-    /// ARGV 1  the epoch of a new group
-    ///      2  the milliseconds for which Redis keeps the group; 0 means forever
-    ///      3  the number of batches
+    /// ARGV 1    the epoch of a new group
+    ///      2    the milliseconds for which Redis keeps the group; 0 means forever
+    ///      3    the milliseconds for which Redis keeps the group if it has no messages
+    ///      4-6  the messages, bytes and milliseconds of the history
     /// </code>
     /// <para>
     /// Returns the epoch, the last offset, the last tag, and a page in the format of <see cref="ReadBackward"/>.
     /// </para>
     /// </remarks>
-    public const string Subscribe = """
+    public const string Subscribe = ReadPage + """
         if redis.call('HSETNX', KEYS[1], 'e', ARGV[1]) == 1 then
           redis.call('DEL', KEYS[2], KEYS[3])
           redis.call('HSET', KEYS[1], 'o', 0, 'g', '-', 'b', 0)
         end
-        if ARGV[2] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2] + 60000) end
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
-        local batches = {}
-        if ARGV[3] ~= '0' then batches = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[3]) end
-        local clock = redis.call('TIME')
-        local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-        return {state[1], state[2], state[3], {now, batches}}
+        -- Clients can subscribe to any number of groups. So a group without messages must expire.
+        local keep = ARGV[2]
+        if state[2] == '0' then keep = ARGV[3] end
+        if keep == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], keep + 60000) end
+        return {state[1], state[2], state[3], readPage('+', tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))}
+        """;
+
+    /// <summary>Renews the expiration of a group that has subscribers, but no messages.</summary>
+    /// <remarks>
+    /// <para>KEYS: state.</para>
+    /// <para>ARGV: the milliseconds for which Redis keeps the group.</para>
+    /// <para>This is a script, because a message with an infinite history may arrive at any time.</para>
+    /// </remarks>
+    public const string RenewEmptyGroup = """
+        if redis.call('HGET', KEYS[1], 'o') == '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
         """;
 
     /// <summary>Returns the batches up to an offset, newest first.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream.</para>
     /// <code>
-    /// ARGV 1  the epoch
-    ///      2  the offset
-    ///      3  the number of batches
+    /// ARGV 1    the epoch
+    ///      2    the offset
+    ///      3-5  the messages, bytes and milliseconds that the caller needs
     /// </code>
-    /// <para>Returns the time of Redis and the batches, or nothing if the group has another epoch.</para>
+    /// <para>
+    /// Returns the time of Redis, the batches, and 1 if the caller needs no older batch. Returns nothing if the group
+    /// has another epoch.
+    /// </para>
     /// </remarks>
-    public const string ReadBackward = """
+    public const string ReadBackward = ReadPage + """
         if redis.call('HGET', KEYS[1], 'e') ~= ARGV[1] then return false end
-        local clock = redis.call('TIME')
-        local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-        return {now, redis.call('XREVRANGE', KEYS[2], ARGV[2] .. '-0', '-', 'COUNT', ARGV[3])}
+        return readPage(ARGV[2] .. '-0', tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
         """;
 
     /// <summary>Returns the batches that follow the last batch that a node has delivered.</summary>
@@ -264,6 +298,13 @@ static class Scripts
         redis.call('DEL', KEYS[1])
         redis.call('SREM', KEYS[2], ARGV[1])
         """;
+
+    /// <summary>The age of a history without a limit. The value is longer than the age of any message.</summary>
+    const string UnlimitedMilliseconds = "1000000000000000";
+
+    /// <summary>Formats the maximum age of a history as an argument in milliseconds.</summary>
+    public static string FormatAge(TimeSpan age) =>
+        age == Timeout.InfiniteTimeSpan ? UnlimitedMilliseconds : FormatMilliseconds(age);
 
     /// <summary>Formats a duration as an argument in milliseconds. Null becomes 0, which means forever.</summary>
     public static string FormatMilliseconds(TimeSpan? duration) =>
