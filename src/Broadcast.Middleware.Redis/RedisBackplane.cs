@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using System.Security.Cryptography;
+using Broadcast.Middleware.Redis.Checks;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Members;
@@ -16,12 +17,14 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
     static readonly TimeSpan DisposeTimeout = TimeSpan.FromSeconds(3);
+    static readonly TimeSpan CheckTimeout = TimeSpan.FromSeconds(10);
 
     readonly string _node = RandomNumberGenerator.GetHexString(16, lowercase: true);
     readonly string _prefix;
     readonly RedisConnection _connection;
     readonly Outbox _outbox;
     readonly MemberDirectory _members;
+    readonly CommandCheck _commandCheck;
     readonly NodeHeartbeat _heartbeat;
     readonly MemberWriter _memberWriter;
     readonly Func<IBackplaneReceiver, SubscriptionManager> _createSubscriptions;
@@ -31,6 +34,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     SubscriptionManager? _subscriptions;
     Task? _stopped;
     Task _backgroundWork = Task.CompletedTask;
+    readonly TaskCompletionSource<Task> _startupChecks = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="name">The name of the broadcast.</param>
     /// <param name="options">The options.</param>
@@ -60,6 +64,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
         _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
         _members = new(_connection, localMembers, _heartbeat, _memberWriter, options.PublishTimeout);
+        _commandCheck = new(_connection);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
             _logger);
@@ -70,6 +75,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     /// <summary>The heartbeat. Only tests use this property.</summary>
     internal NodeHeartbeat Heartbeat => _heartbeat;
+
+    /// <summary>Completes after the checks that follow the first connect. Only tests use this property.</summary>
+    internal Task StartupChecks => _startupChecks.Task.Unwrap();
 
     /// <summary>The subscriptions. Only tests use this property.</summary>
     internal SubscriptionManager Subscriptions => _subscriptions!;
@@ -91,8 +99,14 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var isFirstConnect = 1;
         _connection.Connected += () =>
         {
-            if (Interlocked.Exchange(ref isFirstConnect, 0) == 1) _logger.Connected(_node, _prefix);
-            else _metrics.Reconnected();
+            if (Interlocked.Exchange(ref isFirstConnect, 0) == 0)
+            {
+                _metrics.Reconnected();
+                return;
+            }
+
+            _logger.Connected(_node, _prefix);
+            _startupChecks.SetResult(Task.Run(() => RunStartupChecksAsync(_connection.Stopping)));
         };
         _connection.MasterConnected += () =>
         {
@@ -157,6 +171,11 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         return await _members.CountAsync(group, cancellationToken);
     }
 
+    /// <summary>Checks that Redis executes each command that the backplane needs. The health check uses this method.</summary>
+    /// <exception cref="BackplaneException">Redis refuses a command, or does not answer in time.</exception>
+    public Task CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+        _commandCheck.RunAsync(timeout, cancellationToken);
+
     /// <summary>Sends a PING to Redis and returns the round-trip time. The health check uses this method.</summary>
     public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
         _connection.ExecuteAsync(
@@ -188,6 +207,29 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         if (leaves) await _heartbeat.LeaveAsync(LeaveTimeout);
         await _connection.DisposeAsync();
         await _backgroundWork;
+        if (_startupChecks.Task.IsCompletedSuccessfully) await _startupChecks.Task.Result;
+    }
+
+    /// <summary>Warns about settings of Redis that would otherwise cause silent losses.</summary>
+    async Task RunStartupChecksAsync(CancellationToken stopping)
+    {
+        try
+        {
+            await new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping);
+            await _commandCheck.RunAsync(CheckTimeout, stopping);
+        }
+        catch (BackplaneException exception) when (!IsTemporary(exception))
+        {
+            _logger.Refused(exception.Message);
+        }
+        catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
+        {
+            // The connection is lost or busy. The health check can run the same check later.
+            _logger.Retrying(exception.Message);
+        }
+
+        static bool IsTemporary(BackplaneException exception) =>
+            exception.InnerException is RedisConnectionException or TimeoutException or OperationCanceledException;
     }
 
     static KeySpace CreateKeySpace(IConnectionMultiplexer multiplexer, string prefix, string broadcast)

@@ -71,6 +71,18 @@ sealed partial class RedisLogger(ILogger logger)
         "Redis refuses a command that the backplane needs. The backplane repeats the command. {Error}")]
     public partial void Refused(string error);
 
+    [LoggerMessage(
+        13, LogLevel.Warning,
+        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats, so other nodes do not list the " +
+        "connections of a live node. Set maxmemory-policy to noeviction.")]
+    public partial void EvictionPolicyWrong(string policy);
+
+    [LoggerMessage(
+        14, LogLevel.Warning,
+        "The backplane cannot read the maxmemory-policy of Redis, because Redis denies CONFIG GET and INFO. " +
+        "Check that the policy is noeviction.")]
+    public partial void EvictionPolicyUnknown();
+
     /// <summary>
     /// Logs a failed command of a background loop. A refusal needs an operator, so the first refusal is a warning. The
     /// loop sets <paramref name="lastError"/> to null after a success.
