@@ -53,17 +53,17 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _connection = new(
             connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), time, _logger);
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
-        var failsFast = options.WhenUnreachable == WhenUnreachable.Fail;
+        var outages = new OutageCheck(_connection, options.WhenUnreachable);
+        var retries = options.WhenUnreachable != WhenUnreachable.Fail;
         var publisher = new BatchPublisher(
-            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics,
+            _connection, _node, repairWindow, options.PublishTimeout, retries, _metrics,
             (group, epoch, last, tag) => _subscriptions?.OnAcknowledged(group, epoch, last, tag));
-        _outbox = new(
-            _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
+        _outbox = new(publisher, options.PublishTimeout, options.MaxOutboxBytes, outages, time, _metrics);
         var localMembers = new LocalMembers();
         _heartbeat = new(_connection, options.NodeTimeout, options.PublishTimeout, time, _logger);
         _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
         _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
-        _members = new(_connection, localMembers, _heartbeat, _memberWriter, options.PublishTimeout);
+        _members = new(_connection, localMembers, _heartbeat, _memberWriter, outages, options.PublishTimeout);
         _commandCheck = new(_connection);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
@@ -121,6 +121,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
             Task.Run(() => _heartbeat.RunAsync(stopping), CancellationToken.None),
             Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
+
+    public bool IsReachable => _connection.IsReachable;
 
     public ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)

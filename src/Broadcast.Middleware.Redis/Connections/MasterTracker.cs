@@ -25,6 +25,10 @@ sealed class MasterTracker
         }
     }
 
+    /// <summary>True if at least one master is connected.</summary>
+    public static bool IsConnected(IConnectionMultiplexer multiplexer) =>
+        multiplexer.GetServers().Any(static server => server is { IsConnected: true, IsReplica: false });
+
     /// <summary>True if the event belongs to a connection to a master. An unknown server counts as a master.</summary>
     public static bool IsMaster(IConnectionMultiplexer multiplexer, ConnectionFailedEventArgs args) =>
         args.EndPoint is not { } endPoint

@@ -10,7 +10,7 @@ namespace Broadcast.Middleware.Redis.Members;
 /// </summary>
 sealed class MemberDirectory(
     RedisConnection connection, LocalMembers local, NodeHeartbeat heartbeat, MemberWriter writer,
-    TimeSpan queryTimeout)
+    OutageCheck outages, TimeSpan queryTimeout)
 {
     public void Set(string group, string member, ReadOnlyMemory<byte> value) =>
         Change(group, member, value.ToArray());
@@ -49,6 +49,7 @@ sealed class MemberDirectory(
     async Task<List<T>> QueryOtherNodesAsync<T>(
         string group, Func<IDatabase, RedisKey, Task<T>> query, CancellationToken cancellationToken)
     {
+        if (outages.Find() is { } outage) throw outage;
         var deadline = connection.GetDeadline(queryTimeout);
         var keySpace = await connection.GetKeySpaceAsync(deadline, cancellationToken);
         var keys = keySpace.ForGroup(group);

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Broadcast.Middleware.Redis.Connections;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
@@ -8,7 +9,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// the next batch. The object exists only while the group has messages.
 /// </remarks>
 sealed class GroupOutbox(
-    string group, TimeSpan publishTimeout, BatchPublisher publisher, TimeProvider time, Action<GroupOutbox> onClosed)
+    string group, TimeSpan publishTimeout, BatchPublisher publisher, OutageCheck outages, TimeProvider time,
+    Action<GroupOutbox> onClosed)
     : IThreadPoolWorkItem
 {
     /// <summary>
@@ -87,6 +89,8 @@ sealed class GroupOutbox(
     {
         try
         {
+            // The connection may be lost since the publish call. Redis does not have these messages yet.
+            if (outages.Find() is { } outage) throw outage;
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
             // After the deadline, the callers receive an error, so do not send these messages.

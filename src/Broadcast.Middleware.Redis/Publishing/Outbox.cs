@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// All messages of this node that wait for a publish. Each group has its own <see cref="GroupOutbox"/>.
 /// </summary>
 sealed class Outbox(
-    RedisConnection connection, BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, bool failsFast,
+    BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, OutageCheck outages,
     TimeProvider time, RedisMetrics metrics)
 {
     /// <summary>The number of bytes that the outbox counts for each message in addition to the payload.</summary>
@@ -34,12 +34,10 @@ sealed class Outbox(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        if (failsFast && !connection.IsConnected)
+        if (outages.Find() is { } outage)
         {
-            metrics.Failed();
-            throw new BackplaneException(
-                $"Redis is unreachable, and {nameof(WhenUnreachable)} is {nameof(WhenUnreachable.Fail)}. " +
-                $"Restore Redis, or set {nameof(WhenUnreachable)} to {nameof(WhenUnreachable.Wait)}.");
+            if (!outage.DeliverLocally) metrics.Failed();
+            throw outage;
         }
 
         if (!_budget.TryReserve(message.Length + MessageOverhead))
@@ -66,9 +64,9 @@ sealed class Outbox(
             if (metrics.MeasuresDuration) metrics.PublishTook(time.GetElapsedTime(entry.Timestamp));
             return position;
         }
-        catch (BackplaneException)
+        catch (BackplaneException exception)
         {
-            metrics.Failed();
+            if (!exception.DeliverLocally) metrics.Failed();
             throw;
         }
         catch (OperationCanceledException)
@@ -78,7 +76,7 @@ sealed class Outbox(
         }
     }
 
-    GroupOutbox Create(string group) => new(group, publishTimeout, publisher, time, Remove);
+    GroupOutbox Create(string group) => new(group, publishTimeout, publisher, outages, time, Remove);
 
     void Remove(GroupOutbox outbox) =>
         _groups.TryRemove(new KeyValuePair<string, GroupOutbox>(outbox.Group, outbox));

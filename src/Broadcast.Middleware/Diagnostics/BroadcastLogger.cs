@@ -103,4 +103,13 @@ sealed partial class BroadcastLogger(ILogger logger)
         "A callback of a cancellation token threw an exception when connection {ConnectionId} ended. " +
         "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
+
+    [LoggerMessage(23, LogLevel.Warning,
+        "The cluster is unreachable. This node delivers messages only to its own connections, and other nodes do not " +
+        "receive these messages. Check the backplane. {Problem}")]
+    public partial void DeliversLocally(string problem);
+
+    [LoggerMessage(24, LogLevel.Warning,
+        "The cluster is reachable again. Other nodes did not receive {Count} messages of this node.")]
+    public partial void DeliversToAllNodes(long count);
 }

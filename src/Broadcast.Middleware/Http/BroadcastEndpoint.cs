@@ -26,6 +26,7 @@ sealed class BroadcastEndpoint
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
     readonly ConnectionRequestFactory _requests;
     readonly ConnectionManager _connections;
+    readonly IGroupProvider _groups;
     readonly WebSocketHandler _webSockets;
     readonly EventStreamHandler _eventStreams;
     readonly Refusal _refusal;
@@ -38,6 +39,7 @@ sealed class BroadcastEndpoint
         IReadOnlyList<ProtocolDescriptor> protocols,
         ConnectionRequestFactory requests,
         ConnectionManager connections,
+        IGroupProvider groups,
         WebSocketHandler webSockets,
         EventStreamHandler eventStreams,
         Refusal refusal,
@@ -49,6 +51,7 @@ sealed class BroadcastEndpoint
         _protocols = protocols;
         _requests = requests;
         _connections = connections;
+        _groups = groups;
         _webSockets = webSockets;
         _eventStreams = eventStreams;
         _refusal = refusal;
@@ -95,6 +98,7 @@ sealed class BroadcastEndpoint
             return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
+        if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
         DisableRequestTimeout(context);
@@ -105,6 +109,7 @@ sealed class BroadcastEndpoint
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
             return _refusal.WriteAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
+        if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
@@ -113,6 +118,12 @@ sealed class BroadcastEndpoint
         DisableRequestTimeout(context);
         return _eventStreams.ServeAsync(context, connection);
     }
+
+    /// <summary>
+    /// False if the joins of a new connection would fail, because the cluster is unreachable. The refusal comes before
+    /// the handshake, so that the client does not see an open connection that closes a few seconds later.
+    /// </summary>
+    bool CanJoin(string group) => _groups.CanAcquire(group) && _groups.CanAcquire(GroupName.Everyone);
 
     ProtocolDescriptor ChooseProtocol(HttpRequest request) =>
         _protocols.Count == 0 || request.Headers.SecWebSocketProtocol.Count == 0

@@ -59,6 +59,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),
+            RefusalReason.ClusterUnreachable => (StatusCodes.Status503ServiceUnavailable,
+                "The server cannot reach its cluster. Try again later."),
             _ => (StatusCodes.Status503ServiceUnavailable, "The server accepts no more connections. Try again later."),
         };
         if (statusCode is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable)
