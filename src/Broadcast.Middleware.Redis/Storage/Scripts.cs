@@ -266,16 +266,19 @@ static class Scripts
     /// </code>
     /// <para>
     /// Redis checks its memory limit only before the first write of a script, and allows a DEL above the limit. So the
-    /// script sets a member before the DEL. Otherwise, Redis would exceed its memory limit.
+    /// script sets the members before the DEL. Otherwise, Redis would exceed its memory limit.
     /// </para>
     /// </remarks>
     public const string WriteMembers = """
         local set = tonumber(ARGV[5])
-        if ARGV[3] == '1' then
-          if set > 0 then redis.call('HSET', KEYS[1], ARGV[6], ARGV[7]) end
-          redis.call('DEL', KEYS[1])
+        local function setMembers()
+          if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 6, 5 + 2 * set)) end
         end
-        if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 6, 5 + 2 * set)) end
+        setMembers()
+        if ARGV[3] == '1' and redis.call('HLEN', KEYS[1]) > set then
+          redis.call('DEL', KEYS[1])
+          setMembers()
+        end
         if #ARGV > 5 + 2 * set then redis.call('HDEL', KEYS[1], unpack(ARGV, 6 + 2 * set)) end
         if ARGV[4] ~= '' then
           redis.call('DEL', KEYS[3])

@@ -99,15 +99,20 @@ public sealed class NodeHeartbeatTests : RedisTest
     {
         await using var replica = await StartReplicaAsync();
         await using var oldMaster = await Redis.ConnectAsync();
-        await using var newMaster = await replica.ConnectAsync();
         var node = StartNode($"{Redis.Configuration},{replica.Configuration},configCheckSeconds=1");
         node.Backplane.SetMember(Group, "m", default);
+        await using (var connection = await replica.ConnectAsync())
+        {
+            await TestNode.EventuallyAsync(
+                async () => node.NodeName is { } name
+                    && await connection.GetDatabase().KeyExistsAsync(Keys.Members(name)),
+                "The replica has the member.");
+            await connection.GetServers()[0].ExecuteAsync("REPLICAOF", "NO", "ONE");
+        }
+
+        await using var newMaster = await replica.ConnectAsync();
         var database = newMaster.GetDatabase();
-        await TestNode.EventuallyAsync(
-            async () => node.NodeName is { } name && await database.KeyExistsAsync(Keys.Members(name)),
-            "The replica has the member.");
         var members = Keys.Members(node.NodeName!);
-        await newMaster.GetServers()[0].ExecuteAsync("REPLICAOF", "NO", "ONE");
         await database.KeyDeleteAsync(members);
         await oldMaster.GetServers()[0].ExecuteAsync("REPLICAOF", "127.0.0.1", $"{replica.Port}");
         await TestNode.EventuallyAsync(async () => await database.KeyExistsAsync(members), "The member is written again.");
