@@ -21,7 +21,7 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
                 foreach (var master in masters)
                 {
                     var policy = await TryAsync(() => ReadConfigAsync(master))
-                        ?? await TryAsync(() => ReadInfoAsync(master));
+                        ?? await TryAsync(() => ReadInfoAsync(multiplexer.GetDatabase()));
                     if (policy is null) logger.EvictionPolicyUnknown();
                     else if (policy != NoEviction) logger.EvictionPolicyWrong(policy);
                 }
@@ -36,10 +36,11 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
         return result.Length == 2 ? (string?)result[1] : null;
     }
 
-    static async Task<string?> ReadInfoAsync(IServer server)
+    /// <summary>Reads INFO in a script, because StackExchange.Redis allows the command only to administrators.</summary>
+    static async Task<string?> ReadInfoAsync(IDatabase database)
     {
-        var info = await server.ExecuteAsync("INFO", "memory");
-        var line = ((string?)info)?.Split('\n')
+        var info = (string?)await database.ScriptEvaluateAsync("return redis.call('INFO', 'memory')");
+        var line = info?.Split('\n')
             .FirstOrDefault(static line => line.StartsWith(InfoField, StringComparison.Ordinal));
         return line?[InfoField.Length..].Trim();
     }

@@ -79,7 +79,7 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         14, LogLevel.Warning,
-        "The backplane cannot read the maxmemory-policy of Redis, because Redis denies CONFIG GET and INFO. " +
+        "The backplane cannot read the maxmemory-policy of Redis, because CONFIG GET and INFO are not allowed. " +
         "Check that the policy is noeviction.")]
     public partial void EvictionPolicyUnknown();
 

@@ -134,6 +134,8 @@ public static class RedisBroadcastBuilderExtensions
 
     static async Task<IConnectionMultiplexer> ConnectAsync(ConfigurationOptions configuration, ILoggerFactory loggers)
     {
+        // Without this setting, StackExchange.Redis does not send CONFIG GET.
+        configuration.AllowAdmin = true;
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
         // The app also starts without Redis. Only the backplane queues and repeats operations, because the order of the
         // operations matters.

@@ -303,35 +303,44 @@ static class Scripts
         """;
 
     /// <summary>
-    /// Runs each command that the other scripts use, and publishes a message. The keys are empty afterwards.
+    /// Runs each command that the other scripts use, and publishes a message. The keys are empty afterwards. The error
+    /// names the first command that failed, because Redis 7 does not name it.
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index, the nodes of the group.</para>
     /// <para>ARGV: the channel.</para>
     /// </remarks>
     public const string CheckCommands = """
-        redis.call('HSETNX', KEYS[1], 'f', '1')
-        redis.call('HSET', KEYS[1], 'f', '1')
-        redis.call('HGET', KEYS[1], 'f')
-        redis.call('HMGET', KEYS[1], 'f')
-        redis.call('HGETALL', KEYS[1])
-        redis.call('HLEN', KEYS[1])
-        redis.call('HDEL', KEYS[1], 'f')
-        redis.call('XADD', KEYS[2], '1-0', 'b', '1')
-        redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
-        redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-        redis.call('XTRIM', KEYS[2], 'MINID', '=', '1-0')
-        redis.call('RPUSH', KEYS[3], '1')
-        redis.call('LINDEX', KEYS[3], 0)
-        redis.call('LRANGE', KEYS[3], 0, 0)
-        redis.call('LTRIM', KEYS[3], 0, 0)
-        redis.call('SADD', KEYS[4], '1')
-        redis.call('SREM', KEYS[4], '1')
-        redis.call('PERSIST', KEYS[2])
-        redis.call('PEXPIRE', KEYS[2], 1000)
-        redis.call('TIME')
-        redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-        redis.call('PUBLISH', ARGV[1], '1')
+        local refused
+        local function run(command, ...)
+          local result = redis.pcall(command, ...)
+          if type(result) == 'table' and result.err then
+            refused = refused or 'ERR The command ' .. command .. ' failed: ' .. result.err
+          end
+        end
+        run('HSETNX', KEYS[1], 'f', '1')
+        run('HSET', KEYS[1], 'f', '1')
+        run('HGET', KEYS[1], 'f')
+        run('HMGET', KEYS[1], 'f')
+        run('HGETALL', KEYS[1])
+        run('HLEN', KEYS[1])
+        run('HDEL', KEYS[1], 'f')
+        run('XADD', KEYS[2], '1-0', 'b', '1')
+        run('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+        run('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+        run('XTRIM', KEYS[2], 'MINID', '=', '1-0')
+        run('RPUSH', KEYS[3], '1')
+        run('LINDEX', KEYS[3], 0)
+        run('LRANGE', KEYS[3], 0, 0)
+        run('LTRIM', KEYS[3], 0, 0)
+        run('SADD', KEYS[4], '1')
+        run('SREM', KEYS[4], '1')
+        run('PERSIST', KEYS[2])
+        run('PEXPIRE', KEYS[2], 1000)
+        run('TIME')
+        run('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+        run('PUBLISH', ARGV[1], '1')
+        if refused then return redis.error_reply(refused) end
         """;
 
     /// <summary>The age of a history without a limit. The value is longer than the age of any message.</summary>

@@ -80,7 +80,7 @@ public sealed class ConnectionStringTests : RedisTest
     public async Task Password_RepeatedByTheServer_IsNotLogged()
     {
         // A proxy that does not know AUTH repeats its arguments in the error.
-        await Redis.StartAsync("--rename-command", "AUTH", "\"\"", "--rename-command", "HELLO", "\"\"");
+        await Redis.StartAsync("--rename-command", "AUTH", "NO-AUTH", "--rename-command", "HELLO", "NO-HELLO");
         var node = _log.StartNode(
             Nodes, $"{Redis.Configuration},password={Secret}",
             options => options.PublishTimeout = TimeSpan.FromSeconds(3));
