@@ -170,12 +170,17 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     /// <summary>Compares the position of the group in Redis with the last delivered message.</summary>
     public async Task CheckAsync(TimeSpan timeout)
     {
-        long offset;
+        long offset, lastAcknowledged = 0;
         string tag;
         lock (_lock)
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
+            // Redis must still have the batches that it acknowledged before the query, but not necessarily later batches.
+            foreach (var acknowledged in _acknowledged)
+            {
+                if (acknowledged.Epoch == _epoch) lastAcknowledged = Math.Max(lastAcknowledged, acknowledged.Last);
+            }
         }
 
         // A node sends this query most often, so use a plain command instead of a script.
@@ -198,7 +203,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             var isBehind = isMissed
                 || epoch != _epoch
                 || lastOffset < offset
-                || _acknowledged.Any(acknowledged => acknowledged.Epoch == epoch && acknowledged.Last > lastOffset)
+                || lastAcknowledged > lastOffset
                 || (lastOffset == offset && (string?)fields[2] != tag);
             _lastChecked = (epoch, lastOffset);
             if (!isBehind || !IsActiveLocked) return;

@@ -45,6 +45,29 @@ sealed class RedisServer : IAsyncDisposable
         return server;
     }
 
+    /// <summary>Starts a Sentinel that watches one master, and decides alone.</summary>
+    public static async Task<RedisServer> StartSentinelAsync(string name, int masterPort)
+    {
+        var server = Create();
+        var file = Path.Combine(server._directory, "sentinel.conf");
+        await File.WriteAllTextAsync(
+            file,
+            $"""
+             port {server.Port}
+             bind 127.0.0.1
+             dir {server._directory}
+             sentinel monitor {name} 127.0.0.1 {masterPort} 1
+             sentinel down-after-milliseconds {name} 1000
+             sentinel failover-timeout {name} 5000
+
+             """);
+        server._process = Process.Start(
+            new ProcessStartInfo(Program, [file, "--sentinel"]) { RedirectStandardOutput = true })!;
+        server._process.OutputDataReceived += static (_, _) => { };
+        server._process.BeginOutputReadLine();
+        return server;
+    }
+
     /// <summary>
     /// Starts the server on its port. It is empty, unless its arguments make it store data in its directory.
     /// </summary>
