@@ -1,5 +1,6 @@
 using System.Diagnostics.Metrics;
 using System.Security.Cryptography;
+using Broadcast.Middleware.Redis.Checks;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Members;
@@ -16,12 +17,15 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
     static readonly TimeSpan DisposeTimeout = TimeSpan.FromSeconds(3);
+    static readonly TimeSpan CheckTimeout = TimeSpan.FromSeconds(10);
 
     readonly string _node = RandomNumberGenerator.GetHexString(16, lowercase: true);
     readonly string _prefix;
     readonly RedisConnection _connection;
     readonly Outbox _outbox;
     readonly MemberDirectory _members;
+    readonly CommandCheck _commandCheck;
+    readonly NodeHeartbeat _heartbeat;
     readonly MemberWriter _memberWriter;
     readonly Func<IBackplaneReceiver, SubscriptionManager> _createSubscriptions;
     readonly RedisMetrics _metrics;
@@ -30,6 +34,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     SubscriptionManager? _subscriptions;
     Task? _stopped;
     Task _backgroundWork = Task.CompletedTask;
+    readonly TaskCompletionSource<Task> _startupChecks = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <param name="name">The name of the broadcast.</param>
     /// <param name="options">The options.</param>
@@ -48,16 +53,18 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _connection = new(
             connect, ownsMultiplexer, multiplexer => CreateKeySpace(multiplexer, options.Prefix, name), time, _logger);
         var repairWindow = new RepairWindow(options.RepairMessages, options.RepairBytes, options.RepairAge);
-        var failsFast = options.WhenUnreachable == WhenUnreachable.Fail;
+        var outages = new OutageCheck(_connection, options.WhenUnreachable);
+        var retries = options.WhenUnreachable != WhenUnreachable.Fail;
         var publisher = new BatchPublisher(
-            _connection, _node, repairWindow, options.PublishTimeout, retries: !failsFast, _metrics,
+            _connection, _node, repairWindow, options.PublishTimeout, retries, _metrics,
             (group, epoch, last, tag) => _subscriptions?.OnAcknowledged(group, epoch, last, tag));
-        _outbox = new(
-            _connection, publisher, options.PublishTimeout, options.MaxOutboxBytes, failsFast, time, _metrics);
+        _outbox = new(publisher, options.PublishTimeout, options.MaxOutboxBytes, outages, time, _metrics);
         var localMembers = new LocalMembers();
-        _memberWriter = new(
-            _connection, localMembers, options.NodeTimeout, options.PublishTimeout, time, _logger);
-        _members = new(_connection, localMembers, _memberWriter, options.PublishTimeout);
+        _heartbeat = new(_connection, options.NodeTimeout, options.PublishTimeout, time, _logger);
+        _memberWriter = new(_connection, localMembers, _heartbeat, options.PublishTimeout, time, _logger);
+        _heartbeat.NameConfirmed += _memberWriter.RewriteAllSoon;
+        _members = new(_connection, localMembers, _heartbeat, _memberWriter, outages, options.PublishTimeout);
+        _commandCheck = new(_connection);
         _createSubscriptions = receiver => new(
             _connection, repairWindow, options.PublishTimeout, options.CheckInterval, receiver, time, _metrics,
             _logger);
@@ -65,6 +72,12 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 
     /// <summary>The outbox. Only tests use this property.</summary>
     internal Outbox Outbox => _outbox;
+
+    /// <summary>The heartbeat. Only tests use this property.</summary>
+    internal NodeHeartbeat Heartbeat => _heartbeat;
+
+    /// <summary>Completes after the checks that follow the first connect. Only tests use this property.</summary>
+    internal Task StartupChecks => _startupChecks.Task.Unwrap();
 
     /// <summary>The subscriptions. Only tests use this property.</summary>
     internal SubscriptionManager Subscriptions => _subscriptions!;
@@ -86,17 +99,30 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var isFirstConnect = 1;
         _connection.Connected += () =>
         {
-            if (Interlocked.Exchange(ref isFirstConnect, 0) == 1) _logger.Connected(_node, _prefix);
-            else _metrics.Reconnected();
+            if (Interlocked.Exchange(ref isFirstConnect, 0) == 0)
+            {
+                _metrics.Reconnected();
+                return;
+            }
+
+            _logger.Connected(_node, _prefix);
+            _startupChecks.SetResult(Task.Run(() => RunStartupChecksAsync(_connection.Stopping)));
+        };
+        _connection.MasterConnected += () =>
+        {
             _subscriptions.CheckSoon();
+            _heartbeat.RenewSoon();
             _memberWriter.RewriteAllSoon();
         };
         _connection.Start();
         var stopping = _connection.Stopping;
         _backgroundWork = Task.WhenAll(
             Task.Run(() => _subscriptions.RunChecksAsync(stopping), CancellationToken.None),
+            Task.Run(() => _heartbeat.RunAsync(stopping), CancellationToken.None),
             Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
+
+    public bool IsReachable => _connection.IsReachable;
 
     public ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
@@ -147,6 +173,13 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         return await _members.CountAsync(group, cancellationToken);
     }
 
+    /// <summary>
+    /// Checks that Redis executes each command that the backplane needs. The health check uses this method.
+    /// </summary>
+    /// <exception cref="BackplaneException">Redis refuses a command, or does not answer in time.</exception>
+    public Task CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+        _commandCheck.RunAsync(timeout, cancellationToken);
+
     /// <summary>Sends a PING to Redis and returns the round-trip time. The health check uses this method.</summary>
     public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
         _connection.ExecuteAsync(
@@ -175,9 +208,32 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     async Task StopAsync(bool leaves)
     {
         _subscriptions?.EndAll();
-        if (leaves) await _memberWriter.LeaveAsync(LeaveTimeout);
+        if (leaves) await _heartbeat.LeaveAsync(LeaveTimeout);
         await _connection.DisposeAsync();
         await _backgroundWork;
+        if (_startupChecks.Task.IsCompletedSuccessfully) await _startupChecks.Task.Result;
+    }
+
+    /// <summary>Warns about settings of Redis that would otherwise cause silent losses.</summary>
+    async Task RunStartupChecksAsync(CancellationToken stopping)
+    {
+        try
+        {
+            await new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping);
+            await _commandCheck.RunAsync(CheckTimeout, stopping);
+        }
+        catch (BackplaneException exception) when (!IsTemporary(exception))
+        {
+            _logger.Refused(exception.Message);
+        }
+        catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
+        {
+            // The connection is lost or busy. The health check can run the same check later.
+            _logger.Retrying(exception.Message);
+        }
+
+        static bool IsTemporary(BackplaneException exception) =>
+            exception.InnerException is RedisConnectionException or TimeoutException or OperationCanceledException;
     }
 
     static KeySpace CreateKeySpace(IConnectionMultiplexer multiplexer, string prefix, string broadcast)

@@ -5,8 +5,9 @@ public sealed class RedisBackplaneOptions
 {
     /// <summary>
     /// The connection string, in the format of StackExchange.Redis: <c>localhost:6379</c> or
-    /// <c>a:6379,b:6379,password=…,ssl=true</c>. The backplane ignores this option if the app supplies its own
-    /// connection.
+    /// <c>a:6379,b:6379,password=…,ssl=true</c>. A URL with one server is also possible:
+    /// <c>redis://user:password@host:6379/0</c>, or <c>rediss://</c> for TLS. Errors and log messages do not contain
+    /// the password. The backplane ignores this option if the app supplies its own connection.
     /// </summary>
     public string? Configuration { get; set; }
 

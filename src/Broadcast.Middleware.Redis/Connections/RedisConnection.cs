@@ -17,6 +17,7 @@ sealed class RedisConnection(
 {
     static readonly TimeSpan MinRetryDelay = TimeSpan.FromMilliseconds(20);
     static readonly TimeSpan MaxRetryDelay = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan QuickReconnect = TimeSpan.FromSeconds(1);
 
     readonly TaskCompletionSource<IConnectionMultiplexer> _multiplexer =
         new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -24,8 +25,34 @@ sealed class RedisConnection(
     readonly CancellationTokenSource _stopping = new();
     TaskCompletionSource _nextConnect = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    readonly MasterTracker _masters = new();
+
+    // The time at which a connection was lost. 0 while no connection is lost.
+    long _lostAt;
+
     /// <summary>Occurs after the first connect and after each reconnect.</summary>
     public event Action? Connected;
+
+    /// <summary>
+    /// Occurs when the node may use another copy of the data: after a connect to a master, and after a replica has
+    /// become a master. A reconnect to a replica does not change the data that the node uses.
+    /// </summary>
+    public event Action? MasterConnected;
+
+    /// <summary>
+    /// False if Redis is known to be unreachable: no master has been connected for longer than a quick reconnect needs.
+    /// True before the first attempt to connect has ended.
+    /// </summary>
+    public bool IsReachable
+    {
+        get
+        {
+            var lostAt = Volatile.Read(ref _lostAt);
+            return lostAt == 0 || time.GetElapsedTime(lostAt) < QuickReconnect
+                || (_multiplexer.Task is { IsCompletedSuccessfully: true } task
+                    && MasterTracker.IsConnected(task.Result));
+        }
+    }
 
     public bool IsConnected =>
         _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
@@ -53,6 +80,13 @@ sealed class RedisConnection(
         ExecuteAsync(
             multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values),
             deadline, retries, onRetry, cancellationToken);
+
+    /// <summary>Raises <see cref="MasterConnected"/> if a replica has become a master since the last call.</summary>
+    public void FindNewMasters()
+    {
+        if (_multiplexer.Task is { IsCompletedSuccessfully: true } task && _masters.HasNewMaster(task.Result))
+            MasterConnected?.Invoke();
+    }
 
     /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
     /// <remarks>Redis may execute an operation twice, so the operation must be idempotent.</remarks>
@@ -177,14 +211,15 @@ sealed class RedisConnection(
                     return;
                 }
 
-                if (multiplexer.IsConnected) OnConnected();
-                else logger.ConnectFailed("Redis does not answer.");
+                _masters.HasNewMaster(multiplexer);
+                if (multiplexer.IsConnected) OnConnected(isMaster: true);
+                else OnConnectFailed("Redis does not answer.");
                 return;
             }
             catch (Exception exception) when (!_stopping.IsCancellationRequested)
             {
                 // The app's factory can throw any exception.
-                logger.ConnectFailed(exception.Message);
+                OnConnectFailed(exception.Message);
             }
             catch (Exception)
             {
@@ -208,17 +243,28 @@ sealed class RedisConnection(
     void OnConnectionRestored(object? sender, ConnectionFailedEventArgs args)
     {
         logger.ConnectionRestored();
-        OnConnected();
+        OnConnected(sender is not IConnectionMultiplexer multiplexer || MasterTracker.IsMaster(multiplexer, args));
     }
 
-    void OnConnectionFailed(object? sender, ConnectionFailedEventArgs args) =>
-        logger.ConnectionLost(args.FailureType.ToString());
-
-    void OnConnected()
+    void OnConnectionFailed(object? sender, ConnectionFailedEventArgs args)
     {
+        Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+        logger.ConnectionLost(args.FailureType.ToString());
+    }
+
+    void OnConnectFailed(string error)
+    {
+        Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+        logger.ConnectFailed(error);
+    }
+
+    void OnConnected(bool isMaster)
+    {
+        if (isMaster) Volatile.Write(ref _lostAt, 0);
         var connected = Interlocked.Exchange(
             ref _nextConnect, new(TaskCreationOptions.RunContinuationsAsynchronously));
         connected.TrySetResult();
         Connected?.Invoke();
+        if (isMaster) MasterConnected?.Invoke();
     }
 }

@@ -12,7 +12,10 @@ static class RedisErrors
         ("MISCONF", " Redis cannot save its data. See the log of Redis."),
         ("WRONGTYPE", " Other software uses keys with this prefix. Choose another prefix."),
         ("NOPERM",
-            " Allow the Redis user to run scripts, and to use all keys and channels that begin with the prefix."),
+            " Allow the Redis user to run scripts, to use all keys and channels that begin with the prefix, and to " +
+            "run all commands that docs/redis.md lists."),
+        // An error inside a script contains this text instead of the code.
+        ("can't run this command", " Allow the Redis user to run all commands that docs/redis.md lists."),
     ];
 
     public static string Describe(Exception exception) => exception switch
@@ -39,5 +42,6 @@ static class RedisErrors
     // For an error inside a script, Redis 6 writes other text before the error code.
     static string GetHint(string error) => Hints.FirstOrDefault(hint =>
         error.StartsWith(hint.Code, StringComparison.Ordinal)
-        || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)).Hint;
+        || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)
+        || (hint.Code.Contains(' ') && error.Contains(hint.Code, StringComparison.Ordinal))).Hint;
 }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
@@ -64,4 +65,33 @@ sealed partial class RedisLogger(ILogger logger)
         11, LogLevel.Error,
         "An unexpected error occurred in the backplane. The backplane continues. Report the exception as a bug.")]
     public partial void UnexpectedError(Exception exception);
+
+    [LoggerMessage(
+        12, LogLevel.Warning,
+        "Redis refuses a command that the backplane needs. The backplane repeats the command. {Error}")]
+    public partial void Refused(string error);
+
+    [LoggerMessage(
+        13, LogLevel.Warning,
+        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats, so other nodes do not list the " +
+        "connections of a live node. Set maxmemory-policy to noeviction.")]
+    public partial void EvictionPolicyWrong(string policy);
+
+    [LoggerMessage(
+        14, LogLevel.Warning,
+        "The backplane cannot read the maxmemory-policy of Redis, because CONFIG GET and INFO are not allowed. " +
+        "Check that the policy is noeviction.")]
+    public partial void EvictionPolicyUnknown();
+
+    /// <summary>
+    /// Logs a failed command of a background loop. A refusal needs an operator, so the first refusal is a warning. The
+    /// loop sets <paramref name="lastError"/> to null after a success.
+    /// </summary>
+    public void Failed(BackplaneException exception, ref string? lastError)
+    {
+        var isRefusal = exception.InnerException is RedisServerException;
+        if (isRefusal && Interlocked.Exchange(ref lastError, exception.Message) != exception.Message)
+            Refused(exception.Message);
+        else Retrying(exception.Message);
+    }
 }

@@ -1,7 +1,6 @@
 using System.Text.RegularExpressions;
 using Broadcast.Middleware.Redis.Configuration;
 using Microsoft.Extensions.Options;
-using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Hosting;
 
@@ -47,16 +46,14 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
 
     static string? CheckConfiguration(string? configuration)
     {
-        const string Option = nameof(RedisBackplaneOptions.Configuration);
         try
         {
-            if (!string.IsNullOrWhiteSpace(configuration)
-                && ConfigurationOptions.Parse(configuration).EndPoints.Count > 0) return null;
-            return $"{Option} names no server. Set it, for example to localhost:6379, or supply a connection.";
+            ConnectionString.Parse(configuration);
+            return null;
         }
-        catch (ArgumentException exception)
+        catch (FormatException exception)
         {
-            return $"{Option} is invalid: {exception.Message}";
+            return $"{nameof(RedisBackplaneOptions.Configuration)} is invalid. {exception.Message}";
         }
     }
 

@@ -1,7 +1,9 @@
 using System.Diagnostics.Metrics;
 using Broadcast.Middleware;
 using Broadcast.Middleware.Redis;
+using Broadcast.Middleware.Redis.Configuration;
 using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -114,33 +116,33 @@ public static class RedisBroadcastBuilderExtensions
     {
         var name = (string)key!;
         var options = services.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>().Get(name);
-        var loggers = services.GetRequiredService<ILoggerFactory>();
         var source = services.GetServices<RedisConnectionSource>().LastOrDefault(source => source.Name == name);
+        var configuration = source is null ? ConnectionString.Parse(options.Configuration) : null;
+        var loggers = new RedactingLoggerFactory(
+            services.GetRequiredService<ILoggerFactory>(), new SecretFilter(configuration?.Password));
         return new(
             name,
             options,
-            source is null
-                ? _ => ConnectAsync(options.Configuration, loggers)
-                : _ => Task.Run(() => source.Connect(services)),
+            configuration is not null
+                ? _ => ConnectAsync(configuration.Clone(), loggers)
+                : _ => Task.Run(() => source!.Connect(services)),
             ownsMultiplexer: source is null,
             services.GetRequiredService<TimeProvider>(),
             services.GetRequiredService<IMeterFactory>(),
             loggers.CreateLogger(name == Options.Options.DefaultName ? "Broadcast.Redis" : $"Broadcast.{name}.Redis"));
     }
 
-    static async Task<IConnectionMultiplexer> ConnectAsync(string? connectionString, ILoggerFactory loggers)
+    static async Task<IConnectionMultiplexer> ConnectAsync(ConfigurationOptions configuration, ILoggerFactory loggers)
     {
-        // StackExchange.Redis closes a silent connection after four timeouts. With this timeout, the close happens
-        // before other nodes consider this node dead. All operations of the backplane are idempotent, so a repeated
-        // operation is harmless. The app's own settings come last and take precedence.
-        var configuration = ConfigurationOptions.Parse($"syncTimeout=1500,keepAlive=4,{connectionString}");
+        // Without this setting, StackExchange.Redis does not send CONFIG GET.
+        configuration.AllowAdmin = true;
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
         // The app also starts without Redis. Only the backplane queues and repeats operations, because the order of the
         // operations matters.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
         configuration.ReconnectRetryPolicy = new ReconnectDelay();
-        configuration.LoggerFactory ??= loggers;
+        configuration.LoggerFactory = loggers;
         return await ConnectionMultiplexer.ConnectAsync(configuration);
     }
 }

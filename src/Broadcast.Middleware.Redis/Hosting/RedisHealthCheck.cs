@@ -2,7 +2,7 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Broadcast.Middleware.Redis.Hosting;
 
-/// <summary>Checks that Redis answers a PING.</summary>
+/// <summary>Checks that Redis executes each command that the backplane needs, and delivers a message.</summary>
 sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
 {
     static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(5);
@@ -13,8 +13,9 @@ sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
         try
         {
             var timeout = context.Registration.Timeout;
-            var roundTrip = await backplane.PingAsync(
-                timeout == Timeout.InfiniteTimeSpan ? DefaultTimeout : timeout, cancellationToken);
+            if (timeout == Timeout.InfiniteTimeSpan) timeout = DefaultTimeout;
+            var roundTrip = await backplane.PingAsync(timeout, cancellationToken);
+            await backplane.CheckAsync(timeout, cancellationToken);
             return HealthCheckResult.Healthy(data: new Dictionary<string, object> { ["roundTrip"] = roundTrip });
         }
         catch (BackplaneException exception)

@@ -7,11 +7,16 @@ namespace Microsoft.Extensions.DependencyInjection;
 /// <summary>Adds health checks for the Redis backplane.</summary>
 public static class RedisHealthChecksBuilderExtensions
 {
-    /// <summary>Adds a health check that sends a PING to the Redis server of a broadcast.</summary>
+    /// <summary>
+    /// Adds a health check for the Redis server of a broadcast. The check runs each command that the backplane needs,
+    /// and receives a message through a channel.
+    /// </summary>
     /// <param name="builder">The result of <c>AddHealthChecks</c>.</param>
     /// <param name="broadcast">The name of the broadcast. Empty for the default broadcast.</param>
     /// <param name="name">The name of the health check.</param>
-    /// <param name="failureStatus">The status if Redis does not answer. Null means unhealthy.</param>
+    /// <param name="failureStatus">
+    /// The status if Redis does not answer or refuses a command. Null means unhealthy.
+    /// </param>
     /// <param name="tags">The tags of the health check.</param>
     /// <param name="timeout">The timeout of the health check. Null means 2 seconds.</param>
     public static IHealthChecksBuilder AddBroadcastRedis(

@@ -8,6 +8,11 @@ sealed class GroupMembers(string group)
 {
     const int MaxChangesPerWrite = 256;
 
+    /// <summary>
+    /// The heartbeat of the node waits behind the writes that are in flight, so a write must be small.
+    /// </summary>
+    const int MaxBytesPerWrite = 16 * 1024;
+
     readonly Dictionary<string, byte[]> _members = new(StringComparer.Ordinal);
     readonly Dictionary<string, byte[]?> _changes = new(StringComparer.Ordinal);
     readonly Lock _lock = new();
@@ -27,6 +32,12 @@ sealed class GroupMembers(string group)
     }
 
     public string Group => group;
+
+    /// <summary>
+    /// The name of this node in the last successful write. Null before the first write. Only the current write uses
+    /// this property.
+    /// </summary>
+    public string? NodeInRedis { get; set; }
 
     public int Count
     {
@@ -81,12 +92,32 @@ sealed class GroupMembers(string group)
         lock (_lock)
         {
             Debug.Assert(_state == State.Dirty);
-            changes = [.. _changes.Take(MaxChangesPerWrite)];
+            changes = [];
+            var bytes = 0;
+            foreach (var change in _changes)
+            {
+                if (changes.Count == MaxChangesPerWrite || bytes >= MaxBytesPerWrite) break;
+                bytes += change.Key.Length + (change.Value?.Length ?? 0);
+                changes.Add(change);
+            }
+
             foreach (var (member, _) in changes) _changes.Remove(member);
             (rewrites, _rewrites) = (_rewrites, false);
             if (rewrites || changes.Count > 0) return true;
             _state = State.Clean;
             return false;
+        }
+    }
+
+    /// <summary>Adds the changes of a failed write again. Redis may already have some of the changes.</summary>
+    public void Retry(bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
+    {
+        lock (_lock)
+        {
+            Debug.Assert(_state == State.Dirty);
+            _rewrites |= rewrites;
+            // The members may have changed during the write, so add the current values.
+            foreach (var (member, _) in changes) _changes[member] = _members.GetValueOrDefault(member);
         }
     }
 

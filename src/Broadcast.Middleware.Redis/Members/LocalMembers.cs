@@ -32,10 +32,10 @@ sealed class LocalMembers
 
     public bool TryTakeDirty([NotNullWhen(true)] out GroupMembers? members) => _dirty.TryDequeue(out members);
 
-    /// <summary>Schedules a write that replaces all members that Redis has for this group and node.</summary>
-    public void RequestRewrite(GroupMembers members)
+    /// <summary>Schedules another write after a failed write.</summary>
+    public void Retry(GroupMembers members, bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
     {
-        members.RequestRewrite();
+        members.Retry(rewrites, changes);
         _dirty.Enqueue(members);
     }
 

@@ -9,7 +9,8 @@ namespace Broadcast.Middleware.Redis.Members;
 /// Redis.
 /// </summary>
 sealed class MemberDirectory(
-    RedisConnection connection, LocalMembers local, MemberWriter writer, TimeSpan queryTimeout)
+    RedisConnection connection, LocalMembers local, NodeHeartbeat heartbeat, MemberWriter writer,
+    OutageCheck outages, TimeSpan queryTimeout)
 {
     public void Set(string group, string member, ReadOnlyMemory<byte> value) =>
         Change(group, member, value.ToArray());
@@ -48,6 +49,7 @@ sealed class MemberDirectory(
     async Task<List<T>> QueryOtherNodesAsync<T>(
         string group, Func<IDatabase, RedisKey, Task<T>> query, CancellationToken cancellationToken)
     {
+        if (outages.Find() is { } outage) throw outage;
         var deadline = connection.GetDeadline(queryTimeout);
         var keySpace = await connection.GetKeySpaceAsync(deadline, cancellationToken);
         var keys = keySpace.ForGroup(group);
@@ -57,7 +59,7 @@ sealed class MemberDirectory(
                 var database = multiplexer.GetDatabase();
                 var nodes = (await database.SetMembersAsync(keys.Nodes))
                     .Select(static node => (string)node!)
-                    .Where(node => node != writer.NodeName)
+                    .Where(node => node != heartbeat.NodeName)
                     .ToArray();
                 // All queries start before the first wait, so together they need one round trip.
                 var heartbeats = nodes.Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node))).ToArray();

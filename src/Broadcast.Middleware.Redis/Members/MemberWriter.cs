@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Storage;
@@ -7,17 +6,21 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Members;
 
-/// <summary>Writes the members of this node to Redis, and renews the heartbeat of the node.</summary>
+/// <summary>Writes the members of this node to Redis.</summary>
 /// <remarks>
 /// Each node has its own hash for each group. So a node can replace its hash, and other nodes can delete the hash of a
 /// dead node.
 /// </remarks>
 sealed class MemberWriter(
-    RedisConnection connection, LocalMembers members, TimeSpan nodeTimeout, TimeSpan publishTimeout, TimeProvider time,
-    RedisLogger logger)
+    RedisConnection connection, LocalMembers members, NodeHeartbeat heartbeat, TimeSpan publishTimeout,
+    TimeProvider time, RedisLogger logger)
 {
     const int MaxParallelWrites = 256;
     static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan IdleInterval = TimeSpan.FromMinutes(1);
+
+    /// <summary>The maximum time of one write. One slow write delays the writes of other groups.</summary>
+    static readonly TimeSpan MaxWriteTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// The time for which Redis keeps the members of a group. Each node rewrites its members after half of this time.
@@ -26,24 +29,18 @@ sealed class MemberWriter(
     static readonly TimeSpan Retention = TimeSpan.FromHours(1);
 
     readonly AsyncAutoResetEvent _workAvailable = new(time);
-    readonly TimeSpan _heartbeatInterval = nodeTimeout / 3;
-
-    // A slow operation must not delay the next heartbeat.
-    readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
-
-    // A node whose heartbeat has expired takes a new name. Other nodes may still delete the members of the old name.
-    volatile string _nodeName = RandomNumberGenerator.GetHexString(16, lowercase: true);
+    readonly TimeSpan _writeTimeout = publishTimeout < MaxWriteTimeout ? publishTimeout : MaxWriteTimeout;
     volatile bool _rewritesAll;
+    volatile bool _hasFailed;
     long _lastRewrite;
-
-    /// <summary>The name of the node in the keys of the member hashes.</summary>
-    public string NodeName => _nodeName;
+    string? _lastError;
 
     /// <summary>Requests a write in the background.</summary>
     public void WriteSoon() => _workAvailable.Set();
 
     /// <summary>
-    /// Requests a rewrite of all members. Call this method after a reconnect, because Redis may have lost members.
+    /// Requests a rewrite of all members. Call this method if Redis may have lost members: after a reconnect to a
+    /// master, or when the node has a new name.
     /// </summary>
     public void RewriteAllSoon()
     {
@@ -51,26 +48,20 @@ sealed class MemberWriter(
         _workAvailable.Set();
     }
 
-    /// <summary>Renews the heartbeat and writes changes until the node stops.</summary>
+    /// <summary>Writes changes until the node stops.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
-        var lastHeartbeat = 0L;
         while (!stopping.IsCancellationRequested)
         {
             try
             {
-                var isFirst = lastHeartbeat == 0;
-                var wait = isFirst ? TimeSpan.Zero : _heartbeatInterval - time.GetElapsedTime(lastHeartbeat);
-                if (wait > TimeSpan.Zero) await _workAvailable.WaitAsync(wait, stopping);
-                if (isFirst || _rewritesAll || time.GetElapsedTime(lastHeartbeat) >= _heartbeatInterval)
+                if (_hasFailed) await Task.Delay(RetryDelay, time, stopping);
+                else await _workAvailable.WaitAsync(IdleInterval, stopping);
+                // Without a name, wait. When the node has a name again, NameConfirmed requests a rewrite.
+                if (heartbeat.NodeName is null)
                 {
-                    if (!await RenewHeartbeatAsync(isFirst, stopping))
-                    {
-                        await Task.Delay(RetryDelay, time, stopping);
-                        continue;
-                    }
-
-                    lastHeartbeat = time.GetTimestamp();
+                    _hasFailed = false;
+                    continue;
                 }
 
                 if (_rewritesAll || time.GetElapsedTime(_lastRewrite) > Retention / 2)
@@ -80,7 +71,9 @@ sealed class MemberWriter(
                     members.RequestRewriteOfAll();
                 }
 
+                _hasFailed = false;
                 await WriteDirtyGroupsAsync(stopping);
+                if (!_hasFailed) _lastError = null;
             }
             catch (OperationCanceledException) when (stopping.IsCancellationRequested)
             {
@@ -89,57 +82,8 @@ sealed class MemberWriter(
             catch (Exception exception)
             {
                 logger.UnexpectedError(exception);
-                await Task.WhenAny(Task.Delay(RetryDelay, time, stopping));
+                _hasFailed = true;
             }
-        }
-    }
-
-    /// <summary>Deletes the heartbeat, so that other nodes immediately stop listing the members of this node.</summary>
-    public async Task LeaveAsync(TimeSpan timeout)
-    {
-        if (!connection.IsConnected) return;
-        var deadline = connection.GetDeadline(timeout);
-        try
-        {
-            var keySpace = await connection.GetKeySpaceAsync(deadline);
-            await connection.ExecuteAsync(
-                multiplexer => multiplexer.GetDatabase().KeyDeleteAsync(keySpace.Heartbeat(_nodeName)),
-                deadline, retries: false);
-        }
-        catch (BackplaneException)
-        {
-            // Without the delete, the heartbeat expires after a while.
-        }
-    }
-
-    /// <summary>Renews the heartbeat. Returns false if Redis is unreachable.</summary>
-    async Task<bool> RenewHeartbeatAsync(bool isFirst, CancellationToken stopping)
-    {
-        try
-        {
-            var deadline = connection.GetDeadline(_operationTimeout);
-            var keySpace = await connection.GetKeySpaceAsync(deadline, stopping);
-            var isAlive = await connection.ExecuteAsync(
-                multiplexer => multiplexer.GetDatabase().KeyExpireAsync(keySpace.Heartbeat(_nodeName), nodeTimeout),
-                deadline, cancellationToken: stopping);
-            if (isAlive) return true;
-            if (!isFirst)
-            {
-                logger.HeartbeatExpired();
-                _nodeName = RandomNumberGenerator.GetHexString(16, lowercase: true);
-            }
-
-            await connection.ExecuteAsync(
-                multiplexer => multiplexer.GetDatabase().StringSetAsync(
-                    keySpace.Heartbeat(_nodeName), "", nodeTimeout),
-                deadline, cancellationToken: stopping);
-            _rewritesAll = true;
-            return true;
-        }
-        catch (BackplaneException exception)
-        {
-            logger.Retrying(exception.Message);
-            return false;
         }
     }
 
@@ -160,21 +104,15 @@ sealed class MemberWriter(
 
     async Task WriteAsync(GroupMembers group, CancellationToken stopping)
     {
-        var deadline = connection.GetDeadline(_operationTimeout);
         while (group.TryTakeChanges(out var rewrites, out var changes))
         {
-            try
+            var node = heartbeat.NodeName;
+            if (node is null || !await TryWriteAsync(group, node, rewrites, changes, stopping))
             {
-                var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
-                await connection.RunScriptAsync(
-                    Scripts.WriteMembers, [keys.Members(_nodeName), keys.Nodes], CreateArguments(rewrites, changes),
-                    deadline, cancellationToken: stopping);
-            }
-            catch (BackplaneException exception)
-            {
-                // Redis may have executed the script despite the error, so the next write replaces all members.
-                logger.Retrying(exception.Message);
-                members.RequestRewrite(group);
+                // Repeat only these changes, not the earlier writes of the group. Otherwise, a slow Redis would never
+                // receive all members of a large group.
+                members.Retry(group, rewrites, changes);
+                _hasFailed = true;
                 return;
             }
         }
@@ -182,12 +120,39 @@ sealed class MemberWriter(
         members.RemoveIfEmpty(group);
     }
 
-    RedisValue[] CreateArguments(bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
+    async Task<bool> TryWriteAsync(
+        GroupMembers group, string node, bool rewrites, List<KeyValuePair<string, byte[]?>> changes,
+        CancellationToken stopping)
+    {
+        try
+        {
+            var deadline = connection.GetDeadline(_writeTimeout);
+            var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
+            // Members under an earlier name of this node only occupy memory.
+            var earlier = group.NodeInRedis is { } name && name != node ? name : null;
+            RedisKey[] allKeys = earlier is null
+                ? [keys.Members(node), keys.Nodes]
+                : [keys.Members(node), keys.Nodes, keys.Members(earlier)];
+            await connection.RunScriptAsync(
+                Scripts.WriteMembers, allKeys, CreateArguments(node, earlier, rewrites, changes), deadline,
+                cancellationToken: stopping);
+            group.NodeInRedis = node;
+            return true;
+        }
+        catch (BackplaneException exception)
+        {
+            logger.Failed(exception, ref _lastError);
+            return false;
+        }
+    }
+
+    static RedisValue[] CreateArguments(
+        string node, string? earlierNode, bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
     {
         var setCount = changes.Count(static change => change.Value is not null);
-        var arguments = new List<RedisValue>(4 + setCount + changes.Count)
+        var arguments = new List<RedisValue>(5 + setCount + changes.Count)
         {
-            _nodeName, Scripts.FormatMilliseconds(Retention), rewrites ? 1 : 0, setCount,
+            node, Scripts.FormatMilliseconds(Retention), rewrites ? 1 : 0, earlierNode ?? "", setCount,
         };
         foreach (var (member, value) in changes)
         {

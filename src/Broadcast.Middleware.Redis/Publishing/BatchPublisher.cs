@@ -19,9 +19,6 @@ sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
-    /// <summary>The history age without a limit. The value is longer than the age of any message.</summary>
-    const string UnlimitedMilliseconds = "1000000000000000";
-
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
 
     // Redis must remember the last batch of a node as long as the node may repeat the batch.
@@ -38,9 +35,7 @@ sealed class BatchPublisher(
         // Each batch of a node has a higher number than the previous batch. So Redis detects a batch that arrives after
         // a later batch.
         var number = Interlocked.Increment(ref _lastNumber);
-        var historyAge = history is null || history.HistoryAge == Timeout.InfiniteTimeSpan
-            ? UnlimitedMilliseconds
-            : Scripts.FormatMilliseconds(history.HistoryAge);
+        var historyAge = Scripts.FormatAge(history?.HistoryAge ?? Timeout.InfiniteTimeSpan);
         RedisValue[] arguments =
         [
             Epoch.Create(), keys.FullChannel, node, number, batch.Count, bytes, body,

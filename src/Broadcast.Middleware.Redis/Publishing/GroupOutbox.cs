@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Broadcast.Middleware.Redis.Connections;
 
 namespace Broadcast.Middleware.Redis.Publishing;
 
@@ -8,7 +9,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// the next batch. The object exists only while the group has messages.
 /// </remarks>
 sealed class GroupOutbox(
-    string group, TimeSpan publishTimeout, BatchPublisher publisher, TimeProvider time, Action<GroupOutbox> onClosed)
+    string group, TimeSpan publishTimeout, BatchPublisher publisher, OutageCheck outages, TimeProvider time,
+    Action<GroupOutbox> onClosed)
     : IThreadPoolWorkItem
 {
     /// <summary>
@@ -26,7 +28,7 @@ sealed class GroupOutbox(
     ITimer? _timer;
     List<OutboxEntry> _inFlight = [];
     volatile string? _lastError;
-    int _purgeAt = MaxBatchMessages;
+    int _droppedCount;
     State _state = State.New;
 
     enum State
@@ -53,7 +55,6 @@ sealed class GroupOutbox(
         lock (_lock)
         {
             if (_state == State.Closed) return false;
-            if (_waiting.Count >= _purgeAt) PurgeLocked();
             _waiting.Enqueue(entry);
             if (_state == State.Sending) return true;
             StartLocked();
@@ -63,6 +64,18 @@ sealed class GroupOutbox(
         // join the batch.
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         return true;
+    }
+
+    /// <summary>
+    /// Drops the message of a canceled publish. A message in a batch that is in flight stays until the end of the
+    /// batch.
+    /// </summary>
+    public void Cancel(OutboxEntry entry)
+    {
+        lock (_lock)
+        {
+            if (!entry.IsDropped && !entry.IsInFlight) DropLocked(entry);
+        }
     }
 
     void IThreadPoolWorkItem.Execute() => _ = SendAllAsync();
@@ -77,12 +90,15 @@ sealed class GroupOutbox(
     {
         try
         {
+            // The connection may be lost since the publish call. Redis does not have these messages yet.
+            if (outages.Find() is { } outage) throw outage;
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
             // After the deadline, the callers receive an error, so do not send these messages.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
+            EndBatch(batch);
             for (var i = 0; i < batch.Count; i++) batch[i].Succeed(new(first.Epoch, first.Offset + i));
         }
         catch (Exception exception)
@@ -94,6 +110,7 @@ sealed class GroupOutbox(
                 BackplaneException backplaneException => backplaneException,
                 _ => new BackplaneException("The publish failed. See the inner exception.", exception),
             };
+            EndBatch(batch);
             foreach (var entry in batch) entry.Fail(failure);
         }
     }
@@ -102,6 +119,16 @@ sealed class GroupOutbox(
         $"Redis has not accepted the message within {nameof(RedisBackplaneOptions.PublishTimeout)} " +
         $"({publishTimeout}). {_lastError ?? "Redis is slow or unreachable."} Redis may still publish the message.");
 
+    /// <summary>Drops the messages of a batch before their callers continue.</summary>
+    void EndBatch(List<OutboxEntry> batch)
+    {
+        lock (_lock)
+        {
+            _inFlight = [];
+            foreach (var entry in batch) entry.Drop();
+        }
+    }
+
     /// <summary>Takes the next batch. If no message waits, closes this object and returns null.</summary>
     List<OutboxEntry>? TakeBatch()
     {
@@ -109,11 +136,19 @@ sealed class GroupOutbox(
         {
             List<OutboxEntry>? batch = null;
             var bytes = 0;
-            while (_waiting.TryPeek(out var next) && (batch is null || Fits(batch, bytes + next.Message.Length)))
+            while (_waiting.TryPeek(out var next))
             {
+                if (next.IsDropped)
+                {
+                    _waiting.Dequeue();
+                    _droppedCount--;
+                    continue;
+                }
+
+                if (batch is not null && !Fits(batch, bytes + next.Message.Length)) break;
                 _waiting.Dequeue();
-                if (next.IsCompleted) continue;
                 bytes += next.Message.Length;
+                next.IsInFlight = true;
                 (batch ??= []).Add(next);
             }
 
@@ -127,17 +162,20 @@ sealed class GroupOutbox(
     }
 
     /// <summary>
-    /// Removes canceled messages. Otherwise, canceled messages would accumulate while a batch waits for Redis.
+    /// Drops a waiting message. If most entries of the queue are dropped, removes these entries. Otherwise, they would
+    /// accumulate while a batch waits for Redis.
     /// </summary>
-    void PurgeLocked()
+    void DropLocked(OutboxEntry entry)
     {
         Debug.Assert(_lock.IsHeldByCurrentThread);
+        entry.Drop();
+        if (++_droppedCount * 2 <= _waiting.Count) return;
         for (var count = _waiting.Count; count > 0; count--)
         {
-            if (_waiting.Dequeue() is { IsCompleted: false } entry) _waiting.Enqueue(entry);
+            if (_waiting.Dequeue() is { IsDropped: false } waiting) _waiting.Enqueue(waiting);
         }
 
-        _purgeAt = Math.Max(MaxBatchMessages, 2 * _waiting.Count);
+        _droppedCount = 0;
     }
 
     void StartLocked()
@@ -165,14 +203,21 @@ sealed class GroupOutbox(
         {
             if (_state == State.Closed) return;
             var remaining = publishTimeout;
+            var expired = new List<OutboxEntry>();
             foreach (var entry in _inFlight.Concat(_waiting))
             {
-                if (entry.IsCompleted) continue;
+                if (entry.IsDropped || entry.Task.IsCompleted) continue;
                 remaining = publishTimeout - time.GetElapsedTime(entry.Timestamp);
                 // The entries are in the order of their publish calls, so all later entries also have time left.
                 if (remaining > TimeSpan.Zero) break;
-                entry.Fail(CreateTimeoutException());
+                expired.Add(entry);
                 remaining = publishTimeout;
+            }
+
+            foreach (var entry in expired)
+            {
+                if (!entry.IsInFlight) DropLocked(entry);
+                entry.Fail(CreateTimeoutException());
             }
 
             // Add one millisecond, because a timer rounds down to whole milliseconds.

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// All messages of this node that wait for a publish. Each group has its own <see cref="GroupOutbox"/>.
 /// </summary>
 sealed class Outbox(
-    RedisConnection connection, BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, bool failsFast,
+    BatchPublisher publisher, TimeSpan publishTimeout, long maxBytes, OutageCheck outages,
     TimeProvider time, RedisMetrics metrics)
 {
     /// <summary>The number of bytes that the outbox counts for each message in addition to the payload.</summary>
@@ -17,7 +17,9 @@ sealed class Outbox(
     readonly ConcurrentDictionary<string, GroupOutbox> _groups = new(StringComparer.Ordinal);
     readonly OutboxBudget _budget = new(maxBytes);
 
-    /// <summary>The bytes of all messages that Redis has not acknowledged.</summary>
+    /// <summary>
+    /// The bytes of all messages that Redis has not acknowledged. A canceled message counts until its batch has ended.
+    /// </summary>
     public long Bytes => _budget.Used;
 
     /// <summary>
@@ -32,12 +34,10 @@ sealed class Outbox(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        if (failsFast && !connection.IsConnected)
+        if (outages.Find() is { } outage)
         {
-            metrics.Failed();
-            throw new BackplaneException(
-                $"Redis is unreachable, and {nameof(WhenUnreachable)} is {nameof(WhenUnreachable.Fail)}. " +
-                $"Restore Redis, or set {nameof(WhenUnreachable)} to {nameof(WhenUnreachable.Wait)}.");
+            if (!outage.DeliverLocally) metrics.Failed();
+            throw outage;
         }
 
         if (!_budget.TryReserve(message.Length + MessageOverhead))
@@ -51,9 +51,11 @@ sealed class Outbox(
 
         var entry = new OutboxEntry(
             message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + MessageOverhead);
-        while (!_groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this).TryAdd(entry))
+        var queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
+        while (!queue.TryAdd(entry))
         {
-            // The GroupOutbox has closed and removed itself. The next iteration creates a new GroupOutbox.
+            // The GroupOutbox has closed and removed itself, so create a new GroupOutbox.
+            queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         }
 
         try
@@ -62,18 +64,19 @@ sealed class Outbox(
             if (metrics.MeasuresDuration) metrics.PublishTook(time.GetElapsedTime(entry.Timestamp));
             return position;
         }
-        catch (BackplaneException)
+        catch (BackplaneException exception)
         {
-            metrics.Failed();
+            if (!exception.DeliverLocally) metrics.Failed();
             throw;
         }
-        finally
+        catch (OperationCanceledException)
         {
-            entry.Release();
+            queue.Cancel(entry);
+            throw;
         }
     }
 
-    GroupOutbox Create(string group) => new(group, publishTimeout, publisher, time, Remove);
+    GroupOutbox Create(string group) => new(group, publishTimeout, publisher, outages, time, Remove);
 
     void Remove(GroupOutbox outbox) =>
         _groups.TryRemove(new KeyValuePair<string, GroupOutbox>(outbox.Group, outbox));

@@ -1,20 +1,40 @@
+using System.Diagnostics;
+
 namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>A message that waits for its position.</summary>
+/// <remarks>
+/// Invariant: the budget counts the message exactly as long as this object references it, also after its caller has
+/// stopped waiting.
+/// </remarks>
 sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
 {
-    int _released;
+    byte[]? _message = message;
 
-    public byte[] Message => message;
+    /// <summary>The encoded message. Do not use this property if <see cref="IsDropped"/> is true.</summary>
+    public byte[] Message => _message!;
 
     public GroupOptions? History => history;
 
     /// <summary>The timestamp of the publish call.</summary>
     public long Timestamp => timestamp;
 
-    /// <summary>True after the publish has succeeded or failed, or after the caller has canceled the publish.</summary>
-    public bool IsCompleted => Volatile.Read(ref _released) != 0 || Task.IsCompleted;
+    /// <summary>True from the start of the entry's batch. The lock of the group guards this property.</summary>
+    public bool IsInFlight { get; set; }
+
+    /// <summary>True if the object no longer references the message, so no batch may contain it.</summary>
+    public bool IsDropped => _message is null;
+
+    /// <summary>
+    /// Drops the message and returns its bytes to the budget. A message in a batch is dropped after the batch.
+    /// </summary>
+    public void Drop()
+    {
+        Debug.Assert(!IsDropped);
+        _message = null;
+        budget.Release(reservedBytes);
+    }
 
     public void Succeed(Position position) => TrySetResult(position);
 
@@ -23,11 +43,5 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, 
         TrySetException(exception);
         // Read the exception. After a cancellation, no caller observes the exception.
         _ = Task.Exception;
-    }
-
-    /// <summary>Returns the reserved bytes to the budget. Only the first call has an effect.</summary>
-    public void Release()
-    {
-        if (Interlocked.Exchange(ref _released, 1) == 0) budget.Release(reservedBytes);
     }
 }

@@ -58,6 +58,8 @@ static class Scripts
           oldest = redis.call('LINDEX', KEYS[3], 0)
         else
           epoch, before, renewed = ARGV[1], '-', false
+          -- Redis checks its memory limit before the first write of a script, but not before DEL. So write first.
+          redis.call('HSET', KEYS[1], 'e', epoch)
           redis.call('DEL', KEYS[2], KEYS[3])
         end
         local offset, bytes = (tonumber(state[2]) or 0) + ARGV[5], (tonumber(state[4]) or 0) + ARGV[6]
@@ -113,49 +115,83 @@ static class Scripts
         return {epoch, last, tag}
         """;
 
+    /// <summary>A function that reads the newest batches of a group, within limits.</summary>
+    /// <remarks>
+    /// The function reads one batch at a time. So Redis loads at most one batch more than the caller needs, whatever
+    /// the size of the stream is.
+    /// </remarks>
+    const string ReadPage = """
+        local function readPage(last, messages, bytes, age)
+          local clock = redis.call('TIME')
+          local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+          local batches, count, size, isEnd = {}, 0, 0, 0
+          while #batches < 64 and size < 4194304 do
+            if count >= messages or size >= bytes then isEnd = 1 break end
+            local batch = redis.call('XREVRANGE', KEYS[2], last, '-', 'COUNT', 1)[1]
+            if not batch or now - batch[2][4] > age then isEnd = 1 break end
+            table.insert(batches, batch)
+            count, size = count + batch[2][2], size + #batch[2][8] + 28 * batch[2][2]
+            last = string.format('%.0f', string.match(batch[1], '^%d+') - 1) .. '-0'
+          end
+          return {string.format('%.0f', now), batches, isEnd}
+        end
+
+        """;
+
     /// <summary>
     /// Returns the current position of a group and its newest batches. Creates the group if necessary.
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index.</para>
     /// <code>
-    /// ARGV 1  the epoch of a new group
-    ///      2  the milliseconds for which Redis keeps the group; 0 means forever
-    ///      3  the number of batches
+    /// ARGV 1    the epoch of a new group
+    ///      2    the milliseconds for which Redis keeps the group; 0 means forever
+    ///      3    the milliseconds for which Redis keeps the group if it has no messages
+    ///      4-6  the messages, bytes and milliseconds of the history
     /// </code>
     /// <para>
     /// Returns the epoch, the last offset, the last tag, and a page in the format of <see cref="ReadBackward"/>.
     /// </para>
     /// </remarks>
-    public const string Subscribe = """
+    public const string Subscribe = ReadPage + """
         if redis.call('HSETNX', KEYS[1], 'e', ARGV[1]) == 1 then
           redis.call('DEL', KEYS[2], KEYS[3])
           redis.call('HSET', KEYS[1], 'o', 0, 'g', '-', 'b', 0)
         end
-        if ARGV[2] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2] + 60000) end
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
-        local batches = {}
-        if ARGV[3] ~= '0' then batches = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[3]) end
-        local clock = redis.call('TIME')
-        local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-        return {state[1], state[2], state[3], {now, batches}}
+        -- Clients can subscribe to any number of groups. So a group without messages must expire.
+        local keep = ARGV[2]
+        if state[2] == '0' then keep = ARGV[3] end
+        if keep == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], keep + 60000) end
+        return {state[1], state[2], state[3], readPage('+', tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))}
+        """;
+
+    /// <summary>Renews the expiration of a group that has subscribers, but no messages.</summary>
+    /// <remarks>
+    /// <para>KEYS: state.</para>
+    /// <para>ARGV: the milliseconds for which Redis keeps the group.</para>
+    /// <para>This is a script, because a message with an infinite history may arrive at any time.</para>
+    /// </remarks>
+    public const string RenewEmptyGroup = """
+        if redis.call('HGET', KEYS[1], 'o') == '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
         """;
 
     /// <summary>Returns the batches up to an offset, newest first.</summary>
     /// <remarks>
     /// <para>KEYS: state, stream.</para>
     /// <code>
-    /// ARGV 1  the epoch
-    ///      2  the offset
-    ///      3  the number of batches
+    /// ARGV 1    the epoch
+    ///      2    the offset
+    ///      3-5  the messages, bytes and milliseconds that the caller needs
     /// </code>
-    /// <para>Returns the time of Redis and the batches, or nothing if the group has another epoch.</para>
+    /// <para>
+    /// Returns the time of Redis, the batches, and 1 if the caller needs no older batch. Returns nothing if the group
+    /// has another epoch.
+    /// </para>
     /// </remarks>
-    public const string ReadBackward = """
+    public const string ReadBackward = ReadPage + """
         if redis.call('HGET', KEYS[1], 'e') ~= ARGV[1] then return false end
-        local clock = redis.call('TIME')
-        local now = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-        return {now, redis.call('XREVRANGE', KEYS[2], ARGV[2] .. '-0', '-', 'COUNT', ARGV[3])}
+        return readPage(ARGV[2] .. '-0', tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
         """;
 
     /// <summary>Returns the batches that follow the last batch that a node has delivered.</summary>
@@ -217,20 +253,37 @@ static class Scripts
 
     /// <summary>Writes changed members of a group on one node.</summary>
     /// <remarks>
-    /// <para>KEYS: the members of the node, the nodes of the group.</para>
+    /// <para>
+    /// KEYS: the members of the node, the nodes of the group, and the members under the earlier name, if ARGV has one.
+    /// </para>
     /// <code>
     /// ARGV 1  the node
     ///      2  the milliseconds for which Redis keeps the keys
     ///      3  1 to delete the previous members first, otherwise 0
-    ///      4  the number of members to set
+    ///      4  an earlier name of the node, or empty
+    ///      5  the number of members to set
     ///      then the name and value of each member to set, and the names of the members to remove
     /// </code>
+    /// <para>
+    /// Redis checks its memory limit only before the first write of a script, and allows a DEL above the limit. So the
+    /// script sets the members before the DEL. Otherwise, Redis would exceed its memory limit.
+    /// </para>
     /// </remarks>
     public const string WriteMembers = """
-        if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
-        local set = tonumber(ARGV[4])
-        for i = 5, 4 + 2 * set, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-        for i = 5 + 2 * set, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+        local set = tonumber(ARGV[5])
+        local function setMembers()
+          if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 6, 5 + 2 * set)) end
+        end
+        setMembers()
+        if ARGV[3] == '1' and redis.call('HLEN', KEYS[1]) > set then
+          redis.call('DEL', KEYS[1])
+          setMembers()
+        end
+        if #ARGV > 5 + 2 * set then redis.call('HDEL', KEYS[1], unpack(ARGV, 6 + 2 * set)) end
+        if ARGV[4] ~= '' then
+          redis.call('DEL', KEYS[3])
+          redis.call('SREM', KEYS[2], ARGV[4])
+        end
         if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 1 then
           redis.call('SADD', KEYS[2], ARGV[1])
           redis.call('PEXPIRE', KEYS[2], ARGV[2])
@@ -248,6 +301,54 @@ static class Scripts
         redis.call('DEL', KEYS[1])
         redis.call('SREM', KEYS[2], ARGV[1])
         """;
+
+    /// <summary>
+    /// Runs each command that the other scripts use, and publishes a message. The keys are empty afterwards. The error
+    /// names the first command that failed, because Redis 7 does not name it.
+    /// </summary>
+    /// <remarks>
+    /// <para>KEYS: state, stream, index, the nodes of the group.</para>
+    /// <para>ARGV: the channel.</para>
+    /// </remarks>
+    public const string CheckCommands = """
+        local refused
+        local function run(command, ...)
+          local result = redis.pcall(command, ...)
+          if type(result) == 'table' and result.err then
+            refused = refused or 'ERR The command ' .. command .. ' failed: ' .. result.err
+          end
+        end
+        run('HSETNX', KEYS[1], 'f', '1')
+        run('HSET', KEYS[1], 'f', '1')
+        run('HGET', KEYS[1], 'f')
+        run('HMGET', KEYS[1], 'f')
+        run('HGETALL', KEYS[1])
+        run('HLEN', KEYS[1])
+        run('HDEL', KEYS[1], 'f')
+        run('XADD', KEYS[2], '1-0', 'b', '1')
+        run('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+        run('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+        run('XTRIM', KEYS[2], 'MINID', '=', '1-0')
+        run('RPUSH', KEYS[3], '1')
+        run('LINDEX', KEYS[3], 0)
+        run('LRANGE', KEYS[3], 0, 0)
+        run('LTRIM', KEYS[3], 0, 0)
+        run('SADD', KEYS[4], '1')
+        run('SREM', KEYS[4], '1')
+        run('PERSIST', KEYS[2])
+        run('PEXPIRE', KEYS[2], 1000)
+        run('TIME')
+        run('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+        run('PUBLISH', ARGV[1], '1')
+        if refused then return redis.error_reply(refused) end
+        """;
+
+    /// <summary>The age of a history without a limit. The value is longer than the age of any message.</summary>
+    const string UnlimitedMilliseconds = "1000000000000000";
+
+    /// <summary>Formats the maximum age of a history as an argument in milliseconds.</summary>
+    public static string FormatAge(TimeSpan age) =>
+        age == Timeout.InfiniteTimeSpan ? UnlimitedMilliseconds : FormatMilliseconds(age);
 
     /// <summary>Formats a duration as an argument in milliseconds. Null becomes 0, which means forever.</summary>
     public static string FormatMilliseconds(TimeSpan? duration) =>

@@ -11,7 +11,8 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
     bool _isClosed;
 
     /// <summary>Subscribes to the channel and waits for the confirmation of Redis.</summary>
-    public async Task OpenAsync(byte[] channelName, long deadline, CancellationToken cancellationToken)
+    public async Task OpenAsync(
+        byte[] channelName, long deadline, CancellationToken cancellationToken, bool retries = true)
     {
         var channel = RedisChannel.Literal(channelName);
         await connection.ExecuteAsync(
@@ -36,7 +37,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
                         () => subscriber.Unsubscribe(channel, probe, CommandFlags.FireAndForget));
                 }
             },
-            deadline, cancellationToken: cancellationToken);
+            deadline, retries, cancellationToken: cancellationToken);
     }
 
     /// <summary>Replaces a stalled subscription with a new subscription.</summary>

@@ -28,14 +28,17 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// Redis keeps the state of a group this much longer than the stream. The scripts use the same value.
+    /// The time after which a check renews the expiration of an empty group. It is shorter than the expiration, which
+    /// is at least 70 seconds.
     /// </summary>
-    static readonly TimeSpan ExtraStateRetention = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan RenewalInterval = TimeSpan.FromSeconds(10);
 
     static readonly RedisValue[] PositionFields = ["e", "o", "g"];
 
     readonly string _group;
-    readonly TimeSpan? _retention;
+    readonly RepairWindow _repairWindow;
+    readonly TimeSpan? _retention; // Null means forever.
+    readonly GroupOptions? _history;
     readonly RedisConnection _connection;
     readonly IBackplaneReceiver _receiver;
     readonly RedisMetrics _metrics;
@@ -57,6 +60,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     // to an older state now, only this node can know that messages are lost.
     readonly Queue<(string Epoch, long Last, string Tag)> _acknowledged = new();
     int _missedChecks;
+    long _nextRenewal;
 
     // StartAsync sets these fields. Afterwards, only the worker changes them. The worker holds the lock while it writes
     // the offset and the tag.
@@ -66,20 +70,21 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     string _tag = Batch.NoTag;
 
     /// <param name="group">The group.</param>
-    /// <param name="retention">
-    /// The time for which Redis keeps the stream after the last message. Null means forever.
-    /// </param>
+    /// <param name="repairWindow">The messages that Redis keeps for other nodes.</param>
+    /// <param name="history">The limits of the history.</param>
     /// <param name="connection">The connection to Redis.</param>
     /// <param name="receiver">Receives the messages.</param>
     /// <param name="metrics">The metrics.</param>
     /// <param name="logger">The logger.</param>
     /// <param name="onLost">Called before the receiver learns of a loss.</param>
     public GroupSubscription(
-        string group, TimeSpan? retention, RedisConnection connection, IBackplaneReceiver receiver,
-        RedisMetrics metrics, RedisLogger logger, Action<GroupSubscription> onLost)
+        string group, RepairWindow repairWindow, GroupOptions? history, RedisConnection connection,
+        IBackplaneReceiver receiver, RedisMetrics metrics, RedisLogger logger, Action<GroupSubscription> onLost)
     {
         _group = group;
-        _retention = retention;
+        _repairWindow = repairWindow;
+        _retention = repairWindow.GetRetention(history);
+        _history = history;
         _connection = connection;
         _receiver = receiver;
         _metrics = metrics;
@@ -116,19 +121,21 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     /// <summary>Completes when no further call of the receiver will follow.</summary>
     public Task Ended => _ended.Task;
 
-    public async Task<BackplaneSubscription> StartAsync(
-        GroupOptions? history, long deadline, CancellationToken cancellationToken)
+    public async Task<BackplaneSubscription> StartAsync(long deadline, CancellationToken cancellationToken)
     {
         _keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(_group);
         // Open the channel before the script reads the position. So the node receives every message after the position.
         await _channel.OpenAsync(_keys.Channel, deadline, cancellationToken);
         var result = await _connection.RunScriptAsync(
             Scripts.Subscribe, [_keys.State, _keys.Stream, _keys.Index],
-            [Epoch.Create(), Scripts.FormatMilliseconds(_retention), HistoryReader.GetFirstReadCount(history)],
+            [
+                Epoch.Create(), Scripts.FormatMilliseconds(_retention), Scripts.FormatMilliseconds(_repairWindow.Age),
+                .. HistoryReader.GetLimits(_history),
+            ],
             deadline, cancellationToken: cancellationToken);
         var (epoch, offset, tag) = ((string)result[0]!, (long)result[1], (string)result[2]!);
         var messages = await new HistoryReader(_connection).ReadAsync(
-            _keys, epoch, offset, result[3], history, deadline, cancellationToken);
+            _keys, epoch, offset, result[3], _history, deadline, cancellationToken);
         lock (_lock)
         {
             (_epoch, _epochNumber, _offset, _tag) = (epoch, Epoch.Parse(epoch), offset, tag);
@@ -165,12 +172,18 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     /// <summary>Compares the position of the group in Redis with the last delivered message.</summary>
     public async Task CheckAsync(TimeSpan timeout)
     {
-        long offset;
+        long offset, lastAcknowledged = 0;
         string tag;
         lock (_lock)
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
+            // Redis must still have the batches that it acknowledged before the query, but not necessarily later
+            // batches.
+            foreach (var acknowledged in _acknowledged)
+            {
+                if (acknowledged.Epoch == _epoch) lastAcknowledged = Math.Max(lastAcknowledged, acknowledged.Last);
+            }
         }
 
         // A node sends this query most often, so use a plain command instead of a script.
@@ -178,13 +191,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             multiplexer =>
             {
                 var database = multiplexer.GetDatabase();
-                // Renew the expiration, so that a group with subscribers keeps its epoch even without messages.
-                if (_retention is { } retention)
-                {
-                    _ = database.KeyExpireAsync(
-                        _keys.State, retention + ExtraStateRetention, CommandFlags.FireAndForget);
-                }
-
+                RenewExpiration(database, offset);
                 return database.HashGetAsync(_keys.State, PositionFields);
             },
             _connection.GetDeadline(timeout), retries: false);
@@ -199,7 +206,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             var isBehind = isMissed
                 || epoch != _epoch
                 || lastOffset < offset
-                || _acknowledged.Any(acknowledged => acknowledged.Epoch == epoch && acknowledged.Last > lastOffset)
+                || lastAcknowledged > lastOffset
                 || (lastOffset == offset && (string?)fields[2] != tag);
             _lastChecked = (epoch, lastOffset);
             if (!isBehind || !IsActiveLocked) return;
@@ -209,6 +216,27 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
 
         if (isStalled) await ReopenChannelAsync(timeout);
+    }
+
+    /// <summary>
+    /// Renews the expiration of the state, so that a group with subscribers keeps its epoch without new messages.
+    /// </summary>
+    void RenewExpiration(IDatabase database, long offset)
+    {
+        if (offset > 0)
+        {
+            if (_retention is not { } retention) return;
+            _ = database.KeyExpireAsync(
+                _keys.State, retention + RepairWindow.ExtraStateRetention, CommandFlags.FireAndForget);
+            return;
+        }
+
+        if (_connection.GetDeadline(TimeSpan.Zero) < _nextRenewal) return;
+        _nextRenewal = _connection.GetDeadline(RenewalInterval);
+        _ = database.ScriptEvaluateAsync(
+            Scripts.RenewEmptyGroup, [_keys.State],
+            [Scripts.FormatMilliseconds(_repairWindow.Age + RepairWindow.ExtraStateRetention)],
+            CommandFlags.FireAndForget);
     }
 
     void IThreadPoolWorkItem.Execute() => _ = DeliverAllAsync();

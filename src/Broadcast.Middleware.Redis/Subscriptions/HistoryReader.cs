@@ -7,14 +7,14 @@ namespace Broadcast.Middleware.Redis.Subscriptions;
 /// <summary>Reads the history of a group, from the newest message backward, within the limits of the history.</summary>
 sealed class HistoryReader(RedisConnection connection)
 {
-    const int BatchesPerRead = 64;
-
     /// <summary>
-    /// Returns the number of batches that the subscribe script must read. The script reads these batches in the same
-    /// atomic step as the start position. So a concurrent publish cannot trim the batches before the read.
+    /// Returns the limits of the history as script arguments: the messages, the bytes and the milliseconds. The
+    /// subscribe script reads the first page in the same atomic step as the start position. So a concurrent publish
+    /// cannot trim the page before the read.
     /// </summary>
-    public static int GetFirstReadCount(GroupOptions? history) =>
-        history is { HistoryMessages: > 0 } ? BatchesPerRead : 0;
+    public static RedisValue[] GetLimits(GroupOptions? history) => history is { HistoryMessages: > 0 }
+        ? GetLimits(history, history.HistoryMessages, history.HistoryBytes)
+        : [0, 0, 0];
 
     /// <summary>Returns the messages of the history, oldest first.</summary>
     /// <param name="keys">The keys of the group.</param>
@@ -35,8 +35,8 @@ sealed class HistoryReader(RedisConnection connection)
         while (lastOffset > 0)
         {
             var now = (long)page[0];
-            var entries = (RedisResult[])page[1]!;
-            foreach (var entry in entries)
+            var isLastPage = (long)page[2] == 1;
+            foreach (var entry in (RedisResult[])page[1]!)
             {
                 var (batch, publishedAt) = StreamEntryParser.Parse(entry);
                 // If a concurrent publish has trimmed the next batch, stop. Older batches would leave a gap.
@@ -55,9 +55,11 @@ sealed class HistoryReader(RedisConnection connection)
                 lastOffset = batch.First - 1;
             }
 
-            if (entries.Length < BatchesPerRead) break;
+            if (isLastPage) break;
+            var limits = GetLimits(
+                history, history.HistoryMessages - newestFirst.Count, history.HistoryBytes - bytes);
             page = await connection.RunScriptAsync(
-                Scripts.ReadBackward, [keys.State, keys.Stream], [epoch, lastOffset, BatchesPerRead],
+                Scripts.ReadBackward, [keys.State, keys.Stream], [epoch, lastOffset, .. limits],
                 deadline, cancellationToken: cancellationToken);
             // If a new epoch has started since the subscription, stop. The next check reports the loss.
             if (page.IsNull) break;
@@ -69,6 +71,9 @@ sealed class HistoryReader(RedisConnection connection)
             history.HistoryAge != Timeout.InfiniteTimeSpan
             && ageMilliseconds > history.HistoryAge.TotalMilliseconds;
     }
+
+    static RedisValue[] GetLimits(GroupOptions history, int messages, long bytes) =>
+        [messages, bytes, Scripts.FormatAge(history.HistoryAge)];
 
     static List<ReadOnlyMemory<byte>> Reverse(List<ReadOnlyMemory<byte>> messages)
     {

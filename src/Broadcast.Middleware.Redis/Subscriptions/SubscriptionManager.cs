@@ -40,7 +40,7 @@ sealed class SubscriptionManager(
     {
         cancellationToken.ThrowIfCancellationRequested();
         var subscription = new GroupSubscription(
-            group, repairWindow.GetRetention(history), connection, receiver, metrics, logger, Remove);
+            group, repairWindow, history, connection, receiver, metrics, logger, Remove);
         if (!_groups.TryAdd(group, subscription))
             throw new InvalidOperationException("This node is already subscribed to the group. Unsubscribe first.");
         try
@@ -48,7 +48,7 @@ sealed class SubscriptionManager(
             var deadline = connection.GetDeadline(publishTimeout);
             if (_ending.TryGetValue(group, out var previous))
                 await previous.WaitAsync(publishTimeout, time, cancellationToken);
-            return await subscription.StartAsync(history, deadline, cancellationToken);
+            return await subscription.StartAsync(deadline, cancellationToken);
         }
         catch (Exception exception)
         {

@@ -19,6 +19,9 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     readonly CopyTracker _copies = new();
     readonly Lock _gate = new();
 
+    public bool CanAcquire(string name) =>
+        backplane.IsReachable || _groups.GetValueOrDefault(name) is { Group: not null, IsLost: false };
+
     public async ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken)
     {
         ClusterGroup group;

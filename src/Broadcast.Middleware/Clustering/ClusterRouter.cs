@@ -17,14 +17,19 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="directory">Provides the settings of the groups.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="metrics">Counts published messages.</param>
+/// <param name="logger">The logger.</param>
 sealed class ClusterRouter(
     LocalRouter local,
     RemoteConnections remote,
     IBackplane backplane,
     GroupDirectory directory,
     TimeProvider time,
-    BroadcastMetrics metrics) : MessageRouter
+    BroadcastMetrics metrics,
+    BroadcastLogger logger) : MessageRouter
 {
+    // The number of messages that only this node received, since the last message that the cluster received.
+    long _localMessages;
+
     public override ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
@@ -61,8 +66,16 @@ sealed class ClusterRouter(
     async ValueTask<PublishResult> PublishToGroupAsync(
         string name, Message message, Recipients recipients, CancellationToken cancellationToken)
     {
-        var position = await PublishToBackplaneAsync(name, Encode(message, recipients), cancellationToken);
-        return new(position, local.CountMembers(name, recipients.ExcludedConnections));
+        try
+        {
+            var position = await PublishToBackplaneAsync(name, Encode(message, recipients), cancellationToken);
+            OnPublished();
+            return new(position, local.CountMembers(name, recipients.ExcludedConnections));
+        }
+        catch (BackplaneException exception) when (exception.DeliverLocally)
+        {
+            return DeliverLocally(new(null, local.SendToMembers([name], message, recipients)), exception);
+        }
     }
 
     async ValueTask<PublishResult> PublishToGroupsAsync(
@@ -72,8 +85,23 @@ sealed class ClusterRouter(
         // A member of more than one group receives the message once. The ID links the copies.
         var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
         // Publish to every group, even if one publish fails immediately.
-        await Task.WhenAll(names.Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken)));
-        return new(null, names.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)));
+        var publishes = names
+            .Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken))
+            .ToArray();
+        try
+        {
+            await Task.WhenAll(publishes);
+            OnPublished();
+            return new(null, names.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)));
+        }
+        catch (BackplaneException exception) when (publishes.All(static publish => IsForThisNode(publish)))
+        {
+            return DeliverLocally(new(null, local.SendToMembers(names, message, recipients)), exception);
+        }
+
+        // If the cluster has received the message for some of the groups, the caller gets the error of the others.
+        static bool IsForThisNode(Task publish) =>
+            publish.Exception?.InnerException is BackplaneException { DeliverLocally: true };
     }
 
     async ValueTask<PublishResult> SendToConnectionsAsync(
@@ -81,9 +109,32 @@ sealed class ClusterRouter(
     {
         var result = local.SendToConnections(message, recipients);
         // A connection is on exactly one node, but a user may have connections on several nodes.
-        if (recipients.Kind == RecipientsKind.User || result.LocalRecipients == 0)
-            await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
-        return result;
+        if (recipients.Kind != RecipientsKind.User && result.LocalRecipients > 0)
+            return result with { RemoteNodes = 0 };
+        try
+        {
+            var nodes = await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
+            return result with { RemoteNodes = nodes };
+        }
+        catch (BackplaneException exception) when (exception.DeliverLocally)
+        {
+            return DeliverLocally(result, exception);
+        }
+    }
+
+    /// <summary>Makes visible that the other nodes did not receive the message.</summary>
+    PublishResult DeliverLocally(PublishResult result, BackplaneException exception)
+    {
+        metrics.PublishedLocally();
+        if (Interlocked.Increment(ref _localMessages) == 1) logger.DeliversLocally(exception.Message);
+        return result with { RemoteNodes = 0, IsLocalOnly = true };
+    }
+
+    void OnPublished()
+    {
+        if (Volatile.Read(ref _localMessages) == 0) return;
+        var count = Interlocked.Exchange(ref _localMessages, 0);
+        if (count > 0) logger.DeliversToAllNodes(count);
     }
 
     ValueTask<Position> PublishToBackplaneAsync(

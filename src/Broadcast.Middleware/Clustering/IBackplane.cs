@@ -31,6 +31,12 @@ public interface IBackplane
     void Start(IBackplaneReceiver receiver);
 
     /// <summary>
+    /// False if the backplane knows that the cluster is unreachable. The broadcast then refuses a client that needs a
+    /// new subscription, with status 503. Default true.
+    /// </summary>
+    bool IsReachable => true;
+
+    /// <summary>
     /// Numbers a message, appends it to the history of the group, and delivers it to every subscribed node, including
     /// this node.
     /// </summary>
@@ -42,7 +48,8 @@ public interface IBackplane
     /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>The position of the message.</returns>
     /// <exception cref="BackplaneException">
-    /// The publish did not succeed in time, or too many publishes are already waiting.
+    /// The publish did not succeed in time, or too many publishes are already waiting. If
+    /// <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast delivers the message on this node only.
     /// </exception>
     ValueTask<Position> PublishAsync(
         string group,
@@ -96,7 +103,10 @@ public interface IBackplane
     /// <summary>Returns the members of a group on all nodes, in no particular order.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="BackplaneException">The call did not succeed in time.</exception>
+    /// <exception cref="BackplaneException">
+    /// The call did not succeed in time. <see cref="BackplaneException.DeliverLocally"/> applies to a message to a user
+    /// or a connection.
+    /// </exception>
     ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
         string group, CancellationToken cancellationToken = default);
 

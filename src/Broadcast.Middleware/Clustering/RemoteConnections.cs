@@ -101,7 +101,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    public async Task SendAsync(
+    /// <returns>The number of nodes to which the message was sent.</returns>
+    public async Task<int> SendAsync(
         Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         var name = recipients.Name!;
@@ -110,8 +111,9 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         var members = await backplane.GetMembersAsync(group, cancellationToken);
         var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name);
         NodeMessage request = isUser ? new SendToUser(Node, name, message) : new SendToConnection(Node, name, message);
-        var others = nodes.Where(node => node != Node).Distinct();
+        string[] others = [.. nodes.Where(node => node != Node).Distinct()];
         await Task.WhenAll(others.Select(async node => await SendAsync(node, request, cancellationToken)));
+        return others.Length;
     }
 
     public async ValueTask<bool> CloseAsync(

@@ -30,6 +30,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
 
+    public bool CanAcquire(string name) => true;
+
     public ValueTask<Group> AcquireAsync(string name, CancellationToken cancellationToken) => new(FindOrCreate(name));
 
     public void Release(Group group, bool isEmpty)

@@ -4,6 +4,12 @@ namespace Broadcast.Middleware.Delivery;
 interface IGroupProvider
 {
     /// <summary>
+    /// False if it is known that <see cref="AcquireAsync"/> would fail, because the cluster is unreachable and this
+    /// node does not have the group yet.
+    /// </summary>
+    bool CanAcquire(string name);
+
+    /// <summary>
     /// Returns a group. The group stays on this node until each acquire has a matching <see cref="Release"/>.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>

@@ -106,21 +106,30 @@ sealed partial class BroadcastLogger(ILogger logger)
         "Fix the method in the stack trace.")]
     public partial void CallbackFailed(string connectionId, Exception exception);
 
-    [LoggerMessage(31, LogLevel.Warning,
+    [LoggerMessage(23, LogLevel.Warning,
         "The server refuses pages of the origin {Origin}, because it is not the origin of the request, " +
         "{Scheme}://{Host}. If the page belongs to your app, add its origin to the option AllowedOrigins. " +
         "If a proxy replaces the header Host, configure the proxy to keep it, or add UseForwardedHeaders() " +
         "to the app. The server logs the next refusals of this origin at level Debug.")]
     public partial void OriginRefused(string origin, string scheme, string host);
 
-    [LoggerMessage(32, LogLevel.Warning,
+    [LoggerMessage(24, LogLevel.Warning,
         "The server refused a handshake with status {StatusCode}. {Problem} " +
         "The server logs the next refusals of this kind at level Debug.")]
     public partial void FirstHandshakeRefused(int statusCode, string problem);
 
-    [LoggerMessage(33, LogLevel.Warning,
+    [LoggerMessage(25, LogLevel.Warning,
         "An authenticated connection has no user ID. Messages to its user do not reach the connection, and " +
         "MaxConnectionsPerUser does not limit it. Add the claim 'sub' or ClaimTypes.NameIdentifier to the user, " +
         "or register an IUserIdProvider that returns an ID. The server logs this warning only once.")]
     public partial void UserIdMissing();
+
+    [LoggerMessage(26, LogLevel.Warning,
+        "The cluster is unreachable. This node delivers messages only to its own connections, and other nodes do not " +
+        "receive these messages. Check the backplane. {Problem}")]
+    public partial void DeliversLocally(string problem);
+
+    [LoggerMessage(27, LogLevel.Warning,
+        "The cluster is reachable again. Other nodes did not receive {Count} messages of this node.")]
+    public partial void DeliversToAllNodes(long count);
 }

@@ -19,6 +19,7 @@ sealed class BroadcastMetrics
     readonly Counter<long> _recovered;
     readonly Counter<long> _received;
     readonly Counter<long> _published;
+    readonly Counter<long> _localOnly;
     readonly Counter<long> _dropped;
     readonly Histogram<double> _latency;
 
@@ -41,6 +42,9 @@ sealed class BroadcastMetrics
         _published = meter.CreateCounter<long>(
             "broadcast.messages.published", "{message}",
             "Published messages. Each counts once for any number of recipients.");
+        _localOnly = meter.CreateCounter<long>(
+            "broadcast.messages.local_only", "{message}",
+            "Published messages that other nodes did not receive, because they were unreachable.");
         _dropped = meter.CreateCounter<long>(
             "broadcast.messages.dropped", "{message}", "Deliveries skipped because a connection was too slow.");
         _latency = meter.CreateHistogram<double>(
@@ -71,6 +75,8 @@ sealed class BroadcastMetrics
     public void Received() => _received.Add(1);
 
     public void Published() => _published.Add(1);
+
+    public void PublishedLocally() => _localOnly.Add(1);
 
     public void Dropped(long messages) =>
         _dropped.Add(messages, new KeyValuePair<string, object?>("reason", "slow_consumer"));
@@ -107,6 +113,7 @@ sealed class BroadcastMetrics
         RefusalReason.Registry => "registry",
         RefusalReason.Failed => "failed",
         RefusalReason.Recovery => "recovery",
+        RefusalReason.ClusterUnreachable => "cluster_unreachable",
         RefusalReason.ShuttingDown => "shutting_down",
         _ => throw new ArgumentOutOfRangeException(nameof(reason)),
     };

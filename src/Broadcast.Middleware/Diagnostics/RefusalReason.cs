@@ -33,6 +33,9 @@ enum RefusalReason
     /// </summary>
     Recovery,
 
+    /// <summary>The cluster is unreachable, and this node does not have the group of the URL yet.</summary>
+    ClusterUnreachable,
+
     /// <summary>The app is shutting down.</summary>
     ShuttingDown,
 }

@@ -34,6 +34,7 @@ sealed class BroadcastInstance : IDisposable
     readonly ConnectionRequestFactory _requests;
     readonly FilterActions _filterActions;
     readonly ILoggerFactory _loggerFactory;
+    readonly IGroupProvider _groupProvider;
 
     public BroadcastInstance(
         string name,
@@ -68,14 +69,16 @@ sealed class BroadcastInstance : IDisposable
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
         var presence = new GroupPresence(registry, members, time, _logger);
-        IGroupProvider groupProvider = clusterGroups is null ? Groups : clusterGroups;
-        Memberships = new Memberships(groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
+        _groupProvider = clusterGroups is null ? Groups : clusterGroups;
+        Memberships = new Memberships(_groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(
             pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger,
             _metrics, applicationStopping, drainStarting ?? applicationStopping);
 
         var local = new LocalRouter(Groups, Connections, registry, _metrics);
-        Router = backplane is null ? local : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics);
+        Router = backplane is null
+            ? local
+            : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger);
         _validator = new MessageValidator(options.MaxBacklogBytes);
         Broadcaster = new Broadcaster(Router, _validator, registry, serializerOptions);
         var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
@@ -180,6 +183,7 @@ sealed class BroadcastInstance : IDisposable
             ],
             _requests,
             Connections,
+            _groupProvider,
             webSockets,
             new EventStreamHandler(lifecycle),
             refusal,

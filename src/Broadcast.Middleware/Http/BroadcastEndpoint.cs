@@ -34,6 +34,7 @@ sealed class BroadcastEndpoint
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
     readonly ConnectionRequestFactory _requests;
     readonly ConnectionManager _connections;
+    readonly IGroupProvider _groups;
     readonly WebSocketHandler _webSockets;
     readonly EventStreamHandler _eventStreams;
     readonly Refusal _refusal;
@@ -48,6 +49,7 @@ sealed class BroadcastEndpoint
         IReadOnlyList<ProtocolDescriptor> protocols,
         ConnectionRequestFactory requests,
         ConnectionManager connections,
+        IGroupProvider groups,
         WebSocketHandler webSockets,
         EventStreamHandler eventStreams,
         Refusal refusal,
@@ -60,6 +62,7 @@ sealed class BroadcastEndpoint
         _protocols = protocols;
         _requests = requests;
         _connections = connections;
+        _groups = groups;
         _webSockets = webSockets;
         _eventStreams = eventStreams;
         _refusal = refusal;
@@ -134,6 +137,7 @@ sealed class BroadcastEndpoint
             return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: true);
         }
 
+        if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
         PrepareForLongRequest(context);
@@ -150,6 +154,7 @@ sealed class BroadcastEndpoint
             return Task.CompletedTask;
         }
 
+        if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
             context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
@@ -158,6 +163,12 @@ sealed class BroadcastEndpoint
         PrepareForLongRequest(context);
         return _eventStreams.ServeAsync(context, connection);
     }
+
+    /// <summary>
+    /// False if the joins of a new connection would fail, because the cluster is unreachable. The refusal comes before
+    /// the handshake, so that the client does not see an open connection that closes a few seconds later.
+    /// </summary>
+    bool CanJoin(string group) => _groups.CanAcquire(group) && _groups.CanAcquire(GroupName.Everyone);
 
     /// <summary>Returns null if the client requests only unknown subprotocols.</summary>
     ProtocolDescriptor? ChooseProtocol(HttpRequest request)

@@ -87,6 +87,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
             RefusalReason.MaxConnections => (StatusCodes.Status503ServiceUnavailable,
                 "The server has its maximum number of connections (MaxConnections, or the limit of Kestrel for " +
                 "upgraded connections). Try again later."),
+            RefusalReason.ClusterUnreachable => (StatusCodes.Status503ServiceUnavailable,
+                "The server cannot reach its cluster. Try again later."),
             _ => (StatusCodes.Status503ServiceUnavailable, "The server accepts no more connections. Try again later."),
         };
         if (statusCode is StatusCodes.Status429TooManyRequests or StatusCodes.Status503ServiceUnavailable)

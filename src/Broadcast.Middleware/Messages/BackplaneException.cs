@@ -14,4 +14,10 @@ public sealed class BackplaneException : Exception
     /// <param name="message">The problem and the fix.</param>
     /// <param name="innerException">The cause.</param>
     public BackplaneException(string message, Exception? innerException) : base(message, innerException) { }
+
+    /// <summary>
+    /// True if the backplane did not publish the message, and the broadcast must deliver the message to the connections
+    /// of this node only. Only an <see cref="IBackplane"/> sets this property. Default false.
+    /// </summary>
+    public bool DeliverLocally { get; init; }
 }

@@ -12,25 +12,41 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     public Position? Position { get; } = position;
 
     /// <summary>
+    /// The number of other nodes to which the message was sent. The value is known only for a message to a user or a
+    /// connection, with several nodes. Then 0 means that the directory of the cluster lists no recipient on another
+    /// node. Null in all other cases: a message to groups or to all connections goes to every node with members.
+    /// </summary>
+    public int? RemoteNodes { get; init; }
+
+    /// <summary>
+    /// True if the other nodes did not receive the message, because they were unreachable. This happens only with a
+    /// setting of the backplane, for example <c>WhenUnreachable.Local</c> of the Redis backplane.
+    /// </summary>
+    public bool IsLocalOnly { get; init; }
+
+    /// <summary>
     /// The number of recipients on this node. For a message to several groups, the value is the number of memberships
     /// in these groups. A slow recipient may miss the message: see <see cref="SlowConsumer"/>.
     /// </summary>
     public int LocalRecipients { get; } = localRecipients;
 
     /// <inheritdoc />
-    public bool Equals(PublishResult other) => Position == other.Position && LocalRecipients == other.LocalRecipients;
+    public bool Equals(PublishResult other) =>
+        Position == other.Position && LocalRecipients == other.LocalRecipients && RemoteNodes == other.RemoteNodes
+        && IsLocalOnly == other.IsLocalOnly;
 
     /// <inheritdoc />
     public override bool Equals(object? obj) => obj is PublishResult other && Equals(other);
 
     /// <inheritdoc />
-    public override int GetHashCode() => HashCode.Combine(Position, LocalRecipients);
+    public override int GetHashCode() => HashCode.Combine(Position, LocalRecipients, RemoteNodes, IsLocalOnly);
 
     /// <inheritdoc />
     public override string ToString() =>
-        $"{nameof(Position)} = {Position}, {nameof(LocalRecipients)} = {LocalRecipients}";
+        $"{nameof(Position)} = {Position}, {nameof(LocalRecipients)} = {LocalRecipients}, " +
+        $"{nameof(RemoteNodes)} = {RemoteNodes}, {nameof(IsLocalOnly)} = {IsLocalOnly}";
 
-    /// <summary>True if both values are equal.</summary>
+    /// <summary>True if all values are equal.</summary>
     public static bool operator ==(PublishResult left, PublishResult right) => left.Equals(right);
 
     /// <summary>True if any value differs.</summary>

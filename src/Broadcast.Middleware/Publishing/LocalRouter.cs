@@ -64,6 +64,24 @@ sealed class LocalRouter(
         return new(null, count);
     }
 
+    /// <summary>
+    /// Sends a message directly to each member of the groups on this node, without the logs of the groups. A member of
+    /// more than one group receives the message once. Returns the number of recipients.
+    /// </summary>
+    public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
+    {
+        var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
+        var count = 0;
+        foreach (var connection in groupNames.SelectMany(FindMembers).Distinct())
+        {
+            if (recipients.ExcludedConnections?.Contains(connection.Id) is true) continue;
+            connection.Send(message, metadata);
+            count++;
+        }
+
+        return count;
+    }
+
     /// <summary>Returns the number of group members on this node, without the excluded connections.</summary>
     public int CountMembers(string group, ExcludedConnections? excluded) =>
         Math.Max(0, (groups.Find(group)?.Count ?? 0) - CountExcluded(group, excluded));
@@ -82,6 +100,10 @@ sealed class LocalRouter(
 
         return count;
     }
+
+    IEnumerable<Connection> FindMembers(string group) => group == GroupName.Everyone
+        ? connections.All
+        : registry.GetGroupMembers(group).Select(member => connections.Find(member.Id)).OfType<Connection>();
 
     /// <summary>
     /// Finds the recipients on this node. The registry may return its own objects, so this method uses only the IDs of

@@ -13,7 +13,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     [InlineData("a b", "localhost", "Prefix is 'a b'")]
     [InlineData("{a}", "localhost", "Prefix is '{a}'")]
     [InlineData("a\n", "localhost", "Prefix is 'a\n'")]
-    [InlineData("a", "", "Configuration names no server")]
+    [InlineData("a", "", "It names no server")]
     [InlineData("a", "localhost,nonsense=1", "Configuration is invalid")]
     public async Task AppStart_WithInvalidOption_Fails(string prefix, string configuration, string expectedError)
     {
@@ -25,6 +25,21 @@ public sealed class RedisBackplaneOptionsValidatorTests
         var error = await Assert.ThrowsAsync<OptionsValidationException>(
             () => app.StartAsync(TestContext.Current.CancellationToken));
         Assert.Contains(expectedError, error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("localhost,password=a,s3cret=1")]
+    [InlineData("redis://s3cret@localhost")]
+    [InlineData("unknown://:s3cret@localhost")]
+    public void Configuration_Invalid_IsNotInTheError(string configuration)
+    {
+        var services = new ServiceCollection();
+        services.AddBroadcast().AddRedis(configuration, options => options.Prefix = "a");
+        using var provider = services.BuildServiceProvider();
+        var monitor = provider.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>();
+        var error = Assert.Throws<OptionsValidationException>(() => monitor.Get(""));
+        Assert.Contains("Configuration is invalid", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("s3cret", error.ToString(), StringComparison.Ordinal);
     }
 
     [Fact]

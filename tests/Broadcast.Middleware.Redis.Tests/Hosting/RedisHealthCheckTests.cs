@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Broadcast.Middleware.Redis.Hosting;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 using Microsoft.Extensions.DependencyInjection;
@@ -42,6 +43,58 @@ public sealed class RedisHealthCheckTests
         await server.ResumeAsync();
     }
 
+    [Theory]
+    [InlineData("-eval -evalsha", "eval")]
+    [InlineData("-subscribe", "subscribe")]
+    [InlineData("resetchannels", "channels that begin with the prefix")]
+    [InlineData("-xadd", "XADD")]
+    [InlineData("-hgetall", "HGETALL")]
+    public async Task HealthCheck_PermissionIsMissing_NamesIt(string denied, string expected)
+    {
+        await using var server = await RedisServer.StartNewAsync();
+        await using var connection = await server.ConnectAsync();
+        object[] rules = ["SETUSER", "limited", "on", ">secret", "~test:*", "&test:*", "+@all", .. denied.Split(' ')];
+        await connection.GetServers()[0].ExecuteAsync("ACL", rules);
+        var result = await CheckAsync($"{server.Configuration},user=limited,password=secret");
+        Assert.Equal(HealthStatus.Unhealthy, result.Status);
+        Assert.Contains(expected, result.Description, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>Twemproxy forwards neither subscriptions nor streams.</summary>
+    [Fact]
+    public async Task HealthCheck_BehindTwemproxy_IsUnhealthy()
+    {
+        const string Program = "/usr/sbin/nutcracker";
+        Assert.SkipUnless(File.Exists(Program), $"{Program} is missing. Install nutcracker.");
+        await using var server = await RedisServer.StartNewAsync();
+        var port = TestPorts.Allocate();
+        var directory = Directory.CreateTempSubdirectory("broadcast-twemproxy-").FullName;
+        var file = Path.Combine(directory, "proxy.yml");
+        var settings = $$"""
+            pool:
+              listen: 127.0.0.1:{{port}}
+              redis: true
+              servers:
+               - 127.0.0.1:{{server.Port}}:1
+
+            """;
+        await File.WriteAllTextAsync(file, settings, Token);
+        using var proxy = Process.Start(
+            Program, ["-c", file, "-s", $"{TestPorts.Allocate()}", "-o", Path.Combine(directory, "log")]);
+        try
+        {
+            var result = await CheckAsync($"127.0.0.1:{port},proxy=Twemproxy");
+            Assert.Equal(HealthStatus.Unhealthy, result.Status);
+            TestContext.Current.TestOutputHelper?.WriteLine($"{result.Description}");
+        }
+        finally
+        {
+            proxy.Kill();
+            await proxy.WaitForExitAsync(Token);
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
     [Fact]
     public async Task HealthCheck_WithoutBackplane_NamesTheMissingCall()
     {
@@ -53,5 +106,19 @@ public sealed class RedisHealthCheckTests
         var health = provider.GetRequiredService<HealthCheckService>();
         var error = await Assert.ThrowsAsync<InvalidOperationException>(() => health.CheckHealthAsync(Token));
         Assert.Contains("AddBroadcast(\"news\").AddRedis", error.Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Starts a node and runs its health check after the node has connected.</summary>
+    static async Task<HealthReportEntry> CheckAsync(string configuration)
+    {
+        var services = new ServiceCollection();
+        services.AddLogging();
+        services.AddBroadcast().AddRedis(configuration, options => options.Prefix = "test");
+        services.AddHealthChecks().AddBroadcastRedis(timeout: TimeSpan.FromSeconds(20));
+        await using var provider = services.BuildServiceProvider();
+        var node = new TestNode(provider.GetRequiredService<IBackplane>());
+        await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
+        var report = await provider.GetRequiredService<HealthCheckService>().CheckHealthAsync(Token);
+        return report.Entries["broadcast_redis"];
     }
 }

@@ -15,6 +15,8 @@ sealed class RedisProxy : IAsyncDisposable
     volatile bool _discardsAnswers;
     volatile int _connectionCount;
     volatile int _silencedConnections;
+    long _answerBytes;
+    int _answerDelayMilliseconds;
 
     public RedisProxy(int serverPort)
     {
@@ -28,6 +30,19 @@ sealed class RedisProxy : IAsyncDisposable
 
     /// <summary>The number of connections that the proxy has disconnected.</summary>
     public int DisconnectedCount { get; private set; }
+
+    /// <summary>The number of bytes that Redis has sent through the proxy.</summary>
+    public long AnswerBytes => Interlocked.Read(ref _answerBytes);
+
+    /// <summary>
+    /// The delay of each piece of data from Redis. The pieces have at most 1,021 bytes, and each piece waits for the
+    /// previous one. So the delay also limits the bytes per second.
+    /// </summary>
+    public TimeSpan AnswerDelay
+    {
+        get => TimeSpan.FromMilliseconds(Volatile.Read(ref _answerDelayMilliseconds));
+        set => Volatile.Write(ref _answerDelayMilliseconds, (int)value.TotalMilliseconds);
+    }
 
     /// <summary>Accepts new connections.</summary>
     public void Open()
@@ -119,6 +134,12 @@ sealed class RedisProxy : IAsyncDisposable
             while (await source.ReceiveAsync(buffer) is > 0 and var count)
             {
                 if ((isAnswer && _discardsAnswers) || number <= _silencedConnections) continue;
+                if (isAnswer)
+                {
+                    Interlocked.Add(ref _answerBytes, count);
+                    if (AnswerDelay > TimeSpan.Zero) await Task.Delay(AnswerDelay);
+                }
+
                 for (var sent = 0; sent < count;)
                     sent += await destination.SendAsync(buffer.AsMemory(sent, count - sent));
             }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
@@ -41,6 +42,29 @@ sealed class RedisServer : IAsyncDisposable
     {
         var server = Create(arguments);
         await server.StartAsync();
+        return server;
+    }
+
+    /// <summary>Starts a Sentinel that watches one master, and decides alone.</summary>
+    public static async Task<RedisServer> StartSentinelAsync(string name, int masterPort)
+    {
+        var server = Create();
+        var file = Path.Combine(server._directory, "sentinel.conf");
+        await File.WriteAllTextAsync(
+            file,
+            $"""
+             port {server.Port}
+             bind 127.0.0.1
+             dir {server._directory}
+             sentinel monitor {name} 127.0.0.1 {masterPort} 1
+             sentinel down-after-milliseconds {name} 1000
+             sentinel failover-timeout {name} 5000
+
+             """);
+        server._process = Process.Start(
+            new ProcessStartInfo(Program, [file, "--sentinel"]) { RedirectStandardOutput = true })!;
+        server._process.OutputDataReceived += static (_, _) => { };
+        server._process.BeginOutputReadLine();
         return server;
     }
 
@@ -98,6 +122,17 @@ sealed class RedisServer : IAsyncDisposable
     /// <summary>Creates a connection for the test itself.</summary>
     public Task<ConnectionMultiplexer> ConnectAsync() =>
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
+
+    /// <summary>Returns how often Redis has executed a command, also inside scripts.</summary>
+    /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>
+    /// <param name="command">The command in lower case.</param>
+    public static async Task<long> GetCallCountAsync(ConnectionMultiplexer connection, string command)
+    {
+        var stats = await connection.GetServers()[0].InfoRawAsync("commandstats");
+        var start = $"cmdstat_{command}:calls=";
+        var line = stats!.Split('\n').FirstOrDefault(line => line.StartsWith(start, StringComparison.Ordinal));
+        return line is null ? 0 : long.Parse(line[start.Length..].Split(',')[0], CultureInfo.InvariantCulture);
+    }
 
     /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
     /// <param name="proxy">

@@ -27,7 +27,7 @@ public abstract class RedisTest : IAsyncLifetime
         if (StartsRedis) await Redis.StartAsync();
     }
 
-    public async ValueTask DisposeAsync()
+    public virtual async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
         await Nodes.DisposeAsync();

@@ -21,6 +21,12 @@ sealed class TestNode
 
     public Outbox Outbox => ((RedisBackplane)Backplane).Outbox;
 
+    /// <summary>The name of the node in the keys of its members. Null while the node has no heartbeat.</summary>
+    public string? NodeName => ((RedisBackplane)Backplane).Heartbeat.NodeName;
+
+    /// <summary>Completes after the checks that follow the first connect.</summary>
+    public Task StartupChecks => ((RedisBackplane)Backplane).StartupChecks;
+
     public Task PingAsync() =>
         ((RedisBackplane)Backplane).PingAsync(Patience, TestContext.Current.CancellationToken);
 

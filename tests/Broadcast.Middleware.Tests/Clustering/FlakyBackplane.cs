@@ -12,6 +12,8 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
         set => _unreachableGroup = value;
     }
 
+    public bool IsReachable { get; set; } = true;
+
     public void Start(IBackplaneReceiver receiver) => backplane.Start(receiver);
 
     public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)

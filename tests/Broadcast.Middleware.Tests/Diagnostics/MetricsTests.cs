@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -233,6 +234,11 @@ public sealed class MetricsTests
         await using var full = await RawClient.OpenAsync(more);
         Assert.Equal(503, (await RawClient.TryAsync(more)).Status);
         Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
+        var backplane = new FlakyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
+        await using var alone = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
+        using var aloneMeters = new Meters(alone);
+        Assert.Equal(503, (await RawClient.TryAsync(alone)).Status);
+        Assert.Equal(new Dictionary<string, long> { ["cluster_unreachable"] = 1 }, aloneMeters.ByReason(Meters.Refused));
         await using var returning = await RawClient.ConnectAsync(app);
         await returning.HandshakeAsync("/ws?awps_connection_id=none&awps_reconnection_token=none", JsonClient.Offers("json.reliable.webpubsub.azure.v1"));
         Assert.Equal(1008, (await returning.ReadCloseAsync()).CloseCode);
@@ -245,7 +251,7 @@ public sealed class MetricsTests
         Assert.Equal(expected, meters.ByReason(Meters.Refused));
         Assert.Equal(
             Enum.GetValues<RefusalReason>().Where(reason => reason != RefusalReason.None).Select(BroadcastMetrics.Tag).Order(),
-            expected.Keys.Append("max_connections").Order());
+            expected.Keys.Append("max_connections").Append("cluster_unreachable").Order());
         foreach (var client in new[] { ann, two }) await client.ClosedWithAsync();
         await Eventually.True(() => meters.Sum(Meters.Connections) == 0);
 

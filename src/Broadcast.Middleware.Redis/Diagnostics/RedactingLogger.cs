@@ -1,0 +1,32 @@
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Redis.Diagnostics;
+
+/// <summary>Removes secrets from each message. StackExchange.Redis and the backplane log through this class.</summary>
+sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
+{
+    public IDisposable? BeginScope<TState>(TState state) where TState : notnull => inner.BeginScope(state);
+
+    public bool IsEnabled(LogLevel logLevel) => inner.IsEnabled(logLevel);
+
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+        Func<TState, Exception?, string> formatter)
+    {
+        if (!inner.IsEnabled(logLevel)) return;
+        var text = formatter(state, exception);
+        var filteredText = filter.Filter(text);
+        var error = exception?.ToString() ?? "";
+        var filteredError = filter.Filter(error);
+        if (text == filteredText && error == filteredError)
+        {
+            inner.Log(logLevel, eventId, state, exception, formatter);
+            return;
+        }
+
+        // The state and the exception contain the secret, so replace both with text.
+        inner.Log(
+            logLevel, eventId, filteredText, exception is null ? null : new InvalidOperationException(filteredError),
+            static (message, _) => message);
+    }
+}

@@ -1,0 +1,121 @@
+using System.Security.Cryptography;
+using Broadcast.Middleware.Redis.Connections;
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Threading;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Members;
+
+/// <summary>
+/// Renews the heartbeat key of this node. Other nodes list the members of this node while the key exists.
+/// </summary>
+/// <remarks>
+/// The heartbeat has its own loop. The loop waits for no other work, because a node must stay listed while it writes
+/// many members. Invariant: <see cref="NodeName"/> is a name only after Redis has confirmed the key of this name.
+/// Otherwise, another node could delete members that this node has just written.
+/// </remarks>
+sealed class NodeHeartbeat(
+    RedisConnection connection, TimeSpan nodeTimeout, TimeSpan publishTimeout, TimeProvider time, RedisLogger logger)
+{
+    static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+
+    readonly AsyncAutoResetEvent _renewalRequested = new(time);
+    readonly TimeSpan _interval = nodeTimeout / 3;
+    readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
+
+    // A node whose heartbeat has expired takes a new name. Other nodes may still delete the members of the old name.
+    string _candidate = CreateName();
+    volatile string? _nodeName;
+    string? _lastError;
+
+    /// <summary>Occurs after Redis has confirmed a new name. Redis has no members of this name yet.</summary>
+    public event Action? NameConfirmed;
+
+    /// <summary>The name of the node in the keys of the member hashes. Null while the node has no heartbeat.</summary>
+    public string? NodeName => _nodeName;
+
+    /// <summary>Requests a renewal now. Call this method after a reconnect.</summary>
+    public void RenewSoon() => _renewalRequested.Set();
+
+    /// <summary>Renews the heartbeat until the node stops.</summary>
+    public async Task RunAsync(CancellationToken stopping)
+    {
+        while (!stopping.IsCancellationRequested)
+        {
+            try
+            {
+                var started = time.GetTimestamp();
+                var isRenewed = await RenewAsync(stopping);
+                var wait = isRenewed ? _interval - time.GetElapsedTime(started) : RetryDelay;
+                if (wait > TimeSpan.Zero) await _renewalRequested.WaitAsync(wait, stopping);
+            }
+            catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception exception)
+            {
+                logger.UnexpectedError(exception);
+                await Task.WhenAny(Task.Delay(RetryDelay, time, stopping));
+            }
+        }
+    }
+
+    /// <summary>Deletes the heartbeat, so that other nodes immediately stop listing the members of this node.</summary>
+    public async Task LeaveAsync(TimeSpan timeout)
+    {
+        if (!connection.IsConnected || _nodeName is not { } name) return;
+        var deadline = connection.GetDeadline(timeout);
+        try
+        {
+            var keySpace = await connection.GetKeySpaceAsync(deadline);
+            await connection.ExecuteAsync(
+                multiplexer => multiplexer.GetDatabase().KeyDeleteAsync(keySpace.Heartbeat(name)),
+                deadline, retries: false);
+        }
+        catch (BackplaneException)
+        {
+            // Without the delete, the heartbeat expires after a while.
+        }
+    }
+
+    /// <summary>Renews the heartbeat once. Returns false if Redis does not accept it.</summary>
+    async Task<bool> RenewAsync(CancellationToken stopping)
+    {
+        try
+        {
+            connection.FindNewMasters();
+            var deadline = connection.GetDeadline(_operationTimeout);
+            var keySpace = await connection.GetKeySpaceAsync(deadline, stopping);
+            if (_nodeName is { } name && !await RenewAsync(keySpace.Heartbeat(name)))
+            {
+                logger.HeartbeatExpired();
+                (_candidate, _nodeName) = (CreateName(), null);
+            }
+
+            if (_nodeName is null)
+            {
+                await connection.ExecuteAsync(
+                    multiplexer => multiplexer.GetDatabase().StringSetAsync(
+                        keySpace.Heartbeat(_candidate), "", nodeTimeout),
+                    deadline, cancellationToken: stopping);
+                _nodeName = _candidate;
+                NameConfirmed?.Invoke();
+            }
+
+            _lastError = null;
+            return true;
+
+            Task<bool> RenewAsync(RedisKey key) => connection.ExecuteAsync(
+                multiplexer => multiplexer.GetDatabase().KeyExpireAsync(key, nodeTimeout),
+                deadline, cancellationToken: stopping);
+        }
+        catch (BackplaneException exception)
+        {
+            logger.Failed(exception, ref _lastError);
+            return false;
+        }
+    }
+
+    static string CreateName() => RandomNumberGenerator.GetHexString(16, lowercase: true);
+}

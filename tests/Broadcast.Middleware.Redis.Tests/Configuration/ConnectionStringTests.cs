@@ -1,0 +1,97 @@
+using System.Net;
+using Broadcast.Middleware.Redis.Configuration;
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+namespace Broadcast.Middleware.Redis.Tests.Configuration;
+
+/// <summary>The password in these connection strings contains the text "s3cret".</summary>
+public sealed class ConnectionStringTests : RedisTest
+{
+    const string Secret = "s3cret";
+
+    readonly LogRecorder _log = new();
+
+    protected override bool StartsRedis => false;
+
+    [Theory]
+    [InlineData("redis://host", "host:6379", null, null, false, null)]
+    [InlineData("redis://:s3cret@host:7000", "host:7000", null, "s3cret", false, null)]
+    [InlineData("REDISS://ann:s3cret%2C%23%40@host:7000/2", "host:7000", "ann", "s3cret,#@", true, 2)]
+    [InlineData("rediss://ann:s3cret@[::1]/", "[::1]:6379", "ann", "s3cret", true, null)]
+    [InlineData("host:7000,user=ann,password=s3cret,ssl=true", "host:7000", "ann", "s3cret", true, null)]
+    public void Parse_ValidText_ReadsAllParts(
+        string text, string endPoint, string? user, string? password, bool usesTls, int? database)
+    {
+        var options = ConnectionString.Parse(text);
+        var expected = IPEndPoint.TryParse(endPoint, out var address) && endPoint[0] == '['
+            ? (EndPoint)address
+            : new DnsEndPoint(endPoint.Split(':')[0], int.Parse(endPoint.Split(':')[1]));
+        Assert.Equal(expected, Assert.Single(options.EndPoints));
+        Assert.Equal(
+            (user, password, usesTls, database), (options.User, options.Password, options.Ssl, options.DefaultDatabase));
+        Assert.Equal((1500, 4), (options.SyncTimeout, options.KeepAlive));
+    }
+
+    [Theory]
+    [InlineData("", "names no server")]
+    [InlineData("password=s3cret", "names no server")]
+    [InlineData("host,password=a,s3cret", "comma")]
+    [InlineData("host,password=a,s3cret=b", "comma")]
+    [InlineData("host,ssl=s3cret", "Check each setting")]
+    [InlineData("valkey://:s3cret@host", "scheme")]
+    [InlineData("redis://s3cret@host", "no password")]
+    [InlineData("redis://:s3#cret@host", "invalid")]
+    [InlineData("redis://:s3cret@host?password=s3cret", "query")]
+    [InlineData("redis://:s3cret@host/s3cret", "database number")]
+    public void Parse_InvalidText_SaysHowToFixItWithoutTheValue(string text, string hint)
+    {
+        var error = Assert.Throws<FormatException>(() => ConnectionString.Parse(text));
+        Assert.Contains(hint, error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("s3", error.ToString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(Secret)]
+    [InlineData("wrong-" + Secret)]
+    public async Task Url_WithPassword_ConnectsAndLogsNoSecret(string password)
+    {
+        await Redis.StartAsync("--requirepass", Secret);
+        var node = _log.StartNode(
+            Nodes, $"redis://:{password}@{Redis.Configuration}/3",
+            options => options.PublishTimeout = TimeSpan.FromSeconds(password == Secret ? 20 : 1));
+        if (password == Secret)
+        {
+            await node.SubscribeAsync(Group);
+            await node.PublishAsync(Group, "hello");
+            await node.WaitForMessagesAsync(Group, 1);
+        }
+        else
+        {
+            var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, ""));
+            Assert.DoesNotContain(Secret, error.ToString(), StringComparison.Ordinal);
+        }
+
+        await Redis.KillAsync();
+        await TestNode.EventuallyAsync(() => new(_log.Warnings.Length > 0), "The node logs that Redis is unreachable.");
+        AssertLogHasNoSecret();
+    }
+
+    [Fact]
+    public async Task Password_RepeatedByTheServer_IsNotLogged()
+    {
+        // A proxy that does not know AUTH repeats its arguments in the error.
+        await Redis.StartAsync("--rename-command", "AUTH", "NO-AUTH", "--rename-command", "HELLO", "NO-HELLO");
+        var node = _log.StartNode(
+            Nodes, $"{Redis.Configuration},password={Secret}",
+            options => options.PublishTimeout = TimeSpan.FromSeconds(3));
+        await TestNode.TryAsync(() => node.PublishAsync(Group, ""));
+        AssertLogHasNoSecret();
+    }
+
+    void AssertLogHasNoSecret()
+    {
+        var everything = _log.GetEverything();
+        Assert.Contains("Connecting", everything, StringComparison.Ordinal);
+        Assert.DoesNotContain(Secret, everything, StringComparison.Ordinal);
+    }
+}

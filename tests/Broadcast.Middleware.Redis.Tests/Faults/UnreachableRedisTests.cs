@@ -1,0 +1,206 @@
+using System.Diagnostics.Metrics;
+using System.Net;
+using System.Net.WebSockets;
+using System.Text;
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Diagnostics.Metrics.Testing;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Redis.Tests.Faults;
+
+/// <summary>What clients and publishers of an app notice while Redis is down.</summary>
+public sealed class UnreachableRedisTests : RedisTest
+{
+    readonly List<App> _apps = [];
+
+    [Fact]
+    public async Task Publish_WhenUnreachableIsLocal_ReachesOnlyClientsOfThisNode()
+    {
+        var proxy = CreateProxy();
+        var (node, other) = (
+            await StartAppAsync(proxy.Configuration, WhenUnreachable.Local), await StartAppAsync(Redis.Configuration));
+        using var client = await node.ConnectAsync("/rooms/a?user=ann");
+        using var otherClient = await other.ConnectAsync("/rooms/a?user=ann");
+        var localOnly = new MetricCollector<long>(
+            node.Services.GetRequiredService<IMeterFactory>(), "Broadcast", "broadcast.messages.local_only");
+        var group = Recipients.Group("/rooms/a");
+        var before = await node.Broadcaster.PublishAsync("before", group, cancellationToken: Token);
+        Assert.Equal((1L, null, false), (before.Position?.Offset, before.RemoteNodes, before.IsLocalOnly));
+        Assert.Equal("before", await ReceiveAsync(client));
+        Assert.Equal("before", await ReceiveAsync(otherClient));
+
+        proxy.Close();
+        await node.WaitUntilReachableIsAsync(false);
+        Recipients[] recipients =
+        [
+            group, Recipients.All, Recipients.Groups("/rooms/a", "/rooms/b"), Recipients.User("ann"),
+        ];
+        foreach (var recipient in recipients)
+        {
+            var result = await node.Broadcaster.PublishAsync($"{recipient}", recipient, cancellationToken: Token);
+            Assert.Equal(new PublishResult(null, 1) { RemoteNodes = 0, IsLocalOnly = true }, result);
+            Assert.Equal($"{recipient}", await ReceiveAsync(client));
+        }
+
+        Assert.Equal(recipients.Length, localOnly.GetMeasurementSnapshot().Sum(measurement => measurement.Value));
+        Assert.Single(node.GetWarnings("delivers messages only to its own connections"));
+        proxy.Open();
+        await node.WaitUntilReachableIsAsync(true);
+        var after = await node.Broadcaster.PublishAsync("after", group, cancellationToken: Token);
+        Assert.Equal((2L, false), (after.Position?.Offset, after.IsLocalOnly));
+        Assert.Equal("after", await ReceiveAsync(client));
+        Assert.Equal("after", await ReceiveAsync(otherClient));
+        Assert.Single(node.GetWarnings($"did not receive {recipients.Length} messages"));
+    }
+
+    [Fact]
+    public async Task Connect_WhileRedisIsDown_NewRoomIsRefusedAndKnownRoomWorks()
+    {
+        var node = await StartAppAsync(Redis.Configuration);
+        using var first = await node.ConnectAsync("/rooms/known");
+        // The node has the group of all connections only after the end of the connect.
+        await TestNode.EventuallyAsync(
+            async () => (await node.Broadcaster.PublishAsync("hello", cancellationToken: Token)).LocalRecipients == 1,
+            "The connection is in the group of all connections.");
+        await Redis.KillAsync();
+        await node.WaitUntilReachableIsAsync(false);
+        using var refused = new ClientWebSocket();
+        refused.Options.CollectHttpResponseDetails = true;
+        await Assert.ThrowsAsync<WebSocketException>(() => refused.ConnectAsync(node.GetUri("ws", "/rooms/new"), Token));
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, refused.HttpStatusCode);
+        Assert.Contains("Retry-After", refused.HttpResponseHeaders!.Keys);
+        using var http = new HttpClient();
+        http.DefaultRequestHeaders.Accept.Add(new("text/event-stream"));
+        using var answer = await http.GetAsync(node.GetUri("http", "/rooms/new"), Token);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
+        Assert.NotNull(answer.Headers.RetryAfter);
+        using var second = await node.ConnectAsync("/rooms/known");
+
+        await Redis.StartAsync();
+        await node.WaitUntilReachableIsAsync(true);
+        using var third = await node.ConnectAsync("/rooms/new");
+    }
+
+    [Fact]
+    public async Task PublishToUser_DirectoryEvicted_ReportsNoRecipient()
+    {
+        var (node, other) = (await StartAppAsync(Redis.Configuration), await StartAppAsync(Redis.Configuration));
+        using var client = await other.ConnectAsync("/rooms/a?user=ann");
+        var result = default(PublishResult);
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                result = await node.Broadcaster.PublishAsync("hello", Recipients.User("ann"), cancellationToken: Token);
+                return result.RemoteNodes == 1;
+            },
+            "The cluster lists the connection.");
+        Assert.Equal((0, false), (result.LocalRecipients, result.IsLocalOnly));
+        Assert.Equal("hello", await ReceiveAsync(client));
+        // Evict the keys of the directory.
+        await using (var connection = await Redis.ConnectAsync())
+        {
+            await foreach (var key in connection.GetServers()[0].KeysAsync(pattern: "test::{g:\u0001user:ann*"))
+                await connection.GetDatabase().KeyDeleteAsync(key);
+        }
+
+        result = await node.Broadcaster.PublishAsync("lost", Recipients.User("ann"), cancellationToken: Token);
+        Assert.Equal(new PublishResult(null, 0) { RemoteNodes = 0 }, result);
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        foreach (var app in _apps) await app.DisposeAsync();
+        await base.DisposeAsync();
+    }
+
+    async Task<App> StartAppAsync(string redis, WhenUnreachable whenUnreachable = default)
+    {
+        var app = new App(redis, whenUnreachable);
+        _apps.Add(app);
+        await app.StartAsync();
+        return app;
+    }
+
+    static async Task<string> ReceiveAsync(WebSocket client)
+    {
+        var buffer = new byte[1000];
+        var received = await client.ReceiveAsync(buffer, Token).WaitAsync(TestNode.Patience, Token);
+        return Encoding.UTF8.GetString(buffer, 0, received.Count);
+    }
+
+    sealed class UserFromQuery : IUserIdProvider
+    {
+        public string? GetUserId(HttpContext context) => context.Request.Query["user"];
+    }
+
+    sealed class App : IAsyncDisposable
+    {
+        readonly WebApplication _app;
+        readonly FakeLogCollector _logs = new();
+        int _port;
+
+        public App(string redis, WhenUnreachable whenUnreachable)
+        {
+            var builder = WebApplication.CreateSlimBuilder();
+            builder.Logging.ClearProviders().AddProvider(new FakeLoggerProvider(_logs));
+            builder.WebHost.ConfigureKestrel(static kestrel => kestrel.Listen(IPAddress.Loopback, 0));
+            builder.Services.AddSingleton<IUserIdProvider, UserFromQuery>();
+            builder.Services.AddBroadcast(options => options.DrainTimeout = TimeSpan.Zero).AddRedis(redis, options =>
+            {
+                options.Prefix = "test";
+                options.WhenUnreachable = whenUnreachable;
+                options.PublishTimeout = TimeSpan.FromSeconds(20);
+            });
+            _app = builder.Build();
+            _app.MapBroadcast("/rooms/{room}");
+        }
+
+        public IServiceProvider Services => _app.Services;
+
+        public IBroadcaster Broadcaster => Services.GetRequiredService<IBroadcaster>();
+
+        public async Task StartAsync()
+        {
+            await _app.StartAsync(Token);
+            var addresses = Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>();
+            _port = new Uri(addresses.Addresses.Single()).Port;
+        }
+
+        public Uri GetUri(string scheme, string path) => new($"{scheme}://127.0.0.1:{_port}{path}");
+
+        public async Task<ClientWebSocket> ConnectAsync(string path)
+        {
+            var client = new ClientWebSocket();
+            await client.ConnectAsync(GetUri("ws", path), Token);
+            var group = path.Split('?')[0];
+            await TestNode.EventuallyAsync(
+                () => new(Broadcaster.Connections.CountGroupMembers(group) > 0), "The connection has joined.");
+            return client;
+        }
+
+        public Task WaitUntilReachableIsAsync(bool expected) => TestNode.EventuallyAsync(
+            () => new(Services.GetRequiredService<IBackplane>().IsReachable == expected), $"Reachable is {expected}.");
+
+        public string[] GetWarnings(string text) =>
+        [
+            .. _logs.GetSnapshot()
+                .Where(record => record.Level >= LogLevel.Warning)
+                .Select(record => record.Message)
+                .Where(message => message.Contains(text, StringComparison.Ordinal)),
+        ];
+
+        public async ValueTask DisposeAsync()
+        {
+            await _app.StopAsync(CancellationToken.None);
+            await _app.DisposeAsync();
+        }
+    }
+}

@@ -1,0 +1,35 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Testing;
+
+namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+/// <summary>Records all log messages of a node, also those of StackExchange.Redis.</summary>
+sealed class LogRecorder
+{
+    readonly FakeLogCollector _collector = new();
+
+    public string[] Warnings =>
+        [.. Records.Where(record => record.Level >= LogLevel.Warning).Select(record => record.Message)];
+
+    IReadOnlyList<FakeLogRecord> Records => _collector.GetSnapshot();
+
+    public TestNode StartNode(NodeFactory nodes, string configuration, Action<RedisBackplaneOptions>? configure = null) =>
+        new(nodes.Create(builder =>
+        {
+            builder.Services.AddLogging(logging => logging
+                .AddProvider(new FakeLoggerProvider(_collector))
+                .SetMinimumLevel(LogLevel.Trace));
+            builder.AddRedis(configuration, options =>
+            {
+                options.Prefix = "test";
+                options.NodeTimeout = TimeSpan.FromSeconds(3);
+                configure?.Invoke(options);
+            });
+        }));
+
+    /// <summary>Returns all values of all records: the text, the exception and the structured state.</summary>
+    public string GetEverything() => string.Join('\n', Records.Select(record =>
+        $"{record.Message}\n{record.Exception}\n" +
+        string.Join('\n', record.StructuredState?.Select(pair => $"{pair.Key}={pair.Value}") ?? [])));
+}

@@ -1,0 +1,188 @@
+using Broadcast.Middleware.Redis.Diagnostics;
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.Extensions.Diagnostics.Metrics.Testing;
+
+namespace Broadcast.Middleware.Redis.Tests.Members;
+
+/// <summary>A node stays listed while it writes its members, and writes all members again only if necessary.</summary>
+public sealed class NodeHeartbeatTests : RedisTest
+{
+    [Fact]
+    public async Task Node_WritesManyMembersToSlowRedis_StaysListed()
+    {
+        const int Members = 20_000;
+        var proxy = CreateProxy();
+        var (writer, observer) = (StartNode(proxy.Configuration), StartNode());
+        writer.Backplane.SetMember(Group, "m", default);
+        await TestNode.EventuallyAsync(() => IsListedAsync(observer, Group), "The first member is listed.");
+        var name = writer.NodeName;
+        var started = TimeProvider.System.GetTimestamp();
+        proxy.AnswerDelay = TimeSpan.FromMilliseconds(80);
+        for (var i = 0; i < Members; i++) writer.Backplane.SetMember($"/{i}", "m", default);
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                Assert.True(await IsListedAsync(observer, Group), "The node is listed during the writes.");
+                return await IsListedAsync(observer, $"/{Members - 1}");
+            },
+            "All members are written.");
+        // The test is only useful if the writes take longer than the NodeTimeout of 3 seconds.
+        Assert.True(TimeProvider.System.GetElapsedTime(started) > TimeSpan.FromSeconds(3), "The writes are slow.");
+        Assert.Equal(name, writer.NodeName);
+    }
+
+    [Fact]
+    public async Task LargeGroup_WrittenToSlowRedis_IsCompleteAfterOneRewrite()
+    {
+        const int Members = 20_000;
+        var proxy = CreateProxy();
+        var (writer, observer) = (
+            StartNode(proxy.Configuration, options => options.PublishTimeout = TimeSpan.FromSeconds(1)), StartNode());
+        // The node writes all members again after it has connected. The second member shows that this has happened.
+        foreach (var group in new[] { "/first", "/second" })
+        {
+            writer.Backplane.SetMember(group, "m", default);
+            await TestNode.EventuallyAsync(() => IsListedAsync(observer, group), $"{group} is listed.");
+        }
+
+        proxy.AnswerDelay = TimeSpan.FromMilliseconds(20);
+        for (var i = 0; i < Members; i++) writer.Backplane.SetMember(Group, $"{i}", default);
+        var previous = 0L;
+        await TestNode.EventuallyAsync(
+            async () =>
+            {
+                var count = await observer.Backplane.CountMembersAsync(Group, Token);
+                Assert.True(count >= previous, $"The node does not start again: {previous}, then {count}.");
+                previous = count;
+                return count == Members;
+            },
+            "All members are written.");
+    }
+
+    [Fact]
+    public async Task Replica_Disconnects_MembersAreNotWrittenAgain()
+    {
+        const int Members = 100;
+        await using var replica = await StartReplicaAsync();
+        await using var proxy = new RedisProxy(replica.Port);
+        await using var connection = await Redis.ConnectAsync();
+        var node = StartNode($"{Redis.Configuration},{proxy.Configuration}");
+        var observer = StartNode();
+        var reconnects = new MetricCollector<long>(
+            Nodes.GetMeterFactory(node.Backplane), RedisMetrics.MeterName, "broadcast.redis.reconnects");
+        for (var i = 0; i < Members; i++) node.Backplane.SetMember($"/{i}", "m", default);
+        await TestNode.EventuallyAsync(() => IsListedAsync(observer, $"/{Members - 1}"), "All members are written.");
+        await WriteAsync("/marker");
+        var before = await RedisServer.GetCallCountAsync(connection, "hset");
+        const int Rounds = 3;
+        for (var round = 1; round <= Rounds; round++)
+        {
+            var count = reconnects.GetMeasurementSnapshot().Count;
+            proxy.Disconnect();
+            await TestNode.EventuallyAsync(
+                () => new(reconnects.GetMeasurementSnapshot().Count > count), "The replica is connected again.");
+            // The writer first handles a requested rewrite, and then writes this member.
+            await WriteAsync($"/marker{round}");
+        }
+
+        Assert.Equal(Rounds, await RedisServer.GetCallCountAsync(connection, "hset") - before);
+
+        Task WriteAsync(string group)
+        {
+            node.Backplane.SetMember(group, "m", default);
+            return TestNode.EventuallyAsync(() => IsListedAsync(observer, group), $"{group} is written.");
+        }
+    }
+
+    [Fact]
+    public async Task Replica_BecomesMasterWithoutMembers_MembersAreWrittenAgain()
+    {
+        await using var replica = await StartReplicaAsync();
+        await using var oldMaster = await Redis.ConnectAsync();
+        var node = StartNode($"{Redis.Configuration},{replica.Configuration},configCheckSeconds=1");
+        node.Backplane.SetMember(Group, "m", default);
+        await using (var connection = await replica.ConnectAsync())
+        {
+            await TestNode.EventuallyAsync(
+                async () => node.NodeName is { } name
+                    && await connection.GetDatabase().KeyExistsAsync(Keys.Members(name)),
+                "The replica has the member.");
+            await connection.GetServers()[0].ExecuteAsync("REPLICAOF", "NO", "ONE");
+        }
+
+        await using var newMaster = await replica.ConnectAsync();
+        var database = newMaster.GetDatabase();
+        var members = Keys.Members(node.NodeName!);
+        await database.KeyDeleteAsync(members);
+        await oldMaster.GetServers()[0].ExecuteAsync("REPLICAOF", "127.0.0.1", $"{replica.Port}");
+        await TestNode.EventuallyAsync(async () => await database.KeyExistsAsync(members), "The member is written again.");
+    }
+
+    /// <summary>
+    /// BROADCAST_TEST_EFFORT=100 uses 500,000 members on each node. The test output shows the figures.
+    /// </summary>
+    [Fact]
+    public async Task Redis_EmptiedWithManyMembersOnFourNodes_EachNodeTakesOneNewName()
+    {
+        const int NodeCount = 4;
+        var members = 5_000 * Effort.Factor;
+        var patience = TestNode.Patience + TimeSpan.FromSeconds(6 * Effort.Factor);
+        await using var connection = await Redis.ConnectAsync();
+        var server = connection.GetServers()[0];
+        // The default settings.
+        var observer = new TestNode(Nodes.Create(Redis.Configuration, usesShortIntervals: false));
+        var nodes = new TestNode[NodeCount];
+        for (var n = 0; n < NodeCount; n++)
+        {
+            nodes[n] = new(Nodes.Create(Redis.Configuration, usesShortIntervals: false));
+            for (var i = 0; i < members; i++)
+                nodes[n].Backplane.SetMember($"\u0001connection:{n:x2}{i:x20}", "node", default);
+        }
+
+        await WaitUntilCompleteAsync("first write");
+        var firstNames = GetNames();
+        await server.ExecuteAsync("FLUSHALL", "ASYNC");
+        await TestNode.EventuallyAsync(
+            () => new(nodes.All(node => node.NodeName is { } name && !firstNames.Contains(name))),
+            "Each node has a new name.");
+        var secondNames = GetNames();
+        await WaitUntilCompleteAsync("rewrite of an empty Redis");
+        Assert.Equal(secondNames, GetNames());
+
+        string?[] GetNames() => [.. nodes.Select(node => node.NodeName)];
+
+        async Task WaitUntilCompleteAsync(string step)
+        {
+            // Each member has two keys. Each node and the observer have a heartbeat.
+            var expected = 2L * NodeCount * members + NodeCount + 1;
+            var (started, keys) = (TimeProvider.System.GetTimestamp(), 0L);
+            await TestNode.EventuallyAsync(
+                async () =>
+                {
+                    keys = (long)await server.ExecuteAsync("DBSIZE");
+                    for (var n = 0; keys == expected && n < NodeCount; n++)
+                        Assert.True(await IsListedAsync(observer, $"\u0001connection:{n:x2}{members - 1:x20}"));
+                    return keys == expected;
+                },
+                $"Redis has {expected} keys.",
+                patience);
+            TestContext.Current.TestOutputHelper?.WriteLine(
+                $"{step}: {NodeCount} nodes with {members} members each, {keys} keys, " +
+                $"{TimeProvider.System.GetElapsedTime(started).TotalSeconds:F1} s");
+        }
+    }
+
+    async Task<RedisServer> StartReplicaAsync()
+    {
+        var replica = await RedisServer.StartNewAsync("--replicaof", "127.0.0.1", $"{Redis.Port}");
+        await using var connection = await replica.ConnectAsync();
+        await TestNode.EventuallyAsync(
+            async () => (await connection.GetServers()[0].InfoRawAsync("replication"))!
+                .Contains("master_link_status:up", StringComparison.Ordinal),
+            "The replica has the data of the master.");
+        return replica;
+    }
+
+    static async ValueTask<bool> IsListedAsync(TestNode observer, string group) =>
+        await observer.Backplane.CountMembersAsync(group, Token) == 1;
+}

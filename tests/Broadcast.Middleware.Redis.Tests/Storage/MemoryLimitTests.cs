@@ -1,0 +1,37 @@
+using Broadcast.Middleware.Redis.Storage;
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using StackExchange.Redis;
+
+namespace Broadcast.Middleware.Redis.Tests.Storage;
+
+/// <summary>Redis has reached its memory limit, and the eviction policy is noeviction.</summary>
+public sealed class MemoryLimitTests : RedisTest
+{
+    [Fact]
+    public async Task WriteMembers_WithoutMemory_IsRefusedAndKeepsTheMembers()
+    {
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        await WriteAsync("old");
+        await connection.GetServers()[0].ConfigSetAsync("maxmemory", "1");
+        var error = await Assert.ThrowsAsync<RedisServerException>(() => WriteAsync("new"));
+        Assert.Contains("OOM", error.Message, StringComparison.Ordinal);
+        Assert.Equal("old", await database.HashGetAsync(Keys.Members("node"), "m"));
+
+        // The arguments rewrite the members: they delete the previous members first.
+        Task WriteAsync(string value) => database.ScriptEvaluateAsync(
+            Scripts.WriteMembers, [Keys.Members("node"), Keys.Nodes], ["node", 60_000, 1, "", 1, "m", value]);
+    }
+
+    [Fact]
+    public async Task Publish_ToNewGroupWithoutMemory_IsRefused()
+    {
+        var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(3));
+        await node.PublishAsync("/other", "");
+        await using var connection = await Redis.ConnectAsync();
+        await connection.GetServers()[0].ConfigSetAsync("maxmemory", "1");
+        var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, "1"));
+        Assert.Contains("OOM", error.Message, StringComparison.Ordinal);
+        Assert.False(await connection.GetDatabase().KeyExistsAsync(Keys.Stream));
+    }
+}
