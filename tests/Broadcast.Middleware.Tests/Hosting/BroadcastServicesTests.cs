@@ -75,8 +75,8 @@ public sealed class BroadcastServicesTests
             builder => builder.Services.AddBroadcast("news"),
             map =>
             {
-                map.MapBroadcast("/ws").RequireHost("default.test");
-                map.MapBroadcast("/ws", "news").RequireHost("news.test");
+                map.MapBroadcast("/ws", options => options.GroupScope = "").RequireHost("default.test");
+                map.MapBroadcast("/ws", "news", options => options.GroupScope = "").RequireHost("news.test");
             });
         var news = app.Services.GetRequiredKeyedService<IBroadcaster>("news");
         using var one = await ConnectAsync(app, "default.test", app.Registry);
