@@ -37,7 +37,7 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
     }
 
     /// <summary>
-    /// Reads INFO in a script, because StackExchange.Redis allows the command only to administrators.
+    /// Reads INFO in a script, because StackExchange.Redis sends the plain command only with <c>allowAdmin</c>.
     /// </summary>
     static async Task<string?> ReadInfoAsync(IDatabase database)
     {

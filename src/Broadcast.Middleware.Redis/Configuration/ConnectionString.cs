@@ -86,7 +86,7 @@ static partial class ConnectionString
         if (!int.TryParse(database, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
         {
             throw new FormatException(
-                "The path of the URL is not a database number. Write the URL like redis://host:6379/0.");
+                "The path of the URL is not a database number. Write it like redis://host:6379/0.");
         }
 
         options.DefaultDatabase = number;

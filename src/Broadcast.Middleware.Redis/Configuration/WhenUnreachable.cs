@@ -15,11 +15,11 @@ public enum WhenUnreachable
     Fail,
 
     /// <summary>
-    /// The publish succeeds, but only the connections of this node receive the message. They receive it directly, so
-    /// the message has no position and is not in the history. Other nodes never receive the message:
-    /// <see cref="PublishResult.IsLocalOnly"/> is true, the metric <c>broadcast.messages.local_only</c> counts it, and
-    /// the first such message logs a warning. If the connection is lost while Redis processes a message, the publish of
-    /// this message waits as with <see cref="Wait"/>.
+    /// The publish succeeds, but only the connections of this node receive the message. They receive the message
+    /// directly, so it has no position and is not in the history. Other nodes never receive the message:
+    /// <see cref="PublishResult.IsLocalOnly"/> is true, the metric <c>broadcast.messages.local_only</c> counts the
+    /// message, and the first such message logs a warning. If the connection is lost while Redis processes a message,
+    /// the publish of this message waits as with <see cref="Wait"/>.
     /// </summary>
     Local,
 }

@@ -12,8 +12,8 @@ static class RedisErrors
         ("MISCONF", " Redis cannot save its data. See the log of Redis."),
         ("WRONGTYPE", " Other software uses keys with this prefix. Choose another prefix."),
         ("NOPERM",
-            " Allow the Redis user to run scripts, to use all keys and channels that begin with the prefix, and to " +
-            "run all commands that docs/redis.md lists."),
+            " Allow the Redis user to run scripts, to use all keys and channels that begin with the prefix, and " +
+            "to run all commands that docs/redis.md lists."),
         // An error inside a script contains this text instead of the code.
         ("can't run this command", " Allow the Redis user to run all commands that docs/redis.md lists."),
     ];

@@ -68,7 +68,7 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         12, LogLevel.Warning,
-        "Redis refuses a command that the backplane needs. The backplane repeats the command. {Error}")]
+        "The check of Redis failed, or Redis refuses a command that the backplane needs. {Error}")]
     public partial void Refused(string error);
 
     [LoggerMessage(

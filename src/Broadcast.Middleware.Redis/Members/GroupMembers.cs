@@ -9,7 +9,8 @@ sealed class GroupMembers(string group)
     const int MaxChangesPerWrite = 256;
 
     /// <summary>
-    /// The heartbeat of the node waits behind the writes that are in flight, so a write must be small.
+    /// The size at which a write ends. The heartbeat of the node waits behind the writes that are in flight, so a write
+    /// must be small.
     /// </summary>
     const int MaxBytesPerWrite = 16 * 1024;
 

@@ -67,8 +67,7 @@ sealed class GroupOutbox(
     }
 
     /// <summary>
-    /// Drops the message of a canceled publish. A message in a batch that is in flight stays until the end of the
-    /// batch.
+    /// Drops the message of a canceled publish. A message in a batch that is in flight stays until the batch has ended.
     /// </summary>
     public void Cancel(OutboxEntry entry)
     {

@@ -117,8 +117,8 @@ static class Scripts
 
     /// <summary>A function that reads the newest batches of a group, within limits.</summary>
     /// <remarks>
-    /// The function reads one batch at a time. So Redis loads at most one batch more than the caller needs, whatever
-    /// the size of the stream is.
+    /// The function reads one batch at a time. So Redis loads at most one batch more than the caller needs, even from a
+    /// large stream.
     /// </remarks>
     const string ReadPage = """
         local function readPage(last, messages, bytes, age)

@@ -28,8 +28,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     const int MissedChecksUntilStalled = 3;
 
     /// <summary>
-    /// The time after which a check renews the expiration of an empty group. It is shorter than the expiration, which
-    /// is at least 70 seconds.
+    /// The time after which a check renews the expiration of an empty group. The expiration is at least 70 seconds.
     /// </summary>
     static readonly TimeSpan RenewalInterval = TimeSpan.FromSeconds(10);
 
@@ -157,9 +156,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _channel.Close();
     }
 
-    /// <summary>
-    /// Records a batch of this node that Redis has acknowledged. The channel delivers the batch later.
-    /// </summary>
+    /// <summary>Records a batch of this node that Redis has acknowledged. The channel delivers the batch later.</summary>
     public void OnAcknowledged(string epoch, long last, string tag)
     {
         lock (_lock)
@@ -178,8 +175,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
-            // Redis must still have the batches that it acknowledged before the query, but not necessarily later
-            // batches.
+            // Redis must have the batches that it acknowledged before the query. A later batch proves nothing.
             foreach (var acknowledged in _acknowledged)
             {
                 if (acknowledged.Epoch == _epoch) lastAcknowledged = Math.Max(lastAcknowledged, acknowledged.Last);
