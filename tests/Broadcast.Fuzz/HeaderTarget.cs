@@ -7,7 +7,7 @@ namespace Broadcast.Fuzz;
 /// <summary>Fuzzes the text of a handshake that the library parses. No text may cause an exception.</summary>
 static class HeaderTarget
 {
-    static readonly OriginCheck OwnHostOnly = new([]);
+    static readonly OriginCheck OwnHostOnly = new([], isAllowed: null, allowsLoopback: false);
 
     public static void Origin(ReadOnlySpan<byte> input)
     {

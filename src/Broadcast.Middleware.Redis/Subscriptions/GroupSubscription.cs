@@ -156,7 +156,9 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _channel.Close();
     }
 
-    /// <summary>Records a batch of this node that Redis has acknowledged. The channel delivers the batch later.</summary>
+    /// <summary>
+    /// Records a batch of this node that Redis has acknowledged. The channel delivers the batch later.
+    /// </summary>
     public void OnAcknowledged(string epoch, long last, string tag)
     {
         lock (_lock)

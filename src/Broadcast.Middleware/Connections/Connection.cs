@@ -133,7 +133,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
 
-    // Before it joins its group, a client of an event stream can still be rejected with an HTTP status.
+    // A heartbeat would start the response of an event stream. Then a connect filter could not set its HTTP status.
     public ReadOnlyMemory<byte> HeartbeatMessage => WasOpened ? Format.GetHeartbeat(Settings) : default;
 
     /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>

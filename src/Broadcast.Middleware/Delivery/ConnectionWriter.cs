@@ -342,7 +342,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_heldCloseFrame is { } held)
         {
             _heldCloseFrame = null;
-            held.Dispose();
+            held.StopTimer();
             _writingControlFrame = held.Frame;
             return held.Frame.Frame;
         }
@@ -506,7 +506,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_heldCloseFrame is { } held)
         {
             _heldCloseFrame = null;
-            held.Dispose();
+            held.StopTimer();
             Complete(held.Frame);
         }
 

@@ -10,8 +10,7 @@ namespace Broadcast.Middleware.Hosting;
 /// stop, so the connections close after the hosted services have stopped.
 /// </summary>
 /// <remarks>
-/// If nothing can publish, or if the server would wait for the connections, they close as soon as the app begins to
-/// stop.
+/// The connections close at once if the app has no hosted services, or if the server would wait for the connections.
 /// </remarks>
 sealed class DrainSchedule : IDisposable
 {
@@ -59,9 +58,16 @@ sealed class DrainSchedule : IDisposable
 
     void OnStopping()
     {
-        IsDelayed = _services.GetService<IServer>() is DrainingServer
-            && _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
-        if (!IsDelayed) Start();
+        try
+        {
+            IsDelayed = _services.GetService<IServer>() is DrainingServer
+                && _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
+        }
+        finally
+        {
+            // If a hosted service cannot be created, the host did not start, and nothing publishes.
+            if (!IsDelayed) Start();
+        }
     }
 
     /// <summary>Returns false for hosted services of the framework and of this library. They publish nothing.</summary>

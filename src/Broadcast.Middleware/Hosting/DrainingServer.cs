@@ -6,13 +6,13 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Kestrel, with another end: the server stops before it has closed the connections of this library. In a
-/// <c>WebApplication</c>, the host stops Kestrel first, and Kestrel waits for all requests. A connection is a request,
-/// so it would end before the hosted services of the app stop.
+/// Decorates Kestrel. The stop of this server does not wait for the connections of this library. In a
+/// <c>WebApplication</c>, the host stops the server first, and Kestrel waits for all requests. A connection is a
+/// request. So without this class, all connections would end before the hosted services of the app stop.
 /// </summary>
 /// <remarks>
 /// The host still waits for all other requests before it stops the next hosted service. <see cref="DrainService"/>
-/// waits for the rest.
+/// waits until Kestrel has stopped.
 /// </remarks>
 sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
 {
@@ -25,7 +25,7 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     /// <summary>Completes when Kestrel has stopped.</summary>
     public Task Stopped { get; private set; } = Task.CompletedTask;
 
-    /// <summary>Decorates Kestrel, if the app has already added Kestrel.</summary>
+    /// <summary>Replaces Kestrel with this class. Has no effect if the app has not added Kestrel yet.</summary>
     public static void Decorate(IServiceCollection services)
     {
         for (var i = services.Count - 1; i >= 0; i--)
