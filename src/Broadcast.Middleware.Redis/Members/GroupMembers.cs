@@ -17,7 +17,8 @@ sealed class GroupMembers(string group)
     readonly Dictionary<string, byte[]> _members = new(StringComparer.Ordinal);
     readonly Dictionary<string, byte[]?> _changes = new(StringComparer.Ordinal);
     readonly Lock _lock = new();
-    bool _rewrites = true;
+    Rewrite _rewrite = Rewrite.Check;
+    bool _isChecking;
     State _state = State.Clean;
 
     enum State
@@ -30,6 +31,21 @@ sealed class GroupMembers(string group)
 
         /// <summary>The group has no members. The dictionary no longer contains this object.</summary>
         Removed,
+    }
+
+    /// <summary>How the next writes rewrite all members of the group.</summary>
+    enum Rewrite
+    {
+        None,
+
+        /// <summary>
+        /// The writes set all members, and the last write checks their number. So other nodes see all members during
+        /// the rewrite.
+        /// </summary>
+        Check,
+
+        /// <summary>The first write deletes the members that Redis has. The reason is a failed check.</summary>
+        Replace,
     }
 
     public string Group => group;
@@ -68,32 +84,41 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Requests a rewrite: the next writes replace all members that Redis has for this group and node. Returns true if
-    /// the caller must schedule a write.
+    /// Requests a rewrite: the next writes set all members that this node has. Returns true if the caller must schedule
+    /// a write.
     /// </summary>
     public bool RequestRewrite()
     {
         lock (_lock)
         {
             if (_state == State.Removed) return false;
-            _rewrites = true;
-            _changes.Clear();
-            foreach (var (member, value) in _members) _changes[member] = value;
+            RequestRewriteLocked(_rewrite == Rewrite.Replace ? Rewrite.Replace : Rewrite.Check);
             return MarkDirtyLocked();
+        }
+    }
+
+    /// <summary>
+    /// Makes the next writes replace all members that Redis has for this group and node. Call this method after a write
+    /// has found another number of members in Redis.
+    /// </summary>
+    public void ReplaceAll()
+    {
+        lock (_lock)
+        {
+            Debug.Assert(_state == State.Dirty);
+            RequestRewriteLocked(Rewrite.Replace);
         }
     }
 
     /// <summary>
     /// Takes the changes for the next write. If there is nothing to write, marks the group as clean and returns false.
     /// </summary>
-    /// <param name="rewrites">True if the write must first delete the group's members of this node.</param>
-    /// <param name="changes">The changed members. The value of a removed member is null.</param>
-    public bool TryTakeChanges(out bool rewrites, out List<KeyValuePair<string, byte[]?>> changes)
+    public bool TryTakeChanges(out MemberWrite write)
     {
         lock (_lock)
         {
             Debug.Assert(_state == State.Dirty);
-            changes = [];
+            var changes = new List<KeyValuePair<string, byte[]?>>();
             var bytes = 0;
             foreach (var change in _changes)
             {
@@ -103,22 +128,29 @@ sealed class GroupMembers(string group)
             }
 
             foreach (var (member, _) in changes) _changes.Remove(member);
-            (rewrites, _rewrites) = (_rewrites, false);
-            if (rewrites || changes.Count > 0) return true;
+            var deletesFirst = _rewrite == Rewrite.Replace;
+            _isChecking |= _rewrite == Rewrite.Check;
+            _rewrite = Rewrite.None;
+            // After the last change, Redis must have exactly the members of this node.
+            int? expectedCount = _isChecking && _changes.Count == 0 ? _members.Count : null;
+            if (expectedCount is not null) _isChecking = false;
+            write = new(deletesFirst, expectedCount, changes);
+            if (deletesFirst || expectedCount is not null || changes.Count > 0) return true;
             _state = State.Clean;
             return false;
         }
     }
 
     /// <summary>Adds the changes of a failed write again. Redis may already have some of the changes.</summary>
-    public void Retry(bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
+    public void Retry(in MemberWrite write)
     {
         lock (_lock)
         {
             Debug.Assert(_state == State.Dirty);
-            _rewrites |= rewrites;
+            if (write.DeletesFirst) _rewrite = Rewrite.Replace;
+            _isChecking |= write.ExpectedCount is not null;
             // The members may have changed during the write, so add the current values.
-            foreach (var (member, _) in changes) _changes[member] = _members.GetValueOrDefault(member);
+            foreach (var (member, _) in write.Changes) _changes[member] = _members.GetValueOrDefault(member);
         }
     }
 
@@ -139,6 +171,15 @@ sealed class GroupMembers(string group)
         {
             foreach (var (member, value) in _members) members[member] = new(member, value);
         }
+    }
+
+    void RequestRewriteLocked(Rewrite rewrite)
+    {
+        Debug.Assert(_lock.IsHeldByCurrentThread);
+        _rewrite = rewrite;
+        _isChecking = false;
+        _changes.Clear();
+        foreach (var (member, value) in _members) _changes[member] = value;
     }
 
     /// <summary>Marks the group as dirty. Returns true if the group was clean.</summary>

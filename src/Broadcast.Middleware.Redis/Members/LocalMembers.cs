@@ -33,13 +33,13 @@ sealed class LocalMembers
     public bool TryTakeDirty([NotNullWhen(true)] out GroupMembers? members) => _dirty.TryDequeue(out members);
 
     /// <summary>Schedules another write after a failed write.</summary>
-    public void Retry(GroupMembers members, bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
+    public void Retry(GroupMembers members, in MemberWrite write)
     {
-        members.Retry(rewrites, changes);
+        members.Retry(write);
         _dirty.Enqueue(members);
     }
 
-    /// <summary>Schedules writes that replace all members that Redis has for this node.</summary>
+    /// <summary>Schedules writes that set all members of this node again.</summary>
     public void RequestRewriteOfAll()
     {
         foreach (var (_, members) in _groups)

@@ -104,14 +104,14 @@ sealed class MemberWriter(
 
     async Task WriteAsync(GroupMembers group, CancellationToken stopping)
     {
-        while (group.TryTakeChanges(out var rewrites, out var changes))
+        while (group.TryTakeChanges(out var write))
         {
             var node = heartbeat.NodeName;
-            if (node is null || !await TryWriteAsync(group, node, rewrites, changes, stopping))
+            if (node is null || !await TryWriteAsync(group, node, write, stopping))
             {
                 // Repeat only these changes, not the earlier writes of the group. Otherwise, a slow Redis would never
                 // receive all members of a large group.
-                members.Retry(group, rewrites, changes);
+                members.Retry(group, write);
                 _hasFailed = true;
                 return;
             }
@@ -121,8 +121,7 @@ sealed class MemberWriter(
     }
 
     async Task<bool> TryWriteAsync(
-        GroupMembers group, string node, bool rewrites, List<KeyValuePair<string, byte[]?>> changes,
-        CancellationToken stopping)
+        GroupMembers group, string node, MemberWrite write, CancellationToken stopping)
     {
         try
         {
@@ -133,10 +132,11 @@ sealed class MemberWriter(
             RedisKey[] allKeys = earlier is null
                 ? [keys.Members(node), keys.Nodes]
                 : [keys.Members(node), keys.Nodes, keys.Members(earlier)];
-            await connection.RunScriptAsync(
-                Scripts.WriteMembers, allKeys, CreateArguments(node, earlier, rewrites, changes), deadline,
+            var result = await connection.RunScriptAsync(
+                Scripts.WriteMembers, allKeys, CreateArguments(node, earlier, write), deadline,
                 cancellationToken: stopping);
             group.NodeInRedis = node;
+            if ((int)result == 0) group.ReplaceAll();
             return true;
         }
         catch (BackplaneException exception)
@@ -146,13 +146,14 @@ sealed class MemberWriter(
         }
     }
 
-    static RedisValue[] CreateArguments(
-        string node, string? earlierNode, bool rewrites, List<KeyValuePair<string, byte[]?>> changes)
+    static RedisValue[] CreateArguments(string node, string? earlierNode, in MemberWrite write)
     {
+        var changes = write.Changes;
         var setCount = changes.Count(static change => change.Value is not null);
-        var arguments = new List<RedisValue>(5 + setCount + changes.Count)
+        var arguments = new List<RedisValue>(6 + setCount + changes.Count)
         {
-            node, Scripts.FormatMilliseconds(Retention), rewrites ? 1 : 0, earlierNode ?? "", setCount,
+            node, Scripts.FormatMilliseconds(Retention), write.DeletesFirst ? 1 : 0, write.ExpectedCount ?? -1,
+            earlierNode ?? "", setCount,
         };
         foreach (var (member, value) in changes)
         {

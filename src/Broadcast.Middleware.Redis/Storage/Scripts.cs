@@ -220,6 +220,7 @@ static class Scripts
     public const string ReadForward = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
         local function startEpoch()
+          -- Delete first. So a node can report a loss even if Redis has reached its memory limit.
           redis.call('DEL', KEYS[2], KEYS[3])
           redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0, 'g', '-', 'b', 0)
           return false
@@ -260,29 +261,31 @@ static class Scripts
     /// ARGV 1  the node
     ///      2  the milliseconds for which Redis keeps the keys
     ///      3  1 to delete the previous members first, otherwise 0
-    ///      4  an earlier name of the node, or empty
-    ///      5  the number of members to set
+    ///      4  the number of members that Redis must have after the write, or -1
+    ///      5  an earlier name of the node, or empty
+    ///      6  the number of members to set
     ///      then the name and value of each member to set, and the names of the members to remove
     /// </code>
+    /// <para>Returns 0 if Redis has another number of members than ARGV 4, otherwise 1.</para>
     /// <para>
     /// Redis checks its memory limit only before the first write of a script, and allows a DEL above the limit. So the
     /// script sets the members before the DEL. Otherwise, Redis would exceed its memory limit.
     /// </para>
     /// </remarks>
     public const string WriteMembers = """
-        local set = tonumber(ARGV[5])
+        local set = tonumber(ARGV[6])
         local function setMembers()
-          if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 6, 5 + 2 * set)) end
+          if set > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 7, 6 + 2 * set)) end
         end
         setMembers()
-        if ARGV[3] == '1' and redis.call('HLEN', KEYS[1]) > set then
+        if ARGV[3] == '1' then
           redis.call('DEL', KEYS[1])
           setMembers()
         end
-        if #ARGV > 5 + 2 * set then redis.call('HDEL', KEYS[1], unpack(ARGV, 6 + 2 * set)) end
-        if ARGV[4] ~= '' then
+        if #ARGV > 6 + 2 * set then redis.call('HDEL', KEYS[1], unpack(ARGV, 7 + 2 * set)) end
+        if ARGV[5] ~= '' then
           redis.call('DEL', KEYS[3])
-          redis.call('SREM', KEYS[2], ARGV[4])
+          redis.call('SREM', KEYS[2], ARGV[5])
         end
         if redis.call('PEXPIRE', KEYS[1], ARGV[2]) == 1 then
           redis.call('SADD', KEYS[2], ARGV[1])
@@ -290,6 +293,8 @@ static class Scripts
         else
           redis.call('SREM', KEYS[2], ARGV[1])
         end
+        if ARGV[4] ~= '-1' and redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[4]) then return 0 end
+        return 1
         """;
 
     /// <summary>Deletes the members of a dead node.</summary>

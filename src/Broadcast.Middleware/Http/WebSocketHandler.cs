@@ -49,7 +49,9 @@ sealed class WebSocketHandler(
     /// <param name="request">The properties of the request.</param>
     /// <param name="transport">The WebSocket.</param>
     /// <param name="protocol">The protocol of the client.</param>
-    /// <param name="isAuthorized">False if the app has refused the request. The server then does not check the token.</param>
+    /// <param name="isAuthorized">
+    /// False if the app has refused the request. The server then does not check the token.
+    /// </param>
     public async Task RecoverAsync(
         HttpContext context,
         ConnectionRequest request,

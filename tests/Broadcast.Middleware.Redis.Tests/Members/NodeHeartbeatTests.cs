@@ -60,6 +60,39 @@ public sealed class NodeHeartbeatTests : RedisTest
     }
 
     [Fact]
+    public async Task LargeGroup_Rewritten_StaysCompleteForOtherNodes()
+    {
+        const int Members = 5_000;
+        var proxy = CreateProxy();
+        var (writer, observer) = (StartNode(proxy.Configuration), StartNode());
+        for (var i = 0; i < Members; i++) writer.Backplane.SetMember(Group, $"{i}", default);
+        await TestNode.EventuallyAsync(async () => await CountAsync() == Members, "All members are written.");
+        await using var connection = await Redis.ConnectAsync();
+        var name = writer.NodeName!;
+        for (var round = 1; round <= 3; round++)
+        {
+            var before = await RedisServer.GetCallCountAsync(connection, "hset");
+            proxy.Disconnect();
+            await TestNode.EventuallyAsync(
+                async () =>
+                {
+                    Assert.Equal(Members, await CountAsync());
+                    return await RedisServer.GetCallCountAsync(connection, "hset") - before >= Members / 256;
+                },
+                "The node writes all members again after the reconnect.");
+        }
+
+        // A member that the node does not have is found by its number, and removed.
+        await connection.GetDatabase().HashSetAsync(Keys.Members(name), "stale", "");
+        Assert.Equal(Members + 1, await CountAsync());
+        proxy.Disconnect();
+        await TestNode.EventuallyAsync(async () => await CountAsync() == Members, "The stale member is removed.");
+        Assert.Equal(name, writer.NodeName);
+
+        async Task<long> CountAsync() => await observer.Backplane.CountMembersAsync(Group, Token);
+    }
+
+    [Fact]
     public async Task Replica_Disconnects_MembersAreNotWrittenAgain()
     {
         const int Members = 100;

@@ -20,7 +20,7 @@ public sealed class MemoryLimitTests : RedisTest
 
         // The arguments rewrite the members: they delete the previous members first.
         Task WriteAsync(string value) => database.ScriptEvaluateAsync(
-            Scripts.WriteMembers, [Keys.Members("node"), Keys.Nodes], ["node", 60_000, 1, "", 1, "m", value]);
+            Scripts.WriteMembers, [Keys.Members("node"), Keys.Nodes], ["node", 60_000, 1, -1, "", 1, "m", value]);
     }
 
     [Fact]
