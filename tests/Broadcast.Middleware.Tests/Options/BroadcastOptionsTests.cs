@@ -120,7 +120,6 @@ public sealed class BroadcastOptionsTests
             ("MaxGroupsPerConnection", "17"), ("MaxEmptyGroups", "18"), ("MaxPresenceStateBytes", "19"),
             ("RecoveryTimeout", "00:00:20"), ("MaxDisconnectedSessions", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
             ("MaxTotalUnacknowledgedBytes", "2400"), ("GroupScope", "shop"), ("RawSubprotocols:0", "chat"),
-            ("MaxTotalUnacknowledgedBytes", "2400"),
             ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
             ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
