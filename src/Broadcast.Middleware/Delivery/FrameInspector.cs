@@ -132,8 +132,8 @@ struct FrameInspector
     }
 
     /// <summary>
-    /// Returns the number of bytes at the end that can be the start of a valid character. Returns 0 if more bytes cannot
-    /// make these bytes valid.
+    /// Returns the number of bytes at the end that can be the start of a valid character. Returns 0 if more bytes
+    /// cannot make these bytes valid.
     /// </summary>
     static int CountIncomplete(ReadOnlySpan<byte> text)
     {

@@ -67,8 +67,8 @@ sealed class FrameStream(Stream inner) : Stream
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         Volatile.Write(ref _reads, _reads + 1);
-        // While the connection is idle, the WebSocket waits with an empty buffer. ReadAndInspectAsync would keep its own
-        // state in memory during this time.
+        // While the connection is idle, the WebSocket waits with an empty buffer. ReadAndInspectAsync would keep its
+        // own state in memory during this time.
         if (buffer.IsEmpty) return inner.ReadAsync(buffer, cancellationToken);
         if (_received is { HasInvalidText: true } received) return new(CompleteInvalidFrame(received, buffer.Span));
         var reading = inner.ReadAsync(buffer, cancellationToken);
@@ -103,8 +103,8 @@ sealed class FrameStream(Stream inner) : Stream
     }
 
     /// <summary>
-    /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame, so
-    /// it now finds the invalid byte and closes the connection with 1007.
+    /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame.
+    /// So it now finds the invalid byte and closes the connection with 1007.
     /// </summary>
     static int CompleteInvalidFrame(ReceivedBytes received, Span<byte> buffer)
     {

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <remarks>The thread of the pump uses this class. Only the timer runs on another thread.</remarks>
 /// <param name="frame">The stream that waits for the frame to be sent.</param>
 /// <param name="lastSequence">The highest sequence number to send before the frame.</param>
-sealed class HeldCloseFrame(FrameStream frame, long lastSequence) : IDisposable
+sealed class HeldCloseFrame(FrameStream frame, long lastSequence)
 {
     ITimer? _timer;
     bool _isOverdue;
@@ -30,5 +30,5 @@ sealed class HeldCloseFrame(FrameStream frame, long lastSequence) : IDisposable
             writer.Post();
         });
 
-    public void Dispose() => _timer?.Dispose();
+    public void StopTimer() => _timer?.Dispose();
 }
