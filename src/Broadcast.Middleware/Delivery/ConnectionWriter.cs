@@ -155,7 +155,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <summary>Adds a log. The caller holds the lock of the log and posts the writer afterwards.</summary>
+    /// <inheritdoc cref="LogReader.Add"/>
+    /// <remarks>The caller posts the writer afterwards.</remarks>
     public void AddCursor(Cursor cursor) => _reader.Add(cursor);
 
     public override void Run()
@@ -177,6 +178,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             Fail(error);
         }
     }
+
+    public void OnAnnounced(Cursor cursor) => _reader.Activate(cursor);
 
     public void OnPrivateLogRead() => _owner.OnPrivateLogRead();
 
