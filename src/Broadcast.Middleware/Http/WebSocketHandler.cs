@@ -117,7 +117,7 @@ sealed class WebSocketHandler(
             if (isNew) await StartAsync(context, connection, transport);
             else OnRecovered(connection);
             var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, _createContext, logger, metrics);
+                connection, transport, protocol.Protocol, _createContext, time, logger, metrics);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
