@@ -469,6 +469,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         _isCloseFrameSent = true;
         if (_state is WriterState.Open or WriterState.Closing) SetState(WriterState.Closed);
+        _owner.OnCloseFrameSent();
         CompleteClose();
     }
 
