@@ -43,6 +43,7 @@ command -v curl >/dev/null || missing+=(curl)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v redis-server >/dev/null || missing+=(redis-server)
+[ -x /usr/sbin/nutcracker ] || missing+=(nutcracker)
 install "${missing[@]}"
 
 # The tests run the published npm client, in the version of package-lock.json.

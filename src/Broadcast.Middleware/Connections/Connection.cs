@@ -31,7 +31,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     AuthenticationMonitor? _authentication;
     ConnectionTransport? _transport; // Null while the client is disconnected and after the connection has ended.
     ExcludedConnections? _self;
-    MessageLog? _privateLog;
+    PrivateLog? _privateLog;
     ITimer? _closeTimer;
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
@@ -244,9 +244,24 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <summary>Sends a message to this connection only, in order with the messages of its groups.</summary>
     public void Send(Message message, EntryMetadata? metadata)
     {
-        var log = Volatile.Read(ref _privateLog) ?? _memberships.OpenPrivateLog(this, ref _privateLog);
-        lock (log.Gate) log.AppendLocked(message, metadata);
+        OpenPrivateLog().Append(message, metadata);
         Writer.Post();
+    }
+
+    /// <summary>
+    /// Sends a message like <see cref="Send"/>. If the client is slow, first waits until the writer has sent earlier
+    /// messages. So a sender that awaits each call never exceeds <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// </summary>
+    /// <returns>False if the connection is closed or its client is gone.</returns>
+    public ValueTask<bool> SendAsync(Message message, EntryMetadata? metadata, CancellationToken cancellationToken)
+    {
+        if (IsGone) return new(false);
+        var log = OpenPrivateLog();
+        // The other half of the backlog is for other messages.
+        if (!log.TryAppend(message, metadata, Settings.MaxBacklogBytes / 2))
+            return SendWhenRoomAsync(log, message, metadata, cancellationToken);
+        Writer.Post();
+        return new(true);
     }
 
     /// <summary>
@@ -259,6 +274,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // Pumps call this method, so the method must not wait for a lock.
         SetEndReason(endReason);
         if (!Writer.TryClose(status, reason)) return false;
+        Volatile.Read(ref _privateLog)?.WakeSenders();
         _closeTimer = BackgroundWork.CreateTimer(
             _time,
             static connection => ((Connection)connection!).Abort(EndReason.Lost),
@@ -292,6 +308,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     {
         SetEndReason(reason);
         if (Volatile.Read(ref _transport) is not { } transport || !transport.TryBeginAbort()) return;
+        Volatile.Read(ref _privateLog)?.WakeSenders();
         // An abort runs callbacks of the app. These callbacks must not run on the thread of the pump.
         ThreadPool.UnsafeQueueUserWorkItem(
             static abort => abort.Connection.AbortTransport(abort.Transport),
@@ -385,7 +402,13 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         _logger.Dropped(Id, messages);
     }
 
-    public void OnPrivateLogRead() => ProtocolState?.OnPrivateLogRead();
+    public void OnPrivateLogRead()
+    {
+        Volatile.Read(ref _privateLog)?.OnRead();
+        ProtocolState?.OnPrivateLogRead();
+    }
+
+    public void OnCloseFrameSent() => Volatile.Read(ref _privateLog)?.WakeSenders();
 
     public void OnTransportConfirmed() => Session?.OnTransportConfirmed();
 
@@ -435,6 +458,39 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         if (HasLeft) return false;
         SetStateLocked(ConnectionState.Left);
         return true;
+    }
+
+    /// <summary>True if the client will not receive a message that the server sends now.</summary>
+    bool IsGone => HasLeft || Writer.ClosingStatus is not null || (!CanReconnect && IsDisconnected);
+
+    /// <summary>True if the current transport sends no more messages.</summary>
+    bool IsDisconnected =>
+        Volatile.Read(ref _transport) is not { IsAborting: false } || Writer.IsCloseFrameSent;
+
+    PrivateLog OpenPrivateLog() =>
+        Volatile.Read(ref _privateLog) ?? _memberships.OpenPrivateLog(this, ref _privateLog);
+
+    async ValueTask<bool> SendWhenRoomAsync(
+        PrivateLog log, Message message, EntryMetadata? metadata, CancellationToken cancellationToken)
+    {
+        // The caller may reuse its buffer if it does not await this method.
+        message = new Message(message.Payload.ToArray(), message.Type) { Key = message.Key };
+        var clientGone = ClientGone;
+        await using var registration = clientGone.UnsafeRegister(
+            static log => ((PrivateLog)log!).WakeSenders(), log).ConfigureAwait(false);
+        while (true)
+        {
+            // Create the task before the checks. Otherwise, the end of the connection could come in between.
+            var room = log.WaitForRoomAsync();
+            // A client that reconnects must wait for the filters of the old transport. So do not wait for this client.
+            if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
+            Writer.Post();
+            await room.WaitAsync(cancellationToken).ConfigureAwait(false);
+            if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
+            if (!log.TryAppend(message, metadata, Settings.MaxBacklogBytes / 2)) continue;
+            Writer.Post();
+            return true;
+        }
     }
 
     /// <summary>

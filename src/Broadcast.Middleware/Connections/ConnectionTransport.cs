@@ -36,6 +36,9 @@ abstract class ConnectionTransport
         }
     }
 
+    /// <summary>True after <see cref="TryBeginAbort"/>.</summary>
+    public bool IsAborting => Volatile.Read(ref _isAborting);
+
     /// <summary>Records that an abort starts. Returns true only for the first call.</summary>
     public bool TryBeginAbort() => !Interlocked.Exchange(ref _isAborting, true);
 

@@ -80,7 +80,7 @@ sealed class Memberships(
     /// <summary>
     /// Opens the private log of a connection. If two threads call this method at the same time, both get the same log.
     /// </summary>
-    public MessageLog OpenPrivateLog(Connection connection, ref MessageLog? privateLog)
+    public PrivateLog OpenPrivateLog(Connection connection, ref PrivateLog? privateLog)
     {
         // Invariant: this method takes no membership lock, because a deadlock would be possible. The backplane may call
         // this method while it holds its own lock. A leave holds the membership lock and may wait for the lock of the
@@ -96,14 +96,15 @@ sealed class Memberships(
                 ? null
                 : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
             var cursor = new Cursor(log, connection.Writer, null, cursorOptions);
-            if (Interlocked.CompareExchange(ref privateLog, log, null) is { } other)
+            var opened = new PrivateLog(log);
+            if (Interlocked.CompareExchange(ref privateLog, opened, null) is { } other)
             {
                 bookmark?.Clear();
                 return other;
             }
 
             connection.Writer.AddCursor(cursor);
-            return log;
+            return opened;
         }
     }
 

@@ -155,7 +155,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <summary>Adds a log. The caller holds the lock of the log and posts the writer afterwards.</summary>
+    /// <inheritdoc cref="LogReader.Add"/>
+    /// <remarks>The caller posts the writer afterwards.</remarks>
     public void AddCursor(Cursor cursor) => _reader.Add(cursor);
 
     public override void Run()
@@ -169,6 +170,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         try
         {
             TakeTurn();
+            _heldCloseFrame?.LimitTime(_heartbeat, _settings.CloseTimeout, this);
         }
         catch (Exception error)
         {
@@ -176,6 +178,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             Fail(error);
         }
     }
+
+    public void OnAnnounced(Cursor cursor) => _reader.Activate(cursor);
 
     public void OnPrivateLogRead() => _owner.OnPrivateLogRead();
 
@@ -190,6 +194,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_keepAlive.Beat != _heartbeat.Beat) OnHeartbeat();
         if (_reader.Resend is { } resend) Acknowledge(resend);
+        HoldCloseFrame();
         if (_heldCloseFrame is { IsOverdue: true }) _owner.Abort(EndReason.Lost);
         if (Interlocked.Exchange(ref _closeResult, null) is { } result) OnCloseCompleted(result);
         if (_pending is { IsActive: true } pending)
@@ -211,7 +216,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
         // Check the backlog now, because no later publish may give the writer another turn.
         if (IsWriting) CatchUpIfBehind();
-        _heldCloseFrame?.LimitTime(_heartbeat, _settings.CloseTimeout, this);
     }
 
     void OnStillSuspended()
@@ -291,13 +295,13 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
         {
-            if (_state != WriterState.Open || Frame.Opcode(control.Frame.Span) != Frame.Close)
+            if (!MustHold(control))
             {
                 _writingControlFrame = control;
                 return control.Frame;
             }
 
-            _heldCloseFrame = new HeldCloseFrame(control, _reader.NewestSequence);
+            Hold(control);
         }
 
         if (_state == WriterState.Closed)
@@ -319,6 +323,23 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
         return GetNextMessages(sink);
     }
+
+    /// <summary>
+    /// True for a close frame of the framework's WebSocket, unless the writer has already sent all earlier messages.
+    /// </summary>
+    bool MustHold(FrameStream control) =>
+        _state == WriterState.Open && Frame.Opcode(control.Frame.Span) == Frame.Close;
+
+    /// <summary>Takes over a close frame also while a write is pending, so that the close timeout starts.</summary>
+    void HoldCloseFrame()
+    {
+        if (Volatile.Read(ref _controlFrame) is not { } control || !MustHold(control)) return;
+        // The WebSocket sends no other frame until this frame is complete.
+        Volatile.Write(ref _controlFrame, null);
+        Hold(control);
+    }
+
+    void Hold(FrameStream control) => _heldCloseFrame = new HeldCloseFrame(control, _reader.NewestSequence);
 
     ReadOnlyMemory<byte> GetNextMessages(Sink sink)
     {
@@ -450,6 +471,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         _isCloseFrameSent = true;
         if (_state is WriterState.Open or WriterState.Closing) SetState(WriterState.Closed);
+        _owner.OnCloseFrameSent();
         CompleteClose();
     }
 

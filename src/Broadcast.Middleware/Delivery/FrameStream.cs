@@ -103,8 +103,8 @@ sealed class FrameStream(Stream inner) : Stream
     }
 
     /// <summary>
-    /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame,
-    /// so it now finds the invalid byte and closes the connection with 1007.
+    /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame.
+    /// So it now finds the invalid byte and closes the connection with 1007.
     /// </summary>
     static int CompleteInvalidFrame(ReceivedBytes received, Span<byte> buffer)
     {

@@ -93,6 +93,8 @@ sealed class Group
         lock (_log.Gate)
         {
             cursor.LeaveLocked();
+            // Without new messages, the reader would not look at this log and notice the leave.
+            if (cursor.IsTracked) writer.AddCursor(cursor);
             var shard = (GroupShard)cursor.Set!;
             if (--shard.Members == 0) _shards = [.. _shards.Where(other => other != shard)];
             isEmpty = _shards.Length == 0;
@@ -115,6 +117,7 @@ sealed class Group
         lock (_log.Gate)
         {
             if (_isRemoved) return null;
+            AnnounceLocked();
             offset = _log.AppendLocked(message, metadata);
             shards = _shards;
             members = CountMembers(shards);
@@ -147,7 +150,7 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
-            foreach (var group in groups) group._log.BeginAppendLocked();
+            foreach (var group in groups) group.AnnounceLocked();
             // While this method holds all locks, these groups get no other message and no member joins or leaves. So
             // the numbers in each log are in order.
             var sequence = clock.Next();
@@ -186,6 +189,7 @@ sealed class Group
         {
             if (createCopy is not null)
                 metadata = EntryMetadata.WithCopy(metadata, createCopy(new(_log.Epoch, _log.NextOffset)));
+            AnnounceLocked();
             _log.AppendLocked(message, metadata, age);
             shards = _shards;
         }
@@ -200,6 +204,7 @@ sealed class Group
         lock (_log.Gate)
         {
             _log.BreakLocked();
+            foreach (var shard in _shards) shard.AnnounceLocked();
             shards = _shards;
             _isRemoved = true;
         }
@@ -245,6 +250,19 @@ sealed class Group
         GroupShard[] shards;
         lock (_log.Gate) shards = _shards;
         Post(shards);
+    }
+
+    /// <summary>
+    /// Announces the next message to readers of many logs. Call this method before the message gets its sequence
+    /// number.
+    /// </summary>
+    /// <remarks>
+    /// A reader that finds no message stops looking at the log, but not while the log appends. So set that mark first.
+    /// </remarks>
+    void AnnounceLocked()
+    {
+        _log.BeginAppendLocked();
+        foreach (var shard in _shards) shard.AnnounceLocked();
     }
 
     static void Post(GroupShard[] shards)

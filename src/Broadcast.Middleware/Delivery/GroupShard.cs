@@ -11,6 +11,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     const int CursorsPerTurn = 256;
 
     readonly List<Cursor> _cursors = [];
+    TrackedCursors? _tracked; // Set under the lock of the group. Null without tracked cursors.
     int _next;
     bool _inPass;
 
@@ -25,8 +26,21 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
         _cursors.Add(cursor);
     }
 
+    public void TrackLocked(Cursor cursor) => (_tracked ??= new()).Add(cursor);
+
+    public void ActivateAnnounced() => pump.ActivateAnnounced();
+
+    /// <summary>
+    /// Announces the next message to the tracked cursors. Call this method before the message gets its sequence number.
+    /// </summary>
+    public void AnnounceLocked()
+    {
+        if (_tracked is { } tracked) pump.Announce(tracked);
+    }
+
     public void Remove(Cursor cursor)
     {
+        if (cursor.IsTracked) _tracked!.Remove(cursor);
         var hole = cursor.SetIndex;
         // The last cursor of the list fills the hole. During a pass, the cursors before _next have had their turn. If
         // the hole is before _next, first move the last of these cursors into the hole. Otherwise, the last cursor of
@@ -52,13 +66,19 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
         {
             ClearPosted();
             _inPass = true;
+            if (_tracked is not null) pump.ActivateAnnounced();
         }
 
         // A connection that fails during its turn removes its cursors. So read the count again in each turn, because
         // _next may become smaller.
         var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
-            _cursors[_next++].Subscriber.OnNewMessages();
+        {
+            var cursor = _cursors[_next++];
+            // The group also posts its shards without a message, for example to end an idle block.
+            if (cursor is { IsTracked: true, IsActive: false }) cursor.Subscriber.OnAnnounced(cursor);
+            cursor.Subscriber.OnNewMessages();
+        }
 
         if (_next < _cursors.Count)
         {

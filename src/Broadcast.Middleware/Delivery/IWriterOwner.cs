@@ -37,6 +37,9 @@ interface IWriterOwner
     /// <summary>Reports that the writer has read every message that was sent to this client alone.</summary>
     void OnPrivateLogRead();
 
+    /// <summary>Reports that a close frame was sent, so the writer sends no more messages on this transport.</summary>
+    void OnCloseFrameSent();
+
     /// <summary>Reports that the client acknowledged a message that was sent on the current transport.</summary>
     void OnTransportConfirmed();
 

@@ -15,6 +15,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     const int ItemsPerTurn = 64;
 
     readonly ConcurrentQueue<PumpItem> _queue = new();
+    TrackedCursors? _announced; // The first item of a list. Any thread adds items.
     int _state = Idle;
     int _connections;
     long _delivered;
@@ -50,6 +51,31 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 
     /// <summary>Runs an item again after the other items. Call this method on the thread of the pump.</summary>
     public void Continue(PumpItem item) => _queue.Enqueue(item);
+
+    /// <summary>
+    /// Announces a message of a log before the message gets its sequence number. Any thread may call this method.
+    /// </summary>
+    public void Announce(TrackedCursors cursors)
+    {
+        if (!cursors.TryMarkAnnounced()) return;
+        do cursors.Next = Volatile.Read(ref _announced);
+        while (Interlocked.CompareExchange(ref _announced, cursors, cursors.Next) != cursors.Next);
+    }
+
+    /// <summary>
+    /// Activates the cursors of all logs with announced messages. Call this method on the thread of the pump.
+    /// </summary>
+    public void ActivateAnnounced()
+    {
+        if (Volatile.Read(ref _announced) is null) return;
+        for (var cursors = Interlocked.Exchange(ref _announced, null); cursors is not null;)
+        {
+            var next = cursors.Next;
+            cursors.Next = null;
+            cursors.Activate();
+            cursors = next;
+        }
+    }
 
     void IThreadPoolWorkItem.Execute()
     {

@@ -16,14 +16,20 @@ sealed class FilterActions(IBroadcaster broadcaster, MessageValidator validator,
     public AsyncServiceScope CreateScope() => scopes.CreateAsyncScope();
 
     /// <summary>
-    /// Sends a message to one connection, unless the connection has ended. The metric of published messages does not
-    /// count this message.
+    /// Sends a message to one connection, unless the connection has ended. Waits while the client is too far behind.
+    /// The metric of published messages does not count this message.
     /// </summary>
-    public PublishResult Reply(Connection connection, Message message)
+    public ValueTask<PublishResult> ReplyAsync(
+        Connection connection, Message message, CancellationToken cancellationToken)
     {
         validator.ThrowIfInvalid(message);
-        if (connection.HasLeft) return default;
-        connection.Send(message, EntryMetadata.Create(message, null));
-        return new(null, 1);
+        cancellationToken.ThrowIfCancellationRequested();
+        var sending = connection.SendAsync(message, EntryMetadata.Create(message, null), cancellationToken);
+        return sending.IsCompletedSuccessfully ? new(ToResult(sending.Result)) : AwaitAsync(sending);
+
+        static async ValueTask<PublishResult> AwaitAsync(ValueTask<bool> sending) =>
+            ToResult(await sending.ConfigureAwait(false));
+
+        static PublishResult ToResult(bool isSent) => isSent ? new(null, 1) : default;
     }
 }

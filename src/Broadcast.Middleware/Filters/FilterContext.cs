@@ -89,14 +89,33 @@ public abstract class FilterContext
     public ValueTask<bool> LeaveAsync(string group, CancellationToken cancellationToken = default) =>
         Broadcaster.LeaveAsync(Connection.Id, group, cancellationToken);
 
-    /// <summary>Sends a message to this connection only, in order with the messages of its groups.</summary>
+    /// <summary>
+    /// Sends a message to this connection only, in order with the messages of its groups. If half of
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> is unsent, first waits until the client has received more. So a
+    /// filter can send any number of messages if it awaits each call.
+    /// </summary>
+    /// <remarks>
+    /// <see cref="BroadcastOptions.SendTimeout"/> limits the wait, because it closes a client that does not read. A
+    /// client that can reconnect receives the message after a reconnect. But a call that waits ends when the client
+    /// disconnects.
+    /// </remarks>
+    /// <param name="message">The message.</param>
+    /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>
+    /// <returns>
+    /// One recipient, or no recipient if the connection is closed or its client is gone.
+    /// </returns>
     /// <inheritdoc cref="IBroadcaster.PublishAsync" path="/exception"/>
-    public ValueTask<PublishResult> ReplyAsync(Message message) => _actions is null
-        ? Broadcaster.PublishAsync(message, Recipients.Connection(Connection.Id))
-        : new(_actions.Reply(_connection!, message));
+    public ValueTask<PublishResult> ReplyAsync(Message message, CancellationToken cancellationToken = default) =>
+        _actions is null
+            ? Broadcaster.PublishAsync(message, Recipients.Connection(Connection.Id), cancellationToken)
+            : _actions.ReplyAsync(_connection!, message, cancellationToken);
 
-    /// <summary>Sends a text message to this connection only, in order with the messages of its groups.</summary>
-    public ValueTask<PublishResult> ReplyAsync(string text) => ReplyAsync(Message.FromText(text));
+    /// <summary>Sends a text message to this connection only: see the overload with a message.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>
+    /// <inheritdoc cref="ReplyAsync(Message, CancellationToken)" path="/remarks|/returns|/exception"/>
+    public ValueTask<PublishResult> ReplyAsync(string text, CancellationToken cancellationToken = default) =>
+        ReplyAsync(Message.FromText(text), cancellationToken);
 
     /// <summary>
     /// Closes this connection. The client first receives all earlier messages, and then a close frame. The server drops

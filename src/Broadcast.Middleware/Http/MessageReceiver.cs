@@ -16,6 +16,7 @@ namespace Broadcast.Middleware.Http;
 /// <param name="transport">The WebSocket.</param>
 /// <param name="protocol">The protocol of the client.</param>
 /// <param name="createContext">Creates the protocol context for the first message.</param>
+/// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
 /// <param name="metrics">The metrics.</param>
 sealed class MessageReceiver(
@@ -23,11 +24,16 @@ sealed class MessageReceiver(
     WebSocketTransport transport,
     IBroadcastProtocol protocol,
     Func<Connection, ProtocolContext> createContext,
+    TimeProvider time,
     BroadcastLogger logger,
     BroadcastMetrics metrics) : IFirstMessageReceiver
 {
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
+
+    // A filter that takes longer does not delay control frames. Until then, the server handles a message before a later
+    // ping or close frame.
+    static readonly TimeSpan MaxControlFrameDelay = TimeSpan.FromSeconds(1);
 
     byte[] _buffer = [];
     int _length;
@@ -52,17 +58,28 @@ sealed class MessageReceiver(
             return connection.EndReason == EndReason.ClosedByPeer ? transport.CloseStatus : null;
         try
         {
+            var waiting = WaitForMessageAsync();
             while (true)
             {
                 (_length, _smallFragments) = (0, 0);
                 // While the connection is idle, this method waits for the socket directly. An async method in between
                 // would keep a second state machine in memory.
-                var received = await WaitForMessageAsync();
+                var received = await waiting;
                 var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
                 if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();
                 // After a call of Close, the server drops further messages.
-                if (connection.Writer.ClosingStatus is null && IsWithinRate()) await HandleAsync(type);
+                var isDropped = connection.Writer.ClosingStatus is not null || !IsWithinRate();
+                var handling = isDropped ? Task.CompletedTask : HandleAsync(type);
+                if (!handling.IsCompleted)
+                {
+                    var handled = await WaitForHandlerAsync(handling);
+                    if (handled.IsClosed) return handled.ClosedByPeer;
+                    waiting = handled.Waiting;
+                    continue;
+                }
+
                 ReturnBuffer();
+                waiting = WaitForMessageAsync();
             }
         }
         finally
@@ -110,6 +127,50 @@ sealed class MessageReceiver(
     ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
         ? WebSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
         : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
+
+    /// <summary>
+    /// Waits until the current message is handled. If this takes long, answers pings and a close frame meanwhile. For
+    /// this purpose, the WebSocket reads up to the header of the next message.
+    /// </summary>
+    async Task<HandledMessage> WaitForHandlerAsync(Task handling)
+    {
+        var isRead = false;
+        // Other WebSockets cannot wait for a message without a buffer.
+        if (transport.Upgraded is not null)
+        {
+            await WaitAsync(handling, MaxControlFrameDelay);
+            isRead = !handling.IsCompleted;
+        }
+
+        try
+        {
+            if (!isRead)
+            {
+                await handling;
+                return new(WaitForMessageAsync());
+            }
+
+            var waiting = WaitForMessageAsync().AsTask();
+            await Task.WhenAny(handling, waiting);
+            if (waiting.IsCompletedSuccessfully && waiting.Result.MessageType == WebSocketMessageType.Close)
+                return new(await AnswerCloseAsync());
+            // The client is gone, or it has violated the protocol. Do not let the filter keep the transport open.
+            if (waiting.IsFaulted) await WaitAsync(handling, Settings.CloseTimeout);
+            if (waiting.IsFaulted && !handling.IsCompleted)
+                connection.Abort(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            return new(new ValueTask<ValueWebSocketReceiveResult>(waiting));
+        }
+        finally
+        {
+            // The filter still uses the buffer.
+            await handling;
+            ReturnBuffer();
+        }
+    }
+
+    /// <summary>Waits for a task, but not longer than the timeout.</summary>
+    async Task WaitAsync(Task task, TimeSpan timeout) =>
+        await task.WaitAsync(timeout, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     /// <summary>Receives all fragments of the message into the buffer.</summary>
     async ValueTask<WebSocketMessageType> ReceiveAsync()
@@ -227,5 +288,22 @@ sealed class MessageReceiver(
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
             : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);
         return isFirst ? status : null;
+    }
+
+    /// <summary>The state of the receiver after a message was handled.</summary>
+    readonly struct HandledMessage
+    {
+        public HandledMessage(ValueTask<ValueWebSocketReceiveResult> waiting) => Waiting = waiting;
+
+        public HandledMessage(WebSocketCloseStatus? closedByPeer) => (IsClosed, ClosedByPeer) = (true, closedByPeer);
+
+        /// <summary>The wait for the next message.</summary>
+        public ValueTask<ValueWebSocketReceiveResult> Waiting { get; }
+
+        /// <summary>True if the client closed the connection meanwhile.</summary>
+        public bool IsClosed { get; }
+
+        /// <summary>See <see cref="RunAsync"/>.</summary>
+        public WebSocketCloseStatus? ClosedByPeer { get; }
     }
 }

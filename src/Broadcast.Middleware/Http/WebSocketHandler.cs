@@ -132,7 +132,7 @@ sealed class WebSocketHandler(
         try
         {
             var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, _createContext, logger, metrics);
+                connection, transport, protocol.Protocol, _createContext, time, logger, metrics);
             if (isNew) await StartAsync(context, connection, transport, receiver);
             else OnRecovered(connection);
             closedByPeer = await receiver.RunAsync();

@@ -35,6 +35,19 @@ sealed class Cursor
     /// <summary>The index of this cursor in its set. Only the set uses this property.</summary>
     public int SetIndex { get; set; }
 
+    /// <summary>The index of this cursor in its reader. Only the reader uses this property.</summary>
+    public int ReaderIndex { get; set; }
+
+    /// <summary>
+    /// True if the reader must look for messages in this log. Only the reader changes this property.
+    /// </summary>
+    public bool IsActive { get; set; }
+
+    /// <summary>
+    /// True if the set announces each message of the log. Code that holds the lock of the log sees the current value.
+    /// </summary>
+    public bool IsTracked { get; private set; }
+
     /// <summary>True if the log dropped messages before this cursor read them.</summary>
     public bool HasMissed { get; private set; }
 
@@ -113,6 +126,19 @@ sealed class Cursor
     public void LeaveLocked()
     {
         if (!_log.IsBroken) Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
+    }
+
+    /// <summary>
+    /// Tracks the log, so that its set announces each later message. A private log has no set and cannot be tracked.
+    /// </summary>
+    public void Track()
+    {
+        if (Set is null || IsTracked) return;
+        lock (_log.Gate)
+        {
+            Set.TrackLocked(this);
+            IsTracked = true;
+        }
     }
 
     /// <summary>

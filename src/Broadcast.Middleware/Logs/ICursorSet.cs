@@ -9,4 +9,13 @@ interface ICursorSet
     void Add(Cursor cursor);
 
     void Remove(Cursor cursor);
+
+    /// <summary>
+    /// Tracks a cursor of this set. From now on, <see cref="ILogSubscriber.OnAnnounced"/> reports each message before
+    /// the message gets its sequence number. The caller holds the lock of the log.
+    /// </summary>
+    void TrackLocked(Cursor cursor);
+
+    /// <summary>Reports the announced messages of all sets of this thread to the subscribers.</summary>
+    void ActivateAnnounced();
 }

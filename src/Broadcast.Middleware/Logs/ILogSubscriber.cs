@@ -14,6 +14,12 @@ interface ILogSubscriber
     void OnNewMessages();
 
     /// <summary>
+    /// Tells the subscriber that the log of a tracked cursor has a new message or will soon have one. The call runs on
+    /// the thread that uses the cursors. A subscriber without tracked cursors need not implement this method.
+    /// </summary>
+    void OnAnnounced(Cursor cursor) { }
+
+    /// <summary>
     /// Tells the subscriber that the reader has read the private log to the end. The call runs on the thread that uses
     /// the cursors.
     /// </summary>

@@ -10,10 +10,17 @@ sealed class LogReader
     // The reader needs this memory only after the subscriber has left a group.
     const int RememberedCopies = 64;
 
+    // A reader with at most this number of logs looks at each of them. A reader with more logs tracks them, and looks
+    // only at logs with announced messages.
+    const int MaxUntrackedLogs = 8;
+
     readonly SequenceClock _clock;
-    readonly SlowConsumer _whenSlow;
-    Cursor[] _cursors = new Cursor[2]; // Most connections read the group of all connections and their home group.
+    readonly byte _whenSlow; // A byte keeps the object of an idle connection small.
+
+    // The active cursors are first. Most connections read the group of all connections and their home group.
+    Cursor[] _cursors = new Cursor[2];
     int _count;
+    int _activeCount;
     Cursor? _privateLog;
     NewCursor? _newCursors;
     (long Id, long Sequence)[]? _takenCopies;
@@ -29,7 +36,7 @@ sealed class LogReader
     {
         _clock = clock;
         Resend = acknowledgements is null ? null : new ResendTracker(this, acknowledgements);
-        _whenSlow = whenSlow;
+        _whenSlow = (byte)whenSlow;
     }
 
     /// <summary>Moves the bookmarks of a client that acknowledges messages. Null for other clients.</summary>
@@ -49,9 +56,12 @@ sealed class LogReader
 
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
+    /// <summary>The number of cursors that <see cref="TryTake"/> looks at.</summary>
+    public int ActiveCount => _activeCount;
+
     /// <summary>
-    /// Adds a log. Any thread may call this method. The caller holds the lock of the log, so every later message of the
-    /// log gets its sequence number after this call.
+    /// Adds a log, or looks again at a tracked log that the subscriber has left. Any thread may call this method. The
+    /// caller holds the lock of the log, so every later message of the log gets its sequence number after this call.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -67,6 +77,14 @@ sealed class LogReader
         return Cursors;
     }
 
+    /// <summary>Looks at the log of a cursor again, because the log has or will have a message.</summary>
+    public void Activate(Cursor cursor)
+    {
+        if (cursor.IsActive) return;
+        Swap(cursor.ReaderIndex, _activeCount++);
+        cursor.IsActive = true;
+    }
+
     /// <summary>Removes all logs and accepts no further logs.</summary>
     public void Close()
     {
@@ -79,17 +97,20 @@ sealed class LogReader
     /// <summary>
     /// Removes a cursor whose subscriber has left, unless the client may need messages of the cursor again.
     /// </summary>
-    public void RemoveUnlessNeeded(int index)
+    /// <returns>True if the cursor was removed.</returns>
+    public bool RemoveUnlessNeeded(int index)
     {
         var cursor = _cursors[index];
-        if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is not true) RemoveAt(index);
+        if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is true) return false;
+        RemoveAt(index);
+        return true;
     }
 
     /// <summary>True if at least one log has more than <paramref name="bytes"/> unread bytes.</summary>
     public bool IsBehindBy(long bytes)
     {
-        AdmitCursors();
-        for (var i = _count - 1; i >= 0; i--)
+        AdmitActiveCursors();
+        for (var i = _activeCount - 1; i >= 0; i--)
         {
             if (_cursors[i].HasLeft) RemoveUnlessNeeded(i);
             else if (_cursors[i].Behind > bytes) return true;
@@ -103,7 +124,7 @@ sealed class LogReader
     /// </summary>
     public bool WillBeLost()
     {
-        foreach (var cursor in AdmitCursors())
+        foreach (var cursor in AdmitActiveCursors())
         {
             if (cursor.WillBeLost) return true;
         }
@@ -121,7 +142,7 @@ sealed class LogReader
     public long Conflate(long lastSequence, int maxBytes)
     {
         var dropped = 0L;
-        foreach (var cursor in AdmitCursors())
+        foreach (var cursor in AdmitActiveCursors())
         {
             if (WhenSlow(cursor) != SlowConsumer.Conflate || cursor.HasMissed || cursor.Behind <= 0) continue;
             cursor.TryCompact(lastSequence, maxBytes, out var replaced, out _);
@@ -145,7 +166,7 @@ sealed class LogReader
     public bool TryCatchUp(long maxBacklog, long lastSequence, int maxBytes, out long skipped, out long replaced)
     {
         (skipped, replaced) = (0, 0);
-        foreach (var cursor in AdmitCursors())
+        foreach (var cursor in AdmitActiveCursors())
         {
             if (!cursor.HasMissed && cursor.Behind <= maxBacklog) continue;
             switch (WhenSlow(cursor))
@@ -173,15 +194,16 @@ sealed class LogReader
     public bool TryRewind()
     {
         if (Resend?.TryRewind() is not true) return false;
+        foreach (var cursor in Cursors) Activate(cursor);
         HasMissed = false;
         return true;
     }
 
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
-    /// This method reads the newest sequence number first, then the new cursors, and then the ends of the logs. A
-    /// message with a higher sequence number waits for the next round. An earlier message may be in a log that the
-    /// method has already checked.
+    /// This method reads the newest sequence number first, then the new cursors and the announcements, and then the
+    /// ends of the logs. A message with a higher sequence number waits for the next round. An earlier message may be in
+    /// a log that the method has already checked.
     /// <para>
     /// Two threads may append to two logs at the same time, and the append of the higher number may end first. A client
     /// that acknowledges messages would drop the lower number as a duplicate. For such a client, this method waits
@@ -196,10 +218,10 @@ sealed class LogReader
         while (run.IsEmpty)
         {
             var newest = Math.Min(_clock.Last, lastSequence);
-            AdmitCursors();
+            AdmitActiveCursors();
             Cursor? first = null, appending = null;
             long firstSequence = long.MaxValue, secondSequence = long.MaxValue;
-            for (var i = _count - 1; i >= 0; i--)
+            for (var i = _activeCount - 1; i >= 0; i--)
             {
                 var cursor = _cursors[i];
                 if (cursor.TakeOpening() is { IsEmpty: false } opening)
@@ -210,7 +232,7 @@ sealed class LogReader
 
                 // Read this property before the entries. If the value is false, the log has no hidden message up to the
                 // newest number.
-                var isAppending = Resend is not null && cursor.IsAppending;
+                var isAppending = (cursor.IsTracked || Resend is not null) && cursor.IsAppending;
                 if (cursor.TryPeek(out var sequence))
                 {
                     // Prefer the copy with a position. Without the position, the client would ask for this message
@@ -228,15 +250,19 @@ sealed class LogReader
                 }
                 else if (cursor.HasLeft)
                 {
-                    RemoveUnlessNeeded(i);
+                    if (!RemoveUnlessNeeded(i) && cursor.IsTracked) Deactivate(i);
                 }
                 else if (isAppending)
                 {
-                    appending = cursor;
+                    if (Resend is not null) appending = cursor;
                 }
                 else if (cursor == _privateLog)
                 {
                     cursor.Subscriber.OnPrivateLogRead();
+                }
+                else if (cursor.IsTracked)
+                {
+                    Deactivate(i);
                 }
             }
 
@@ -254,7 +280,7 @@ sealed class LogReader
         return true;
     }
 
-    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? _whenSlow;
+    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence)
     {
@@ -298,7 +324,7 @@ sealed class LogReader
     /// </summary>
     bool TrySkipCopies(Cursor first, long sequence)
     {
-        foreach (var cursor in Cursors)
+        foreach (var cursor in _cursors.AsSpan(0, _activeCount))
         {
             if (cursor == first || !cursor.TryPeek(out var other)) continue;
             if (other < sequence) return false;
@@ -313,6 +339,12 @@ sealed class LogReader
         for (var added = Interlocked.Exchange(ref _newCursors, null); added is not null; added = added.Next)
         {
             var cursor = added.Cursor;
+            if (cursor.ReaderIndex < _count && _cursors[cursor.ReaderIndex] == cursor)
+            {
+                Activate(cursor);
+                continue;
+            }
+
             if (IsClosed || cursor.HasLeft)
             {
                 cursor.Release();
@@ -321,10 +353,48 @@ sealed class LogReader
 
             Resend?.OnAdding(cursor, _count);
             if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
-            _cursors[_count++] = cursor;
+            (_cursors[_count], cursor.ReaderIndex) = (cursor, _count);
+            _count++;
+            Activate(cursor);
             if (cursor.Set is { } set) set.Add(cursor);
             else _privateLog = cursor;
+            Track(cursor);
         }
+    }
+
+    void Track(Cursor added)
+    {
+        if (_count <= MaxUntrackedLogs) return;
+        added.Track();
+        if (_count > MaxUntrackedLogs + 1) return;
+        foreach (var cursor in Cursors) cursor.Track();
+    }
+
+    /// <summary>
+    /// Takes over new cursors, and activates the cursors of logs with announced messages. Returns the active cursors.
+    /// </summary>
+    /// <remarks>
+    /// Invariant: an inactive cursor has read every message that is not announced. Only tracked cursors are inactive.
+    /// </remarks>
+    ReadOnlySpan<Cursor> AdmitActiveCursors()
+    {
+        AdmitCursors();
+        if (_activeCount < _count) _cursors[_count - 1].Set!.ActivateAnnounced();
+        return _cursors.AsSpan(0, _activeCount);
+    }
+
+    /// <summary>Stops looking at the log of a cursor until its next message is announced.</summary>
+    void Deactivate(int index)
+    {
+        _cursors[index].IsActive = false;
+        Swap(index, --_activeCount);
+    }
+
+    void Swap(int left, int right)
+    {
+        var (moved, other) = (_cursors[left], _cursors[right]);
+        (_cursors[right], moved.ReaderIndex) = (moved, right);
+        (_cursors[left], other.ReaderIndex) = (other, left);
     }
 
     void TrimPrivateLog()
@@ -346,7 +416,8 @@ sealed class LogReader
     void RemoveAt(int index)
     {
         var cursor = _cursors[index];
-        _cursors[index] = _cursors[--_count];
+        if (cursor.IsActive) Deactivate(index);
+        Swap(cursor.ReaderIndex, --_count);
         _cursors[_count] = null!;
         cursor.Set?.Remove(cursor);
         cursor.Release();

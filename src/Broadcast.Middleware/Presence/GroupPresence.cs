@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Diagnostics;
@@ -83,15 +84,33 @@ sealed class GroupPresence(
         Notify(connection, group, isMember: false);
     }
 
-    /// <summary>Sets the state of a member. Returns false if the connection is not in the group.</summary>
+    /// <summary>
+    /// Sets the state of a member for the app. Returns false if the connection is not in the group.
+    /// </summary>
     public bool SetState(Connection connection, string group, byte[] state)
     {
         // The connection cannot leave the group while this thread holds the membership lock.
         lock (connection.JoinedGroups)
         {
             if (connection.IndexOf(group) < 0) return false;
-            SetMemberState(connection, group, state);
+            lock (_gate) SetMemberStateLocked(connection, group, state, isSetByApp: true);
             return true;
+        }
+    }
+
+    /// <summary>Sets the state of a member for the client itself, unless the app has set a state.</summary>
+    public ClientStateResult SetClientState(Connection connection, string group, byte[] state)
+    {
+        lock (connection.JoinedGroups)
+        {
+            if (connection.IndexOf(group) < 0) return ClientStateResult.NotAMember;
+            lock (_gate)
+            {
+                var known = _followed.GetValueOrDefault(group)?.States.GetValueOrDefault(connection.Id);
+                if (known is { IsSetByApp: true }) return ClientStateResult.SetByApp;
+                SetMemberStateLocked(connection, group, state, isSetByApp: false);
+                return ClientStateResult.Success;
+            }
         }
     }
 
@@ -142,18 +161,16 @@ sealed class GroupPresence(
         }
     }
 
-    void SetMemberState(Connection connection, string group, byte[] state)
+    void SetMemberStateLocked(Connection connection, string group, byte[] state, bool isSetByApp)
     {
-        lock (_gate)
-        {
-            var (followed, now) = (Follow(group), time.GetUtcNow());
-            if (state.Length > 0) followed.States[connection.Id] = new(connection.UserId, state, now);
-            else followed.States.Remove(connection.Id);
-            followed.Notify(connection.Id, new(connection.Id, connection.UserId, state));
-            followed.Feed?.Set(connection.Id, connection.UserId, state, now);
-            remote?.Set(connection, group, state, now);
-            RemoveIfUnused(group, followed);
-        }
+        Debug.Assert(_gate.IsHeldByCurrentThread);
+        var (followed, now) = (Follow(group), time.GetUtcNow());
+        if (state.Length > 0) followed.States[connection.Id] = new(connection.UserId, state, now, isSetByApp);
+        else followed.States.Remove(connection.Id);
+        followed.Notify(connection.Id, new(connection.Id, connection.UserId, state));
+        followed.Feed?.Set(connection.Id, connection.UserId, state, now);
+        remote?.Set(connection, group, state, now);
+        RemoveIfUnused(group, followed);
     }
 
     void Notify(Connection connection, string group, bool isMember)

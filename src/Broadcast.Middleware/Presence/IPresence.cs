@@ -27,7 +27,7 @@ public interface IPresence
 
     /// <summary>
     /// Sets the state of a connection in a group, for example a name, a color or "away". The server removes the state
-    /// when the connection leaves the group.
+    /// when the connection leaves the group. While this state exists, the client itself cannot change it.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of a group that contains the connection.</param>

@@ -8,4 +8,16 @@ public enum GroupOperation
 
     /// <summary>The client publishes to the group.</summary>
     Publish,
+
+    /// <summary>
+    /// The client, a member of the group, sets its own presence state in the group. A client can never change a state
+    /// that the app has set.
+    /// </summary>
+    SetState,
+
+    /// <summary>
+    /// The client receives the presence states of the members of the group, including states that the app has set. The
+    /// client need not be a member.
+    /// </summary>
+    SubscribeToStates,
 }

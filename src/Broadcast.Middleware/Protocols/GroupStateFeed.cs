@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using Broadcast.Middleware.Presence;
 
 namespace Broadcast.Middleware.Protocols;
@@ -8,6 +10,10 @@ namespace Broadcast.Middleware.Protocols;
 /// last sent changes. A <see cref="PresenceWatcher"/> for each subscriber would instead store every member. If all
 /// members subscribed, the memory would grow with the square of the member count. The feed writes the JSON of an item
 /// once for all subscribers.
+/// <para>
+/// After a network problem, thousands of clients may subscribe at once. So they share one encoded snapshot. A snapshot
+/// may be a little older than the states. Its subscribers then receive the later changes as an update.
+/// </para>
 /// </remarks>
 sealed class GroupStateFeed(string group) : StateFeed
 {
@@ -15,13 +21,22 @@ sealed class GroupStateFeed(string group) : StateFeed
     // number. A snapshot is then smaller than the list of removals.
     const int MinRemovedItems = 256;
 
+    // The feed encodes a new snapshot after a sixteenth of the states has changed. So many clients can share a
+    // snapshot, even while states change.
+    const int MaxSnapshotAge = 16;
+
+    // Joins, leaves and changes wait for this lock. Invariant: a thread that holds this lock encodes at most one item.
     readonly Lock _gate = new();
+
+    // The thread that encodes a snapshot holds this lock. It takes this lock before the other lock.
+    readonly Lock _encoding = new();
     readonly Dictionary<string, LinkedListNode<Item>> _items = new(StringComparer.Ordinal);
     readonly LinkedList<Item> _set = new();
     readonly LinkedList<Item> _removed = new();
     readonly HashSet<GroupStateSubscription> _subscriptions = [];
     long _version;
     long _forgottenVersion;
+    GroupStateSnapshot? _snapshot; // Null if the states have changed too much.
 
     public override bool HasSubscriptions
     {
@@ -62,6 +77,7 @@ sealed class GroupStateFeed(string group) : StateFeed
             var item = new Item(connectionId, json, _version, known?.Value.FirstVersion ?? _version);
             _items[connectionId] = (isSet ? _set : _removed).AddLast(item);
             ForgetOldest();
+            if (!IsFreshLocked(_snapshot)) _snapshot = null;
             foreach (var subscription in _subscriptions) subscription.OnChanged();
         }
     }
@@ -75,22 +91,99 @@ sealed class GroupStateFeed(string group) : StateFeed
     /// <param name="hasMore">True if more changes remain.</param>
     public ReadOnlyMemory<byte> Take(GroupStateSubscription subscription, int maxBytes, out bool hasMore)
     {
+        GroupStateSnapshot? snapshot = null;
+        bool isNew;
         lock (_gate)
         {
-            var isSnapshot = subscription.SentRemovalVersion < _forgottenVersion;
-            if (isSnapshot) (subscription.SentVersion, subscription.SentRemovalVersion) = (0, _version);
-            var changes = FindChanges(subscription.SentVersion, subscription.SentRemovalVersion);
-            var (count, size) = (0, 0);
-            while (count < changes.Count && (count == 0 || size + changes[count].Json.Length <= maxBytes))
-                size += changes[count++].Json.Length;
-            hasMore = count < changes.Count;
-            subscription.SentVersion = hasMore ? changes[count - 1].Version : _version;
-            subscription.SentRemovalVersion = Math.Max(subscription.SentRemovalVersion, subscription.SentVersion);
-            return count == 0 && !isSnapshot ? default : WriteMessage(isSnapshot, changes.Take(count));
+            isNew = subscription.SentRemovalVersion < _forgottenVersion;
+            if (!isNew && subscription.SentVersion < subscription.SnapshotVersion) snapshot = _snapshot;
+        }
+
+        if (isNew)
+        {
+            snapshot = GetSnapshot();
+            (subscription.SentVersion, subscription.SnapshotVersion) = (0, snapshot.Version);
+            subscription.SentRemovalVersion = snapshot.Version;
+        }
+
+        if (snapshot is not null)
+        {
+            var items = snapshot.Take(subscription.SentVersion, maxBytes, out var lastVersion);
+            subscription.SentVersion = lastVersion;
+            if (isNew || !items.IsEmpty)
+            {
+                lock (_gate) hasMore = Math.Min(lastVersion, subscription.SentRemovalVersion) < _version;
+                return WriteMessage(isNew, items.Span);
+            }
+        }
+
+        return TakeChanges(subscription, maxBytes, out hasMore);
+    }
+
+    ReadOnlyMemory<byte> TakeChanges(GroupStateSubscription subscription, int maxBytes, out bool hasMore)
+    {
+        List<Item> changes;
+        long version;
+        lock (_gate)
+        {
+            version = _version;
+            changes = FindChangesLocked(subscription.SentVersion, subscription.SentRemovalVersion);
+        }
+
+        changes.Sort(static (left, right) => left.Version.CompareTo(right.Version));
+        var (count, size) = (0, 0);
+        while (count < changes.Count && (count == 0 || size + changes[count].Json.Length <= maxBytes))
+            size += changes[count++].Json.Length;
+        hasMore = count < changes.Count;
+        // After a snapshot, the version of the states can be higher than the version of the removals. Decrease neither.
+        var last = hasMore ? changes[count - 1].Version : version;
+        subscription.SentVersion = Math.Max(subscription.SentVersion, last);
+        subscription.SentRemovalVersion = Math.Max(subscription.SentRemovalVersion, last);
+        if (count == 0) return default;
+        var items = new ArrayBufferWriter<byte>(size + count);
+        for (var i = 0; i < count; i++)
+        {
+            if (i > 0) items.Write(","u8);
+            items.Write(changes[i].Json.Span);
+        }
+
+        return WriteMessage(isSnapshot: false, items.WrittenSpan);
+    }
+
+    /// <summary>Returns the shared snapshot, or encodes a new one.</summary>
+    GroupStateSnapshot GetSnapshot()
+    {
+        lock (_encoding)
+        {
+            long version;
+            var items = new List<(ReadOnlyMemory<byte> Json, long Version)>();
+            lock (_gate)
+            {
+                if (IsFreshLocked(_snapshot)) return _snapshot;
+                version = _version;
+                items.EnsureCapacity(_set.Count);
+                foreach (var item in _set) items.Add((item.Json, item.Version));
+            }
+
+            var snapshot = new GroupStateSnapshot(version, items);
+            lock (_gate)
+            {
+                if (IsFreshLocked(snapshot)) _snapshot = snapshot;
+            }
+
+            return snapshot;
         }
     }
 
-    List<Item> FindChanges(long sentVersion, long sentRemovalVersion)
+    /// <summary>
+    /// True if the snapshot is recent. The feed must still have all removals since the snapshot.
+    /// </summary>
+    bool IsFreshLocked([NotNullWhen(true)] GroupStateSnapshot? snapshot) =>
+        snapshot is not null
+        && snapshot.Version >= _forgottenVersion
+        && _version - snapshot.Version <= _set.Count / MaxSnapshotAge;
+
+    List<Item> FindChangesLocked(long sentVersion, long sentRemovalVersion)
     {
         var changes = new List<Item>();
         for (var node = _set.Last; node?.Value.Version > sentVersion; node = node.Previous) changes.Add(node.Value);
@@ -100,7 +193,6 @@ sealed class GroupStateFeed(string group) : StateFeed
             if (node.Value.FirstVersion <= sentVersion) changes.Add(node.Value);
         }
 
-        changes.Sort(static (left, right) => left.Version.CompareTo(right.Version));
         return changes;
     }
 
@@ -131,15 +223,20 @@ sealed class GroupStateFeed(string group) : StateFeed
             writer.WriteNumber("updatedAt"u8, item.at.ToUnixTimeMilliseconds());
         });
 
-    ReadOnlyMemory<byte> WriteMessage(bool isSnapshot, IEnumerable<Item> items) =>
-        JsonProtocol.Write((isSnapshot, group, items), static (writer, message) =>
+    /// <param name="isSnapshot">True for the first part of a snapshot.</param>
+    /// <param name="items">The JSON of the items, separated by commas.</param>
+    byte[] WriteMessage(bool isSnapshot, ReadOnlySpan<byte> items)
+    {
+        var end = "]}"u8;
+        var empty = JsonProtocol.Write((isSnapshot, group), static (writer, message) =>
         {
             writer.WriteString("type"u8, message.isSnapshot ? "groupStateSnapshot"u8 : "groupStateUpdate"u8);
             writer.WriteString("group"u8, message.group);
             writer.WriteStartArray("items"u8);
-            foreach (var item in message.items) writer.WriteRawValue(item.Json.Span, skipInputValidation: true);
             writer.WriteEndArray();
         });
+        return [.. empty.Span[..^end.Length], .. items, .. end];
+    }
 
     /// <summary>The latest change of one member.</summary>
     /// <param name="ConnectionId">The ID of the member.</param>

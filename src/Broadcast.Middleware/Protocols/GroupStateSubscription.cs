@@ -22,6 +22,11 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     public long SentVersion { get; set; }
 
     /// <summary>
+    /// The version of the snapshot that the subscriber receives or has received. Only the feed uses this property.
+    /// </summary>
+    public long SnapshotVersion { get; set; }
+
+    /// <summary>
     /// The version of the last sent removal of a state. A snapshot covers all earlier removals. Only the feed uses this
     /// property.
     /// </summary>

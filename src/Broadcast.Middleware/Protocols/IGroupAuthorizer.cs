@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides which groups a client may join and publish to, in protocols with groups. Without an authorizer, a client may
-/// only publish to the group of its own URL.
+/// Decides which groups a client may join and publish to, and which presence states it may set and read, in protocols
+/// with groups. Without an authorizer, a client may only publish to the group of its own URL.
 /// </summary>
 /// <remarks>
 /// Register the authorizer as a service. For a named broadcast, use the name as the key. The server does not ask the

@@ -172,7 +172,7 @@ class JsonProtocol : IBroadcastProtocol
                 await context.PublishAllowedAsync(request.Group!, request.Data, request.NoEcho);
                 return RequestResult.Success;
             case JsonRequestKind.SetState:
-                return context.SetState(request.Group!, request.State);
+                return await context.SetStateAsync(request.Group!, request.State);
             case JsonRequestKind.SubscribeStates:
                 return await context.CheckSubscriptionAsync(request.Group!);
             case JsonRequestKind.UnsubscribeStates:

@@ -27,11 +27,16 @@ sealed class ProtocolActions(
 
     public bool HasMaxGroups(Connection connection) => connection.Groups.Count >= options.MaxGroupsPerConnection;
 
-    /// <summary>Sets the state of a client in a group.</summary>
+    /// <summary>Sets the state of a client in a group, at the request of the client.</summary>
     public RequestResult SetState(Connection connection, string group, ReadOnlyMemory<byte> state)
     {
         if (stateLimit.Problem(state) is { } problem) return RequestResult.BadRequest(problem);
-        return presence.SetState(connection, group, state.ToArray()) ? RequestResult.Success : RequestResult.NotAMember;
+        return presence.SetClientState(connection, group, state.ToArray()) switch
+        {
+            ClientStateResult.NotAMember => RequestResult.NotAMember,
+            ClientStateResult.SetByApp => RequestResult.StateSetByApp,
+            _ => RequestResult.Success,
+        };
     }
 
     public GroupStateSender CreateStateSender(Connection connection, Action<ReadOnlyMemory<byte>> send) =>

@@ -154,14 +154,15 @@ public sealed class ProtocolContext : IProtocolState
 
     internal bool HasMaxGroups => _actions.HasMaxGroups(_connection);
 
-    internal RequestResult SetState(string group, ReadOnlyMemory<byte> state) =>
-        _actions.SetState(_connection, group, state);
+    internal async ValueTask<RequestResult> SetStateAsync(string group, ReadOnlyMemory<byte> state) =>
+        await IsAllowedAsync(group, GroupOperation.SetState)
+            ? _actions.SetState(_connection, group, state)
+            : RequestResult.SetStateForbidden;
 
     /// <summary>Checks whether the client can subscribe to the states of a group.</summary>
     internal async ValueTask<RequestResult> CheckSubscriptionAsync(string group)
     {
-        if (!_connection.IsIn(group) && !await IsAllowedAsync(group, GroupOperation.Join))
-            return RequestResult.SubscribeForbidden;
+        if (!await IsAllowedAsync(group, GroupOperation.SubscribeToStates)) return RequestResult.SubscribeForbidden;
         lock (_context)
         {
             if (_hasEnded) return RequestResult.SubscribeForbidden;

@@ -11,8 +11,14 @@ readonly record struct RequestResult(string? Error, string Message)
 
     public static RequestResult PublishForbidden => Forbidden("This client is not allowed to publish to the group.");
 
-    public static RequestResult SubscribeForbidden => Forbidden(
-        "This client cannot subscribe to the states of the group. The client must be a member or be allowed to join.");
+    public static RequestResult SubscribeForbidden =>
+        Forbidden("This client is not allowed to subscribe to the states of the group.");
+
+    public static RequestResult SetStateForbidden =>
+        Forbidden("This client is not allowed to set a state in the group.");
+
+    public static RequestResult StateSetByApp =>
+        Forbidden("The app has set the state of this client in the group. Only the app can change this state.");
 
     public static RequestResult NotAMember =>
         Forbidden("This client is not a member of the group. Join the group first.");

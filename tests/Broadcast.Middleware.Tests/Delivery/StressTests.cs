@@ -7,9 +7,13 @@ public sealed class StressTests
     const int Publishers = 8;
     static readonly string[] _names = ["/a", "/b", "/c", "/d"];
 
-    [Fact]
-    public async Task Publish_WithConcurrentJoinsAndLeaves_DeliversOnceAndInOrder()
+    /// <param name="others">The number of further groups. A connection in many groups finds its messages in another way.</param>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(40)]
+    public async Task Publish_WithConcurrentJoinsAndLeaves_DeliversOnceAndInOrder(int others)
     {
+        string[] otherNames = [.. Enumerable.Range(0, others).Select(static i => $"/other/{i}")];
         var messages = 10_000 * Effort.Factor;
         using var unobserved = new UnobservedExceptions();
         using var engine = new TestEngine(pumps: 0, maxBacklog: 1 << 30);
@@ -23,13 +27,15 @@ public sealed class StressTests
             var (connection, sink) = broadcast.Connect(_names[i % 4], (Pace)(i % 3));
             Assert.True(await engine.JoinAsync(connection.Id, _names[(i + 1) % 4], TestContext.Current.CancellationToken));
             first.Send(connection.Id);
-            staying.Add((connection, sink, [_names[i % 4], _names[(i + 1) % 4], ""]));
+            await JoinOthersAsync(connection);
+            staying.Add((connection, sink, [_names[i % 4], _names[(i + 1) % 4], "", .. otherNames]));
         }
 
         var churning = new List<(Connection Connection, StressSink Sink, List<Stay> Stays)>();
         for (var i = 0; i < 4; i++)
         {
             var (connection, sink) = broadcast.Connect("/churn", (Pace)(i % 2));
+            await JoinOthersAsync(connection);
             churning.Add((connection, sink, []));
         }
 
@@ -47,6 +53,7 @@ public sealed class StressTests
                     var which = random.Next(64);
                     if (which == 0) publisher.PublishToAll();
                     else if (which < 4) publisher.Send(staying[random.Next(staying.Count)].Connection.Id);
+                    else if (which < 16 && others > 0) publisher.Publish(otherNames[random.Next(others)]);
                     else publisher.Publish(_names[which % 4]);
                 }
 
@@ -88,7 +95,7 @@ public sealed class StressTests
             // A member receives all messages of its groups. Messages of one publisher arrive in order of publishing.
             AssertOrderOfEachPublisher(sink.Ids);
             var received = ByGroup(sink.Ids, ledger);
-            foreach (var name in groups.Where(name => name.Length > 0)) Assert.Equal(Range(1, lastOffsets[name]), received[name]);
+            foreach (var name in groups.Where(name => name.Length > 0 && lastOffsets.ContainsKey(name))) Assert.Equal(Range(1, lastOffsets[name]), received[name]);
             Assert.True(IsGapless(received[""]));
             Assert.Equal(lastOffsets[""], received[""][^1]);
         }
@@ -115,6 +122,11 @@ public sealed class StressTests
         }
 
         unobserved.AssertNoneOfOurs();
+
+        async Task JoinOthersAsync(Connection connection)
+        {
+            foreach (var name in otherNames) Assert.True(await engine.JoinAsync(connection.Id, name, TestContext.Current.CancellationToken));
+        }
     }
 
     [Fact]

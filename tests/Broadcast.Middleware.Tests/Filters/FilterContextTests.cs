@@ -44,8 +44,8 @@ public sealed class FilterContextTests
         var context = Create(type);
         var result = new PublishResult(null, 1);
         _broadcaster.PublishAsync(Arg.Any<Message>(), Recipients.Connection("c1"), Arg.Any<CancellationToken>()).Returns(result);
-        Assert.Equal(result, await context.ReplyAsync("hello"));
-        Assert.Equal(result, await context.ReplyAsync(new Message(new byte[] { 7 }, MessageType.Binary)));
+        Assert.Equal(result, await context.ReplyAsync("hello", Token));
+        Assert.Equal(result, await context.ReplyAsync(new Message(new byte[] { 7 }, MessageType.Binary), Token));
         var sent = _broadcaster.ReceivedCalls().Select(call => (Message)call.GetArguments()[0]!).ToArray();
         Assert.Equal([(MessageType.Text, "hello"), (MessageType.Binary, "\a")], sent.Select(message => (message.Type, message.ToString())));
 

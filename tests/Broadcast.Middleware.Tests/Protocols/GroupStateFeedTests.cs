@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text;
 using CsCheck;
 
@@ -101,13 +102,46 @@ public sealed class GroupStateFeedTests
         Assert.Equal("", Take(feed, subscription));
     }
 
+    /// <summary>Thousands of clients subscribe after a network problem, while others change their states.</summary>
     [Fact]
-    public void Take_RandomChangesAndParts_RebuildsCurrentStates() =>
+    public void Take_ManySubscribersAndFewChanges_SharesOneSnapshot()
+    {
+        const int Members = 1_600;
+        var feed = new GroupStateFeed(Group);
+        for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
+        GroupStateSnapshot? shared = null;
+        for (var i = 0; i < Members / 16; i++)
+        {
+            var subscription = new GroupStateSubscription(Group, static _ => { });
+            feed.Add(subscription);
+            var (picture, hasMore) = (new StatePicture(Group), true);
+            while (hasMore) picture.Apply(feed.Take(subscription, 20_000, out hasMore));
+            Assert.Equal((1, Members), (picture.Snapshots, picture.States.Count()));
+            if (i > 0) Assert.Equal("{\"k\":\"changed\"}", picture[$"{i - 1}"]);
+            shared ??= SnapshotOf(feed);
+            Assert.Same(shared, SnapshotOf(feed));
+            feed.Set($"{i}", null, "{\"k\":\"changed\"}"u8.ToArray(), At(i));
+        }
+
+        feed.Set("0", null, default, At(0));
+        Assert.Null(SnapshotOf(feed));
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(100)]
+    public void Take_RandomChangesAndParts_RebuildsCurrentStates(int others) =>
         Gen.Select(Gen.Int[0, 9], Gen.Int[0, 5], Gen.Int[0, 400]).Array[1, 150].Sample(
             steps =>
             {
                 var (feed, subscription) = Subscribe();
                 var (picture, states, at) = (new StatePicture(Group), new SortedDictionary<string, (string, long)>(StringComparer.Ordinal), 0);
+                for (var i = 0; i < others; i++)
+                {
+                    feed.Set($"other {i}", null, State(i), At(0));
+                    states[$"other {i}"] = ($"{{\"k\":\"{i}\"}}", 0);
+                }
+
                 foreach (var (step, who, number) in steps)
                 {
                     at++;
@@ -131,8 +165,12 @@ public sealed class GroupStateFeedTests
                             }
 
                             break;
-                        case 7 when number < 20:
+                        case 7 when number < 40:
                             feed.Restart(subscription);
+                            break;
+                        case 7 when number < 200:
+                            // Another subscriber may let the feed encode a snapshot.
+                            feed.Take(new GroupStateSubscription(Group, static _ => { }), number, out _);
                             break;
                         default:
                             Look(number);
@@ -188,6 +226,9 @@ public sealed class GroupStateFeedTests
                 new StatePicture(Group).Apply(message);
             },
             iter: 4_000 * Effort.Factor);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_snapshot")]
+    static extern ref GroupStateSnapshot? SnapshotOf(GroupStateFeed feed);
 
     static (GroupStateFeed, GroupStateSubscription) Subscribe()
     {

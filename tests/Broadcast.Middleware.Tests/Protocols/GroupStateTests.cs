@@ -173,34 +173,81 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task SubscribeGroupState_DefaultAuthorizer_AllowsMembersOnly()
+    public async Task GroupStateRequest_WithoutAuthorizer_NeitherReadsNorWritesStates()
     {
         await using var app = await BroadcastApp.StartAsync();
+        var presence = app.Services.GetRequiredService<IPresence>();
+        await using var member = await RawClient.OpenAsync(app);
+        var memberId = app.Registry.Connections.Single().Id;
+        Assert.True(await presence.SetStateAsync(memberId, "/ws", """{"ip":"203.0.113.7","role":"moderator"}"""u8.ToArray(), Token));
         var (client, id) = await OpenAsync(app);
         await using var _ = client;
-        await JsonClient.SayAsync(client, Subscribe("other", 1), Subscribe("other", 2), Subscribe("/ws", 3), """{"type":"subscribeGroupState","group":"other"}""");
-        await JsonClient.FailsAsync(client, 1, "Forbidden");
-        await JsonClient.FailsAsync(client, 2, "Forbidden");
-        await JsonClient.HearsAsync(client, JsonClient.Success(3), StatePicture.Snapshot("/ws"));
-        await JsonClient.HearsNothingElseAsync(client);
-        Assert.Equal(1, Followed(app));
 
-        Assert.True(await app.Broadcaster.JoinAsync(id, "other", Token));
-        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"other"}""");
-        await JsonClient.HearsAsync(client, StatePicture.Snapshot("other"));
+        await JsonClient.SayAsync(client, Subscribe("/ws", 1), Set("/ws", """{"role":"admin"}""", 2), Set("/ws", "null", 3), Subscribe("other", 4));
+        foreach (var ackId in (int[])[1, 2, 3, 4]) await JsonClient.FailsAsync(client, ackId, "Forbidden");
+        await JsonClient.SayAsync(client, """{"type":"subscribeGroupState","group":"/ws"}""", """{"type":"setGroupState","group":"/ws","state":{"role":"admin"}}""");
+        await JsonClient.HearsNothingElseAsync(client);
+
+        var members = await presence.GetMembersAsync("/ws", Token);
+        Assert.Equal("""{"ip":"203.0.113.7","role":"moderator"}"""u8, members.Single(each => each.ConnectionId == memberId).State.Span);
+        Assert.True(members.Single(each => each.ConnectionId == id).State.IsEmpty);
     }
 
     [Fact]
-    public async Task SubscribeGroupState_AllowedToJoin_NeedsNoMembership()
+    public async Task SetGroupState_StateSetByApp_IsForbiddenUntilAppRemovesState()
     {
-        await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.Join : operation == GroupOperation.Publish));
+        await using var app = await StartAsync();
+        var presence = app.Services.GetRequiredService<IPresence>();
+        var (client, id) = await OpenAsync(app);
+        await using var _ = client;
+        await DoAsync(client, Join("g"), Set("g", """{"role":"admin"}"""));
+
+        Assert.True(await presence.SetStateAsync(id, "g", """{"role":"guest"}"""u8.ToArray(), Token));
+        await JsonClient.SayAsync(client, Set("g", """{"role":"admin"}""", 1), Set("g", "null", 2));
+        await JsonClient.HearsAsync(
+            client,
+            """{"type":"ack","ackId":1,"success":false,"error":{"name":"Forbidden","message":"The app has set the state of this client in the group. Only the app can change this state."}}""");
+        await JsonClient.FailsAsync(client, 2, "Forbidden");
+        Assert.Equal("""{"role":"guest"}""", await StateAsync(app));
+
+        Assert.True(await presence.SetStateAsync(id, "g", default, Token));
+        await DoAsync(client, Set("g", """{"color":"red"}"""));
+        Assert.Equal("""{"color":"red"}""", await StateAsync(app));
+        // The state ends with the membership, so the new membership starts without a state.
+        Assert.True(await presence.SetStateAsync(id, "g", "{}"u8.ToArray(), Token));
+        await DoAsync(client, """{"type":"leaveGroup","group":"g","ackId":0}""", Join("g"), Set("g", """{"color":"blue"}"""));
+        Assert.Equal("""{"color":"blue"}""", await StateAsync(app));
+    }
+
+    [Fact]
+    public async Task SetGroupState_StateSetByAppOnOtherNode_IsForbidden()
+    {
+        var cluster = new InMemoryCluster();
+        await using var one = await StartAsync(configure: builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        await using var two = await StartAsync(configure: builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
+        var (client, id) = await OpenAsync(one);
+        await using var _ = client;
+
+        Assert.True(await two.Services.GetRequiredService<IPresence>().SetStateAsync(id, "/ws", """{"role":"guest"}"""u8.ToArray(), Token));
+        await JsonClient.SayAsync(client, Set("/ws", """{"role":"admin"}""", 1));
+        await JsonClient.FailsAsync(client, 1, "Forbidden");
+    }
+
+    [Fact]
+    public async Task GroupStateRequest_Authorizer_DecidesForEachOperation()
+    {
+        await using var app = await StartAsync(new Rules((group, operation) => group == "in" ? operation == GroupOperation.SubscribeToStates : operation != GroupOperation.SubscribeToStates));
         var (client, _) = await OpenAsync(app);
         await using var __ = client;
         await JsonClient.SayAsync(client, Subscribe("in", 1));
         await JsonClient.HearsAsync(client, JsonClient.Success(1), StatePicture.Snapshot("in"));
-        await JsonClient.SayAsync(client, Subscribe("out", 2));
-        await JsonClient.FailsAsync(client, 2, "Forbidden");
         Assert.Equal(0, app.Registry.CountGroupMembers("in"));
+        await JsonClient.SayAsync(client, Set("in", "{}", 2), Join("out"), Set("out", "{}", 3), Subscribe("out", 4));
+        await JsonClient.FailsAsync(client, 2, "Forbidden");
+        await JsonClient.SucceedsAsync(client, 0);
+        await JsonClient.SucceedsAsync(client, 3);
+        // The operation Join does not include the states.
+        await JsonClient.FailsAsync(client, 4, "Forbidden");
     }
 
     [Fact]

@@ -144,7 +144,7 @@ sealed class TestEngine : IDisposable
         var validator = new MessageValidator(Options.MaxBacklogBytes);
         var context = new ProtocolContext(
             connection,
-            new ProtocolActions(null, States, new StateLimit(Options.MaxPresenceStateBytes), validator, Options),
+            new ProtocolActions(new AllowedGroups(), States, new StateLimit(Options.MaxPresenceStateBytes), validator, Options),
             new FilterPipeline([], Manager, _instance.Router, validator),
             new FilterActions(Public, validator, null!));
         connection.ProtocolState = context;

@@ -1,0 +1,57 @@
+using System.Buffers;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>
+/// The states of a group at one version, encoded once for all subscribers. Each subscriber receives consecutive parts.
+/// The object is immutable.
+/// </summary>
+sealed class GroupStateSnapshot
+{
+    readonly ReadOnlyMemory<byte> _json; // The items, with a comma after each item.
+    readonly int[] _ends; // The position after each item, without the comma.
+    readonly long[] _versions;
+
+    /// <summary>Encodes the states of a group.</summary>
+    /// <param name="version">The version of the group.</param>
+    /// <param name="items">The JSON and the version of each item, oldest change first.</param>
+    public GroupStateSnapshot(long version, IReadOnlyList<(ReadOnlyMemory<byte> Json, long Version)> items)
+    {
+        Version = version;
+        (_ends, _versions) = (new int[items.Count], new long[items.Count]);
+        var json = new ArrayBufferWriter<byte>(Math.Max(1, items.Sum(static item => item.Json.Length + 1)));
+        for (var i = 0; i < items.Count; i++)
+        {
+            json.Write(items[i].Json.Span);
+            (_ends[i], _versions[i]) = (json.WrittenCount, items[i].Version);
+            json.Write(","u8);
+        }
+
+        _json = json.WrittenMemory;
+    }
+
+    public long Version { get; }
+
+    /// <summary>Returns the next items for a subscriber: at least one item, if there is one.</summary>
+    /// <param name="sentVersion">The version of the last item that the subscriber has received.</param>
+    /// <param name="maxBytes">The maximum size. A single larger item is still returned.</param>
+    /// <param name="lastVersion">
+    /// The version of the last returned item. After the last item, the version of the snapshot.
+    /// </param>
+    /// <returns>The JSON of the items, separated by commas.</returns>
+    public ReadOnlyMemory<byte> Take(long sentVersion, int maxBytes, out long lastVersion)
+    {
+        var first = FindAfter(_versions, sentVersion);
+        var start = first == 0 ? 0 : _ends[first - 1] + 1;
+        var next = first;
+        while (next < _ends.Length && (next == first || _ends[next] - start <= maxBytes)) next++;
+        lastVersion = next < _ends.Length ? _versions[next - 1] : Version;
+        return next == first ? default : _json[start.._ends[next - 1]];
+    }
+
+    static int FindAfter(long[] versions, long version)
+    {
+        var index = Array.BinarySearch(versions, version);
+        return index < 0 ? ~index : index + 1;
+    }
+}

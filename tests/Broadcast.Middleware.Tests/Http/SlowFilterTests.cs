@@ -1,0 +1,139 @@
+using System.Net.WebSockets;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+/// <summary>Tests control frames that arrive while a message filter runs.</summary>
+public sealed class SlowFilterTests
+{
+    [Fact]
+    public async Task Ping_DuringSlowFilter_IsAnswered()
+    {
+        using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
+        await using var app = await StartAsync(filter);
+        await using var client = await OpenAsync(app);
+        await client.SendAsync(ClientFrame.OfText("slow"));
+        await filter.Entered;
+
+        for (var i = 0; i < 20; i++)
+        {
+            await client.SendAsync(ClientFrame.Make(ClientFrame.Ping, [(byte)i]));
+            var pong = await client.ReadFrameAsync();
+            Assert.Equal((ClientFrame.Pong, (byte)i), (pong.Opcode, pong.Payload.Single()));
+        }
+
+        // The server handles one message at a time, so a message waits, and so does a ping behind it.
+        await client.SendAsync(ClientFrame.OfText("next"), ClientFrame.Make(ClientFrame.Ping, []));
+        await app.PublishAsync("other");
+        Assert.Equal("other", (await client.ReadFrameAsync()).Text);
+        filter.Release();
+
+        // A pong may overtake a message.
+        var frames = new List<ServerFrame>();
+        while (frames.Count < 3) frames.Add(await client.ReadFrameAsync());
+        Assert.Equal(["slow", "next"], frames.Where(static frame => frame.Opcode == ClientFrame.Text).Select(static frame => frame.Text));
+        Assert.Single(frames, static frame => frame.Opcode == ClientFrame.Pong);
+        await client.LeaveAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    [Theory]
+    [InlineData(1000)]
+    [InlineData(4001)]
+    public async Task Close_DuringSlowFilter_IsAnswered(int code)
+    {
+        using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
+        var status = new TaskCompletionSource<WebSocketCloseStatus?>();
+        await using var app = await StartAsync(filter, (context, next) =>
+        {
+            status.SetResult(context.Status);
+            return next(context);
+        });
+        using var meters = new Meters(app);
+        var client = await OpenAsync(app);
+        await client.SendAsync(ClientFrame.OfText("slow"));
+        await filter.Entered;
+
+        await client.SendAsync(ClientFrame.OfClose(code));
+        Assert.Equal(code, (await client.ReadFrameAsync()).CloseCode);
+        filter.Release();
+
+        await client.ReadEndAsync();
+        Assert.Equal((WebSocketCloseStatus)code, await status.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(new Dictionary<string, long> { ["closed_by_peer"] = 1 }, meters.ByReason(Meters.Ended));
+        LogAssert.NoErrors(app);
+    }
+
+    /// <summary>A client that asks and then closes at once usually still wants the answer.</summary>
+    [Fact]
+    public async Task Close_DuringShortFilter_IsAnsweredAfterMessage()
+    {
+        await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").Use(async (context, next) =>
+        {
+            await Task.Yield();
+            await next(context);
+        }));
+        for (var i = 0; i < 50; i++)
+        {
+            await using var client = await RawClient.OpenAsync(app);
+            await client.SendAsync((byte[])[.. ClientFrame.OfText("question"), .. ClientFrame.OfClose(1000)]);
+            Assert.Equal("question", (await client.ReadFrameAsync()).Text);
+            Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
+        }
+    }
+
+    [Fact]
+    public async Task Disconnect_DuringSlowFilter_CancelsConnectionAborted()
+    {
+        using var filter = new BlockingFilter(Stage.Message, Blocking.UntilAborted);
+        await using var app = await StartAsync(filter);
+        var client = await OpenAsync(app);
+        await client.SendAsync(ClientFrame.OfText("slow"));
+        await filter.Entered;
+
+        client.Reset();
+
+        await Eventually.True(() => app.Registry.Count == 0);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task ProtocolError_DuringSlowFilter_ClosesWithinCloseTimeout()
+    {
+        using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
+        await using var app = await StartAsync(filter, options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
+        using var meters = new Meters(app);
+        await using var client = await OpenAsync(app);
+        await client.SendAsync(ClientFrame.OfText("slow"));
+        await filter.Entered;
+
+        await client.SendAsync(ClientFrame.Make(3, []));
+
+        Assert.Equal(1002, (await client.ReadFrameAsync()).CloseCode);
+        await client.ReadEndAsync();
+        filter.Release();
+        await Eventually.True(() => app.Registry.Count == 0);
+        Assert.Equal(new Dictionary<string, long> { ["protocol_error"] = 1 }, meters.ByReason(Meters.Ended));
+        LogAssert.NoErrors(app);
+    }
+
+    static Task<BroadcastApp> StartAsync(
+        BlockingFilter filter,
+        Func<DisconnectContext, FilterDelegate<DisconnectContext>, Task>? onDisconnect = null,
+        Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddSingleton(filter);
+        },
+        app =>
+        {
+            var endpoint = app.MapBroadcast("/ws").Use<BlockingFilter>();
+            if (onDisconnect is not null) endpoint.UseDisconnect(onDisconnect);
+        },
+        options);
+
+    static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, TestUsers.As("it"));
+}

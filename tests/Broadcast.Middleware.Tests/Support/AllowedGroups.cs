@@ -1,0 +1,7 @@
+namespace Broadcast.Middleware.Tests.Support;
+
+/// <summary>An authorizer that allows everything, at once.</summary>
+sealed class AllowedGroups : IGroupAuthorizer
+{
+    public ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation) => new(true);
+}
