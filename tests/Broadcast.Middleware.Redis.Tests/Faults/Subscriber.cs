@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
@@ -12,6 +13,8 @@ sealed class Subscriber : IAsyncDisposable
     const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
     const string LossReason = "The cluster lost messages. Connect again.";
     const string UnreachableReason = "The other nodes are unreachable. Try again later.";
+
+    static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(50);
 
     readonly AppNode _node;
     readonly CancellationTokenSource _stopping = new();
@@ -93,7 +96,19 @@ sealed class Subscriber : IAsyncDisposable
     {
         using var socket = new ClientWebSocket();
         var key = $"{Guid.NewGuid():N}";
-        await socket.ConnectAsync(_node.CreateUri(key, after), _stopping.Token);
+        socket.Options.CollectHttpResponseDetails = true;
+        try
+        {
+            await socket.ConnectAsync(_node.CreateUri(key, after), _stopping.Token);
+        }
+        catch (WebSocketException) when (socket.HttpStatusCode == HttpStatusCode.ServiceUnavailable)
+        {
+            // The node cannot reach Redis, so it refuses new connections.
+            RejectedCount++;
+            await Task.Delay(RetryDelay, _stopping.Token);
+            return null;
+        }
+
         var joined = await _node.GetJoinResultAsync(key).WaitAsync(_stopping.Token);
         ReceivedSequence? sequence = null;
         if (joined.Joined)

@@ -173,6 +173,9 @@ public sealed class JwtBearerTests
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
         await client.JoinedAsync();
+        // The filter may run before the endpoint notices that it waits. Then the endpoint adds the connection to the heartbeat.
+        var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
+        await Eventually.True(() => heartbeat.JoiningWriters == 1);
 
         if (first is null) _time.Advance(TimeSpan.FromSeconds(20));
         else await client.SendAsync(ClientFrame.OfText(first));
