@@ -1,4 +1,5 @@
 using System.Diagnostics.Metrics;
+using System.Globalization;
 using System.Net;
 using System.Net.WebSockets;
 using System.Text;
@@ -54,11 +55,17 @@ public sealed class UnreachableRedisTests : RedisTest
         Assert.Single(node.GetWarnings("delivers messages only to its own connections"));
         proxy.Open();
         await node.WaitUntilReachableIsAsync(true);
-        var after = await node.Broadcaster.PublishAsync("after", group, cancellationToken: Token);
-        Assert.Equal((2L, false), (after.Position?.Offset, after.IsLocalOnly));
+        // On a busy machine, the new connection can be lost again.
+        PublishResult after = default;
+        await TestNode.EventuallyAsync(
+            async () => !(after = await node.Broadcaster.PublishAsync("after", group, cancellationToken: Token)).IsLocalOnly,
+            "A publish reaches all nodes.");
+        Assert.Equal(2L, after.Position?.Offset);
         Assert.Equal("after", await ReceiveAsync(client));
         Assert.Equal("after", await ReceiveAsync(otherClient));
-        Assert.Single(node.GetWarnings($"did not receive {recipients.Length} messages"));
+        var missed = node.GetWarnings("did not receive").Sum(
+            static warning => int.Parse(string.Concat(warning.Where(char.IsAsciiDigit)), CultureInfo.InvariantCulture));
+        Assert.Equal(localOnly.GetMeasurementSnapshot().Sum(measurement => measurement.Value), missed);
     }
 
     [Fact]

@@ -82,13 +82,14 @@ public sealed class AppCallbackFailureTests
     [Fact]
     public async Task RevalidatorTokenCallback_Throws_IsLoggedOnceAndDisconnectFiltersRun()
     {
-        var disconnected = new TaskCompletionSource();
+        var (registered, disconnected) = (new TaskCompletionSource(), new TaskCompletionSource());
         var revalidator = new Revalidator
         {
-            Answer = static async (connection, token) =>
+            Answer = async (connection, token) =>
             {
                 if (connection.UserId == "good") return true;
                 token.Register(static () => throw new InvalidOperationException(Boom));
+                registered.SetResult();
                 await new TaskCompletionSource().Task;
                 return true;
             },
@@ -108,7 +109,7 @@ public sealed class AppCallbackFailureTests
         await using var good = await RawClient.OpenAsync(app, TestUsers.As("good"));
         await using var bad = await RawClient.OpenAsync(app, TestUsers.As("bad"));
         _time.Advance(TimeSpan.FromSeconds(66));
-        await Eventually.True(() => revalidator.TimesAsked("bad") == 1);
+        await registered.Task.WaitAsync(Eventually.Patience, Token);
 
         await bad.LeaveAsync();
 
