@@ -174,7 +174,7 @@ sealed class BroadcastInstance : IDisposable
             _metrics);
         return new BroadcastEndpoint(
             new GroupNameTemplate(pattern),
-            new GroupScope(options.GroupScope, requiredHosts),
+            new GroupNameScope(options.GroupScope, requiredHosts),
             settings,
             new OriginCheck(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment),
             [

@@ -28,7 +28,7 @@ sealed class BroadcastEndpoint
         "subprotocol.";
 
     readonly GroupNameTemplate _groupName;
-    readonly GroupScope _groupScope;
+    readonly GroupNameScope _groupScope;
     readonly EndpointSettings _settings;
     readonly OriginCheck _origins;
     readonly IReadOnlyList<ProtocolDescriptor> _protocols;
@@ -43,7 +43,7 @@ sealed class BroadcastEndpoint
 
     public BroadcastEndpoint(
         GroupNameTemplate groupName,
-        GroupScope groupScope,
+        GroupNameScope groupScope,
         EndpointSettings settings,
         OriginCheck origins,
         IReadOnlyList<ProtocolDescriptor> protocols,
@@ -114,7 +114,7 @@ sealed class BroadcastEndpoint
             return _refusal.WriteNotAWebSocketAsync(context);
         var name = _groupName.GetName(context.Request.RouteValues);
         var group = _groupScope.GetName(context.Request, name);
-        if ((GroupScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
+        if ((GroupNameScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
         return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);
     }

@@ -183,7 +183,7 @@ public sealed class GroupScopeTests
     public void GetName_NoScope_ReturnsSameInstance()
     {
         var name = new string("/ws");
-        Assert.Same(name, new GroupScope(null, []).GetName(new DefaultHttpContext().Request, name));
+        Assert.Same(name, new GroupNameScope(null, []).GetName(new DefaultHttpContext().Request, name));
     }
 
     static void MapWithPathBases(WebApplication app, string? scope)

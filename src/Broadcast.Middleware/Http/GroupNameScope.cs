@@ -11,14 +11,14 @@ namespace Broadcast.Middleware.Http;
 /// The scope contains only what the endpoint requires: see <see cref="BroadcastOptions.GroupScope"/>. Without
 /// <c>RequireHost</c>, a client could otherwise create groups with any text as the host.
 /// </remarks>
-sealed class GroupScope
+sealed class GroupNameScope
 {
     readonly string? _fixedScope;
     readonly RequiredHost[] _hosts;
 
     /// <param name="fixedScope">The scope that the app set. Null if the scope depends on the request.</param>
     /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts each host.</param>
-    public GroupScope(string? fixedScope, IEnumerable<string> requiredHosts)
+    public GroupNameScope(string? fixedScope, IEnumerable<string> requiredHosts)
     {
         _fixedScope = fixedScope;
         // A request can match several hosts. The most specific host is first, so that one URL always has one scope.
