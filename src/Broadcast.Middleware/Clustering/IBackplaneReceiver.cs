@@ -17,8 +17,8 @@ public interface IBackplaneReceiver
     /// was disconnected for too long.
     /// </summary>
     /// <remarks>
-    /// A call before a subscription has succeeded may belong to the previous subscription. The broadcast subscribes
-    /// again in every case.
+    /// A call that arrives before a subscription succeeds may concern the previous subscription. The broadcast
+    /// subscribes again after every call.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void OnLost(string group);

@@ -20,7 +20,7 @@ static class Drain
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
     {
         var started = time.GetTimestamp();
-        // The drain sends all close frames in the first half of the timeout. The second half leaves time for the
+        // The drain closes all idle connections in the first half of the timeout. The second half leaves time for the
         // clients to answer.
         var steps = Math.Clamp((connections.Count - 1) / ConnectionsPerStep, 0, (int)(timeout / 2 / Step));
         var handling = new List<Connection>();

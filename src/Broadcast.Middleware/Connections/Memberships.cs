@@ -24,15 +24,15 @@ sealed class Memberships(
     int maxGroups)
 {
     /// <summary>
-    /// Joins a group. The join fails if the connection is already a member, the registry refuses, or the connection has
-    /// ended.
+    /// Joins a group. The join fails if the connection is already a member or has ended, or if the registry refuses the
+    /// join.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     public ValueTask<JoinResult> JoinAsync(
         Connection connection, string group, Replay replay, CancellationToken cancellationToken = default)
     {
-        // Check first. A join that must fail then creates no group and no subscription.
+        // Check the connection first, so that a join that must fail creates no group and no subscription.
         lock (connection.JoinedGroups)
         {
             if (!CanJoinLocked(connection, group)) return default;

@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The log messages of a broadcast. Events that a client causes have the level Debug. An operator must act on some of
-/// these events, so the first event of such a kind is a warning. Only the warning about an origin contains text that a
+/// The log messages of a broadcast. Events that a client causes have the level Debug. The operator must fix the causes
+/// of some of these events, so the first such event is a warning. Only the warning about an origin contains text that a
 /// client sent.
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
@@ -68,7 +68,7 @@ sealed partial class BroadcastLogger(ILogger logger)
 
     [LoggerMessage(15, LogLevel.Error,
         "This node cannot read a message from the cluster, or a message is missing. " +
-        "Clients that may miss a message are closed with 1013. " +
+        "This node closes the affected connections with 1013, so that the clients connect again. " +
         "Run the same version of Broadcast.Middleware on all nodes, and check the backplane.")]
     public partial void ClusterMessageUnreadable(Exception exception);
 

@@ -56,7 +56,7 @@ sealed class BroadcastMetrics
             "broadcast.messages.delivered", delivered, "{message}", "Messages written to connections.");
     }
 
-    /// <summary>True if a listener reads the latency, so that messages need a time stamp.</summary>
+    /// <summary>True if a listener reads the latency. Messages then need a time stamp.</summary>
     public bool MeasuresLatency => _latency.Enabled;
 
     public void Connected() => _connections.Add(1);

@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.
+/// The context of a connect filter. The handshake is complete, but the connection has not joined its home group yet.
 /// </summary>
 /// <remarks>
 /// To refuse the connection, do not call <c>next</c>. The server then closes the connection with 1008. To use another
@@ -17,7 +17,7 @@ public sealed class ConnectContext : FilterContext
     // The server sets these fields. They are null if the app constructs the context for a unit test.
     readonly ConnectionManager? _connections;
     readonly UserIds? _userIds;
-    readonly IFirstMessageReceiver? _receiver; // Null for an event stream, too.
+    readonly IFirstMessageReceiver? _receiver; // Also null for an event stream.
 
     /// <summary>Creates a context for a unit test of a filter.</summary>
     /// <param name="connection">The connection.</param>
@@ -80,7 +80,7 @@ public sealed class ConnectContext : FilterContext
 
     /// <summary>
     /// Sets the user of the connection, before the connection joins a group. Use this method if the client sends its
-    /// token in a message. It sets <see cref="IBroadcastConnection.User"/> and
+    /// token in a message. The method sets <see cref="IBroadcastConnection.User"/> and
     /// <see cref="IBroadcastConnection.UserId"/>.
     /// </summary>
     /// <param name="user">The authenticated user.</param>

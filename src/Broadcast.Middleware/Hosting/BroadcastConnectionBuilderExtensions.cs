@@ -17,8 +17,8 @@ public static class BroadcastConnectionBuilderExtensions
     /// that changes the data.
     /// </param>
     /// <remarks>
-    /// If the socket does not accept all data at once, the server sends the rest later. HTTP/1.1, HTTP/2 and TLS work
-    /// as before. The method has no effect on transports without sockets. To configure all endpoints, call
+    /// If the socket does not accept all data at once, the server sends the rest later. The method supports HTTP/1.1,
+    /// HTTP/2 and TLS. The method has no effect on transports without sockets. To configure all endpoints, call
     /// <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen =>
     /// listen.UseInlineSends()))</c>.
     /// </remarks>

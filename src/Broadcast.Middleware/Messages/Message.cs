@@ -14,7 +14,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>The bytes.</summary>
     public ReadOnlyMemory<byte> Payload { get; } = payload;
 
-    /// <summary>Text or binary.</summary>
+    /// <summary>The type of the message: text or binary.</summary>
     public MessageType Type { get; } = type;
 
     /// <summary>
@@ -30,7 +30,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// </summary>
     public bool IsJson { get; init; }
 
-    /// <summary>The client that sent the message, if its protocol names the sender.</summary>
+    /// <summary>
+    /// The client that sent the message. Null if the protocol of the client does not name the sender.
+    /// </summary>
     internal MessageSender? Sender { get; init; }
 
     /// <summary>True if the payload is already in the format of the receiving connection's protocol.</summary>

@@ -59,7 +59,9 @@ public sealed class ProtocolContext : IProtocolState
     /// <summary>Passes an event to the filters: see <see cref="MessageContext.Event"/>.</summary>
     /// <param name="name">The name of the event.</param>
     /// <param name="message">The data of the event.</param>
-    /// <returns>True if a filter handled the event. A filter handles an event by not calling <c>next</c>.</returns>
+    /// <returns>
+    /// True if a filter handled the event. A filter that does not call <c>next</c> has handled the event.
+    /// </returns>
     public async Task<bool> RaiseAsync(string name, Message message)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);

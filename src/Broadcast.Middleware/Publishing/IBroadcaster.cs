@@ -24,14 +24,13 @@ public interface IBroadcaster
     /// Publishes a message. The server sends the message to each recipient as fast as the recipient reads.
     /// </summary>
     /// <remarks>
-    /// Messages that you publish one after the other arrive in the same order. With several nodes, only messages to the
-    /// same group, user or connection keep this order.
+    /// A recipient receives messages in the order in which you publish them one after the other. In a cluster, only
+    /// messages to the same group, user or connection keep this order.
     /// </remarks>
     /// <param name="message">The message. The call copies the payload before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
-    /// <param name="cancellationToken">
-    /// Cancels the publish before it starts. With several nodes, the token also ends the wait for the backplane. In
-    /// that case, the recipients may still receive the message.
+    /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
+    /// wait for the backplane. The recipients may then still receive the message.
     /// </param>
     /// <returns>
     /// The position of the message and the number of recipients. A message without recipients is not an error.
