@@ -163,7 +163,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Completes the handshake. If the server cannot upgrade the request, ends the connection and returns false.
+    /// Completes the handshake. If the server cannot upgrade the request, the method ends the connection and returns
+    /// false.
     /// </summary>
     async Task<bool> TryAcceptAsync(
         HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
