@@ -11,10 +11,11 @@ abstract class PumpItem
     /// <summary>Does the work. The pump runs one item at a time.</summary>
     public abstract void Run();
 
-    /// <summary>Clears the mark. Call this method before the item looks for work.</summary>
+    /// <summary>Clears the mark. Call this method before the item checks for work.</summary>
     /// <remarks>
-    /// The exchanges here and in <see cref="TryMarkPosted"/> are full fences. If a thread finds the item marked, the
-    /// pump will still look for work. The pump will then see everything that the thread wrote before.
+    /// The exchanges here and in <see cref="TryMarkPosted"/> are full fences. If a thread finds that the item is
+    /// already marked, the pump has not checked for work yet. The check then sees everything that the thread wrote
+    /// before.
     /// </remarks>
     protected void ClearPosted() => Interlocked.Exchange(ref _posted, 0);
 }

@@ -29,7 +29,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     {
         var pin = block.Pin ??= new Pin(block);
         pin.Count++;
-        // An empty block has the same offset as its successor. So check the successor, too.
+        // An empty block has the same offset as its successor. So also check the successor.
         if (_first is null || block.FirstOffset < _first.FirstOffset || block.Next == _first) _first = block;
         Charge(endByte);
         return pin;
@@ -43,7 +43,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
         Charge(endByte);
     }
 
-    /// <summary>Releases the oldest pinned blocks until the limits hold.</summary>
+    /// <summary>Releases the oldest pinned blocks until the log is within the limits.</summary>
     public void OnGrown(long endByte)
     {
         Charge(endByte);
