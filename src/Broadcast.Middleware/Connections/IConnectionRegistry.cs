@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// The server asks the registry about every new connection and every join. The server refuses a connection with 503 if
-/// <see cref="TryAdd"/> returns false. A message to a user goes to the connections that
+/// The server asks the registry about every new connection and every join. The server refuses a connection with status
+/// 503 if <see cref="TryAdd"/> returns false. A message to a user goes to the connections that
 /// <see cref="GetUserConnections"/> returns.
 /// </para>
 /// <para>
@@ -16,8 +16,8 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
-/// call that caused the exception. The server then refuses a handshake with 500, or closes an open connection with
-/// 1011. A registry contains only the connections of its own node.
+/// call that caused the exception. The server then refuses a handshake with status 500, or closes an open connection
+/// with close code 1011. A registry contains only the connections of its own node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry

@@ -116,13 +116,13 @@ sealed class Memberships(
         CancellationToken cancellationToken)
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
-        // The group was removed before the connection could join. Acquire the group again.
+        // Another thread removed the group before the connection could join. Acquire the group again.
         return await JoinAsync(connection, name, options.Replay, cancellationToken);
     }
 
     /// <summary>
-    /// Tries to join a group. Returns false if the group has been removed. Releases the group if the connection did not
-    /// join.
+    /// Tries to join a group. Returns false if another thread has removed the group. Releases the group if the
+    /// connection did not join.
     /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)
     {

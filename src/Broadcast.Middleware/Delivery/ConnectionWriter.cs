@@ -240,8 +240,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_settings.HasHeartbeatMessages) _keepAlive.CheckMessage(_heartbeat, _settings.HeartbeatInterval, Id[0]);
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
-        // A client that receives the pending write is alive, and a ping must wait for the write anyway. After the close
-        // frame, the close timeout applies.
+        // A client that receives the pending write is alive, and a ping must wait for the write. After the close frame,
+        // the close timeout applies.
         var isClosing = _heldCloseFrame is not null || _state is WriterState.Closing or WriterState.Closed;
         var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))

@@ -105,7 +105,7 @@ sealed class FrameStream(Stream inner) : Stream
 
     /// <summary>
     /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame.
-    /// So the WebSocket now finds the invalid byte and closes the connection with 1007.
+    /// So the WebSocket now finds the invalid byte and closes the connection with close code 1007.
     /// </summary>
     static int CompleteInvalidFrame(ReceivedBytes received, Span<byte> buffer)
     {

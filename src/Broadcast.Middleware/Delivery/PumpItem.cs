@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Work for a pump. Posting an item that is already posted has no effect.</summary>
+/// <summary>A unit of work for a pump. Posting an item that is already posted has no effect.</summary>
 abstract class PumpItem
 {
     int _posted;

@@ -13,7 +13,7 @@ namespace Broadcast.Middleware;
 /// <para>
 /// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
 /// Other connections do not wait for the filter. If a filter throws an exception, the server closes only the affected
-/// connection, with 1011.
+/// connection, with close code 1011.
 /// </para>
 /// <para>
 /// Stop a long-running filter when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled. Otherwise the
@@ -25,7 +25,7 @@ public interface IBroadcastFilter
     /// <summary>Runs when a client connects.</summary>
     /// <param name="context">The context.</param>
     /// <param name="next">
-    /// Adds the connection to its home group. Without this call, the server closes the connection with 1008.
+    /// Adds the connection to its home group. Without this call, the server closes the connection with close code 1008.
     /// </param>
     Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => next(context);
 

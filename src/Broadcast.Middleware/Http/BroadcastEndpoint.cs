@@ -75,8 +75,8 @@ sealed class BroadcastEndpoint
 
     /// <summary>
     /// Answers a recovery that the app has refused with an HTTP error, such as 401. The server completes the handshake
-    /// and closes the WebSocket with 1008, so that the client opens a new connection. If the request is not a recovery,
-    /// the response keeps the HTTP error.
+    /// and closes the WebSocket with close code 1008, so that the client opens a new connection. If the request is not
+    /// a recovery, the response keeps the HTTP error.
     /// </summary>
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
 

@@ -282,8 +282,8 @@ sealed class MessageReceiver(
             return status;
         }
 
-        // Answer a close frame without a code with 1000. .NET uses the code 1005 as a placeholder, but a frame must not
-        // contain this code (RFC 6455, section 7.4.1).
+        // Answer a close frame without a code with close code 1000. .NET uses the code 1005 as a placeholder, but a
+        // frame must not contain this code (RFC 6455, section 7.4.1).
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
             : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);

@@ -109,8 +109,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     }
 
     /// <summary>
-    /// Answers a request. The first refusal with this problem is a warning in the log, because the operator of the app
-    /// must fix the cause and browsers hide the problem.
+    /// Answers a request. The first refusal with this problem is a warning in the log. The operator of the app must fix
+    /// the cause, and browsers hide the problem.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="reason">The reason for the metric.</param>

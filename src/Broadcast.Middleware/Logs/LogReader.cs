@@ -203,8 +203,8 @@ sealed class LogReader
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
     /// This method reads the newest sequence number first, then the new cursors and the announcements, and then the
-    /// ends of the logs. A message with a higher sequence number waits for the next iteration, because an earlier
-    /// message may be in a log that the method has already checked.
+    /// ends of the logs. A message with a higher sequence number waits for the next iteration. Otherwise, the reader
+    /// could return the message before an earlier message of a log that it has already checked.
     /// <para>
     /// Two threads may append to two logs at the same time, and the append of the higher number may end first. A client
     /// that acknowledges messages would drop the lower number as a duplicate. For such a client, this method waits

@@ -14,8 +14,8 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     /// <summary>
     /// The number of other nodes to which the server sent the message. A value exists only in a cluster, for a message
     /// to a user or a connection. The value 0 means that the directory of the cluster lists no recipient on another
-    /// node. Null in all other cases, because a message to groups or to all connections goes to every node with
-    /// members.
+    /// node. Null for a message to groups or to all connections, because such a message goes to every node with
+    /// members. Also null without a cluster.
     /// </summary>
     public int? RemoteNodes { get; init; }
 

@@ -33,21 +33,21 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// The maximum size of a message from a client, in bytes. If a client sends a larger message, the server closes the
-    /// connection with 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>. Default:
-    /// <see cref="BroadcastOptions.MaxMessageBytes"/>. Range: 1 to 1,073,741,824.
+    /// connection with close code 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// Default: <see cref="BroadcastOptions.MaxMessageBytes"/>. Range: 1 to 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; }
 
     /// <summary>
     /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
-    /// bytes. If a message has more small fragments, the server closes the connection with 1009. Default:
+    /// bytes. If a message has more small fragments, the server closes the connection with close code 1009. Default:
     /// <see cref="BroadcastOptions.MaxSmallFragments"/>. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; }
 
     /// <summary>
     /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with 1008. Null means no limit. Default:
+    /// closes the connection with close code 1008. Null means no limit. Default:
     /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
@@ -61,8 +61,8 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
-    /// the connection with 1008. Default: <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1 second to 1 day,
-    /// or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// the connection with close code 1008. Default: <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1
+    /// second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan FirstMessageTimeout { get; set; }
 

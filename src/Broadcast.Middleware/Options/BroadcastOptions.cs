@@ -12,22 +12,23 @@ public sealed class BroadcastOptions
 {
     /// <summary>
     /// The maximum size of a message from a client, in bytes. The limit applies to the sum of all fragments of the
-    /// message. If a client sends a larger message, the server closes the connection with 1009 (RFC 6455, section
-    /// 7.4.1). The value must not exceed <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to 1,073,741,824.
+    /// message. If a client sends a larger message, the server closes the connection with close code 1009 (RFC 6455,
+    /// section 7.4.1). The value must not exceed <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to
+    /// 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; } = 64 * 1024;
 
     /// <summary>
     /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
     /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. If a message has more small
-    /// fragments, the server closes the connection with 1009. Default: 1,024. Range: 1 to 1,048,576.
+    /// fragments, the server closes the connection with close code 1009. Default: 1,024. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
     /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range: 1 to
-    /// 1,000,000.
+    /// closes the connection with close code 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range:
+    /// 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
@@ -40,7 +41,7 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
-    /// the connection with 1008. Use the option for protocols in which the client identifies itself first.
+    /// the connection with close code 1008. Use the option for protocols in which the client identifies itself first.
     /// <see cref="Timeout.InfiniteTimeSpan"/> means that a client need not send any message. Default:
     /// <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
@@ -67,13 +68,13 @@ public sealed class BroadcastOptions
     public int? MaxConnectionsPerAddress { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
-    /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
-    /// an origin are always allowed, with two exceptions. If the request uses https, a page of the same host must also
-    /// use https. The server refuses an event stream if a browser requests it for a page of another site and sends no
-    /// origin. In the environment Development, the server also allows pages of loopback hosts.
-    /// <c>https://*.example.com</c> allows all subdomains, but not <c>https://example.com</c>. <c>*</c> allows every
-    /// page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
+    /// The origins whose pages may connect. Write an origin in the form that browsers send (RFC 6454, section 7):
+    /// <c>https://example.com</c>. The server refuses pages of other origins with status 403. Pages of the request's
+    /// own host and clients without an origin are always allowed, with two exceptions. If the request uses https, a
+    /// page of the same host must also use https. The server refuses an event stream if a browser requests it for a
+    /// page of another site and sends no origin. In the environment Development, the server also allows pages of
+    /// loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not <c>https://example.com</c>. <c>*</c>
+    /// allows every page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
     /// <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
@@ -97,10 +98,10 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The subprotocols that the server accepts without a change of the messages (RFC 6455, section 1.9). A client that
-    /// requests one of them sends and receives text and bytes, like a client without a subprotocol. If a client
-    /// requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser would
-    /// close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same name.
-    /// Default: empty.
+    /// requests one of these subprotocols sends and receives text and bytes, like a client without a subprotocol. If a
+    /// client requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser
+    /// would close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same
+    /// name. Default: empty.
     /// </summary>
     public IList<string> RawSubprotocols { get; } = [];
 
@@ -231,8 +232,8 @@ public sealed class BroadcastOptions
     public TimeSpan? EventStreamRetryDelay { get; set; }
 
     /// <summary>
-    /// True if the server closes a connection with 1008 when the authentication of the client expires. Cookies and
-    /// bearer tokens can expire. Default: true.
+    /// True if the server closes a connection with close code 1008 when the authentication of the client expires.
+    /// Cookies and bearer tokens can expire. Default: true.
     /// </summary>
     public bool CloseOnAuthenticationExpiration { get; set; } = true;
 
@@ -246,10 +247,10 @@ public sealed class BroadcastOptions
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
 
     /// <summary>
-    /// The maximum time in which an app that shuts down closes its connections with 1001 (RFC 6455, section 7.4.1). The
-    /// server closes the connections in small steps, so that not all clients connect to another node at once. After
-    /// this time, the server aborts the remaining connections. The value must be below the shutdown timeout of the
-    /// host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
+    /// The maximum time in which an app that shuts down closes its connections with close code 1001 (RFC 6455, section
+    /// 7.4.1). The server closes the connections in small steps, so that not all clients connect to another node at
+    /// once. After this time, the server aborts the remaining connections. The value must be below the shutdown timeout
+    /// of the host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

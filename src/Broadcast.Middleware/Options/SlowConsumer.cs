@@ -6,7 +6,8 @@ namespace Broadcast.Middleware;
 public enum SlowConsumer
 {
     /// <summary>
-    /// The server closes the connection with 1013. After the client connects again, the client receives new messages.
+    /// The server closes the connection with close code 1013. After the client connects again, the client receives new
+    /// messages.
     /// </summary>
     Disconnect,
 
@@ -20,8 +21,8 @@ public enum SlowConsumer
     /// <summary>
     /// A slow client receives all messages without a key, and the newest message of each <see cref="Message.Key"/>. The
     /// messages keep their order. A client that keeps up receives every message. If the remaining messages have more
-    /// than 64 KiB, the server closes the connection with 1013. The metric <c>broadcast.messages.dropped</c> counts the
-    /// skipped messages.
+    /// than 64 KiB, the server closes the connection with close code 1013. The metric <c>broadcast.messages.dropped</c>
+    /// counts the skipped messages.
     /// </summary>
     Conflate,
 }

@@ -84,7 +84,7 @@ sealed class GroupStateFeed(string group) : StateFeed
 
     /// <summary>
     /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Returns empty
-    /// memory if there is nothing to send.
+    /// memory if no change remains.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
     /// <param name="maxBytes">The approximate maximum size. A single larger change still becomes a message.</param>

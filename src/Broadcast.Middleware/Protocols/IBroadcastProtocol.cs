@@ -42,7 +42,7 @@ public interface IBroadcastProtocol
     ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason);
 
     /// <summary>
-    /// Handles a message from a client. If the method throws, the server closes the connection with 1011.
+    /// Handles a message from a client. If the method throws, the server closes the connection with close code 1011.
     /// </summary>
     /// <param name="context">The connection and its actions.</param>
     /// <param name="message">The message. Do not use the payload after the returned task has completed.</param>

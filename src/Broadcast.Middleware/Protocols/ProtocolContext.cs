@@ -98,7 +98,7 @@ public sealed class ProtocolContext : IProtocolState
 
     /// <summary>
     /// Sends a text to the client. The text must already have the format of the protocol. The client receives this text
-    /// and the messages of its groups in the order in which they were sent.
+    /// in order with the messages of its groups.
     /// </summary>
     /// <param name="text">The UTF-8 text. The call copies the text.</param>
     public void Send(ReadOnlyMemory<byte> text)

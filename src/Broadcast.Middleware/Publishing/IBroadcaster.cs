@@ -68,7 +68,7 @@ public interface IBroadcaster
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
     /// <returns>
-    /// The result tells whether the connection joined and whether it missed messages. The result also contains the
+    /// The result shows whether the connection joined and whether messages are missing. The result also contains the
     /// position of the join.
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>

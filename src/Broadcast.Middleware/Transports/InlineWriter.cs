@@ -77,8 +77,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
         if (Volatile.Read(ref _isSending))
         {
-            // The previous flush was canceled, but its send is still pending. After the pending bytes, SendRest also
-            // sends the new bytes.
+            // The caller canceled the previous flush, but the send of that flush is still pending. After the pending
+            // bytes, SendRest also sends the new bytes.
             lock (this)
             {
                 _flushed = _end;
