@@ -8,7 +8,9 @@ public interface IBackplaneReceiver
 {
     /// <summary>Receives the next message of a subscribed group.</summary>
     /// <param name="group">The name of the group.</param>
-    /// <param name="position">The position. Its offset is one more than the offset of the previous message.</param>
+    /// <param name="position">
+    /// The position. The offset of the position is one more than the offset of the previous message.
+    /// </param>
     /// <param name="message">The message. The receiver copies the message before the call returns.</param>
     void OnMessage(string group, Position position, ReadOnlyMemory<byte> message);
 

@@ -101,7 +101,7 @@ sealed class ConnectionManager : IDisposable
     public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
 
     /// <summary>
-    /// Admits a request as a connection. If the server must refuse the request, returns null and the reason.
+    /// Admits a request as a connection. If the server must refuse the request, the method returns null and the reason.
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="refusal">

@@ -27,8 +27,8 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
 
     /// <summary>
-    /// The number of pings. The client never sends bytes, so each ping counts as a received message. The server detects
-    /// a lost client when a write fails or stalls.
+    /// The number of pings. The client never sends bytes, so the class counts each ping as received data. The server
+    /// detects a lost client when a write fails or stalls.
     /// </summary>
     public override int? Received => _pings;
 

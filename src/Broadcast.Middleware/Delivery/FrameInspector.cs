@@ -8,7 +8,7 @@ using System.Text.Unicode;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Follows the frames that a client sends (RFC 6455, section 5.2), and finds the first invalid UTF-8 byte of a text.
+/// Parses the frames that a client sends (RFC 6455, section 5.2), and finds the first invalid UTF-8 byte of a text.
 /// </summary>
 /// <remarks>
 /// The framework's WebSocket checks a text at the end of its frame. A client can send the invalid byte long before this

@@ -215,7 +215,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>Frees memory of a group without new messages. Returns true if the group itself was removed.</summary>
+    /// <summary>Frees memory of a group without new messages. Returns true if the group is now removed.</summary>
     public bool Trim()
     {
         GroupShard[] shards;

@@ -60,7 +60,7 @@ sealed class Heartbeat : IDisposable
     public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
 
     /// <summary>
-    /// Ends the direct turns of a writer that has joined the group of all connections, or whose connection has ended.
+    /// Stops the direct posts of a writer, because its connection has joined the group of all connections or has ended.
     /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 

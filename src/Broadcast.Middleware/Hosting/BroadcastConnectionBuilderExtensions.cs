@@ -36,7 +36,7 @@ public static class BroadcastConnectionBuilderExtensions
         if (connection.Features.Get<ITlsHandshakeFeature>() is not null)
         {
             throw new InvalidOperationException(
-                "UseInlineSends() was called after UseHttps() and would send unencrypted data. " +
+                "UseInlineSends() comes after UseHttps(), so the server would send unencrypted data. " +
                 "Call UseInlineSends() before UseHttps().");
         }
 

@@ -110,7 +110,7 @@ sealed class MessageReceiver(
         }
         catch (Exception)
         {
-            // The client is gone or violates the protocol. RunAsync sees the same error again and ends the connection.
+            // The client is gone or violates the protocol. RunAsync gets the same error again and ends the connection.
             connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
             return null;
         }

@@ -20,7 +20,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>
     /// The key of the value that the message updates, such as a stock symbol or the ID of a player. With
     /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
-    /// replaces. Default: null, so no newer message replaces this message.
+    /// replaces. Default: null. No newer message then replaces this message.
     /// </summary>
     public string? Key { get; init; }
 

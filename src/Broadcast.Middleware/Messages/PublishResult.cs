@@ -12,10 +12,10 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// The number of other nodes to which the server sent the message. A value exists only in a cluster, for a message
-    /// to a user or a connection. The value 0 means that the directory of the cluster lists no recipient on another
-    /// node. Null for a message to groups or to all connections, because such a message goes to every node with
-    /// members. Also null without a cluster.
+    /// The number of other nodes to which the server sent the message. For a message to a user or a connection, the
+    /// value 0 means that the directory of the cluster lists no recipient on another node. Null for a message to groups
+    /// or to all connections, because such a message goes to every node with members. Also null without a cluster. If
+    /// <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
     /// </summary>
     public int? RemoteNodes { get; init; }
 

@@ -74,8 +74,8 @@ public sealed class BroadcastEndpointOptions
     public IList<string> AllowedOrigins { get; }
 
     /// <summary>
-    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. Default:
-    /// <see cref="BroadcastOptions.IsOriginAllowed"/>.
+    /// Decides whether the pages of an origin may connect if <see cref="AllowedOrigins"/> does not allow the origin.
+    /// Default: <see cref="BroadcastOptions.IsOriginAllowed"/>.
     /// </summary>
     public Func<string, bool>? IsOriginAllowed { get; set; }
 
@@ -120,7 +120,7 @@ public sealed class BroadcastEndpointOptions
     public TimeSpan KeepAliveTimeout { get; set; }
 
     /// <summary>
-    /// How long the server waits for the client when the server closes a connection. In this time, the client must
+    /// How long the server waits for the client when the server closes a connection. During this time, the client must
     /// receive earlier messages and answer the close frame. Otherwise, the server aborts the connection. Default:
     /// <see cref="BroadcastOptions.CloseTimeout"/>. Range: 10 milliseconds to 1 hour.
     /// </summary>

@@ -69,20 +69,21 @@ public sealed class BroadcastOptions
 
     /// <summary>
     /// The origins whose pages may connect. Write an origin in the form that browsers send (RFC 6454, section 7):
-    /// <c>https://example.com</c>. The server refuses pages of other origins with status 403. Pages of the request's
-    /// own host and clients without an origin are always allowed, with two exceptions. If the request uses https, a
-    /// page of the same host must also use https. The server refuses an event stream if a browser requests it for a
-    /// page of another site and sends no origin. In the environment Development, the server also allows pages of
-    /// loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not <c>https://example.com</c>. <c>*</c>
-    /// allows every page. You can write an international host in Unicode or in ASCII: <c>bücher.example</c> or
-    /// <c>xn--bcher-kva.example</c>. Default: empty.
+    /// <c>https://example.com</c>. The server refuses pages of other origins with status 403. The server also allows
+    /// pages of the request's own host, and clients without an origin. This rule has two exceptions. If the request
+    /// uses https, a page of the same host must also use https. The server refuses a request for an event stream if the
+    /// browser reports a page of another site, but sends no origin. In the environment Development, the server also
+    /// allows pages of loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not
+    /// <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
+    /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
-    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. The parameter is the origin as the
-    /// browser sent it, for example <c>https://example.com</c> or <c>null</c>. True allows the page. If the function
-    /// throws, the request fails with status 500. A configuration file cannot set this option. Default: null.
+    /// Decides whether the pages of an origin may connect if <see cref="AllowedOrigins"/> does not allow the origin.
+    /// The parameter is the origin as the browser sent it, for example <c>https://example.com</c> or <c>null</c>. True
+    /// allows the page. If the function throws, the request fails with status 500. A configuration file cannot set this
+    /// option. Default: null.
     /// </summary>
     public Func<string, bool>? IsOriginAllowed { get; set; }
 
@@ -184,9 +185,9 @@ public sealed class BroadcastOptions
     /// How long a write to a client may stall. After this time, the server aborts the connection. On Linux and over
     /// HTTP/1.1, a write stalls while the operating system of the client accepts no bytes. A client may therefore read
     /// slowly. On other systems and over other HTTP versions, the server must complete a whole write within the
-    /// timeout. Such a write has at most 64 KiB or one larger message. The server may abort the connection too late by
-    /// up to half of the timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1
-    /// second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// timeout. Such a write has at most 64 KiB or one larger message. The abort may be late by up to half of the
+    /// timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1 second to 1 day,
+    /// or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -205,7 +206,7 @@ public sealed class BroadcastOptions
     public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// How long the server waits for the client when the server closes a connection. In this time, the client must
+    /// How long the server waits for the client when the server closes a connection. During this time, the client must
     /// receive earlier messages and answer the close frame (RFC 6455, section 7.1.2). Otherwise, the server aborts the
     /// connection. Default: 5 seconds. Range: 10 milliseconds to 1 hour.
     /// </summary>

@@ -14,8 +14,8 @@ interface IRemoteMembers
     void Set(Connection connection, string group, byte[] state, DateTimeOffset setAt);
 
     /// <summary>
-    /// Removes a connection of this node that has left a group from the directory of the cluster. The method must not
-    /// throw.
+    /// Removes a member of this node from the directory of the cluster, because the connection has left the group. The
+    /// method must not throw.
     /// </summary>
     void Remove(Connection connection, string group);
 

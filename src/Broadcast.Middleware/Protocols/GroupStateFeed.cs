@@ -150,7 +150,7 @@ sealed class GroupStateFeed(string group) : StateFeed
         return WriteMessage(isSnapshot: false, items.WrittenSpan);
     }
 
-    /// <summary>Returns the shared snapshot, or encodes a new one.</summary>
+    /// <summary>Returns the shared snapshot, or encodes a new snapshot.</summary>
     GroupStateSnapshot GetSnapshot()
     {
         lock (_encoding)

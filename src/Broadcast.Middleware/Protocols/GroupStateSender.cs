@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>Sends one client the states of the groups that the client has subscribed to.</summary>
 /// <remarks>
-/// The sender sends one batch at a time. Until the writer has read this batch, changes collect in the feeds. A feed
+/// The sender sends one batch at a time. Until the writer has read this batch, the feeds collect the changes. A feed
 /// keeps only the latest change of each member. So the private log of a slow client stays small, and a slow client does
 /// not delay other clients.
 /// </remarks>

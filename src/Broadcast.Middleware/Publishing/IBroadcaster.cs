@@ -24,8 +24,8 @@ public interface IBroadcaster
     /// Publishes a message. The server sends the message to each recipient as fast as the recipient reads.
     /// </summary>
     /// <remarks>
-    /// A recipient receives messages in the order in which you publish them one after the other. In a cluster, only
-    /// messages to the same group, user or connection keep this order.
+    /// If you publish messages one after the other, each recipient receives the messages in this order. In a cluster,
+    /// only messages to the same group, user or connection keep this order.
     /// </remarks>
     /// <param name="message">The message. The call copies the payload before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
