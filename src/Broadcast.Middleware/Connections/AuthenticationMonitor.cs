@@ -24,7 +24,7 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // Times in ticks of UTC.
+    // These times are in ticks of UTC.
     long _expires;
     long _nextRevalidation;
     int _isChecking;

@@ -91,7 +91,7 @@ sealed class ConnectionManager : IDisposable
 
     public bool IsStopping => _isStopping;
 
-    /// <summary>The number of connections, including disconnected ones.</summary>
+    /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
 
     /// <summary>The connections of this node.</summary>

@@ -8,7 +8,7 @@ abstract class PumpItem
     /// <summary>Marks the item as posted. Returns true only to the first caller, which enqueues the item.</summary>
     public bool TryMarkPosted() => Interlocked.Exchange(ref _posted, 1) == 0;
 
-    /// <summary>Does the work. The pump runs one item at a time.</summary>
+    /// <summary>Runs the work of this item. The pump runs one item at a time.</summary>
     public abstract void Run();
 
     /// <summary>Clears the mark. Call this method before the item checks for work.</summary>

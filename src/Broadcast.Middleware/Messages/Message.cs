@@ -49,7 +49,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>Creates a text message that contains a value as JSON (RFC 8259), without reflection.</summary>
     /// <param name="value">The value.</param>
     /// <param name="typeInfo">The type information, from a <c>JsonSerializerContext</c>.</param>
-    /// <exception cref="NotSupportedException">The value cannot be serialized as JSON.</exception>
+    /// <exception cref="NotSupportedException">The serializer does not support the value.</exception>
     public static Message FromJson<T>(T value, JsonTypeInfo<T> typeInfo) =>
         new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text) { IsJson = true };
 

@@ -15,7 +15,7 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;
 
-    /// <summary>Identifies one lifetime of the group's log. Offsets of different epochs cannot be compared.</summary>
+    /// <summary>Identifies one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>

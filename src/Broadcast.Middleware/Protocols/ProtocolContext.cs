@@ -76,8 +76,8 @@ public sealed class ProtocolContext : IProtocolState
     /// <returns>True if the client is now a member. False if the registry refuses the join.</returns>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to join the group.</exception>
-    /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// <exception cref="InvalidOperationException"> The connection is already in
+    /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     public async Task<bool> JoinAsync(string group)
     {

@@ -15,8 +15,8 @@ public interface IBroadcaster
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// The JSON options for published values. Call <c>ConfigureHttpJsonOptions</c> to change these options. Their type
-    /// is <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>.
+    /// The JSON options for published values. Call <c>ConfigureHttpJsonOptions</c> to change these options. The options
+    /// class is <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>.
     /// </summary>
     JsonSerializerOptions SerializerOptions { get; }
 
@@ -57,7 +57,7 @@ public interface IBroadcaster
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
@@ -73,7 +73,7 @@ public interface IBroadcaster
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<JoinResult> JoinAsync(
