@@ -46,8 +46,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Starts the log after the subscription has succeeded. Appends the history, and then the messages that arrived
-    /// before this call.
+    /// Starts the log after the subscription has succeeded. The method appends the history, and then the messages that
+    /// arrived before this call.
     /// </summary>
     /// <returns>False if messages are already missing.</returns>
     /// <exception cref="InvalidDataException">A message is missing or invalid.</exception>
@@ -65,7 +65,7 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
-    /// <summary>Appends a message. Before the subscription succeeds, stores the message instead.</summary>
+    /// <summary>Appends a message. Before the subscription succeeds, the method stores the message instead.</summary>
     /// <exception cref="InvalidDataException">The message is invalid, or an earlier message is missing.</exception>
     public void OnMessage(Position position, ReadOnlyMemory<byte> message)
     {
@@ -77,8 +77,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Breaks the group, because messages are permanently missing. Each member learns of the loss after its cursor has
-    /// reached the end of the log.
+    /// Breaks the group, because messages are permanently missing. The server closes the connection of each member
+    /// after its cursor has reached the end of the log.
     /// </summary>
     public void Break()
     {

@@ -5,8 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Subscribes this node to each group that has members on this node. A subscription ends when there is one release for
-/// each acquisition.
+/// Subscribes this node to each group that has members on this node. A subscription ends when the number of releases
+/// equals the number of acquisitions.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">The groups of this node.</param>
@@ -55,8 +55,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     }
 
     /// <summary>
-    /// Receives a message of a group. Ignores unknown groups, because a message may arrive after the end of a
-    /// subscription.
+    /// Receives a message of a group. The method ignores messages of unknown groups, because a message may arrive after
+    /// the end of a subscription.
     /// </summary>
     public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
     {
@@ -84,8 +84,8 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     TimeProvider Time => time;
 
     /// <summary>
-    /// Reads the exception of a failed task. Otherwise the exception would be unobserved if no caller waits for the
-    /// task.
+    /// Reads the exception of a failed task. Otherwise, .NET would report an unobserved exception if no caller waits
+    /// for the task.
     /// </summary>
     static Task Observe(Task task)
     {
@@ -101,7 +101,7 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     {
         lock (_gate)
         {
-            // Before the subscription settles, do nothing. SubscribeAsync then ends an unused subscription.
+            // Do nothing before the subscription has succeeded or failed. SubscribeAsync ends an unused subscription.
             if (--group.Uses > 0 || !group.IsSettled) return;
             EndLocked(group);
         }

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>Provides the group members of all nodes. The backplane stores the members.</summary>
 /// <param name="backplane">The backplane.</param>
-/// <param name="remote">Reaches the connections of other nodes.</param>
+/// <param name="remote">Sends requests to the connections of other nodes.</param>
 /// <param name="logger">The logger.</param>
 sealed class ClusterMembers(IBackplane backplane, RemoteConnections remote, BroadcastLogger logger) : IRemoteMembers
 {

@@ -62,7 +62,7 @@ sealed class ClusterReceiver(
 
     /// <summary>
     /// Closes all connections and reopens the inbox. Messages to single connections may be missing, and this node
-    /// cannot know which connections are affected.
+    /// cannot find the affected connections.
     /// </summary>
     void OnInboxLost()
     {

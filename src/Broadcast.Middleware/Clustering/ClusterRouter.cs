@@ -12,7 +12,7 @@ namespace Broadcast.Middleware.Clustering;
 /// the message to its own log.
 /// </summary>
 /// <param name="local">Delivers on this node.</param>
-/// <param name="remote">Reaches the connections of other nodes.</param>
+/// <param name="remote">Sends messages and requests to the connections of other nodes.</param>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">Provides the settings of the groups.</param>
 /// <param name="time">The time provider.</param>
@@ -27,7 +27,7 @@ sealed class ClusterRouter(
     BroadcastMetrics metrics,
     BroadcastLogger logger) : MessageRouter
 {
-    // The number of messages that only this node received, since the last message that the cluster received.
+    // The number of messages that only this node has received since the cluster last received a message.
     long _localMessages;
 
     public override ValueTask<PublishResult> PublishAsync(
@@ -99,7 +99,8 @@ sealed class ClusterRouter(
             return DeliverLocally(new(null, local.SendToMembers(names, message, recipients)), exception);
         }
 
-        // If the cluster has received the message for some of the groups, the caller gets the error of the others.
+        // If the cluster has received the message for only some groups, the caller gets the exception of the other
+        // groups.
         static bool IsForThisNode(Task publish) =>
             publish.Exception?.InnerException is BackplaneException { DeliverLocally: true };
     }
@@ -122,7 +123,9 @@ sealed class ClusterRouter(
         }
     }
 
-    /// <summary>Makes visible that the other nodes did not receive the message.</summary>
+    /// <summary>
+    /// Reports in the metrics, the log and the result that the other nodes did not receive the message.
+    /// </summary>
     PublishResult DeliverLocally(PublishResult result, BackplaneException exception)
     {
         metrics.PublishedLocally();

@@ -27,12 +27,12 @@ public interface IBackplane
     /// Starts the backplane. The broadcast calls this method once, before all other methods. Do slow work in the
     /// background.
     /// </summary>
-    /// <param name="receiver">Receives messages, and learns of lost messages.</param>
+    /// <param name="receiver">Receives messages, and reports of lost messages.</param>
     void Start(IBackplaneReceiver receiver);
 
     /// <summary>
     /// False if the backplane knows that the cluster is unreachable. The broadcast then refuses a client that needs a
-    /// new subscription, with status 503. Default true.
+    /// new subscription, with status 503. Default: true.
     /// </summary>
     bool IsReachable => true;
 
@@ -58,13 +58,13 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
-    /// Subscribes this node to a group. The node receives every message after the returned position, possibly before
-    /// the task completes.
+    /// Subscribes this node to a group. The node receives every message after the returned position. The first messages
+    /// may arrive before the task completes.
     /// </summary>
     /// <remarks>
-    /// Complete the task within a few seconds, because clients wait for it. When the task completes, no receiver call
-    /// for an earlier subscription to the group may be in progress. The broadcast calls this method again for the same
-    /// group only after <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
+    /// Complete the task within a few seconds, because clients wait for the task. Before the task completes, all
+    /// receiver calls for an earlier subscription to the group must have ended. The broadcast calls this method again
+    /// for the same group only after <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     /// <param name="history">The limits of the history.</param>
@@ -103,9 +103,9 @@ public interface IBackplane
     /// <summary>Returns the members of a group on all nodes, in no particular order.</summary>
     /// <param name="group">The name of the group.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <exception cref="BackplaneException">
-    /// The call did not succeed in time. <see cref="BackplaneException.DeliverLocally"/> applies to a message to a user
-    /// or a connection.
+    /// <exception cref="BackplaneException"> The call did not succeed in time. If
+    /// <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast delivers a message to a user or a
+    /// connection on this node only.
     /// </exception>
     ValueTask<IReadOnlyList<BackplaneMember>> GetMembersAsync(
         string group, CancellationToken cancellationToken = default);

@@ -8,7 +8,9 @@ public interface IBackplaneReceiver
 {
     /// <summary>Receives the next message of a subscribed group.</summary>
     /// <param name="group">The name of the group.</param>
-    /// <param name="position">The position. Its offset is one more than the offset of the previous message.</param>
+    /// <param name="position">
+    /// The position. The offset of the position is one more than the offset of the previous message.
+    /// </param>
     /// <param name="message">The message. The receiver copies the message before the call returns.</param>
     void OnMessage(string group, Position position, ReadOnlyMemory<byte> message);
 
@@ -17,8 +19,8 @@ public interface IBackplaneReceiver
     /// was disconnected for too long.
     /// </summary>
     /// <remarks>
-    /// A call before a subscription has succeeded may belong to the previous subscription. The broadcast subscribes
-    /// again in every case.
+    /// A call that arrives before a subscription succeeds may concern the previous subscription. The broadcast
+    /// subscribes again after every call.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
     void OnLost(string group);

@@ -3,7 +3,7 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Encodes and decodes messages between nodes. All kinds of messages have the same fields. Unused fields are empty.
+/// Encodes and decodes messages between nodes. All messages have the same fields. Unused fields are empty.
 /// </summary>
 static class NodeCodec
 {
@@ -35,7 +35,7 @@ static class NodeCodec
         LeaveGroup leave => new Fields(Kind.Leave) { Group = leave.Group },
         SetGroupState set => new Fields(Kind.SetState) { Group = set.Group, Body = set.State },
         _ => throw new ArgumentException(
-            $"{nameof(NodeCodec)} has no encoding for {message.GetType()}. Add one.", nameof(message)),
+            $"{nameof(NodeCodec)} has no encoding for {message.GetType()}. Add an encoding.", nameof(message)),
     });
 
     /// <summary>Decodes a message.</summary>

@@ -9,9 +9,9 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
-/// Reaches the connections of other nodes, and tells the cluster about the connections of this node. Each node has an
-/// inbox: a group of the cluster that only this node reads. Internal groups of the cluster list the node of each
-/// connection and the connections of each user.
+/// Sends messages and requests to the connections of other nodes, and announces the connections of this node to the
+/// cluster. Each node has an inbox: a group of the cluster that only this node reads. Internal groups of the cluster
+/// list the node of each connection and the connections of each user.
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="time">The time provider.</param>
@@ -26,7 +26,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     readonly Lock _gate = new();
     long _lastRequestId;
 
-    // The inbox is open if its subscription started after the last loss.
+    // The inbox is open if its subscription started after the last loss of messages.
     int _losses;
     int _lossesWhenOpened = -1;
     volatile bool _hasEnded;
@@ -73,7 +73,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// </summary>
     public void OnInboxLost() => Interlocked.Increment(ref _losses);
 
-    /// <summary>Tells the cluster about a connection as soon as the inbox is open.</summary>
+    /// <summary>Announces a connection to the cluster as soon as the inbox is open.</summary>
     public void OnAdded(Connection connection)
     {
         lock (_gate)
@@ -101,7 +101,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
-    /// <returns>The number of nodes to which the message was sent.</returns>
+    /// <returns>The number of nodes to which this node sent the message.</returns>
     public async Task<int> SendAsync(
         Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
@@ -176,7 +176,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         lock (_gate)
         {
             Volatile.Write(ref _lossesWhenOpened, losses);
-            // The inbox may already be lost again.
+            // Messages to the inbox may already be missing again.
             if (!IsOpen) return;
             foreach (var connection in _unannounced) AnnounceLocked(connection);
             _unannounced.Clear();

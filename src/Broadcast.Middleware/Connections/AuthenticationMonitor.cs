@@ -9,8 +9,8 @@ namespace Broadcast.Middleware.Connections;
 /// calls the monitor at each heartbeat.
 /// </summary>
 /// <remarks>
-/// A connection keeps its monitor when the client reconnects. Otherwise, a client could postpone the next call of the
-/// revalidator, or drop the result of a running call, by reconnecting again and again.
+/// A connection keeps its monitor when the client reconnects. Otherwise, a client that reconnects often could postpone
+/// the next call of the revalidator, or drop the result of a running call.
 /// </remarks>
 sealed class AuthenticationMonitor : IDisposable
 {
@@ -24,7 +24,7 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // Times in ticks of UTC.
+    // These times are in ticks of UTC.
     long _expires;
     long _nextRevalidation;
     int _isChecking;
@@ -88,7 +88,7 @@ sealed class AuthenticationMonitor : IDisposable
         }
         catch (Exception exception)
         {
-            // A callback of the revalidator threw an exception. The connection must end anyway.
+            // A callback of the revalidator threw an exception. The connection must still end.
             _connection.OnCallbackFailed(exception);
         }
 
@@ -113,7 +113,7 @@ sealed class AuthenticationMonitor : IDisposable
             if (await revalidator.IsValidAsync(_connection, _ended.Token))
             {
                 // The revalidator accepted an expired authentication. From now on, only the revalidator can end the
-                // connection. If the client has reconnected meanwhile, its new authentication still expires.
+                // connection. If the client has reconnected in the meantime, the new authentication still expires.
                 if (Now >= expires) Interlocked.CompareExchange(ref _expires, Never, expires);
                 ScheduleRevalidation();
                 Volatile.Write(ref _isChecking, 0);

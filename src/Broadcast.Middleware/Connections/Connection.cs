@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>Represents one client. A connection has an identity, groups, and a lifetime.</summary>
 /// <remarks>
-/// A connection ends in two ways. <see cref="Close"/> sends a close frame and gives the client time to answer.
+/// Two methods end a connection. <see cref="Close"/> sends a close frame and gives the client time to answer.
 /// <see cref="Abort"/> ends the transport at once. Any thread may call both methods, any number of times.
 /// </remarks>
 sealed class Connection : IBroadcastConnection, IWriterOwner
@@ -27,7 +27,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
-    readonly long _connectedAtTicks; // Half the size of a DateTimeOffset.
+    readonly long _connectedAtTicks; // Ticks need half the memory of a DateTimeOffset.
     AuthenticationMonitor? _authentication;
     ConnectionTransport? _transport; // Null while the client is disconnected and after the connection has ended.
     ExcludedConnections? _self;
@@ -38,7 +38,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     Dictionary<object, object?>? _items;
     TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
-    volatile ReceiveState _receiveState; // The serving request and the drain change this state.
+    volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
     int _endReason = NotEnding;
 
     public Connection(
@@ -133,7 +133,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public bool IsClosedByApp => EndReason == EndReason.ClosedByApp;
 
-    // A heartbeat would start the response of an event stream. Then a connect filter could not set its HTTP status.
+    // Before the connection is open, a heartbeat would start the response of an event stream. A connect filter could
+    // then no longer set the HTTP status of the response.
     public ReadOnlyMemory<byte> HeartbeatMessage => WasOpened ? Format.GetHeartbeat(Settings) : default;
 
     /// <summary>The reason why the connection ended. The default is <see cref="EndReason.Lost"/>.</summary>
@@ -145,7 +146,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>
     /// Canceled when the client is gone. Connect filters need this token, because the server does not read from the
-    /// client while they run.
+    /// client while the filters run.
     /// </summary>
     public CancellationToken ClientGone => _transport?.ClientGone ?? new CancellationToken(canceled: true);
 
@@ -195,8 +196,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Stops the server from beginning another message, because the app shuts down. Returns false while the server
-    /// still handles a message. The client may expect an answer.
+    /// Prevents the server from handling another message, because the app shuts down. Returns false while the server
+    /// still handles a message, because the client may expect an answer.
     /// </summary>
     public bool TryStopHandling()
     {
@@ -211,8 +212,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     /// <summary>
     /// Counts a message of the client. Returns false if the client exceeds
-    /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. The count continues after a reconnect. Only the serving
-    /// request calls this method.
+    /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. The count continues after a reconnect. Only the request
+    /// that serves the connection calls this method.
     /// </summary>
     public bool TryCountMessage()
     {
@@ -249,8 +250,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Sends a message like <see cref="Send"/>. If the client is slow, first waits until the writer has sent earlier
-    /// messages. So a sender that awaits each call never exceeds <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// Sends a message like <see cref="Send"/>. If the client is slow, the call first waits until the writer has sent
+    /// earlier messages. So a sender that awaits each call never exceeds
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/>.
     /// </summary>
     /// <returns>False if the connection is closed or its client is gone.</returns>
     public ValueTask<bool> SendAsync(Message message, EntryMetadata? metadata, CancellationToken cancellationToken)
@@ -265,8 +267,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Sends all earlier messages, then a close frame (RFC 6455, section 7.1.2). Aborts the connection if the client
-    /// does not answer in time.
+    /// Sends all earlier messages, and then a close frame (RFC 6455, section 7.1.2). If the client does not answer in
+    /// time, the connection aborts its transport.
     /// </summary>
     /// <returns>True for the first call. Later calls have no effect.</returns>
     public bool Close(EndReason endReason, WebSocketCloseStatus status, string? reason)
@@ -302,7 +304,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>
-    /// Ends the transport and its pending reads and writes. The connection records only the first reason.
+    /// Ends the transport and its pending reads and writes. The connection records only the first end reason.
     /// </summary>
     public void Abort(EndReason reason, Exception? error = null)
     {
@@ -438,7 +440,10 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     }
 
     /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>
-    /// <remarks>A loop allocates no closure. Each new connection calls this method several times.</remarks>
+    /// <remarks>
+    /// The method uses a loop, because a lambda would allocate a closure. Each new connection calls this method several
+    /// times.
+    /// </remarks>
     public int IndexOf(string group)
     {
         for (var i = 0; i < JoinedGroups.Count; i++)
@@ -473,16 +478,17 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     async ValueTask<bool> SendWhenRoomAsync(
         PrivateLog log, Message message, EntryMetadata? metadata, CancellationToken cancellationToken)
     {
-        // The caller may reuse its buffer if it does not await this method.
+        // Copy the payload, because a caller that does not await this method may reuse its buffer.
         message = new Message(message.Payload.ToArray(), message.Type) { Key = message.Key };
         var clientGone = ClientGone;
         await using var registration = clientGone.UnsafeRegister(
             static log => ((PrivateLog)log!).WakeSenders(), log).ConfigureAwait(false);
         while (true)
         {
-            // Create the task before the checks. Otherwise, the end of the connection could come in between.
+            // Create the task before the checks. Otherwise, the connection could end between the checks and the wait,
+            // and the wait would never end.
             var room = log.WaitForRoomAsync();
-            // A client that reconnects must wait for the filters of the old transport. So do not wait for this client.
+            // A filter that waits here delays the reconnect of its client. So do not wait for a disconnected client.
             if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
             Writer.Post();
             await room.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -532,8 +538,8 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     });
 
     /// <summary>
-    /// Changes the receive state if it is still <paramref name="from"/>. The serving request and the drain may both
-    /// change the state at the same time. Exactly one of them succeeds.
+    /// Changes the receive state if the state is still <paramref name="from"/>. The drain and the request that serves
+    /// the connection may try to change the state at the same time. Exactly one of the two changes succeeds.
     /// </summary>
     bool TryChange(ReceiveState from, ReceiveState to)
     {

@@ -55,8 +55,8 @@ sealed class ConnectionLimits(int? maxConnections, int? maxPerUser, int? maxPerA
     }
 
     /// <summary>
-    /// Counts a connection for another address, without a check of the limit. The connection is counted already, and
-    /// its client must be able to reconnect.
+    /// Counts a connection for another address, without a check of the limit. The limits already count the connection,
+    /// and its client must be able to reconnect.
     /// </summary>
     public void Move(IPAddress? from, IPAddress? to)
     {

@@ -91,7 +91,7 @@ sealed class ConnectionManager : IDisposable
 
     public bool IsStopping => _isStopping;
 
-    /// <summary>The number of connections, including disconnected ones.</summary>
+    /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
 
     /// <summary>The connections of this node.</summary>
@@ -101,7 +101,7 @@ sealed class ConnectionManager : IDisposable
     public Connection? Find(string connectionId) => _connections.GetValueOrDefault(connectionId);
 
     /// <summary>
-    /// Admits a request as a connection. If the server must refuse the request, returns null and the reason.
+    /// Admits a request as a connection. If the server must refuse the request, the method returns null and the reason.
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="refusal">
@@ -144,7 +144,7 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Joins a connection to its home group and to the group of all connections. The registry may refuse.
+    /// Joins a connection to its home group and to the group of all connections. The registry may refuse the join.
     /// </summary>
     public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
     {
@@ -162,15 +162,16 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The connection
-    /// of the client is counted already. So these requests have limits of their own, with the same values.
+    /// Counts the request of a client that reconnects. Returns the limit that the request would exceed. The other
+    /// limits already count the connection of the client. So requests that reconnect have separate limits with the same
+    /// values.
     /// </summary>
     public RefusalReason BeginRecovery(ConnectionRequest request) =>
         _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>
-    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection or has been
-    /// refused.
+    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection, or when
+    /// the server has refused the request.
     /// </summary>
     public void EndRecovery(ConnectionRequest request) =>
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
@@ -185,13 +186,15 @@ sealed class ConnectionManager : IDisposable
     }
 
     /// <summary>
-    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, closes
-    /// the connection and returns false.
+    /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, the
+    /// method closes the connection and returns false.
     /// </summary>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
     /// <param name="userId">The ID of the user. Null if the user has no ID.</param>
-    /// <param name="expires">The time at which the authentication expires. Null if it never expires.</param>
+    /// <param name="expires">
+    /// The time at which the authentication expires. Null if the authentication never expires.
+    /// </param>
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(Connection connection, ClaimsPrincipal user, string? userId, DateTimeOffset? expires)
     {
@@ -216,11 +219,12 @@ sealed class ConnectionManager : IDisposable
         connection.ProtocolState?.OnEnded();
         connection.Writer.Pump.RemoveConnection();
         _metrics.Ended(connection.EndReason);
-        // Free the place before the registry call. A client can connect as soon as the registry shows a free place.
+        // Update the limits before the registry call. A client may connect as soon as the registry no longer lists this
+        // connection.
         _limits.Leave(connection.UserId, connection.CountedAddress);
         Unregister(connection);
-        // The registry no longer lists the connection. A presence watch that starts now does not list the connection.
-        // The observer notifies earlier watches.
+        // Call the observer after the registry. A presence watch that starts now does not list the connection, and the
+        // observer notifies earlier watches.
         foreach (var group in groups) _membershipObserver.OnLeft(connection, group);
     }
 
@@ -240,8 +244,8 @@ sealed class ConnectionManager : IDisposable
     Acknowledgements CreateAcknowledgements(Connection connection) => new(
         connection.CanReconnect ? _options.MaxUnacknowledgedBytes : 0,
         _options.MaxUnacknowledgedMessages,
-        // The maximum number of logs to track. Current logs: the groups, the group of all connections, and the private
-        // log. The factor 2 allows the same number of logs that the connection has left.
+        // The maximum number of logs to track. A connection reads the logs of its groups, the log of all connections,
+        // and its private log. The factor 2 also allows the same number of logs that the connection has left.
         2 * (_options.MaxGroupsPerConnection + 2));
 
     void Watch(Connection connection, DateTimeOffset? authenticationExpires, RenewableTicket? ticket)
@@ -287,8 +291,8 @@ sealed class ConnectionManager : IDisposable
 
     bool TryRegister(Connection connection, out RefusalReason refusal)
     {
-        // Add the connection here before the registry call. The app may publish to the connection as soon as the
-        // registry contains the connection.
+        // Add the connection to the dictionary before the registry call. The app may publish to the connection as soon
+        // as the registry contains the connection.
         _connections[connection.Id] = connection;
         refusal = RefusalReason.Registry;
         try

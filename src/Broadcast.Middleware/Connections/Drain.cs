@@ -5,8 +5,8 @@ using Broadcast.Middleware.Diagnostics;
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Closes all connections with 1001 when the app shuts down. The drain spreads the closes over time, so that not all
-/// clients connect to another node at once. At the end, the drain aborts the remaining connections.
+/// Closes all connections with close code 1001 when the app shuts down. The drain spreads the closes over time, so that
+/// not all clients connect to another node at once. At the end, the drain aborts the remaining connections.
 /// </summary>
 /// <remarks>The host waits for open requests, so the host also waits for the drain.</remarks>
 static class Drain
@@ -20,7 +20,7 @@ static class Drain
     public static async Task RunAsync(IReadOnlyList<Connection> connections, TimeSpan timeout, TimeProvider time)
     {
         var started = time.GetTimestamp();
-        // The drain sends all close frames in the first half of the timeout. The second half leaves time for the
+        // The drain closes all idle connections in the first half of the timeout. The second half leaves time for the
         // clients to answer.
         var steps = Math.Clamp((connections.Count - 1) / ConnectionsPerStep, 0, (int)(timeout / 2 / Step));
         var handling = new List<Connection>();

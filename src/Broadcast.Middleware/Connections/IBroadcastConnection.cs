@@ -38,8 +38,8 @@ public interface IBroadcastConnection
     DateTimeOffset ConnectedAt { get; }
 
     /// <summary>
-    /// Data of the app for this connection. The getter creates the dictionary when first used. The dictionary is not
-    /// safe for concurrent use.
+    /// Data of the app for this connection. The first read creates the dictionary. The dictionary is not safe for
+    /// concurrent use.
     /// </summary>
     IDictionary<object, object?> Items { get; }
 

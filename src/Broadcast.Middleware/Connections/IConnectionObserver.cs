@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
-/// Observes the connections of this node. The cluster uses an observer to tell other nodes about these connections.
+/// Observes the connections of this node. The cluster uses an observer to inform other nodes about these connections.
 /// </summary>
 interface IConnectionObserver
 {

@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// The server asks the registry about every new connection and every join. The server refuses a connection with 503 if
-/// <see cref="TryAdd"/> returns false. A message to a user goes to the connections that
+/// The server asks the registry about every new connection and every join. The server refuses a connection with status
+/// 503 if <see cref="TryAdd"/> returns false. A message to a user goes to the connections that
 /// <see cref="GetUserConnections"/> returns.
 /// </para>
 /// <para>
@@ -16,8 +16,8 @@ namespace Broadcast.Middleware;
 /// </para>
 /// <para>
 /// Calls come from many threads at the same time and must not block. An exception affects only the connection or the
-/// call that caused it. The server then refuses a handshake with 500, or closes an open connection with 1011. The
-/// registry knows only this node.
+/// call that caused the exception. The server then refuses a handshake with status 500, or closes an open connection
+/// with close code 1011. A registry contains only the connections of its own node.
 /// </para>
 /// </remarks>
 public interface IConnectionRegistry
@@ -30,9 +30,9 @@ public interface IConnectionRegistry
 
     /// <summary>
     /// Adds a connection before the server answers its handshake. If a connect filter sets another user, the server
-    /// removes the connection and adds it again.
+    /// removes the connection and adds the connection again.
     /// </summary>
-    /// <returns>False if the registry refuses the connection or already contains it.</returns>
+    /// <returns>False if the registry refuses the connection or already contains the connection.</returns>
     bool TryAdd(IBroadcastConnection connection);
 
     /// <summary>Removes a connection from the registry and from all groups.</summary>
@@ -58,6 +58,8 @@ public interface IConnectionRegistry
     /// <summary>Returns the members of a group. The result is empty for an unknown group.</summary>
     IEnumerable<IBroadcastConnection> GetGroupMembers(string group);
 
-    /// <summary>Returns the number of members of a group, without listing them.</summary>
+    /// <summary>
+    /// Returns the number of members of a group. The method must not list the members, so that the call is cheap.
+    /// </summary>
     int CountGroupMembers(string group);
 }

@@ -13,8 +13,8 @@ public interface IConnectionRevalidator
 {
     /// <summary>Returns true if the connection may stay open.</summary>
     /// <remarks>
-    /// If the result is false, the server closes the connection with 1008. If the method throws, the server closes the
-    /// connection with 1011.
+    /// If the result is false, the server closes the connection with close code 1008. If the method throws, the server
+    /// closes the connection with close code 1011.
     /// </remarks>
     /// <param name="connection">The connection.</param>
     /// <param name="cancellationToken">

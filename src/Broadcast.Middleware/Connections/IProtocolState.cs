@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Connections;
 interface IProtocolState
 {
     /// <summary>
-    /// Reports that the writer has read all messages in the private log of the connection. The pump makes this call on
-    /// its thread.
+    /// Reports that the writer has read all messages in the private log of the connection. The pump calls this method
+    /// on its thread.
     /// </summary>
     void OnPrivateLogRead();
 

@@ -24,15 +24,15 @@ sealed class Memberships(
     int maxGroups)
 {
     /// <summary>
-    /// Joins a group. The join fails if the connection is already a member, the registry refuses, or the connection has
-    /// ended.
+    /// Joins a group. The join fails if the connection is already a member or has ended, or if the registry refuses the
+    /// join.
     /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     public ValueTask<JoinResult> JoinAsync(
         Connection connection, string group, Replay replay, CancellationToken cancellationToken = default)
     {
-        // Check first. A join that must fail then creates no group and no subscription.
+        // Check the connection first, so that a join that must fail creates no group and no subscription.
         lock (connection.JoinedGroups)
         {
             if (!CanJoinLocked(connection, group)) return default;
@@ -116,13 +116,13 @@ sealed class Memberships(
         CancellationToken cancellationToken)
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
-        // The group was removed before the connection could join. Acquire the group again.
+        // Another thread removed the group before the connection could join. Acquire the group again.
         return await JoinAsync(connection, name, options.Replay, cancellationToken);
     }
 
     /// <summary>
-    /// Tries to join a group. Returns false if the group has been removed. Releases the group if the connection did not
-    /// join.
+    /// Tries to join a group. Returns false if another thread has removed the group. Releases the group if the
+    /// connection did not join.
     /// </summary>
     bool TryJoin(Connection connection, Group group, in JoinOptions options, out JoinResult result)
     {

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Connections;
 sealed class PrivateLog(MessageLog log)
 {
     TaskCompletionSource? _waiting;
-    long _unreadBytes; // The bytes since OnRead found a waiting sender. The lock of the log guards this field.
+    long _unreadBytes; // The bytes since OnRead last found a waiting sender. The lock of the log guards this field.
 
     public MessageLog Log => log;
 
@@ -17,7 +17,9 @@ sealed class PrivateLog(MessageLog log)
         lock (log.Gate) AppendLocked(message, metadata);
     }
 
-    /// <summary>Appends a message if the unread messages and this message have at most this size.</summary>
+    /// <summary>
+    /// Appends a message if all unread messages together with this message have at most <paramref name="maxBytes"/>.
+    /// </summary>
     /// <returns>False if the log has no room. An empty log always has room.</returns>
     public bool TryAppend(Message message, EntryMetadata? metadata, long maxBytes)
     {
@@ -30,8 +32,8 @@ sealed class PrivateLog(MessageLog log)
     }
 
     /// <summary>
-    /// Returns a task that completes when the log may have room, or when the connection may have ended. Give the writer
-    /// a turn after this call.
+    /// Returns a task that completes when the log may have room, or when the connection may have ended. After this
+    /// call, call <c>Post</c> of the writer.
     /// </summary>
     public Task WaitForRoomAsync()
     {
@@ -40,8 +42,8 @@ sealed class PrivateLog(MessageLog log)
     }
 
     /// <summary>
-    /// Records that the writer has read the whole log. The pump makes this call on its thread, also without a sender
-    /// that waits.
+    /// Records that the writer has read the whole log. The pump calls this method on its thread, even if no sender
+    /// waits.
     /// </summary>
     public void OnRead()
     {

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Connections;
 
-/// <summary>The states of receiving messages from a client.</summary>
+/// <summary>The states of a connection that receives messages from its client.</summary>
 enum ReceiveState : byte
 {
     /// <summary>Connect filters run. The server does not read yet.</summary>
@@ -15,7 +15,7 @@ enum ReceiveState : byte
     /// <summary>The server waits for the next message.</summary>
     Reading,
 
-    /// <summary>The app shuts down. The server finishes the current message and handles no other.</summary>
+    /// <summary>The app shuts down. The server finishes the current message and handles no other message.</summary>
     HandlingLast,
 
     /// <summary>The app shuts down. The server reads until the close frame and drops all messages.</summary>

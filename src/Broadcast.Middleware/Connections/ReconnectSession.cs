@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>
 /// Lets a client reconnect after the loss of its transport. The client proves its identity with a secret token. Until
-/// then, the connection stays a member of its groups.
+/// the reconnect, the connection stays a member of its groups.
 /// </summary>
 /// <remarks>
 /// After the loss of the transport, the old request waits in <see cref="WaitAsync"/>. A new request with the token
@@ -32,10 +32,11 @@ sealed class ReconnectSession(
     // The token that the client receives on the current transport. Null for the first transport.
     string? _transportToken;
 
-    // The claim that waits for the serving request. Not null in the states Claimed and TakingOverClaimed.
+    // The claim that waits for the end of the request that serves the connection. Not null in the states Claimed and
+    // TakingOverClaimed.
     TaskCompletionSource<bool>? _claim;
 
-    // The serving request that waits for a claim. Not null in the state Disconnected.
+    // The old request that waits for a claim. Not null in the state Disconnected.
     TaskCompletionSource<bool>? _wait;
 
     // The old request that waits until the new request has taken over. Not null in the states TakingOver and
@@ -66,10 +67,12 @@ sealed class ReconnectSession(
     }
 
     /// <summary>
-    /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. The
-    /// newest claim wins.
+    /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. A
+    /// newer claim replaces an older claim.
     /// </summary>
-    /// <returns>The new token. Null if the token is invalid, or if the serving request does not end in time.</returns>
+    /// <returns>
+    /// The new token. Null if the token is invalid, or if the request that serves the connection does not end in time.
+    /// </returns>
     public async Task<string?> ClaimAsync(string token)
     {
         TaskCompletionSource<bool> claim;
@@ -111,8 +114,9 @@ sealed class ReconnectSession(
     }
 
     /// <summary>
-    /// Waits until the client reconnects. The serving request calls this method after the loss of the transport.
-    /// Returns true if the connection now belongs to another request, and false if the connection must end.
+    /// Waits until the client reconnects. The request that serves the connection calls this method after the loss of
+    /// the transport. Returns true if the connection now belongs to another request, and false if the connection must
+    /// end.
     /// </summary>
     /// <param name="http2ConnectionId">
     /// The ID of the HTTP/2 connection of the request. Null for other HTTP versions.

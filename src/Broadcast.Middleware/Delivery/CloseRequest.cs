@@ -11,6 +11,8 @@ sealed record CloseRequest(WebSocketCloseStatus Status, string? Reason, long Las
     /// <summary>True after the writer has asked the protocol for a last message.</summary>
     public bool IsAnnounced { get; set; }
 
-    /// <summary>Completes when the close frame was sent, or when the writer can no longer send the frame.</summary>
+    /// <summary>
+    /// Completes when the server has sent the close frame, or when the writer can no longer send the frame.
+    /// </summary>
     public TaskCompletionSource Completed { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 }

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>Validates close codes and reasons, and names codes that <see cref="WebSocketCloseStatus"/> lacks.</summary>
 static class CloseStatus
 {
-    /// <summary>1013, from the IANA registry for WebSocket close codes.</summary>
+    /// <summary>The close code 1013 from the IANA registry for WebSocket close codes.</summary>
     public const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
 
     // The payload of a control frame has at most 125 bytes (RFC 6455, section 5.5). The close code takes two of these

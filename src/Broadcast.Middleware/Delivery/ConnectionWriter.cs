@@ -7,16 +7,18 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The only writer of a connection. It reads the logs of the connection through cursors and writes new messages in the
-/// order in which they were published. The writer does nothing while a write is pending.
+/// The only writer of a connection. The writer reads the logs of the connection through cursors, and writes new
+/// messages in the order of their publishes. The writer starts no other write while a write is pending.
 /// </summary>
 /// <remarks>
 /// Invariants: one writer per connection. <see cref="Run"/>, <see cref="OnNewMessages"/> and all methods that they call
-/// run on the thread of the pump. Other threads only write a request to a field and then post the writer.
+/// run on the thread of the pump. Other threads only write a request to a field and then post the writer. A turn of the
+/// writer is one call of <see cref="OnNewMessages"/>.
 /// </remarks>
 sealed class ConnectionWriter : PumpItem, ILogSubscriber
 {
-    // A turn ends after this many writes, so that a connection whose writes complete at once does not delay the others.
+    // A turn ends after this number of writes. Otherwise, a connection whose writes complete at once would delay the
+    // others.
     const int WritesPerTurn = 16;
 
     readonly IWriterOwner _owner;
@@ -41,7 +43,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     KeepAlive _keepAlive;
     int _writingMessages;
     long _handledAcknowledgement;
-    TransportChange? _resumed; // Its opening is sent first.
+    TransportChange? _resumed; // The writer must send the opening of this change first.
 
     /// <param name="owner">The connection.</param>
     /// <param name="pump">The pump of the connection.</param>
@@ -71,12 +73,12 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
     /// <summary>
-    /// Completes when the close frame was sent, or when the writer can no longer send the frame. Call
+    /// Completes when the server has sent the close frame, or when the writer can no longer send the frame. Call
     /// <see cref="TryClose"/> first.
     /// </summary>
     public Task Closed => Volatile.Read(ref _close)?.Completed.Task ?? Task.CompletedTask;
 
-    /// <summary>True if a close frame was sent on the current transport.</summary>
+    /// <summary>True if the server has sent a close frame on the current transport.</summary>
     public bool IsCloseFrameSent => _isCloseFrameSent;
 
     bool IsWriting => _pending is { IsActive: true };
@@ -85,7 +87,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     long LastSequence => Math.Min(
         Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, _heldCloseFrame?.LastSequence ?? long.MaxValue);
 
-    /// <summary>Gives the writer a turn soon. Any thread may call this method.</summary>
+    /// <summary>Asks the pump to give the writer a turn. Any thread may call this method.</summary>
     public void Post() => Pump.Post(this);
 
     /// <summary>Starts to send through a sink.</summary>
@@ -96,7 +98,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Sends every message that was published before, and then a close frame. Only the first request counts.
+    /// Sends every message that was published before the call, and then a close frame. Only the first request has an
+    /// effect.
     /// </summary>
     /// <returns>True for the first request.</returns>
     public bool TryClose(WebSocketCloseStatus status, string? reason)
@@ -126,8 +129,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     public Task SuspendAsync() => ChangeTransportAsync(new(null, default));
 
     /// <summary>
-    /// Continues on another transport: sends the opening, then every unacknowledged message. The result is false if
-    /// some of these messages are no longer available.
+    /// Continues on another transport. The writer first sends the opening, and then every unacknowledged message. The
+    /// result is false if some of these messages are no longer available.
     /// </summary>
     public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
 
@@ -139,15 +142,15 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <summary>
-    /// Aborts the connection, unless a close frame was sent. The framework's WebSocket disposes its stream when it
-    /// considers the client lost.
+    /// Aborts the connection, unless the server has sent a close frame. The framework's WebSocket disposes its stream
+    /// when it considers the client lost.
     /// </summary>
     public void OnStreamDisposed()
     {
         if (!IsCloseFrameSent) _owner.Abort(EndReason.Lost);
     }
 
-    /// <summary>Records that the client has every message up to this number.</summary>
+    /// <summary>Records that the client has received every message up to this sequence number.</summary>
     public void OnAcknowledged(long sequence)
     {
         if (sequence <= Volatile.Read(ref _acknowledged)) return;
@@ -214,7 +217,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         else if (_state == WriterState.Failed) FailRequests();
         else Flush();
 
-        // Check the backlog now, because no later publish may give the writer another turn.
+        // Check the backlog now. Without a later publish, the writer gets no other turn.
         if (IsWriting) CatchUpIfBehind();
     }
 
@@ -237,8 +240,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_settings.HasHeartbeatMessages) _keepAlive.CheckMessage(_heartbeat, _settings.HeartbeatInterval, Id[0]);
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
-        // A client that receives the pending write is alive, and a ping must wait for the write anyway. After the close
-        // frame, the close timeout applies.
+        // A client that receives the pending write is alive, and a ping must wait for the write. After the close frame,
+        // the close timeout applies.
         var isClosing = _heldCloseFrame is not null || _state is WriterState.Closing or WriterState.Closed;
         var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
@@ -289,7 +292,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     /// <summary>
     /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
     /// notices, messages. After the last message, this method starts a requested close. A close frame of the
-    /// framework's WebSocket waits for earlier messages, too.
+    /// framework's WebSocket also waits for earlier messages.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
@@ -330,7 +333,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     bool MustHold(FrameStream control) =>
         _state == WriterState.Open && Frame.Opcode(control.Frame.Span) == Frame.Close;
 
-    /// <summary>Takes over a close frame also while a write is pending, so that the close timeout starts.</summary>
+    /// <summary>
+    /// Holds a close frame of the framework's WebSocket, even while a write is pending. The close timeout then starts.
+    /// </summary>
     void HoldCloseFrame()
     {
         if (Volatile.Read(ref _controlFrame) is not { } control || !MustHold(control)) return;
@@ -438,8 +443,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     }
 
     /// <remarks>
-    /// Meanwhile, the writer sends only control frames. The framework's WebSocket sends its close frame through
-    /// <see cref="WriteControlFrame"/>.
+    /// While this method waits for the sink, the writer sends only control frames. The framework's WebSocket sends its
+    /// close frame through <see cref="WriteControlFrame"/>.
     /// </remarks>
     async Task SendCloseAsync(Sink sink, CloseRequest close)
     {
@@ -487,8 +492,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_reader.IsClosed) return false;
         var maxBacklog = _settings.MaxBacklogBytes;
         if (SlowConsumerHandler.TryCatchUp(_reader, maxBacklog, LastSequence, _sink, _owner)) return true;
-        // A close request promises every message before the close frame. If the writer has not started to send the
-        // close frame, the code of the frame must now say that messages are missing.
+        // A close request promises that the client receives every earlier message. If the writer has not started to
+        // send the close frame, the close code must now report the missing messages.
         var isTooLate = _state is WriterState.Closing or WriterState.Closed;
         if (!isTooLate && _close is { Status: not CloseStatus.TryAgainLater } close)
         {
@@ -504,7 +509,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (_state is WriterState.Failed or WriterState.Detached) return;
         // After a close frame, the connection counts as closed, not as failed.
         if (_state is not (WriterState.Closed or WriterState.Suspended)) SetState(WriterState.Failed);
-        // A client that can reconnect keeps its place in the logs.
+        // A client that can reconnect keeps its positions in the logs.
         if (!_owner.CanReconnect) _reader.Close();
         FailRequests();
         _owner.Abort(EndReason.Lost, error);
@@ -573,7 +578,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             return;
         }
 
-        // A control frame of the old transport must not reach the new one.
+        // A control frame of the old transport must not reach the new transport.
         FailControlFrames();
         _keepAlive = default;
         _resumed = change;

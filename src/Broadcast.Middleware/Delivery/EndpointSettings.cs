@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The settings of the connections of one endpoint. Invariant: the object does not change, and all connections of the
-/// endpoint share it.
+/// endpoint share the object.
 /// </summary>
 /// <param name="options">The options of the endpoint.</param>
 /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
@@ -29,7 +29,7 @@ sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBy
 
     public TimeSpan FirstMessageTimeout { get; } = options.FirstMessageTimeout;
 
-    /// <summary>What happens to a slow client in groups that have no setting of their own.</summary>
+    /// <summary>Selects what the server does with a slow client in groups that have no setting of their own.</summary>
     public SlowConsumer SlowConsumer { get; } = options.SlowConsumer;
 
     public TimeSpan SendTimeout { get; } = options.SendTimeout;

@@ -53,7 +53,7 @@ sealed class EventStreamEncoder : EntryEncoder
     }
 
     /// <summary>
-    /// Encodes a heartbeat. A page cannot see a comment, but it can see this event. The text has no line break.
+    /// Encodes a heartbeat. A page cannot see a comment, but the page can see this event. The text has no line break.
     /// </summary>
     public static ReadOnlyMemory<byte> EncodeHeartbeat(string text) =>
         Encoding.UTF8.GetBytes($"event: heartbeat\ndata: {text}\n\n");
@@ -68,8 +68,8 @@ sealed class EventStreamEncoder : EntryEncoder
     public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)
     {
         if (!_hasIds) return default;
-        // An ID without data dispatches no event, but the browser stores the ID. So a client can also recover if it has
-        // not received any message.
+        // An ID without data dispatches no event, but the browser stores the ID. So a client can recover even if the
+        // client has not received any message.
         var id = $"id: {position}\n";
         return recovered is false ? EncodeMissed(null, id) : Encoding.UTF8.GetBytes(id + "\n");
     }

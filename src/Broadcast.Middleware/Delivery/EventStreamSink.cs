@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="response">The response.</param>
 /// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
 /// <param name="owner">The connection.</param>
-/// <param name="opening">The first bytes of the body. Null if there are none.</param>
+/// <param name="opening">The first bytes of the body. Null for a body without an opening.</param>
 sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner owner, byte[]? opening) : Sink
 {
     // WebSocketCloseStatus has no names for these codes.
@@ -27,8 +27,8 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
     public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
 
     /// <summary>
-    /// The number of pings. The client never sends anything, so each ping counts as a sign of life. The server notices
-    /// a lost client when a write fails or stalls.
+    /// The number of pings. The client never sends bytes, so the class counts each ping as received data. The server
+    /// detects a lost client when a write fails or stalls.
     /// </summary>
     public override int? Received => _pings;
 
@@ -61,8 +61,8 @@ sealed class EventStreamSink(HttpResponse response, Socket? socket, IWriterOwner
 
     /// <summary>Sends the close event, or an HTTP status if the server has sent nothing yet.</summary>
     /// <remarks>
-    /// After the end of a stream, a browser reconnects. A final close stops the browser: through the HTTP status, or
-    /// through the ID of the event.
+    /// After the end of a stream, a browser reconnects. The HTTP status or the event ID of a final close stops the
+    /// browser.
     /// </remarks>
     public override async Task CloseAsync(WebSocketCloseStatus status, string? reason)
     {

@@ -8,11 +8,11 @@ using System.Text.Unicode;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Follows the frames that a client sends (RFC 6455, section 5.2), and finds the first invalid UTF-8 byte of a text.
+/// Parses the frames that a client sends (RFC 6455, section 5.2), and finds the first invalid UTF-8 byte of a text.
 /// </summary>
 /// <remarks>
 /// The framework's WebSocket checks a text at the end of its frame. A client can send the invalid byte long before this
-/// end. So this inspector checks text in frames that are still incomplete. It leaves all other checks to the WebSocket.
+/// end. So this inspector checks the text in frames that are still incomplete. The WebSocket makes all other checks.
 /// </remarks>
 struct FrameInspector
 {
@@ -111,7 +111,7 @@ struct FrameInspector
         }
     }
 
-    /// <summary>The size of the header, as its first two bytes tell.</summary>
+    /// <summary>Returns the size of the header, which depends on the first two bytes of the header.</summary>
     static int SizeOf(ReadOnlySpan<byte> header)
     {
         var length = (header[1] & 0x7F) switch

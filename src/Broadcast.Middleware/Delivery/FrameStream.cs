@@ -3,12 +3,13 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The stream between the upgraded stream and the framework's WebSocket. Reads pass through. The WebSocket writes pong
-/// and close frames. The connection writer sends these frames between its own frames.
+/// The stream between the upgraded stream and the framework's WebSocket. The stream passes reads to the upgraded stream
+/// and inspects the received bytes. The WebSocket writes pong and close frames. The connection writer sends these
+/// frames between its own frames.
 /// </summary>
 /// <remarks>
-/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes after the frame was
-/// sent. So the server stops reading from a client that sends pings but does not read the pongs.
+/// The WebSocket writes one frame in each call and never makes two calls at once. A write completes after the writer
+/// has sent the frame. So the server stops reading from a client that sends pings but does not read the pongs.
 /// </remarks>
 sealed class FrameStream(Stream inner) : Stream
 {
@@ -16,7 +17,7 @@ sealed class FrameStream(Stream inner) : Stream
 
     TaskCompletionSource? _write;
     int _reads;
-    ReceivedBytes? _received; // Null if the stream must remember nothing.
+    ReceivedBytes? _received; // Null if the stream needs no state between reads.
 
     /// <summary>The upgraded stream.</summary>
     public Stream Inner => inner;
@@ -24,7 +25,7 @@ sealed class FrameStream(Stream inner) : Stream
     /// <summary>The writer of the connection. Without a writer, frames go directly to the upgraded stream.</summary>
     public ConnectionWriter? Writer { get; set; }
 
-    /// <summary>The frame that waits to be sent.</summary>
+    /// <summary>The frame that the writer must send.</summary>
     public ReadOnlyMemory<byte> Frame { get; private set; }
 
     /// <summary>
@@ -54,7 +55,7 @@ sealed class FrameStream(Stream inner) : Stream
         return new ValueTask(write.Task);
     }
 
-    /// <summary>Completes the write. The error is null if the frame was sent.</summary>
+    /// <summary>Completes the write. The error is null if the writer has sent the frame.</summary>
     public void Complete(Exception? error)
     {
         var write = _write!;
@@ -104,7 +105,7 @@ sealed class FrameStream(Stream inner) : Stream
 
     /// <summary>
     /// Completes the current frame after an invalid text byte. The WebSocket checks the text at the end of the frame.
-    /// So it now finds the invalid byte and closes the connection with 1007.
+    /// So the WebSocket now finds the invalid byte and closes the connection with close code 1007.
     /// </summary>
     static int CompleteInvalidFrame(ReceivedBytes received, Span<byte> buffer)
     {
@@ -117,8 +118,8 @@ sealed class FrameStream(Stream inner) : Stream
     // The upgraded stream flushes after each write.
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    // The WebSocket disposes its stream when it gives up on the client. The upgraded stream belongs to the server and
-    // stays open, so the writer must abort the connection.
+    // The WebSocket disposes its stream when it considers the client lost. The upgraded stream belongs to the server
+    // and stays open, so the writer must abort the connection.
     protected override void Dispose(bool disposing)
     {
         Writer?.OnStreamDisposed();

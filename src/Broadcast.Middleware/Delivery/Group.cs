@@ -5,7 +5,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// A log and its members. A publish appends the message once. Then it wakes each pump that has members of the group.
+/// A log and its members. A publish appends the message once, and then notifies each pump that has members of the
+/// group.
 /// </summary>
 sealed class Group
 {
@@ -55,11 +56,11 @@ sealed class Group
     public bool IsRemoved => Volatile.Read(ref _isRemoved);
 
     /// <summary>
-    /// The place of this group in the list of empty groups. Only the group directory uses this property.
+    /// The node of this group in the list of empty groups. Only the group directory uses this property.
     /// </summary>
     public LinkedListNode<Group>? EmptyNode { get; set; }
 
-    /// <summary>Adds a member. Returns null if the group was removed meanwhile.</summary>
+    /// <summary>Adds a member. Returns null if another thread has removed the group.</summary>
     /// <param name="writer">The writer of the connection.</param>
     /// <param name="options">The options of the connection.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
@@ -85,7 +86,7 @@ sealed class Group
         return cursor;
     }
 
-    /// <summary>Removes a member. The member still receives the messages that were published before.</summary>
+    /// <summary>Removes a member. The member still receives the messages that were published before the call.</summary>
     /// <returns>True if the group is now empty.</returns>
     public bool Leave(Cursor cursor, ConnectionWriter writer)
     {
@@ -93,7 +94,7 @@ sealed class Group
         lock (_log.Gate)
         {
             cursor.LeaveLocked();
-            // Without new messages, the reader would not look at this log and notice the leave.
+            // Without new messages, the reader would not check this log, and would not detect the leave.
             if (cursor.IsTracked) writer.AddCursor(cursor);
             var shard = (GroupShard)cursor.Set!;
             if (--shard.Members == 0) _shards = [.. _shards.Where(other => other != shard)];
@@ -105,7 +106,7 @@ sealed class Group
         return isEmpty;
     }
 
-    /// <summary>Appends a message. Returns null if the group was removed meanwhile.</summary>
+    /// <summary>Appends a message. Returns null if another thread has removed the group.</summary>
     /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="excludedMembers">The number of members that the message excludes.</param>
@@ -137,7 +138,7 @@ sealed class Group
     /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
-    /// <returns>The number of memberships, or null if a group with a history was removed meanwhile.</returns>
+    /// <returns>The number of memberships, or null if another thread has removed a group with a history.</returns>
     public static int? Publish(
         IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
     {
@@ -197,7 +198,9 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>Marks the next messages as lost. Every member notices the loss after it has read the log.</summary>
+    /// <summary>
+    /// Marks the next messages as lost. The writer of each member detects the loss after it has read the log.
+    /// </summary>
     public void Break()
     {
         GroupShard[] shards;
@@ -212,7 +215,7 @@ sealed class Group
         Post(shards);
     }
 
-    /// <summary>Frees memory of a group without new messages. Returns true if the group itself was removed.</summary>
+    /// <summary>Frees memory of a group without new messages. Returns true if the group is now removed.</summary>
     public bool Trim()
     {
         GroupShard[] shards;
@@ -230,14 +233,14 @@ sealed class Group
         return false;
     }
 
-    /// <summary>Removes the group if it is empty. Returns false if it has members.</summary>
+    /// <summary>Removes the group if the group is empty. Returns false if the group has members.</summary>
     public bool TryRemove()
     {
         lock (_log.Gate) return _isRemoved |= _shards.Length == 0;
     }
 
     /// <summary>
-    /// Removes the group if it has had no member and no message. Returns false if it has had one of them.
+    /// Removes the group if the group has never had a member or a message. Otherwise, the method returns false.
     /// </summary>
     public bool TryRemoveUnused()
     {
@@ -257,7 +260,8 @@ sealed class Group
     /// number.
     /// </summary>
     /// <remarks>
-    /// A reader that finds no message stops looking at the log, but not while the log appends. So set that mark first.
+    /// A reader that finds no message stops checking the log, unless an append is in progress. So mark the append
+    /// first.
     /// </remarks>
     void AnnounceLocked()
     {

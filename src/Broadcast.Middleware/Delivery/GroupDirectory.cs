@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. The first publish to a group with a history creates the
-/// group, too. The directory removes a group that has no members and no history.
+/// The groups of this node. The first join creates a group. The first publish to a group with a history also creates
+/// the group. The directory removes a group that has no members and no history.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -136,8 +136,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     }
 
     /// <summary>
-    /// Adds the group to the list of empty groups, or removes it. The list may be out of date. The group itself knows
-    /// whether it is empty.
+    /// Adds the group to the list of empty groups, or removes the group from the list. The list may be out of date, so
+    /// <see cref="Group.TryRemove"/> checks again whether a group is empty.
     /// </summary>
     void TrackEmpty(Group group, bool isEmpty)
     {

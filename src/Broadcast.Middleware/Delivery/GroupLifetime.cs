@@ -1,14 +1,14 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>The conditions under which a group is removed.</summary>
+/// <summary>The conditions under which the server removes a group.</summary>
 enum GroupLifetime
 {
-    /// <summary>The group is removed when its last member leaves.</summary>
+    /// <summary>The server removes the group when its last member leaves.</summary>
     UntilEmpty,
 
-    /// <summary>The group is removed when it has no members and its history has expired.</summary>
+    /// <summary>The server removes the group when the group has no members and its history has expired.</summary>
     UntilHistoryExpires,
 
-    /// <summary>The group is removed when its owner removes it. The cluster owns its groups.</summary>
+    /// <summary>Only the owner removes the group. The cluster owns its groups.</summary>
     Owned,
 }

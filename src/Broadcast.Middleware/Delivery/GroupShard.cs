@@ -4,14 +4,14 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The cursors of one group on one pump. The group posts the shard when the group has new messages. The shard then
-/// visits its cursors in chunks, so that a large group does not delay small groups.
+/// visits its cursors in a pass. A pass consists of several turns, so that a large group does not delay small groups.
 /// </summary>
 sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 {
     const int CursorsPerTurn = 256;
 
     readonly List<Cursor> _cursors = [];
-    TrackedCursors? _tracked; // Set under the lock of the group. Null without tracked cursors.
+    TrackedCursors? _tracked; // The lock of the group guards writes to this field. Null without tracked cursors.
     int _next;
     bool _inPass;
 

@@ -9,8 +9,9 @@ namespace Broadcast.Middleware.Delivery;
 /// memory.
 /// </summary>
 /// <remarks>
-/// A writer gets its turn through the group of all connections, or directly until it has joined that group. The
-/// framework's WebSocket uses one timer for each connection, which costs 240 bytes per connection.
+/// A writer gets its turn through the group of all connections. Until the connection has joined this group, the
+/// heartbeat posts the writer directly. One shared timer saves memory: the framework's WebSocket would use one timer of
+/// 240 bytes for each connection.
 /// </remarks>
 sealed class Heartbeat : IDisposable
 {
@@ -43,21 +44,23 @@ sealed class Heartbeat : IDisposable
     /// <summary>The number of beats in a time, rounded up.</summary>
     public int CountBeats(TimeSpan time) => (int)Math.Max(1, Math.Ceiling(time / _interval));
 
-    /// <summary>The number of milliseconds since the heartbeat was created.</summary>
+    /// <summary>The number of milliseconds since the creation of the heartbeat.</summary>
     /// <remarks>
-    /// A time since the start of the clock is a large number. As a double, this number loses precision and could be one
-    /// millisecond too small. The heartbeat would then notice a timeout one beat late.
+    /// A time since the start of the clock is a large number. A double stores this number with less precision, so the
+    /// result could be one millisecond too small. The heartbeat would then notice a timeout one beat late.
     /// </remarks>
     public long Now => (long)_time.GetElapsedTime(_started).TotalMilliseconds;
 
     /// <summary>The number of writers that have not joined the group of all connections.</summary>
     public int JoiningWriters => _joiningWriters.Count;
 
-    /// <summary>Gives the writer turns until it has joined the group of all connections.</summary>
+    /// <summary>
+    /// Gives the writer a turn at each beat, until the connection has joined the group of all connections.
+    /// </summary>
     public void Add(ConnectionWriter writer) => _joiningWriters.TryAdd(writer, 0);
 
     /// <summary>
-    /// Ends the direct turns of a writer that has joined the group of all connections, or whose connection has ended.
+    /// Stops the direct posts of a writer, because its connection has joined the group of all connections or has ended.
     /// </summary>
     public void Remove(ConnectionWriter writer) => _joiningWriters.TryRemove(writer, out _);
 

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Delivery;
 /// the WebSocket sends such a frame after a protocol error of the client.
 /// </summary>
 /// <remarks>The thread of the pump uses this class. Only the timer runs on another thread.</remarks>
-/// <param name="frame">The stream that waits for the frame to be sent.</param>
+/// <param name="frame">The stream that contains the close frame.</param>
 /// <param name="lastSequence">The highest sequence number to send before the frame.</param>
 sealed class HeldCloseFrame(FrameStream frame, long lastSequence)
 {
@@ -22,7 +22,7 @@ sealed class HeldCloseFrame(FrameStream frame, long lastSequence)
     /// <summary>Limits the wait. Only the first call starts the timer.</summary>
     /// <param name="heartbeat">Creates the timer.</param>
     /// <param name="timeout">See <see cref="BroadcastOptions.CloseTimeout"/>.</param>
-    /// <param name="writer">Gets a turn when the time is over.</param>
+    /// <param name="writer">Gets a turn when the time has passed.</param>
     public void LimitTime(Heartbeat heartbeat, TimeSpan timeout, ConnectionWriter writer) =>
         _timer ??= heartbeat.StartTimer(timeout, () =>
         {

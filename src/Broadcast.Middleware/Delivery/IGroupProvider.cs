@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Delivery;
 interface IGroupProvider
 {
     /// <summary>
-    /// False if it is known that <see cref="AcquireAsync"/> would fail, because the cluster is unreachable and this
-    /// node does not have the group yet.
+    /// False if <see cref="AcquireAsync"/> would fail, because the cluster is unreachable and this node does not have
+    /// the group yet.
     /// </summary>
     bool CanAcquire(string name);
 

@@ -19,10 +19,12 @@ interface IWriterOwner
     /// <summary>True if the client can reconnect after it has lost its transport.</summary>
     bool CanReconnect { get; }
 
-    /// <summary>A heartbeat message in the format of the client. Empty if the client receives none.</summary>
+    /// <summary>
+    /// A heartbeat message in the format of the client. Empty if the client receives no heartbeat messages.
+    /// </summary>
     ReadOnlyMemory<byte> HeartbeatMessage => default;
 
-    /// <summary>True if the app closes the connection, or a connect filter rejects it.</summary>
+    /// <summary>True if the app closes the connection, or if a connect filter rejects the connection.</summary>
     bool IsClosedByApp => false;
 
     void OnHeartbeat();
@@ -34,29 +36,33 @@ interface IWriterOwner
     /// <summary>Reports that the writer skipped messages because the client is too slow.</summary>
     void OnDropped(long messages);
 
-    /// <summary>Reports that the writer has read every message that was sent to this client alone.</summary>
+    /// <summary>Reports that the writer has read every message in the private log of the connection.</summary>
     void OnPrivateLogRead();
 
-    /// <summary>Reports that a close frame was sent, so the writer sends no more messages on this transport.</summary>
+    /// <summary>
+    /// Reports that the server has sent a close frame. The writer sends no more messages on this transport.
+    /// </summary>
     void OnCloseFrameSent();
 
-    /// <summary>Reports that the client acknowledged a message that was sent on the current transport.</summary>
+    /// <summary>Reports that the client acknowledged a message that the server sent on the current transport.</summary>
     void OnTransportConfirmed();
 
-    /// <summary>Reports that the client acknowledged a number that was never sent.</summary>
+    /// <summary>Reports that the client acknowledged a sequence number that the server never sent.</summary>
     void OnInvalidAcknowledgement(long sequence);
 
     /// <summary>Reports that unacknowledged messages are gone. The client can no longer reconnect.</summary>
     void OnRecoveryImpossible();
 
-    /// <summary>Closes a client that is too slow.</summary>
+    /// <summary>Closes the connection of a client that is too slow.</summary>
     void OnTooSlow();
 
-    /// <summary>Closes a client whose messages the cluster has lost.</summary>
+    /// <summary>Closes the connection of a client whose messages the cluster has lost.</summary>
     void OnMessagesLost();
 
     void Abort(EndReason reason, Exception? error = null);
 
-    /// <summary>Returns the protocol's last message before a close frame. Empty if the protocol has none.</summary>
+    /// <summary>
+    /// Returns the protocol's last message before a close frame. Empty if the protocol has no such message.
+    /// </summary>
     ReadOnlyMemory<byte> GetClosingMessage(WebSocketCloseStatus status, string? reason);
 }

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Delivery;
 /// client that stays silent counts as lost.
 /// </summary>
 /// <remarks>
-/// The timeout starts when the ping is due, so a client that does not receive the ping counts as lost, too.
+/// The timeout starts when the ping is due, so a client that does not receive the ping also counts as lost.
 /// </remarks>
 struct KeepAlive
 {
@@ -15,17 +15,17 @@ struct KeepAlive
     bool _pingIsDue;
     bool _messageIsDue;
 
-    /// <summary>The last beat at which the client was checked.</summary>
+    /// <summary>The last beat at which this object checked the client.</summary>
     public int Beat { get; private set; }
 
     /// <summary>Checks the client at a heartbeat. Returns true if the client is lost.</summary>
     /// <param name="heartbeat">The heartbeat.</param>
     /// <param name="settings">The settings of the connection.</param>
-    /// <param name="received">
-    /// A counter that changes when the client sends something. Null if the client is not watched.
+    /// <param name="received"> A counter that changes when the client sends bytes. Null if this object does not watch
+    /// the client.
     /// </param>
-    /// <param name="isSilenceAllowed">
-    /// True if the silence proves nothing now, for example because the server does not read from the client.
+    /// <param name="isSilenceAllowed"> True if the silence does not show that the client is lost, for example because
+    /// the server does not read from the client.
     /// </param>
     public bool IsPeerLost(Heartbeat heartbeat, EndpointSettings settings, int? received, bool isSilenceAllowed)
     {
@@ -60,7 +60,8 @@ struct KeepAlive
     public void CheckMessage(Heartbeat heartbeat, TimeSpan interval, int offset)
     {
         if (Beat == 0) return;
-        // The number of the beat shows how much time has passed. So a connection needs no time of its own.
+        // The number of beats shows how much time has passed. So a connection does not store the time of its last
+        // message.
         var beats = heartbeat.CountBeats(interval);
         if ((heartbeat.Beat + offset) / beats != (Beat + offset) / beats) _messageIsDue = true;
     }

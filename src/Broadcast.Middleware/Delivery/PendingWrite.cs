@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// A write that did not complete at once. A writer creates one object and reuses it for all such writes.
+/// A write that did not complete at once. A writer creates one object and reuses the object for all such writes.
 /// </summary>
 sealed class PendingWrite
 {

@@ -11,7 +11,8 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 {
     const int Idle = 0, Running = 1, Signaled = 2;
 
-    // A turn ends after this many items, so that busy pumps leave room in the thread pool for reads from sockets.
+    // A turn of the pump ends after this number of items. Otherwise, busy pumps would delay reads from sockets on the
+    // thread pool.
     const int ItemsPerTurn = 64;
 
     readonly ConcurrentQueue<PumpItem> _queue = new();
@@ -23,7 +24,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
     /// <summary>The number of connections of this pump.</summary>
     public int Connections => Volatile.Read(ref _connections);
 
-    /// <summary>The number of messages that were written to connections.</summary>
+    /// <summary>The number of messages that this pump has written to connections.</summary>
     public long Delivered => Volatile.Read(ref _delivered);
 
     public static Pump[] CreatePerProcessor()
@@ -38,7 +39,7 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 
     public void RemoveConnection() => Interlocked.Decrement(ref _connections);
 
-    /// <summary>Counts messages that were written. Call this method on the thread of the pump.</summary>
+    /// <summary>Counts written messages. Call this method on the thread of the pump.</summary>
     public void CountDelivered(int messages) => Volatile.Write(ref _delivered, _delivered + messages);
 
     /// <summary>Runs an item soon. Any thread may call this method.</summary>
@@ -92,11 +93,11 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
             item.Run();
         }
 
-        // The pump is not idle, so no other thread schedules it.
+        // The pump is not idle, so no other thread schedules the pump.
         schedule(this);
 
         // The exchange must be a full fence. With a plain write, the pump could find the queue empty before other
-        // threads see the write. The write could then erase a signal that another thread set in between.
+        // threads see the write. The write could then erase a signal that another thread set in the meantime.
         void ObserveSignals() => Interlocked.Exchange(ref _state, Running);
     }
 }

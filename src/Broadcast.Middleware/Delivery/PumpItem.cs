@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Delivery;
 
-/// <summary>Work for a pump. Posting an item that is already posted has no effect.</summary>
+/// <summary>A unit of work for a pump. Posting an item that is already posted has no effect.</summary>
 abstract class PumpItem
 {
     int _posted;
@@ -8,13 +8,14 @@ abstract class PumpItem
     /// <summary>Marks the item as posted. Returns true only to the first caller, which enqueues the item.</summary>
     public bool TryMarkPosted() => Interlocked.Exchange(ref _posted, 1) == 0;
 
-    /// <summary>Does the work. The pump runs one item at a time.</summary>
+    /// <summary>Runs the work of this item. The pump runs one item at a time.</summary>
     public abstract void Run();
 
-    /// <summary>Clears the mark. Call this method before the item looks for work.</summary>
+    /// <summary>Clears the mark. Call this method before the item checks for work.</summary>
     /// <remarks>
-    /// The exchanges here and in <see cref="TryMarkPosted"/> are full fences. If a thread finds the item marked, the
-    /// pump will still look for work. The pump will then see everything that the thread wrote before.
+    /// The exchanges here and in <see cref="TryMarkPosted"/> are full fences. If a thread finds that the item is
+    /// already marked, the pump has not checked for work yet. The check then sees everything that the thread wrote
+    /// before.
     /// </remarks>
     protected void ClearPosted() => Interlocked.Exchange(ref _posted, 0);
 }

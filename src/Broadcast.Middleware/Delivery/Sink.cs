@@ -13,11 +13,11 @@ abstract class Sink
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 
     /// <summary>
-    /// A counter that changes when the client sends something. Null if another component watches the client.
+    /// A counter that changes when the client sends bytes. Null if another component watches the client.
     /// </summary>
     public virtual int? Received => null;
 
-    /// <summary>The bytes that check whether the client is alive.</summary>
+    /// <summary>The bytes that the writer sends to check whether the client is alive.</summary>
     public virtual ReadOnlyMemory<byte> Ping => PingFrame;
 
     /// <summary>
@@ -26,7 +26,7 @@ abstract class Sink
     public virtual long? Acknowledged => null;
 
     /// <summary>
-    /// Records that the client skipped messages. The sink may tell the client with <see cref="TakeNotice"/>.
+    /// Records that the client skipped messages. The sink may notify the client with <see cref="TakeNotice"/>.
     /// </summary>
     public virtual void OnSkipped(long messages) { }
 

@@ -3,8 +3,9 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Handles a client that is too slow. The <see cref="SlowConsumer"/> setting of each group decides whether the client
-/// skips messages or is closed. If a group has no setting, the setting of the client's endpoint decides.
+/// Applies the <see cref="SlowConsumer"/> setting to a slow client. The setting of each group decides whether the
+/// client skips messages or the server closes the connection. If a group has no setting, the setting of the client's
+/// endpoint decides.
 /// </summary>
 static class SlowConsumerHandler
 {
@@ -17,8 +18,8 @@ static class SlowConsumerHandler
     const int MaxCompactedBytes = 64 * 1024;
 
     /// <summary>
-    /// Moves a slow reader forward. If the reader cannot continue, this method closes the reader and the client. The
-    /// unsent messages then use no memory.
+    /// Moves a slow reader forward. If the reader cannot continue, this method closes the reader and the connection.
+    /// The unsent messages then use no memory.
     /// </summary>
     /// <returns>True if the reader continues.</returns>
     public static bool TryCatchUp(LogReader reader, int maxBacklog, long lastSequence, Sink? sink, IWriterOwner owner)

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// The cursors of a shard whose readers read many logs. The group announces each message to these cursors, so that
-/// their readers need not look at every log.
+/// their readers need not check every log.
 /// </summary>
 /// <remarks>
 /// Invariant: a thread announces a message before the message gets its sequence number. Only the thread of the pump
@@ -28,7 +28,7 @@ sealed class TrackedCursors
     /// </summary>
     public bool TryMarkAnnounced() => Interlocked.Exchange(ref _isAnnounced, 1) == 0;
 
-    /// <summary>Activates the cursors, so that their readers look at the log.</summary>
+    /// <summary>Activates the cursors, so that their readers check the log.</summary>
     public void Activate()
     {
         // Clear the mark first. A later announcement then adds this object to the list again.

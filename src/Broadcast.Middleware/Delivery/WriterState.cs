@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Delivery;
 /// <summary>The states of a <see cref="ConnectionWriter"/>.</summary>
 enum WriterState : byte
 {
-    /// <summary>There is no transport yet.</summary>
+    /// <summary>The connection has no transport yet.</summary>
     Created,
 
     /// <summary>The writer sends messages.</summary>
@@ -12,7 +12,7 @@ enum WriterState : byte
     /// <summary>The writer sends a close frame and no more messages.</summary>
     Closing,
 
-    /// <summary>A close frame was sent. The writer sends no more messages.</summary>
+    /// <summary>The server has sent a close frame. The writer sends no more messages.</summary>
     Closed,
 
     /// <summary>A write failed. The writer sends nothing more on this transport.</summary>

@@ -2,8 +2,8 @@ namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
 /// Starts timers, loops and other work that outlives the caller, without the execution context of the caller.
-/// Otherwise, the work would keep the activity and the <see cref="AsyncLocal{T}"/> values of the request that happens
-/// to start it.
+/// Otherwise, the work would keep the activity and the <see cref="AsyncLocal{T}"/> values of the request that starts
+/// the work.
 /// </summary>
 static class BackgroundWork
 {
@@ -21,7 +21,7 @@ static class BackgroundWork
         return Task.Run(work);
     }
 
-    /// <summary>Calls a method that starts background work of its own.</summary>
+    /// <summary>Calls a method that itself starts background work.</summary>
     public static void Start(Action start)
     {
         using var suppressed = ExecutionContext.SuppressFlow();

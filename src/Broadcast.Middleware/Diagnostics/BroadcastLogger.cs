@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The log messages of a broadcast. Events that a client causes have the level Debug. An operator must act on some of
-/// these events, so the first event of such a kind is a warning. Only the warning about an origin contains text that a
+/// The log messages of a broadcast. Events that a client causes have the level Debug. The operator must fix the causes
+/// of some of these events, so the first such event is a warning. Only the warning about an origin contains text that a
 /// client sent.
 /// </summary>
 sealed partial class BroadcastLogger(ILogger logger)
@@ -26,16 +26,16 @@ sealed partial class BroadcastLogger(ILogger logger)
     [LoggerMessage(5, LogLevel.Debug, "The client of connection {ConnectionId} reconnected.")]
     public partial void Recovered(string connectionId);
 
-    [LoggerMessage(6, LogLevel.Debug, "The server closes connection {ConnectionId} with 1009. {Problem}")]
+    [LoggerMessage(6, LogLevel.Debug, "The server closes connection {ConnectionId} with close code 1009. {Problem}")]
     public partial void MessageRefused(string connectionId, string problem);
 
     [LoggerMessage(7, LogLevel.Debug,
-        "The server closes connection {ConnectionId} with 1008. " +
+        "The server closes connection {ConnectionId} with close code 1008. " +
         "The client exceeded MaxMessagesPerSecond ({MaxMessagesPerSecond}).")]
     public partial void RateLimited(string connectionId, int? maxMessagesPerSecond);
 
     [LoggerMessage(8, LogLevel.Debug,
-        "The server closes connection {ConnectionId} with 1013. " +
+        "The server closes connection {ConnectionId} with close code 1013. " +
         "The server has more than MaxBacklogBytes ({MaxBacklogBytes}) of unsent messages for the client.")]
     public partial void SlowConsumer(string connectionId, int maxBacklogBytes);
 
@@ -43,8 +43,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void Dropped(string connectionId, long count);
 
     [LoggerMessage(10, LogLevel.Error,
-        "A filter, the revalidator or the registry threw an exception for connection {ConnectionId}. " +
-        "Fix the method in the stack trace.")]
+        "Code of the app threw an exception for connection {ConnectionId}, for example a filter, the revalidator, " +
+        "the registry or the authorizer. Fix the method in the stack trace.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(11, LogLevel.Error,
@@ -62,18 +62,18 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void Draining(int count, TimeSpan drainTimeout);
 
     [LoggerMessage(14, LogLevel.Warning,
-        "The cluster lost messages. This node closes the affected connections with 1013, so that the clients " +
-        "connect again. If this warning repeats, check the backplane.")]
+        "The cluster lost messages. This node closes the affected connections with close code 1013, so that the " +
+        "clients connect again. If this warning repeats, check the backplane.")]
     public partial void ClusterGroupLost();
 
     [LoggerMessage(15, LogLevel.Error,
         "This node cannot read a message from the cluster, or a message is missing. " +
-        "Clients that may miss a message are closed with 1013. " +
+        "This node closes the affected connections with close code 1013, so that the clients connect again. " +
         "Run the same version of Broadcast.Middleware on all nodes, and check the backplane.")]
     public partial void ClusterMessageUnreadable(Exception exception);
 
     [LoggerMessage(16, LogLevel.Warning,
-        "The server closes connection {ConnectionId} with 1013, because the cluster is unreachable. " +
+        "The server closes connection {ConnectionId} with close code 1013, because the cluster is unreachable. " +
         "Check the backplane. {Problem}")]
     public partial void ClusterUnreachable(string connectionId, string problem);
 
@@ -108,20 +108,20 @@ sealed partial class BroadcastLogger(ILogger logger)
 
     [LoggerMessage(23, LogLevel.Warning,
         "The server refuses pages of the origin {Origin}, because it is not the origin of the request, " +
-        "{Scheme}://{Host}. If the page belongs to your app, add its origin to the option AllowedOrigins. " +
-        "If a proxy replaces the header Host, configure the proxy to keep it, or add UseForwardedHeaders() " +
-        "to the app. The server logs the next refusals of this origin at level Debug.")]
+        "{Scheme}://{Host}. If the page belongs to your app, add the origin to the option AllowedOrigins. " +
+        "If a proxy replaces the header Host, configure the proxy to keep the header, or add " +
+        "UseForwardedHeaders() to the app. The server logs the next refusals of this origin at level Debug.")]
     public partial void OriginRefused(string origin, string scheme, string host);
 
     [LoggerMessage(24, LogLevel.Warning,
         "The server refused a handshake with status {StatusCode}. {Problem} " +
-        "The server logs the next refusals of this kind at level Debug.")]
+        "The server logs further refusals with the same problem at level Debug.")]
     public partial void FirstHandshakeRefused(int statusCode, string problem);
 
     [LoggerMessage(25, LogLevel.Warning,
         "An authenticated connection has no user ID. Messages to its user do not reach the connection, and " +
-        "MaxConnectionsPerUser does not limit it. Add the claim 'sub' or ClaimTypes.NameIdentifier to the user, " +
-        "or register an IUserIdProvider that returns an ID. The server logs this warning only once.")]
+        "MaxConnectionsPerUser does not limit the connection. Add the claim 'sub' or ClaimTypes.NameIdentifier to " +
+        "the user, or register an IUserIdProvider that returns an ID. The server logs this warning only once.")]
     public partial void UserIdMissing();
 
     [LoggerMessage(26, LogLevel.Warning,

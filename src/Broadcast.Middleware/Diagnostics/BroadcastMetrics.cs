@@ -41,10 +41,10 @@ sealed class BroadcastMetrics
             "broadcast.messages.received", "{message}", "Messages received from connections.");
         _published = meter.CreateCounter<long>(
             "broadcast.messages.published", "{message}",
-            "Published messages. Each counts once for any number of recipients.");
+            "Published messages. A message counts once for any number of recipients.");
         _localOnly = meter.CreateCounter<long>(
             "broadcast.messages.local_only", "{message}",
-            "Published messages that other nodes did not receive, because they were unreachable.");
+            "Published messages that other nodes did not receive, because the nodes were unreachable.");
         _dropped = meter.CreateCounter<long>(
             "broadcast.messages.dropped", "{message}", "Deliveries skipped because a connection was too slow.");
         _latency = meter.CreateHistogram<double>(
@@ -56,7 +56,7 @@ sealed class BroadcastMetrics
             "broadcast.messages.delivered", delivered, "{message}", "Messages written to connections.");
     }
 
-    /// <summary>True if a listener reads the latency, so that messages need a time stamp.</summary>
+    /// <summary>True if a listener reads the latency. Messages then need a time stamp.</summary>
     public bool MeasuresLatency => _latency.Enabled;
 
     public void Connected() => _connections.Add(1);

@@ -42,7 +42,7 @@ enum EndReason
     /// <summary>A write to the client stalled.</summary>
     SendTimeout,
 
-    /// <summary>A filter, the registry or the revalidator threw an exception.</summary>
+    /// <summary>Code of the app threw an exception, for example a filter, the registry or the revalidator.</summary>
     Failed,
 
     /// <summary>The authentication expired, or a revalidator refused the connection.</summary>

@@ -29,7 +29,7 @@ enum RefusalReason
     Failed,
 
     /// <summary>
-    /// The reconnection token is invalid or expired. The server tells the client after the handshake.
+    /// The reconnection token is invalid or expired. The server sends this error to the client after the handshake.
     /// </summary>
     Recovery,
 

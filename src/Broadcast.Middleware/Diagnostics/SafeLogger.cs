@@ -35,7 +35,7 @@ sealed class SafeLogger(ILogger logger) : ILogger
         }
         catch (Exception)
         {
-            // There is no other place to report this exception.
+            // The server cannot report this exception, because the logger itself failed.
         }
     }
 }

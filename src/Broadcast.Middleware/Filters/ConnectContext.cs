@@ -6,18 +6,18 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The context of a connect filter. The handshake is complete, and the connection is not in its home group yet.
+/// The context of a connect filter. The handshake is complete, but the connection has not joined its home group yet.
 /// </summary>
 /// <remarks>
-/// To refuse the connection, do not call <c>next</c>. The server then closes the connection with 1008. To use another
-/// code, call <see cref="FilterContext.Close"/>.
+/// To refuse the connection, do not call <c>next</c>. The server then closes the connection with close code 1008. To
+/// use another code, call <see cref="FilterContext.Close"/>.
 /// </remarks>
 public sealed class ConnectContext : FilterContext
 {
-    // The server sets these fields. They are null if the app constructs the context for a unit test.
+    // The server sets these fields. The fields are null if the app constructs the context for a unit test.
     readonly ConnectionManager? _connections;
     readonly UserIds? _userIds;
-    readonly IFirstMessageReceiver? _receiver; // Null for an event stream, too.
+    readonly IFirstMessageReceiver? _receiver; // Also null for an event stream.
 
     /// <summary>Creates a context for a unit test of a filter.</summary>
     /// <param name="connection">The connection.</param>
@@ -80,17 +80,17 @@ public sealed class ConnectContext : FilterContext
 
     /// <summary>
     /// Sets the user of the connection, before the connection joins a group. Use this method if the client sends its
-    /// token in a message. It sets <see cref="IBroadcastConnection.User"/> and
+    /// token in a message. The method sets <see cref="IBroadcastConnection.User"/> and
     /// <see cref="IBroadcastConnection.UserId"/>.
     /// </summary>
     /// <param name="user">The authenticated user.</param>
     /// <param name="expires">
-    /// The time at which the authentication expires. The server then closes the connection with 1008: see
+    /// The time at which the authentication expires. The server then closes the connection with close code 1008: see
     /// <see cref="BroadcastOptions.CloseOnAuthenticationExpiration"/>. Null if the authentication never expires.
     /// </param>
     /// <returns>
     /// False if the user has reached <see cref="BroadcastOptions.MaxConnectionsPerUser"/> or the registry refuses the
-    /// user. The server then closes the connection with 1008.
+    /// user. The server then closes the connection with close code 1008.
     /// </returns>
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(ClaimsPrincipal user, DateTimeOffset? expires = null)

@@ -91,13 +91,13 @@ public abstract class FilterContext
 
     /// <summary>
     /// Sends a message to this connection only, in order with the messages of its groups. If half of
-    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> is unsent, first waits until the client has received more. So a
-    /// filter can send any number of messages if it awaits each call.
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> is unsent, the call first waits until the client has received
+    /// more messages. A filter that awaits each call can therefore send any number of messages.
     /// </summary>
     /// <remarks>
-    /// <see cref="BroadcastOptions.SendTimeout"/> limits the wait, because it closes a client that does not read. A
-    /// client that can reconnect receives the message after a reconnect. But a call that waits ends when the client
-    /// disconnects.
+    /// <see cref="BroadcastOptions.SendTimeout"/> limits the wait, because the server aborts the connection of a client
+    /// that does not read. A client that can reconnect receives the message after a reconnect. However, a waiting call
+    /// ends when the client disconnects.
     /// </remarks>
     /// <param name="message">The message.</param>
     /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>

@@ -7,13 +7,13 @@ namespace Broadcast.Middleware;
 /// <remarks>
 /// <para>
 /// Each connect, message and disconnect has its own service scope. A filter that you register by type comes from this
-/// scope, so the filter can use scoped services. A filter that you register as a delegate serves all connections at the
-/// same time.
+/// scope, so the filter can use scoped services. A filter that you register as a delegate runs for all connections, so
+/// several calls of the delegate can run at the same time.
 /// </para>
 /// <para>
 /// The calls for one connection never overlap. While a filter runs, the server reads nothing from that connection.
-/// Other connections do not wait. If a filter throws an exception, the server closes only the affected connection, with
-/// 1011.
+/// Other connections do not wait for the filter. If a filter throws an exception, the server closes only the affected
+/// connection, with close code 1011.
 /// </para>
 /// <para>
 /// Stop a long-running filter when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled. Otherwise the
@@ -25,7 +25,7 @@ public interface IBroadcastFilter
     /// <summary>Runs when a client connects.</summary>
     /// <param name="context">The context.</param>
     /// <param name="next">
-    /// Adds the connection to its home group. Without this call, the server closes the connection with 1008.
+    /// Adds the connection to its home group. Without this call, the server closes the connection with close code 1008.
     /// </param>
     Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) => next(context);
 
@@ -35,8 +35,7 @@ public interface IBroadcastFilter
     Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) => next(context);
 
     /// <summary>
-    /// Runs after a connection has ended, if the connection had joined its home group. The connection has already left
-    /// all groups.
+    /// Runs after the end of a connection that had joined its home group. The connection has already left all groups.
     /// </summary>
     /// <param name="context">The context.</param>
     /// <param name="next">Runs the next filter.</param>

@@ -46,9 +46,9 @@ public sealed class MessageContext : FilterContext
     public Recipients Recipients { get; set; }
 
     /// <summary>
-    /// The name of an event, in protocols with events. Null for a message to publish. A client sends an event to the
-    /// app, not to other clients. To handle an event, do not call <c>next</c>. If no filter handles an event, the
-    /// protocol answers with an error.
+    /// The name of an event, for protocols that support events. Null if the client sent a message to publish. A client
+    /// sends an event to the app, not to other clients. To handle an event, do not call <c>next</c>. If no filter
+    /// handles an event, the protocol answers with an error.
     /// </summary>
     public string? Event { get; internal set; }
 

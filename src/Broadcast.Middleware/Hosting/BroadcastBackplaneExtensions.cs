@@ -6,8 +6,8 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class BroadcastBackplaneExtensions
 {
     /// <summary>
-    /// Connects this broadcast to all broadcasts that share the backplane. A broadcast has at most one backplane. After
-    /// several calls, the last call wins.
+    /// Connects this broadcast to all broadcasts that share the backplane. A broadcast has at most one backplane. If
+    /// the app calls this method several times, the last call takes effect.
     /// </summary>
     /// <param name="builder">The broadcast.</param>
     /// <param name="create">Creates the backplane of this node. The app calls this delegate once.</param>

@@ -17,8 +17,8 @@ public static class BroadcastConnectionBuilderExtensions
     /// that changes the data.
     /// </param>
     /// <remarks>
-    /// If the socket does not accept all data at once, the server sends the rest later. HTTP/1.1, HTTP/2 and TLS work
-    /// as before. The method has no effect on transports without sockets. To configure all endpoints, call
+    /// If the socket does not accept all data at once, the server sends the rest later. The method supports HTTP/1.1,
+    /// HTTP/2 and TLS. The method has no effect on transports without sockets. To configure all endpoints, call
     /// <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen =>
     /// listen.UseInlineSends()))</c>.
     /// </remarks>
@@ -36,7 +36,7 @@ public static class BroadcastConnectionBuilderExtensions
         if (connection.Features.Get<ITlsHandshakeFeature>() is not null)
         {
             throw new InvalidOperationException(
-                "UseInlineSends() was called after UseHttps() and would send unencrypted data. " +
+                "UseInlineSends() comes after UseHttps(), so the server would send unencrypted data. " +
                 "Call UseInlineSends() before UseHttps().");
         }
 

@@ -151,7 +151,7 @@ sealed class BroadcastInstance : IDisposable
 
     /// <summary>Creates the endpoint of a URL pattern.</summary>
     /// <param name="pattern">The route pattern of the endpoint.</param>
-    /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts each host.</param>
+    /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts every host.</param>
     /// <param name="options">The options of the endpoint.</param>
     /// <param name="filters">The filters of the broadcast and of the endpoint.</param>
     /// <exception cref="OptionsValidationException">At least one option is invalid.</exception>

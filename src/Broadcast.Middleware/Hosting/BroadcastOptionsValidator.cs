@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Finds all problems in the options of a broadcast, and reports them together.</summary>
+/// <summary>Checks the options of a broadcast, and reports all problems together.</summary>
 sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
 {
     public ValidateOptionsResult Validate(string? name, BroadcastOptions options)

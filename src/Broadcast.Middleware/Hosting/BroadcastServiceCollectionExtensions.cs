@@ -37,7 +37,7 @@ public static class BroadcastServiceCollectionExtensions
 
     /// <summary>
     /// Adds a named broadcast. A named broadcast has its own options, filters and connections. The name is also the key
-    /// of its services. Call <c>MapBroadcast(pattern, name)</c> to give the broadcast a URL.
+    /// of the broadcast's services. Call <c>MapBroadcast(pattern, name)</c> to give the broadcast a URL.
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">

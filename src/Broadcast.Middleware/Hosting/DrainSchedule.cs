@@ -10,7 +10,9 @@ namespace Broadcast.Middleware.Hosting;
 /// stop, so the connections close after the hosted services have stopped.
 /// </summary>
 /// <remarks>
-/// The connections close at once if the app has no hosted services, or if the server would wait for the connections.
+/// If the app has no hosted services, the connections close at once. The connections also close at once if the server
+/// is not a <see cref="DrainingServer"/>, because another server may wait for its requests before the hosted services
+/// stop.
 /// </remarks>
 sealed class DrainSchedule : IDisposable
 {
@@ -65,12 +67,15 @@ sealed class DrainSchedule : IDisposable
         }
         finally
         {
-            // If a hosted service cannot be created, the host did not start, and nothing publishes.
+            // If the app cannot create a hosted service, the host has not started. Then no hosted service publishes
+            // messages.
             if (!IsDelayed) Start();
         }
     }
 
-    /// <summary>Returns false for hosted services of the framework and of this library. They publish nothing.</summary>
+    /// <summary>
+    /// Returns false for hosted services of the framework and of this library. These services publish nothing.
+    /// </summary>
     static bool IsOfApp(Type service) =>
         service.Assembly != typeof(DrainSchedule).Assembly
         && service.Assembly.GetName().Name?.StartsWith("Microsoft.", StringComparison.Ordinal) is not true;

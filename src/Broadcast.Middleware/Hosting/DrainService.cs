@@ -4,7 +4,7 @@ using Microsoft.Extensions.Hosting;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Closes the connections after all hosted services have stopped, and waits until the server has stopped, too.
+/// Closes the connections after all hosted services have stopped, and then waits until the server has also stopped.
 /// </summary>
 sealed class DrainService(DrainSchedule schedule, IServiceProvider services) : IHostedLifecycleService
 {

@@ -7,8 +7,8 @@ namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Decorates Kestrel. The stop of this server does not wait for the connections of this library. In a
-/// <c>WebApplication</c>, the host stops the server first, and Kestrel waits for all requests. A connection is a
-/// request. So without this class, all connections would end before the hosted services of the app stop.
+/// <c>WebApplication</c>, the host stops the server first, and Kestrel waits for all requests. Each connection is an
+/// open request. So without this class, all connections would end before the hosted services of the app stop.
 /// </summary>
 /// <remarks>
 /// The host still waits for all other requests before it stops the next hosted service. <see cref="DrainService"/>
@@ -25,7 +25,9 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     /// <summary>Completes when Kestrel has stopped.</summary>
     public Task Stopped { get; private set; } = Task.CompletedTask;
 
-    /// <summary>Replaces Kestrel with this class. Has no effect if the app has not added Kestrel yet.</summary>
+    /// <summary>
+    /// Replaces Kestrel with this class. The call has no effect if the app has not added Kestrel yet.
+    /// </summary>
     public static void Decorate(IServiceCollection services)
     {
         for (var i = services.Count - 1; i >= 0; i--)
@@ -48,7 +50,8 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         Stopped = kestrel.StopAsync(cancellationToken);
-        // A connection has at least one request. While it ends or reconnects, it can have one more for a moment.
+        // Each connection has at least one request. A connection that ends or reconnects can have one more request for
+        // a short time.
         while (schedule.IsDelayed && !Stopped.IsCompleted)
         {
             if (IsServingOnlyConnections()) return;

@@ -2,7 +2,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
-/// <summary>Finds all problems in the options of an endpoint, and reports them together.</summary>
+/// <summary>Checks the options of an endpoint, and reports all problems together.</summary>
 static class EndpointOptionsValidator
 {
     /// <param name="pattern">The route pattern of the endpoint.</param>

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Builds and checks the endpoints when the app starts. Without this filter, errors would appear only at the first
-/// request. Also adds <see cref="UnauthorizedRecovery"/> before the middleware of the app.
+/// request. The filter also adds <see cref="UnauthorizedRecovery"/> before the middleware of the app.
 /// </summary>
 sealed class EndpointStartupFilter : IStartupFilter
 {

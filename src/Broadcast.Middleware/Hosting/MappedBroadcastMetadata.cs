@@ -4,7 +4,8 @@ using Microsoft.AspNetCore.Http.Metadata;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// The metadata of an endpoint that <c>MapBroadcast</c> has added. It tells other middleware how to treat the endpoint.
+/// The metadata of an endpoint that <c>MapBroadcast</c> has added. The metadata tells other middleware how to treat the
+/// endpoint.
 /// </summary>
 /// <remarks>
 /// A WebSocket or an <c>EventSource</c> cannot show a login page or an error page. So a request that is not authorized

@@ -4,13 +4,13 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Closes a WebSocket with 1008 if the app refuses the recovery of its client with 401 or 403. Microsoft's Web PubSub
-/// clients treat an HTTP error as temporary and try the recovery for 30 seconds. After 1008, they ask the app for a new
-/// URL and connect at once.
+/// Closes a WebSocket with close code 1008 if the app refuses the recovery of its client with status 401 or 403.
+/// Microsoft's Web PubSub clients treat an HTTP error as temporary and try the recovery for 30 seconds. After a close
+/// with close code 1008, these clients ask the app for a new URL and connect at once.
 /// </summary>
 /// <remarks>
 /// The authorization middleware refuses a request before the endpoint runs. So this middleware runs before the
-/// middleware of the app, and looks at the result. Other requests skip this middleware.
+/// middleware of the app, and checks the response. Requests without a connection ID in the query skip this check.
 /// </remarks>
 static class UnauthorizedRecovery
 {

@@ -75,8 +75,8 @@ sealed class BroadcastEndpoint
 
     /// <summary>
     /// Answers a recovery that the app has refused with an HTTP error, such as 401. The server completes the handshake
-    /// and closes the WebSocket with 1008, so that the client opens a new connection. The HTTP error stays if the
-    /// request is no recovery.
+    /// and closes the WebSocket with close code 1008, so that the client opens a new connection. If the request is not
+    /// a recovery, the response keeps the HTTP error.
     /// </summary>
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
 
@@ -85,7 +85,7 @@ sealed class BroadcastEndpoint
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
-        // If the server can upgrade requests, run the handshake of ASP.NET Core on our own stream. This handshake
+        // If the server can upgrade requests, run the handshake of ASP.NET Core on a FrameStream. This handshake
         // replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test servers,
         // have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
@@ -122,7 +122,7 @@ sealed class BroadcastEndpoint
     Task AdmitWebSocketAsync(HttpContext context, string group)
     {
         // A server may answer without a subprotocol (RFC 6455, section 4.2.2), but then browsers close the connection.
-        // Refuse the handshake, before the connect filters run.
+        // So refuse the handshake before the connect filters run.
         if (ChooseProtocol(context.Request) is not { } protocol)
         {
             return _refusal.WriteAndWarnAsync(
@@ -165,8 +165,9 @@ sealed class BroadcastEndpoint
     }
 
     /// <summary>
-    /// False if the joins of a new connection would fail, because the cluster is unreachable. The refusal comes before
-    /// the handshake, so that the client does not see an open connection that closes a few seconds later.
+    /// False if the joins of a new connection would fail, because the cluster is unreachable. The server refuses such a
+    /// request before the handshake. Otherwise, the client would see an open connection that closes a few seconds
+    /// later.
     /// </summary>
     bool CanJoin(string group) => _groups.CanAcquire(group) && _groups.CanAcquire(GroupName.Everyone);
 
@@ -179,14 +180,14 @@ sealed class BroadcastEndpoint
     }
 
     /// <remarks>
-    /// This method reads the feature. HttpContext.WebSockets would keep the handshake objects in memory until the
-    /// connection ends.
+    /// This method reads the feature directly. HttpContext.WebSockets would keep the handshake objects in memory until
+    /// the connection ends.
     /// </remarks>
     static bool IsWebSocket(HttpContext context) =>
         context.Features.Get<IHttpWebSocketFeature>() is { IsWebSocketRequest: true }
         && !HttpProtocol.IsHttp10(context.Request.Protocol);
 
-    /// <summary>Disables features of other middleware that are only for short requests.</summary>
+    /// <summary>Disables features of other middleware that would end or cache a long request.</summary>
     static void PrepareForLongRequest(HttpContext context)
     {
         context.Features.Get<IHttpRequestTimeoutFeature>()?.DisableTimeout();

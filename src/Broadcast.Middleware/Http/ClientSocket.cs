@@ -9,7 +9,7 @@ static class ClientSocket
 {
     /// <summary>
     /// Returns the socket of an HTTP/1.1 request. Returns null for HTTP/2, because several requests share one socket.
-    /// Also returns null if the server does not provide the socket.
+    /// The method also returns null if the server does not provide the socket.
     /// </summary>
     public static Socket? Find(HttpContext context) => HttpProtocol.IsHttp11(context.Request.Protocol)
         ? context.Features.Get<IConnectionSocketFeature>()?.Socket

@@ -10,7 +10,8 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Starts and ends connections. Runs the connect and disconnect filters, removes connections, and sets TCP options.
+/// Starts and ends connections. The class runs the connect and disconnect filters, removes connections, and sets TCP
+/// options.
 /// </summary>
 sealed class ConnectionLifecycle(
     FilterPipeline pipeline,

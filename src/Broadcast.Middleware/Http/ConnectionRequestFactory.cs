@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Http;
 /// stay in memory until the connection ends.
 /// </remarks>
 /// <param name="userIds">Finds the user ID.</param>
-/// <param name="cookies">Finds the cookie. Null if cookies are not observed.</param>
+/// <param name="cookies">Finds the cookie. Null if the server does not observe the renewals of cookies.</param>
 sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
 {
     public ConnectionRequest Create(

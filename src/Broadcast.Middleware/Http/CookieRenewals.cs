@@ -8,18 +8,19 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Records which cookies with a sliding expiration were renewed. The server then keeps a connection open although the
-/// cookie of its handshake has expired.
+/// Records the renewals of cookies with a sliding expiration. After a renewal, the server keeps a connection open
+/// although the cookie of its handshake has expired.
 /// </summary>
 /// <remarks>
-/// Cookie authentication renews a cookie in any request of the app after half of its lifetime. The old and the new
-/// cookie have the same user. The times of both cookies identify them.
+/// After half of the lifetime of a cookie, cookie authentication renews the cookie in the next request to the app. The
+/// old and the new cookie have the same user. So the key of a cookie also contains the times at which the cookie is
+/// issued and expires.
 /// </remarks>
 sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAuthenticationOptions>
 {
     const int MaxRenewals = 100_000;
 
-    // A heartbeat notices an expiration a few seconds late.
+    // A heartbeat detects an expiration a few seconds late. So the class keeps a renewal for this additional time.
     static readonly TimeSpan Margin = TimeSpan.FromMinutes(1);
 
     readonly ConcurrentDictionary<string, byte> _schemes = new(StringComparer.Ordinal);

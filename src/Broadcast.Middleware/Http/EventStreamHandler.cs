@@ -59,13 +59,13 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
     static string? GetLastEventId(HttpRequest request)
     {
         string? lastEventId = request.Headers["Last-Event-ID"];
-        // Some polyfills of EventSource cannot set headers. They send the ID in the query string.
+        // Some polyfills of EventSource cannot set headers. These polyfills send the ID in the query string.
         return string.IsNullOrEmpty(lastEventId) ? request.Query["lastEventId"] : lastEventId;
     }
 
     /// <summary>
-    /// Sets the headers of the response. The server sends them with the first event, so that a connect filter can still
-    /// reject the client with an HTTP status.
+    /// Sets the headers of the response. The server sends the headers with the first event, so that a connect filter
+    /// can still reject the client with an HTTP status.
     /// </summary>
     static EventStreamSink CreateSink(HttpContext context, Connection connection)
     {
@@ -76,7 +76,8 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         // This header tells proxies such as nginx not to buffer the response.
         response.Headers["X-Accel-Buffering"] = "no";
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
-        // The server's minimum data rate must not end a slow client. SendTimeout decides whether a client is too slow.
+        // The minimum data rate of the server would end the response to a slow client, so remove this rate. SendTimeout
+        // limits how long a write may stall.
         var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
         if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         return new EventStreamSink(

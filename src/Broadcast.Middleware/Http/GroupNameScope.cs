@@ -4,12 +4,12 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Creates the first part of a group name from the host and the path base of a request. So two URLs with the same path
-/// have different groups.
+/// Creates the first part of a group name from the host and the path base of a request. So URLs with the same path but
+/// different hosts or path bases have different groups.
 /// </summary>
 /// <remarks>
-/// The scope contains only what the endpoint requires: see <see cref="BroadcastOptions.GroupScope"/>. Without
-/// <c>RequireHost</c>, a client could otherwise create groups with any text as the host.
+/// The scope contains a host only if the endpoint requires a host: see <see cref="BroadcastOptions.GroupScope"/>.
+/// Otherwise, a client could send any text as the host and create groups with these names.
 /// </remarks>
 sealed class GroupNameScope
 {
@@ -17,7 +17,7 @@ sealed class GroupNameScope
     readonly RequiredHost[] _hosts;
 
     /// <param name="fixedScope">The scope that the app set. Null if the scope depends on the request.</param>
-    /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts each host.</param>
+    /// <param name="requiredHosts">The hosts of <c>RequireHost</c>. Empty if the endpoint accepts every host.</param>
     public GroupNameScope(string? fixedScope, IEnumerable<string> requiredHosts)
     {
         _fixedScope = fixedScope;
@@ -27,7 +27,7 @@ sealed class GroupNameScope
 
     /// <summary>Returns the name of a group in this scope.</summary>
     /// <param name="request">The request of the client.</param>
-    /// <param name="name">The name without a scope. It starts with a slash.</param>
+    /// <param name="name">The name without a scope. The name starts with a slash.</param>
     public string GetName(HttpRequest request, string name)
     {
         var scope = _fixedScope ?? GetHost(request) + request.PathBase.Value?.TrimEnd('/').ToLowerInvariant();
@@ -41,10 +41,10 @@ sealed class GroupNameScope
     /// <c>/{**path}</c> could join the group of another host.
     /// </remarks>
     public static string? Problem(string name) => name.StartsWith("//", StringComparison.Ordinal)
-        ? "The path of the URL starts with two slashes. Remove one of them."
+        ? "The path of the URL starts with two slashes. Remove one slash."
         : null;
 
-    /// <summary>Returns a scope such as <c>//example.com</c>. Empty if the endpoint accepts each host.</summary>
+    /// <summary>Returns a scope such as <c>//example.com</c>. Empty if the endpoint accepts every host.</summary>
     string GetHost(HttpRequest request)
     {
         if (_hosts.Length == 0) return "";

@@ -3,7 +3,7 @@ namespace Broadcast.Middleware.Http;
 /// <summary>
 /// Reads and discards input for a short time after a close frame. The operating system resets a socket that closes with
 /// unread input, and the reset can overtake the close frame. A client that has received the close frame stops sending
-/// and closes.
+/// and closes the connection.
 /// </summary>
 static class Linger
 {

@@ -31,8 +31,8 @@ sealed class MessageReceiver(
     const int InitialBufferSize = 4096;
     const int SmallFragmentSize = 64;
 
-    // A filter that takes longer does not delay control frames. Until then, the server handles a message before a later
-    // ping or close frame.
+    // If a filter takes longer than this time, the server answers control frames while the filter runs. Before this
+    // time has passed, the server reads no ping or close frame that follows the message.
     static readonly TimeSpan MaxControlFrameDelay = TimeSpan.FromSeconds(1);
 
     byte[] _buffer = [];
@@ -44,8 +44,8 @@ sealed class MessageReceiver(
     WebSocket WebSocket => transport.WebSocket;
 
     /// <summary>
-    /// Runs until the client closes the connection. Returns the close code if the client closed first. Otherwise
-    /// returns null.
+    /// Runs until the client closes the connection. Returns the close code if the client closed first, and null
+    /// otherwise.
     /// </summary>
     public async Task<WebSocketCloseStatus?> RunAsync()
     {
@@ -110,7 +110,7 @@ sealed class MessageReceiver(
         }
         catch (Exception)
         {
-            // The client is gone or violates the protocol. RunAsync sees the same error again and ends the connection.
+            // The client is gone or violates the protocol. RunAsync gets the same error again and ends the connection.
             connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
             return null;
         }
@@ -122,15 +122,15 @@ sealed class MessageReceiver(
 
     /// <summary>
     /// Waits for the next message without a buffer: a receive into an empty buffer completes when data arrives. Only
-    /// the WebSocket of ASP.NET Core supports such a receive. For other WebSockets, returns at once.
+    /// the WebSocket of ASP.NET Core supports such a receive. For other WebSockets, the method returns at once.
     /// </summary>
     ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
         ? WebSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
         : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
 
     /// <summary>
-    /// Waits until the current message is handled. If this takes long, answers pings and a close frame meanwhile. For
-    /// this purpose, the WebSocket reads up to the header of the next message.
+    /// Waits until the protocol has handled the current message. If the wait takes long, the method answers pings and a
+    /// close frame during the wait. To find these frames, the WebSocket reads up to the header of the next message.
     /// </summary>
     async Task<HandledMessage> WaitForHandlerAsync(Task handling)
     {
@@ -154,7 +154,7 @@ sealed class MessageReceiver(
             await Task.WhenAny(handling, waiting);
             if (waiting.IsCompletedSuccessfully && waiting.Result.MessageType == WebSocketMessageType.Close)
                 return new(await AnswerCloseAsync());
-            // The client is gone, or it has violated the protocol. Do not let the filter keep the transport open.
+            // The client is gone, or the client has violated the protocol. The filter must not keep the transport open.
             if (waiting.IsFaulted) await WaitAsync(handling, Settings.CloseTimeout);
             if (waiting.IsFaulted && !handling.IsCompleted)
                 connection.Abort(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
@@ -162,7 +162,7 @@ sealed class MessageReceiver(
         }
         finally
         {
-            // The filter still uses the buffer.
+            // Return the buffer only after the filter has completed, because the filter uses the buffer.
             await handling;
             ReturnBuffer();
         }
@@ -191,7 +191,7 @@ sealed class MessageReceiver(
 
     async Task HandleAsync(WebSocketMessageType webSocketType)
     {
-        // Without an answer, the client may send its request again to another node. So the server begins only messages
+        // Without an answer, the client may send its request again to another node. So the server handles only messages
         // that it can answer before the close frame.
         if (!connection.TryStartMessage()) return;
         var type = ToMessageType(webSocketType);
@@ -276,21 +276,21 @@ sealed class MessageReceiver(
         var status = transport.CloseStatus;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
-            // When one of Microsoft's Web PubSub clients detects a dead transport, it sends a close frame without a
-            // code and then reconnects.
+            // A Web PubSub client of Microsoft that detects a dead transport sends a close frame without a code and
+            // then reconnects.
             await WebSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
             return status;
         }
 
-        // Answer a close frame without a code with 1000. The code 1005 is only a placeholder of .NET and not allowed in
-        // a frame.
+        // Answer a close frame without a code with close code 1000. .NET uses the code 1005 as a placeholder, but a
+        // frame must not contain this code (RFC 6455, section 7.4.1).
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
             : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);
         return isFirst ? status : null;
     }
 
-    /// <summary>The state of the receiver after a message was handled.</summary>
+    /// <summary>The state of the receiver after the protocol has handled a message.</summary>
     readonly struct HandledMessage
     {
         public HandledMessage(ValueTask<ValueWebSocketReceiveResult> waiting) => Waiting = waiting;
@@ -300,7 +300,7 @@ sealed class MessageReceiver(
         /// <summary>The wait for the next message.</summary>
         public ValueTask<ValueWebSocketReceiveResult> Waiting { get; }
 
-        /// <summary>True if the client closed the connection meanwhile.</summary>
+        /// <summary>True if the client closed the connection during the wait.</summary>
         public bool IsClosed { get; }
 
         /// <summary>See <see cref="RunAsync"/>.</summary>

@@ -5,12 +5,12 @@ namespace Broadcast.Middleware.Http;
 
 /// <summary>Logs a warning when an endpoint refuses the pages of an origin for the first time.</summary>
 /// <remarks>
-/// A browser reports a refused handshake only as close code 1006. So the log of the server is the only place where a
-/// developer can find the cause. Usually, a proxy has replaced the header <c>Host</c>.
+/// A browser reports a refused handshake only as close code 1006. So a developer can find the cause only in the log of
+/// the server. Usually, a proxy has replaced the header <c>Host</c>.
 /// </remarks>
 sealed class OriginWarnings(BroadcastLogger logger)
 {
-    // Clients choose the origin. These limits bound the memory and the size of the log.
+    // Clients choose the origin. So these constants limit the memory and the size of the log.
     const int MaxOrigins = 100;
     const int MaxLength = 255;
 

@@ -38,7 +38,7 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
                 context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest,
                 "This WebSocket handshake has a Sec-WebSocket-Key, but not the headers Connection: Upgrade and " +
                 "Upgrade: websocket (RFC 6455, section 4.1). If a proxy has removed the headers, configure the proxy " +
-                "to use HTTP/1.1 and to keep the headers. Otherwise, send them.");
+                "to use HTTP/1.1 and to keep the headers. Otherwise, send both headers.");
         }
 
         var isPlainRequest = !isOtherVersion && !isBrokenHandshake && !HttpMethods.IsConnect(request.Method);
@@ -109,8 +109,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     }
 
     /// <summary>
-    /// Answers a request. The first refusal with this problem is a warning in the log, because the operator of the app
-    /// must act on it and browsers hide the problem.
+    /// Answers a request. The first refusal with this problem is a warning in the log. The operator of the app must fix
+    /// the cause, and browsers hide the problem.
     /// </summary>
     /// <param name="context">The request.</param>
     /// <param name="reason">The reason for the metric.</param>

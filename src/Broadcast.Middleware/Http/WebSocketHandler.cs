@@ -163,7 +163,8 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Completes the handshake. If the server cannot upgrade the request, ends the connection and returns false.
+    /// Completes the handshake. If the server cannot upgrade the request, the method ends the connection and returns
+    /// false.
     /// </summary>
     async Task<bool> TryAcceptAsync(
         HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
@@ -253,8 +254,8 @@ sealed class WebSocketHandler(
     /// </summary>
     static async Task<bool> WaitForClientAsync(HttpContext context, Connection connection, WebSocketTransport transport)
     {
-        // A client that sent a close frame without a code waits for the answer. Linger until the client has received
-        // the answer.
+        // A client that sent a close frame without a code waits for the answer. Read input until the client has
+        // received the answer.
         if (connection.Writer.IsCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
         connection.Detach();
         await connection.Writer.SuspendAsync();

@@ -37,7 +37,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // With our own stream, the connection writer sends the keep-alive pings. Other WebSocket implementations must
+        // With a FrameStream, the connection writer sends the keep-alive pings. Other WebSocket implementations must
         // send their own pings.
         var acceptContext = new WebSocketAcceptContext
         {

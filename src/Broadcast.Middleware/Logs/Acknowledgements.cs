@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="maxLogs">The maximum number of logs, including logs that the connection left.</param>
 sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 {
-    // Some earlier messages cannot be sent again, for example messages without a number. A client that has acknowledged
-    // this number or a higher number has received all of these messages.
+    // The server cannot send some earlier messages again, for example messages without a number. A client that has
+    // acknowledged this number or a higher number has received all of these messages.
     long _safeFrom;
 
     /// <summary>True while the cursors keep bookmarks.</summary>

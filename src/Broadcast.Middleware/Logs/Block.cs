@@ -27,7 +27,7 @@ sealed class Block
 
     const int EstimatedBytesPerEntry = 256;
 
-    // Encoded entries can be much larger than the block. Where the server notices progress only at the end of a write,
+    // Encoded entries can be much larger than the block. If the server can detect progress only at the end of a write,
     // a longer write to a slow client could exceed SendTimeout.
     const int MaxEncodedRunBytes = 64 * 1024;
 
@@ -54,7 +54,7 @@ sealed class Block
     public Retention.Pin? Pin { get; set; }
 
     /// <summary>
-    /// True for a block that one reader made for itself by compacting its backlog. The log does not contain this block.
+    /// True for a block that a reader has created from its own backlog. The log does not contain this block.
     /// </summary>
     public bool IsCompacted => _offsets is not null;
 
@@ -165,7 +165,7 @@ sealed class Block
     {
         if (_count == _entries.Length)
         {
-            // A reader may hold the old array or the new one. Both arrays have the same entries up to the count.
+            // A reader may hold the old array or the new array. Both arrays have the same entries up to the count.
             var larger = new Entry[_entries.Length * 2];
             _entries.CopyTo(larger, 0);
             _entries = larger;
@@ -232,6 +232,6 @@ sealed class Block
     /// <param name="Sequence">The number of the message among all messages of the broadcast.</param>
     /// <param name="PublishedAt">See <see cref="SequenceClock.Timestamp"/>.</param>
     /// <param name="End">The position in the block data at which the frame ends.</param>
-    /// <param name="Metadata">The metadata of the message. Null if the message has none.</param>
+    /// <param name="Metadata">The metadata of the message. Null if the message has no metadata.</param>
     public readonly record struct Entry(long Sequence, long PublishedAt, int End, EntryMetadata? Metadata);
 }

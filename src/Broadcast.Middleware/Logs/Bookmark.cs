@@ -18,7 +18,7 @@ sealed class Bookmark(MessageLog log)
     /// <summary>True if the log has released messages that the client may need again.</summary>
     public bool IsLost => _pin is { Block: null };
 
-    /// <summary>Messages below this offset were sent on an earlier transport.</summary>
+    /// <summary>The server sent the messages below this offset on an earlier transport.</summary>
     public long SentBefore { get; private set; }
 
     /// <summary>The reader does not send answers below this offset again.</summary>

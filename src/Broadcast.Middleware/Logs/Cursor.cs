@@ -11,7 +11,7 @@ sealed class Cursor
 
     /// <summary>
     /// Creates a cursor at the end of the log, or at <see cref="CursorOptions.Start"/>. The caller holds the lock of
-    /// the log, so the cursor misses no message that is appended later.
+    /// the log, so the cursor misses no later message.
     /// </summary>
     /// <param name="log">The log.</param>
     /// <param name="subscriber">The owner of the cursor.</param>
@@ -24,7 +24,7 @@ sealed class Cursor
         Subscriber = subscriber;
         Set = set;
         (_block, _index) = options?.Start ?? log.End;
-        // Otherwise, the options would keep this block and all later blocks in memory.
+        // Clear Start. Otherwise, the options would keep this block and all later blocks in memory.
         if (options is not null) options.Start = null;
     }
 
@@ -39,7 +39,7 @@ sealed class Cursor
     public int ReaderIndex { get; set; }
 
     /// <summary>
-    /// True if the reader must look for messages in this log. Only the reader changes this property.
+    /// True if the reader must check this log for messages. Only the reader changes this property.
     /// </summary>
     public bool IsActive { get; set; }
 
@@ -215,12 +215,12 @@ sealed class Cursor
         _index = from + run.Messages;
         if (acknowledgements is not null && run.Messages > 0) OnSent(block, from, _index, isOld, acknowledgements);
         if (_options is null) return run;
-        // The value 0 excludes history from the latency metric, because the age of history says nothing about the
-        // server.
+        // The value 0 excludes history from the latency metric, because the age of history does not show how fast the
+        // server is.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
     }
 
-    /// <summary>Returns the bytes to send before the first message. Later calls return nothing.</summary>
+    /// <summary>Returns the bytes to send before the first message. Later calls return empty memory.</summary>
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 
     /// <summary>
@@ -302,7 +302,7 @@ sealed class Cursor
         TryPeek(out _);
     }
 
-    /// <summary>Moves to another place in the log.</summary>
+    /// <summary>Moves the cursor to another entry of the log.</summary>
     public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
 
     /// <summary>
@@ -350,8 +350,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Finds out whether the reader must send the first entry without its sequence number, and up to which entry the
-    /// same applies.
+    /// Checks whether the reader must send the first entry without its sequence number. The method also returns the
+    /// index after the last entry to which the same result applies.
     /// </summary>
     (int To, bool IsOld) FindNumbers(Block block, int from, int to, Acknowledgements acknowledgements)
     {
@@ -371,7 +371,7 @@ sealed class Cursor
             return;
         }
 
-        // An answer has a number, but the client does not see the number and cannot acknowledge it.
+        // An answer has a number, but the client does not receive the number and cannot acknowledge the answer.
         var last = to;
         while (last > from && block[last - 1].Metadata is { IsVerbatim: true }) last--;
         if (last > from)

@@ -11,7 +11,7 @@ sealed class CursorOptions
     /// <summary>The format of the reader. Null for the WebSocket frames of the log.</summary>
     public EntryEncoder? Encoder { get; init; }
 
-    /// <summary>The place of the first entry to read. Null for the end of the log.</summary>
+    /// <summary>The first entry to read: its block and its index. Null for the end of the log.</summary>
     public (Block Block, int Index)? Start { get; set; }
 
     /// <summary>The offset of the first message that the cursor reads.</summary>
@@ -21,8 +21,7 @@ sealed class CursorOptions
     public long LiveOffset { get; init; }
 
     /// <summary>
-    /// The size of the log in bytes at the join or at the last rewind. A cursor that has not read all history is not
-    /// behind.
+    /// The size of the log in bytes at the join or at the last rewind. Unread history does not count as backlog.
     /// </summary>
     public long LiveByte { get; set; }
 
@@ -35,7 +34,7 @@ sealed class CursorOptions
     /// <summary>Bytes to send before the first message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }
 
-    /// <summary>Returns <see cref="Opening"/> for the first call, and nothing for later calls.</summary>
+    /// <summary>Returns <see cref="Opening"/> for the first call, and empty memory for later calls.</summary>
     public ReadOnlyMemory<byte> TakeOpening()
     {
         if (_isOpeningTaken) return default;

@@ -15,7 +15,9 @@ sealed class EntryMetadata
     /// <summary>The connections that do not receive the entry. Null if every connection receives the entry.</summary>
     public ExcludedConnections? Excluded { get; }
 
-    /// <summary>The client that sent the message, if its protocol names the sender.</summary>
+    /// <summary>
+    /// The client that sent the message. Null if the protocol of the client does not name the sender.
+    /// </summary>
     public MessageSender? Sender { get; }
 
     public bool IsJson { get; }
@@ -42,7 +44,7 @@ sealed class EntryMetadata
     /// <summary>False while the publisher still appends copies to other logs.</summary>
     public bool IsReadable => Commit is not { IsCommitted: false };
 
-    /// <summary>Returns the metadata of a message. Returns null if the message needs none.</summary>
+    /// <summary>Returns the metadata of a message. Returns null if the message needs no metadata.</summary>
     public static EntryMetadata? Create(Message message, ExcludedConnections? excluded) =>
         message is { IsJson: false, Sender: null, IsVerbatim: false } && excluded is null
             ? null

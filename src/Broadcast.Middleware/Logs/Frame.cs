@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Logs;
 
 /// <summary>
 /// Reads and writes the data frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and
-/// unmasked, so the same bytes serve every receiver.
+/// unmasked, so the server can send the same bytes to every receiver.
 /// </summary>
 static class Frame
 {

@@ -11,8 +11,8 @@ interface ICursorSet
     void Remove(Cursor cursor);
 
     /// <summary>
-    /// Tracks a cursor of this set. From now on, <see cref="ILogSubscriber.OnAnnounced"/> reports each message before
-    /// the message gets its sequence number. The caller holds the lock of the log.
+    /// Tracks a cursor of this set. After this call, <see cref="ILogSubscriber.OnAnnounced"/> reports each message
+    /// before the message gets its sequence number. The caller holds the lock of the log.
     /// </summary>
     void TrackLocked(Cursor cursor);
 

@@ -9,19 +9,20 @@ interface ILogSubscriber
     string Id { get; }
 
     /// <summary>
-    /// Tells the subscriber that a log has new messages. The call runs on the thread that uses the cursors.
+    /// Notifies the subscriber that a log has new messages. The call runs on the thread that uses the cursors.
     /// </summary>
     void OnNewMessages();
 
     /// <summary>
-    /// Tells the subscriber that the log of a tracked cursor has a new message or will soon have one. The call runs on
-    /// the thread that uses the cursors. A subscriber without tracked cursors need not implement this method.
+    /// Notifies the subscriber that the log of a tracked cursor has a new message, or will have a new message soon. The
+    /// call runs on the thread that uses the cursors. A subscriber without tracked cursors need not implement this
+    /// method.
     /// </summary>
     void OnAnnounced(Cursor cursor) { }
 
     /// <summary>
-    /// Tells the subscriber that the reader has read the private log to the end. The call runs on the thread that uses
-    /// the cursors.
+    /// Notifies the subscriber that the reader has read the private log to the end. The call runs on the thread that
+    /// uses the cursors.
     /// </summary>
     void OnPrivateLogRead();
 }

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Logs;
 /// guards this class.
 /// </summary>
 /// <remarks>
-/// This class references the oldest block with a kept message. The links of the blocks keep the newer blocks alive.
+/// This class references the oldest block with a kept message. The links of the blocks keep the newer blocks in memory.
 /// </remarks>
 sealed class LogHistory(GroupOptions limits, TimeProvider time)
 {

@@ -6,12 +6,12 @@ namespace Broadcast.Middleware.Logs;
 /// </summary>
 sealed class LogReader
 {
-    // The number of messages with copies that the reader remembers, so that it skips further copies of these messages.
-    // The reader needs this memory only after the subscriber has left a group.
+    // The number of messages with copies that the reader remembers, so that the reader skips further copies of these
+    // messages. The reader needs this memory only after the subscriber has left a group.
     const int RememberedCopies = 64;
 
-    // A reader with at most this number of logs looks at each of them. A reader with more logs tracks them, and looks
-    // only at logs with announced messages.
+    // A reader with at most this number of logs checks each log. A reader with more logs tracks the logs, and checks
+    // only the logs with announced messages.
     const int MaxUntrackedLogs = 8;
 
     readonly SequenceClock _clock;
@@ -28,7 +28,7 @@ sealed class LogReader
 
     /// <param name="clock">The clock that numbers the messages.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-    /// <param name="whenSlow">What happens to this reader in logs without their own setting.</param>
+    /// <param name="whenSlow">Selects what the server does with this reader in logs without their own setting.</param>
     public LogReader(
         SequenceClock clock,
         Acknowledgements? acknowledgements = null,
@@ -56,12 +56,13 @@ sealed class LogReader
 
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
-    /// <summary>The number of cursors that <see cref="TryTake"/> looks at.</summary>
+    /// <summary>The number of cursors that <see cref="TryTake"/> checks.</summary>
     public int ActiveCount => _activeCount;
 
     /// <summary>
-    /// Adds a log, or looks again at a tracked log that the subscriber has left. Any thread may call this method. The
-    /// caller holds the lock of the log, so every later message of the log gets its sequence number after this call.
+    /// Adds a log. If the subscriber has left a tracked log, this method makes the reader check the log again. Any
+    /// thread may call this method. The caller holds the lock of the log, so every later message of the log gets its
+    /// sequence number after this call.
     /// </summary>
     public void Add(Cursor cursor)
     {
@@ -77,7 +78,7 @@ sealed class LogReader
         return Cursors;
     }
 
-    /// <summary>Looks at the log of a cursor again, because the log has or will have a message.</summary>
+    /// <summary>Checks the log of a cursor again, because the log has a message or will have a message soon.</summary>
     public void Activate(Cursor cursor)
     {
         if (cursor.IsActive) return;
@@ -97,7 +98,7 @@ sealed class LogReader
     /// <summary>
     /// Removes a cursor whose subscriber has left, unless the client may need messages of the cursor again.
     /// </summary>
-    /// <returns>True if the cursor was removed.</returns>
+    /// <returns>True if the reader has removed the cursor.</returns>
     public bool RemoveUnlessNeeded(int index)
     {
         var cursor = _cursors[index];
@@ -202,8 +203,8 @@ sealed class LogReader
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
     /// This method reads the newest sequence number first, then the new cursors and the announcements, and then the
-    /// ends of the logs. A message with a higher sequence number waits for the next round. An earlier message may be in
-    /// a log that the method has already checked.
+    /// ends of the logs. A message with a higher sequence number waits for the next iteration. Otherwise, the reader
+    /// could return the message before an earlier message of a log that it has already checked.
     /// <para>
     /// Two threads may append to two logs at the same time, and the append of the higher number may end first. A client
     /// that acknowledges messages would drop the lower number as a duplicate. For such a client, this method waits
@@ -230,8 +231,8 @@ sealed class LogReader
                     return true;
                 }
 
-                // Read this property before the entries. If the value is false, the log has no hidden message up to the
-                // newest number.
+                // Read this property before the entries. If the value is false, the reader can find every message of
+                // the log up to the newest number.
                 var isAppending = (cursor.IsTracked || Resend is not null) && cursor.IsAppending;
                 if (cursor.TryPeek(out var sequence))
                 {
@@ -284,8 +285,8 @@ sealed class LogReader
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence)
     {
-        // A subscriber that has left a log and joined it again has two cursors in this log. Both may be at the same
-        // sequence number. So take at least the message with this number.
+        // A subscriber that has left a log and joined it again has two cursors in this log. Both cursors may be at the
+        // same sequence number. So take at least the message with this number.
         if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), Resend?.Acknowledgements);
         if (cursor.Copy is not { } copy)
             return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, Resend?.Acknowledgements) : default;
@@ -305,7 +306,7 @@ sealed class LogReader
             }
         }
 
-        // The reader may have taken a copy from a group that the subscriber has left meanwhile.
+        // The reader may have taken a copy from a group that the subscriber has left in the meantime.
         _takenCopies ??= new (long, long)[RememberedCopies];
         foreach (var (id, taken) in _takenCopies)
         {
@@ -383,7 +384,7 @@ sealed class LogReader
         return _cursors.AsSpan(0, _activeCount);
     }
 
-    /// <summary>Stops looking at the log of a cursor until its next message is announced.</summary>
+    /// <summary>Stops checking the log of a cursor until the group announces the next message.</summary>
     void Deactivate(int index)
     {
         _cursors[index].IsActive = false;

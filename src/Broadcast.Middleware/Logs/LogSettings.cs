@@ -4,7 +4,9 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="Capacity">
 /// The maximum number of bytes that the log keeps for slow readers, without <paramref name="Reserve"/>.
 /// </param>
-/// <param name="WhenSlow">What happens to a reader that is too slow. Null if each reader has its own setting.</param>
+/// <param name="WhenSlow">
+/// Selects what the server does with a slow reader. Null if each reader has its own setting.
+/// </param>
 /// <param name="History">The limits of the history. Null for no history.</param>
 /// <param name="MaxRetained">
 /// The maximum number of bytes that the log keeps for readers that have not acknowledged these bytes.

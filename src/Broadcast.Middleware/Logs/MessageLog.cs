@@ -7,10 +7,10 @@ namespace Broadcast.Middleware.Logs;
 /// The log has no list of readers and never waits for a reader.
 /// </summary>
 /// <remarks>
-/// A reader holds its current block and, through the links, every later block. One stalled reader could therefore keep
-/// every message in memory. So the log cuts the links of its oldest blocks when the chain exceeds the capacity. The log
-/// finds its oldest blocks through weak references. Without slow readers, the garbage collector frees a block as soon
-/// as the last reader has passed it.
+/// A reader references its current block and, through the links, every later block. One stalled reader could therefore
+/// keep every message in memory. So the log cuts the links of its oldest blocks when the chain exceeds the capacity.
+/// The log finds its oldest blocks through weak references. Without slow readers, the garbage collector frees a block
+/// as soon as the last reader has passed it.
 /// </remarks>
 /// <param name="clock">Numbers the messages.</param>
 /// <param name="settings">The limits.</param>
@@ -20,7 +20,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
 {
     const int MinBlockSize = 512;
 
-    // This size is below the threshold of the large object heap, and it is a good size for one write.
+    // This size is below the threshold of the large object heap, and a block of this size is large enough for an
+    // efficient write.
     const int MaxBlockSize = 64 * 1024;
 
     // With this limit, the index of a block with tiny messages is not larger than the largest block.
@@ -85,7 +86,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     public bool IsAppending => Volatile.Read(ref _isAppending);
 
     /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
-    /// <param name="replay">The history that the reader wants.</param>
+    /// <param name="replay">The history that the reader requests.</param>
     /// <param name="recovered">
     /// True if the reader gets every message after the position in <paramref name="replay"/>.
     /// </param>
@@ -157,8 +158,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     }
 
     /// <summary>
-    /// Ends the newest block if nothing was appended since the last call. The garbage collector frees the block after
-    /// its readers have moved to the next block.
+    /// Ends the newest block if the log has appended nothing since the last call. The garbage collector frees the block
+    /// after its readers have moved to the next block.
     /// </summary>
     /// <returns>True if the caller must notify the readers, so that they move to the next block.</returns>
     public bool TrimIdleLocked()
@@ -221,7 +222,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         _retention?.OnGrown(lastByte);
         // The extra bytes leave room for one message of the maximum size.
         var capacity = settings.CurrentCapacity + Frame.MaxHeaderSize + Block.EntrySize;
-        // A reader keeps every block after its own block alive. So the unreachable blocks are always the oldest blocks.
+        // A reader keeps its current block and every later block in memory. So the unreachable blocks are always the
+        // oldest blocks.
         while (_olderBlocks.TryPeek(out var oldest))
         {
             if (oldest.Block.TryGetTarget(out var block))

@@ -28,7 +28,8 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Records that the client has every message up to a number. Returns false if the reader never sent this number.
+    /// Records that the client has received every message up to a sequence number. Returns false if the reader never
+    /// sent this number.
     /// </summary>
     public bool TryAcknowledge(long sequence)
     {
@@ -58,8 +59,8 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         if (!CanRewind) return false;
         foreach (var cursor in reader.AdmitCursors())
         {
-            // The log may release a bookmark after the check. The connection then ends, so the rewound cursors do no
-            // harm.
+            // The log may release a bookmark after the check. The connection then ends, so the rewound cursors have no
+            // effect.
             if (!cursor.TryRewind()) return false;
             cursor.Bookmark!.Advance(cursor, acknowledgements.Acknowledged);
         }
@@ -69,7 +70,8 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     }
 
     /// <summary>
-    /// Stops tracking. The client stays connected, but it cannot reconnect until it has acknowledged every message.
+    /// Stops tracking. The client stays connected, but the client cannot reconnect until it has acknowledged every
+    /// message.
     /// </summary>
     public void Stop()
     {

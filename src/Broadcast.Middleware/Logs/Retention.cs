@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="budget">The limit for all logs of the broadcast together.</param>
 sealed class Retention(long maxBytes, RetentionBudget budget)
 {
-    // The size of the newest block and the previous block. The log may always retain these two blocks, even if the
-    // budget is exceeded.
+    // The size of the newest block and the previous block. The log may always retain these two blocks, even if all logs
+    // together exceed the budget.
     const long MinBytes = 128 * 1024;
 
     Block? _first;
@@ -29,7 +29,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
     {
         var pin = block.Pin ??= new Pin(block);
         pin.Count++;
-        // An empty block has the same offset as its successor. So check the successor, too.
+        // An empty block has the same offset as its successor. So also check the successor.
         if (_first is null || block.FirstOffset < _first.FirstOffset || block.Next == _first) _first = block;
         Charge(endByte);
         return pin;
@@ -43,7 +43,7 @@ sealed class Retention(long maxBytes, RetentionBudget budget)
         Charge(endByte);
     }
 
-    /// <summary>Releases the oldest pinned blocks until the limits hold.</summary>
+    /// <summary>Releases the oldest pinned blocks until the log is within the limits.</summary>
     public void OnGrown(long endByte)
     {
         Charge(endByte);

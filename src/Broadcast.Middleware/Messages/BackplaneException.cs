@@ -17,7 +17,7 @@ public sealed class BackplaneException : Exception
 
     /// <summary>
     /// True if the backplane did not publish the message, and the broadcast must deliver the message to the connections
-    /// of this node only. Only an <see cref="IBackplane"/> sets this property. Default false.
+    /// of this node only. Only an <see cref="IBackplane"/> sets this property. Default: false.
     /// </summary>
     public bool DeliverLocally { get; init; }
 }

@@ -3,7 +3,9 @@ using System.Collections.Frozen;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>The IDs of the connections that do not receive a message. The object is immutable.</summary>
-/// <remarks>A message that excludes only its sender has exactly one ID. A single ID needs no set.</remarks>
+/// <remarks>
+/// Most messages with exclusions exclude only their sender. For a single ID, the object creates no set.
+/// </remarks>
 sealed class ExcludedConnections
 {
     readonly string _first;

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Messages;
 
 /// <summary>
-/// Validates group names: 1 to 255 characters without control characters, so that a name fits into one log line.
+/// Validates group names. A name has 1 to 255 characters and no control characters, so a name fits into one log line.
 /// </summary>
 static class GroupName
 {

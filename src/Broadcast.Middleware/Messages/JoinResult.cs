@@ -7,15 +7,15 @@ namespace Broadcast.Middleware;
 public readonly struct JoinResult(bool joined, bool? recovered, Position? position) : IEquatable<JoinResult>
 {
     /// <summary>
-    /// True if the connection joined. False if the connection does not exist, is a member already, or the registry
+    /// True if the connection joined. False if the connection does not exist or is already a member, or if the registry
     /// refused the join.
     /// </summary>
     public bool Joined { get; } = joined;
 
     /// <summary>
-    /// For a join with <see cref="Replay.After"/>: true if the connection receives every message after that position,
-    /// and false if messages are missing. With some <see cref="SlowConsumer"/> settings, a slow connection may still
-    /// skip messages later. Null for every other join.
+    /// True if the connection receives every message after the position of <see cref="Replay.After"/>. False if
+    /// messages are missing. With some <see cref="SlowConsumer"/> settings, a slow connection may still skip messages
+    /// later. Null for a join without <see cref="Replay.After"/>.
     /// </summary>
     public bool? Recovered { get; } = recovered;
 

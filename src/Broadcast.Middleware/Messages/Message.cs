@@ -14,13 +14,13 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>The bytes.</summary>
     public ReadOnlyMemory<byte> Payload { get; } = payload;
 
-    /// <summary>Text or binary.</summary>
+    /// <summary>The type of the message: text or binary.</summary>
     public MessageType Type { get; } = type;
 
     /// <summary>
     /// The key of the value that the message updates, such as a stock symbol or the ID of a player. With
     /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
-    /// replaces. Default: null, so no newer message replaces this message.
+    /// replaces. Default: null. No newer message then replaces this message.
     /// </summary>
     public string? Key { get; init; }
 
@@ -30,7 +30,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// </summary>
     public bool IsJson { get; init; }
 
-    /// <summary>The client that sent the message, if its protocol names the sender.</summary>
+    /// <summary>
+    /// The client that sent the message. Null if the protocol of the client does not name the sender.
+    /// </summary>
     internal MessageSender? Sender { get; init; }
 
     /// <summary>True if the payload is already in the format of the receiving connection's protocol.</summary>
@@ -47,7 +49,7 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>Creates a text message that contains a value as JSON (RFC 8259), without reflection.</summary>
     /// <param name="value">The value.</param>
     /// <param name="typeInfo">The type information, from a <c>JsonSerializerContext</c>.</param>
-    /// <exception cref="NotSupportedException">The value cannot be serialized as JSON.</exception>
+    /// <exception cref="NotSupportedException">The serializer does not support the value.</exception>
     public static Message FromJson<T>(T value, JsonTypeInfo<T> typeInfo) =>
         new(JsonSerializer.SerializeToUtf8Bytes(value, typeInfo), MessageType.Text) { IsJson = true };
 

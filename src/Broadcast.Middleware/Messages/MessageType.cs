@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The type of a message. Each receiver gets the message with the type that the sender used.</summary>
+/// <summary>The type of a message. Each recipient receives the message with the type that the sender used.</summary>
 public enum MessageType
 {
     /// <summary>UTF-8 text (RFC 6455, section 5.6, opcode 1).</summary>

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace Broadcast.Middleware;
 
-/// <summary>The place of a message in its group: an epoch and an offset.</summary>
+/// <summary>Identifies a message in its group by an epoch and an offset.</summary>
 /// <remarks>
 /// A client has received messages 1, 2 and 3. The server restarts and publishes 1 to 4. Without an epoch, the client
 /// would ask for everything after 3 and receive only 4. With an epoch, the server sees that the position belongs to an
@@ -15,7 +15,7 @@ public readonly struct Position(ulong epoch, long offset) : IEquatable<Position>
 {
     const int EpochDigits = 16;
 
-    /// <summary>Identifies one lifetime of the group's log. Offsets of different epochs cannot be compared.</summary>
+    /// <summary>Identifies one lifetime of the group's log. Do not compare offsets of different epochs.</summary>
     public ulong Epoch { get; init; } = epoch;
 
     /// <summary>

@@ -12,15 +12,16 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     public Position? Position { get; } = position;
 
     /// <summary>
-    /// The number of other nodes to which the message was sent. The value is known only for a message to a user or a
-    /// connection, with several nodes. Then 0 means that the directory of the cluster lists no recipient on another
-    /// node. Null in all other cases: a message to groups or to all connections goes to every node with members.
+    /// The number of other nodes to which the server sent the message. For a message to a user or a connection, the
+    /// value 0 means that the directory of the cluster lists no recipient on another node. Null for a message to groups
+    /// or to all connections, because such a message goes to every node with members. Also null without a cluster. If
+    /// <see cref="IsLocalOnly"/> is true, the value is 0 for every message.
     /// </summary>
     public int? RemoteNodes { get; init; }
 
     /// <summary>
-    /// True if the other nodes did not receive the message, because they were unreachable. This happens only with a
-    /// setting of the backplane, for example <c>WhenUnreachable.Local</c> of the Redis backplane.
+    /// True if the other nodes did not receive the message, because the nodes were unreachable. The value can be true
+    /// only with a setting of the backplane, for example <c>WhenUnreachable.Local</c> of the Redis backplane.
     /// </summary>
     public bool IsLocalOnly { get; init; }
 

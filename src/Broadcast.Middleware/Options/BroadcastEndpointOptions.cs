@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The options of one URL. <c>MapBroadcast(pattern, options => …)</c> starts with the values of the broadcast. So you
-/// set only the options that differ.
+/// The options of one URL. <c>MapBroadcast(pattern, options => …)</c> starts with the option values of the broadcast.
+/// Set only the options that differ.
 /// </summary>
 /// <remarks>
 /// A connection keeps the options of the URL to which the client connected. The app checks the options when it starts
@@ -33,21 +33,21 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// The maximum size of a message from a client, in bytes. If a client sends a larger message, the server closes the
-    /// connection with 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>. Default:
-    /// <see cref="BroadcastOptions.MaxMessageBytes"/>. Range: 1 to 1,073,741,824.
+    /// connection with close code 1009. The value must not exceed <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// Default: <see cref="BroadcastOptions.MaxMessageBytes"/>. Range: 1 to 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; }
 
     /// <summary>
     /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
-    /// bytes. If a client sends more, the server closes the connection with 1009. Default:
+    /// bytes. If a message has more small fragments, the server closes the connection with close code 1009. Default:
     /// <see cref="BroadcastOptions.MaxSmallFragments"/>. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; }
 
     /// <summary>
     /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with 1008. Null means no limit. Default:
+    /// closes the connection with close code 1008. Null means no limit. Default:
     /// <see cref="BroadcastOptions.MaxMessagesPerSecond"/>. Range: 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
@@ -60,9 +60,9 @@ public sealed class BroadcastEndpointOptions
     public int? MaxMessageBurst { get; set; }
 
     /// <summary>
-    /// How long the server waits for the first message of a client. Without a message, the server closes the connection
-    /// with 1008. Default: <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1 second to 1 day, or
-    /// <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
+    /// the connection with close code 1008. Default: <see cref="BroadcastOptions.FirstMessageTimeout"/>. Range: 1
+    /// second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan FirstMessageTimeout { get; set; }
 
@@ -74,8 +74,8 @@ public sealed class BroadcastEndpointOptions
     public IList<string> AllowedOrigins { get; }
 
     /// <summary>
-    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. Default:
-    /// <see cref="BroadcastOptions.IsOriginAllowed"/>.
+    /// Decides whether the pages of an origin may connect if <see cref="AllowedOrigins"/> does not allow the origin.
+    /// Default: <see cref="BroadcastOptions.IsOriginAllowed"/>.
     /// </summary>
     public Func<string, bool>? IsOriginAllowed { get; set; }
 
@@ -93,14 +93,14 @@ public sealed class BroadcastEndpointOptions
     public IList<string> RawSubprotocols { get; }
 
     /// <summary>
-    /// What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind. The option
-    /// applies in all groups that do not set <see cref="GroupOptions.SlowConsumer"/>. Default:
+    /// Selects what the server does with a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/>
+    /// behind. The option applies in all groups that do not set <see cref="GroupOptions.SlowConsumer"/>. Default:
     /// <see cref="BroadcastOptions.SlowConsumer"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
-    /// How long a write to a client may stall. The server then aborts the connection. Default:
+    /// How long a write to a client may stall. After this time, the server aborts the connection. Default:
     /// <see cref="BroadcastOptions.SendTimeout"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; }
@@ -113,22 +113,22 @@ public sealed class BroadcastEndpointOptions
     public TimeSpan KeepAliveInterval { get; set; }
 
     /// <summary>
-    /// How long the server waits for the answer to a ping. Without an answer, the server aborts the connection.
-    /// Default: <see cref="BroadcastOptions.KeepAliveTimeout"/>. Range: 1 second to 1 day, or
+    /// How long the server waits for the answer to a ping. If no answer arrives in time, the server aborts the
+    /// connection. Default: <see cref="BroadcastOptions.KeepAliveTimeout"/>. Range: 1 second to 1 day, or
     /// <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveTimeout { get; set; }
 
     /// <summary>
-    /// How long the server waits for a client that it closes. The client must receive earlier messages and answer the
-    /// close frame. Otherwise, the server aborts the connection. Default: <see cref="BroadcastOptions.CloseTimeout"/>.
-    /// Range: 10 milliseconds to 1 hour.
+    /// How long the server waits for the client when the server closes a connection. During this time, the client must
+    /// receive earlier messages and answer the close frame. Otherwise, the server aborts the connection. Default:
+    /// <see cref="BroadcastOptions.CloseTimeout"/>. Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; }
 
     /// <summary>
     /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams
-    /// receive it as an event <c>heartbeat</c>. Null means no heartbeat messages. Default:
+    /// receive the text as an event with the name <c>heartbeat</c>. Null means no heartbeat messages. Default:
     /// <see cref="BroadcastOptions.HeartbeatMessage"/>.
     /// </summary>
     public string? HeartbeatMessage { get; set; }

@@ -5,29 +5,30 @@ namespace Broadcast.Middleware;
 /// message.
 /// </summary>
 /// <remarks>
-/// One URL can have other values for some options: see <see cref="BroadcastEndpointOptions"/>. A configuration file
+/// Some options can have other values for single URLs: see <see cref="BroadcastEndpointOptions"/>. A configuration file
 /// writes <see cref="Timeout.InfiniteTimeSpan"/> as <c>-00:00:00.001</c>.
 /// </remarks>
 public sealed class BroadcastOptions
 {
     /// <summary>
-    /// The maximum size of a message from a client, in bytes. All fragments of the message count together. If a client
-    /// sends a larger message, the server closes the connection with 1009 (RFC 6455, section 7.4.1). The value must not
-    /// exceed <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to 1,073,741,824.
+    /// The maximum size of a message from a client, in bytes. The limit applies to the sum of all fragments of the
+    /// message. If a client sends a larger message, the server closes the connection with close code 1009 (RFC 6455,
+    /// section 7.4.1). The value must not exceed <see cref="MaxBacklogBytes"/>. Default: 65,536. Range: 1 to
+    /// 1,073,741,824.
     /// </summary>
     public int MaxMessageBytes { get; set; } = 64 * 1024;
 
     /// <summary>
     /// The maximum number of small fragments in one message from a client. A fragment is small if it has less than 64
-    /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. If a client sends more, the
-    /// server closes the connection with 1009. Default: 1,024. Range: 1 to 1,048,576.
+    /// bytes (RFC 6455, section 5.4). Small fragments cost the server more than the client. If a message has more small
+    /// fragments, the server closes the connection with close code 1009. Default: 1,024. Range: 1 to 1,048,576.
     /// </summary>
     public int MaxSmallFragments { get; set; } = 1024;
 
     /// <summary>
     /// The maximum number of messages that a client may send per second, on average. If a client sends more, the server
-    /// closes the connection with 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range: 1 to
-    /// 1,000,000.
+    /// closes the connection with close code 1008 (RFC 6455, section 7.4.1). Null means no limit. Default: null. Range:
+    /// 1 to 1,000,000.
     /// </summary>
     public int? MaxMessagesPerSecond { get; set; }
 
@@ -39,8 +40,8 @@ public sealed class BroadcastOptions
     public int? MaxMessageBurst { get; set; }
 
     /// <summary>
-    /// How long the server waits for the first message of a client. Without a message, the server closes the connection
-    /// with 1008. Use the option for protocols in which the client identifies itself first.
+    /// How long the server waits for the first message of a client. If no message arrives in time, the server closes
+    /// the connection with close code 1008. Use the option for protocols in which the client identifies itself first.
     /// <see cref="Timeout.InfiniteTimeSpan"/> means that a client need not send any message. Default:
     /// <see cref="Timeout.InfiniteTimeSpan"/>. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
@@ -61,66 +62,68 @@ public sealed class BroadcastOptions
     /// <summary>
     /// The maximum number of connections from one address to this node. The server refuses further connections with
     /// status 429. An address is an IPv4 address or an IPv6 network of 64 bits. Behind a proxy, add the forwarded
-    /// headers middleware to your app. Otherwise all clients have the address of the proxy. Null means no limit.
-    /// Default: null. Range: 1 to 2,147,483,647.
+    /// headers middleware to your app. Otherwise, the server sees the address of the proxy as the address of all
+    /// clients. Null means no limit. Default: null. Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnectionsPerAddress { get; set; }
 
     /// <summary>
-    /// The origins whose pages may connect, as browsers send them (RFC 6454, section 7): <c>https://example.com</c>.
-    /// The server refuses pages of other origins with status 403. Pages of the request's own host and clients without
-    /// an origin are always allowed, with two exceptions. If the request uses https, a page of the own host must use
-    /// https, too. A browser must not request an event stream for another site without an origin. In the environment
-    /// Development, pages from loopback hosts are also allowed. <c>https://*.example.com</c> allows all subdomains, but
-    /// not <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
+    /// The origins whose pages may connect. Write an origin in the form that browsers send (RFC 6454, section 7):
+    /// <c>https://example.com</c>. The server refuses pages of other origins with status 403. The server also allows
+    /// pages of the request's own host, and clients without an origin. This rule has two exceptions. If the request
+    /// uses https, a page of the same host must also use https. The server refuses a request for an event stream if the
+    /// browser reports a page of another site, but sends no origin. In the environment Development, the server also
+    /// allows pages of loopback hosts. <c>https://*.example.com</c> allows all subdomains, but not
+    /// <c>https://example.com</c>. <c>*</c> allows every page. You can write an international host in Unicode or in
     /// ASCII: <c>bücher.example</c> or <c>xn--bcher-kva.example</c>. Default: empty.
     /// </summary>
     public IList<string> AllowedOrigins { get; } = [];
 
     /// <summary>
-    /// Decides about the origins that <see cref="AllowedOrigins"/> does not allow. The parameter is the origin as the
-    /// browser sent it, for example <c>https://example.com</c> or <c>null</c>. True allows the page. If the function
-    /// throws, the request fails with status 500. A configuration file cannot set this option. Default: null.
+    /// Decides whether the pages of an origin may connect if <see cref="AllowedOrigins"/> does not allow the origin.
+    /// The parameter is the origin as the browser sent it, for example <c>https://example.com</c> or <c>null</c>. True
+    /// allows the page. If the function throws, the request fails with status 500. A configuration file cannot set this
+    /// option. Default: null.
     /// </summary>
     public Func<string, bool>? IsOriginAllowed { get; set; }
 
     /// <summary>
     /// The first part of the names of all groups that belong to URLs. With null, URLs with different hosts or path
     /// bases have different groups. The host is part of a name if <c>RequireHost</c> requires a host:
-    /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. Both
-    /// are in lower case. With a text, all hosts and path bases share their groups: the text <c>shop</c> results in
-    /// <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid as a group name, and it
-    /// must not end with a slash. Default: null.
+    /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. The
+    /// host and the path base are in lower case. With a text, all hosts and path bases share their groups: the text
+    /// <c>shop</c> results in <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid
+    /// as a group name, and it must not end with a slash. Default: null.
     /// </summary>
     public string? GroupScope { get; set; }
 
     /// <summary>
     /// The subprotocols that the server accepts without a change of the messages (RFC 6455, section 1.9). A client that
-    /// requests one of them sends and receives text and bytes, like a client without a subprotocol. If a client
-    /// requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser would
-    /// close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same name.
-    /// Default: empty.
+    /// requests one of these subprotocols sends and receives text and bytes, like a client without a subprotocol. If a
+    /// client requests only unknown subprotocols, the server refuses the handshake with status 400, because a browser
+    /// would close the connection. An entry takes precedence over an <see cref="IBroadcastProtocol"/> with the same
+    /// name. Default: empty.
     /// </summary>
     public IList<string> RawSubprotocols { get; } = [];
 
     /// <summary>
-    /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> decides what happens
-    /// to a client that is further behind. The size of a message includes its frame and 32 additional bytes. Messages
-    /// that exclude the client count, too. The option limits the memory that slow clients cost, and the size of a
-    /// published message. Default: 1,048,576. Range: 1,024 to 1,073,741,824.
+    /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> selects what the
+    /// server does with a client that is further behind. The size of a message includes its frame and 32 additional
+    /// bytes. A message counts even if the message excludes the client. The option limits the memory for slow clients
+    /// and the size of a published message. Default: 1,048,576. Range: 1,024 to 1,073,741,824.
     /// </summary>
     public int MaxBacklogBytes { get; set; } = 1024 * 1024;
 
     /// <summary>
-    /// What happens to a client that is more than <see cref="MaxBacklogBytes"/> behind. Default:
+    /// Selects what the server does with a client that is more than <see cref="MaxBacklogBytes"/> behind. Default:
     /// <see cref="SlowConsumer.Disconnect"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
 
     /// <summary>
     /// The settings of single groups. A key is the name of a group, or a prefix of names and <c>*</c>: <c>/rooms/*</c>.
-    /// A name takes precedence over a prefix. A longer prefix takes precedence over a shorter prefix. Default: empty,
-    /// so no group has a history.
+    /// A full name takes precedence over a prefix. A longer prefix takes precedence over a shorter prefix. Default:
+    /// empty, so no group has a history.
     /// </summary>
     public IDictionary<string, GroupOptions> Groups { get; } =
         new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
@@ -144,9 +147,9 @@ public sealed class BroadcastOptions
     public int MaxPresenceStateBytes { get; set; } = 1024;
 
     /// <summary>
-    /// How long a disconnected client can reconnect, if its protocol supports reconnects. During this time, the
-    /// connection stays a member of its groups. 0 means that clients cannot reconnect. Microsoft's Web PubSub clients
-    /// try for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.
+    /// How long a disconnected client can reconnect. The option needs a protocol that supports reconnects. During this
+    /// time, the connection stays a member of its groups. 0 means that clients cannot reconnect. Microsoft's Web PubSub
+    /// clients try for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan RecoveryTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
@@ -157,7 +160,7 @@ public sealed class BroadcastOptions
     public int MaxDisconnectedSessions { get; set; } = 10_000;
 
     /// <summary>
-    /// The maximum number of bytes that wait for the acknowledgement of one client, if its protocol has
+    /// The maximum number of sent bytes that one client has not acknowledged. The option needs a protocol with
     /// acknowledgements. The server does not copy these bytes for each client, so the clients of a group share the
     /// memory. A client with more unacknowledged bytes stays connected. However, the client cannot reconnect until it
     /// acknowledges messages. Default: 4,194,304. Range: 1,024 to 1,073,741,824.
@@ -165,25 +168,26 @@ public sealed class BroadcastOptions
     public int MaxUnacknowledgedBytes { get; set; } = 4 * 1024 * 1024;
 
     /// <summary>
-    /// The maximum number of messages that wait for the acknowledgement of one client. A client with more
-    /// unacknowledged messages stays connected. However, the client cannot reconnect until it acknowledges messages.
-    /// Default: 100,000. Range: 1 to 10,000,000.
+    /// The maximum number of sent messages that one client has not acknowledged. A client with more unacknowledged
+    /// messages stays connected. However, the client cannot reconnect until it acknowledges messages. Default: 100,000.
+    /// Range: 1 to 10,000,000.
     /// </summary>
     public int MaxUnacknowledgedMessages { get; set; } = 100_000;
 
     /// <summary>
-    /// The maximum number of bytes that wait for acknowledgements of all clients together. Bytes that several clients
-    /// share count once. The server checks the limit when the log of a group grows. Above the limit, the group drops
-    /// its oldest unacknowledged messages. Default: 268,435,456. Range: 1,024 to 1,099,511,627,776.
+    /// The maximum number of unacknowledged bytes of all clients together. Bytes that several clients share count once.
+    /// The server checks the limit when the log of a group grows. Above the limit, the group drops its oldest
+    /// unacknowledged messages. Default: 268,435,456. Range: 1,024 to 1,099,511,627,776.
     /// </summary>
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// How long a write to a client may stall. The server then aborts the connection. On Linux and over HTTP/1.1, a
-    /// write stalls while the operating system of the client accepts no bytes. A client may therefore read slowly.
-    /// Elsewhere, a write stalls until it completes. Such a write has at most 64 KiB or one larger message. The server
-    /// may abort the connection late, by up to half of the timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no
-    /// limit. Default: 10 seconds. Range: 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long a write to a client may stall. After this time, the server aborts the connection. On Linux and over
+    /// HTTP/1.1, a write stalls while the operating system of the client accepts no bytes. A client may therefore read
+    /// slowly. On other systems and over other HTTP versions, the server must complete a whole write within the
+    /// timeout. Such a write has at most 64 KiB or one larger message. The abort may be late by up to half of the
+    /// timeout. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 10 seconds. Range: 1 second to 1 day,
+    /// or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan SendTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -195,24 +199,24 @@ public sealed class BroadcastOptions
     public TimeSpan KeepAliveInterval { get; set; } = TimeSpan.FromSeconds(15);
 
     /// <summary>
-    /// How long the server waits for the answer to a ping (RFC 6455, section 5.5.3). Without an answer, the server
-    /// aborts the connection. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 20 seconds. Range: 1
-    /// second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// How long the server waits for the answer to a ping (RFC 6455, section 5.5.3). If no answer arrives in time, the
+    /// server aborts the connection. <see cref="Timeout.InfiniteTimeSpan"/> means no limit. Default: 20 seconds. Range:
+    /// 1 second to 1 day, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
     public TimeSpan KeepAliveTimeout { get; set; } = TimeSpan.FromSeconds(20);
 
     /// <summary>
-    /// How long the server waits for a client that it closes. The client must receive earlier messages and answer the
-    /// close frame (RFC 6455, section 7.1.2). Otherwise, the server aborts the connection. Default: 5 seconds. Range:
-    /// 10 milliseconds to 1 hour.
+    /// How long the server waits for the client when the server closes a connection. During this time, the client must
+    /// receive earlier messages and answer the close frame (RFC 6455, section 7.1.2). Otherwise, the server aborts the
+    /// connection. Default: 5 seconds. Range: 10 milliseconds to 1 hour.
     /// </summary>
     public TimeSpan CloseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
     /// A text that raw WebSocket clients receive every <see cref="HeartbeatInterval"/>. Clients of event streams
-    /// receive it as an event <c>heartbeat</c>. A page cannot see pings, so it needs such a text to notice a lost
-    /// connection. The text has 1 to 1,024 characters and no control characters. Clients of a subprotocol do not
-    /// receive the text. Null means no heartbeat messages. Default: null.
+    /// receive the text as an event with the name <c>heartbeat</c>. A page cannot see pings, so the page needs a
+    /// heartbeat message to notice a lost connection. The text has 1 to 1,024 characters and no control characters.
+    /// Clients of a subprotocol do not receive the text. Null means no heartbeat messages. Default: null.
     /// </summary>
     public string? HeartbeatMessage { get; set; }
 
@@ -229,8 +233,8 @@ public sealed class BroadcastOptions
     public TimeSpan? EventStreamRetryDelay { get; set; }
 
     /// <summary>
-    /// True if the server closes a connection with 1008 when its authentication expires. Cookies and bearer tokens can
-    /// expire. Default: true.
+    /// True if the server closes a connection with close code 1008 when the authentication of the client expires.
+    /// Cookies and bearer tokens can expire. Default: true.
     /// </summary>
     public bool CloseOnAuthenticationExpiration { get; set; } = true;
 
@@ -244,10 +248,10 @@ public sealed class BroadcastOptions
     public TimeSpan RevalidationInterval { get; set; } = TimeSpan.FromMinutes(30);
 
     /// <summary>
-    /// How long an app that shuts down may take to close its connections with 1001 (RFC 6455, section 7.4.1). The
-    /// server closes the connections in small steps, so that not all clients connect to another node at once. After
-    /// this time, the server aborts the remaining connections. The value must be below the shutdown timeout of the
-    /// host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
+    /// The maximum time in which an app that shuts down closes its connections with close code 1001 (RFC 6455, section
+    /// 7.4.1). The server closes the connections in small steps, so that not all clients connect to another node at
+    /// once. After this time, the server aborts the remaining connections. The value must be below the shutdown timeout
+    /// of the host, which is 30 seconds by default. Default: 10 seconds. Range: 0 to 1 hour.
     /// </summary>
     public TimeSpan DrainTimeout { get; set; } = TimeSpan.FromSeconds(10);
 }

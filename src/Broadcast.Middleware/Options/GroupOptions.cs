@@ -7,10 +7,10 @@ public sealed class GroupOptions
 {
     /// <summary>
     /// The maximum number of messages in the history of the group. Connections that join later or reconnect can receive
-    /// these messages. The history stays when the last member leaves. 0 means no history. Default: 0. Range: 0 to
-    /// 10,000,000.
+    /// these messages. The group keeps its history when the last member leaves. 0 means no history. Default: 0. Range:
+    /// 0 to 10,000,000.
     /// </summary>
-    /// <remarks>The history is a bounded cache in memory. Store important messages elsewhere, too.</remarks>
+    /// <remarks>The history is a bounded cache in memory. Store important messages also in a database.</remarks>
     public int HistoryMessages { get; set; }
 
     /// <summary>
@@ -26,14 +26,14 @@ public sealed class GroupOptions
     public TimeSpan HistoryAge { get; set; } = TimeSpan.FromMinutes(5);
 
     /// <summary>
-    /// The number of messages from the history that a connection receives when it joins. A join can ask for another
-    /// part of the history: see <see cref="Replay"/>. The value must not exceed <see cref="HistoryMessages"/>. Default:
-    /// 0. Range: 0 to 10,000,000.
+    /// The number of messages from the history that a connection receives when it joins. A single join can select
+    /// another part of the history: see <see cref="Replay"/>. The value must not exceed <see cref="HistoryMessages"/>.
+    /// Default: 0. Range: 0 to 10,000,000.
     /// </summary>
     public int ReplayOnJoin { get; set; }
 
     /// <summary>
-    /// What happens to a member that is too slow. Null means the value of the member's URL: see
+    /// Selects what the server does with a slow member. Null means the value of the member's URL: see
     /// <see cref="BroadcastEndpointOptions.SlowConsumer"/>. Default: null.
     /// </summary>
     public SlowConsumer? SlowConsumer { get; set; }

@@ -1,10 +1,13 @@
 namespace Broadcast.Middleware;
 
-/// <summary>What happens to a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind.</summary>
+/// <summary>
+/// Selects what the server does with a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/> behind.
+/// </summary>
 public enum SlowConsumer
 {
     /// <summary>
-    /// The server closes the connection with 1013. The client can connect again and then receives new messages.
+    /// The server closes the connection with close code 1013. After the client connects again, the client receives new
+    /// messages.
     /// </summary>
     Disconnect,
 
@@ -16,10 +19,10 @@ public enum SlowConsumer
     SkipToLatest,
 
     /// <summary>
-    /// A slow client receives only the newest message of each <see cref="Message.Key"/>, in order, and all messages
-    /// without a key. A client that keeps up receives every message. The server closes the connection with 1013 if the
-    /// remaining messages have more than 64 KiB. The metric <c>broadcast.messages.dropped</c> counts the skipped
-    /// messages.
+    /// A slow client receives all messages without a key, and the newest message of each <see cref="Message.Key"/>. The
+    /// messages keep their order. A client that is fast enough receives every message. If the remaining messages have
+    /// more than 64 KiB, the server closes the connection with close code 1013. The metric
+    /// <c>broadcast.messages.dropped</c> counts the skipped messages.
     /// </summary>
     Conflate,
 }

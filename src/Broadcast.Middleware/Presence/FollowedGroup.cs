@@ -15,7 +15,8 @@ sealed class FollowedGroup
     public StateFeed? Feed { get; set; }
 
     /// <summary>
-    /// The group members on other nodes, as of the last poll. Empty if the group has no watchers and no subscriptions.
+    /// The group members on other nodes at the time of the last poll. Empty if the group has no watchers and no
+    /// subscriptions.
     /// </summary>
     public Dictionary<string, RemoteMember> Remote { get; } = new(StringComparer.Ordinal);
 

@@ -7,7 +7,8 @@ namespace Broadcast.Middleware.Presence;
 
 /// <summary>
 /// Provides the members of groups and their states. The registry lists the members of this node. This class stores the
-/// states and the watchers. In a cluster, this class polls the other members of each watched group once per second.
+/// states and the watchers. In a cluster, this class polls the members of other nodes once per second for each watched
+/// group.
 /// </summary>
 /// <remarks>
 /// One lock guards all groups. Joins and leaves skip this lock while no group has states, watchers or subscriptions.
@@ -85,7 +86,7 @@ sealed class GroupPresence(
     }
 
     /// <summary>
-    /// Sets the state of a member for the app. Returns false if the connection is not in the group.
+    /// Sets the state of a member at the request of the app. Returns false if the connection is not in the group.
     /// </summary>
     public bool SetState(Connection connection, string group, byte[] state)
     {
@@ -98,7 +99,7 @@ sealed class GroupPresence(
         }
     }
 
-    /// <summary>Sets the state of a member for the client itself, unless the app has set a state.</summary>
+    /// <summary>Sets the state of a member at the request of the client, unless the app has set a state.</summary>
     public ClientStateResult SetClientState(Connection connection, string group, byte[] state)
     {
         lock (connection.JoinedGroups)
@@ -122,8 +123,8 @@ sealed class GroupPresence(
         FollowedGroup followed;
         lock (_gate)
         {
-            // Add the watcher before the code reads the members. Otherwise the watcher would miss a change in between.
-            // If the watcher sees a change twice, it ignores the second report.
+            // Add the watcher before the code reads the members. Otherwise, the watcher would miss a change between
+            // these two steps. The watcher ignores a change that it receives twice.
             followed = Follow(group);
             followed.Watchers.Add(watcher);
             StartPolling(group, followed);
@@ -134,7 +135,7 @@ sealed class GroupPresence(
             if (remote is not null)
             {
                 var members = await remote.GetAsync(group, cancellationToken).ConfigureAwait(false);
-                // Store these members, so that the next poll can detect their leaves.
+                // Store these members, so that the next poll can detect the members that have left.
                 lock (_gate) followed.UpdateRemote(members.Where(static member => !member.IsLocal));
             }
 

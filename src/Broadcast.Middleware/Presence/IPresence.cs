@@ -1,16 +1,18 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Provides the members of groups on all nodes, and the state of each member. Inject this interface anywhere in the
-/// app. A named broadcast, <c>AddBroadcast("name")</c>, has its own presence as a keyed service.
+/// Provides the members of groups on all nodes, and the state of each member. Inject this interface into any service of
+/// the app. A named broadcast, <c>AddBroadcast("name")</c>, has its own presence as a keyed service.
 /// </summary>
 /// <remarks>
-/// The methods are asynchronous because a call may query the cluster. <see cref="IConnectionRegistry"/> knows only this
-/// node.
+/// The methods are asynchronous because a call may query the cluster. <see cref="IConnectionRegistry"/> contains only
+/// the connections of this node.
 /// </remarks>
 public interface IPresence
 {
-    /// <summary>Returns the number of members of a group, without listing them.</summary>
+    /// <summary>
+    /// Returns the number of members of a group. This call is cheaper than <see cref="GetMembersAsync"/>.
+    /// </summary>
     /// <param name="group">The name of the group. An unknown group has 0 members.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
@@ -27,7 +29,7 @@ public interface IPresence
 
     /// <summary>
     /// Sets the state of a connection in a group, for example a name, a color or "away". The server removes the state
-    /// when the connection leaves the group. While this state exists, the client itself cannot change it.
+    /// when the connection leaves the group. While this state exists, the client itself cannot change the state.
     /// </summary>
     /// <param name="connectionId">The ID of the connection.</param>
     /// <param name="group">The name of a group that contains the connection.</param>
@@ -35,8 +37,8 @@ public interface IPresence
     /// The state. Any bytes are allowed. By convention, the bytes are JSON in UTF-8. Empty bytes remove the state. The
     /// call copies the bytes. The maximum size is <see cref="BroadcastOptions.MaxPresenceStateBytes"/>.
     /// </param>
-    /// <param name="cancellationToken">
-    /// Cancels the call before it starts. With several nodes, the token also ends the wait for another node.
+    /// <param name="cancellationToken"> Cancels the call before it starts. In a cluster, the token also ends the wait
+    /// for another node.
     /// </param>
     /// <returns>False if the connection does not exist or is not a member.</returns>
     /// <exception cref="ArgumentException">
@@ -52,7 +54,7 @@ public interface IPresence
     /// </summary>
     /// <remarks>
     /// A slow watcher receives only the latest change of each connection. If a connection joins and leaves before the
-    /// watcher reads the next item, the watcher receives nothing.
+    /// watcher reads the next item, the watcher does not receive these changes.
     /// </remarks>
     /// <param name="group">The name of the group. The group may be empty.</param>
     /// <param name="cancellationToken">Ends the watch.</param>

@@ -8,10 +8,15 @@ interface IRemoteMembers
     /// <summary>True after the broadcast has ended. Code that polls the members then stops.</summary>
     bool HasEnded { get; }
 
-    /// <summary>Tells the cluster about a member of this node and its state. The method must not throw.</summary>
+    /// <summary>
+    /// Stores a member of this node and its state in the directory of the cluster. The method must not throw.
+    /// </summary>
     void Set(Connection connection, string group, byte[] state, DateTimeOffset setAt);
 
-    /// <summary>Tells the cluster that a connection of this node has left a group. The method must not throw.</summary>
+    /// <summary>
+    /// Removes a member of this node from the directory of the cluster, because the connection has left the group. The
+    /// method must not throw.
+    /// </summary>
     void Remove(Connection connection, string group);
 
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>

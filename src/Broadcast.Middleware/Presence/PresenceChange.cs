@@ -5,7 +5,7 @@ namespace Broadcast.Middleware;
 /// <param name="member">See <see cref="Member"/>.</param>
 public sealed class PresenceChange(PresenceChangeKind kind, PresenceMember member) : IEquatable<PresenceChange>
 {
-    /// <summary>The kind of the change.</summary>
+    /// <summary>The type of the change: a join, a state change or a leave.</summary>
     public PresenceChangeKind Kind { get; } = kind;
 
     /// <summary>The member. After a leave, this object contains the last known state.</summary>

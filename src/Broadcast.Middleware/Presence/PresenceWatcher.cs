@@ -10,14 +10,15 @@ sealed class PresenceWatcher
     TaskCompletionSource _hasChanges = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>
-    /// Records that a connection has joined, changed or left. The member is null if the connection has left.
+    /// Records that a connection has joined or left, or that its state has changed. The member is null if the
+    /// connection has left.
     /// </summary>
     public void Notify(string connectionId, PresenceMember? member)
     {
         lock (_gate)
         {
-            // Skip a connection that joined and left before the watcher saw it. Before Start, record the leave, because
-            // the list of members may still contain the connection.
+            // Skip a connection that joined and left before the watcher reported the join. Before Start, record the
+            // leave, because the list of members may still contain the connection.
             if (member is null && _isStarted && !_reported.ContainsKey(connectionId)) _pending.Remove(connectionId);
             else _pending[connectionId] = member;
             _hasChanges.TrySetResult();

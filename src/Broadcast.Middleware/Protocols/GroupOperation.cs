@@ -10,8 +10,8 @@ public enum GroupOperation
     Publish,
 
     /// <summary>
-    /// The client, a member of the group, sets its own presence state in the group. A client can never change a state
-    /// that the app has set.
+    /// The client sets its own presence state in the group. The client must be a member of the group. A client can
+    /// never change a state that the app has set.
     /// </summary>
     SetState,
 

@@ -11,8 +11,8 @@ namespace Broadcast.Middleware.Protocols;
 /// members subscribed, the memory would grow with the square of the member count. The feed writes the JSON of an item
 /// once for all subscribers.
 /// <para>
-/// After a network problem, thousands of clients may subscribe at once. So they share one encoded snapshot. A snapshot
-/// may be a little older than the states. Its subscribers then receive the later changes as an update.
+/// After a network problem, thousands of clients may subscribe at once. So these clients share one encoded snapshot. A
+/// snapshot may be a little older than the states. Its subscribers then receive the later changes as an update.
 /// </para>
 /// </remarks>
 sealed class GroupStateFeed(string group) : StateFeed
@@ -21,14 +21,14 @@ sealed class GroupStateFeed(string group) : StateFeed
     // number. A snapshot is then smaller than the list of removals.
     const int MinRemovedItems = 256;
 
-    // The feed encodes a new snapshot after a sixteenth of the states has changed. So many clients can share a
+    // The feed encodes a new snapshot when more than 1/16 of the states have changed. So many clients can share a
     // snapshot, even while states change.
     const int MaxSnapshotAge = 16;
 
     // Joins, leaves and changes wait for this lock. Invariant: a thread that holds this lock encodes at most one item.
     readonly Lock _gate = new();
 
-    // The thread that encodes a snapshot holds this lock. It takes this lock before the other lock.
+    // The thread that encodes a snapshot holds this lock. The thread takes this lock before _gate.
     readonly Lock _encoding = new();
     readonly Dictionary<string, LinkedListNode<Item>> _items = new(StringComparer.Ordinal);
     readonly LinkedList<Item> _set = new();
@@ -36,7 +36,7 @@ sealed class GroupStateFeed(string group) : StateFeed
     readonly HashSet<GroupStateSubscription> _subscriptions = [];
     long _version;
     long _forgottenVersion;
-    GroupStateSnapshot? _snapshot; // Null if the states have changed too much.
+    GroupStateSnapshot? _snapshot; // Null if more than 1/16 of the states have changed.
 
     public override bool HasSubscriptions
     {
@@ -84,7 +84,7 @@ sealed class GroupStateFeed(string group) : StateFeed
 
     /// <summary>
     /// Returns the next message for a subscriber: the latest change of each member, oldest change first. Returns empty
-    /// memory if there is nothing to send.
+    /// memory if no change remains.
     /// </summary>
     /// <param name="subscription">The subscription.</param>
     /// <param name="maxBytes">The approximate maximum size. A single larger change still becomes a message.</param>
@@ -135,7 +135,7 @@ sealed class GroupStateFeed(string group) : StateFeed
         while (count < changes.Count && (count == 0 || size + changes[count].Json.Length <= maxBytes))
             size += changes[count++].Json.Length;
         hasMore = count < changes.Count;
-        // After a snapshot, the version of the states can be higher than the version of the removals. Decrease neither.
+        // After a snapshot, the two versions of a subscription can differ. Never decrease a version.
         var last = hasMore ? changes[count - 1].Version : version;
         subscription.SentVersion = Math.Max(subscription.SentVersion, last);
         subscription.SentRemovalVersion = Math.Max(subscription.SentRemovalVersion, last);
@@ -150,7 +150,7 @@ sealed class GroupStateFeed(string group) : StateFeed
         return WriteMessage(isSnapshot: false, items.WrittenSpan);
     }
 
-    /// <summary>Returns the shared snapshot, or encodes a new one.</summary>
+    /// <summary>Returns the shared snapshot, or encodes a new snapshot.</summary>
     GroupStateSnapshot GetSnapshot()
     {
         lock (_encoding)

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Protocols;
 
 /// <summary>Sends one client the states of the groups that the client has subscribed to.</summary>
 /// <remarks>
-/// The sender sends one batch at a time. Until the writer has read this batch, changes collect in the feeds. A feed
+/// The sender sends one batch at a time. Until the writer has read this batch, the feeds collect the changes. A feed
 /// keeps only the latest change of each member. So the private log of a slow client stays small, and a slow client does
 /// not delay other clients.
 /// </remarks>
@@ -48,7 +48,7 @@ sealed class GroupStateSender(
     }
 
     /// <summary>
-    /// Sends the client a snapshot and then each change. The call has no effect if the client has already subscribed.
+    /// Sends the client a snapshot and then the changes. The call has no effect if the client has already subscribed.
     /// </summary>
     public void Subscribe(string group)
     {
@@ -97,7 +97,7 @@ sealed class GroupStateSender(
     }
 
     /// <summary>
-    /// Continues after the writer has read the whole private log. The pump makes this call on its thread.
+    /// Continues the sending after the writer has read the whole private log. The pump calls this method on its thread.
     /// </summary>
     public void OnReceived()
     {
@@ -150,7 +150,7 @@ sealed class GroupStateSender(
         }
 
         Volatile.Write(ref _isUnread, true);
-        // The writer may already have read the batch. Post gives the writer another turn, and the writer then calls
+        // The writer may already have read the batch. Post makes the writer run again, and the writer then calls
         // OnReceived.
         connection.Writer.Post();
     }

@@ -5,9 +5,8 @@ namespace Broadcast.Middleware.Protocols;
 /// the sender has sent.
 /// </summary>
 /// <param name="group">The name of the group.</param>
-/// <param name="onChanged">
-/// The callback for a change that the sender must send. Any thread may run the callback, also while it holds the lock
-/// of the feed.
+/// <param name="onChanged"> The callback for a change that the sender must send. Any thread may run the callback, even
+/// a thread that holds the lock of the feed.
 /// </param>
 sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onChanged)
 {
@@ -32,7 +31,9 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     /// </summary>
     public long SentRemovalVersion { get; set; } = None;
 
-    /// <summary>True while the subscription waits for its turn to send. Only the sender uses this property.</summary>
+    /// <summary>
+    /// True while the subscription waits in the queue of the sender. Only the sender uses this property.
+    /// </summary>
     public bool IsDue { get; set; }
 
     /// <summary>True after the client has unsubscribed. Only the sender uses this property.</summary>

@@ -4,14 +4,14 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// The protocol of WebSocket clients that request a subprotocol (RFC 6455, section 1.9). A client that requests no
-/// subprotocol, or one of <see cref="BroadcastOptions.RawSubprotocols"/>, uses the raw protocol. The raw protocol adds
+/// The protocol of WebSocket clients that request a subprotocol (RFC 6455, section 1.9). A client uses the raw protocol
+/// if it requests no subprotocol or one of <see cref="BroadcastOptions.RawSubprotocols"/>. The raw protocol adds
 /// nothing to a message.
 /// </summary>
 /// <remarks>
-/// Register a protocol as a service of this type. A later registration takes precedence, even for the same subprotocol.
-/// <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves only the raw protocol. One object serves all
-/// connections and must be thread-safe.
+/// Register a protocol as a service of this type. A later registration takes precedence over an earlier registration of
+/// the same subprotocol. <c>services.RemoveAll&lt;IBroadcastProtocol&gt;()</c> leaves only the raw protocol. One object
+/// serves all connections and must be thread-safe.
 /// </remarks>
 public interface IBroadcastProtocol
 {
@@ -23,8 +23,8 @@ public interface IBroadcastProtocol
     /// message.
     /// </summary>
     /// <remarks>
-    /// The server calls this method once for all clients of the protocol. If the method throws, the server closes the
-    /// connections of all these clients.
+    /// For each message, the server calls this method once for all clients of the protocol. If the method throws, the
+    /// server closes the connections of all these clients.
     /// </remarks>
     /// <param name="output">The output.</param>
     /// <param name="message">The message.</param>
@@ -42,7 +42,7 @@ public interface IBroadcastProtocol
     ReadOnlyMemory<byte> Closing(WebSocketCloseStatus status, string? reason);
 
     /// <summary>
-    /// Handles a message from a client. If the method throws, the server closes the connection with 1011.
+    /// Handles a message from a client. If the method throws, the server closes the connection with close code 1011.
     /// </summary>
     /// <param name="context">The connection and its actions.</param>
     /// <param name="message">The message. Do not use the payload after the returned task has completed.</param>

@@ -1,8 +1,9 @@
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Decides which groups a client may join and publish to, and which presence states it may set and read, in protocols
-/// with groups. Without an authorizer, a client may only publish to the group of its own URL.
+/// Decides which groups a client may join and publish to. The authorizer also decides which presence states a client
+/// may set and read. The server asks the authorizer only for protocols with groups. Without an authorizer, a client may
+/// only publish to the group of its own URL.
 /// </summary>
 /// <remarks>
 /// Register the authorizer as a service. For a named broadcast, use the name as the key. The server does not ask the
@@ -11,8 +12,8 @@ namespace Broadcast.Middleware;
 public interface IGroupAuthorizer
 {
     /// <summary>
-    /// Returns true if the client may perform the operation. The server calls this method for each request. If a
-    /// decision is slow, cache it.
+    /// Returns true if the client may perform the operation. The server calls this method for each request. Cache slow
+    /// decisions.
     /// </summary>
     /// <param name="connection">The connection of the client.</param>
     /// <param name="group">The name of the group.</param>

@@ -199,7 +199,8 @@ class JsonProtocol : IBroadcastProtocol
     }
 
     /// <summary>
-    /// Answers an invalid request with an error. If the client did not ask for an answer, closes the connection.
+    /// Answers an invalid request with an error. If the client did not ask for an answer, the method closes the
+    /// connection.
     /// </summary>
     static void Refuse(ProtocolContext context, ulong? ackId, string problem)
     {

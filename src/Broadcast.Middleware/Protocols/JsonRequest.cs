@@ -22,12 +22,12 @@ struct JsonRequest
 
     public Message Data { get; private set; }
 
-    /// <summary>The state as a JSON object whose values are strings. Empty for no state.</summary>
+    /// <summary>The state as a JSON object whose values are strings. Empty if the request contains no state.</summary>
     public ReadOnlyMemory<byte> State { get; private set; }
 
     string? DataType { get; set; }
 
-    /// <summary>Parses a message from a client. The input is not trusted.</summary>
+    /// <summary>Parses a message from a client. The input comes from an untrusted client.</summary>
     /// <param name="json">The message as valid UTF-8. The result references this memory.</param>
     /// <param name="problem">
     /// Null for a valid message, otherwise the problem and the fix. An invalid message may still have an

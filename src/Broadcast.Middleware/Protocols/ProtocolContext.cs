@@ -59,7 +59,9 @@ public sealed class ProtocolContext : IProtocolState
     /// <summary>Passes an event to the filters: see <see cref="MessageContext.Event"/>.</summary>
     /// <param name="name">The name of the event.</param>
     /// <param name="message">The data of the event.</param>
-    /// <returns>True if a filter handled the event. A filter handles an event by not calling <c>next</c>.</returns>
+    /// <returns>
+    /// True if a filter handled the event. A filter that does not call <c>next</c> has handled the event.
+    /// </returns>
     public async Task<bool> RaiseAsync(string name, Message message)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
@@ -74,8 +76,8 @@ public sealed class ProtocolContext : IProtocolState
     /// <returns>True if the client is now a member. False if the registry refuses the join.</returns>
     /// <exception cref="ArgumentException">The group name is invalid.</exception>
     /// <exception cref="UnauthorizedAccessException">The client is not allowed to join the group.</exception>
-    /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// <exception cref="InvalidOperationException"> The connection is already in
+    /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     public async Task<bool> JoinAsync(string group)
     {
@@ -96,7 +98,7 @@ public sealed class ProtocolContext : IProtocolState
 
     /// <summary>
     /// Sends a text to the client. The text must already have the format of the protocol. The client receives this text
-    /// and the messages of its groups in the order in which they were sent.
+    /// in order with the messages of its groups.
     /// </summary>
     /// <param name="text">The UTF-8 text. The call copies the text.</param>
     public void Send(ReadOnlyMemory<byte> text)

@@ -41,7 +41,7 @@ sealed class ProtocolDescriptor : ConnectionFormat
 
     /// <summary>
     /// Returns the protocol of the first requested subprotocol that the server knows. Returns null if the server knows
-    /// none of them.
+    /// none of the subprotocols.
     /// </summary>
     /// <param name="known">The known protocols. A later protocol takes precedence.</param>
     /// <param name="requested">The subprotocols that the client requested.</param>

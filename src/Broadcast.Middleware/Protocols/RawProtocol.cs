@@ -7,7 +7,9 @@ namespace Broadcast.Middleware.Protocols;
 /// The protocol of plain WebSocket clients. The server publishes each WebSocket message to the home group and adds
 /// nothing to the payload.
 /// </summary>
-/// <param name="subprotocol">An entry of <see cref="BroadcastOptions.RawSubprotocols"/>. Empty without one.</param>
+/// <param name="subprotocol">
+/// An entry of <see cref="BroadcastOptions.RawSubprotocols"/>. Empty for clients that request no subprotocol.
+/// </param>
 sealed class RawProtocol(string subprotocol) : IBroadcastProtocol
 {
     public string Subprotocol => subprotocol;

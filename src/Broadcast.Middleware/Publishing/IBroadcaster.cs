@@ -15,8 +15,8 @@ public interface IBroadcaster
     IConnectionRegistry Connections { get; }
 
     /// <summary>
-    /// The JSON options for published values. Call <c>ConfigureHttpJsonOptions</c> to change these options. Their type
-    /// is <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>.
+    /// The JSON options for published values. Call <c>ConfigureHttpJsonOptions</c> to change these options. The options
+    /// class is <c>Microsoft.AspNetCore.Http.Json.JsonOptions</c>.
     /// </summary>
     JsonSerializerOptions SerializerOptions { get; }
 
@@ -24,14 +24,13 @@ public interface IBroadcaster
     /// Publishes a message. The server sends the message to each recipient as fast as the recipient reads.
     /// </summary>
     /// <remarks>
-    /// Messages that you publish one after the other arrive in the same order. With several nodes, only messages to the
-    /// same group, user or connection keep this order.
+    /// If you publish messages one after the other, each recipient receives the messages in this order. In a cluster,
+    /// only messages to the same group, user or connection keep this order.
     /// </remarks>
     /// <param name="message">The message. The call copies the payload before it returns.</param>
     /// <param name="recipients">The recipients. Default: all connections.</param>
-    /// <param name="cancellationToken">
-    /// Cancels the publish before it starts. With several nodes, the token also ends the wait for the backplane. In
-    /// that case, the recipients may still receive the message.
+    /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
+    /// wait for the backplane. The recipients may then still receive the message.
     /// </param>
     /// <returns>
     /// The position of the message and the number of recipients. A message without recipients is not an error.
@@ -58,7 +57,7 @@ public interface IBroadcaster
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken = default);
@@ -69,12 +68,12 @@ public interface IBroadcaster
     /// <param name="replay">The part of the history to send.</param>
     /// <param name="cancellationToken">Cancels the join before it starts.</param>
     /// <returns>
-    /// The result tells whether the connection joined and whether it missed messages. The result also contains the
+    /// The result shows whether the connection joined and whether messages are missing. The result also contains the
     /// position of the join.
     /// </returns>
     /// <exception cref="ArgumentException">The ID is empty, or the group name is invalid.</exception>
     /// <exception cref="InvalidOperationException">
-    /// The connection is in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
     /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
     ValueTask<JoinResult> JoinAsync(

@@ -65,7 +65,7 @@ sealed class LocalRouter(
     }
 
     /// <summary>
-    /// Sends a message directly to each member of the groups on this node, without the logs of the groups. A member of
+    /// Sends a message to the private log of each group member on this node, not to the logs of the groups. A member of
     /// more than one group receives the message once. Returns the number of recipients.
     /// </summary>
     public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)

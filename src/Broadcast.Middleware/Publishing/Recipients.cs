@@ -18,7 +18,9 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// <summary>Every connection of the broadcast, at any URL.</summary>
     public static Recipients All => default;
 
-    /// <summary>The kind of the recipients.</summary>
+    /// <summary>
+    /// Shows whether the recipients are all connections, a group, several groups, a user or a connection.
+    /// </summary>
     public RecipientsKind Kind { get; }
 
     /// <summary>The group name, user ID or connection ID. Null for all connections and for several groups.</summary>

@@ -22,8 +22,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     // only while the buffer contains bytes.
     const int BufferSize = 64 * 1024;
 
-    // The socket has taken the bytes before _sent. The bytes from _sent to _flushed wait to be sent. The bytes from
-    // _flushed to _end are not flushed yet.
+    // The socket has taken the bytes before _sent. The bytes from _sent to _flushed are flushed, but not sent yet. The
+    // bytes from _flushed to _end are not flushed yet.
     byte[]? _buffer;
     int _sent;
     int _flushed;
@@ -77,8 +77,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
         if (Volatile.Read(ref _isSending))
         {
-            // The previous flush was canceled, but its send is still pending. After the pending bytes, SendRest also
-            // sends the new bytes.
+            // The caller canceled the previous flush, but the send of that flush is still pending. After the pending
+            // bytes, SendRest also sends the new bytes.
             lock (this)
             {
                 _flushed = _end;
@@ -219,7 +219,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         }
     }
 
-    /// <summary>Ends one socket operation. Returns true if more bytes wait to be sent.</summary>
+    /// <summary>Ends one socket operation. Returns true if the writer must send more bytes.</summary>
     bool EndSend(int sent, Exception? failure)
     {
         bool isAwaited, isCompleted;
