@@ -84,8 +84,9 @@ sealed partial class RedisLogger(ILogger logger)
     public partial void EvictionPolicyUnknown();
 
     /// <summary>
-    /// Logs a failed command of a background loop. A refusal needs an operator, so the first refusal is a warning. The
-    /// loop sets <paramref name="lastError"/> to null after a success.
+    /// Logs a failed command of a background loop. If Redis refuses a command, an operator must fix the cause. So this
+    /// method logs the first such error as a warning. The loop sets <paramref name="lastError"/> to null after a
+    /// success.
     /// </summary>
     public void Failed(BackplaneException exception, ref string? lastError)
     {

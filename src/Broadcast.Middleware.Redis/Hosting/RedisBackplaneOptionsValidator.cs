@@ -13,7 +13,7 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
         string?[] errors =
         [
             CheckPrefix(options.Prefix),
-            // If the app supplies a connection, the backplane does not use Configuration.
+            // The backplane ignores Configuration if the app supplies a connection.
             sources.Any(source => source.Name == (name ?? "")) ? null : CheckConfiguration(options.Configuration),
             Enum.IsDefined(options.WhenUnreachable)
                 ? null
