@@ -71,7 +71,7 @@ export class Connection {
   }
 
   #wait() {
-    // The delay doubles with each attempt. The delay has a random part, so that not all clients reconnect to a restarted server at once.
+    // The delay doubles with each attempt. The delay has a random part, so that not all clients reconnect to a restarted server at the same time.
     const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.#timer = setTimeout(() => this.#open(), delay);

@@ -51,7 +51,7 @@ static partial class ConnectionString
         catch (Exception exception) when (exception is ArgumentException or FormatException or OverflowException)
         {
             throw new FormatException(
-                "StackExchange.Redis does not know one of the settings, or cannot read its value. " +
+                "StackExchange.Redis does not know a setting, or cannot read its value. " +
                 "Check each setting. If the password contains a comma, use a URL with %2C instead of the comma.");
         }
     }

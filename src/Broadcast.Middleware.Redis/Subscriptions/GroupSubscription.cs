@@ -326,7 +326,9 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Takes the next work item. Returns false if the worker must stop.</summary>
+    /// <summary>
+    /// Takes the next batch or the request to read the stream. Returns false if the worker must stop.
+    /// </summary>
     bool TryTakeWork(out Batch batch, out bool catchesUp)
     {
         lock (_lock)
