@@ -46,7 +46,7 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         8, LogLevel.Warning,
-        "The heartbeat of this node is missing in Redis. Redis was emptied, or this node was disconnected for longer " +
+        "The heartbeat of this node is missing in Redis. Redis lost its data, or this node was disconnected for longer " +
         "than NodeTimeout. The node writes its members again under a new name. " +
         "If this warning repeats, check Redis and the network.")]
     public partial void HeartbeatExpired();
@@ -73,7 +73,7 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         13, LogLevel.Warning,
-        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats, so other nodes do not list the " +
+        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats. Other nodes then do not list the " +
         "connections of a live node. Set maxmemory-policy to noeviction.")]
     public partial void EvictionPolicyWrong(string policy);
 
