@@ -46,8 +46,8 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         8, LogLevel.Warning,
-        "The heartbeat of this node is missing in Redis. Redis lost its data, or this node was disconnected for longer " +
-        "than NodeTimeout. The node writes its members again under a new name. " +
+        "The heartbeat of this node is missing in Redis. Redis lost its data, or this node was disconnected for " +
+        "longer than NodeTimeout. The node writes its members again under a new name. " +
         "If this warning repeats, check Redis and the network.")]
     public partial void HeartbeatExpired();
 
