@@ -3,10 +3,10 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Finds out when a node begins to use another master.</summary>
+/// <summary>Detects that a node begins to use another master.</summary>
 /// <remarks>
-/// StackExchange.Redis stays connected to the replicas. So after a failover, the new master raises no event, because
-/// its connection is not new.
+/// StackExchange.Redis stays connected to the replicas. A failover makes a replica the new master. StackExchange.Redis
+/// then raises no event, because the connection to this server already exists.
 /// </remarks>
 sealed class MasterTracker
 {
@@ -29,7 +29,9 @@ sealed class MasterTracker
     public static bool IsConnected(IConnectionMultiplexer multiplexer) =>
         multiplexer.GetServers().Any(static server => server is { IsConnected: true, IsReplica: false });
 
-    /// <summary>True if the event belongs to a connection to a master. An unknown server counts as a master.</summary>
+    /// <summary>
+    /// True if the event is about a connection to a master. This method treats an unknown server as a master.
+    /// </summary>
     public static bool IsMaster(IConnectionMultiplexer multiplexer, ConnectionFailedEventArgs args) =>
         args.EndPoint is not { } endPoint
         || !multiplexer.GetServers().Any(server => server.IsReplica && endPoint.Equals(server.EndPoint));

@@ -1,9 +1,9 @@
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Fails an operation at once while Redis is unreachable, if the app has chosen so.</summary>
+/// <summary>Decides whether an operation fails immediately while Redis is unreachable.</summary>
 sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreachable)
 {
-    /// <summary>Returns the error of the operation. Null if the operation may wait for Redis.</summary>
+    /// <summary>Returns the error of the operation, or null if the operation may wait for Redis.</summary>
     public BackplaneException? Find()
     {
         if (whenUnreachable == WhenUnreachable.Wait || connection.IsConnected) return null;

@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>Removes secrets from each message. StackExchange.Redis and the backplane log through this class.</summary>
+/// <summary>Removes secrets from each log message. StackExchange.Redis and the backplane use this logger.</summary>
 sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
 {
     public IDisposable? BeginScope<TState>(TState state) where TState : notnull => inner.BeginScope(state);
@@ -24,7 +24,7 @@ sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
             return;
         }
 
-        // The state and the exception contain the secret, so replace both with text.
+        // The state or the exception contains a secret. So replace both with filtered text.
         inner.Log(
             logLevel, eventId, filteredText, exception is null ? null : new InvalidOperationException(filteredError),
             static (message, _) => message);

@@ -19,7 +19,10 @@ sealed class MemberWriter(
     static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
     static readonly TimeSpan IdleInterval = TimeSpan.FromMinutes(1);
 
-    /// <summary>The maximum time of one write. One slow write delays the writes of other groups.</summary>
+    /// <summary>
+    /// The maximum time of one write. A write must not take longer, because a slow write delays the writes of other
+    /// groups.
+    /// </summary>
     static readonly TimeSpan MaxWriteTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>
@@ -48,7 +51,7 @@ sealed class MemberWriter(
         _workAvailable.Set();
     }
 
-    /// <summary>Writes changes until the node stops.</summary>
+    /// <summary>Writes changed members to Redis until the node stops.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
         while (!stopping.IsCancellationRequested)
@@ -57,7 +60,7 @@ sealed class MemberWriter(
             {
                 if (_hasFailed) await Task.Delay(RetryDelay, time, stopping);
                 else await _workAvailable.WaitAsync(IdleInterval, stopping);
-                // Without a name, wait. When the node has a name again, NameConfirmed requests a rewrite.
+                // The writer cannot write members while the node has no name. NameConfirmed requests a rewrite later.
                 if (heartbeat.NodeName is null)
                 {
                     _hasFailed = false;
@@ -90,7 +93,7 @@ sealed class MemberWriter(
     async Task WriteDirtyGroupsAsync(CancellationToken stopping)
     {
         var writes = new List<Task>();
-        // A failed write adds its group to the queue again. The count prevents an immediate retry in this loop.
+        // A failed write adds its group to the queue again. Because of the count, this loop does not repeat the write.
         for (var count = members.DirtyCount; count > 0 && members.TryTakeDirty(out var group); count--)
         {
             writes.Add(WriteAsync(group, stopping));
@@ -109,8 +112,8 @@ sealed class MemberWriter(
             var node = heartbeat.NodeName;
             if (node is null || !await TryWriteAsync(group, node, write, stopping))
             {
-                // Repeat only these changes, not the earlier writes of the group. Otherwise, a slow Redis would never
-                // receive all members of a large group.
+                // Repeat only the changes of the failed write. If the node repeated all writes of a large group, a slow
+                // Redis would never receive all members.
                 members.Retry(group, write);
                 _hasFailed = true;
                 return;
@@ -127,7 +130,7 @@ sealed class MemberWriter(
         {
             var deadline = connection.GetDeadline(_writeTimeout);
             var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
-            // Members under an earlier name of this node only occupy memory.
+            // Delete the members under an earlier name of this node, because no node reads them.
             var earlier = group.NodeInRedis is { } name && name != node ? name : null;
             RedisKey[] allKeys = earlier is null
                 ? [keys.Members(node), keys.Nodes]
