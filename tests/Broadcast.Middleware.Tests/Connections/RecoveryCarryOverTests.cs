@@ -73,6 +73,7 @@ public sealed class RecoveryCarryOverTests
         await _clock.WaitsAsync();
         await Revalidator.CheckedAsync(connection);
         await using var returned = await client.ReconnectAsync(app);
+        await returned.Transport.IsThereAsync();
 
         _clock.Advance(TimeSpan.FromSeconds(5));
 
@@ -91,6 +92,7 @@ public sealed class RecoveryCarryOverTests
         await _clock.WaitsAsync();
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), later]);
         await using var returned = await client.ReconnectAsync(transport);
+        await returned.Transport.IsThereAsync();
 
         _clock.Advance(Minute + TimeSpan.FromSeconds(5));
         await returned.Transport.IsThereAsync();
@@ -169,6 +171,7 @@ public sealed class RecoveryCarryOverTests
 
         await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: (Header, Train));
         await using var returned = await client.ReconnectAsync(transport);
+        await returned.Transport.IsThereAsync();
 
         Assert.Equal(429, (await RawClient.TryAsync(app, (Header, Train))).Status);
         await using var other = await RawClient.OpenAsync(app, (Header, Home));
@@ -223,6 +226,9 @@ public sealed class RecoveryCarryOverTests
     {
         client.Disconnect();
         await _clock.WaitsAsync(reconnects);
-        return await client.ReconnectAsync(app);
+        var returned = await client.ReconnectAsync(app);
+        // The server sends the first message before it has carried over all state.
+        await returned.Transport.IsThereAsync();
+        return returned;
     }
 }

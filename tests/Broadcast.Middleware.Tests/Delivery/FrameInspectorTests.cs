@@ -10,7 +10,7 @@ public sealed class FrameInspectorTests
     [Fact]
     public void Read_RandomTextInRandomPieces_FindsFirstInvalidByte() =>
         Gen.Select(Gen.OneOf(Gen.Byte.Array[0, 40], TextBytes, Gen.Select(TextBytes, Gen.Byte.Array[0, 4], static (text, rest) => (byte[])[.. text, .. rest])),
-            Gen.Int[1, 700], Gen.Int[1, 900], Gen.Bool).Sample(
+            Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 700]), Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 900]), Gen.Bool).Sample(
             (text, fragment, piece, hasControlFrames) =>
             {
                 byte[] bytes = [.. Frames(text, fragment, hasControlFrames)];

@@ -86,7 +86,7 @@ public sealed class SendTimeoutTests
     [Fact]
     public async Task SendTimeout_SteadySlowJsonClientOverHttp2_KeepsConnectionOpen()
     {
-        const int Messages = 16_000, Step = 32 * 1024, Steps = 60;
+        const int Messages = 8_000, Step = 16 * 1024, Steps = 60;
         var room = "/rooms/" + new string('r', 200);
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(
@@ -107,7 +107,7 @@ public sealed class SendTimeoutTests
         for (var step = 0; step < Steps; step++)
         {
             await slow.ReadAsync(Step);
-            time.Advance(TimeSpan.FromSeconds(1));
+            time.Advance(TimeSpan.FromSeconds(0.5));
         }
 
         Assert.Equal(0, meters.Sum(Meters.Ended));

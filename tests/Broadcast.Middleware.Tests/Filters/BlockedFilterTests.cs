@@ -2,14 +2,14 @@ using System.Diagnostics;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
 /// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The drain sends the close frame of a busy client after three quarters of this time. A quarter must be enough for the close frame
-    // on a busy machine.
+    // The drain sends the close frame of a busy client after three quarters of this time.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
     // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
@@ -86,19 +86,23 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Message)]
     public async Task Drain_FiltersObserveAbort_EndsAfterDrainTimeout(Stage stage)
     {
+        var clock = new FakeTimeProvider();
         using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
-        await using var app = await StartAsync(filter, Drain);
+        await using var app = await StartAsync(filter, Drain, clock: clock);
         using var meters = new Meters(app);
         await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await using var it = await BlockAsync(app, filter);
-        var started = Stopwatch.GetTimestamp();
+        var started = clock.GetTimestamp();
 
         var stopping = app.StopAsync();
+        await AdvanceUntilClosingAsync(clock, app, 2);
         foreach (var client in new[] { ann, it }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         await ann.SendAsync(ClientFrame.OfClose(1001));
+        Assert.False(stopping.IsCompleted);
+        await AdvanceUntilAsync(clock, () => stopping.IsCompleted);
         await stopping;
 
-        Assert.InRange(Stopwatch.GetElapsedTime(started), Window * 0.9, Window + Margin);
+        Assert.InRange(clock.GetElapsedTime(started), Window, TimeSpan.MaxValue);
         Assert.Equal(new Dictionary<string, long> { ["shutting_down"] = 2 }, meters.ByReason(Meters.Ended));
         Assert.Equal((0, 0), (app.Registry.Count, meters.Sum(Meters.Connections)));
         LogAssert.NoErrors(app);
@@ -112,9 +116,10 @@ public sealed class BlockedFilterTests
     public async Task Drain_FilterIgnoresAbort_ClosesClientsBeforeShutdownTimeout(
         Stage stage, Blocking blocking)
     {
-        var patience = Window + TimeSpan.FromSeconds(2);
+        var patience = Window + TimeSpan.FromSeconds(3);
+        var clock = new FakeTimeProvider();
         using var filter = new BlockingFilter(stage, blocking);
-        await using var app = await StartAsync(filter, Drain, patience);
+        await using var app = await StartAsync(filter, Drain, patience, clock);
         using var meters = new Meters(app);
         await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
@@ -122,11 +127,15 @@ public sealed class BlockedFilterTests
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
+        // A disconnect filter runs after the connection has closed.
+        await AdvanceUntilClosingAsync(clock, app, stage == Stage.Disconnect ? 2 : 3);
         foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await client.ClosedWithAsync());
         if (stage != Stage.Disconnect)
         {
             Assert.Equal(1001, (await it.ReadCloseAsync()).CloseCode);
-            await it.ReadEndAsync();
+            var end = it.ReadEndAsync();
+            await AdvanceUntilAsync(clock, () => end.IsCompleted);
+            await end;
         }
 
         Assert.False(stopping.IsCompleted, "The clients were closed only after the host's shutdown timeout.");
@@ -139,12 +148,28 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
+    /// <summary>Advances the clock until the server has closed this number of connections with a close frame.</summary>
+    static Task AdvanceUntilClosingAsync(FakeTimeProvider clock, BroadcastApp app, int connections)
+    {
+        var all = app.Inside().Connections.All.ToArray();
+        Assert.Equal(connections, all.Length);
+        return AdvanceUntilAsync(clock, () => all.All(connection => connection.Writer.ClosingStatus is not null));
+    }
+
+    static Task AdvanceUntilAsync(FakeTimeProvider clock, Func<bool> condition) => Eventually.True(() =>
+    {
+        if (condition()) return true;
+        clock.Advance(TimeSpan.FromMilliseconds(50));
+        return false;
+    });
+
     static void Drain(BroadcastOptions options) => (options.DrainTimeout, options.CloseTimeout) = (Window, TimeSpan.FromMinutes(1));
 
     static Task<BroadcastApp> StartAsync(
-        BlockingFilter filter, Action<BroadcastOptions>? options = null, TimeSpan? patience = null) => BroadcastApp.StartAsync(
+        BlockingFilter filter, Action<BroadcastOptions>? options = null, TimeSpan? patience = null, TimeProvider? clock = null) => BroadcastApp.StartAsync(
         builder =>
         {
+            if (clock is not null) builder.Services.AddSingleton(clock);
             if (patience is { } time) builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = time);
             TestUsers.Add(builder);
             builder.Services.AddSingleton(filter);

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Tests.Http;
 /// </summary>
 public sealed class ConformanceTests
 {
-    const int Rounds = 25;
+    // A close frame can overtake an echo only if both frames arrive in one packet. So bytes that arrive one by one need few rounds.
+    const int Rounds = 25, RoundsByteByByte = 3;
 
     static readonly byte[] Ping = ClientFrame.Make(ClientFrame.Ping, []);
 
@@ -35,7 +36,7 @@ public sealed class ConformanceTests
     public async Task InvalidFrame_AfterValidMessage_IsClosedAfterEcho(string name, bool isSentByteByByte)
     {
         await using var app = await BroadcastApp.StartAsync();
-        for (var i = 0; i < Rounds; i++)
+        for (var i = 0; i < (isSentByteByByte ? RoundsByteByByte : Rounds); i++)
         {
             await using var client = await RawClient.OpenAsync(app);
 
@@ -55,7 +56,7 @@ public sealed class ConformanceTests
     public async Task OrphanContinuation_AfterFragmentedMessage_IsClosedAfterEcho(bool isSentByteByByte)
     {
         await using var app = await BroadcastApp.StartAsync();
-        for (var i = 0; i < Rounds; i++)
+        for (var i = 0; i < (isSentByteByByte ? RoundsByteByByte : Rounds); i++)
         {
             await using var client = await RawClient.OpenAsync(app);
 

@@ -120,5 +120,5 @@ public sealed class HandshakeWarningTests
         Assert.Equal(status, (await RawClient.TryAsync(app, headers)).Status);
 
     static List<string> Warnings(BroadcastApp app) =>
-        [.. app.Logs.GetSnapshot().Where(static record => record.Level == LogLevel.Warning).Select(static record => record.Message)];
+        [.. app.Logs.GetSnapshot().Where(static record => record is { Level: LogLevel.Warning, Category: "Broadcast" }).Select(static record => record.Message)];
 }
