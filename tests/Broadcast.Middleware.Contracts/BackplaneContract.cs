@@ -68,7 +68,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task NodeWithoutSubscription_CanPublish_ButReceivesNothing()
+    public async Task Publish_ByNodeWithoutSubscription_ReachesOnlySubscribedNode()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"));
@@ -103,7 +103,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Publish_ByManyNodes_HasOneOrderEverywhere()
+    public async Task Publish_ByManyNodes_HasSameOrderOnAllNodes()
     {
         const int Publishers = 8;
         var nodes = await NodesAsync(3);
@@ -208,7 +208,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Resubscribe_ManyTimes_MissesNothing()
+    public async Task Resubscribe_ManyTimes_MissesNoMessage()
     {
         var nodes = await NodesAsync(2);
         for (var round = 0; round < 30; round++)
@@ -329,7 +329,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_OfConcurrentPublishes_IsExact()
+    public async Task History_OfConcurrentPublishes_ContainsExactlyTheNewestMessages()
     {
         var nodes = await NodesAsync(2);
         await Task.WhenAll(Enumerable.Range(1, 125).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10)).AsTask()));
@@ -372,7 +372,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_MessagePublishedWithoutHistory_HasNoGap()
+    public async Task History_OneMessagePublishedWithoutHistory_HasNoGap()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].PublishAsync(Name("a"), "1", Kept(10));
@@ -397,7 +397,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task MemberValue_IsCopiedReplacedAndRemoved()
+    public async Task MemberValue_SetReplacedAndRemoved_IsCopiedToAllNodes()
     {
         var nodes = await NodesAsync(2);
         var value = "first"u8.ToArray();
@@ -433,7 +433,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Members_ManyAddedAndRemoved_LeavesExactlyTheRest()
+    public async Task Members_ManyAddedAndSomeRemoved_OnlyOthersRemain()
     {
         const int Members = 500;
         var nodes = await NodesAsync(3);
@@ -453,7 +453,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task CancelledCall_BeforeItStarts_HasNoEffect()
+    public async Task Call_TokenAlreadyCancelled_HasNoEffect()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -472,7 +472,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task CancelledPublish_UnderWay_IsDeliveredAtMostOnce()
+    public async Task Publish_CancelledInFlight_IsDeliveredAtMostOnce()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -508,7 +508,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task ClusterLoss_NotifiesAllSubscribers()
+    public async Task ClusterLoss_SubscribedGroup_NotifiesAllSubscribers()
     {
         var nodes = await NodesAsync(2);
         var before = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
@@ -530,7 +530,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Crash_RemovesMembersOfThatNode()
+    public async Task Crash_OfOneNode_RemovesOnlyMembersOfThatNode()
     {
         var nodes = await NodesAsync(3);
         for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", default);

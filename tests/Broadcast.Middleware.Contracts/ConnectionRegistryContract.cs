@@ -25,7 +25,7 @@ public abstract class ConnectionRegistryContract
     protected abstract IConnectionRegistry Create();
 
     [Fact]
-    public void NewRegistry_IsEmpty()
+    public void Registry_New_IsEmpty()
     {
         var registry = Create();
         Assert.Equal(0, registry.Count);
@@ -37,7 +37,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void AddedConnection_IsCountedListedAndFound()
+    public void TryAdd_TwoConnections_AreCountedListedAndFound()
     {
         var registry = Create();
         var (one, two) = (new FakeConnection("ann"), new FakeConnection("bob"));
@@ -50,7 +50,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void AddedConnection_IsInNoGroup()
+    public void TryAdd_NewConnection_JoinsNoGroup()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -139,7 +139,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void GroupMembers_AreCountedAndListed()
+    public void GroupMembers_InTwoGroups_AreCountedAndListed()
     {
         var registry = Create();
         var (one, two, other) = (AddConnection(registry), AddConnection(registry), AddConnection(registry));
@@ -271,7 +271,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentCalls_WithSameChange_OneSucceeds()
+    public async Task ConcurrentCalls_WithSameChange_SucceedOnce()
     {
         for (var round = 0; round < 50; round++)
         {
@@ -290,7 +290,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentCalls_AddJoinLeaveRemove_LeaveNothing()
+    public async Task ConcurrentCalls_AddJoinLeaveRemove_LeaveRegistryEmpty()
     {
         var registry = Create();
         string[] groups = ["/a", "/b", "/c"];
@@ -331,7 +331,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentJoinsAndLeaves_OfOneConnection_KeepCountConsistent()
+    public async Task ConcurrentJoinsAndLeaves_OfOneConnection_MatchMemberCount()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -349,7 +349,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void JoinAndLeave_AMillionTimes_LeaksNothing()
+    public void JoinAndLeave_AMillionTimes_LeaksNoMemory()
     {
         // A leaked entry per round would cost more than 100 MB.
         const long Noise = 48 * 1024 * 1024;

@@ -17,7 +17,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [InlineData("noeviction", false)]
     [InlineData("volatile-ttl", true)]
     [InlineData("allkeys-lru", true)]
-    public async Task EvictionPolicy_OtherThanNoEviction_IsAWarning(string policy, bool isWarned)
+    public async Task EvictionPolicy_OtherThanNoEviction_LogsWarning(string policy, bool isWarned)
     {
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].ConfigSetAsync("maxmemory-policy", policy);
@@ -30,7 +30,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("-config", 0)]
     [InlineData("-config -info", 1)]
-    public async Task EvictionPolicy_NotReadable_IsAWarning(string denied, int warnings)
+    public async Task EvictionPolicy_NotReadable_LogsWarning(string denied, int warnings)
     {
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
@@ -98,7 +98,7 @@ public sealed partial class StartupChecksTests : RedisTest
     }
 
     [Fact]
-    public void CheckCommands_CoversEachCommandOfEachScript()
+    public void CheckCommands_CommandsOfScripts_AreAllIncluded()
     {
         var scripts = typeof(Scripts).GetFields()
             .Where(field => field.IsLiteral && field.Name != nameof(Scripts.Superseded))

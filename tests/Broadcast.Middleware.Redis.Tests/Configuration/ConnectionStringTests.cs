@@ -43,7 +43,7 @@ public sealed class ConnectionStringTests : RedisTest
     [InlineData("redis://:s3#cret@host", "invalid")]
     [InlineData("redis://:s3cret@host?password=s3cret", "query")]
     [InlineData("redis://:s3cret@host/s3cret", "database number")]
-    public void Parse_InvalidText_SaysHowToFixItWithoutTheValue(string text, string hint)
+    public void Parse_InvalidText_ErrorNamesProblemWithoutPassword(string text, string hint)
     {
         var error = Assert.Throws<FormatException>(() => ConnectionString.Parse(text));
         Assert.Contains(hint, error.Message, StringComparison.Ordinal);

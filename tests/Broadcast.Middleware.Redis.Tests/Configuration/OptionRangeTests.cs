@@ -12,7 +12,7 @@ public sealed partial class OptionRangeTests
     public static TheoryData<string> RangeOptions => [.. OptionRange.All.Select(static range => range.Name)];
 
     [Fact]
-    public void OptionRanges_ContainEachNumericOption()
+    public void OptionRanges_NumericOptions_AreAllIncluded()
     {
         var numericOptions = typeof(RedisBackplaneOptions).GetProperties()
             .Where(static option => option.PropertyType == typeof(int)

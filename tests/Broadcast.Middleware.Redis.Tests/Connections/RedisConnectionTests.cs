@@ -84,7 +84,7 @@ public sealed class RedisConnectionTests : RedisTest
     [Theory]
     [InlineData("")]
     [InlineData(",protocol=resp2")]
-    public async Task SilentConnection_IsReplacedBeforeNodeTimeout(string settings)
+    public async Task Connection_NoDataFromRedis_IsReplacedBeforeNodeTimeout(string settings)
     {
         await Redis.StartAsync();
         var proxy = CreateProxy();

@@ -23,7 +23,7 @@ public sealed class RedisErrorsTests : RedisTest
         "NOPERM", "to run scripts", "ACL SETUSER limited -evalsha -eval", "ACL SETUSER limited +evalsha +eval")]
     [InlineData(
         "NOPERM", "all keys", "ACL SETUSER limited resetkeys ~other:*", "ACL SETUSER limited ~test:*")]
-    public async Task Publish_RefusedByRedis_ReportsFixAndLosesNothing(
+    public async Task Publish_RefusedByRedis_ReportsFixAndLosesNoMessage(
         string code, string hint, string breakCommands, string fixCommands)
     {
         var directory = Directory.CreateTempSubdirectory("broadcast-refusal-").FullName;

@@ -9,7 +9,7 @@ public sealed class FaultTests : FaultTest
     static readonly TimeSpan LongSuspension = TimeSpan.FromSeconds(30);
 
     [Fact]
-    public async Task Kill_WithPersistence_LosesNothing()
+    public async Task RedisKill_WithPersistence_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
         await PublishDuringFaultAsync("kill", MessagesPerPublisher, KillAndRestartAsync, Notified.None);
@@ -17,7 +17,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RestartEmpty_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisRestart_WithoutData_NotifiesAllAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
         await PublishDuringFaultAsync("restart empty", MessagesPerPublisher, RestartEmptyAsync, Notified.All);
@@ -25,7 +25,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task Flush_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisFlush_WhilePublishing_NotifiesAllAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await using var connection = await Redis.ConnectAsync();
@@ -35,7 +35,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task Suspend_For30Seconds_LosesNothing()
+    public async Task RedisSuspension_For30Seconds_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -44,7 +44,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task DisconnectNode_WithinRepairWindow_LosesNothing()
+    public async Task NodeDisconnect_WithinRepairWindow_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -53,7 +53,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task DisconnectNode_BeyondRepairWindow_NotifiesOnlyItsClients()
+    public async Task NodeDisconnect_BeyondRepairWindow_NotifiesOnlyItsClients()
     {
         await StartAsync(static options => options.RepairMessages = 1, await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -62,7 +62,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task FailOver_DeliversEverythingOrNotifiesAll()
+    public async Task RedisFailover_WhilePublishing_DeliversAllMessagesOrNotifiesAll()
     {
         var master = await RedisServer.StartNewAsync();
         await StartAsync(master, await StartReplicaAsync(master.Port));
@@ -71,7 +71,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task FailOver_ToOutdatedReplica_NotifiesAll()
+    public async Task RedisFailover_ToOutdatedReplica_NotifiesAll()
     {
         var master = await RedisServer.StartNewAsync();
         await using var replicationProxy = new RedisProxy(master.Port);
@@ -90,11 +90,11 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task AllFaults_InOneRun_DeliverEverythingOrNotify()
+    public async Task RedisFaults_AllInOneRun_DeliverAllMessagesOrNotify()
     {
         // With BROADCAST_TEST_EFFORT=10, each publisher sends 50,000 messages in total.
         var messages = MessagesPerPublisher / 5;
-        // Suspend_For30Seconds_LosesNothing always uses the long time.
+        // RedisSuspension_For30Seconds_LosesNoMessage always uses the long time.
         var suspension = Effort.Factor > 1 ? LongSuspension : TimeSpan.FromSeconds(13);
         var master = await RedisServer.StartNewAsync(PersistentArguments);
         await StartAsync(master, await StartReplicaAsync(master.Port));

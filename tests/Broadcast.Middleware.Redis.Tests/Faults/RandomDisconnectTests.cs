@@ -10,7 +10,7 @@ public sealed class RandomDisconnectTests : RedisTest
     [InlineData(1, 10_000_000)]
     [InlineData(2, 10_000_000)]
     [InlineData(3, 100)]
-    public async Task Delivery_RandomDisconnects_IsOnceAndInOrderOrReportsLoss(int seed, int repairMessages)
+    public async Task Publish_RandomDisconnects_DeliversOnceInOrderOrReportsLoss(int seed, int repairMessages)
     {
         const int PublisherCount = 8, DisconnectCount = 12;
         var random = new Random(seed);

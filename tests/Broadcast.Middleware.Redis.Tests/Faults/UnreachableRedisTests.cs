@@ -69,7 +69,7 @@ public sealed class UnreachableRedisTests : RedisTest
     }
 
     [Fact]
-    public async Task Connect_WhileRedisIsDown_NewRoomIsRefusedAndKnownRoomWorks()
+    public async Task Connect_WhileRedisIsDown_IsRefusedInNewRoomAndAcceptedInKnownRoom()
     {
         var node = await StartAppAsync(Redis.Configuration);
         using var first = await node.ConnectAsync("/rooms/known");

@@ -106,7 +106,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WhenUnreachableIsFail_FailsImmediatelyWithoutRedis()
+    public async Task Publish_RedisDownAndWhenUnreachableIsFail_FailsImmediately()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
@@ -156,7 +156,7 @@ public sealed class OutboxTests : RedisTest
 
     /// <summary>For example, a controller passes RequestAborted, and its clients disconnect.</summary>
     [Fact]
-    public async Task Publish_ManyLargeCancelled_StayWithinMaxOutboxBytes()
+    public async Task Publish_ManyLargeMessagesCancelled_StaysWithinMaxOutboxBytes()
     {
         const int MessageBytes = 1 << 20;
         await Redis.StartAsync();
@@ -181,7 +181,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_ManyCancelled_DoNotAccumulate()
+    public async Task Publish_ManyMessagesCancelled_FreesTheirMemory()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
         var outbox = node.Outbox;

@@ -37,7 +37,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
     }
 
     [Fact]
-    public async Task MoveSlot_WhilePublishing_LosesNothing()
+    public async Task MoveSlot_WhilePublishing_LosesNoMessage()
     {
         const string Group = "/moved";
         var configuration = await cluster.GetConfigurationAsync();

@@ -39,7 +39,7 @@ public sealed class EmptyGroupTests : RedisTest
     }
 
     [Fact]
-    public async Task EmptyGroup_WithSubscriber_IsRenewed()
+    public async Task EmptyGroup_WithSubscriber_HasItsExpirationRenewed()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Infinite);
@@ -52,7 +52,7 @@ public sealed class EmptyGroupTests : RedisTest
     }
 
     [Fact]
-    public async Task FirstMessage_WithInfiniteHistory_KeepsTheGroupForever()
+    public async Task FirstMessage_WithInfiniteHistory_RemovesExpirationOfGroup()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Infinite);

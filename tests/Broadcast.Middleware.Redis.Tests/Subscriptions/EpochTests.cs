@@ -46,7 +46,7 @@ public sealed class EpochTests : RedisTest
     }
 
     [Fact]
-    public async Task RedisSuspended_ShorterThanPublishTimeout_LosesNothing()
+    public async Task RedisSuspended_ShorterThanPublishTimeout_LosesNoMessage()
     {
         var (first, second) = (StartNode(), StartNode());
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
@@ -103,7 +103,7 @@ public sealed class EpochTests : RedisTest
     }
 
     [Fact]
-    public async Task AcknowledgedMessages_ThatArrive_ReportNoLoss()
+    public async Task Publish_AcknowledgedMessagesArrive_ReportsNoLoss()
     {
         var (first, second) = (StartNode(), StartNode());
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);

@@ -82,7 +82,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task SlowReceiver_DelaysOnlyItsGroupAndMissesNothing()
+    public async Task Receiver_SlowInOneGroup_DelaysOnlyThatGroupAndMissesNoMessage()
     {
         const int MessageCount = 200;
         static void UseLargeWindow(RedisBackplaneOptions options) => options.RepairBytes = 1 << 30;
@@ -112,7 +112,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task StalledChannel_IsReopenedWithoutLoss()
+    public async Task Channel_SubscriptionLost_IsReopenedWithoutLoss()
     {
         await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
         var node = new TestNode(Nodes.Create(connection));
@@ -149,7 +149,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task HealthyConnection_NeedsNoCatchUp()
+    public async Task Publish_HealthyConnection_CausesNoRefill()
     {
         var node = StartNode();
         using var refills = new MetricCollector<long>(

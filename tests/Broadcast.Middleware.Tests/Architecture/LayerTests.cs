@@ -18,7 +18,7 @@ public sealed class LayerTests
     static readonly string _root = Path.GetFullPath(Path.Combine(OwnFolder(), "../../../src/Broadcast.Middleware"));
 
     [Fact]
-    public void Folders_AreTheKnownLayers()
+    public void LibraryFolders_InSource_AreTheKnownLayers()
     {
         var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj" or "Properties"));
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
@@ -28,7 +28,7 @@ public sealed class LayerTests
     static readonly Lazy<CSharpCompilation> _library = new(Compile);
 
     [Fact]
-    public void Types_DependOnlyOnLowerLayers()
+    public void LibraryTypes_AnyFolder_DependOnlyOnLowerLayers()
     {
         var dependencies = FindDependencies(_library.Value, _library.Value.SyntaxTrees);
         // These dependencies exist by design. Their absence would mean that the search does not work.

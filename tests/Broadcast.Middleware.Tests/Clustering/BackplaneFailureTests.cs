@@ -26,7 +26,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 
     [Fact]
-    public async Task RawClient_MessageCannotBePublished_IsClosedWith1013()
+    public async Task RawClient_MessageCannotBePublished_IsClosedWithCode1013()
     {
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
@@ -44,7 +44,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Theory]
     [InlineData("/ws")]
     [InlineData("")]
-    public async Task Connect_WhileClusterIsUnreachable_IsClosedWith1013(string group)
+    public async Task Connect_WhileClusterIsUnreachable_IsClosedWithCode1013(string group)
     {
         _backplane.UnreachableGroup = group;
         await using (var ann = await RawClient.ConnectAsync(_app))
@@ -148,7 +148,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWith1013()
+    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWithCode1013()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);

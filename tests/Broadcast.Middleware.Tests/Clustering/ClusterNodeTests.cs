@@ -201,7 +201,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNothingBehind(bool fails)
+    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNoClusterState(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
         var ann = await Listener.ConnectAsync(_broadcast);
@@ -226,7 +226,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
+    public async Task CancelledJoin_WhileOtherJoinsWait_DoesNotAffectOtherJoins()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         var bob = await Listener.ConnectAsync(_broadcast);
@@ -246,7 +246,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task GroupLoss_NotifiesOnlyItsMembers()
+    public async Task GroupLoss_OtherConnectionsExist_NotifiesOnlyMembers()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         var bob = await Listener.ConnectAsync(_broadcast);
@@ -267,7 +267,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task OffsetGap_IsTreatedAsLoss()
+    public async Task OffsetGap_InGroupWithMembers_NotifiesMembersOfLoss()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -360,7 +360,7 @@ public sealed class ClusterNodeTests : IDisposable
 
     /// <summary>Message times come from the publishers' clocks, which differ.</summary>
     [Fact]
-    public async Task Recovery_WithClockSkew_LosesNothing()
+    public async Task Recovery_WithClockSkew_LosesNoMessage()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
@@ -444,7 +444,7 @@ public sealed class ClusterNodeTests : IDisposable
 
     /// <summary>Clocks that are far off make messages look old or new, but no message is lost.</summary>
     [Fact]
-    public async Task Recovery_WithExtremeClocks_LosesNothing()
+    public async Task Recovery_WithExtremeClocks_LosesNoMessage()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
@@ -512,7 +512,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(nameof(IBackplane.Unsubscribe))]
     [InlineData(nameof(IBackplane.RemoveMember))]
-    public async Task Disconnect_BackplaneThrows_LeavesNothingBehind(string method)
+    public async Task Disconnect_BackplaneThrows_StillRemovesConnectionAndGroups(string method)
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -530,7 +530,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Disconnect_OfAllConnections_LeavesNothingBehind()
+    public async Task Disconnect_OfAllConnections_LeavesNoClusterState()
     {
         var listeners = new List<Listener>();
         for (var i = 0; i < 3; i++)
@@ -548,7 +548,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Join_AfterDisconnect_IsRefusedAndLeavesNothingBehind()
+    public async Task Join_AfterDisconnect_IsRefusedAndLeavesNoClusterState()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         ann.Disconnect();

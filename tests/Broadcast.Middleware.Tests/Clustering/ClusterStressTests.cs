@@ -113,7 +113,7 @@ public sealed class ClusterStressTests
     /// its join.
     /// </summary>
     [Fact]
-    public async Task ClusterLoss_AtAnyTime_LeavesNoSilentGap()
+    public async Task ClusterLoss_AtRandomTimes_LeavesNoUnreportedGap()
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();

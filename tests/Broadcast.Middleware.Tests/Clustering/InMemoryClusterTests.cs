@@ -34,7 +34,7 @@ public sealed class InMemoryClusterTests
     }
 
     [Fact]
-    public async Task Node_Disposed_LeavesNothingBehind()
+    public async Task Node_Disposed_RemovesItsSubscriptionsAndMembers()
     {
         var (one, _) = Start();
         var (two, _) = Start();
@@ -52,7 +52,7 @@ public sealed class InMemoryClusterTests
 
     /// <summary>Several threads use a group that is created and removed all the time.</summary>
     [Fact]
-    public async Task Subscription_WhileGroupIsRemovedAndRecreated_MissesNothing()
+    public async Task Subscription_WhileGroupIsRemovedAndRecreated_MissesNoMessage()
     {
         const int Rounds = 20_000;
         var problems = await Task.WhenAll(Enumerable.Range(0, 3).Select(thread => Task.Run(async () =>

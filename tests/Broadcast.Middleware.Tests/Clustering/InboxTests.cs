@@ -21,7 +21,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task LostInbox_IsReopenedAndNotifiesConnections()
+    public async Task Inbox_LostWhileConnected_IsReopenedAndConnectionsAreNotified()
     {
         var ann = await Listener.ConnectAsync(Node);
         Node.RunUntilIdle();

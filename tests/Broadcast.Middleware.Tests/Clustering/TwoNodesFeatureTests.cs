@@ -54,7 +54,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task EventStream_ReconnectToOtherNode_ContinuesWhereItStopped()
+    public async Task EventStream_ReconnectToOtherNode_ContinuesAfterLastReceivedEvent()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();

@@ -59,7 +59,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task ClusterLoss_ConnectedClient_IsClosedWith1013()
+    public async Task ClusterLoss_ConnectedClient_IsClosedWithCode1013()
     {
         await using var one = await StartAsync();
         await using var ann = await RawClient.OpenAsync(one);
@@ -99,7 +99,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task ConnectionOfOtherNode_CanJoinLeaveAndBeClosed()
+    public async Task JoinLeaveAndClose_ConnectionOfOtherNode_Succeed()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
@@ -121,7 +121,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Presence_OnTwoNodes_KnowsAllMembers()
+    public async Task Presence_OnTwoNodes_ListsMembersOfBothNodes()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();

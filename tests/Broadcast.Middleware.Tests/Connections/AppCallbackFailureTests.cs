@@ -55,7 +55,7 @@ public sealed class AppCallbackFailureTests
 
     /// <summary>This server runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
     [Fact]
-    public async Task RequestAbortedCallback_Throws_IsLoggedAndHarmsNoOther()
+    public async Task RequestAbortedCallback_Throws_IsLoggedAndHarmsNoOtherConnection()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddSingleton<TimeProvider>(_time),

@@ -10,7 +10,7 @@ public sealed class ConnectingClientTests
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task ConnectingClient_AuthenticationExpires_IsClosedWith1008()
+    public async Task ConnectingClient_AuthenticationExpires_IsClosedWithCode1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -23,7 +23,7 @@ public sealed class ConnectingClientTests
     }
 
     [Fact]
-    public async Task ConnectingClient_NoFirstMessageInTime_IsClosedWith1008()
+    public async Task ConnectingClient_NoFirstMessageInTime_IsClosedWithCode1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));

@@ -73,7 +73,7 @@ public sealed class ConnectionAbortedTests
     [Theory]
     [InlineData(End.ClientCloses)]
     [InlineData(End.ClientDisconnects)]
-    public async Task ConnectionAborted_CallbackThrows_IsLoggedAndHarmsNoOther(End end)
+    public async Task ConnectionAborted_CallbackThrows_IsLoggedAndHarmsNoOtherConnection(End end)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);

@@ -13,7 +13,7 @@ public sealed class ConnectionPropertiesTests
     static readonly object ItemKey = new();
 
     [Fact]
-    public async Task Properties_RequestIsGone_StayReadableInFilters()
+    public async Task Properties_ServerReusedRequest_StayReadableInFilters()
     {
         HttpContext? request = null;
         IBroadcastConnection? connection = null;

@@ -58,7 +58,7 @@ public sealed class DisconnectedSessionTests
     [Theory]
     [InlineData(HttpProtocols.Http1)]
     [InlineData(HttpProtocols.Http2)]
-    public async Task Sessions_ManyExpire_LeaveNothingBehind(HttpProtocols protocols)
+    public async Task Sessions_ManyExpire_LeaveNoConnectionOrGroup(HttpProtocols protocols)
     {
         // One HTTP/2 connection allows at most this many disconnected sessions.
         const int Count = 32;
@@ -129,7 +129,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Session_ClosedByApp_Ends()
+    public async Task Session_AppClosesConnection_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -195,7 +195,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Session_AppStops_EndsWith1001()
+    public async Task Session_AppStops_EndsWithCode1001()
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -209,7 +209,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Reconnect_DuringDrain_IsRefusedWith503()
+    public async Task Reconnect_DuringDrain_IsRefusedWithStatus503()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -286,7 +286,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_ByBothSidesAtOnce_LeavesNothingBehind()
+    public async Task Close_ByBothSidesAtOnce_LeavesNoConnectionOrGroup()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)

@@ -17,7 +17,7 @@ public sealed class DrainPendingRequestTests
     public DrainPendingRequestTests() => _authorizer = new Slow(_asked, _answer.Task);
 
     [Fact]
-    public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
+    public async Task Drain_RequestInProgress_AnswersBeforeClosingWithCode1001()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -33,7 +33,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWith1001()
+    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWithCode1001()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));

@@ -13,7 +13,7 @@ public sealed class DrainTests
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     [Fact]
-    public async Task Drain_AllClientsAnswer_ClosesWith1001AndEndsEarly()
+    public async Task Drain_AllClientsAnswer_ClosesWithCode1001AndEndsEarly()
     {
         const int Count = 300;
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
@@ -36,7 +36,7 @@ public sealed class DrainTests
     }
 
     [Fact]
-    public async Task Handshake_DuringDrain_IsRefusedWith503()
+    public async Task Handshake_DuringDrain_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await RawClient.OpenAsync(app);

@@ -90,7 +90,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task Registry_AddThrows_RefusesThatRequestWith500()
+    public async Task Registry_AddThrows_RefusesThatRequestWithStatus500()
     {
         var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
         await using var app = await StartAsync(registry);

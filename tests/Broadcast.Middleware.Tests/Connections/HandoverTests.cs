@@ -27,7 +27,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task Claim_Twice_LastClaimWins()
+    public async Task Claim_Twice_LastClaimGetsTheConnection()
     {
         using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);

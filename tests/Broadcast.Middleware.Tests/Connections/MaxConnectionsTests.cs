@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class MaxConnectionsTests
 {
     [Fact]
-    public async Task MaxConnections_Reached_RefusesWith503UntilOneLeaves()
+    public async Task MaxConnections_Reached_RefusesWithStatus503UntilOneClientLeaves()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
         await using var one = await RawClient.OpenAsync(app);
@@ -43,7 +43,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWith429()
+    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWithStatus429()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
         await using var one = await RawClient.OpenAsync(app, TestUsers.As("ann"));
@@ -160,7 +160,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task Registry_RefusesOrThrows_FreesThePlace()
+    public async Task Registry_RefusesOrThrows_FreesThePlaceOfTheConnection()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(

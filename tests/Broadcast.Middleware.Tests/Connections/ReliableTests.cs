@@ -31,7 +31,7 @@ public sealed class ReliableTests
         (3, ReliableStep.Beat));
 
     [Fact]
-    public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()
+    public void Reconnect_WithLargeLimits_DeliversEachMessageOnce()
     {
         var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 200, model => Assert.Equal(0, model.Refused + model.Slow));
         Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
@@ -59,7 +59,7 @@ public sealed class ReliableTests
 
     /// <summary>With any limits, a client gets everything or is refused.</summary>
     [Fact]
-    public void Reconnect_WithRandomLimits_DeliversEverythingOrIsRefused()
+    public void Reconnect_WithRandomLimits_DeliversAllMessagesOrIsRefused()
     {
         var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
             (backlog, unacknowledged, messages, total, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, total, wait, history));

@@ -16,7 +16,7 @@ public sealed class RevalidationTests
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task Authentication_Expires_ClosesOnlyThatConnectionWith1008()
+    public async Task Authentication_Expires_ClosesOnlyThatConnectionWithCode1008()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -50,7 +50,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_ReturnsFalse_ClosesWith1008()
+    public async Task Revalidator_ReturnsFalse_ClosesWithCode1008()
     {
         var revalidator = new Revalidator { HoldsAnswers = true };
         await using var app = await StartAsync(revalidator);
@@ -102,7 +102,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_Throws_ClosesOnlyThatConnectionWith1011()
+    public async Task Revalidator_Throws_ClosesOnlyThatConnectionWithCode1011()
     {
         var revalidator = new Revalidator { Answer = (connection, _) => connection.UserId == "ann" ? throw new InvalidOperationException("boom") : new(true) };
         await using var app = await StartAsync(revalidator);

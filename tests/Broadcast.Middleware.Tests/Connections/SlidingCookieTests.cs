@@ -76,7 +76,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWith1008()
+    public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWithCode1008()
     {
         var rejects = false;
         await using var app = await StartAsync(events => events.OnValidatePrincipal = context =>

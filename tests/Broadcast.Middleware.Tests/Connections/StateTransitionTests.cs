@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class StateTransitionTests
 {
     [Fact]
-    public void ConnectionState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ConnectionState>(CanChange,
+    public void ConnectionState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ConnectionState>(CanChange,
     [
         (ConnectionState.Connecting, ConnectionState.Open),
         (ConnectionState.Connecting, ConnectionState.Left),
@@ -20,7 +20,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void ReceiveState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ReceiveState>(CanChange,
+    public void ReceiveState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ReceiveState>(CanChange,
     [
         (ReceiveState.Starting, ReceiveState.AwaitingFirstMessage),
         (ReceiveState.Starting, ReceiveState.Reading),
@@ -35,7 +35,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void ReconnectState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ReconnectState>(CanChange,
+    public void ReconnectState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ReconnectState>(CanChange,
     [
         (ReconnectState.Connected, ReconnectState.Claimed),
         (ReconnectState.Connected, ReconnectState.Disconnected),
@@ -54,7 +54,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void WriterState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<WriterState>(CanChange,
+    public void WriterState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<WriterState>(CanChange,
     [
         (WriterState.Created, WriterState.Open),
         (WriterState.Created, WriterState.Failed),

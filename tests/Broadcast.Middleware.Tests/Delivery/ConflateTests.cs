@@ -35,7 +35,7 @@ public sealed class ConflateTests
     }
 
     [Fact]
-    public async Task Conflate_TooManyMessagesWithoutKey_ClosesWith1013()
+    public async Task Conflate_TooManyMessagesWithoutKey_ClosesWithCode1013()
     {
         const int Size = 1_000;
         await using var app = await StartAsync(256 * 1024);

@@ -110,7 +110,7 @@ public sealed class ConnectionWriterTests
 
     /// <summary>The framework's WebSocket waits for its control frames. A lost control frame would block its reads forever.</summary>
     [Fact]
-    public async Task ControlFrame_SinkFailsMeanwhile_AlwaysCompletes()
+    public async Task ControlFrame_SinkFailsDuringSend_Completes()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink { Mode = WriteMode.Throws });

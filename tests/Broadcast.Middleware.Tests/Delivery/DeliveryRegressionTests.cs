@@ -219,7 +219,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public async Task Leave_DuringJoin_EndsInOneConsistentState()
+    public async Task Leave_DuringJoin_KeepsConnectionAndRegistryConsistent()
     {
         var registry = new InterleavingRegistry();
         using var broadcast = new TestEngine(registry: registry);

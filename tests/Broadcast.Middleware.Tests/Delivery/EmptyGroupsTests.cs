@@ -227,7 +227,7 @@ public sealed class EmptyGroupsTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void JoinAndLeave_ManyTimes_LeaksNothing(bool hasHistory)
+    public void JoinAndLeave_ManyTimes_LeaksNoMemory(bool hasHistory)
     {
         using var broadcast = new TestEngine(configure: options =>
         {

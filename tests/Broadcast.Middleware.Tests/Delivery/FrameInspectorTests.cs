@@ -21,7 +21,7 @@ public sealed class FrameInspectorTests
             iter: 3_000 * Effort.Factor);
 
     [Fact]
-    public void Read_CompleteMessages_IsBetweenMessages()
+    public void IsBetweenMessages_AfterCompleteMessage_IsTrue()
     {
         var inspector = default(FrameInspector);
         inspector.Read(ClientFrame.OfText("hello"));

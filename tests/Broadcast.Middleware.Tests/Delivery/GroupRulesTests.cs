@@ -60,7 +60,7 @@ public sealed class GroupRulesTests
     [InlineData(nameof(GroupOptions.HistoryBytes), (1 << 30) + 1, 1_024, 1 << 30)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), -1, 0, 10_000_000)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), 10_000_001, 0, 10_000_000)]
-    public void GroupOption_OutOfRange_IsRejected(string option, int value, int least, int most)
+    public void GroupOption_ValueOutOfRange_IsRejected(string option, int value, int least, int most)
     {
         Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}. Set it from {least} to {most}.", ProblemWith(option, value));
         Assert.Null(ProblemWith(option, least));
@@ -111,7 +111,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void GroupKey_WithoutSettings_IsRejected()
+    public void GroupKey_WithNullSettings_IsRejected()
     {
         var options = new BroadcastOptions();
         options.Groups["/rooms/*"] = null!;

@@ -64,7 +64,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void SinkWithoutPings_NeverTimesOut()
+    public void KeepAlive_SinkWithoutPings_NeverTimesOut()
     {
         for (var i = 0; i < 50; i++)
         {
@@ -96,7 +96,7 @@ public sealed class KeepAliveTests : IDisposable
     [InlineData(60, 8, 2)]
     [InlineData(-0.001, -0.001, 5)]
     [InlineData(3600, 3600, 5)]
-    public void HeartbeatPeriod_IsQuarterOfShortestTimeWithinBounds(double interval, double timeout, double beat)
+    public void HeartbeatPeriod_AnyTimeouts_IsQuarterOfShortestTimeWithinBounds(double interval, double timeout, double beat)
     {
         (_options.KeepAliveInterval, _options.KeepAliveTimeout) = (TimeSpan.FromSeconds(interval), TimeSpan.FromSeconds(timeout));
         _options.SendTimeout = Timeout.InfiniteTimeSpan;

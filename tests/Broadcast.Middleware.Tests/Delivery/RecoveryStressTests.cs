@@ -15,7 +15,7 @@ public sealed class RecoveryStressTests
     [InlineData(1_000_000)]
     [InlineData(2_000)]
     [InlineData(20)]
-    public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
+    public async Task Reconnect_WhileOthersPublish_MissesNoMessageOrIsNotified(int kept)
     {
         var messages = 1_500 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History(Name, kept, bytes: 1 << 29));

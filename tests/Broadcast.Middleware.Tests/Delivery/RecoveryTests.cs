@@ -108,7 +108,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_MessageExpiresDuringJoin_LosesNothing()
+    public void Recovery_MessageExpiresDuringJoin_LosesNoMessage()
     {
         // The clock advances at each read. With one of these delays, the oldest message expires between two reads.
         for (var delay = 0; delay < 100; delay++)

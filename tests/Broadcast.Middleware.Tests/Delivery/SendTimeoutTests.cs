@@ -36,7 +36,7 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNothing()
+    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNoMessage()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);

@@ -5,7 +5,7 @@ public sealed class SlowConsumerTests
     const int SmallWindow = 4096;
 
     [Fact]
-    public async Task ClientThatNeverReads_IsRemovedAndOthersReceiveEverything()
+    public async Task Client_NeverReads_IsRemovedAndOthersReceiveAllMessages()
     {
         const int Messages = 5_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
@@ -28,7 +28,7 @@ public sealed class SlowConsumerTests
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklog_GetsPrefixAnd1013()
+    public async Task SlowClient_OverBacklog_ReceivesPrefixAndCloseCode1013()
     {
         const int Messages = 6_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -53,7 +53,7 @@ public sealed class SlowConsumerTests
     }
 
     [Fact]
-    public async Task PausingClient_WithinBacklog_MissesNothing()
+    public async Task PausingClient_WithinBacklog_MissesNoMessage()
     {
         // The messages need more than the socket buffers and less than the backlog.
         const int Messages = 8_000, Size = 1_000;

@@ -31,7 +31,7 @@ public sealed class SlowReplayTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Backlog_WithOrWithoutReplay_HasTheSameLimit(bool replays)
+    public void Backlog_WithAndWithoutReplay_HasTheSameLimit(bool replays)
     {
         using var broadcast = With(historyMessages: 200);
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
@@ -60,7 +60,7 @@ public sealed class SlowReplayTests
     }
 
     [Fact]
-    public void Backlog_AfterReplay_HasTheNormalLimit()
+    public void Backlog_AfterReplayIsSent_HasTheConfiguredLimit()
     {
         using var broadcast = With(historyMessages: 200);
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);

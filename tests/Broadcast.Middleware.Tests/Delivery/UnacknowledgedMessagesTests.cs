@@ -39,7 +39,7 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     [Fact]
-    public void AcknowledgedMessages_AreNotKept()
+    public void Acknowledgement_OfAllMessages_FreesTheirMemory()
     {
         using var broadcast = Small();
         var (connection, client, _) = Connect(broadcast);

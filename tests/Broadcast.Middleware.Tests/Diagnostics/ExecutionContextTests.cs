@@ -35,7 +35,7 @@ public sealed class ExecutionContextTests
     }
 
     [Fact]
-    public async Task Backplane_RequestCreatesBroadcast_WorksWithoutContext()
+    public async Task Backplane_RequestCreatesBroadcast_RunsWithoutContext()
     {
         var backplane = new ContextBackplane(_request);
         _request.Value = "request";

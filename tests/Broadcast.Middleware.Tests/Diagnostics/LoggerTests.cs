@@ -10,7 +10,7 @@ public sealed class LoggerTests
     const string Distinctive = "d15714c71fe";
 
     [Fact]
-    public void LoggerMessages_HaveUniqueIds()
+    public void LoggerMessages_EventIds_AreUniqueAndPositive()
     {
         var ids = typeof(BroadcastLogger).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
             .Select(method => method.GetCustomAttribute<LoggerMessageAttribute>())
@@ -28,7 +28,7 @@ public sealed class LoggerTests
     /// is the only message with text of a client. <c>HandshakeWarningTests</c> tests this warning.
     /// </summary>
     [Fact]
-    public async Task LoggerMessages_NeverContainClientData()
+    public async Task LoggerMessages_ClientSendsDistinctiveText_DoNotContainThatText()
     {
         await using var app = await BroadcastApp.StartAsync(
             TestUsers.Add,

@@ -205,7 +205,7 @@ public sealed class MetricsTests
         stays: false);
 
     [Fact]
-    public async Task RefusedHandshakes_AreCountedByReason()
+    public async Task RefusedHandshakes_EachReason_AreCountedByReason()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(
@@ -296,7 +296,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Latency_IsMeasuredOnlyWithListener()
+    public async Task Latency_WithAndWithoutListener_IsMeasuredOnlyWithListener()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(

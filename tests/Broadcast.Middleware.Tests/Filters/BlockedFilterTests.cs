@@ -19,7 +19,7 @@ public sealed class BlockedFilterTests
 
     [Theory]
     [MemberData(nameof(Blocks))]
-    public async Task BlockedFilter_OtherConnections_KeepWorking(Stage stage, Blocking blocking)
+    public async Task BlockedFilter_OfOneConnection_DoesNotBlockOtherConnections(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);

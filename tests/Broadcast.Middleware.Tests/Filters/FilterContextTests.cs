@@ -101,7 +101,7 @@ public sealed class FilterContextTests
 
     /// <summary>This is a unit test as an app would write it.</summary>
     [Fact]
-    public async Task MessageFilter_WithConstructedContext_IsTestable()
+    public async Task MessageFilter_ConstructedContext_RunsWithoutApp()
     {
         IBroadcastFilter filter = new ShoutFilter();
         var context = new MessageContext(_connection, _broadcaster, Message.FromText("hello"));

@@ -36,7 +36,7 @@ public sealed class ManyRepliesTests
 
     /// <summary>A message to a group must arrive between the rows before it and the rows after it.</summary>
     [Fact]
-    public async Task ReplyAsync_WaitsForRoom_KeepsOrderWithGroup()
+    public async Task ReplyAsync_MoreBytesThanBacklog_KeepsOrderWithGroupMessages()
     {
         await using var app = await StartAsync(async context =>
         {
@@ -95,7 +95,7 @@ public sealed class ManyRepliesTests
     }
 
     [Fact]
-    public async Task ReplyAsync_AppClosesConnectionMeanwhile_ReportsNoRecipient()
+    public async Task ReplyAsync_AppClosesConnectionDuringReply_ReportsNoRecipient()
     {
         var ended = new TaskCompletionSource<int>();
         await using var app = await StartAsync(

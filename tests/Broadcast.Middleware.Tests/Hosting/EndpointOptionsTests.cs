@@ -98,7 +98,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseOtherSitesOnlyThere()
+    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseOtherSitesOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.AllowedOrigins.Clear(), all => all.AllowedOrigins.Add("*"));
         await using var refused = await RawClient.ConnectAsync(app);
@@ -241,7 +241,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task Settings_OfConnectionsOfOneEndpoint_AreOneObject()
+    public async Task Settings_OfConnectionsOfOneEndpoint_AreSameObject()
     {
         await using var app = await StartAsync(own => own.MaxMessageBytes = 10);
         await using var one = await RawClient.OpenAsync(app, Own);
@@ -253,7 +253,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task Configure_ReceivesValuesOfBroadcast()
+    public async Task Configure_OptionsOfBroadcastSet_ReceivesTheirValues()
     {
         BroadcastEndpointOptions? received = null;
         await using var app = await StartAsync(own => received = own, all =>

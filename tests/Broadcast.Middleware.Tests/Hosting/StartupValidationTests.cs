@@ -124,7 +124,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task ConfigurationKeys_UnknownForNamedBroadcast_NameIt()
+    public async Task ConfigurationKeys_UnknownForNamedBroadcast_AreReportedWithItsName()
     {
         var failures = await GetFailuresAsync(configure: builder =>
         {

@@ -43,7 +43,7 @@ public sealed class AllowedOriginsTests
     [InlineData("http://example.com\r\nOrigin: http://example.com", "example.com")]
     [InlineData("http://example.com\r\nOrigin: http://evil.example", "example.com")]
     [InlineData("http://evil.example\r\nOrigin: http://example.com", "example.com")]
-    public async Task Origin_OtherHostOrInvalid_IsRefusedWith403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
+    public async Task Origin_OtherHostOrInvalid_IsRefusedWithStatus403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
 
     [Theory]
     [InlineData("https://friend.example", 101)]
@@ -147,7 +147,7 @@ public sealed class AllowedOriginsTests
 
     /// <summary>The user follows a link of another site. The answer explains what the URL is for.</summary>
     [Fact]
-    public async Task Navigation_FromForeignPage_IsAnsweredWith426()
+    public async Task Navigation_FromForeignPage_IsAnsweredWithStatus426()
     {
         await using var app = await BroadcastApp.StartAsync();
 

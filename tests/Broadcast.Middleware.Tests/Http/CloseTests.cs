@@ -33,7 +33,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task ClientClose_WithoutCode_IsAnsweredWith1000()
+    public async Task ClientClose_WithoutCode_IsAnsweredWithCode1000()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -84,7 +84,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task CloseFromApp_AfterMessages_DeliversThemFirst()
+    public async Task CloseFromApp_AfterMessages_DeliversMessagesBeforeCloseFrame()
     {
         const int Messages = 2_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -199,7 +199,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Handshake_DuringShutdown_IsRefusedWith503()
+    public async Task Handshake_DuringShutdown_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync();
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -213,7 +213,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task ConnectFilter_RejectsConnection_ClosesWith1008()
+    public async Task ConnectFilter_RejectsConnection_ClosesWithCode1008()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);

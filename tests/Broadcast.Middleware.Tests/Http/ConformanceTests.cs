@@ -52,7 +52,7 @@ public sealed class ConformanceTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task OrphanContinuation_AfterFragmentedMessage_IsClosedAfterEcho(bool isSentByteByByte)
+    public async Task ContinuationFrame_AfterCompleteMessage_ClosesAfterEcho(bool isSentByteByByte)
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < Rounds; i++)

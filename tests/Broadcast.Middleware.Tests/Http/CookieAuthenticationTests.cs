@@ -13,7 +13,7 @@ public sealed class CookieAuthenticationTests
     static readonly (string, string?) Events = ("Accept", "text/event-stream");
 
     [Fact]
-    public async Task WebSocket_WithoutCookie_IsRefusedWith401()
+    public async Task WebSocket_WithoutCookie_IsRefusedWithStatus401()
     {
         await using var app = await StartAsync();
         Assert.Equal(401, (await RawClient.TryAsync(app)).Status);
@@ -21,7 +21,7 @@ public sealed class CookieAuthenticationTests
     }
 
     [Fact]
-    public async Task EventStream_WithoutCookie_IsRefusedWith401()
+    public async Task EventStream_WithoutCookie_IsRefusedWithStatus401()
     {
         await using var app = await StartAsync();
         await using var client = await EventClient.AskAsync(app, headers: [Events]);
@@ -30,7 +30,7 @@ public sealed class CookieAuthenticationTests
     }
 
     [Fact]
-    public async Task WebSocketAndEventStream_CookieWithoutPermission_AreRefusedWith403()
+    public async Task WebSocketAndEventStream_CookieWithoutPermission_AreRefusedWithStatus403()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "guest");

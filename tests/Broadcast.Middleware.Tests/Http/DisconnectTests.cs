@@ -84,7 +84,7 @@ public sealed class DisconnectTests
     }
 
     [Fact]
-    public async Task MessageBeforeDisconnect_IsRelayed()
+    public async Task Message_SentRightBeforeDisconnect_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);

@@ -28,7 +28,7 @@ public sealed class EndpointRegistryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task TryAdd_ReturnsFalse_RefusesWith503BeforeHandshake()
+    public async Task TryAdd_ReturnsFalse_RefusesWithStatus503BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(false);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -41,7 +41,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWith1008()
+    public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWithCode1008()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "/ws").Returns(false);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -73,7 +73,7 @@ public sealed class EndpointRegistryTests
 
     [Theory]
     [MemberData(nameof(Endings))]
-    public async Task Connection_AnyEnd_IsRemovedExactlyOnce(string ending)
+    public async Task Connection_EndsForAnyReason_IsRemovedExactlyOnce(string ending)
     {
         _registry.Connections.Returns(_ => _added is null ? [] : [_added]);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
@@ -115,7 +115,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryAdd_Throws_RefusesWith500BeforeHandshake()
+    public async Task TryAdd_Throws_RefusesWithStatus500BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -130,7 +130,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryJoin_Throws_ClosesWith1011()
+    public async Task TryJoin_Throws_ClosesWithCode1011()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Throws(new InvalidOperationException("no"));
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -158,7 +158,7 @@ public sealed class EndpointRegistryTests
     [Theory]
     [InlineData("GetUserConnections")]
     [InlineData("Leave")]
-    public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWith1011(string method)
+    public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWithCode1011(string method)
     {
         await using var app = await InMemoryApp.StartManualAsync(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {

@@ -17,7 +17,7 @@ public sealed class EventStreamCloseTests
     [InlineData(1001, false)]
     [InlineData(1012, false)]
     [InlineData(1013, false)]
-    public async Task CloseAsync_ByApp_EndsStreamForGoodUnlessCodeAsksToReconnect(int code, bool isFinal)
+    public async Task CloseAsync_EventStream_StopsReconnectsUnlessCodeAsksForReconnect(int code, bool isFinal)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);

@@ -245,7 +245,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string disconnect)
+    public async Task Clients_DisconnectDuringPublish_AreRemoved(string disconnect)
     {
         const int Clients = 40;
         var disconnected = new ConcurrentQueue<string>();
@@ -298,7 +298,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Clients_DisconnectAfterRequest_LeaveNothingBehind()
+    public async Task Clients_DisconnectRightAfterRequest_LeaveNoConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         var request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"u8.ToArray();
@@ -364,7 +364,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task ConnectFilter_ThrowsForEventStream_ClosesWith1011()
+    public async Task ConnectFilter_ThrowsForEventStream_ClosesWithCode1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect((_, _) => throw new InvalidOperationException("boom")));
         await using var client = await EventClient.AskAsync(app, headers: ("Accept", "text/event-stream"));

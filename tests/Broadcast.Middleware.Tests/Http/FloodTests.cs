@@ -32,7 +32,7 @@ public sealed class FloodTests
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    public async Task FragmentFlood_TinyFragments_ClosesOnlyThatConnectionWith1009(int size)
+    public async Task FragmentFlood_TinyFragments_ClosesOnlyThatConnectionWithCode1009(int size)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);
@@ -51,7 +51,7 @@ public sealed class FloodTests
     }
 
     [Fact]
-    public async Task Publish_ThousandConnectionsReset_LeavesNothingBehind()
+    public async Task Publish_ThousandConnectionsReset_RemovesAllConnections()
     {
         // A higher effort uses up to 5,000 connections.
         var count = 1_000 * Math.Min(Effort.Factor, 5);

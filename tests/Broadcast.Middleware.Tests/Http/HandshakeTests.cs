@@ -45,7 +45,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_WithFramesInSamePacket_RelaysThem()
+    public async Task Handshake_WithFramesInSamePacket_RelaysFrames()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -80,7 +80,7 @@ public sealed class HandshakeTests
     [InlineData("GET /ws HTTP/1.1")]
     [InlineData("POST /ws HTTP/1.1")]
     [InlineData("OPTIONS /ws HTTP/1.1")]
-    public async Task PlainRequest_WithoutUpgrade_IsRefusedWith426(string request)
+    public async Task PlainRequest_WithoutUpgrade_IsRefusedWithStatus426(string request)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -103,7 +103,7 @@ public sealed class HandshakeTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task PlainRequest_OtherHttpVersion_IsRefusedWith400AndHint(bool isHttp2)
+    public async Task PlainRequest_OtherHttpVersion_IsRefusedWithStatus400AndHint(bool isHttp2)
     {
         await using var app = await BroadcastApp.StartAsync(protocols: isHttp2 ? HttpProtocols.Http2 : HttpProtocols.Http1);
         string body;
@@ -170,7 +170,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_WithPost_IsRefusedWith400()
+    public async Task Handshake_WithPost_IsRefusedWithStatus400()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -196,7 +196,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_OtherPath_IsRefusedWith404()
+    public async Task Handshake_OtherPath_IsRefusedWithStatus404()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

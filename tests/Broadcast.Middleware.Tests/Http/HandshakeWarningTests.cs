@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class HandshakeWarningTests
 {
     [Fact]
-    public async Task OriginRefusal_FirstOfEachOrigin_IsWarningWithOriginHostAndOption()
+    public async Task OriginRefusal_FirstOfEachOrigin_LogsWarningWithOriginHostAndOption()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -53,7 +53,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task ProxyWithoutUpgrade_FirstHandshake_IsWarning()
+    public async Task ProxyWithoutUpgrade_FirstHandshake_LogsWarning()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -66,7 +66,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task EventStreamOfForeignPageWithoutOrigin_First_IsWarning()
+    public async Task EventStreamWithoutOrigin_FirstFromForeignPage_LogsWarning()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -81,7 +81,7 @@ public sealed class HandshakeWarningTests
     [Theory]
     [InlineData(503)]
     [InlineData(429)]
-    public async Task ConnectionLimit_FirstRefusal_IsWarning(int status)
+    public async Task ConnectionLimit_FirstRefusal_LogsWarning(int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {

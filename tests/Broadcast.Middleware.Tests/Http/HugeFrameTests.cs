@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class HugeFrameTests
 {
     [Fact]
-    public async Task HugeFrame_ArrivingSlowly_AllocatesLittleAndEndsWith1009()
+    public async Task HugeFrame_ArrivingSlowly_AllocatesLittleAndEndsWithCode1009()
     {
         const int Limit = 1 << 20, Size = 4_000, Pieces = 400, Early = 40;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessageBytes = Limit);

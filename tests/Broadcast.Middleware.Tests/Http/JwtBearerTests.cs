@@ -147,7 +147,7 @@ public sealed class JwtBearerTests
     }
 
     [Fact]
-    public async Task FirstMessage_TokenExpires_ClosesConnectionWith1008()
+    public async Task FirstMessage_TokenExpires_ClosesConnectionWithCode1008()
     {
         await using var app = await StartFirstMessageAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -166,7 +166,7 @@ public sealed class JwtBearerTests
     [Theory]
     [InlineData("not a token")]
     [InlineData(null)]
-    public async Task FirstMessage_InvalidOrMissing_ClosesConnectionWith1008(string? first)
+    public async Task FirstMessage_InvalidOrMissing_ClosesConnectionWithCode1008(string? first)
     {
         await using var app = await StartFirstMessageAsync();
         using var meters = new Meters(app);

@@ -54,7 +54,7 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task Ping_IsSentOnlyToClientsThatSendNothing()
+    public async Task KeepAlive_OneClientSends_PingsOnlyTheSilentClient()
     {
         await using var app = await StartAsync(_time);
         await using var sending = await RawClient.OpenAsync(app);
@@ -76,7 +76,7 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task KeepAlive_WhileMessageIsHandled_DoesNotDisconnect()
+    public async Task KeepAlive_WhileMessageFilterRuns_DoesNotDisconnect()
     {
         var (entered, handled) = (new TaskCompletionSource(), new TaskCompletionSource());
         await using var app = await StartAsync(_time, endpoint => endpoint.Use(async (context, next) =>

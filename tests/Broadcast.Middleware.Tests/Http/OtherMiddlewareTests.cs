@@ -39,7 +39,7 @@ public sealed class OtherMiddlewareTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task WebSockets_WithMiddleware_HearEachOther(string middleware)
+    public async Task WebSockets_WithOtherMiddleware_ReceiveEachOthersMessages(string middleware)
     {
         await using var app = await StartAsync(middleware);
         await using var one = await RawClient.OpenAsync(app);
@@ -54,7 +54,7 @@ public sealed class OtherMiddlewareTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task EventStreams_WithMiddleware_ReceiveOnlyNewMessages(string middleware)
+    public async Task EventStreams_WithOtherMiddleware_ReceiveOnlyNewMessages(string middleware)
     {
         await using var app = await StartAsync(middleware);
         await using (var one = await EventClient.OpenAsync(app))
@@ -101,7 +101,7 @@ public sealed class OtherMiddlewareTests
     }
 
     [Fact]
-    public async Task Filter_ThrowsWithDeveloperExceptionPage_ClosesWith1011()
+    public async Task Filter_ThrowsWithDeveloperExceptionPage_ClosesWithCode1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {

@@ -107,7 +107,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task MessageBeforeProtocolError_IsRelayed()
+    public async Task Message_SentRightBeforeProtocolError_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -179,7 +179,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task HugeFrame_PeerNeverStopsSending_IsClosedWith1009AndDisconnected()
+    public async Task HugeFrame_PeerNeverStopsSending_IsClosedWithCode1009AndDisconnected()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app);

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class RateLimitTests
 {
     [Fact]
-    public async Task RateLimit_BurstExceeded_ClosesOnlyThatConnectionWith1008()
+    public async Task RateLimit_BurstExceeded_ClosesOnlyThatConnectionWithCode1008()
     {
         const int Rate = 2, Burst = 10;
         await using var app = await BroadcastApp.StartAsync(

@@ -74,7 +74,7 @@ public sealed class RelayTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(125)]
-    public async Task Pong_CarriesPayloadOfPing(int length)
+    public async Task Ping_PayloadOfAnyLength_IsRepeatedInPong(int length)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -88,7 +88,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task UnsolicitedPong_IsIgnored()
+    public async Task Pong_WithoutPing_IsIgnored()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);

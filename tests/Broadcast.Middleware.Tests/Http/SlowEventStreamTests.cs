@@ -64,7 +64,7 @@ public sealed class SlowEventStreamTests
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklogLimit_ReceivesCloseEvent1013()
+    public async Task SlowClient_OverBacklogLimit_ReceivesCloseEventWithCode1013()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 128 * 1024);
         using var meters = new Meters(app);

@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class UnauthorizedRecoveryTests
 {
     [Fact]
-    public async Task Recovery_WithoutAuthentication_GetsOnlyCloseFrameWith1008()
+    public async Task Recovery_WithoutAuthentication_GetsOnlyCloseFrameWithCode1008()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -28,7 +28,7 @@ public sealed class UnauthorizedRecoveryTests
     }
 
     [Fact]
-    public async Task Recovery_ForbiddenUser_IsClosedWith1008()
+    public async Task Recovery_ForbiddenUser_IsClosedWithCode1008()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
@@ -43,7 +43,7 @@ public sealed class UnauthorizedRecoveryTests
     [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", "json.webpubsub.azure.v1", null)]
     [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, "https://elsewhere.example")]
     [InlineData("/page?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, null)]
-    public async Task OtherRequest_WithoutAuthentication_IsRefusedWith401(string path, string subprotocol, string? origin)
+    public async Task OtherRequest_WithoutAuthentication_IsRefusedWithStatus401(string path, string subprotocol, string? origin)
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -54,7 +54,7 @@ public sealed class UnauthorizedRecoveryTests
     }
 
     [Fact]
-    public async Task Recovery_WithoutAuthentication_CountsForLimits()
+    public async Task Recovery_WithoutAuthentication_CountsTowardsLimits()
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var first = await ReliableClient.AskAsync(app, "1", "2");

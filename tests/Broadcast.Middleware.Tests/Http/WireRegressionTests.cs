@@ -36,7 +36,7 @@ public sealed class WireRegressionTests
 
     /// <summary>A receive ends only when the buffer is full, and the pooled buffer is larger than the limit.</summary>
     [Fact]
-    public async Task HugeFrame_OneByteOverLimitReceived_ClosesWith1009()
+    public async Task HugeFrame_OneByteOverLimitReceived_ClosesWithCode1009()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -112,7 +112,7 @@ public sealed class WireRegressionTests
 
     /// <summary>A closed connection gets the messages from before the close and nothing newer.</summary>
     [Fact]
-    public async Task CloseFromApp_WhileMoreIsPublished_SendsNothingNewer()
+    public async Task CloseFromApp_WhileAppPublishes_SendsNoLaterMessage()
     {
         const int Before = 900, After = 500, Size = 1000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
@@ -153,7 +153,7 @@ public sealed class WireRegressionTests
 
     /// <summary>Reaching the server's own limit is normal under load. It is not an error of the app.</summary>
     [Fact]
-    public async Task Handshake_OverServerUpgradeLimit_IsRefusedWith503()
+    public async Task Handshake_OverServerUpgradeLimit_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.WebHost.ConfigureKestrel(kestrel => kestrel.Limits.MaxConcurrentUpgradedConnections = 1));

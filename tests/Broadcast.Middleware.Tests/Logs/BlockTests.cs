@@ -32,7 +32,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void Block_WithExclusions_ReportsThem()
+    public void Block_WithExclusions_ReportsExclusions()
     {
         var block = new Block(512, 1, 0);
         block.Append(new(default, MessageType.Text), 1, 0, null);
@@ -72,7 +72,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void EmptyBlock_HoldsNothing()
+    public void EmptyBlock_New_HasNoCapacityAndNoMessages()
     {
         var block = new Block(0, 3, 9);
         Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));

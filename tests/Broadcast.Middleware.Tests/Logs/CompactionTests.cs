@@ -37,7 +37,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Compact_AlreadyCompactedMessages_AreReplacedToo()
+    public void Compact_RunsAgain_ReplacesAlreadyCompactedMessages()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         for (var round = 0; round < 20; round++)

@@ -11,7 +11,7 @@ public sealed class BroadcastOptionsTests
     static readonly BroadcastOptionsValidator Validator = new();
 
     [Fact]
-    public void Defaults_HaveDocumentedValuesAndAreValid()
+    public void Options_Default_HaveDocumentedValuesAndAreValid()
     {
         var options = new BroadcastOptions();
         Assert.Equal(65_536, options.MaxMessageBytes);
@@ -150,7 +150,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void NamedBroadcasts_Options_AreSeparate()
+    public void Options_OfNamedBroadcasts_AreSeparate()
     {
         var services = new ServiceCollection();
         services.AddBroadcast(options => options.MaxMessageBytes = 1);

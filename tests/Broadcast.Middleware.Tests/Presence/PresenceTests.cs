@@ -66,7 +66,7 @@ public sealed class PresenceTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task State_MembershipEnds_IsRemoved(bool isRemoved)
+    public async Task MemberState_MembershipEnds_IsRemoved(bool isRemoved)
     {
         using var stage = new TestEngine();
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
@@ -98,7 +98,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task Presence_CanceledToken_DoesNothing()
+    public async Task Presence_CanceledToken_ThrowsAndChangesNothing()
     {
         using var stage = new TestEngine();
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
@@ -157,7 +157,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task Watch_Canceled_LeavesNothingBehind()
+    public async Task Watch_Canceled_StopsTrackingTheGroup()
     {
         using var stage = new TestEngine();
         var presence = stage.Presence;
@@ -367,7 +367,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task NamedBroadcast_Presence_IsSeparate()
+    public async Task Presence_OfNamedBroadcast_IsSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddBroadcast("chat"),

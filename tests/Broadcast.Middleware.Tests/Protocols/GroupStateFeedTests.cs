@@ -48,7 +48,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToIt()
+    public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToThatSubscriber()
     {
         const int Members = 2_000;
         var (feed, slow) = Subscribe();

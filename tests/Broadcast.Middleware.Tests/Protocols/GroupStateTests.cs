@@ -70,7 +70,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task SetGroupState_Member_IsVisibleInPresence()
+    public async Task SetGroupState_ByMember_IsVisibleInPresence()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app, "ann");
@@ -282,7 +282,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task GroupStateRequest_AckIdRepeated_TakesEffectOnceUnlessFailed()
+    public async Task GroupStateRequest_AckIdRepeated_IsDuplicateUnlessFirstOneFailed()
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
@@ -557,7 +557,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Subscriber_Disconnects_LeavesNothingBehind()
+    public async Task Subscriber_Disconnects_LeavesNoSubscriptionOrState()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 60; i++)

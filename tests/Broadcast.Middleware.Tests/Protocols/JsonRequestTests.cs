@@ -63,7 +63,7 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Parse_DuplicateProperties_LastOneWins()
+    public void Parse_DuplicateProperties_UsesLastValue()
     {
         var request = Read("""{"type":"ping","type":"sendToGroup","group":"a","group":"b","data":1,"data":2,"ackId":1,"ackId":2,"noEcho":true,"noEcho":false}""");
         Assert.Equal((JsonRequestKind.Send, "b", "2", 2UL, false), (request.Kind, request.Group, request.Data.ToString(), request.AckId, request.NoEcho));

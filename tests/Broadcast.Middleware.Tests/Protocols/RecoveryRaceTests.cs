@@ -21,7 +21,7 @@ public sealed class RecoveryRaceTests
     [InlineData(10, true)]
     [InlineData(2, false)]
     [InlineData(10, false)]
-    public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isDisconnected)
+    public async Task Reconnect_SeveralClientsAtOnce_OneClientGetsAllMessages(int count, bool isDisconnected)
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var stranger = await ReliableClient.OpenAsync(app);
@@ -156,7 +156,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_TwoClientsWaitForFilter_LaterOneWins()
+    public async Task Reconnect_TwoClientsWaitForFilter_LaterClientWins()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);

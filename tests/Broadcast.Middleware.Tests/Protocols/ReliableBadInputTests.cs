@@ -43,7 +43,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierOnes()
+    public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierMessages()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -214,7 +214,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task Reconnect_RequestLineTooLong_IsRefusedWith414()
+    public async Task Reconnect_RequestLineTooLong_IsRefusedWithStatus414()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);

@@ -45,7 +45,7 @@ public sealed class ReliableProtocolTests
     [Theory]
     [InlineData("json.webpubsub.azure.v1", """{"type":"message","from":"server","dataType":"text","data":"hi"}""")]
     [InlineData(null, "hi")]
-    public async Task OtherProtocols_ReconnectParameters_AreIgnored(string? subprotocol, string message)
+    public async Task ReconnectParameters_OfOtherProtocols_AreIgnored(string? subprotocol, string message)
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var reliable = await ReliableClient.OpenAsync(app);
@@ -66,7 +66,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOthers()
+    public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOtherClients()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);

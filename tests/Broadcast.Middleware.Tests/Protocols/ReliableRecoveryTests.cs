@@ -118,7 +118,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OldTransportStalled_ReplacesIt()
+    public async Task Reconnect_OldTransportStalled_ReplacesOldTransport()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: Stall.SmallSendBuffers);
         using var meters = new Meters(app);
@@ -139,7 +139,7 @@ public sealed class ReliableRecoveryTests
     [InlineData("half a message")]
     [InlineData("close without a code")]
     [InlineData("no pong")]
-    public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string disconnect)
+    public async Task Session_AnyDisconnect_WaitsForReconnect(string disconnect)
     {
         await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));

@@ -16,7 +16,7 @@ public sealed partial class JsonOptionsTests
     [Theory]
     [InlineData(null)]
     [InlineData("key")]
-    public async Task PublishValue_AppHasJsonOptions_UsesThem(string? key)
+    public async Task PublishValue_AppHasJsonOptions_UsesOptionsOfApp(string? key)
     {
         await using var app = await InMemoryApp.StartAsync(Configure);
         using var device = await app.ConnectAsync();

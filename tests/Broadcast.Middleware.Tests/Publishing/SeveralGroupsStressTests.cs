@@ -122,7 +122,7 @@ public sealed class SeveralGroupsStressTests
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNothing()
+    public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNoMessage()
     {
         var rounds = 1_500 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History("/h*", maxEmptyGroups: 1));

@@ -64,7 +64,7 @@ public sealed class SeveralGroupsTests
     }
 
     [Fact]
-    public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
+    public void Leave_OneOfTwoGroups_StillDeliversThroughTheOtherGroup()
     {
         using var broadcast = new TestEngine();
         var listener = new Listener(broadcast, "/home") { Sink = { Mode = WriteMode.Later } };

@@ -55,7 +55,7 @@ public sealed class InlineSendsTests
 
     [Theory]
     [MemberData(nameof(Protocols))]
-    public async Task ConcurrentRequests_EachGetTheirOwnAnswer(string protocol, string scheme)
+    public async Task ConcurrentRequests_ToOneServer_GetTheirOwnAnswers(string protocol, string scheme)
     {
         var body = RandomNumberGenerator.GetBytes(Mega);
         await using var app = await StartAsync(body, protocol, scheme);
@@ -122,7 +122,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task PipelinedRequests_AreAnsweredInOrder()
+    public async Task PipelinedRequests_WithDifferentLengths_AreAnsweredInOrder()
     {
         const int Count = 200;
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(Mega));

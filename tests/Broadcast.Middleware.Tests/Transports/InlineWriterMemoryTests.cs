@@ -34,7 +34,7 @@ public sealed class InlineWriterMemoryTests
     [Theory]
     [InlineData(500, 300)]
     [InlineData(LoopbackConnection.TooMuch, 120)]
-    public async Task IdleWriter_HoldsNoBuffer(int size, int count)
+    public async Task InlineWriter_AllBytesSent_HoldsNoBuffer(int size, int count)
     {
         var token = TestContext.Current.CancellationToken;
         using var loopback = LoopbackConnection.Open();

@@ -82,7 +82,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Write_AfterUnflushedBytes_FlushesBoth()
+    public async Task Write_AfterUnflushedBytes_FlushesUnflushedAndNewBytes()
     {
         _loopback.Write(10);
 
@@ -188,7 +188,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task FlushCancelledByToken_NextFlush_WaitsForBoth()
+    public async Task NextFlush_AfterFlushCancelledByToken_WaitsForBytesOfBoth()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _loopback.Stall(cancellation.Token);
@@ -207,7 +207,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_AlreadyCancelledToken_FlushesNothing()
+    public async Task Flush_AlreadyCancelledToken_SendsNoBytes()
     {
         _loopback.Write(10);
 
@@ -346,7 +346,7 @@ public sealed class InlineWriterTests : IDisposable
     [InlineData(1, 4 * 1024)]
     [InlineData(2, 16 * 1024)]
     [InlineData(3, 32 * 1024)]
-    public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNothing(int seed, int buffers)
+    public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNoBytes(int seed, int buffers)
     {
         const int Total = 12 * 1024 * 1024;
         using var loopback = LoopbackConnection.Open(buffers);
@@ -494,7 +494,7 @@ public sealed class InlineWriterTests : IDisposable
     [Theory]
     [InlineData(100)]
     [InlineData(LoopbackConnection.TooMuch)]
-    public async Task Complete_WithUnflushedBytes_SendsThem(int size)
+    public async Task Complete_WithUnflushedBytes_SendsUnflushedBytes(int size)
     {
         _loopback.Write(size);
 

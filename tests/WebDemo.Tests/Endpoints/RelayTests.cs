@@ -18,7 +18,7 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     };
 
     [Theory, MemberData(nameof(Messages))]
-    public async Task Send_AnyMessage_ReachesAllIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
+    public async Task Send_TextOrBinary_ReachesAllIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
     {
         var group = $"/rooms/{name}";
         using var one = await server.ConnectAsync(group);
@@ -34,7 +34,7 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Send_TextThenBinaryAtWs_ArriveInOrder()
+    public async Task Send_TextThenBinary_ArrivesInOrder()
     {
         using var one = await server.ConnectAsync("/ws");
         using var two = await server.ConnectAsync("/ws");

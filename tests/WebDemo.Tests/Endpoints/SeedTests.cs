@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class SeedTests(DemoServer server)
 {
     [Fact(Timeout = 120_000)]
-    public async Task PythonClients_OneSends_BothReceive()
+    public async Task PythonClients_OneClientSends_BothReceive()
     {
         var problem = await PythonClient.FindProblemAsync();
         Assert.SkipUnless(problem is null, problem ?? "");
@@ -49,7 +49,7 @@ public sealed class SeedTests(DemoServer server)
     }
 
     [Fact]
-    public async Task Send_Binary_ClosesOnlySenderWith1003()
+    public async Task Send_Binary_ClosesOnlySenderWithCode1003()
     {
         using var other = await server.ConnectAsync("/seed");
         using var sender = await server.ConnectAsync("/seed");

@@ -55,7 +55,7 @@ public sealed class NpmClientTests(DemoServer server)
     }
 
     [Theory, MemberData(nameof(Protocols))]
-    public async Task LeaveGroup_Member_ReceivesNoMoreMessages(string protocol)
+    public async Task LeaveGroup_ByMember_ReceivesNoMoreMessages(string protocol)
     {
         // The server waits for disconnected clients of the reliable protocol. They would count as members of the same group.
         var group = $"left, {protocol}";
@@ -74,7 +74,7 @@ public sealed class NpmClientTests(DemoServer server)
     }
 
     [Theory, MemberData(nameof(Protocols))]
-    public async Task Call_Rejected_ThrowsWithReason(string protocol)
+    public async Task Call_RejectedByServer_ThrowsWithReason(string protocol)
     {
         await using var ann = await ConnectAsync(protocol, NoRetries);
         Assert.Equal("BadRequest", (await Assert.ThrowsAsync<NpmClientException>(() => ann.CallAsync("sendEvent", "greet", "hello", "text"))).Name);

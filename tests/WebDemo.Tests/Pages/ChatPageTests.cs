@@ -49,7 +49,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
-    public async Task SelectRoom_NameWithSpecialCharacters_WorksInLinkAndCommand()
+    public async Task SelectRoom_NameWithSpecialCharacters_LinkAndCommandLeadToRoom()
     {
         const string Name = "a/b ü? #1 & <i>'%2F";
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/");
@@ -113,7 +113,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
-    public async Task MessageList_ManyMessages_KeepsLast500AndScrollPosition()
+    public async Task MessageList_ManyMessages_KeepsLast500MessagesAndScrollPosition()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/many");
         await ann.ConnectAsync();

@@ -8,7 +8,7 @@ namespace WebDemo.Tests;
 public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
-    public async Task Join_RoomWithHistory_ShowsLast50ThenNewMessages()
+    public async Task Join_RoomWithHistory_ShowsLast50MessagesThenNewMessages()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/memory");
         await using var ben = await browser.OpenChatAsync(server, "Ben", "/rooms/memory");

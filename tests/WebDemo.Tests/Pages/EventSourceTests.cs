@@ -77,7 +77,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
     [Theory]
     [InlineData("/final", "closed")]
     [InlineData("/rejected", "")]
-    public async Task Close_FinalOrRejected_StopsTheBrowser(string path, string lastEventId)
+    public async Task EventSource_FinalCloseOrRejection_DoesNotReconnect(string path, string lastEventId)
     {
         var token = TestContext.Current.CancellationToken;
         var builder = WebApplication.CreateSlimBuilder();

@@ -72,7 +72,7 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Join_AnyNameExceptUrl_Joins()
+    public async Task Join_NameWithSpecialCharacters_JoinsUnlessNameIsUrl()
     {
         const string Name = "a/b ü? #1 & <i>'%2F";
         await using var ann = await OpenAsync("Ann", "plain");

@@ -8,7 +8,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
     [Theory]
     [InlineData("$http_host", "Production")]
     [InlineData("$host", "Development")]
-    public async Task WebSocket_HostKeptOrDevelopment_Opens(string host, string environment)
+    public async Task WebSocket_HostKeptOrDevelopmentEnvironment_Opens(string host, string environment)
     {
         await using var server = await DemoServer.CreateAsync("--environment", environment);
         await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host {host};");

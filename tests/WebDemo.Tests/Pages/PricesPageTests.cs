@@ -7,7 +7,7 @@ namespace WebDemo.Tests;
 public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
-    public async Task Prices_All50_ChangeAndShowDirection()
+    public async Task Prices_OfAll50Symbols_ChangeAndShowDirection()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
         await ann.AssertAllPricesChangeAsync();

@@ -15,7 +15,7 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
     /// Chromium's own throttling is not suitable, because its buffers and those of the system hold more than a minute of prices.
     /// </remarks>
     [Fact(Timeout = 240_000)]
-    public async Task Prices_SlowTransport_ShowsRecentPricesWithoutEffectOnOthers()
+    public async Task Prices_SlowTransport_ShowsRecentPricesWithoutDelayOfOtherPages()
     {
         await using var proxy = new ThrottlingProxy(server.Url);
         proxy.Start();
