@@ -4,7 +4,7 @@ using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>Fuzzes the JSON protocol and the ID of the last event. Each text is accepted or rejected without an exception.</summary>
+/// <summary>Fuzzes the JSON protocol and the ID of the last event. The library accepts or rejects each text without an exception.</summary>
 static class TextTarget
 {
     public static void Request(ReadOnlyMemory<byte> input)

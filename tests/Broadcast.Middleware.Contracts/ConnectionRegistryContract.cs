@@ -4,23 +4,24 @@ using System.Security.Claims;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// The rules that a broadcast expects from an <see cref="IConnectionRegistry"/>, as tests. To check your registry, derive
-/// from this class in an xunit v3 test project and return a new, empty registry from <see cref="Create"/>:
+/// Tests the rules that a broadcast expects from an <see cref="IConnectionRegistry"/>. To test your registry, derive
+/// from this class in an xunit v3 test project. Return a new, empty registry from <see cref="Create"/>:
 /// <code>
 /// public sealed class MyRegistryTests : ConnectionRegistryContract
 /// {
 ///     protected override IConnectionRegistry Create() => new MyRegistry();
 /// }
 /// </code>
-/// The registry must admit every connection and allow every join, so test your own rules elsewhere. The connections in
-/// these tests are simple objects with an ID and a user.
+/// The registry must admit every connection and allow every join. If your registry has rules of its own, test these
+/// rules in another class. The connections in these tests are simple objects with an ID and a user.
 /// </summary>
 public abstract class ConnectionRegistryContract
 {
     const int Threads = 8;
 
     /// <summary>
-    /// Creates an empty registry that admits every connection to every group. A test calls this once or more often.
+    /// Creates an empty registry that admits every connection to every group. A test calls this method one or more
+    /// times.
     /// </summary>
     protected abstract IConnectionRegistry Create();
 
@@ -351,7 +352,7 @@ public abstract class ConnectionRegistryContract
     [Fact]
     public void JoinAndLeave_AMillionTimes_LeaksNoMemory()
     {
-        // A leaked entry per round would cost more than 100 MB.
+        // If each round leaked one entry, the entries would use more than 100 MB.
         const long Noise = 48 * 1024 * 1024;
         var registry = Create();
         var one = AddConnection(registry);
@@ -405,7 +406,9 @@ public abstract class ConnectionRegistryContract
         return successes;
     }
 
-    /// <summary>Runs the action on several threads that start together, and passes exceptions on.</summary>
+    /// <summary>
+    /// Runs the action on several threads that start together. Throws an exception if the action throws on a thread.
+    /// </summary>
     static async Task InParallelAsync(Action<int> act)
     {
         using var start = new Barrier(Threads);

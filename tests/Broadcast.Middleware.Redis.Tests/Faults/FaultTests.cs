@@ -2,7 +2,9 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>Each test causes one fault of Redis. The last test causes several faults.</summary>
+/// <summary>
+/// Tests delivery during faults of Redis. Each test causes one fault, and the last test causes several faults.
+/// </summary>
 public sealed class FaultTests : FaultTest
 {
     /// <summary>This time is longer than PublishTimeout and NodeTimeout.</summary>
@@ -92,9 +94,10 @@ public sealed class FaultTests : FaultTest
     [Fact]
     public async Task RedisFaults_AllInOneRun_DeliverAllMessagesOrNotify()
     {
-        // With BROADCAST_TEST_EFFORT=10, each publisher sends 50,000 messages in total.
+        // The test has five faults. Each publisher sends MessagesPerPublisher messages in total.
         var messages = MessagesPerPublisher / 5;
-        // RedisSuspension_For30Seconds_LosesNoMessage always uses the long time.
+        // By default, the suspension is short to save time. RedisSuspension_For30Seconds_LosesNoMessage tests the long
+        // suspension.
         var suspension = Effort.Factor > 1 ? LongSuspension : TimeSpan.FromSeconds(13);
         var master = await RedisServer.StartNewAsync(PersistentArguments);
         await StartAsync(master, await StartReplicaAsync(master.Port));

@@ -8,7 +8,9 @@ sealed class ReceivedSequence(JoinResult joined)
     /// <summary>The position of the join. The first received message follows it.</summary>
     public Position Start { get; } = joined.Position!.Value;
 
-    /// <summary>Null if the client joined without a position.</summary>
+    /// <summary>
+    /// True if the join recovered the client's position. Null if the client joined without a position.
+    /// </summary>
     public bool? Recovered => joined.Recovered;
 
     /// <summary>True if the connection ended with the notice that messages may be missing.</summary>

@@ -60,7 +60,7 @@ public sealed class RedisHealthCheckTests
         Assert.Contains(expected, result.Description, StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>Twemproxy forwards neither subscriptions nor streams.</summary>
+    /// <summary>Twemproxy forwards neither subscriptions nor streams, so the backplane cannot use it.</summary>
     [Fact]
     public async Task HealthCheck_BehindTwemproxy_IsUnhealthy()
     {

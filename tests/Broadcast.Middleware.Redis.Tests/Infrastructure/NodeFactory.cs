@@ -13,7 +13,7 @@ sealed class NodeFactory : IAsyncDisposable
     /// <param name="configuration">The connection string.</param>
     /// <param name="configure">Configures the options.</param>
     /// <param name="name">The name of the broadcast.</param>
-    /// <param name="usesShortIntervals">True for short intervals, so that tests run faster.</param>
+    /// <param name="usesShortIntervals">True to use short intervals, which make tests faster.</param>
     public IBackplane Create(
         string configuration, Action<RedisBackplaneOptions>? configure = null, string name = "",
         bool usesShortIntervals = true) =>

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A Redis Cluster of three masters. The first test that needs it starts it.</summary>
+/// <summary>A Redis Cluster of three masters. The first test that needs the cluster starts it.</summary>
 public sealed class RedisCluster : IAsyncDisposable
 {
     readonly SemaphoreSlim _lock = new(1, 1);

@@ -45,7 +45,9 @@ sealed class RedisServer : IAsyncDisposable
         return server;
     }
 
-    /// <summary>Starts a Sentinel that watches one master, and decides alone.</summary>
+    /// <summary>
+    /// Starts a Sentinel that watches one master. The Sentinel needs no agreement with other Sentinels.
+    /// </summary>
     public static async Task<RedisServer> StartSentinelAsync(string name, int masterPort)
     {
         var server = Create();
@@ -69,7 +71,7 @@ sealed class RedisServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Starts the server on its port. It is empty, unless its arguments make it store data in its directory.
+    /// Starts the server on its port. The server is empty, unless its arguments make it store data in its directory.
     /// </summary>
     public async Task StartAsync(params string[] moreArguments)
     {
@@ -119,7 +121,7 @@ sealed class RedisServer : IAsyncDisposable
 
     public Task ResumeAsync() => SendSignalAsync("-CONT");
 
-    /// <summary>Creates a connection for the test itself.</summary>
+    /// <summary>Creates a connection that only the test uses.</summary>
     public Task<ConnectionMultiplexer> ConnectAsync() =>
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
 
@@ -136,9 +138,9 @@ sealed class RedisServer : IAsyncDisposable
 
     /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
     /// <param name="proxy">
-    /// The proxy that the test has disconnected. An UNSUBSCRIBE during a reconnect can get lost, and then Redis keeps
-    /// the subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis.
-    /// So the method disconnects again every two seconds.
+    /// The proxy that the test has disconnected. If an UNSUBSCRIBE is lost during a reconnect, Redis keeps the
+    /// subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis. So
+    /// the method disconnects again every two seconds.
     /// </param>
     public async Task WaitForNoSubscribersAsync(RedisProxy? proxy = null)
     {
