@@ -26,7 +26,7 @@ public sealed class HistoryReaderTests : RedisTest
         }
 
         var proxy = CreateProxy();
-        // The test counts reads. The timeout is long, because a busy machine would otherwise repeat a read.
+        // The test counts the bytes of all answers. The long timeout prevents a repeated read on a busy machine.
         var node = StartNode($"{proxy.Configuration},syncTimeout=60000,asyncTimeout=60000", UseLargeWindow);
         await node.SubscribeAsync("/other");
         var before = proxy.AnswerBytes;

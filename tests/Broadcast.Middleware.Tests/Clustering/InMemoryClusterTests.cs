@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>The in-memory cluster keeps only what is in use.</summary>
+/// <summary>Tests that the in-memory cluster removes unused groups, subscriptions and members.</summary>
 public sealed class InMemoryClusterTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -50,7 +50,7 @@ public sealed class InMemoryClusterTests
         Assert.Equal(0, _cluster.Count);
     }
 
-    /// <summary>Several threads use a group that is created and removed all the time.</summary>
+    /// <summary>Several threads use a group that the cluster creates and removes repeatedly.</summary>
     [Fact]
     public async Task Subscription_WhileGroupIsRemovedAndRecreated_MissesNoMessage()
     {
@@ -62,7 +62,7 @@ public sealed class InMemoryClusterTests
             {
                 var subscription = await node.SubscribeAsync("g", null, Token);
                 var mine = await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
-                // Messages of other threads may lie in between, within the same lifetime of the group.
+                // Messages of other threads may come between these messages, within the same lifetime of the group.
                 var (count, last) = receiver.Take();
                 if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another epoch, {subscription.Position} {mine}";
                 if (last != mine && !(last.Epoch == mine.Epoch && last.Offset > mine.Offset)) return $"{thread} {i}: not received, {last} {mine}";

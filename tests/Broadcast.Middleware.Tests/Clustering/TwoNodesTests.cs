@@ -2,7 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Two apps, each with its own server and clients, in one cluster.</summary>
+/// <summary>Tests two apps in one cluster. Each app has its own server and clients.</summary>
 public sealed class TwoNodesTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -69,7 +69,7 @@ public sealed class TwoNodesTests
         _cluster.Forget();
 
         Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
-        // The node closes all connections on another thread after it has lost its inbox. Bob connects after that.
+        // When a node loses its inbox, it closes all connections on another thread. Bob must connect after this close.
         await one.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
         await using var bob = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);

@@ -50,7 +50,7 @@ public sealed class ConnectingClientTests
         Assert.Equal(0, meters.Sum(Meters.Ended));
         _time.Advance(TimeSpan.FromSeconds(10));
 
-        // The request's token cancels the filter.
+        // The token of the request cancels the connect filter.
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(new Dictionary<string, long> { ["send_timeout"] = 1 }, meters.ByReason(Meters.Ended));
         LogAssert.NoErrors(app);
@@ -72,7 +72,7 @@ public sealed class ConnectingClientTests
 
         filter.Release();
 
-        // A ping would arrive before the pong.
+        // If the server had sent a ping, the ping would arrive before this pong.
         await client.IsThereAsync();
     }
 
@@ -111,7 +111,7 @@ public sealed class ConnectingClientTests
         var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
         await filter.Entered;
-        // The filter may run before the endpoint notices that it waits. Then the endpoint adds the connection to the heartbeat.
+        // The endpoint adds the connection to the heartbeat when it finds that the connect filter has not completed.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
         return client;

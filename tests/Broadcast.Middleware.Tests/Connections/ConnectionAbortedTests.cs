@@ -91,7 +91,7 @@ public sealed class ConnectionAbortedTests
         await other.IsThereAsync();
     }
 
-    /// <summary>Connects a client whose connection is newer than all others.</summary>
+    /// <summary>Connects a client and returns its connection.</summary>
     static async Task<RawClient> ReopenAsync(BroadcastApp app)
     {
         var newest = app.Registry.Connections.Max(connection => connection.ConnectedAt);
@@ -147,11 +147,11 @@ public sealed class ConnectionAbortedTests
             }
         }
 
-        /// <summary>Asserts that the token was canceled once, and that no member throws after the end.</summary>
+        /// <summary>Asserts that the token was canceled once, and that no member of the connection throws after the end.</summary>
         public async Task AssertCanceledOnceAsync()
         {
             await _canceled.Task.WaitAsync(Eventually.Patience, Token);
-            // The app waits until all requests have ended.
+            // The stop of the app waits until all requests have ended.
             await _app.DisposeAsync();
             Assert.Equal(1, _calls);
             foreach (var token in new[] { _token, _connection.ConnectionAborted })

@@ -3,8 +3,8 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of a wrong one.</summary>
-/// <remarks>The tests run alone, because they measure the heap that all tests share.</remarks>
+/// <summary>Tests that the contract suite accepts a correct registry and detects each mistake of an incorrect registry.</summary>
+/// <remarks>No other test runs in parallel, because these tests measure the heap, which all tests share.</remarks>
 [Collection(nameof(NotParallelCollection))]
 public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
 {
@@ -19,7 +19,7 @@ public sealed class ConnectionRegistryContractTests : ConnectionRegistryContract
         var suite = new MistakenRegistryTests(mistake);
         var tests = typeof(ConnectionRegistryContract).GetMethods().Where(method => method.IsDefined(typeof(FactAttribute))).ToArray();
         Assert.NotEmpty(tests);
-        // The test with a million joins takes longest, so it runs last.
+        // Run the slow test with a million joins last, because the other tests usually find a mistake faster.
         foreach (var test in tests.OrderBy(test => test.Name == nameof(JoinAndLeave_AMillionTimes_LeaksNoMemory)))
         {
             if (await Record.ExceptionAsync(() => RunAsync(suite, test)) is not null) return;

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how a drain treats a request that the app still handles.</summary>
+/// <summary>Tests a drain while a filter of the app still processes a request.</summary>
 public sealed class DrainPendingRequestTests
 {
     static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
@@ -95,7 +95,7 @@ public sealed class DrainPendingRequestTests
         await using var client = await JsonClient.OpenAsync(app);
         var connection = (Connection)app.Registry.Connections.Single();
 
-        // The drain stops a connection and then closes it. Here, the client sends a request in between.
+        // The drain first stops a connection and then closes it. This client sends a request between these two steps.
         Assert.True(connection.TryStopHandling());
         await JsonClient.SayAsync(client, Pay(1));
         await client.SendAsync(ClientFrame.OfClose(1000));
@@ -114,7 +114,10 @@ public sealed class DrainPendingRequestTests
 
     static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
 
-    /// <summary>Lets the first request wait for the answer. Later requests wait until their client is gone.</summary>
+    /// <summary>
+    /// A filter that delays the first request until the test releases it. Later requests wait until their client is
+    /// disconnected.
+    /// </summary>
     sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {
         int _requests;

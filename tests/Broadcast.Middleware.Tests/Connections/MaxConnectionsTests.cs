@@ -82,7 +82,7 @@ public sealed class MaxConnectionsTests
         await using var client = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
-        // The proxy adds the last address. The client sends the addresses before it.
+        // The proxy adds the last address. The client sent the addresses before the last one.
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
         await using var other = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
@@ -122,7 +122,7 @@ public sealed class MaxConnectionsTests
         Assert.InRange(mostHeld, 1, Most);
         await Eventually.True(() => app.Registry.Count == 0);
 
-        // All places are free again, for each user and in total.
+        // The limits again admit the maximum number of connections, for each user and in total.
         var clients = new List<RawClient>();
         foreach (var user in new[] { "user0", "user1" })
         {

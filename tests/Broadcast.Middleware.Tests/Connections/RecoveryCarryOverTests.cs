@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests that a client gains nothing by reconnecting: its limits and checks continue.</summary>
+/// <summary>Tests that the limits and checks of a client continue after a reconnect.</summary>
 public sealed class RecoveryCarryOverTests
 {
     static readonly TimeSpan Minute = TimeSpan.FromMinutes(1);
@@ -26,7 +26,7 @@ public sealed class RecoveryCarryOverTests
         }
 
         Assert.Equal(0, revalidator.Asked);
-        // Now the client has been connected for 65 seconds, but its last reconnect was 15 seconds ago.
+        // The client connected 65 seconds ago, and its last reconnect was 15 seconds ago.
         _clock.Advance(TimeSpan.FromSeconds(15));
 
         Assert.Equal(1008, await client.Transport.ClosedWithAsync());
@@ -140,7 +140,7 @@ public sealed class RecoveryCarryOverTests
         Assert.Contains("max_connections", Assert.Single(meters.ByReason(Meters.Refused).Keys, reason => reason != "recovery"), StringComparison.Ordinal);
         await pending.SendAsync(ClientFrame.OfClose(1008));
         await pending.ReadEndAsync();
-        // At the limit, the client itself can still reconnect, any number of times.
+        // At the limit, the client itself can still reconnect as often as it wants.
         await using var once = await ReconnectAsync(app, client);
         await using var twice = await ReconnectAsync(app, once, 2);
         await twice.Transport.IsThereAsync();

@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Random schedules, on one thread, of clients that disconnect and reconnect.</summary>
+/// <summary>Tests random schedules of clients that disconnect and reconnect. Each schedule runs on one thread.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableTests
 {
@@ -48,7 +48,7 @@ public sealed class ReliableTests
         Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The random schedules are too easy.");
     }
 
-    /// <summary>The log keeps unacknowledged messages even when the backlog limit is small.</summary>
+    /// <summary>Tests that the log keeps unacknowledged messages even if the backlog limit is small.</summary>
     [Fact]
     public void Reconnect_WithSmallBacklog_Succeeds()
     {
@@ -57,7 +57,7 @@ public sealed class ReliableTests
         Assert.True(all.Resumed > 0, "The random schedules are too easy.");
     }
 
-    /// <summary>With any limits, a client gets everything or is refused.</summary>
+    /// <summary>Tests that a client receives all messages or is refused, with any limits.</summary>
     [Fact]
     public void Reconnect_WithRandomLimits_DeliversAllMessagesOrIsRefused()
     {

@@ -63,7 +63,7 @@ public sealed class RevalidationTests
             _time.Advance(Minute - (2 * Beat));
             await client.IsThereAsync();
             Assert.Equal(times - 1, revalidator.TimesAsked("ann"));
-            // The next call is at most two heartbeats late. Its interval starts at the last answer.
+            // The interval starts at the last answer of the revalidator. The next call is at most two heartbeats late.
             _time.Advance(4 * Beat);
             var expected = times;
             await Eventually.True(() => revalidator.TimesAsked("ann") == expected && revalidator.TimesAsked("bob") == expected);
@@ -129,7 +129,7 @@ public sealed class RevalidationTests
             HoldsAnswers = true,
             Answer = (connection, _) =>
             {
-                // The revalidator blocks its thread, too.
+                // The revalidator also blocks its thread, not only its task.
                 if (connection.UserId == "ann") release.Wait(CancellationToken.None);
                 return new(true);
             },

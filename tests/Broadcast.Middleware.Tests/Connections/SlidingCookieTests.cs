@@ -50,7 +50,7 @@ public sealed class SlidingCookieTests : IDisposable
         for (var i = 0; i < 5; i++)
         {
             _time.Advance(6 * Minute);
-            // The server checks the expiration before it answers. With a real clock, a check follows every few seconds.
+            // The server checks the expiration before it answers. With a real clock, it repeats the check every few seconds.
             await client.IsThereAsync();
             cookie = await GetRenewedCookieAsync(app, cookie);
             Assert.NotNull(cookie);

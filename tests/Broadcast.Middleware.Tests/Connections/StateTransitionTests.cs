@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Tests the tables of legal state changes. In a debug build, an illegal change fails an assertion.
+/// Tests the tables of legal state changes. In a debug build, an illegal change triggers a failed assertion.
 /// </summary>
 public sealed class StateTransitionTests
 {
@@ -110,7 +110,7 @@ public sealed class StateTransitionTests
             "The session cannot change from Ended to Connected.");
     }
 
-    /// <summary>Asserts that the action fails an assertion with this message.</summary>
+    /// <summary>Asserts that the action triggers a failed assertion with this message.</summary>
     static void AssertFails(Action act, string message)
     {
         var error = Record.Exception(act);
