@@ -619,7 +619,7 @@ public sealed class ClusterNodeTests : IDisposable
         Publish();
         var before = GC.GetAllocatedBytesForCurrentThread();
         for (var i = 0; i < 100; i++) Publish();
-        // Publish to each kind of recipients. A group without members stores nothing, and several groups need a set of writers.
+        // Without members, a publish to one group allocates nothing. A publish to several groups allocates a set of writers.
         Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / 100, 0, toSeveral ? 750 : 0);
 
         void Publish()

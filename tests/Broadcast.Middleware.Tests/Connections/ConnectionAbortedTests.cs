@@ -91,7 +91,7 @@ public sealed class ConnectionAbortedTests
         await other.IsThereAsync();
     }
 
-    /// <summary>Connects a client and returns its connection.</summary>
+    /// <summary>Waits until the clock advances and then connects a client, so that its connection is the newest one.</summary>
     static async Task<RawClient> ReopenAsync(BroadcastApp app)
     {
         var newest = app.Registry.Connections.Max(connection => connection.ConnectedAt);

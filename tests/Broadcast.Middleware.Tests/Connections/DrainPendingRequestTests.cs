@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests a drain while a filter of the app still processes a request.</summary>
+/// <summary>Tests a drain while the app still processes a request.</summary>
 public sealed class DrainPendingRequestTests
 {
     static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
@@ -115,8 +115,7 @@ public sealed class DrainPendingRequestTests
     static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
 
     /// <summary>
-    /// A filter that delays the first request until the test releases it. Later requests wait until their client is
-    /// disconnected.
+    /// An authorizer that delays the first request until the test answers. Later requests wait until their connection is aborted.
     /// </summary>
     sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {

@@ -402,7 +402,10 @@ sealed class ReliableModel : IDisposable
             }
         }
 
-        /// <summary>Removes the expected replies, because a request on a lost transport gets no reply on the next transport.</summary>
+        /// <summary>
+        /// Expects no more replies to earlier requests. A request on a lost transport gets no reply on the next
+        /// transport.
+        /// </summary>
         public void ForgetAnswers()
         {
             OldAnswers.UnionWith(Answers);

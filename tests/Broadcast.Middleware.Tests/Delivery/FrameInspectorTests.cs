@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests how the server finds the first invalid byte of a text before the frame is complete.</summary>
+/// <summary>Tests that the server finds the first invalid byte of a text before the frame is complete.</summary>
 public sealed class FrameInspectorTests
 {
     [Fact]
@@ -41,7 +41,7 @@ public sealed class FrameInspectorTests
 
     static Gen<byte[]> TextBytes { get; } = Gen.String["aé€😀\ud83d\ude00"].Select(Encoding.UTF8.GetBytes);
 
-    /// <summary>Fragments of one text that does not end, so that only the inspector can find an error.</summary>
+    /// <summary>Creates fragments of one text without a last fragment, so that only the inspector can find an error.</summary>
     static IEnumerable<byte> Frames(byte[] text, int fragment, bool hasControlFrames)
     {
         var opcode = ClientFrame.Text;

@@ -16,8 +16,8 @@ enum RecoveryStep
 }
 
 /// <summary>
-/// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
-/// all messages of the group and the limits of its history.
+/// A model of one group with a history. Its clients disconnect and reconnect with their last position. The model
+/// consists of all messages of the group and the limits of the history.
 /// </summary>
 sealed class RecoveryModel : IDisposable
 {
@@ -92,7 +92,7 @@ sealed class RecoveryModel : IDisposable
                 Join(client, b, size);
                 break;
             case RecoveryStep.Connect when client.Stay is null:
-                // Pending messages of the last membership come first.
+                // The server sends the pending messages of the last membership before the replay.
                 Drain(client);
                 Join(client, b, size);
                 break;
@@ -242,7 +242,7 @@ sealed class RecoveryModel : IDisposable
 
     sealed record Entry(int Id, int Cost, long At, string[] Excluded);
 
-    /// <summary>A client with all its connections, one after the other.</summary>
+    /// <summary>A client and its connections. The client has one connection at a time.</summary>
     sealed class Client
     {
         public Listener? Listener { get; set; }

@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Random schedules of all operations on one thread, checked against a model.</summary>
+/// <summary>Tests random schedules of all operations on one thread against a model.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ScheduleTests
 {

@@ -5,7 +5,7 @@ public sealed class UnacknowledgedMessagesTests
 {
     const int Backlog = 1_024;
 
-    /// <summary>Clients that have everything wait on an empty block. Its start is also its end.</summary>
+    /// <summary>Tests clients that have received all messages. Their cursors wait on an empty block, whose start is also its end.</summary>
     [Fact]
     public void UnacknowledgedBurst_AfterTrim_IsKept()
     {
@@ -19,7 +19,7 @@ public sealed class UnacknowledgedMessagesTests
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
-    /// <summary>The cursor is at the end of a block, and its bookmark is on the next block.</summary>
+    /// <summary>Tests a cursor at the end of a block whose bookmark is on the next block.</summary>
     [Fact]
     public void UnacknowledgedBurst_AfterTrimWhileDisconnected_IsKept()
     {
@@ -105,8 +105,8 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     /// <summary>
-    /// The client acknowledges the messages of the old transport at once. It loses the new transport before the server
-    /// resends them.
+    /// The client acknowledges the messages of the old transport immediately. The client then loses the new transport
+    /// before the server resends these messages.
     /// </summary>
     [Fact]
     public void Acknowledgement_BeforeResend_PreventsResend()
@@ -192,7 +192,7 @@ public sealed class UnacknowledgedMessagesTests
         broadcast.RunUntilIdle();
     }
 
-    /// <summary>Resumes the connection. Returns false when the server refuses.</summary>
+    /// <summary>Resumes the connection. Returns false if the server refuses the reconnect.</summary>
     static bool Resume(TestEngine broadcast, Connection connection, ReliableReceiver client)
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
 /// <summary>
-/// Each test causes one end reason while another connection stays open. The reason must be counted exactly once.
+/// Tests the counters and the latency of the meter. A test of an end reason keeps another connection open. The meter
+/// must count the reason exactly once.
 /// </summary>
 public sealed class MetricsTests
 {
@@ -119,7 +120,7 @@ public sealed class MetricsTests
             "keep_alive_timeout",
             async (app, client) =>
             {
-                // The idle time counts from the end of the connection's start.
+                // The idle time starts when the start of the connection has ended.
                 var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 var (beats, isPinged) = (0, false);
@@ -146,7 +147,7 @@ public sealed class MetricsTests
         async Task BeatAsync(BroadcastApp app)
         {
             time.Advance(TimeSpan.FromSeconds(2.5));
-            // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
+            // Wait between the heartbeats. If two heartbeats come before the connection processes the first one, they count as one.
             await app.SettleAsync();
         }
     }

@@ -5,11 +5,11 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
+/// <summary>Tests that a blocked filter blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The drain sends the close frame of a busy client after three quarters of this time. A quarter must be enough for the close frame
-    // on a busy machine.
+    // The drain sends a close frame to a busy client after three quarters of this time. On a busy machine, the last
+    // quarter must be enough for the close frame.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
     // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
@@ -31,14 +31,14 @@ public sealed class BlockedFilterTests
         for (var i = 0; i < 50; i++)
         {
             await TalkAsync(ann, bob, $"{i}");
-            // The blocked client cannot send now, but it still receives.
+            // The server processes no message from the blocked client, but still sends messages to it.
             if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
         }
 
         // Another client connects and disconnects.
         var late = await RawClient.OpenAsync(app, TestUsers.As("late"));
         await late.LeaveAsync();
-        // A closed connection does not count, even while its disconnect filter runs.
+        // The registry does not count a closed connection, even if its disconnect filter still runs.
         var there = stage == Stage.Disconnect ? 2 : 3;
         await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == (stage == Stage.Message ? 3 : 2));
@@ -104,7 +104,7 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The server cannot end a request from outside. It waits for the host's shutdown timeout and one more second.</summary>
+    /// <summary>The server cannot end a blocked request. So the server waits for the host's shutdown timeout and one more second.</summary>
     [Theory]
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
@@ -174,7 +174,7 @@ public sealed class BlockedFilterTests
         foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }
 
-    /// <summary>Reads the message of the blocked client, which is published after the filter returns.</summary>
+    /// <summary>Reads the message of the blocked client. The server publishes this message when the filter returns.</summary>
     static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
     {
         if (stage != Stage.Message) return;

@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests what message, connect and disconnect filters can do, and in which order they run.</summary>
+/// <summary>Tests the operations and the order of message, connect and disconnect filters.</summary>
 public sealed class FilterPipelineTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -92,7 +92,7 @@ public sealed class FilterPipelineTests
                 map.MapBroadcast("/a");
                 map.MapBroadcast("/b");
             });
-        // Each endpoint creates the filter once at startup and reports a missing service early.
+        // Each endpoint creates the filter once at startup, so that it reports a missing service early.
         Assert.Equal(2, made.Count);
         for (var i = 0; i < 5; i++)
         {

@@ -4,7 +4,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
-/// <summary>Options of the URL /own take effect there. The URL /ws keeps the options of the broadcast.</summary>
+/// <summary>
+/// Tests options of one endpoint. The options of the URL /own apply only to this URL, and the URL /ws keeps the options
+/// of the broadcast.
+/// </summary>
 public sealed class EndpointOptionsTests
 {
     const string Own = "/own", Other = "/ws";
@@ -117,14 +120,14 @@ public sealed class EndpointOptionsTests
         await using var skips = await RawClient.OpenAsync(app, Own, Stall.SmallWindow);
         await using var closes = await RawClient.OpenAsync(app, Other, Stall.SmallWindow);
 
-        // The clients do not read. The server closes the client of /ws.
+        // Neither client reads, so the server closes the client of /ws.
         await PublishUntilTooSlowAsync(app, Other, Recipients.All);
         await PublishAsync(app, Recipients.All, last: true);
 
         Assert.Equal(1013, await closes.ClosedWithAsync());
         while (await skips.ReadFrameAsync() is { Payload: [not LastMessage, ..] })
         {
-            // These messages were sent before the client was too slow, or are the newest of their key.
+            // Each received message was sent before the client became slow, or is the newest message of its key.
         }
 
         Assert.True(meters.Sum(Meters.Dropped) > 0);
@@ -169,7 +172,7 @@ public sealed class EndpointOptionsTests
         await using var app = await StartAsync(time, own => own.KeepAliveInterval = TimeSpan.FromSeconds(1));
         await using var pinged = await RawClient.OpenAsync(app, Own);
         await using var other = await RawClient.OpenAsync(app, Other);
-        // The first heartbeat starts to watch the clients.
+        // At the first heartbeat, the server starts the idle time of the clients.
         for (var i = 0; i < 2; i++)
         {
             time.Advance(TimeSpan.FromSeconds(1.25));
@@ -177,7 +180,7 @@ public sealed class EndpointOptionsTests
         }
 
         Assert.Equal(ClientFrame.Ping, (await pinged.ReadFrameAsync()).Opcode);
-        // The next frame is the answer and not a ping.
+        // The next frame is the answer to the client's message, so the server has sent no ping.
         await other.IsThereAsync();
     }
 
@@ -334,7 +337,7 @@ public sealed class EndpointOptionsTests
     static void SmallBacklog(BroadcastOptions options)
     {
         options.MaxBacklogBytes = 64 * 1024;
-        // The clients read late.
+        // The clients start to read only after the publish.
         options.CloseTimeout = TimeSpan.FromHours(1);
     }
 
