@@ -24,8 +24,9 @@ public sealed class LoggerTests
     }
 
     /// <summary>
-    /// Only the text of messages is tested, because the app decides whether to show the host's scope with the request
-    /// path. The warning about an origin is the only message with text of a client. <c>HandshakeWarningTests</c> tests
+    /// The test checks only the text of log messages, because the app decides whether to show the host's scope with the
+    /// request path. The warning about an origin is the only message with text of a client.
+    /// <c>HandshakeWarningTests</c> tests
     /// this warning.
     /// </summary>
     [Fact]

@@ -120,7 +120,7 @@ public sealed class MetricsTests
             "keep_alive_timeout",
             async (app, client) =>
             {
-                // The idle time starts when the start of the connection has ended.
+                // The idle time can start only after the start of the connection has completed.
                 var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 var (beats, isPinged) = (0, false);
@@ -134,7 +134,7 @@ public sealed class MetricsTests
 
                 // The idle time starts at the first heartbeat, or at the second one if the server starts its read late.
                 Assert.InRange(beats, 5, 6);
-                // The client does not answer. The server disconnects it KeepAliveTimeout after that ping, and sends no other ping.
+                // The client does not answer the ping. The server sends no other ping and disconnects the client after KeepAliveTimeout.
                 for (var more = 0; more < 3; more++) await BeatAsync(app);
                 Assert.NotEqual(EndReason.KeepAliveTimeout, connection.EndReason);
                 await BeatAsync(app);

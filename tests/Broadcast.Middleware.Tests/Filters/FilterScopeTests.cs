@@ -10,7 +10,7 @@ public sealed class FilterScopeTests
 {
     readonly History _history = new();
 
-    /// <summary>Creates an app with validation of scopes, which rejects a scoped service from the root provider.</summary>
+    /// <summary>The app validates scopes, so it would reject a scoped service from the root provider.</summary>
     [Fact]
     public async Task ScopedService_SeveralEvents_IsOnePerEventAndDisposedAfterwards()
     {

@@ -337,7 +337,7 @@ public sealed class EndpointOptionsTests
     static void SmallBacklog(BroadcastOptions options)
     {
         options.MaxBacklogBytes = 64 * 1024;
-        // The clients start to read only after the publish.
+        // The clients start to read only after the publish, so CloseTimeout must be long.
         options.CloseTimeout = TimeSpan.FromHours(1);
     }
 

@@ -10,7 +10,7 @@ public sealed class ShutdownPublishTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <summary>Tests a hosted service that the host stops before the server, after the server, or at the same time.</summary>
+    /// <summary>The order in which the host stops the hosted service and the server.</summary>
     public enum Order
     {
         AfterServer,

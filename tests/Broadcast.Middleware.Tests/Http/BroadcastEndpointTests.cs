@@ -7,7 +7,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests the endpoint through a substituted socket.</summary>
+/// <summary>Tests the endpoint with a substitute for the WebSocket.</summary>
 public sealed class BroadcastEndpointTests
 {
     [Fact]

@@ -71,7 +71,7 @@ public sealed class CloseTests
         {
             await client.SendAsync(ClientFrame.OfClose(1000));
             await client.ReadCloseAsync();
-            // Bytes after the close frame would be read as a frame here.
+            // Any byte after the close frame would appear as another frame here.
             await Assert.ThrowsAsync<TransportEndedException>(client.ReadFrameAsync);
             await client.DisposeAsync();
             client = await RawClient.ConnectAsync(app);

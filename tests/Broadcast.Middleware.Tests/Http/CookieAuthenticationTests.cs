@@ -7,7 +7,10 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>A request without a valid cookie gets an error status. A client cannot follow a redirect to a login page.</summary>
+/// <summary>
+/// Tests requests without a valid cookie. The server answers with an error status, because a client cannot follow a
+/// redirect to a login page.
+/// </summary>
 public sealed class CookieAuthenticationTests
 {
     static readonly (string, string?) Events = ("Accept", "text/event-stream");
@@ -73,7 +76,7 @@ public sealed class CookieAuthenticationTests
         },
         app =>
         {
-            // This middleware would also turn an error into a redirect.
+            // This middleware would also replace an error status with a redirect.
             app.UseStatusCodePagesWithRedirects("/error/{0}");
             app.UseRouting();
             app.UseAuthentication();

@@ -6,7 +6,7 @@ using NSubstitute.ExceptionExtensions;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests how the endpoint calls a replaced <see cref="IConnectionRegistry"/> and handles its results.</summary>
+/// <summary>Tests the calls of a replaced <see cref="IConnectionRegistry"/>, and the effect of its results and exceptions.</summary>
 public sealed class EndpointRegistryTests
 {
     readonly IConnectionRegistry _registry = Substitute.For<IConnectionRegistry>();
@@ -199,7 +199,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["all"], two.SentTexts);
     }
 
-    /// <summary>A registry may return its own objects. The library finds the connection by its ID.</summary>
+    /// <summary>Tests a registry that returns its own objects. The library finds the connection by its ID.</summary>
     [Fact]
     public async Task PublishToUser_RegistryReturnsOwnObjects_SendsByConnectionId()
     {
@@ -219,7 +219,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["user"], socket.SentTexts);
     }
 
-    /// <summary>The library finds connections by ID itself, so a registry that cannot find them does no harm.</summary>
+    /// <summary>Tests a registry that finds no connection. The library itself finds connections by ID.</summary>
     [Fact]
     public async Task PublishToConnection_RegistryFindsNothing_SendsToTheConnection()
     {
@@ -250,7 +250,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["end"], socket.SentTexts);
     }
 
-    /// <summary>The default registry, except for one method that throws.</summary>
+    /// <summary>The default registry with one method that throws.</summary>
     sealed class FailingRegistry(string method) : IConnectionRegistry
     {
         readonly ConnectionRegistry _inner = new();

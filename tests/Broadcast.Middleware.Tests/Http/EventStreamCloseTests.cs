@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests whether a browser reconnects after the end of an event stream.</summary>
+/// <summary>Tests the end of an event stream, which decides whether a browser reconnects.</summary>
 public sealed class EventStreamCloseTests
 {
     static readonly (string, string?) Accept = ("Accept", "text/event-stream");

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests which requests become event streams, which are refused, and which middleware may run in front.</summary>
+/// <summary>Tests which requests become event streams, which requests the server refuses, and which middleware may run in front.</summary>
 public sealed class EventStreamRequestTests
 {
     const string Events = "text/event-stream";

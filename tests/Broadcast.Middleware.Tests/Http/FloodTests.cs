@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests floods of frames and of connections.</summary>
+/// <summary>Tests clients that send very many frames, and very many clients that disconnect at once.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class FloodTests
 {

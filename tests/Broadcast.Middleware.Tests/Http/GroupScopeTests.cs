@@ -4,7 +4,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Different URLs have different groups, also if only their hosts or path bases differ.</summary>
+/// <summary>Tests that different URLs have different groups, even if only their hosts or path bases differ.</summary>
 public sealed class GroupScopeTests
 {
     [Fact]
@@ -128,7 +128,7 @@ public sealed class GroupScopeTests
         Assert.Equal(["//a.example/tenant1/api/rooms/blue"], HomeGroups(app));
     }
 
-    /// <summary>Without a required host, the host that the client sends must not decide about its group.</summary>
+    /// <summary>Tests an endpoint without a required host. The host that the client sends must not select the group.</summary>
     [Fact]
     public async Task HomeGroup_NoRequiredHost_IgnoresHost()
     {

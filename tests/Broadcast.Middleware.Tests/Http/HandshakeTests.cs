@@ -54,7 +54,7 @@ public sealed class HandshakeTests
 
         await client.SendAsync(Encoding.ASCII.GetBytes(handshake).Concat(ClientFrame.OfText("early")).ToArray());
 
-        // The answer ends with an empty line after its headers. The frame follows.
+        // The answer ends with an empty line after its headers, and the frame follows.
         var answer = new StringBuilder();
         while (!answer.ToString().EndsWith("\r\n\r\n", StringComparison.Ordinal)) answer.Append((char)await client.ReadByteAsync());
         Assert.StartsWith("HTTP/1.1 101 ", answer.ToString());
@@ -99,7 +99,7 @@ public sealed class HandshakeTests
         Refused(app);
     }
 
-    /// <summary>HTTP/1.0 and HTTP/2 have no status 426.</summary>
+    /// <summary>Tests HTTP/1.0 and HTTP/2, which have no status 426.</summary>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

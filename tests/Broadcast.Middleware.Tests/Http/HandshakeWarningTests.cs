@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// A browser shows only code 1006 for a refused handshake. So the log contains a warning for the first refusal of each kind.
+/// Tests the warnings about refused handshakes. A browser shows only code 1006, so the server logs a warning for the
+/// first refusal for each reason.
 /// </summary>
 public sealed class HandshakeWarningTests
 {
@@ -96,7 +97,10 @@ public sealed class HandshakeWarningTests
         Assert.Contains(status == 503 ? "(MaxConnections" : "(MaxConnectionsPerAddress)", warning, StringComparison.Ordinal);
     }
 
-    /// <summary>The page comes from a development server on another port, directly or through its proxy.</summary>
+    /// <summary>
+    /// Tests a page from a development server on another port. The page connects directly or through the proxy of that
+    /// server.
+    /// </summary>
     [Theory]
     [InlineData("http://localhost:5173", "Development", 101)]
     [InlineData("https://localhost:5173", "Development", 101)]

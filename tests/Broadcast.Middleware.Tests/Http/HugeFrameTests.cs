@@ -1,7 +1,10 @@
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Runs alone, because it counts the allocations of the whole process.</summary>
+/// <summary>
+/// Tests the allocations for a huge frame. No other test runs in parallel, because the test counts all allocations of
+/// the process.
+/// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class HugeFrameTests
 {
@@ -22,7 +25,7 @@ public sealed class HugeFrameTests
         for (var sent = 0; sent < Pieces; sent++)
         {
             if (sent % 10 == 0) await TalkAsync(sent);
-            // The server does not allocate even the allowed size before the bytes arrive.
+            // Before the bytes arrive, the server does not even allocate the allowed size.
             if (sent == Early) Assert.InRange(Allocated(), 0, Limit);
             await offender.SendAsync(piece);
         }

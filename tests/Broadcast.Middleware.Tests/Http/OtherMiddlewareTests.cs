@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Middleware for short requests must neither delay nor change a connection.</summary>
+/// <summary>Tests that middleware for short requests neither delays nor changes a connection.</summary>
 public sealed class OtherMiddlewareTests
 {
     const string Name = "fixed";

@@ -33,7 +33,7 @@ public sealed class ProtocolErrorTests
         ["a close frame of 126 bytes"] = (ClientFrame.Make(ClientFrame.Close, new byte[126]), 1002),
         ["a fragmented ping"] = (ClientFrame.Make(ClientFrame.Ping, "half"u8, fin: false), 1002),
         ["a fragmented close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8], fin: false), 1002),
-        // Section 5.4: the order of fragments.
+        // Section 5.4: a message consists of a first fragment and its continuations, without another data frame between them.
         ["a continuation without a first fragment"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8), 1002),
         ["a continuation without a first fragment, not final"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8, fin: false), 1002),
         ["a message inside a fragmented one"] =
@@ -77,7 +77,8 @@ public sealed class ProtocolErrorTests
         ["close code 2999"] = (ClientFrame.OfClose(2999), 1002),
         ["close code 5000"] = (ClientFrame.OfClose(5000), 1002),
         ["close code 65535"] = (ClientFrame.OfClose(65535), 1002),
-        // A close frame is not a message, so 1007 does not fit. The frame violates section 5.5.1.
+        // The reason of this close frame is not UTF-8. A close frame is not a message, so the server uses code 1002 for
+        // a violation of section 5.5.1.
         ["a close reason that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, 0xC3, 0x28]), 1002),
     };
 
@@ -127,7 +128,7 @@ public sealed class ProtocolErrorTests
     [InlineData(1 << 10)]
     public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
-        // The server waits this long for the next bytes of a client that is to close.
+        // The time that the server waits for the next bytes of a client that it has told to close.
         var longestPause = TimeSpan.FromMilliseconds(250);
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);
@@ -142,14 +143,15 @@ public sealed class ProtocolErrorTests
             var error = await Record.ExceptionAsync(async () =>
             {
                 await client.SendAsync(bad);
-                // Closing a socket with unread bytes sends a reset. A reset discards bytes that the peer has not read yet.
+                // When a program closes a socket with unread bytes, the system sends a reset. A reset discards bytes
+                // that the peer has not read yet.
                 await client.SendAsync(more, more);
 
-                // This call throws when the transport ends before the close frame.
+                // This call throws if the transport ends before the close frame.
                 Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
                 client.Finish();
             });
-            // A busy machine can suspend the client for longer than the server waits. Such a round proves nothing.
+            // A busy machine can suspend the client for longer than the server waits. Ignore such a round.
             if (Stopwatch.GetElapsedTime(started) > longestPause / 2) continue;
             Assert.Null(error);
             keptSending++;

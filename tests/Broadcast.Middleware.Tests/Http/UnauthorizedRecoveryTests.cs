@@ -4,7 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests recoveries that the app refuses before the endpoint runs.</summary>
+/// <summary>Tests recovery requests that authorization refuses before the endpoint runs.</summary>
 public sealed class UnauthorizedRecoveryTests
 {
     [Fact]
@@ -17,7 +17,7 @@ public sealed class UnauthorizedRecoveryTests
         await using var stranger = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await ReliableClient.IsRefusedAsync(stranger);
 
-        // The connection still belongs to its client.
+        // The refused request does not end the connection, so its client can still recover it.
         await client.Transport.IsThereAsync();
         Assert.Equal(1, app.Registry.Count);
         Assert.Equal(1, meters.ByReason(Meters.Refused)["recovery"]);
@@ -58,7 +58,7 @@ public sealed class UnauthorizedRecoveryTests
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var first = await ReliableClient.AskAsync(app, "1", "2");
-        // The server waits until this client answers the close frame.
+        // The server waits for the answer of this client to the close frame.
         Assert.Equal(1008, (await first.ReadCloseAsync()).CloseCode);
 
         await using var second = await RawClient.ConnectAsync(app);

@@ -174,7 +174,7 @@ public sealed class BroadcastOptionsTests
     {
         var options = new BroadcastOptions();
         typeof(BroadcastOptions).GetProperty(option)!.SetValue(options, value);
-        // These two options depend on each other, so the other one gets a matching value.
+        // The two options depend on each other, so set the other option to a matching value.
         if (option == nameof(options.MaxMessageBytes)) options.MaxBacklogBytes = 1 << 30;
         if (option == nameof(options.MaxBacklogBytes)) options.MaxMessageBytes = 1;
         return Validator.Validate("", options).FailureMessage;

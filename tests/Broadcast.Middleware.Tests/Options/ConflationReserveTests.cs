@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Options;
 
-/// <summary>Logs keep twice the backlog as soon as one endpoint conflates.</summary>
+/// <summary>Tests that logs keep twice the backlog if at least one endpoint conflates.</summary>
 public sealed class ConflationReserveTests
 {
     const int Backlog = 100_000;
