@@ -197,7 +197,7 @@ public sealed class MessageLogTests
         return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
-    // The cursor has no subscriber that the log could notify.
+    // The cursor has no subscriber, because these tests need no notification.
     Cursor NewCursor()
     {
         lock (_log.Gate) return new Cursor(_log, null!, null);

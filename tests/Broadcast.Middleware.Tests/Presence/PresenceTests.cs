@@ -30,7 +30,7 @@ public sealed class PresenceTests
         Assert.Equal(0, await presence.CountAsync("nowhere", Token));
         Assert.Empty(await presence.GetMembersAsync("nowhere", Token));
         await ann.CloseAsync();
-        // Simulate the moment in which the registry has removed the connection from its list, but not from its groups.
+        // The registry removes a connection first from its list and then from its groups. Wait for both removals.
         await Eventually.True(() => app.Registry.Count == 2 && app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(2, await presence.CountAsync("/ws", Token));
         Assert.All(await presence.GetMembersAsync("/ws", Token), member => Assert.Equal(0, member.State.Length));

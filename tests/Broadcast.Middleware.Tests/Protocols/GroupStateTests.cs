@@ -42,7 +42,7 @@ public sealed class GroupStateTests
         await DoAsync(bob, Set("g", "{}"));
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
 
-        // A client clears its state by omitting it, by sending null, by leaving the group, or by disconnecting.
+        // A client clears its state when it omits the state, sends null, leaves the group, or disconnects.
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
@@ -58,7 +58,7 @@ public sealed class GroupStateTests
         ann.Reset();
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
 
-        // A subscriber sees its own state too. The state is gone after the subscriber leaves and joins again.
+        // A subscriber also receives its own state. After the subscriber leaves and joins again, it has no state.
         await DoAsync(eve, Join("g"));
         await JsonClient.SayAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
@@ -213,7 +213,7 @@ public sealed class GroupStateTests
         Assert.True(await presence.SetStateAsync(id, "g", default, Token));
         await DoAsync(client, Set("g", """{"color":"red"}"""));
         Assert.Equal("""{"color":"red"}""", await StateAsync(app));
-        // The state ends with the membership, so the new membership starts without a state.
+        // The state ends with the membership, so the next membership starts without a state.
         Assert.True(await presence.SetStateAsync(id, "g", "{}"u8.ToArray(), Token));
         await DoAsync(client, """{"type":"leaveGroup","group":"g","ackId":0}""", Join("g"), Set("g", """{"color":"blue"}"""));
         Assert.Equal("""{"color":"blue"}""", await StateAsync(app));
@@ -246,7 +246,7 @@ public sealed class GroupStateTests
         await JsonClient.FailsAsync(client, 2, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
         await JsonClient.SucceedsAsync(client, 3);
-        // The operation Join does not include the states.
+        // The permission to join does not include the permission to use states.
         await JsonClient.FailsAsync(client, 4, "Forbidden");
     }
 

@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests the JSON subprotocol from the client's side, on a real server.</summary>
+/// <summary>Tests the JSON subprotocol with clients of a real server.</summary>
 public sealed class JsonProtocolTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;

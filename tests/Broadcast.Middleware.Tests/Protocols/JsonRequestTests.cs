@@ -165,7 +165,7 @@ public sealed class JsonRequestTests
     [Fact]
     public void Parse_Base64WithSpareBits_IsRejectedOrDecoded()
     {
-        // Decoders differ on spare bits. Invariant: data that passes the check also decodes.
+        // Base64 decoders treat spare bits differently. Invariant: data that passes the check can be decoded.
         var request = JsonRequest.Parse(Bytes(Send("\"binary\"", "\"AB==\"")), out var problem);
         Assert.True(problem is not null || request.Data.Payload.Length == 1);
     }
@@ -323,7 +323,7 @@ public sealed class JsonRequestTests
                 Check(Bytes(text));
             }, iter: 20_000 * Effort.Factor);
 
-    /// <summary>Checks what other components rely on in an accepted request.</summary>
+    /// <summary>Asserts the properties of an accepted request on which other components rely.</summary>
     static void Check(byte[] json)
     {
         var request = JsonRequest.Parse(json, out var problem);

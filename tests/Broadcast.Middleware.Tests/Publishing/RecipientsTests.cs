@@ -124,7 +124,7 @@ public sealed class RecipientsTests
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", null!));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", "b\n"));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups(new string('a', 256), "b"));
-        // This collection returns another name on the second read.
+        // This collection returns a different name on the second read, so that a missing copy is detected.
         Assert.Equal(["a"], Recipients.Groups(new Fickle()).Names);
     }
 

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Tests the parser with the examples in section 9.2.6 of the HTML standard. The other tests rely on the parser.</summary>
+/// <summary>Tests the parser with the examples in section 9.2.6 of the HTML standard. Many other tests use this parser.</summary>
 public sealed class EventParserTests
 {
     [Theory]

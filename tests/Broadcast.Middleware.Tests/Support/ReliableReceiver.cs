@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
 /// A client of the reliable subprotocol. Like the published clients, it drops each message whose ID is not above its
-/// last ID. It keeps its state across transports.
+/// last ID. The client keeps its state across transports.
 /// </summary>
 sealed class ReliableReceiver
 {
@@ -68,7 +68,7 @@ sealed class ReliableReceiver
         }
     });
 
-    /// <summary>Receives at most <paramref name="most"/> frames of a write. The other frames are lost.</summary>
+    /// <summary>Receives at most <paramref name="most"/> frames of a write. Loses the other frames.</summary>
     public void Receive(ReadOnlySpan<byte> frames, int most = int.MaxValue)
     {
         lock (_gate)

@@ -44,7 +44,7 @@ sealed class StreamListener
                     isConnected = false;
                     continue;
                 case "connected":
-                    // The client raises this event after it has joined its group again. Messages may come before it.
+                    // The client raises this event after it has joined its group again. Messages may come before this event.
                     var connectionId = arguments.GetProperty("connectionId").GetString()!;
                     Assert.True(_connectionIds.Add(connectionId), $"The client connected with the connection ID {connectionId} twice.");
                     OnReceived();

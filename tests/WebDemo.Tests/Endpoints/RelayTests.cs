@@ -3,7 +3,7 @@ using System.Text;
 
 namespace WebDemo.Tests;
 
-/// <summary>Messages between clients at /ws and in rooms. Needs a server of its own for /ws.</summary>
+/// <summary>Tests messages between clients at /ws and in rooms. The class needs its own server for /ws.</summary>
 public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
 {
     public static TheoryData<string, WebSocketMessageType, byte[]> Messages => new()

@@ -3,7 +3,7 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The URL /seed, which behaves like the original Python server. No other test uses /seed of the shared server.</summary>
+/// <summary>Tests the URL /seed, which behaves like the original Python server. No other test uses /seed of the shared server.</summary>
 public sealed class SeedTests(DemoServer server)
 {
     [Fact(Timeout = 120_000)]

@@ -6,7 +6,10 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>A page of the demo in a browser window. Tests find its elements by their accessible names, like a screen reader.</summary>
+/// <summary>
+/// A page of the demo in a browser window. Like a screen reader, tests find the elements of the page by their
+/// accessible names.
+/// </summary>
 /// <remarks>Disposing the page fails the test if the page has raised a script error.</remarks>
 public sealed class DemoPage : IAsyncDisposable
 {

@@ -3,19 +3,20 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client with its reliable protocol, on transports that break.</summary>
+/// <summary>Tests the published npm client with its reliable protocol on transports that break.</summary>
 public sealed class NpmClientRecoveryTests(DemoServer server)
 {
     const int Messages = 10_000;
 
-    // The server keeps 100 times as many messages per connection as one second produces.
+    // The server can keep 100 times the number of messages that the test sends per second.
     const int PerTick = 10;
 
     static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(10);
 
     /// <remarks>
-    /// The plan contains each kind of fault five times, in random order and at random positions in the stream. Some faults have one
-    /// or two more faults in the reconnect that follows: in the request, in the response, or in the first messages.
+    /// The plan contains each kind of fault five times, in random order and at random positions in the stream. After
+    /// some faults, the next reconnect has one or two more faults, in the request, in the response, or in the first
+    /// messages.
     /// </remarks>
     [Fact(Timeout = 240_000)]
     public async Task Recovery_TransportBreaks35Times_Receives10000MessagesOnceInOrder()

@@ -4,7 +4,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The board page. Each test uses a server of its own, because a server has only one board.</summary>
+/// <summary>Tests the board page. Each test uses its own server, because a server has only one board.</summary>
 public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
 {
     readonly DemoServer _server = new();

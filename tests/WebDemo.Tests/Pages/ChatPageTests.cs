@@ -4,7 +4,10 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The chat page at /ws, /seed and in rooms. Needs a server of its own, because it counts the connections of /ws.</summary>
+/// <summary>
+/// Tests the chat page at /ws, at /seed and in rooms. The class needs its own server, because it counts the connections
+/// of /ws.
+/// </summary>
 public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     [Fact]
@@ -165,7 +168,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
 
         async Task AssertFitsAsync()
         {
-            // Elements can exceed the window although the document does not. Check both.
+            // Elements can be wider than the window, even if the document is not. So check the document and the elements.
             var widest = await ann.Page.EvaluateAsync<double>("""
                 () => Math.max(document.documentElement.scrollWidth, document.getElementById("log").scrollWidth,
                   ...[...document.querySelectorAll("input:not([type=radio]), button, .bubble, .note, header, label")].map(element => element.getBoundingClientRect().right))

@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The chat page when its server stops or restarts. Each test uses a server of its own.</summary>
+/// <summary>Tests the chat page when its server stops or restarts. Each test uses its own server.</summary>
 public sealed class ChatReconnectTests(BrowserFixture browser)
 {
     [Fact]

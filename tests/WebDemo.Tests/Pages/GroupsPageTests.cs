@@ -4,7 +4,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The groups page, which runs the published npm client in the browser.</summary>
+/// <summary>Tests the groups page, which runs the published npm client in the browser.</summary>
 public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]

@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The prices page.</summary>
+/// <summary>Tests the prices page.</summary>
 public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]

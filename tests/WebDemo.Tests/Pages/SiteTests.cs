@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The start page, the navigation and the layout of all pages on a phone.</summary>
+/// <summary>Tests the start page, the navigation and the layout of all pages on a phone.</summary>
 public sealed class SiteTests(DemoServer server, BrowserFixture browser)
 {
     [Theory]

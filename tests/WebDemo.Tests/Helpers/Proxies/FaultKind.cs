@@ -15,6 +15,6 @@ enum FaultKind
     /// <summary>Only the client gets a TCP reset. The server receives nothing more.</summary>
     ClientReset,
 
-    /// <summary>The server gets a TCP reset. The client gets one after the delay.</summary>
+    /// <summary>The server gets a TCP reset immediately. The client gets a TCP reset after the delay.</summary>
     ServerReset,
 }
