@@ -43,7 +43,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task Reconnect_AfterManyMissedMessages_DeliversThemInOrder()
+    public async Task Reconnect_AfterManyMissedMessages_DeliversAllMessagesInOrder()
     {
         var proxy = CreateProxy();
         var (disconnected, other) = (StartNode(proxy.Configuration), StartNode());

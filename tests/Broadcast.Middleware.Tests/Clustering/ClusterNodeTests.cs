@@ -22,7 +22,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
+    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsMessagesOnceAfterHistory()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class HandoverTests
 {
     [Fact]
-    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterwards()
+    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterDisconnect()
     {
         using var broadcast = new TestEngine();
         var (connection, request) = Connect(broadcast);

@@ -30,7 +30,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task MaxConnections_ClientDisconnects_FreesItsPlace()
+    public async Task MaxConnections_ClientDisconnects_AdmitsAnotherClient()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         for (var i = 0; i < 20; i++)
@@ -160,7 +160,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task Registry_RefusesOrThrows_FreesThePlaceOfTheConnection()
+    public async Task Registry_RefusesOrThrows_ConnectionDoesNotCountForLimits()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(

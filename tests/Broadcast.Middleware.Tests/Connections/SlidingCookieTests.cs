@@ -41,7 +41,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_RenewedSeveralTimes_KeepsConnection()
+    public async Task Cookie_RenewedSeveralTimes_KeepsConnectionOpen()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "ann");
@@ -59,7 +59,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_RenewedByHandshake_KeepsConnection()
+    public async Task Cookie_RenewedByHandshake_KeepsConnectionOpen()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "ann");

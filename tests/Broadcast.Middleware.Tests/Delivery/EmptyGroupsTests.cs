@@ -183,7 +183,7 @@ public sealed class EmptyGroupsTests
     }
 
     [Fact(Timeout = 30_000)]
-    public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
+    public async Task Publish_MaxEmptyGroupsIsZero_CompletesAndKeepsNoMessage()
     {
         await TestThread.Start(() =>
         {

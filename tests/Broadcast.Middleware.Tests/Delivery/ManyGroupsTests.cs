@@ -10,7 +10,7 @@ public sealed class ManyGroupsTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Reader_ManyGroups_LooksOnlyAtGroupsWithMessages()
+    public async Task Reader_ManyGroups_ReadsOnlyGroupsWithMessages()
     {
         using var broadcast = new TestEngine();
         var received = new List<long>();

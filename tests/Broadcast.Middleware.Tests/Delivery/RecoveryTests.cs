@@ -151,7 +151,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
+    public void Recovery_WithoutHistory_SucceedsOnlyWithoutMissedMessages()
     {
         using var broadcast = new TestEngine();
         var stays = new Listener(broadcast, "/g");

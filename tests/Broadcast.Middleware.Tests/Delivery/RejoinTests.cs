@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 public sealed class RejoinTests
 {
     [Fact]
-    public async Task Rejoin_WithPendingMessages_DeliversThemAndTheReplay()
+    public async Task Rejoin_WithPendingMessages_DeliversPendingMessagesAndReplay()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", replayOnJoin: 2));
         var listener = new Listener(broadcast);

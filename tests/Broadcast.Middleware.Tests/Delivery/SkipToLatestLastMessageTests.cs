@@ -5,7 +5,7 @@ public sealed class SkipToLatestLastMessageTests
 {
     /// <summary>Tests that the server never skips the newest message, because no further message may follow.</summary>
     [Fact]
-    public async Task SkipToLatest_NothingFollows_DeliversNewestMessage()
+    public async Task SkipToLatest_NoFurtherMessage_DeliversNewestMessage()
     {
         const int Size = 1_000, Backlog = 64 * 1024;
         var token = TestContext.Current.CancellationToken;

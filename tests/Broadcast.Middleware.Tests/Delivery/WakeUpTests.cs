@@ -16,7 +16,7 @@ public sealed class WakeUpTests
     [Theory]
     [InlineData(1, 60_000)]
     [InlineData(2, 20_000)]
-    public async Task Pump_PostWhileGoingIdle_LosesNoWakeUp(int posters, int rounds)
+    public async Task Pump_PostWhileBecomingIdle_LosesNoWakeUp(int posters, int rounds)
     {
         rounds *= Effort.Factor;
         var started = Stopwatch.GetTimestamp();

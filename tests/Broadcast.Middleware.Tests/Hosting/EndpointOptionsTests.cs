@@ -30,7 +30,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxMessageBytes_RaisedForOneEndpoint_AllowsOnlyItsClientsMore()
+    public async Task MaxMessageBytes_RaisedForOneEndpoint_AcceptsLargeMessagesOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessageBytes = 20, all => all.MaxMessageBytes = 10);
         await using var allowed = await RawClient.OpenAsync(app, Own);
@@ -74,7 +74,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxMessageBurst_OfOneEndpoint_AllowsOnlyItsClientsMore()
+    public async Task MaxMessageBurst_RaisedForOneEndpoint_AcceptsLargeBurstsOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessageBurst = Many, all => all.MaxMessagesPerSecond = 1);
         await using var allowed = await RawClient.OpenAsync(app, Own);

@@ -221,7 +221,7 @@ public sealed class EndpointRegistryTests
 
     /// <summary>Tests a registry that finds no connection. The library itself finds connections by ID.</summary>
     [Fact]
-    public async Task PublishToConnection_RegistryFindsNothing_SendsToTheConnection()
+    public async Task PublishToConnection_RegistryDoesNotFindConnection_SendsToTheConnection()
     {
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();

@@ -154,7 +154,7 @@ public sealed class EventStreamRecoveryTests
     }
 
     [Fact]
-    public async Task Connect_EmptyLastEventId_CountsAsNewClient()
+    public async Task Connect_EmptyLastEventId_IsTreatedAsNewClient()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 1 });
         for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");

@@ -31,7 +31,7 @@ public sealed class HandshakeTests
     [InlineData("Upgrade", "WebSocket")]
     [InlineData("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
     [InlineData("Sec-WebSocket-Protocol", "")]
-    public async Task Handshake_HeaderVariant_IsAccepted(string header, string value)
+    public async Task Handshake_AllowedHeaderVariant_IsAccepted(string header, string value)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

@@ -115,7 +115,7 @@ public sealed class MessageLogPropertyTests
             iter: 500 * Effort.Factor);
 
     [Fact]
-    public void Log_WithCurrentReaders_KeepsNoOldBlock() =>
+    public void Log_ReadersHaveReadAllMessages_KeepsNoOldBlock() =>
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {

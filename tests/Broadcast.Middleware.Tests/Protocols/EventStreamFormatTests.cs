@@ -99,7 +99,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public void Encode_StartMissedAndClose_WritesExpectedEvents()
+    public void Encode_StartMissedAndClose_WritesIdAndEventLines()
     {
         var position = new Position(Epoch, 42);
         Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null)));

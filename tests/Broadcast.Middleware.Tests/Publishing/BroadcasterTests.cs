@@ -133,7 +133,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Position_UserOrConnection_IsNull()
+    public async Task Position_OfMessageToUserOrConnection_IsNull()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync(user: "ann");
@@ -232,7 +232,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task HomeGroup_Left_StillReceivesMessagesToAll()
+    public async Task Connection_LeftHomeGroup_StillReceivesMessagesToAll()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();

@@ -102,7 +102,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Groups_Names_AreCopiedAndListed()
+    public void Groups_NamesChangedAfterCall_KeepsOriginalNames()
     {
         string[] names = ["a", "b"];
         var recipients = Recipients.Groups(names);

@@ -354,7 +354,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_AfterUseHttps_SendsNothingUnencrypted()
+    public async Task UseInlineSends_AfterUseHttps_SendsOnlyEncryptedBytes()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),

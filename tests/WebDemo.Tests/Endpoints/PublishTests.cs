@@ -29,7 +29,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Post_WithoutGroup_ReachesEveryone()
+    public async Task Post_WithoutGroup_ReachesAllConnections()
     {
         using var ws = await server.ConnectAsync("/ws");
         using var seed = await server.ConnectAsync("/seed");

@@ -35,7 +35,7 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Cursor_OtherPerson_FollowsAndDisappearsOnDisconnect()
+    public async Task Cursor_OfOtherPerson_FollowsMouseAndDisappearsOnDisconnect()
     {
         await using var ann = await OpenAsync("Ann");
         await using (var ben = await OpenAsync("Ben"))

@@ -103,7 +103,7 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Chat_OtherClients_ReceiveOnlyChatMessages()
+    public async Task RawAndEventStreamClients_InChatRoom_ReceiveOnlyChatMessages()
     {
         using var other = await server.ConnectAsync("/rooms/plain");
         using var events = await server.Http.SendAsync(
