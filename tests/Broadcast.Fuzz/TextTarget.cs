@@ -9,7 +9,7 @@ static class TextTarget
 {
     public static void Request(ReadOnlyMemory<byte> input)
     {
-        // The framework rejects invalid UTF-8 before the library sees it.
+        // The framework rejects invalid UTF-8 before the library receives the text.
         var text = Encoding.UTF8.GetBytes(Encoding.UTF8.GetString(input.Span));
         var request = JsonRequest.Parse(text, out var problem);
         if (problem is null && request.Kind == JsonRequestKind.Unknown) throw new InvalidOperationException("An unknown request is accepted.");

@@ -381,7 +381,8 @@ public abstract class BackplaneContract : IAsyncLifetime
         await nodes[0].PublishAsync(Name("a"), "3", Kept(10));
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
         Assert.Equal(3, start.Position.Offset);
-        // A backplane may keep one, two or three messages. They must be the newest messages, without a gap.
+        // A backplane may keep one, two or three messages. The kept messages must be the newest messages, without a
+        // gap.
         Assert.Equal(((string[])["1", "2", "3"])[^start.History.Count..], start.History.Select(Text));
         Assert.NotEmpty(start.History);
     }

@@ -37,7 +37,7 @@ public abstract class FaultTest : IAsyncLifetime
 
     protected static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <summary>The first server. It is the master in tests with a replica.</summary>
+    /// <summary>The first server, which is the master in tests with a replica.</summary>
     private protected RedisServer Redis => _servers[0];
 
     private protected RedisServer Replica => _servers[1];
@@ -79,7 +79,7 @@ public abstract class FaultTest : IAsyncLifetime
     private protected Task StartAsync(params RedisServer[] servers) => StartAsync(static _ => { }, servers);
 
     /// <param name="configure">Configures the backplanes.</param>
-    /// <param name="servers">The servers. The first one is the master.</param>
+    /// <param name="servers">The servers. The first server is the master.</param>
     private protected async Task StartAsync(Action<RedisBackplaneOptions> configure, params RedisServer[] servers)
     {
         _servers.AddRange(servers);
@@ -90,7 +90,7 @@ public abstract class FaultTest : IAsyncLifetime
             _nodes.Add(await AppNode.StartAsync(string.Join(',', settings), options =>
             {
                 (options.RepairMessages, options.RepairBytes) = (100_000, 64 * 1024 * 1024);
-                // On a busy machine, a publish can take longer than the default of 5 seconds.
+                // On a busy machine, a publish can take longer than the default PublishTimeout of 5 seconds.
                 options.PublishTimeout = TimeSpan.FromSeconds(10);
                 configure(options);
             }));
@@ -113,7 +113,7 @@ public abstract class FaultTest : IAsyncLifetime
     /// </summary>
     /// <param name="name">The name of the fault.</param>
     /// <param name="messages">The messages of each publisher.</param>
-    /// <param name="causeFault">Causes the fault and ends it.</param>
+    /// <param name="causeFault">Causes the fault and then ends the fault.</param>
     /// <param name="notified">The subscribers that are notified of a loss.</param>
     private protected async Task PublishDuringFaultAsync(
         string name, int messages, Func<Task> causeFault, Notified notified)

@@ -7,7 +7,7 @@ namespace Broadcast.Middleware.Redis.Tests.Faults;
 /// </summary>
 public sealed class FaultTests : FaultTest
 {
-    /// <summary>This time is longer than PublishTimeout and NodeTimeout.</summary>
+    /// <summary>A time that is longer than PublishTimeout and NodeTimeout.</summary>
     static readonly TimeSpan LongSuspension = TimeSpan.FromSeconds(30);
 
     [Fact]

@@ -5,7 +5,7 @@ sealed class ReceivedSequence(JoinResult joined)
 {
     readonly List<MessageId> _messages = [];
 
-    /// <summary>The position of the join. The first received message follows it.</summary>
+    /// <summary>The position of the join. The first received message follows this position.</summary>
     public Position Start { get; } = joined.Position!.Value;
 
     /// <summary>

@@ -68,7 +68,7 @@ sealed class NodeFactory : IAsyncDisposable
             options.NodeTimeout = TimeSpan.FromSeconds(3);
         }
 
-        // On a busy machine, the first connection can take longer than the default of 5 seconds.
+        // On a busy machine, the first connect can take longer than the default timeout of 5 seconds.
         options.PublishTimeout = TimeSpan.FromSeconds(20);
         options.Prefix = "test";
         configure?.Invoke(options);

@@ -52,7 +52,7 @@ public sealed class RedisCluster : IAsyncDisposable
         var output = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
         Assert.True(process.ExitCode == 0, output);
-        // Each master must know the others before a test uses the cluster.
+        // Each master must know the other masters before a test uses the cluster.
         foreach (var server in _servers)
         {
             await using var connection = await server.ConnectAsync();

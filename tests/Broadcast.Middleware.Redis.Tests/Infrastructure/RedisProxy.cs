@@ -122,7 +122,7 @@ sealed class RedisProxy : IAsyncDisposable
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {
-            // The listener is closed.
+            // The proxy has closed its listener.
         }
     }
 

@@ -4,7 +4,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A Redis server process for one test. It has its own port and data directory.</summary>
+/// <summary>A Redis server process for one test, with its own port and data directory.</summary>
 sealed class RedisServer : IAsyncDisposable
 {
     /// <summary>The server program. BROADCAST_TEST_REDIS=/usr/bin/valkey-server selects another program.</summary>
@@ -31,7 +31,7 @@ sealed class RedisServer : IAsyncDisposable
     public static void SkipUnlessInstalled() =>
         Assert.SkipUnless(IsInstalled, $"{Program} is missing. Install redis-server.");
 
-    /// <summary>Creates a server that does not run yet.</summary>
+    /// <summary>Creates a server without starting it.</summary>
     public static RedisServer Create(params string[] arguments)
     {
         SkipUnlessInstalled();
@@ -116,7 +116,7 @@ sealed class RedisServer : IAsyncDisposable
         Directory.CreateDirectory(_directory);
     }
 
-    /// <summary>Suspends the process. Its connections stay open, but it does not answer.</summary>
+    /// <summary>Suspends the process. Its connections stay open, but the server does not answer.</summary>
     public Task SuspendAsync() => SendSignalAsync("-STOP");
 
     public Task ResumeAsync() => SendSignalAsync("-CONT");
@@ -125,7 +125,7 @@ sealed class RedisServer : IAsyncDisposable
     public Task<ConnectionMultiplexer> ConnectAsync() =>
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
 
-    /// <summary>Returns how often Redis has executed a command, also inside scripts.</summary>
+    /// <summary>Returns the number of executions of a command, including executions inside scripts.</summary>
     /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>
     /// <param name="command">The command in lower case.</param>
     public static async Task<long> GetCallCountAsync(ConnectionMultiplexer connection, string command)

@@ -5,7 +5,7 @@ using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace Broadcast.Middleware.Tests.Architecture;
 
-/// <summary>Checks that each folder of the library depends only on folders below it.</summary>
+/// <summary>Tests that each folder of the library depends only on folders in lower layers.</summary>
 public sealed class LayerTests
 {
     /// <summary>The folders of the library, from the lowest layer to the highest.</summary>

@@ -107,7 +107,7 @@ public sealed class ClusterModelTests
             while (_members.Count > 0) Disconnect();
             Run();
             Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Groups.Count, broadcast.Connections.Count)));
-            // The inboxes and the groups with a history remain.
+            // At the end, the cluster still contains the inboxes and the groups with a history.
             Assert.Equal(_broadcasts.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
             foreach (var node in _nodes) ((IDisposable)node).Dispose();
         }

@@ -33,10 +33,10 @@ sealed class ManualBackplane : IBackplane
     /// </summary>
     public Dictionary<string, Exception> Failures { get; } = [];
 
-    /// <summary>Called before <see cref="Unsubscribe"/> takes the lock.</summary>
+    /// <summary>A callback that runs before <see cref="Unsubscribe"/> takes the lock.</summary>
     public Action? OnUnsubscribing { get; set; }
 
-    /// <summary>Called before <see cref="SetMember"/> takes the lock.</summary>
+    /// <summary>A callback that runs before <see cref="SetMember"/> takes the lock.</summary>
     public Action? OnSettingMember { get; set; }
 
     /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
@@ -149,7 +149,7 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
-    /// <summary>Sets how many messages the cluster keeps for later subscribers.</summary>
+    /// <summary>Sets the number of messages that the cluster keeps for later subscribers.</summary>
     public void SetHistory(string group, int messages)
     {
         lock (Gate) StateOf(group).Kept = messages;
@@ -213,7 +213,7 @@ sealed class ManualBackplane : IBackplane
     }
 }
 
-/// <summary>A subscription that exists, but whose answer has not arrived yet.</summary>
+/// <summary>A subscription that the backplane has created. Its answer has not arrived yet.</summary>
 sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
 {
     public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled.</summary>
+/// <summary>Tests the events that cancel <see cref="IBroadcastConnection.ConnectionAborted"/>.</summary>
 public sealed class ConnectionAbortedTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;

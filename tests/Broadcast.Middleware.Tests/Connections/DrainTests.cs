@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 /// <summary>Tests the shutdown of an app with many connections.</summary>
 public sealed class DrainTests
 {
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     [Fact]
@@ -25,7 +25,7 @@ public sealed class DrainTests
         var closes = await crowd.AnswerCloseFramesAsync(Count);
         await stopping;
 
-        // The drain needs only six steps of 50 ms for 300 close frames. It does not use the whole window.
+        // The drain needs only six steps of 50 ms for 300 close frames. The drain does not use the whole window.
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, Margin);
         Assert.All(closes, close => Assert.Equal(1001, close.Code));
         Assert.Equal(0, app.Registry.Count);
@@ -147,7 +147,7 @@ public sealed class DrainTests
             return timer;
         }
 
-        /// <summary>Waits until this many steps have started to wait for the next step.</summary>
+        /// <summary>Waits until the drain has started to wait after this number of steps.</summary>
         public Task StepsAsync(int steps) => Eventually.True(() => Volatile.Read(ref _steps) >= steps);
 
         /// <summary>Waits until the drain waits for the end of its window.</summary>

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests that an exception from app code ends only its own connection and is logged once.</summary>
+/// <summary>Tests exceptions from app code. Such an exception ends only its own connection, and the server logs it once.</summary>
 public sealed class FailureTests
 {
     const string Boom = "boom";

@@ -5,7 +5,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how a connection moves from one request to the next after a reconnect.</summary>
+/// <summary>Tests the move of a connection from one request to the next request after a reconnect.</summary>
 public sealed class HandoverTests
 {
     [Fact]

@@ -215,7 +215,7 @@ public sealed class RecoveryCarryOverTests
             if (revalidator is not null) builder.Services.AddSingleton<IConnectionRevalidator>(revalidator);
         });
 
-    /// <summary>Disconnects the client and reconnects it after the server has noticed.</summary>
+    /// <summary>Disconnects the client and reconnects it after the server has noticed the disconnect.</summary>
     /// <param name="app">The app.</param>
     /// <param name="client">The client.</param>
     /// <param name="reconnects">The number of reconnects of this test, including this one.</param>

@@ -22,7 +22,7 @@ enum ReliableStep
     Beat,
 }
 
-/// <summary>The limits of a broadcast whose clients reconnect.</summary>
+/// <summary>The limits of a broadcast in the model.</summary>
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
@@ -75,7 +75,7 @@ sealed class ReliableModel : IDisposable
     /// <summary>The number of refused clients that received messages without IDs and have acknowledged no later message.</summary>
     public int RefusedForHistory { get; private set; }
 
-    /// <summary>The number of clients that were disconnected as slow consumers.</summary>
+    /// <summary>The number of clients that the server disconnected as slow consumers.</summary>
     public int Slow { get; private set; }
 
     public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
@@ -362,7 +362,7 @@ sealed class ReliableModel : IDisposable
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
 
-        /// <summary>Messages that the server may skip. Only the newest message of each kind must arrive.</summary>
+        /// <summary>The messages that the server may skip. Only the newest message with each value must arrive.</summary>
         public Dictionary<int, string> Lossy { get; } = [];
 
         public long Acknowledged { get; set; }

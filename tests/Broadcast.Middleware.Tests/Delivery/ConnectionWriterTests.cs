@@ -206,7 +206,7 @@ public sealed class ConnectionWriterTests
         _ => EventStreamFormat.Instance,
     };
 
-    /// <summary>Blocks a pump until it is disposed.</summary>
+    /// <summary>Blocks a pump until the test disposes this object.</summary>
     sealed class BlockedPump : PumpItem, IDisposable
     {
         readonly ManualResetEventSlim _blocked = new();

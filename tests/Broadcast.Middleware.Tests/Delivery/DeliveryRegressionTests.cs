@@ -91,8 +91,8 @@ public sealed class DeliveryRegressionTests
         await broadcast.JoinAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
 
-        // In one pass, the connection has a pending write at its first turn. Then the write completes. At its last
-        // turn, the connection drops its first cursor.
+        // In one pass, the connection has a pending write at its first turn. The write completes before its last turn.
+        // At the last turn, the connection drops its first cursor.
         ends = true;
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();

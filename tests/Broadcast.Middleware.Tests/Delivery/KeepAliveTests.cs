@@ -112,7 +112,7 @@ public sealed class KeepAliveTests : IDisposable
 
     bool LostAfter(double seconds, bool isBusy = false)
     {
-        // The first check starts the idle time. It happens at the first heartbeat.
+        // The first check happens at the first heartbeat and starts the idle time.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
         return _keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), _received, isBusy);

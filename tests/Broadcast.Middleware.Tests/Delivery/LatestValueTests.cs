@@ -109,7 +109,10 @@ public sealed class LatestValueTests
         }
     }
 
-    /// <summary>Returns the maximum number of messages that were read between the replacement of a value and its arrival.</summary>
+    /// <summary>
+    /// Returns the maximum number of messages that a client read between the replacement of a value and the arrival of
+    /// this value.
+    /// </summary>
     async Task<int> ReadSlowlyAsync(RawClient client, CancellationToken stop)
     {
         var (oldest, last, reads) = (0, -1, new List<long>());

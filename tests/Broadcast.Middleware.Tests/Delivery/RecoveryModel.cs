@@ -173,7 +173,7 @@ sealed class RecoveryModel : IDisposable
         client.Position = result.Position.Value;
     }
 
-    /// <summary>Returns the client's last position, or sometimes an invented one.</summary>
+    /// <summary>Returns the client's last position, or sometimes a random position.</summary>
     Position NextPosition(Client client, int how) => (how % 8) switch
     {
         0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
@@ -226,7 +226,7 @@ sealed class RecoveryModel : IDisposable
 
     void Forget() => (_log, _epoch) = (null, null);
 
-    /// <summary>Returns the messages in the history, newest first.</summary>
+    /// <summary>Returns the messages in the history, from the newest to the oldest.</summary>
     IEnumerable<Entry> Kept()
     {
         var (count, bytes) = (0, 0L);
@@ -261,7 +261,7 @@ sealed class RecoveryModel : IDisposable
         }
     }
 
-    /// <summary>One membership, from a join to a leave.</summary>
+    /// <summary>A membership of a client, from a join to a leave.</summary>
     sealed class Stay
     {
         readonly string _connectionId;

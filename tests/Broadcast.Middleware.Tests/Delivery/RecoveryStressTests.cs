@@ -49,7 +49,7 @@ public sealed class RecoveryStressTests
 
         void Publish(int publisher)
         {
-            // Wait until all clients have joined, so that each of them misses messages.
+            // Wait until all clients have joined, so that each client misses messages.
             here.Wait(TimeSpan.FromSeconds(30));
             var random = new Random(publisher);
             var payload = new byte[8];

@@ -33,7 +33,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
 
-    // The histories keep all messages, so that a late member can check them.
+    // The histories keep all messages, so that a late member can check the messages.
     readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
     {
         HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,
@@ -45,7 +45,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     readonly List<string> _faults = [];
     int _lastId;
 
-    /// <summary>The number of connections that were closed as slow consumers.</summary>
+    /// <summary>The number of connections that the server closed as slow consumers.</summary>
     public int SlowConsumers => _peers.Count(peer => peer.IsSlow);
 
     public int Delivered => _peers.Sum(peer => peer.Received);
@@ -234,7 +234,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         if (!peer.IsRemoved) Append([(null, peer.PrivateLog)], [], id, size);
     }
 
-    /// <summary>A member of several of the groups gets the message once.</summary>
+    /// <summary>Publishes to several groups. A member of several of these groups receives the message once.</summary>
     void Append((string? Name, GroupModel Group)[] groups, Peer[] excluded, int id, int size)
     {
         var stays = new Dictionary<Peer, List<Stay>>();
@@ -347,7 +347,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");
 
-    /// <summary>One lifetime of a group, or the private log of a connection.</summary>
+    /// <summary>A log in the model: one lifetime of a group, or the private log of a connection.</summary>
     sealed class GroupModel
     {
         public Dictionary<Peer, Stay> Members { get; } = [];
@@ -357,7 +357,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public long Bytes { get; set; }
     }
 
-    /// <summary>One membership, from a join to a leave.</summary>
+    /// <summary>A membership of a connection, from a join to a leave.</summary>
     sealed class Stay(Peer peer, GroupModel group)
     {
         public long End { get; set; } = group.Bytes;

@@ -261,7 +261,7 @@ public sealed class StressTests
     static bool Now(ValueTask<bool> task) => task.IsCompletedSuccessfully && task.Result;
 
     /// <summary>
-    /// Offsets of four markers: published before the join, after the join, before the leave and after the leave.
+    /// The offsets of four markers, which the test publishes before the join, after the join, before the leave and after the leave.
     /// </summary>
     readonly record struct Stay(string Name, long Before, long Entered, long Leaving, long After);
 }

@@ -172,7 +172,7 @@ public sealed class UnacknowledgedMessagesTests
         return (connection, client, sink);
     }
 
-    /// <summary>Ends the newest block of the group and moves all cursors to the next one.</summary>
+    /// <summary>Ends the newest block of the group and moves all cursors to the next block.</summary>
     static void TrimLogs(TestEngine broadcast)
     {
         for (var i = 0; i < 4; i++)

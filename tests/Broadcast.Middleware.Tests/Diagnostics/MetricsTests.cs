@@ -132,7 +132,7 @@ public sealed class MetricsTests
                     if (isPinged) Assert.Equal("beat", (await client.ReadFrameAsync()).Text);
                 }
 
-                // The idle time starts at the first heartbeat, or at the second one if the server starts its read late.
+                // The idle time starts at the first heartbeat, or at the second heartbeat if the server starts its read late.
                 Assert.InRange(beats, 5, 6);
                 // The client does not answer the ping. The server sends no other ping and disconnects the client after KeepAliveTimeout.
                 for (var more = 0; more < 3; more++) await BeatAsync(app);

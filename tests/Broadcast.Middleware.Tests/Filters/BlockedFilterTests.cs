@@ -12,7 +12,7 @@ public sealed class BlockedFilterTests
     // quarter must be enough for the close frame.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);

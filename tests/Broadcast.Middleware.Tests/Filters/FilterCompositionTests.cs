@@ -25,7 +25,7 @@ public sealed class FilterCompositionTests
             });
         Assert.Equal(1, made.Count);
         using var device = await app.ConnectAsync();
-        // The connect event creates a second filter.
+        // The connect event creates a second instance of the filter.
         Assert.Equal(2, made.Count);
     }
 

@@ -102,7 +102,7 @@ public sealed class FilterScopeTests
         scope.When(scope => scope.Dispose()).Do(_ => disposals++);
         await RunAsync(scopes, (context, next) =>
         {
-            // The scope of the previous message has ended.
+            // The scopes of all previous messages have ended.
             Assert.Equal(services.Count / 2, disposals);
             services.AddRange([context.Services, context.Services]);
             return next(context);
@@ -112,7 +112,7 @@ public sealed class FilterScopeTests
         scopes.Received(2).CreateScope();
     }
 
-    /// <summary>Runs the filter for two messages of one connection.</summary>
+    /// <summary>Sends two messages on one connection and runs the filter for each message.</summary>
     static async Task RunAsync(IServiceScopeFactory scopes, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
         using var broadcast = new TestEngine();

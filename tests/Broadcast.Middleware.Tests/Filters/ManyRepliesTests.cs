@@ -34,7 +34,10 @@ public sealed class ManyRepliesTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>A message to a group must arrive between the rows before it and the rows after it.</summary>
+    /// <summary>
+    /// Tests the order of replies and group messages. A group message must arrive after the earlier rows and before the
+    /// later rows.
+    /// </summary>
     [Fact]
     public async Task ReplyAsync_MoreBytesThanBacklog_KeepsOrderWithGroupMessages()
     {

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class CloseTests
 {
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]
@@ -40,8 +40,8 @@ public sealed class CloseTests
 
         await client.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
 
-        // The framework reports a missing code as 1000. Code 1005 means "no code" and must not be sent (RFC 6455,
-        // section 7.4.1).
+        // The framework reports a missing code as 1000. Code 1005 means "no code", and an endpoint must not send it
+        // (RFC 6455, section 7.4.1).
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);

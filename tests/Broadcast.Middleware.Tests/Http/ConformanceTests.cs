@@ -13,7 +13,7 @@ public sealed class ConformanceTests
 
     static readonly byte[] Ping = ClientFrame.Make(ClientFrame.Ping, []);
 
-    // "κόσμε", a code point above U+10FFFF, and "edited".
+    // The three parts of the invalid text: "κόσμε", a code point above U+10FFFF, and "edited".
     static readonly byte[] Valid = Encoding.UTF8.GetBytes("κόσμε"), AboveUnicode = [0xF4, 0x90, 0x80, 0x80], Edited = [.. "edited"u8];
 
     static readonly Dictionary<string, byte[]> InvalidFrames = new()
@@ -164,7 +164,7 @@ public sealed class ConformanceTests
         Assert.Equal(ClientFrame.Binary, received[^1].Opcode);
     }
 
-    /// <summary>The close frame must not wait without a limit for a client that does not read.</summary>
+    /// <summary>Tests a client that does not read. The server must not wait without a limit before it ends the connection.</summary>
     [Fact]
     public async Task ProtocolError_ClientDoesNotRead_IsDisconnectedAfterCloseTimeout()
     {

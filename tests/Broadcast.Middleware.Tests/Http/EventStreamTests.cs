@@ -186,7 +186,7 @@ public sealed class EventStreamTests
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // The idle time starts at the first heartbeat. The comment comes KeepAliveInterval later.
+            // The idle time starts at the first heartbeat. The server sends the comment KeepAliveInterval later.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++)
             {

@@ -20,8 +20,7 @@ public sealed class HandshakeTests
         Assert.Equal("websocket", answer["Upgrade"], ignoreCase: true);
         Assert.Equal("Upgrade", answer["Connection"], ignoreCase: true);
         Assert.Equal(RawClient.Accept, answer["Sec-WebSocket-Accept"]);
-        // The answer must not contain an extension or subprotocol that was not negotiated (section 4.1, the client's
-        // checks 5 and 6).
+        // The answer must not contain an extension or subprotocol that the client did not request (RFC 6455, section 4.1, checks 5 and 6).
         Assert.Null(answer["Sec-WebSocket-Extensions"]);
         Assert.Null(answer["Sec-WebSocket-Protocol"]);
     }

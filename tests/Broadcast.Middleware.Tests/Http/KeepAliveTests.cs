@@ -64,7 +64,7 @@ public sealed class KeepAliveTests
         await using var sending = await RawClient.OpenAsync(app);
         await using var receiving = await RawClient.OpenAsync(app);
 
-        // The sender receives only its own messages. The receiver also receives messages, but the server pings it because it sends nothing.
+        // Both clients receive the messages of the sender. The server pings only the receiver, because the receiver sends nothing.
         var (beats, isPinged) = (0, false);
         for (; !isPinged; beats++)
         {

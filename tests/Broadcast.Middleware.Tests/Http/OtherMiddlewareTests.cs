@@ -76,7 +76,7 @@ public sealed class OtherMiddlewareTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Middleware in front of routing sees no endpoint metadata.</summary>
+    /// <summary>Tests output caching in front of routing, where middleware cannot read endpoint metadata.</summary>
     [Fact]
     public async Task EventStream_OutputCachingBeforeRouting_IsNotStored()
     {

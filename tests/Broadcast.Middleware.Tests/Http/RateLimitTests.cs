@@ -28,7 +28,7 @@ public sealed class RateLimitTests
         var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("MaxMessagesPerSecond", StringComparison.Ordinal));
         Assert.Equal(LogLevel.Debug, line.Level);
 
-        // The other client received the accepted messages. It has its own burst, so it can still send.
+        // The other client received the accepted messages. Each client has its own burst, so the other client can still send.
         for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
         await SendAsync(other, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);

@@ -89,7 +89,7 @@ public sealed class WireRegressionTests
         while (await client.ReadFrameAsync() is var frame && frame.Text != "hello") Assert.Equal(ClientFrame.Ping, frame.Opcode);
     }
 
-    /// <summary>The server sends no ping after the close frame, so it must not wait for a pong.</summary>
+    /// <summary>The server sends no ping after the close frame, so it must not wait for a pong either.</summary>
     [Fact]
     public async Task KeepAlive_DuringCloseHandshake_DoesNotShortenCloseTimeout()
     {

@@ -1,7 +1,10 @@
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>A model of logs with one reader. It records published messages, received messages and the number of dropped messages.</summary>
+/// <summary>
+/// A model of logs with one reader. The model records published messages, received messages and the number of dropped
+/// messages.
+/// </summary>
 sealed class LogModel
 {
     static readonly Subscriber Reading = new();

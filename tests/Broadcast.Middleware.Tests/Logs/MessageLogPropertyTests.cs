@@ -221,7 +221,7 @@ public sealed class MessageLogPropertyTests
             lock (log.Gate)
             {
                 log.Append(new(default, MessageType.Binary), null);
-                // Two calls of TrimIdle in a row end the block.
+                // Two consecutive calls of TrimIdle end the block.
                 log.TrimIdle();
                 log.TrimIdle();
             }

@@ -33,7 +33,7 @@ public sealed class ConflationReserveTests
         var payload = Encoding.ASCII.GetBytes(new string('x', 10_000));
         lock (log.Gate)
         {
-            // The blocks before the newest block have more than the backlog, but less than twice the backlog.
+            // The blocks before the newest block have more bytes than the backlog limit, but less than twice this limit.
             for (var i = 0; i < 20; i++) log.AppendLocked(new Message(payload, MessageType.Text), null);
         }
 

@@ -159,7 +159,7 @@ public sealed partial class OptionDocumentationTests
     static PropertyInfo PropertyOf(string type, string option) =>
         typeof(BroadcastOptions).Assembly.GetType($"Broadcast.Middleware.{type}")!.GetProperty(option)!;
 
-    /// <summary>Returns the text of a summary. A reference becomes the last two parts of its name.</summary>
+    /// <summary>Returns the text of a summary. Replaces each reference with the last two parts of its name.</summary>
     static string ToText(XElement summary)
     {
         var text = string.Concat(summary.Nodes().Select(static node => node switch

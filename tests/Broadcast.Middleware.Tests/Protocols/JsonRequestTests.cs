@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests which requests the JSON protocol accepts and which it rejects.</summary>
+/// <summary>Tests which requests the JSON protocol accepts, and which requests it rejects.</summary>
 public sealed class JsonRequestTests
 {
     static readonly string[] _valid =

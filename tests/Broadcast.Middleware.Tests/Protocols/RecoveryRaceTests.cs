@@ -242,7 +242,7 @@ public sealed class RecoveryRaceTests
         client.Disconnect();
         await _clock.WaitsAsync();
 
-        // A reconnect claims the session first. The old request ends only after the new request has taken its place.
+        // First, a reconnect claims the session. The old request ends only after the new request has replaced it.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
         connection.Session.OnTakenOver("token");

@@ -44,7 +44,7 @@ sealed class ReliableReceiver
     public static Message Numbered(int number, int size = 0, string? key = null) =>
         new(Encoding.UTF8.GetBytes(Text(number).PadRight(size, '.')), MessageType.Text) { Key = key };
 
-    /// <summary>Creates the reply to a request. A reply arrives in order with the messages.</summary>
+    /// <summary>Creates the reply to a request. The client receives replies and messages in the order of sending.</summary>
     public static Message Answer(int number) =>
         new(Encoding.UTF8.GetBytes("{\"type\":\"ack\",\"ackId\":" + Text(number) + "}"), MessageType.Text) { IsVerbatim = true };
 

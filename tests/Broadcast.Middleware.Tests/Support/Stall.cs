@@ -9,7 +9,7 @@ static class Stall
 {
     public const int SmallWindow = 4096;
 
-    /// <summary>This number of bytes exceeds the capacity of small socket buffers and of the server's own buffer.</summary>
+    /// <summary>A number of bytes that exceeds the capacity of small socket buffers and of the server's own buffer.</summary>
     public const int FillBytes = 512 * 1024;
 
     const int FillMessage = 16 * 1024;

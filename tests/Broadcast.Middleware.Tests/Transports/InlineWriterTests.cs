@@ -395,7 +395,7 @@ public sealed class InlineWriterTests : IDisposable
             await canceling;
         }
 
-        // Returns true when the flush was abandoned. A late cancellation affects the next flush.
+        // Returns true if the cancellation ended the flush early. A late cancellation affects the next flush.
         async Task<bool> FlushAsync(CancellationToken token)
         {
             try

@@ -6,10 +6,10 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
-/// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket that need not read.</summary>
+/// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket. A test decides whether the socket reads.</summary>
 sealed class LoopbackConnection : IDisposable
 {
-    /// <summary>This number of bytes is far larger than the capacity of small buffers.</summary>
+    /// <summary>A number of bytes that is far larger than the capacity of small buffers.</summary>
     public const int TooMuch = 1024 * 1024;
 
     // The length is prime, so that a test detects lost, repeated or swapped bytes.
@@ -127,7 +127,7 @@ sealed class LoopbackConnection : IDisposable
     /// <summary>Reads all bytes that were written and not yet read.</summary>
     public Task ReadRestAsync() => ReadAsync(_written - _read);
 
-    /// <summary>Reads the rest and checks that no other byte follows.</summary>
+    /// <summary>Reads the remaining bytes and checks that no other byte follows.</summary>
     public async Task ReadToEndAsync()
     {
         await ReadRestAsync();

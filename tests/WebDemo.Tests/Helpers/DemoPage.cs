@@ -19,7 +19,7 @@ public sealed class DemoPage : IAsyncDisposable
     {
         Page = page;
         page.PageError += (_, error) => _errors.Enqueue(error);
-        // The browser itself logs net::ERR_ messages when it cannot reach the server. Tests that stop the server expect them.
+        // The browser itself logs net::ERR_ messages when it cannot reach the server. Tests that stop the server expect these messages.
         page.Console += (_, message) =>
         {
             if (message.Type == "error" && !message.Text.Contains("net::ERR_", StringComparison.Ordinal)) _errors.Enqueue(message.Text);
@@ -96,7 +96,7 @@ public sealed class DemoPage : IAsyncDisposable
     public async Task<int> GetRetrySecondsAsync() =>
         int.Parse((await Countdown.InnerTextAsync()).Split(' ')[1], CultureInfo.InvariantCulture);
 
-    /// <summary>Ignores the errors so far. Tests of a refused connection expect an error.</summary>
+    /// <summary>Ignores all earlier errors. Tests of a refused connection expect an error.</summary>
     public void ForgetErrors() => _errors.Clear();
 
     public async ValueTask DisposeAsync()

@@ -43,7 +43,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
         await ben.ExpectLastMessageAsync("Ben: for green");
         await Expect(ben.Messages).ToHaveCountAsync(1);
 
-        // A new room name connects to that room at once.
+        // When the user enters a new room name, the page connects to that room immediately.
         await cleo.Room.FillAsync("green");
         await cleo.Room.PressAsync("Enter");
         await ben.ExpectCountAsync(2);

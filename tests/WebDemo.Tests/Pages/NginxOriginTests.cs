@@ -44,7 +44,10 @@ public sealed class NginxOriginTests(BrowserFixture browser)
         Assert.Equal("open", await ConnectAsync(page));
     }
 
-    /// <summary>Tests nginx without settings. It then uses HTTP/1.0 and removes the headers of the handshake.</summary>
+    /// <summary>
+    /// Tests nginx without settings. In this configuration, nginx uses HTTP/1.0 and removes the headers of the
+    /// handshake.
+    /// </summary>
     [Fact]
     public async Task WebSocket_NginxWithoutSettings_FailsWithWarning()
     {

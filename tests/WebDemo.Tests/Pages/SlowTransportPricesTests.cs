@@ -11,7 +11,7 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
     static readonly int Milliseconds = Math.Min(40_000, 10_000 * Effort.Factor);
 
     /// <remarks>
-    /// Without conflation, the slow page would be 7 seconds late after each second of prices.
+    /// Without conflation, each second of prices would increase the delay of the slow page by 7 seconds.
     /// The throttling of Chromium is not suitable, because its buffers and the buffers of the system hold more than a minute of prices.
     /// </remarks>
     [Fact(Timeout = 240_000)]

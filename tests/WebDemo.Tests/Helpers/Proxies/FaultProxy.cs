@@ -59,7 +59,7 @@ sealed class FaultProxy(Uri server, IEnumerable<Fault> faults, Func<Task> delay)
 
         protected override void OnEnd(Socket to)
         {
-            // A broken connection closes its sockets by its plan.
+            // The fault of a broken connection closes its sockets.
             if (!_isBroken) base.OnEnd(to);
         }
 

@@ -17,7 +17,7 @@ class ProxyConnection(Socket client, Socket server, int chunkBytes)
         server.Dispose();
     }
 
-    /// <summary>Resets both sockets. Data on the way is lost.</summary>
+    /// <summary>Resets both sockets. Data in transit is lost.</summary>
     public void Reset()
     {
         Reset(client);
