@@ -2,7 +2,7 @@ using System.Globalization;
 using Broadcast.Soak;
 
 // Loads the demo for several minutes. Clients connect, close, abort and read slowly.
-// The test fails if a client misses a message without a notice, if a count of the server is wrong, or if its memory grows.
+// The test fails if a client misses a message without a notice, if a count of the server is wrong, or if the memory of the server grows.
 //   dotnet Broadcast.Soak.dll PATH-TO-WebDemo.dll [MINUTES] [CLIENTS] [ONE CLIENT IN THIS MANY IS SLOW, 0 FOR NONE]
 var demo = args[0];
 var minutes = args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 5;

@@ -56,7 +56,7 @@ sealed class DeliveryChecker(bool redisForgets)
 
     /// <summary>
     /// Asserts that each connection except the last one ended with a notice. Asserts that a recovered connection
-    /// started where the previous one ended.
+    /// started at the position at which the previous connection ended.
     /// </summary>
     static void AssertContinuous(Subscriber subscriber)
     {

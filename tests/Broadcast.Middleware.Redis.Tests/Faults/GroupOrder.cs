@@ -30,7 +30,7 @@ sealed class GroupOrder
     }
 
     /// <summary>
-    /// Asserts that the messages of each publisher are in order. This also proves that each message exists once.
+    /// Asserts that the messages of each publisher are in order. This order also proves that each message exists once.
     /// </summary>
     public void AssertPublishersInOrder()
     {

@@ -38,7 +38,7 @@ sealed class ReceivedSequence(JoinResult joined)
         lock (_messages) _messages.Add(message);
     }
 
-    /// <summary>Returns true if the message was received at this position.</summary>
+    /// <summary>Returns true if the connection received the message at this position.</summary>
     public bool Contains(MessageId message, Position position)
     {
         lock (_messages)

@@ -147,7 +147,7 @@ public sealed class ProtocolErrorTests
                 // that the peer has not read yet.
                 await client.SendAsync(more, more);
 
-                // This call throws if the transport ends before the close frame.
+                // The read throws if the transport ends before the close frame.
                 Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
                 client.Finish();
             });

@@ -94,7 +94,10 @@ sealed class LogModel
         Assert.Equal(ForReader().Count() - Got.Count, LeftOut);
     }
 
-    /// <summary>Asserts the same as the other method, and that only replaced messages are missing.</summary>
+    /// <summary>
+    /// Asserts that the messages are in order without duplicates, that the reader counted the missing messages, and
+    /// that newer messages replaced them.
+    /// </summary>
     public void AssertConflated()
     {
         AssertCounted();

@@ -11,7 +11,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A real Kestrel server on a free loopback port. By default, it maps /ws to the default broadcast.</summary>
+/// <summary>A real Kestrel server on a free loopback port. By default, the server maps /ws to the default broadcast.</summary>
 sealed class BroadcastApp : IAsyncDisposable
 {
     readonly WebApplication _app;

@@ -5,8 +5,8 @@ using System.Text.Json;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client of the reliable subprotocol. Like the published clients, it drops each message whose ID is not above its
-/// last ID. The client keeps its state across transports.
+/// A client of the reliable subprotocol. Like the published clients, this client drops each message whose ID is not
+/// above its last ID. The client keeps its state across transports.
 /// </summary>
 sealed class ReliableReceiver
 {
