@@ -435,7 +435,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Members_ManyAddedAndSomeRemoved_OnlyOthersRemain()
+    public async Task Members_ManyAddedAndSomeRemoved_OnlyOtherMembersRemain()
     {
         const int Members = 500;
         var nodes = await NodesAsync(3);

@@ -190,7 +190,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Leave_OneMembership_KeepsTheOthers()
+    public void Leave_OneMembership_KeepsOtherMemberships()
     {
         var registry = Create();
         var (one, two) = (AddConnection(registry), AddConnection(registry));

@@ -19,7 +19,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RedisRestart_WithoutData_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisRestart_WithoutData_NotifiesAllClientsAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
         await PublishDuringFaultAsync("restart empty", MessagesPerPublisher, RestartEmptyAsync, Notified.All);
@@ -27,7 +27,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RedisFlush_WhilePublishing_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisFlush_WhilePublishing_NotifiesAllClientsAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await using var connection = await Redis.ConnectAsync();
@@ -64,7 +64,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RedisFailover_WhilePublishing_DeliversAllMessagesOrNotifiesAll()
+    public async Task RedisFailover_WhilePublishing_DeliversAllMessagesOrNotifiesAllClients()
     {
         var master = await RedisServer.StartNewAsync();
         await StartAsync(master, await StartReplicaAsync(master.Port));
@@ -73,7 +73,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RedisFailover_ToOutdatedReplica_NotifiesAll()
+    public async Task RedisFailover_ToOutdatedReplica_NotifiesAllClients()
     {
         var master = await RedisServer.StartNewAsync();
         await using var replicationProxy = new RedisProxy(master.Port);

@@ -558,7 +558,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
+    public async Task PublishToSeveralGroups_OneGroupFails_PublishesToOtherGroups()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
         await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());

@@ -8,7 +8,7 @@ public sealed class TwoNodesTests
     readonly InMemoryCluster _cluster = new();
 
     [Fact]
-    public async Task Publish_OnEitherNode_ReachesClientsOfBoth()
+    public async Task Publish_OnEitherNode_ReachesClientsOfBothNodes()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();

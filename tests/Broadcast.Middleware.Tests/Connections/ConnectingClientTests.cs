@@ -81,7 +81,7 @@ public sealed class ConnectingClientTests
     [InlineData("refused")]
     [InlineData("failed")]
     [InlineData("disconnected")]
-    public async Task ConnectingClient_AdmittedOrEnded_LeavesHeartbeatList(string outcome)
+    public async Task ConnectingClient_AdmittedOrEnded_IsRemovedFromHeartbeat(string outcome)
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await BroadcastApp.StartAsync(

@@ -56,7 +56,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOthers()
+    public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOtherConnections()
     {
         await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await JsonClient.OpenAsync(app);
@@ -73,7 +73,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_NextRequestAlreadyReceived_IsNotBegun()
+    public async Task Drain_NextRequestAlreadyReceived_DoesNotStartNextRequest()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -89,7 +89,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestBeforeCloseFrame_IsNotBegun()
+    public async Task Drain_RequestArrivesBeforeCloseFrame_DoesNotStartRequest()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);

@@ -35,7 +35,7 @@ public sealed class RecoveryCarryOverTests
     }
 
     [Fact]
-    public async Task Revalidator_ClientReconnectsDuringCall_AnswerStillCounts()
+    public async Task Revalidator_ClientReconnectsDuringCall_AnswerStillApplies()
     {
         var answer = new TaskCompletionSource<bool>();
         var revalidator = new Revalidator { Answer = (_, token) => new(answer.Task.WaitAsync(token)) };
@@ -82,7 +82,7 @@ public sealed class RecoveryCarryOverTests
     }
 
     [Fact]
-    public async Task AuthenticationExpiration_NewRequestExpiresLater_LaterTimeCounts()
+    public async Task AuthenticationExpiration_NewRequestExpiresLater_IsLaterTime()
     {
         await using var app = await StartAsync();
         var (soon, later) = (TestUsers.Until(_clock.GetUtcNow() + Minute), TestUsers.Until(_clock.GetUtcNow() + (2 * Minute)));

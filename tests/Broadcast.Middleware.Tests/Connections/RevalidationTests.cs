@@ -121,7 +121,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_Hangs_IsCalledOnceWithoutDelayingOthers()
+    public async Task Revalidator_Hangs_IsCalledOnceWithoutDelayingOtherConnections()
     {
         using var release = new ManualResetEventSlim();
         var revalidator = new Revalidator
@@ -158,7 +158,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_AfterReconnect_SeesUserOfNewRequest()
+    public async Task Revalidator_AfterReconnect_ReceivesUserOfNewRequest()
     {
         var clock = new RecoveryClock();
         var roles = new ConcurrentQueue<string?>();

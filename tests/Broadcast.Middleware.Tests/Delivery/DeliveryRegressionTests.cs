@@ -173,7 +173,7 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOthers()
+    public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOtherConnections()
     {
         using var broadcast = new TestEngine();
         var others = 0;

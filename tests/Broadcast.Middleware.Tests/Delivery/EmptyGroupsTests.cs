@@ -119,7 +119,7 @@ public sealed class EmptyGroupsTests
     }
 
     [Fact]
-    public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNone()
+    public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNoGroup()
     {
         var registry = new FaultyRegistry();
         using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 1));

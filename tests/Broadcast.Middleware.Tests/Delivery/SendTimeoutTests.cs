@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 public sealed class SendTimeoutTests
 {
     [Fact]
-    public async Task SendTimeout_ClientReadsNothing_IsAborted()
+    public async Task SendTimeout_ClientReadsNothing_AbortsConnection()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxConnections = 2);
@@ -36,7 +36,7 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNoMessage()
+    public async Task SendTimeout_ClientReadsAgainInTime_KeepsConnectionWithoutMissedMessages()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);

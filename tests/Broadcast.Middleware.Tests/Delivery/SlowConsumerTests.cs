@@ -5,7 +5,7 @@ public sealed class SlowConsumerTests
     const int SmallWindow = 4096;
 
     [Fact]
-    public async Task Client_NeverReads_IsRemovedAndOthersReceiveAllMessages()
+    public async Task Client_NeverReads_IsRemovedAndOtherClientsReceiveAllMessages()
     {
         const int Messages = 5_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
@@ -28,7 +28,7 @@ public sealed class SlowConsumerTests
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklog_ReceivesPrefixAndCloseCode1013()
+    public async Task SlowClient_OverBacklog_ReceivesFirstMessagesThenCloseCode1013()
     {
         const int Messages = 6_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync();

@@ -132,7 +132,7 @@ public sealed class StressTests
     }
 
     [Fact]
-    public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
+    public async Task SlowConsumer_OnRealThreads_ReceivesFirstMessagesThenCloseFrame()
     {
         var messages = 5_000 * Effort.Factor;
         using var engine = new TestEngine(pumps: 0, maxBacklog: 16 * 1024);

@@ -352,7 +352,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Meter_OfEachBroadcast_HasItsName()
+    public async Task Meter_OfEachBroadcast_HasTagWithItsName()
     {
         var names = new List<object?>();
         using var listener = new System.Diagnostics.Metrics.MeterListener();

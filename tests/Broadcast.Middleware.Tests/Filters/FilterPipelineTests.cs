@@ -186,7 +186,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ExcludeSender_InMessageFilter_SendsOnlyToOthers()
+    public async Task ExcludeSender_InMessageFilter_SendsOnlyToOtherMembers()
     {
         var results = new ConcurrentQueue<PublishResult>();
         await using var app = await WithAsync(async (context, next) =>
@@ -473,7 +473,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task DisconnectFilter_AnyEnd_SeesStatusAndNoGroups()
+    public async Task DisconnectFilter_ConnectionEndsForAnyReason_ReceivesStatusAndNoGroups()
     {
         var seen = new ConcurrentQueue<(int? Status, Exception? Exception, int Groups, int Count)>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((context, next) =>

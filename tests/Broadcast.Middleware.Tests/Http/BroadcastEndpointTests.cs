@@ -11,7 +11,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class BroadcastEndpointTests
 {
     [Fact]
-    public async Task Receive_Message_IsSentToAllUnchanged()
+    public async Task Receive_Message_IsSentToAllMembersUnchanged()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -478,7 +478,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task AppStops_OpenConnection_ClosesWithCode1001AndRefusesOthers()
+    public async Task AppStops_OpenConnection_ClosesWithCode1001AndRefusesNewConnections()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();

@@ -49,7 +49,7 @@ public sealed class EventStreamCloseTests
     [InlineData(1008, 403)]
     [InlineData(4001, 403)]
     [InlineData(1013, 200)]
-    public async Task ConnectFilter_Rejects_AnswersWithStatus(int? code, int status)
+    public async Task ConnectFilter_RejectsEventStream_AnswersWithStatusForCloseCode(int? code, int status)
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((context, _) =>
         {

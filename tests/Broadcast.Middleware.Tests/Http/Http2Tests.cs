@@ -126,7 +126,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task StreamReset_OfOneWebSocket_LeavesOthersOpen()
+    public async Task StreamReset_OfOneWebSocket_LeavesOtherWebSocketsOpen()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);

@@ -133,7 +133,7 @@ public sealed class SlowEventStreamTests
     }
 
     [Fact]
-    public async Task Drain_StalledClient_DelaysNeitherOthersNorHost()
+    public async Task Drain_StalledClient_DelaysNeitherOtherClientsNorHost()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         using var meters = new Meters(app);

@@ -56,7 +56,7 @@ public sealed class CompactionTests
     /// reader sometimes takes a message.
     /// </summary>
     [Fact]
-    public void Compact_RandomMessages_FailsOnlyIfTooMuchIsLeft() => Gen.Select(
+    public void Compact_RandomMessages_FailsOnlyIfRemainingBytesExceedLimit() => Gen.Select(
             Gen.Int[0, 1], Gen.Int[0, 5], Gen.Int[4, 300], Gen.Int[0, 99]).Array[0, 400].Sample(
         steps =>
         {
@@ -80,7 +80,7 @@ public sealed class CompactionTests
 
     /// <summary>Tests that a newer message for other readers does not replace an older message for this reader.</summary>
     [Fact]
-    public void Compact_NewerMessageForOthers_KeepsOlderMessage()
+    public void Compact_NewerMessageForOtherReaders_KeepsOlderMessage()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100);
@@ -121,7 +121,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Skip_MessagesForOthers_AreNotCounted()
+    public void Skip_MessagesForOtherReaders_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -150,7 +150,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Compact_MessagesForOthers_AreNotCounted()
+    public void Compact_MessagesForOtherReaders_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100, isForReader: false);

@@ -457,7 +457,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task SlowSubscriber_ManyUpdates_ReceivesLatestStateWithoutDelayingOthers()
+    public async Task SlowSubscriber_ManyUpdates_ReceivesLatestStateWithoutDelayingOtherSubscribers()
     {
         const int States = 4_000;
         await using var app = await StartAsync(configure: Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 256 * 1024);

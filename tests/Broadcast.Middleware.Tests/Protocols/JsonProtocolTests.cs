@@ -230,7 +230,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task JoinGroup_OverMaxGroupsPerConnection_IsBadRequest()
+    public async Task JoinGroup_OverMaxGroupsPerConnection_IsRejectedAsBadRequest()
     {
         await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 2);
         await using var client = await JsonClient.OpenAsync(app);

@@ -119,7 +119,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task Request_UnknownTypeWithAckId_IsBadRequest()
+    public async Task Request_UnknownTypeWithAckId_IsRejectedAsBadRequest()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);

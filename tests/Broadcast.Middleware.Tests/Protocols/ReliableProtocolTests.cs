@@ -84,7 +84,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task Message_EachDataType_CarriesSameSequenceIdForAll()
+    public async Task Message_EachDataType_HasSameSequenceIdForAllClients()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
@@ -153,7 +153,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAll()
+    public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAllMessages()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
         await using var client = await ReliableClient.OpenAsync(app);

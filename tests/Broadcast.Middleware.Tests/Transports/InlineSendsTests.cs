@@ -148,7 +148,7 @@ public sealed class InlineSendsTests
     [InlineData(HttpProtocols.Http1, false)]
     [InlineData(HttpProtocols.Http1, true)]
     [InlineData(HttpProtocols.Http2, false)]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(HttpProtocols protocols, bool stalls)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOtherConnections(HttpProtocols protocols, bool stalls)
     {
         const int Messages = 1_000, Size = 2_000;
         using var unobserved = new UnobservedExceptions();

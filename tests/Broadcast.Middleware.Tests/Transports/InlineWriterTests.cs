@@ -110,7 +110,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_AfterPartialSend_SendsOnlyTheRest()
+    public async Task Flush_AfterPartialSend_SendsOnlyRemainingBytes()
     {
         // These sizes fit into a buffer, but are slightly larger than the free space of the socket.
         foreach (var size in new[] { 20_000, 30_000, 40_000, 60_000, 65_536 })
@@ -530,7 +530,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Finish_WithAbandonedFlush_WaitsUntilAllIsSent()
+    public async Task Finish_WithAbandonedFlush_WaitsUntilAllBytesAreSent()
     {
         using var cancellation = new CancellationTokenSource();
         var flush = _loopback.Stall(cancellation.Token);

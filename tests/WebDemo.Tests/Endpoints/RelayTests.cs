@@ -18,7 +18,7 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     };
 
     [Theory, MemberData(nameof(Messages))]
-    public async Task Send_TextOrBinary_ReachesAllIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
+    public async Task Send_TextOrBinary_ReachesAllClientsIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
     {
         var group = $"/rooms/{name}";
         using var one = await server.ConnectAsync(group);

@@ -36,7 +36,7 @@ public sealed class SeedTests(DemoServer server)
     [InlineData("hello", "Message: hello")]
     [InlineData("", "Message: ")]
     [InlineData("你好", "Message: 你好")]
-    public async Task Send_Text_ReachesAllWithPrefix(string text, string expected)
+    public async Task Send_Text_ReachesAllClientsWithPrefix(string text, string expected)
     {
         using var one = await server.ConnectAsync("/seed");
         using var two = await server.ConnectAsync("/seed");

@@ -12,7 +12,7 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
     public ValueTask InitializeAsync() => _server.StartAsync();
 
     [Fact]
-    public async Task Draw_Stroke_IsShownToAllUntilCleared()
+    public async Task Draw_Stroke_IsShownOnAllPagesUntilCleared()
     {
         await using var ann = await OpenAsync("Ann");
         await using var ben = await OpenAsync("Ben");

@@ -154,7 +154,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     [Theory]
     [InlineData(390, 844, ColorScheme.Light)]
     [InlineData(320, 568, ColorScheme.Dark)]
-    public async Task Page_OnPhone_FitsWidth(int width, int height, ColorScheme colors)
+    public async Task Page_OnPhone_FitsScreenWidth(int width, int height, ColorScheme colors)
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/" + new string('w', 100), new()
         {
