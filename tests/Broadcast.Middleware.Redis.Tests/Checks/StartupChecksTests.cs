@@ -5,7 +5,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Checks;
 
-/// <summary>A node warns about settings of Redis that would otherwise cause silent losses.</summary>
+/// <summary>Tests that a node warns about Redis settings that can cause unreported losses.</summary>
 public sealed partial class StartupChecksTests : RedisTest
 {
     const string LimitedUser = "user=limited,password=secret";
@@ -17,7 +17,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [InlineData("noeviction", false)]
     [InlineData("volatile-ttl", true)]
     [InlineData("allkeys-lru", true)]
-    public async Task EvictionPolicy_OtherThanNoEviction_IsAWarning(string policy, bool isWarned)
+    public async Task EvictionPolicy_OtherThanNoEviction_LogsWarning(string policy, bool isWarned)
     {
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].ConfigSetAsync("maxmemory-policy", policy);
@@ -30,7 +30,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("-config", 0)]
     [InlineData("-config -info", 1)]
-    public async Task EvictionPolicy_NotReadable_IsAWarning(string denied, int warnings)
+    public async Task EvictionPolicy_NotReadable_LogsWarning(string denied, int warnings)
     {
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
@@ -45,7 +45,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [InlineData("xadd")]
     public async Task Acl_DeniesOneCommand_WarningNamesTheCommand(string command)
     {
-        // StackExchange.Redis uses SET or SETEX for a value that expires.
+        // For a value that expires, StackExchange.Redis sends SET or SETEX. Deny both commands.
         var denied = command == "set" ? "-set -setex" : $"-{command}";
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
@@ -85,10 +85,11 @@ public sealed partial class StartupChecksTests : RedisTest
         node.Unsubscribe(Group);
         await ((IAsyncDisposable)node.Backplane).DisposeAsync();
 
-        // The eviction policy needs CONFIG or INFO, and the list contains neither of them.
+        // A node reads the eviction policy with CONFIG or INFO. The documented commands include neither of them, so the
+        // node logs a warning.
         Assert.All(_log.Warnings, static message => Assert.Contains("maxmemory-policy", message, StringComparison.Ordinal));
         var denied = (RedisResult[])(await connection.GetServers()[0].ExecuteAsync("ACL", "LOG"))!;
-        // StackExchange.Redis tries these commands and this channel, and works without them.
+        // StackExchange.Redis tries these commands and this channel, but does not need them.
         string[] optional =
             ["command client", "command config", "command info", "command cluster", "command get", "channel __Booksleeve"];
         string[] others = [.. denied
@@ -98,7 +99,7 @@ public sealed partial class StartupChecksTests : RedisTest
     }
 
     [Fact]
-    public void CheckCommands_CoversEachCommandOfEachScript()
+    public void CheckCommands_CommandsOfScripts_AreAllIncluded()
     {
         var scripts = typeof(Scripts).GetFields()
             .Where(field => field.IsLiteral && field.Name != nameof(Scripts.Superseded))

@@ -4,7 +4,9 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Configuration;
 
-/// <summary>The password in these connection strings contains the text "s3cret".</summary>
+/// <summary>
+/// Tests connection strings and their passwords. The passwords contain the text "s3cret" or a part of it.
+/// </summary>
 public sealed class ConnectionStringTests : RedisTest
 {
     const string Secret = "s3cret";
@@ -43,7 +45,7 @@ public sealed class ConnectionStringTests : RedisTest
     [InlineData("redis://:s3#cret@host", "invalid")]
     [InlineData("redis://:s3cret@host?password=s3cret", "query")]
     [InlineData("redis://:s3cret@host/s3cret", "database number")]
-    public void Parse_InvalidText_SaysHowToFixItWithoutTheValue(string text, string hint)
+    public void Parse_InvalidText_ErrorNamesProblemWithoutPassword(string text, string hint)
     {
         var error = Assert.Throws<FormatException>(() => ConnectionString.Parse(text));
         Assert.Contains(hint, error.Message, StringComparison.Ordinal);
@@ -79,7 +81,7 @@ public sealed class ConnectionStringTests : RedisTest
     [Fact]
     public async Task Password_RepeatedByTheServer_IsNotLogged()
     {
-        // A proxy that does not know AUTH repeats its arguments in the error.
+        // A proxy that does not know AUTH repeats the arguments of AUTH in its error.
         await Redis.StartAsync("--rename-command", "AUTH", "NO-AUTH", "--rename-command", "HELLO", "NO-HELLO");
         var node = _log.StartNode(
             Nodes, $"{Redis.Configuration},password={Secret}",

@@ -31,7 +31,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     [InlineData("localhost,password=a,s3cret=1")]
     [InlineData("redis://s3cret@localhost")]
     [InlineData("unknown://:s3cret@localhost")]
-    public void Configuration_Invalid_IsNotInTheError(string configuration)
+    public void Configuration_InvalidText_IsNotInTheError(string configuration)
     {
         var services = new ServiceCollection();
         services.AddBroadcast().AddRedis(configuration, options => options.Prefix = "a");
@@ -43,7 +43,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     }
 
     [Fact]
-    public void Options_WithSeveralErrors_ReportsAllWithBroadcastName()
+    public void Options_WithSeveralErrors_ReportAllErrorsWithBroadcastName()
     {
         var services = new ServiceCollection();
         services.AddBroadcast("news").AddRedis("localhost", options =>

@@ -11,7 +11,7 @@ public sealed class RedisHealthCheckTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task HealthCheck_FollowsStateOfRedis()
+    public async Task HealthCheck_RedisStartsOrStops_ReportsStateOfRedis()
     {
         await using var server = RedisServer.Create();
         var services = new ServiceCollection();
@@ -49,7 +49,7 @@ public sealed class RedisHealthCheckTests
     [InlineData("resetchannels", "channels that begin with the prefix")]
     [InlineData("-xadd", "XADD")]
     [InlineData("-hgetall", "HGETALL")]
-    public async Task HealthCheck_PermissionIsMissing_NamesIt(string denied, string expected)
+    public async Task HealthCheck_PermissionIsMissing_NamesPermission(string denied, string expected)
     {
         await using var server = await RedisServer.StartNewAsync();
         await using var connection = await server.ConnectAsync();
@@ -60,7 +60,7 @@ public sealed class RedisHealthCheckTests
         Assert.Contains(expected, result.Description, StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>Twemproxy forwards neither subscriptions nor streams.</summary>
+    /// <summary>Twemproxy forwards neither subscriptions nor streams, so the backplane cannot use it.</summary>
     [Fact]
     public async Task HealthCheck_BehindTwemproxy_IsUnhealthy()
     {

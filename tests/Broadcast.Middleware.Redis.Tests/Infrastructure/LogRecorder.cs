@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>Records all log messages of a node, also those of StackExchange.Redis.</summary>
+/// <summary>Records all log messages of a node, including the messages of StackExchange.Redis.</summary>
 sealed class LogRecorder
 {
     readonly FakeLogCollector _collector = new();

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class FirstMessageTimeoutTests
 {
     [Fact]
-    public async Task FirstMessageTimeout_SilentClient_IsClosedWith1008()
+    public async Task FirstMessageTimeout_SilentClient_IsClosedWithCode1008()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));

@@ -3,14 +3,14 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests connections in so many groups that their readers look only at groups with messages.</summary>
+/// <summary>Tests connections in many groups. The reader of such a connection looks only at groups with messages.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ManyGroupsTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Reader_ManyGroups_LooksOnlyAtGroupsWithMessages()
+    public async Task Reader_ManyGroups_ReadsOnlyGroupsWithMessages()
     {
         using var broadcast = new TestEngine();
         var received = new List<long>();
@@ -25,7 +25,7 @@ public sealed class ManyGroupsTests
 
         Assert.Equal([1, 2], received);
         Assert.Equal(0, reader.ActiveCount);
-        // A heartbeat gives each writer a turn. The reader must not look at all groups then.
+        // A heartbeat gives each writer a turn. In this turn, the reader must not look at all groups.
         broadcast.Beat();
         broadcast.RunUntilIdle();
         Assert.Equal(0, reader.ActiveCount);
@@ -48,7 +48,10 @@ public sealed class ManyGroupsTests
         Assert.Equal(0, broadcast.Groups.Count);
     }
 
-    /// <summary>Compares connections in few and in many groups with a model: the order of the publish calls.</summary>
+    /// <summary>
+    /// Compares the received messages of connections in few and in many groups with a model. The model is the order of
+    /// the publish calls.
+    /// </summary>
     [Fact]
     public void Publish_RandomSchedules_ArrivesInPublishOrder() =>
         Gen.Select(Gen.Int[0, 13], Gen.Int[0, 29], Gen.Int[0, 3]).Array[1, 200].Sample(

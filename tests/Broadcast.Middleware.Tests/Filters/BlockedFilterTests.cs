@@ -6,20 +6,20 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
+/// <summary>Tests that a blocked filter blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The drain sends the close frame of a busy client after three quarters of this time.
+    // The drain sends a close frame to a busy client after three quarters of this time.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);
 
     [Theory]
     [MemberData(nameof(Blocks))]
-    public async Task BlockedFilter_OtherConnections_KeepWorking(Stage stage, Blocking blocking)
+    public async Task BlockedFilter_OfOneConnection_DoesNotBlockOtherConnections(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -31,14 +31,14 @@ public sealed class BlockedFilterTests
         for (var i = 0; i < 50; i++)
         {
             await TalkAsync(ann, bob, $"{i}");
-            // The blocked client cannot send now, but it still receives.
+            // The server processes no message from the blocked client, but still sends messages to it.
             if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
         }
 
         // Another client connects and disconnects.
         var late = await RawClient.OpenAsync(app, TestUsers.As("late"));
         await late.LeaveAsync();
-        // A closed connection does not count, even while its disconnect filter runs.
+        // The registry does not count a closed connection, even if its disconnect filter still runs.
         var there = stage == Stage.Disconnect ? 2 : 3;
         await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == (stage == Stage.Message ? 3 : 2));
@@ -108,7 +108,7 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The server cannot end a request from outside. It waits for the host's shutdown timeout and one more second.</summary>
+    /// <summary>The server cannot end a blocked request. So the server waits for the host's shutdown timeout and one more second.</summary>
     [Theory]
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
@@ -199,7 +199,7 @@ public sealed class BlockedFilterTests
         foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }
 
-    /// <summary>Reads the message of the blocked client, which is published after the filter returns.</summary>
+    /// <summary>Reads the message of the blocked client. The server publishes this message when the filter returns.</summary>
     static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
     {
         if (stage != Stage.Message) return;

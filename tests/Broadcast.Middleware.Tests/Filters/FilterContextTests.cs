@@ -99,9 +99,9 @@ public sealed class FilterContextTests
         Assert.Null(new DisconnectContext(_connection, _broadcaster).Status);
     }
 
-    /// <summary>This is a unit test as an app would write it.</summary>
+    /// <summary>Tests a filter in the same way as a unit test of an app.</summary>
     [Fact]
-    public async Task MessageFilter_WithConstructedContext_IsTestable()
+    public async Task MessageFilter_ConstructedContext_RunsWithoutApp()
     {
         IBroadcastFilter filter = new ShoutFilter();
         var context = new MessageContext(_connection, _broadcaster, Message.FromText("hello"));

@@ -23,7 +23,7 @@ public sealed class SlowFilterTests
             Assert.Equal((ClientFrame.Pong, (byte)i), (pong.Opcode, pong.Payload.Single()));
         }
 
-        // The server handles one message at a time, so a message waits, and so does a ping behind it.
+        // The server processes one message at a time. So the second message waits, and the ping behind it also waits.
         await client.SendAsync(ClientFrame.OfText("next"), ClientFrame.Make(ClientFrame.Ping, []));
         await app.PublishAsync("other");
         Assert.Equal("other", (await client.ReadFrameAsync()).Text);
@@ -66,7 +66,7 @@ public sealed class SlowFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>A client that asks and then closes at once usually still wants the answer.</summary>
+    /// <summary>Tests a client that sends a request and closes immediately. Such a client usually still expects the answer.</summary>
     [Fact]
     public async Task Close_DuringShortFilter_IsAnsweredAfterMessage()
     {

@@ -9,7 +9,7 @@ using Yarp.ReverseProxy.Transforms;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Clients connect through the proxy YARP, which replaces the header Host by default.</summary>
+/// <summary>Tests clients behind the proxy YARP, which replaces the header Host by default.</summary>
 public sealed class YarpTests
 {
     const string Host = "shop.example", Origin = "http://shop.example";
@@ -85,7 +85,7 @@ public sealed class YarpTests
 
     static Uri Url(WebApplication proxy) => new(proxy.Urls.Single());
 
-    /// <summary>Sends the handshake of a browser, and returns the status.</summary>
+    /// <summary>Sends the same handshake as a browser, and returns the status.</summary>
     static async Task<int> ConnectAsync(WebApplication proxy)
     {
         using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Tcp);

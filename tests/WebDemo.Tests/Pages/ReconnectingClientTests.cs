@@ -45,7 +45,7 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         var first = registry.Connections.Single().Id;
         await PublishAsync("before");
         await window.Page.WaitForFunctionAsync("() => received.length === 1");
-        // Heartbeats keep the connection open although there are no other messages.
+        // The server sends no other messages, but its heartbeat messages keep the connection open.
         await window.Page.WaitForTimeoutAsync(7000);
         Assert.Equal(first, registry.Connections.Single().Id);
 
