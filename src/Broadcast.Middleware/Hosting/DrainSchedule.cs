@@ -35,18 +35,33 @@ sealed class DrainSchedule : IDisposable
     /// <summary>True if the connections stay open until the hosted services have stopped.</summary>
     public bool IsDelayed { get; private set; }
 
-    /// <summary>The number of connections of all broadcasts.</summary>
-    public int Connections
+    /// <summary>True if a broadcast has connections.</summary>
+    public bool HasConnections
     {
         get
         {
-            lock (_managers) return _managers.Sum(static manager => manager.Count);
+            lock (_managers) return _managers.Any(static manager => manager.Count > 0);
+        }
+    }
+
+    /// <summary>The number of HTTP requests that stay open for connections of all broadcasts.</summary>
+    public int OpenRequests
+    {
+        get
+        {
+            lock (_managers) return _managers.Sum(static manager => manager.OpenRequests);
         }
     }
 
     public void Add(ConnectionManager manager)
     {
         lock (_managers) _managers.Add(manager);
+    }
+
+    /// <summary>Aborts all connections of all broadcasts.</summary>
+    public void AbortAll()
+    {
+        lock (_managers) _managers.ForEach(static manager => manager.AbortAll());
     }
 
     /// <summary>Closes the connections. Further calls have no effect.</summary>

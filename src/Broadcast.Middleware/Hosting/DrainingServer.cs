@@ -49,9 +49,10 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
+        // Kestrel aborts its own connections after the shutdown timeout. It does not know connections that were handed
+        // over.
+        cancellationToken.UnsafeRegister(static schedule => ((DrainSchedule)schedule!).AbortAll(), schedule);
         Stopped = kestrel.StopAsync(cancellationToken);
-        // Each connection has at least one request. A connection that ends or reconnects can have one more request for
-        // a short time.
         while (schedule.IsDelayed && !Stopped.IsCompleted)
         {
             if (IsServingOnlyConnections()) return;
@@ -65,7 +66,7 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     public void Dispose() { }
 
     bool IsServingOnlyConnections() =>
-        schedule.Connections is > 0 and var connections && Volatile.Read(ref _requests) <= connections;
+        schedule.HasConnections && Volatile.Read(ref _requests) <= schedule.OpenRequests;
 
     /// <summary>Counts the requests of an app.</summary>
     sealed class CountedApplication<TContext>(IHttpApplication<TContext> application, DrainingServer server)
