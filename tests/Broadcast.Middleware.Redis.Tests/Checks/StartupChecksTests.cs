@@ -55,6 +55,25 @@ public sealed partial class StartupChecksTests : RedisTest
             "A warning names the command and the fix.", TestNode.Patience);
     }
 
+    [Theory]
+    [InlineData("expire")]
+    [InlineData("hset")]
+    public async Task Acl_DeniesCommandAfterStart_IsAWarning(string command)
+    {
+        await ExecuteAsync(AllPermissions);
+        var node = await StartNodeAsync(
+            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        await TestNode.EventuallyAsync(() => new(node.NodeName is not null), "The node has a heartbeat.");
+        Assert.DoesNotContain(_log.Warnings, IsRefusal);
+        await ExecuteAsync($"ACL SETUSER limited -{command}");
+        // The heartbeat uses EXPIRE. The script that writes the member uses HSET.
+        node.Backplane.SetMember(Group, "m", default);
+        await TestNode.EventuallyAsync(
+            () => new(_log.Warnings.Any(IsRefusal)), "A warning names the fix.", TestNode.Patience);
+
+        static bool IsRefusal(string message) => message.Contains("Allow the Redis user", StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Acl_WithExactlyTheDocumentedCommands_IsSufficient()
     {
@@ -112,9 +131,9 @@ public sealed partial class StartupChecksTests : RedisTest
             .Select(match => match.Groups[1].Value).Distinct().Order();
     }
 
-    async Task<TestNode> StartNodeAsync(string configuration)
+    async Task<TestNode> StartNodeAsync(string configuration, Action<RedisBackplaneOptions>? configure = null)
     {
-        var node = _log.StartNode(Nodes, configuration);
+        var node = _log.StartNode(Nodes, configuration, configure);
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         return node;
     }

@@ -1,6 +1,7 @@
 using System.Net;
 using Broadcast.Middleware.Redis.Configuration;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Redis.Tests.Configuration;
 
@@ -88,6 +89,31 @@ public sealed class ConnectionStringTests : RedisTest
             options => options.PublishTimeout = TimeSpan.FromSeconds(3));
         await TestNode.TryAsync(() => node.PublishAsync(Group, ""));
         AssertLogHasNoSecret();
+    }
+
+    [Fact]
+    public async Task Password_InErrorOfTheServer_IsNotLogged()
+    {
+        // Redis repeats the arguments of an unknown command. They contain the password, because it equals the prefix.
+        await Redis.StartAsync(
+            "--requirepass", Secret, "--rename-command", "SET", "NO-SET", "--rename-command", "SETEX", "NO-SETEX");
+        _log.StartNode(Nodes, $"{Redis.Configuration},password={Secret}", options => options.Prefix = Secret);
+        await TestNode.EventuallyAsync(
+            () => new(_log.Warnings.Any(message => message.Contains("unknown command", StringComparison.Ordinal))),
+            "The node logs the error.");
+        Assert.Contains(_log.Warnings, message => message.Contains("beginning with: '***:", StringComparison.Ordinal));
+        AssertLogHasNoSecret();
+    }
+
+    [Fact]
+    public async Task OwnConnection_ErrorWithUrl_IsLoggedWithoutPassword()
+    {
+        _log.StartNode(Nodes, static builder => builder.AddRedis(
+            static _ => throw new InvalidOperationException($"Cannot connect to redis://:{Secret}@host:6379."),
+            static options => options.Prefix = "test"));
+        await TestNode.EventuallyAsync(() => new(_log.Warnings.Length > 0), "The node logs the error.");
+        Assert.Contains("Cannot connect to redis://***@host:6379.", _log.Warnings[0], StringComparison.Ordinal);
+        Assert.DoesNotContain(Secret, _log.GetEverything(), StringComparison.Ordinal);
     }
 
     void AssertLogHasNoSecret()
