@@ -55,7 +55,6 @@ sealed class BroadcastApp : IAsyncDisposable
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, endpoint =>
         {
             endpoint.Protocols = protocols;
-            if (TestPass.InlineSends && !choosesSends) endpoint.UseInlineSends();
             listen?.Invoke(endpoint);
         }));
         builder.Services.AddBroadcast(all =>
@@ -70,6 +69,8 @@ sealed class BroadcastApp : IAsyncDisposable
 
             options?.Invoke(all);
         });
+        if (TestPass.RequestsStayOpen && !choosesSends)
+            builder.Services.Configure<BroadcastServerOptions>(static server => server.HandsOverConnections = server.SendsInline = false);
         configure?.Invoke(builder);
         var app = builder.Build();
         if (map is null) app.MapBroadcast("/ws");
