@@ -90,12 +90,14 @@ public sealed class ConnectContext : FilterContext
     /// </param>
     /// <returns>
     /// False if the user has reached <see cref="BroadcastOptions.MaxConnectionsPerUser"/> or the registry refuses the
-    /// user. The server then closes the connection with close code 1008.
+    /// user. The server then closes the connection with close code 1008. Also false if the connection has ended.
     /// </returns>
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(ClaimsPrincipal user, DateTimeOffset? expires = null)
     {
         ArgumentNullException.ThrowIfNull(user);
+        // After the end of the connection, the server may reuse the request.
+        if (_connections is not null && OwnConnection.HasLeft) return false;
         HttpContext.User = user;
         return _connections is null
             || _connections.TrySetUser(OwnConnection, user, _userIds!.Get(HttpContext), expires);
