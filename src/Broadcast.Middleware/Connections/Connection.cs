@@ -390,7 +390,10 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void OnHeartbeat()
     {
         _authentication?.OnHeartbeat();
-        if (_receiveState is not (ReceiveState.Starting or ReceiveState.AwaitingFirstMessage)) return;
+        // A connect filter may wait for several messages. Invalid messages must not keep the client connected.
+        var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
+            || (_receiveState == ReceiveState.Reading && !WasOpened);
+        if (!isWaiting) return;
         var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
         Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);
