@@ -131,8 +131,7 @@ sealed class WebSocketHandler(
         Exception? failure = null;
         try
         {
-            var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, _createContext, time, logger, metrics);
+            var receiver = new MessageReceiver(connection, transport, _createContext, time, logger, metrics);
             if (isNew) await StartAsync(context, connection, transport, receiver);
             else OnRecovered(connection);
             closedByPeer = await receiver.RunAsync();
