@@ -18,6 +18,7 @@ sealed class ConnectionManager : IDisposable
     readonly Pump[] _pumps;
     readonly ConnectionLimits _limits;
     readonly ConnectionLimits _recoveryLimits;
+    readonly ConnectionLimits _refusalLimits;
     readonly IConnectionRegistry _registry;
     readonly Memberships _memberships;
     readonly IMembershipObserver _membershipObserver;
@@ -79,6 +80,7 @@ sealed class ConnectionManager : IDisposable
         _metrics = metrics;
         _limits = CreateLimits();
         _recoveryLimits = CreateLimits();
+        _refusalLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
         _stopping = applicationStopping.UnsafeRegister(
             static manager => ((ConnectionManager)manager!).StopAdmitting(), this);
@@ -170,11 +172,22 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>
-    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection, or when
-    /// the server has refused the request.
+    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection, or before
+    /// the server refuses the request.
     /// </summary>
     public void EndRecovery(ConnectionRequest request) =>
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>
+    /// Counts a request that cannot reconnect and waits for the end of its close handshake. Returns the limit that the
+    /// request would exceed. These limits are separate, so that strangers take no place of a client that can reconnect.
+    /// </summary>
+    public RefusalReason BeginRefusal(ConnectionRequest request) =>
+        _refusalLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>Reverts <see cref="BeginRefusal"/>.</summary>
+    public void EndRefusal(ConnectionRequest request) =>
+        _refusalLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
