@@ -59,7 +59,9 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isAuthorized)
     {
-        if (!isAuthorized)
+        // Check the token before the request takes a place of a client that can reconnect.
+        var found = isAuthorized ? Find(context.Request.Query, request) : null;
+        if (found is null)
         {
             await RefuseRecoveryAsync(context, request, transport, protocol);
             return;
@@ -77,7 +79,7 @@ sealed class WebSocketHandler(
         try
         {
             if (!await TryAcceptAsync(context, transport, protocol)) return;
-            (connection, ending) = await TryRecoverAsync(context, request, transport);
+            (connection, ending) = await TryRecoverAsync(context, found, request, transport);
         }
         finally
         {
@@ -94,11 +96,12 @@ sealed class WebSocketHandler(
     /// earlier connection.
     /// </summary>
     async Task<(Connection? Connection, Task Ending)> TryRecoverAsync(
-        HttpContext context, ConnectionRequest request, WebSocketTransport transport)
+        HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport)
     {
-        var (connection, token) = await ClaimAsync(context.Request.Query, request);
-        if (connection is null) return (null, Task.CompletedTask);
-        if (await TryReattachAsync(context, connection, request, transport, token!))
+        // After a successful claim, this request owns the connection.
+        if (await connection.Session!.ClaimAsync(context.Request.Query[TokenKey].ToString()) is not { } token)
+            return (null, Task.CompletedTask);
+        if (await TryReattachAsync(context, connection, request, transport, token))
             return (connection, Task.CompletedTask);
 
         // The server no longer has all unacknowledged messages, so the client cannot reconnect.
@@ -229,16 +232,15 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Claims the connection that a client wants to resume. Afterwards, the caller owns the connection.
+    /// Returns the connection that a client wants to resume. Null if the client has no valid token for a connection.
     /// </summary>
-    /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
-    async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
+    Connection? Find(IQueryCollection query, ConnectionRequest request)
     {
-        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return default;
-        if (query[TokenKey] is not [{ Length: > 0 } token]) return default;
-        if (connections.Find(id) is not { Session: { } session } connection) return default;
-        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
-        return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
+        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return null;
+        if (query[TokenKey] is not [{ Length: > 0 } token]) return null;
+        if (connections.Find(id) is not { Session: { } session } connection) return null;
+        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return null;
+        return session.IsValid(token) ? connection : null;
     }
 
     /// <summary>
