@@ -68,6 +68,25 @@ public sealed class UnauthorizedRecoveryTests
         Assert.Equal(429, answer.Status);
     }
 
+    [Theory]
+    [InlineData(null)]
+    [InlineData("bob")]
+    public async Task Recovery_WhileRefusedClientWaits_TakesBackConnection(string? stranger)
+    {
+        await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        client.Disconnect();
+        await using var refused = stranger is null
+            ? await ReliableClient.AskAsync(app, client.Id, "invalid")
+            : await ReliableClient.AskAsync(app, client.Id, "invalid", headers: [TestUsers.As(stranger)]);
+        // The server waits until this client answers the close frame.
+        Assert.Equal(1008, (await refused.ReadCloseAsync()).CloseCode);
+
+        await using var returned = await client.ReconnectAsync(app);
+
+        await returned.Transport.IsThereAsync();
+    }
+
     static Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
         builder =>
         {

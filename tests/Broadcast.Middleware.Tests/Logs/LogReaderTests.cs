@@ -84,6 +84,27 @@ public sealed class LogReaderTests
     }
 
     /// <summary>
+    /// A leave marks the cursor first, and then adds the cursor again. In between, the reader may already remove it.
+    /// </summary>
+    [Fact]
+    public void Add_ReleasedCursor_AddsNothing()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Cursor cursor;
+        lock (log.Gate) cursor = new Cursor(log, _subscriber, new NoSet());
+        _reader.Add(cursor);
+        Append(log, "1");
+        Assert.Equal(["1"], ReadAll());
+        cursor.Leave(log);
+        Assert.Empty(ReadAll());
+        Assert.Empty(_reader.Cursors.ToArray());
+
+        _reader.Add(cursor);
+
+        Assert.Empty(_reader.AdmitCursors().ToArray());
+    }
+
+    /// <summary>
     /// A message gets its number before readers can find the message. If the reader sent a higher number first, the
     /// client would receive this message without a number. The client could then not reconnect before its next
     /// acknowledgement.
@@ -157,5 +178,16 @@ public sealed class LogReaderTests
         public void OnNewMessages() { }
 
         public void OnPrivateLogRead() { }
+    }
+
+    sealed class NoSet : ICursorSet
+    {
+        public void Add(Cursor cursor) { }
+
+        public void Remove(Cursor cursor) { }
+
+        public void TrackLocked(Cursor cursor) { }
+
+        public void ActivateAnnounced() { }
     }
 }
