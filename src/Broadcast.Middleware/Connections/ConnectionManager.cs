@@ -91,6 +91,9 @@ sealed class ConnectionManager : IDisposable
 
     public bool IsStopping => _isStopping;
 
+    /// <summary>See <see cref="BroadcastOptions.DrainTimeout"/>.</summary>
+    public TimeSpan DrainTimeout => _options.DrainTimeout;
+
     /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
 
