@@ -182,7 +182,7 @@ sealed class ConnectionManager : IDisposable
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        Watch(connection, request.AuthenticationExpires, request.Ticket);
+        if (!connection.IsUserSetByFilter) Watch(connection, request.AuthenticationExpires, request.Ticket);
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;
