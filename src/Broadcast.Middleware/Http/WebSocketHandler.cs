@@ -49,15 +49,8 @@ sealed class WebSocketHandler(
     /// <param name="request">The properties of the request.</param>
     /// <param name="transport">The WebSocket.</param>
     /// <param name="protocol">The protocol of the client.</param>
-    /// <param name="isAuthorized">
-    /// False if the app has refused the request. The server then does not check the token.
-    /// </param>
     public async Task RecoverAsync(
-        HttpContext context,
-        ConnectionRequest request,
-        WebSocketTransport transport,
-        ProtocolDescriptor protocol,
-        bool isAuthorized)
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
         var exceeded = connections.BeginRecovery(request);
         if (exceeded != RefusalReason.None)
@@ -69,7 +62,7 @@ sealed class WebSocketHandler(
         Connection? connection;
         try
         {
-            connection = await TryRecoverAsync(context, request, transport, protocol, isAuthorized);
+            connection = await TryRecoverAsync(context, request, transport, protocol);
         }
         finally
         {
@@ -79,26 +72,25 @@ sealed class WebSocketHandler(
         if (connection is not null) await RunAsync(context, connection, transport, protocol, isNew: false);
     }
 
+    /// <summary>
+    /// Refuses the recovery of a client that the app does not authorize. The server looks neither at the user nor at
+    /// the token.
+    /// </summary>
+    public async Task RefuseRecoveryAsync(
+        HttpContext context, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        if (!await TryAcceptAsync(context, transport, protocol)) return;
+        metrics.Refused(RefusalReason.Recovery);
+        await transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time);
+    }
+
     /// <summary>Returns null after the server has refused the client.</summary>
     async Task<Connection?> TryRecoverAsync(
-        HttpContext context,
-        ConnectionRequest request,
-        WebSocketTransport transport,
-        ProtocolDescriptor protocol,
-        bool isAuthorized)
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
-        try
-        {
-            await AcceptAsync(transport, protocol);
-        }
-        catch (InvalidOperationException) when (!context.Response.HasStarted)
-        {
-            await refusal.WriteUpgradeRefusedAsync(context);
-            return null;
-        }
-
+        if (!await TryAcceptAsync(context, transport, protocol)) return null;
         var ending = Task.CompletedTask;
-        var (connection, token) = isAuthorized ? await ClaimAsync(context.Request.Query, request) : default;
+        var (connection, token) = await ClaimAsync(context.Request.Query, request);
         if (connection is not null)
         {
             if (await TryReattachAsync(context, connection, request, transport, token!)) return connection;
@@ -113,9 +105,6 @@ sealed class WebSocketHandler(
         await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
         return null;
     }
-
-    Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
-        transport.AcceptAsync(protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
 
     async Task RunAsync(
         HttpContext context,
@@ -163,26 +152,36 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Completes the handshake. If the server cannot upgrade the request, the method ends the connection and returns
+    /// Completes the handshake. If the server cannot upgrade the request, the method refuses the request and returns
     /// false.
     /// </summary>
-    async Task<bool> TryAcceptAsync(
-        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
+    async Task<bool> TryAcceptAsync(HttpContext context, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
         try
         {
-            await AcceptAsync(transport, protocol);
+            await transport.AcceptAsync(
+                protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
         }
         catch (InvalidOperationException) when (!context.Response.HasStarted)
         {
             await refusal.WriteUpgradeRefusedAsync(context);
         }
+
+        return transport.IsAccepted;
+    }
+
+    /// <summary>Completes the handshake of a new connection. On failure, the method ends the connection.</summary>
+    async Task<bool> TryAcceptAsync(
+        HttpContext context, Connection connection, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        try
+        {
+            return await TryAcceptAsync(context, transport, protocol);
+        }
         finally
         {
             if (!transport.IsAccepted) await lifecycle.EndAsync(connection, null, null, null);
         }
-
-        return transport.IsAccepted;
     }
 
     async Task StartAsync(
@@ -209,7 +208,7 @@ sealed class WebSocketHandler(
         if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return default;
         if (query[TokenKey] is not [{ Length: > 0 } token]) return default;
         if (connections.Find(id) is not { Session: { } session } connection) return default;
-        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
+        if (connection.HomeGroup != request.HomeGroup || !connection.HasUserOf(request)) return default;
         return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
     }
 

@@ -1,3 +1,4 @@
+using System.Security.Claims;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
@@ -53,32 +54,34 @@ public sealed class UnauthorizedRecoveryTests
         Assert.Equal(401, answer.Status);
     }
 
+    /// <summary>The provider of the app may expect an authenticated user, because the endpoint requires authorization.</summary>
     [Fact]
-    public async Task Recovery_WithoutAuthentication_CountsForLimits()
+    public async Task Recovery_WithoutAuthentication_DoesNotCallUserIdProvider()
     {
-        await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
-        await using var first = await ReliableClient.AskAsync(app, "1", "2");
-        // The server waits until this client answers the close frame.
-        Assert.Equal(1008, (await first.ReadCloseAsync()).CloseCode);
+        await using var app = await StartAsync(builder => builder.Services.AddSingleton<IUserIdProvider>(new UsersOnly()));
 
-        await using var second = await RawClient.ConnectAsync(app);
-        var answer = await second.HandshakeAsync(
-            "/ws?awps_connection_id=1&awps_reconnection_token=2", JsonClient.Offers(ReliableClient.Subprotocol));
+        await using var stranger = await ReliableClient.AskAsync(app, "1", "2");
 
-        Assert.Equal(429, answer.Status);
+        await ReliableClient.IsRefusedAsync(stranger);
+        LogAssert.NoErrors(app);
     }
 
-    static Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+    static Task<BroadcastApp> StartAsync(Action<WebApplicationBuilder>? configure = null) => BroadcastApp.StartAsync(
         builder =>
         {
             TestUsers.Add(builder);
             builder.Services.AddAuthorization();
+            configure?.Invoke(builder);
         },
         app =>
         {
             app.MapBroadcast("/ws").RequireAuthorization(policy => policy.RequireAssertion(
                 static context => context.User.Identity is { IsAuthenticated: true } && !context.User.HasClaim(static claim => claim.Value == "banned")));
             app.MapGet("/page", () => Results.Ok()).RequireAuthorization();
-        },
-        options);
+        });
+
+    sealed class UsersOnly : IUserIdProvider
+    {
+        public string? GetUserId(HttpContext context) => context.User.FindFirst(ClaimTypes.NameIdentifier)!.Value;
+    }
 }
