@@ -4,14 +4,15 @@ namespace WebDemo;
 
 /// <summary>Decides which groups a client may join, and to which groups it may publish.</summary>
 /// <remarks>
-/// A client at /ws may use any group whose name does not start with a slash. Names with a slash belong to URLs. Of these groups,
-/// the client may only publish to the group of its own URL. So no client can bypass the filters of another URL.
+/// A client at /ws may use any group whose name contains no slash. Names with a slash belong to URLs. With the option GroupScope,
+/// such a name need not start with a slash: shop/rooms/blue. Of these groups, the client may only publish to the group of its own
+/// URL. So no client can bypass the filters of another URL.
 /// </remarks>
 sealed class DemoGroupAuthorizer : IGroupAuthorizer
 {
     public ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
     {
-        var isFree = !group.StartsWith('/');
+        var isFree = !group.Contains('/');
         var isPublishToOwnUrl = group == connection.HomeGroup && operation == GroupOperation.Publish;
         return new(connection.HomeGroup == "/ws" && (isFree || isPublishToOwnUrl));
     }

@@ -10,9 +10,7 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
 
     [Theory]
     [InlineData("blue")]
-    [InlineData("a/b")]
     [InlineData("ws")]
-    [InlineData(" /ws")]
     [InlineData("Grüße, 🛰")]
     public async Task JoinAndSend_NameWithoutSlash_IsAllowed(string group)
     {
@@ -36,6 +34,8 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
     [InlineData("/board")]
     [InlineData("/board/cursors")]
     [InlineData("/nowhere")]
+    [InlineData(" /ws")]
+    [InlineData("a/b")]
     public async Task Join_GroupOfUrl_IsForbidden(string group)
     {
         using var ann = await ConnectAsync("/ws");
@@ -53,6 +53,7 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
     [InlineData("/prices")]
     [InlineData("/board")]
     [InlineData("/board/cursors")]
+    [InlineData("shop/ws")]
     public async Task Send_ToGroupOfOtherUrl_IsForbidden(string group)
     {
         using var ann = await ConnectAsync("/ws");
