@@ -160,14 +160,22 @@ public sealed class ShutdownPublishTests
 
         var stopping = app.StopAsync();
         await Eventually.True(() => app.Inside().Connections.IsStopping);
-        time.Advance(shutdownTimeout - drainTimeout - TimeSpan.FromSeconds(1));
-        await client.IsThereAsync();
-        time.Advance(TimeSpan.FromSeconds(1));
+        try
+        {
+            time.Advance(shutdownTimeout - drainTimeout - TimeSpan.FromSeconds(1));
+            await client.IsThereAsync();
+            time.Advance(TimeSpan.FromSeconds(1));
 
-        Assert.Equal(1001, await client.ClosedWithAsync());
-        await Eventually.True(() => app.Registry.Count == 0);
-        Assert.False(stopping.IsCompleted);
-        release.SetResult();
+            Assert.Equal(1001, await client.ClosedWithAsync());
+            await Eventually.True(() => app.Registry.Count == 0);
+            Assert.False(stopping.IsCompleted);
+        }
+        finally
+        {
+            // Without this release, a failed test would wait for the shutdown timeout.
+            release.SetResult();
+        }
+
         await slow;
         await stopping.WaitAsync(Eventually.Patience, Token);
         LogAssert.NoErrors(app);
