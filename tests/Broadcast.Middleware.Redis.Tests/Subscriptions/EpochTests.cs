@@ -225,12 +225,14 @@ public sealed class EpochTests : RedisTest
         var later = await first.SubscribeAsync(Group);
         Assert.InRange(later.Position.Epoch, start.Position.Epoch + 1, ulong.MaxValue);
 
+        var transaction = database.CreateTransaction();
         foreach (var (key, dump) in keys.Zip(dumps))
         {
-            await database.KeyDeleteAsync(key);
-            await database.KeyRestoreAsync(key, dump);
+            _ = transaction.KeyDeleteAsync(key);
+            _ = transaction.KeyRestoreAsync(key, dump);
         }
 
+        Assert.True(await transaction.ExecuteAsync());
         await first.WaitForLossAsync(Group);
         var last = await second.SubscribeAsync(Group);
         Assert.InRange(last.Position.Epoch, later.Position.Epoch + 1, ulong.MaxValue);
