@@ -99,6 +99,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var isFirstConnect = 1;
         _connection.Connected += () =>
         {
+            _subscriptions.CheckSoon();
             if (Interlocked.Exchange(ref isFirstConnect, 0) == 0)
             {
                 _metrics.Reconnected();

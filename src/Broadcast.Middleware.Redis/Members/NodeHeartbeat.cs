@@ -64,7 +64,7 @@ sealed class NodeHeartbeat(
     /// <summary>Deletes the heartbeat, so that other nodes immediately stop listing the members of this node.</summary>
     public async Task LeaveAsync(TimeSpan timeout)
     {
-        if (!connection.IsConnected || _nodeName is not { } name) return;
+        if (!connection.IsConnected() || _nodeName is not { } name) return;
         var deadline = connection.GetDeadline(timeout);
         try
         {

@@ -89,10 +89,10 @@ sealed class GroupOutbox(
     {
         try
         {
-            // The connection may be lost since the publish call. Redis does not have these messages yet.
-            if (outages.Find() is { } outage) throw outage;
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
+            // The connection may be lost since the publish call. Redis does not have these messages yet.
+            if (await outages.FindAsync(group, deadline) is { } outage) throw outage;
             // After the deadline, the callers receive an error, so do not send these messages.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);

@@ -190,7 +190,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             {
                 var database = multiplexer.GetDatabase();
                 RenewExpiration(database, offset);
-                return database.HashGetAsync(_keys.State, PositionFields);
+                return database.HashGetAsync(_keys.State, PositionFields, CommandFlags.DemandMaster);
             },
             _connection.GetDeadline(timeout), retries: false);
         var (epoch, lastOffset) = ((string?)fields[0] ?? "", (long)fields[1]);
@@ -234,7 +234,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _ = database.ScriptEvaluateAsync(
             Scripts.RenewEmptyGroup, [_keys.State],
             [Scripts.FormatMilliseconds(_repairWindow.Age + RepairWindow.ExtraStateRetention)],
-            CommandFlags.FireAndForget);
+            CommandFlags.DemandMaster | CommandFlags.FireAndForget);
     }
 
     void IThreadPoolWorkItem.Execute() => _ = DeliverAllAsync();
