@@ -383,7 +383,10 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         (string Epoch, long Last, string Tag) next;
         lock (_lock)
         {
-            if (!_acknowledged.TryPeek(out next) || next.Epoch != _epoch || next.Last <= _offset) return true;
+            // An acknowledgement can arrive after the delivery of its batch, or before the start of the subscription.
+            while (_acknowledged.TryPeek(out next) && (next.Epoch != _epoch || next.Last <= _offset))
+                _acknowledged.Dequeue();
+            if (_acknowledged.Count == 0) return true;
         }
 
         return await _catchUpReader.ReadAsync(_keys, _epoch, next.Last, next.Tag, _stopping.Token) is not null;

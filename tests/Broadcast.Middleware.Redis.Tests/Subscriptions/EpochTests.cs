@@ -102,6 +102,24 @@ public sealed class EpochTests : RedisTest
         await second.WaitForLossAsync(Group);
     }
 
+    /// <summary>The acknowledgement of a message can arrive while the node delivers the same message.</summary>
+    [Fact]
+    public async Task RedisRestore_AfterLateAcknowledgement_ReportsLoss()
+    {
+        var backplane = (RedisBackplane)Nodes.Create(Redis.Configuration);
+        var receiver = new Receiver(position => Acknowledge(position.Epoch, position.Offset));
+        backplane.Start(receiver);
+        var start = await backplane.SubscribeAsync(Group, null, Token);
+        await StartNode().PublishAsync(Group, "1");
+        await receiver.Received.WaitAsync(TestNode.Patience, Token);
+        // Redis has acknowledged the second message, and has lost it before any node received it.
+        Acknowledge(start.Position.Epoch, 2);
+        await receiver.Lost.WaitAsync(TestNode.Patience, Token);
+
+        void Acknowledge(ulong epoch, long offset) =>
+            backplane.Subscriptions.OnAcknowledged(Group, $"{epoch:x16}", offset, $"tag{offset}");
+    }
+
     [Fact]
     public async Task AcknowledgedMessages_ThatArrive_ReportNoLoss()
     {
@@ -256,4 +274,22 @@ public sealed class EpochTests : RedisTest
 
     static Task WaitForMemberAsync(TestNode node) => TestNode.EventuallyAsync(
         async () => await node.Backplane.CountMembersAsync(Group, Token) == 1, "The member is listed.");
+
+    sealed class Receiver(Action<Position> onMessage) : IBackplaneReceiver
+    {
+        readonly TaskCompletionSource _received = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        readonly TaskCompletionSource _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Received => _received.Task;
+
+        public Task Lost => _lost.Task;
+
+        public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+        {
+            onMessage(position);
+            _received.TrySetResult();
+        }
+
+        public void OnLost(string group) => _lost.TrySetResult();
+    }
 }
