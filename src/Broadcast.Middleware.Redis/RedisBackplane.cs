@@ -33,6 +33,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     readonly Lock _lock = new();
     SubscriptionManager? _subscriptions;
     Task? _stopped;
+    readonly CancellationTokenSource _leaving = new();
+    Task _heartbeatLoop = Task.CompletedTask;
     Task _backgroundWork = Task.CompletedTask;
     readonly TaskCompletionSource<Task> _startupChecks = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -117,9 +119,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         };
         _connection.Start();
         var stopping = _connection.Stopping;
+        _heartbeatLoop = Task.Run(() => _heartbeat.RunAsync(_leaving.Token), CancellationToken.None);
         _backgroundWork = Task.WhenAll(
             Task.Run(() => _subscriptions.RunChecksAsync(stopping), CancellationToken.None),
-            Task.Run(() => _heartbeat.RunAsync(stopping), CancellationToken.None),
             Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
 
@@ -209,6 +211,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     async Task StopAsync(bool leaves)
     {
         _subscriptions?.EndAll();
+        await _leaving.CancelAsync();
+        await _heartbeatLoop;
+        _leaving.Dispose();
         if (leaves) await _heartbeat.LeaveAsync(LeaveTimeout);
         await _connection.DisposeAsync();
         await _backgroundWork;
