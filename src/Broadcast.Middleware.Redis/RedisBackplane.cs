@@ -177,17 +177,12 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     }
 
     /// <summary>
-    /// Checks that Redis executes each command that the backplane needs. The health check uses this method.
+    /// Checks that Redis executes each command that the backplane needs, and returns the time of one round trip. The
+    /// health check uses this method.
     /// </summary>
     /// <exception cref="BackplaneException">Redis refuses a command, or does not answer in time.</exception>
-    public Task CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+    public Task<TimeSpan> CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
         _commandCheck.RunAsync(timeout, cancellationToken);
-
-    /// <summary>Sends a PING to Redis and returns the round-trip time. The health check uses this method.</summary>
-    public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
-        _connection.ExecuteAsync(
-            static multiplexer => multiplexer.GetDatabase().PingAsync(), _connection.GetDeadline(timeout),
-            retries: false, cancellationToken: cancellationToken);
 
     /// <summary>
     /// Supports containers that dispose of services synchronously. Blocks the thread for a limited time.
@@ -223,19 +218,24 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <summary>Warns about settings of Redis that would otherwise cause silent losses.</summary>
     async Task RunStartupChecksAsync(CancellationToken stopping)
     {
-        try
+        await RunAsync(new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));
+        await RunAsync(_commandCheck.RunAsync(CheckTimeout, stopping));
+
+        async Task RunAsync(Task check)
         {
-            await new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping);
-            await _commandCheck.RunAsync(CheckTimeout, stopping);
-        }
-        catch (BackplaneException exception) when (!IsTemporary(exception))
-        {
-            _logger.Refused(exception.Message);
-        }
-        catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
-        {
-            // The connection is lost or busy. The health check can run the same check later.
-            _logger.Retrying(exception.Message);
+            try
+            {
+                await check;
+            }
+            catch (BackplaneException exception) when (!IsTemporary(exception))
+            {
+                _logger.Refused(exception.Message);
+            }
+            catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
+            {
+                // The connection is lost or busy. The health check can run the command check later.
+                _logger.Retrying(exception.Message);
+            }
         }
 
         static bool IsTemporary(BackplaneException exception) =>

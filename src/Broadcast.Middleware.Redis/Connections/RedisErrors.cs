@@ -39,9 +39,10 @@ static class RedisErrors
             FailureType: ConnectionFailureType.AuthenticationFailure,
         };
 
-    // For an error inside a script, Redis 6 writes other text before the error code.
+    // For an error inside a script, Redis 6 writes other text before the error code. So does Scripts.CheckCommands.
     static string GetHint(string error) => Hints.FirstOrDefault(hint =>
         error.StartsWith(hint.Code, StringComparison.Ordinal)
         || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)
+        || error.Contains($" failed: {hint.Code} ", StringComparison.Ordinal)
         || (hint.Code.Contains(' ') && error.Contains(hint.Code, StringComparison.Ordinal))).Hint;
 }
