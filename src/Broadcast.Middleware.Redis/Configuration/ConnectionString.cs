@@ -34,7 +34,8 @@ static partial class ConnectionString
     {
         // StackExchange.Redis would use the rest of a password with a comma as the name of a server, and log it.
         var afterPassword = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
-            .SkipWhile(static part => !part.StartsWith("password=", StringComparison.OrdinalIgnoreCase));
+            .SkipWhile(static part =>
+                !part.Split('=')[0].Trim().Equals("password", StringComparison.OrdinalIgnoreCase));
         if (afterPassword.Any(static part => !part.Contains('=')))
         {
             throw new FormatException(
