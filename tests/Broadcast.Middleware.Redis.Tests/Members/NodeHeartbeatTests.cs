@@ -201,6 +201,8 @@ public sealed class NodeHeartbeatTests : RedisTest
         for (var round = 0; round < 20; round++)
         {
             var node = StartNode();
+            // The checks also write a key with this pattern.
+            await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
             await TestNode.EventuallyAsync(() => new(node.NodeName is not null), "The node has a heartbeat.");
             var stop = ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask();
             while (!stop.IsCompleted)
