@@ -6,7 +6,7 @@
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
 set -euo pipefail
 cd "$(dirname "$0")"
-# The build and the tests start many short processes. Profile-guided optimization would cost them more than it saves.
+# The build and the tests start many short processes. In short processes, profile-guided optimization costs more time than it saves.
 export DOTNET_TieredPGO=0
 
 install() {
@@ -68,7 +68,7 @@ pack() {
   done
 }
 
-# The second run of the library's tests uses inline sends. Only the classes that start a server differ.
+# The second run of the library's tests uses inline sends. This run contains only classes that start a server, because inline sends do not affect other classes.
 server_classes() {
   find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
     xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
@@ -78,8 +78,8 @@ server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
 export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
-# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests run longest, because
-# some of them must run alone. So the other suites use the processor time that the library's tests leave.
+# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
+# because some of them must run alone. So the other suites run with a lower priority.
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
@@ -96,7 +96,7 @@ wait "$demo" || status=$?
 wait "$pack" || status=$?
 cat "$reports/inline" "$reports/redis" "$reports/demo" "$reports/pack"
 
-# Each report ends with the numbers of succeeded, failed and skipped tests.
+# Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
 count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -4,7 +4,8 @@ using Broadcast.Middleware;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// Measures a message to one of the groups of a connection, until the connection has the message. The result is the cost per message.
+/// Measures the time from a publish to one group of a connection until the connection has received the message. The
+/// result is the cost per message.
 /// </summary>
 [MemoryDiagnoser]
 public class GroupsPerConnectionBenchmark

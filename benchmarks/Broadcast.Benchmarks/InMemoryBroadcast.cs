@@ -10,7 +10,9 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>A broadcast without sockets. Its connections complete every write at once and count the messages.</summary>
+/// <summary>
+/// A broadcast without sockets. Its connections complete every write immediately and count the messages.
+/// </summary>
 sealed class InMemoryBroadcast : IDisposable
 {
     readonly ServiceProvider _services;
@@ -51,12 +53,12 @@ sealed class InMemoryBroadcast : IDisposable
         throw new InvalidOperationException("The publish failed, or did not complete synchronously.");
     }
 
-    /// <summary>Waits until this number of messages has been delivered since the last call.</summary>
+    /// <summary>Waits until the connections have received this number of messages since the last call.</summary>
     public void WaitForDeliveries(long messages)
     {
         var wait = new SpinWait();
         while (Volatile.Read(ref _received) < messages) wait.SpinOnce(sleep1Threshold: -1);
-        if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("More messages were delivered than published.");
+        if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("The connections received more messages than expected.");
     }
 
     public void Dispose() => _services.Dispose();
@@ -79,7 +81,7 @@ sealed class InMemoryBroadcast : IDisposable
         public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => Task.CompletedTask;
     }
 
-    /// <summary>The transport of a connection without a request. Nothing aborts these connections.</summary>
+    /// <summary>The transport of a connection without a request. No component aborts these connections.</summary>
     sealed class NoTransport : ConnectionTransport
     {
         public override CancellationToken ClientGone => CancellationToken.None;

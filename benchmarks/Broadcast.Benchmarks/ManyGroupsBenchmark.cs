@@ -3,7 +3,10 @@ using Broadcast.Middleware;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>Measures a message to each of many groups with ten members, until all members have it. The result is the cost per message.</summary>
+/// <summary>
+/// Measures the time from a publish to each of many groups with ten members until all members have received the
+/// messages. The result is the cost per message.
+/// </summary>
 [MemoryDiagnoser]
 public class ManyGroupsBenchmark
 {
@@ -42,7 +45,7 @@ public class ManyGroupsBenchmark
     public void OneByOne()
     {
         var message = new Message(Payload, MessageType.Binary);
-        // Wait after each round. Otherwise a group could get several messages in one write.
+        // Wait after each round. Otherwise, one write could send several messages of a group.
         for (var round = 0; round < Messages / Groups; round++)
         {
             foreach (var name in _names) _broadcast.Publish(message, Recipients.Group(name));

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Benchmarks;
 
-/// <summary>Measures the cost of replaying the history, per message and joining connection.</summary>
+/// <summary>Measures the replay of the history, as the cost per message and joining connection.</summary>
 [MemoryDiagnoser]
 [SimpleJob(RunStrategy.Monitoring, warmupCount: 3, iterationCount: 15)]
 public class ReplayBenchmark

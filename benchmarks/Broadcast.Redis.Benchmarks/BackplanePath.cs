@@ -3,7 +3,10 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Only the backplane of this library. It numbers and stores messages and delivers them in order without gaps.</summary>
+/// <summary>
+/// Sends messages through the backplane of this library, without connections of clients. The backplane numbers and
+/// stores messages, and delivers them in order without gaps.
+/// </summary>
 sealed class BackplanePath : MessagePath, IBackplaneReceiver
 {
     readonly ServiceProvider _from;

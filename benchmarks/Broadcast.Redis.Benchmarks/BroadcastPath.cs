@@ -4,7 +4,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>This library in an app: one host publishes, and each group has one WebSocket client on another host.</summary>
+/// <summary>
+/// Sends messages through this library. One host publishes, and each group has one WebSocket client on another host.
+/// </summary>
 sealed class BroadcastPath : MessagePath
 {
     readonly List<WebApplication> _hosts = [];

@@ -4,10 +4,17 @@ using System.Text;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A WebSocket client that only reads. To save CPU time, one read takes many frames, and reading allocates nothing.</summary>
-/// <param name="received">Gets the timestamp and number of each message.</param>
-/// <param name="payloadAt">The index of the payload in a message. The SignalR protocol has text before it.</param>
-/// <param name="separator">The byte that ends a message in the SignalR protocol. Null if each frame is one message.</param>
+/// <summary>
+/// A WebSocket client that only reads. To save CPU time, one read receives many frames, and reading allocates no
+/// memory.
+/// </summary>
+/// <param name="received">Receives the timestamp and the number of each message.</param>
+/// <param name="payloadAt">
+/// The index of the payload in a message. In the SignalR protocol, other text precedes the payload.
+/// </param>
+/// <param name="separator">
+/// The byte that ends a message in the SignalR protocol. Null if each frame is one message.
+/// </param>
 sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separator = null) : IAsyncDisposable
 {
     readonly Socket _socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
@@ -70,7 +77,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
         }
         catch (Exception) when (_leaving)
         {
-            // DisposeAsync has closed the socket.
+            // Ignore the exception, because DisposeAsync has closed the socket.
         }
         catch (Exception exception)
         {
@@ -79,7 +86,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
         }
     }
 
-    /// <summary>Processes all complete frames. Returns their number of bytes.</summary>
+    /// <summary>Processes all complete frames. Returns the total number of bytes of these frames.</summary>
     int Take(ReadOnlySpan<byte> bytes)
     {
         for (var at = 0; ;)
@@ -120,7 +127,7 @@ sealed class Client(Action<long, int> received, int payloadAt = 0, byte? separat
 
     void TakeMessage(ReadOnlySpan<byte> message)
     {
-        // Shorter messages belong to the protocol, for example pings.
+        // Ignore shorter messages. The protocol sends such messages, for example pings.
         if (message.Length < payloadAt + Payload.Length) return;
         var (stamp, number) = Payload.Read(message.Slice(payloadAt, Payload.Length));
         received(stamp, number);

@@ -2,7 +2,9 @@ using System.Diagnostics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Measures the latency from a publish on one node to the receiver on another node, at rates below saturation.</summary>
+/// <summary>
+/// Measures the latency from a publish on one node to the receiver on another node, at rates below saturation.
+/// </summary>
 static class Hop
 {
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
@@ -20,8 +22,8 @@ static class Hop
         ];
         Console.WriteLine("""
 
-            One publisher with a fixed rate, one receiver, 120 bytes. The latency starts when a message is due, or when the publishing thread wakes up later.
-            So the latency includes delays by earlier publishes, but not late wake-ups by the system. It ends in the handler, in OnMessage, or in the client.
+            One publisher sends messages of 120 bytes to one receiver, at a fixed rate. The latency starts when a message is due, or when the publishing thread wakes up later.
+            So the latency includes delays by earlier publishes, but not late wake-ups by the system. The latency ends in the handler, in OnMessage, or in the client.
             All nodes and clients run in this process. Redis runs in another process.
             """);
         foreach (var rate in settings.Rates)
@@ -86,7 +88,7 @@ static class Hop
         }
     }
 
-    /// <summary>Checks the condition every millisecond, so waiting costs no CPU time.</summary>
+    /// <summary>Checks the condition every millisecond. Between the checks, the wait needs no CPU time.</summary>
     public static async Task WaitUntilAsync(MessagePath path, Func<bool> condition, Func<string> state)
     {
         for (var start = Stopwatch.GetTimestamp(); !condition(); await Task.Delay(1))

@@ -30,7 +30,8 @@ static class Hosts
         {
             var broadcast = builder.Services.AddBroadcast(static options =>
             {
-                // Clients may fall behind a publisher that is as fast as Redis. Delay them as SignalR does, and do not close them.
+                // Clients may be slower than a publisher that is as fast as Redis. Do not close these clients, because
+                // SignalR does not close slow clients.
                 options.MaxBacklogBytes = 256 * 1024 * 1024;
                 // The clients do not answer pings.
                 options.KeepAliveInterval = Timeout.InfiniteTimeSpan;

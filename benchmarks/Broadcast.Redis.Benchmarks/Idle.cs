@@ -1,6 +1,6 @@
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Measures the cost of a node, for Redis and for the node, without any messages.</summary>
+/// <summary>Measures the costs of Redis and of a node while no messages are published.</summary>
 static class Idle
 {
     const string Calls = "commands/s", Cpu = "CPU of Redis, ms/s", Node = "CPU of the node, ms/s", In = "to Redis, bytes/s", Out = "from Redis, bytes/s",
@@ -12,8 +12,8 @@ static class Idle
     {
         Console.WriteLine($"""
 
-            One node in a process of its own, with WebSocket clients in groups, {settings.Duration.TotalSeconds} seconds per row. Redis counts a script and each command that it calls.
-            Every 2 seconds (CheckInterval), the node sends two commands for each group and for a group of its own. Every 4 seconds, it renews its key.
+            One node runs in a separate process and has WebSocket clients in groups. Each row takes {settings.Duration.TotalSeconds} seconds. Redis counts a script and each command that the script calls.
+            Every 2 seconds (CheckInterval), the node sends two commands for each group and for its inbox. Every 4 seconds, the node renews its heartbeat.
             """);
         var table = new Table("No messages", "groups, connections", Calls, Cpu, Node, In, Out, Memory, NodeMemory);
         await AddAsync(table, "no node", redis, null, settings.Duration);
@@ -24,7 +24,7 @@ static class Idle
             {
                 var clients = Enumerable.Range(0, connections).Select(static _ => new Client(static (_, _) => { })).ToArray();
                 for (var i = 0; i < connections; i++) await clients[i].ConnectAsync(new(node.Uri, $"/rooms/{i % groups}"));
-                // Wait until the node has written all members, and until the early checks after a connection have ended.
+                // Wait until the node has written all members, and until the fast checks after the connect have ended.
                 await Task.Delay(TimeSpan.FromSeconds(4));
                 if (round > 0) await AddAsync(table, $"{groups}, {connections}", redis, node, settings.Duration);
                 foreach (var client in clients) await client.DisposeAsync();

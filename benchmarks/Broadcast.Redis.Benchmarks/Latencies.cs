@@ -3,7 +3,9 @@ using System.Numerics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A histogram of message latencies with a precision of one percent. Any number of threads can record.</summary>
+/// <summary>
+/// A histogram of message latencies with a precision of one percent. Any number of threads can record.
+/// </summary>
 sealed class Latencies
 {
     const int FineBits = 7;
@@ -13,7 +15,9 @@ sealed class Latencies
 
     public long Count => Volatile.Read(ref _count);
 
-    /// <param name="stamp">A timestamp of <see cref="Stopwatch"/>. All processes of a machine share its clock.</param>
+    /// <param name="stamp">
+    /// A timestamp of <see cref="Stopwatch"/>. All processes of a machine use the same clock.
+    /// </param>
     public void Record(long stamp)
     {
         var ticks = Math.Max(0, Stopwatch.GetTimestamp() - stamp);

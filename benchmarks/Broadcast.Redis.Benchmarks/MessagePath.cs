@@ -1,6 +1,6 @@
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A path of messages from a publisher to one receiver in each group.</summary>
+/// <summary>Sends messages from one publisher to one receiver in each group.</summary>
 abstract class MessagePath(string name, int groups) : IAsyncDisposable
 {
     readonly bool[] _isReady = new bool[groups];
@@ -9,14 +9,17 @@ abstract class MessagePath(string name, int groups) : IAsyncDisposable
 
     public int Groups => groups;
 
-    /// <summary>Gets the timestamp of each received message.</summary>
+    /// <summary>The delegate that receives the timestamp of each received message.</summary>
     public Action<long> Received { get; set; } = static _ => { };
 
     public abstract ValueTask PublishAsync(int group, long stamp);
 
     public abstract ValueTask DisposeAsync();
 
-    /// <summary>Waits until each group delivers messages. Its probe messages have the timestamp 0, and some may arrive later.</summary>
+    /// <summary>
+    /// Publishes probe messages until each group delivers messages. Probe messages have the timestamp 0. Some probe
+    /// messages may arrive after this method has ended.
+    /// </summary>
     protected async Task ProbeAsync()
     {
         for (var group = 0; group < groups; group++)

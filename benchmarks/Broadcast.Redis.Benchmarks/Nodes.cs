@@ -23,7 +23,7 @@ static class Nodes
         var (rate, connections) = (settings.Rates[0], settings.Connections);
         Console.WriteLine($"""
 
-            The publisher is a node without clients. It runs in this process, like all {connections} WebSocket clients. The clients connect to 1, 2 or 4 nodes in processes of their own.
+            The publisher is a node without clients. The publisher and all {connections} WebSocket clients run in this process. The clients connect to 1, 2 or 4 nodes in separate processes.
             One group, 120 bytes. Redis, the nodes and the clients share {Environment.ProcessorCount} processors, so more nodes are not faster. Compare the CPU time per message.
             """);
         string[] columns = [Messages, Deliveries, Median, High, Redis, Node, In, Out, Memory, Calls];
@@ -74,7 +74,7 @@ static class Nodes
         TimeSpan CpuOf(int count) => nodes[..count].Aggregate(TimeSpan.Zero, static (sum, node) => sum + node.Cpu);
     }
 
-    /// <summary>Prints the least-squares line through the medians.</summary>
+    /// <summary>Fits a line to the medians by least squares, and prints the line.</summary>
     static void Fit(Table table, string column, Func<int, double> of, string what, string times)
     {
         var points = Counts.Select(count => (X: of(count), Y: table.Median(count.ToString(CultureInfo.InvariantCulture), column))).ToArray();
@@ -105,7 +105,8 @@ static class Nodes
             for (var i = 0; i < connections; i++) await clientSet._clients[i].ConnectAsync(new(nodes[i % nodes.Length].Uri, Group));
             while (true)
             {
-                // The first message may arrive before the last client has joined, so publish until every client has one.
+                // The first message may arrive before the last client has joined. So publish until every client has
+                // received a message.
                 await clientSet.PublishAsync(0, 0);
                 await Task.Delay(20);
                 lock (clientSet._ready)
@@ -115,7 +116,7 @@ static class Nodes
             }
         }
 
-        /// <summary>Publishes a message as soon as all clients have received an earlier one.</summary>
+        /// <summary>Publishes a message as soon as all clients have received an earlier message.</summary>
         public async Task<int> PublishAllAsync(TimeSpan duration)
         {
             var start = Stopwatch.GetTimestamp();

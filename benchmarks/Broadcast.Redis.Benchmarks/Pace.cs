@@ -3,14 +3,17 @@ using System.Runtime.InteropServices;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Calls a delegate at a fixed rate on a thread of its own. A slow call does not reduce the rate of later calls.</summary>
+/// <summary>
+/// Calls a delegate at a fixed rate on a separate thread. A slow call does not reduce the rate of later calls.
+/// </summary>
 static class Pace
 {
     /// <param name="rate">The number of calls per second.</param>
     /// <param name="count">The number of calls.</param>
     /// <param name="call">
-    /// Gets the time at which the call was due, or at which the thread last woke up if that is later. A latency from this time
-    /// includes delays by earlier calls, but not late wake-ups by the system.
+    /// The delegate. Its argument is the later of two times: the time at which the call was due, and the time of the
+    /// last wake-up of the thread. A latency from this time includes delays by earlier calls, but not late wake-ups by
+    /// the system.
     /// </param>
     public static Task RunAsync(int rate, int count, Action<long> call) => Task.Factory.StartNew(
         () =>
@@ -39,7 +42,8 @@ static class Pace
         _ = clock_nanosleep(Monotonic, Absolute, ref time, 0);
     }
 
-    // Thread.Sleep has a resolution of one millisecond. On Linux, Stopwatch reads the same clock.
+    // Sleep through a system function, because Thread.Sleep has a resolution of one millisecond. On Linux, Stopwatch
+    // reads the same clock as this function.
     [DllImport("libc")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     static extern int clock_nanosleep(int clock, int flags, ref TimeSpec request, nint remaining);

@@ -3,7 +3,9 @@ using System.Diagnostics;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>A payload of 120 ASCII bytes. It starts with a timestamp and a number of 16 hexadecimal digits each.</summary>
+/// <summary>
+/// A payload of 120 ASCII bytes. The payload starts with a timestamp and a number. Both have 16 hexadecimal digits.
+/// </summary>
 static class Payload
 {
     public const int Length = 120;

@@ -2,7 +2,7 @@ using Broadcast.Redis.Benchmarks;
 
 // dotnet run -c Release --project benchmarks/Broadcast.Redis.Benchmarks -- hop
 const string Usage = """
-    Measures the cost of Redis. Starts a redis-server without persistence, and loads this machine only.
+    This program measures the cost of Redis. It starts a redis-server without persistence. All load stays on this machine.
 
       hop         latency from a publish on one node to another node: Redis alone, this library and SignalR, with and without a backplane
       publishes   publishes per second through one Redis server: Redis alone, this library and SignalR
@@ -42,7 +42,7 @@ try
 }
 catch (Exception exception)
 {
-    // An unhandled exception would not dispose the server.
+    // Catch the exception, because an unhandled exception would end the program before the server is disposed.
     Console.Error.WriteLine(exception);
     return 1;
 }

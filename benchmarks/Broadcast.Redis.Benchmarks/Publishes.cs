@@ -11,9 +11,9 @@ static class Publishes
     {
         Console.WriteLine($"""
 
-            {Publishers} publishers on one node, each with {Depth} concurrent publishes of 120 bytes. Another node, or one WebSocket client per group, receives all messages.
-            The measurement ends when it has received all of them. A publish of this library ends when Redis has numbered and stored the message.
-            A publish of the others ends when Redis has delivered it. The CPU time of the nodes includes both nodes and the clients, which run in this process.
+            One node has {Publishers} publishers. Each publisher has {Depth} concurrent publishes of 120 bytes. Another node, or one WebSocket client per group, receives all messages.
+            The measurement ends after the last message has arrived. A publish of this library ends when Redis has numbered and stored the message.
+            Any other publish ends when Redis has sent the message to its subscribers. The CPU time of the nodes includes both nodes and the clients. Both run in this process.
             """);
         foreach (var groups in (int[])[1, 100])
         {

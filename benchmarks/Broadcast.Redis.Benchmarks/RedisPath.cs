@@ -2,7 +2,9 @@ using StackExchange.Redis;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Publish and subscribe of Redis itself, over two connections. Redis does not number or store messages.</summary>
+/// <summary>
+/// Sends messages through Redis publish/subscribe, over two connections. Redis does not number or store these messages.
+/// </summary>
 sealed class RedisPath : MessagePath
 {
     readonly ConnectionMultiplexer _from;

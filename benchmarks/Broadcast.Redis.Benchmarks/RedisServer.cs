@@ -29,7 +29,7 @@ sealed class RedisServer : IAsyncDisposable
             RedirectStandardOutput = true,
         };
         var process = System.Diagnostics.Process.Start(start) ?? throw new InvalidOperationException("redis-server does not start. Install redis-server.");
-        // This also stops the server if a signal ends this program.
+        // This handler stops the server even if a signal ends this program.
         AppDomain.CurrentDomain.ProcessExit += (_, _) => process.Kill();
         while (await process.StandardOutput.ReadLineAsync() is { } line && !line.Contains("Ready to accept", StringComparison.Ordinal))
         {

@@ -7,7 +7,10 @@ using StackExchange.Redis;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>SignalR with its Redis backplane and JSON protocol: one host sends, and each group has one WebSocket client on another host.</summary>
+/// <summary>
+/// Sends messages through SignalR with its Redis backplane and JSON protocol. One host sends, and each group has one
+/// WebSocket client on another host.
+/// </summary>
 sealed class SignalRPath : MessagePath
 {
     const string BeforePayload = """{"type":1,"target":"m","arguments":[" """;

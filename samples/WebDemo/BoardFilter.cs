@@ -5,11 +5,12 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Validates the messages of the drawing board and adds the sender's ID and name. Clients therefore cannot forge the sender.
+/// Validates the messages of the drawing board and adds the sender's ID and name. So clients cannot send messages under
+/// another name.
 /// </summary>
 /// <remarks>
-/// The group of the board keeps strokes and "clear" messages for clients that join later. Cursors go to another group without a
-/// history, because only the latest cursor of each person matters.
+/// The group of the board keeps strokes and "clear" messages for clients that join later. Cursors go to another group
+/// without a history, because clients need only the latest cursor of each person.
 /// </remarks>
 sealed class BoardFilter : IBroadcastFilter
 {
@@ -28,7 +29,8 @@ sealed class BoardFilter : IBroadcastFilter
         if (!context.Result.Joined) return;
         var id = context.Connection.Id;
         await context.Broadcaster.JoinAsync(id, CursorGroup);
-        // The client receives this reply after the replayed strokes. The reply contains the connection ID of the client.
+        // The client receives this reply after the replayed strokes. The reply contains the connection ID of the
+        // client.
         await context.ReplyAsync(Message.FromJson(new("you", id), DemoJson.Default.BoardMessage));
     }
 

@@ -2,10 +2,11 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Decides which groups a client may join, and to which groups it may publish.</summary>
+/// <summary>Decides which groups a client may join, and to which groups the client may publish.</summary>
 /// <remarks>
-/// A client at /ws may use any group whose name does not start with a slash. Names with a slash belong to URLs. Of these groups,
-/// the client may only publish to the group of its own URL. So no client can bypass the filters of another URL.
+/// A client at /ws may use any group whose name does not start with a slash. The group of a URL has a name with a
+/// slash. The client may publish to the group of its own URL, but not to the groups of other URLs. So no client can
+/// bypass the filters of another URL.
 /// </remarks>
 sealed class DemoGroupAuthorizer : IGroupAuthorizer
 {

@@ -3,8 +3,10 @@ using System.Text.Json.Serialization;
 namespace WebDemo;
 
 /// <summary>The response of <c>POST /publish</c>.</summary>
-/// <param name="LocalRecipients">The number of connections on this node that the message is for.</param>
-/// <param name="Offset">The offset of the message in the group. Null if the group is empty and keeps no history.</param>
+/// <param name="LocalRecipients">The number of recipients on this node.</param>
+/// <param name="Offset">
+/// The offset of the message in the group. Null if the group is empty and keeps no history.
+/// </param>
 sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset);
 
 /// <summary>The response of <c>GET /count</c>.</summary>
@@ -25,8 +27,8 @@ sealed record PriceUpdate(string Symbol, double Price, double Change, long Time)
 
 /// <summary>A message of the drawing board, in both directions.</summary>
 /// <param name="Type">"stroke", "cursor" or "clear". The server also sends "you".</param>
-/// <param name="Id">The connection ID of the sender. The server sets it.</param>
-/// <param name="Name">The display name of the sender. The server sets it.</param>
+/// <param name="Id">The connection ID of the sender. The server sets this value.</param>
+/// <param name="Name">The display name of the sender. The server sets this value.</param>
 /// <param name="Points">The points of a stroke: x1, y1, x2, y2 and so on.</param>
 /// <param name="X">The x-coordinate of a cursor. Null if the cursor has left the board.</param>
 /// <param name="Y">The y-coordinate of a cursor. Null if the cursor has left the board.</param>

@@ -13,7 +13,9 @@ static class DisplayName
 
     /// <summary>Stores the name for later messages, because only connect filters can read the request.</summary>
     /// <param name="connection">The connection.</param>
-    /// <param name="name">The name in the URL. If it is missing or not valid, the connection gets a guest name.</param>
+    /// <param name="name">
+    /// The name in the URL. If the name is missing or not valid, the connection gets a guest name.
+    /// </param>
     public static void Set(IBroadcastConnection connection, string? name) =>
         connection.Items[ItemKey] = Normalize(name) ?? CreateGuestName(connection.Id);
 

@@ -3,7 +3,9 @@ using Broadcast.Middleware;
 
 namespace WebDemo;
 
-/// <summary>Stores the display name of each connection for later filters, and in its presence state.</summary>
+/// <summary>
+/// Stores the display name of each connection for later filters, and in the presence state of the connection.
+/// </summary>
 sealed class DisplayNameFilter(IPresence presence) : IBroadcastFilter
 {
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)

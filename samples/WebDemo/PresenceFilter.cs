@@ -5,11 +5,12 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Publishes the members of <c>/rooms/blue</c> to the clients of <c>/rooms/blue/presence</c>: first all members, then each change.
+/// Publishes the members of a URL, such as <c>/rooms/blue</c>, to the clients of <c>/rooms/blue/presence</c>. Each
+/// client receives all members first, and then each change.
 /// </summary>
 /// <remarks>
-/// Each connection has its own watch. A watch reports all members first, and then each change in order. The messages to one
-/// connection keep their order. So each client has the correct list. This also works with server-sent events.
+/// Each connection has a separate watch. A watch reports all members first, and then each change in order. The messages
+/// to one connection keep their order. So each client has the correct list, also with server-sent events.
 /// </remarks>
 sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
 {
@@ -54,7 +55,7 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {
-            // The watching client has disconnected.
+            // Ignore the exception, because the watching client has disconnected.
         }
     }
 

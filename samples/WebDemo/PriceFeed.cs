@@ -3,11 +3,11 @@ using Broadcast.Middleware;
 namespace WebDemo;
 
 /// <summary>
-/// Publishes invented prices while the group has members: 50 symbols and 200 updates per second in total.
+/// Publishes random prices while the group has members. The feed has 50 symbols, and 200 updates per second in total.
 /// </summary>
 /// <remarks>
-/// The key of a message is its symbol. So a client with a slow network gets the latest price of each symbol instead of a growing
-/// backlog.
+/// The key of a message is its symbol. So a client with a slow network gets the latest price of each symbol instead of
+/// a growing backlog.
 /// </remarks>
 sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time) : BackgroundService
 {
@@ -28,14 +28,14 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
 
     readonly Quote[] _quotes = [.. Symbols.Select(static symbol => new Quote(symbol, 20 + (Random.Shared.NextDouble() * 180)))];
 
-    // The number of symbols that already have a new price in the current round.
+    // The number of symbols that have received a new price in the current round.
     int _updatedInRound;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         while (true)
         {
-            // The first presence change of a group is its first member.
+            // Wait for the first presence change, which reports that the group has a member.
             await presence.WatchAsync(Group, stoppingToken).FirstAsync(stoppingToken);
             using var timer = new PeriodicTimer(Tick, time);
             while (broadcaster.Connections.CountGroupMembers(Group) > 0)

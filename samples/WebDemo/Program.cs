@@ -24,14 +24,15 @@ builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 var app = builder.Build();
 app.UseFileServer();
 
-// A relay: every client at /ws gets every message. The sender also gets its own messages.
+// A relay: every client at /ws receives every message. The sender also receives its own messages.
 app.MapBroadcast("/ws");
 
-// Chat rooms: each room is a group of its own. appsettings.json sets the number of messages that a room keeps.
+// Chat rooms: each room is a separate group. appsettings.json sets the number of messages that a room keeps.
 app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
 {
     await next(context);
-    // The chat page connects with ?mark=…. The reply tells the page where the history ends. Other clients get only chat messages.
+    // The chat page connects with ?mark=…. By the reply, the page knows where the history ends. Other clients receive
+    // only chat messages.
     if (context.Result.Joined && context.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
         await context.ReplyAsync(mark);
 });
@@ -59,11 +60,12 @@ app.MapBroadcast(PriceFeed.Group).Use((context, _) =>
 // A custom protocol: a filter parses each message from a client and publishes a new message.
 app.MapBroadcast("/board").Use<DisplayNameFilter>().Use<BoardFilter>();
 
-// Presence: a second broadcast keeps the presence connections out of the counts and messages of the first broadcast.
+// Presence: the presence connections belong to a second broadcast. So the first broadcast does not count these
+// connections, and they do not receive its messages.
 app.MapBroadcast("/rooms/{room}/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
 app.MapBroadcast("/board/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
 
-// HTTP endpoints: any code of the app can publish and count connections.
+// HTTP endpoints: these endpoints publish a message and return the number of connections.
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
     TypedResults.Json(new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));

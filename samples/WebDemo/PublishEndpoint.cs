@@ -9,13 +9,17 @@ using Microsoft.Extensions.Options;
 namespace WebDemo;
 
 /// <summary>
-/// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. Without a group, every connection
-/// gets the message.
+/// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. If the URL contains no
+/// group, every connection receives the message.
 /// </summary>
-/// <remarks>The endpoint is open to everyone. In a real app, map it with <c>RequireAuthorization()</c>.</remarks>
+/// <remarks>
+/// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>.
+/// </remarks>
 static class PublishEndpoint
 {
-    /// <summary>Disables the server's limit for request bodies, because the endpoint applies the limit for messages.</summary>
+    /// <summary>
+    /// Disables the server's limit for request bodies, because the endpoint checks the limit for messages itself.
+    /// </summary>
     public static IRequestSizeLimitMetadata NoServerSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
 
     public static async Task<IResult> PublishAsync(
@@ -32,7 +36,7 @@ static class PublishEndpoint
         if (text.Length > limit) return TooLarge(limit);
         if (text.Length == 0) return BadRequest("The body is empty. Send the text in the body, for example with curl -d hello.");
 
-        // The endpoint ignores Content-Type, because curl -d labels every body as a form.
+        // The endpoint ignores Content-Type, because curl -d sends every body with the content type of a form.
         if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
         var result = await broadcaster.PublishAsync(new Message(text, MessageType.Text), recipients, cancellationToken);
         return TypedResults.Json(new PublishResponse(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishResponse);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # This script runs Redis and three nodes of the demo until Ctrl+C. The nodes listen on http://localhost:5001, :5002 and :5003.
-# Clients of one node get the messages of the other nodes. The script needs redis-server and the .NET SDK.
+# Clients of one node receive the messages of the other nodes. The script needs redis-server and the .NET SDK.
 set -euo pipefail
 cd "$(dirname "$0")"
 

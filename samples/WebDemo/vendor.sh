@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # This script downloads fixed versions of the JavaScript libraries of the pages and verifies their hashes.
-# The files are committed, so building and running the demo does not need npm.
+# The repository contains the downloaded files. So you can build and run the demo without npm.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -19,7 +19,7 @@ tar -xzf "$tarball" -C "$work"
 mkdir -p wwwroot/lib/uplot
 cp "$work"/package/{LICENSE,dist/uPlot.iife.min.js,dist/uPlot.min.css} wwwroot/lib/uplot/
 
-# The groups page uses @azure/web-pubsub-client. These commands bundle the client and its dependencies into one file.
+# The groups page uses the npm package @azure/web-pubsub-client. These commands bundle the client and its dependencies into one file.
 # The package-lock.json of the tests fixes the versions and hashes, so the page and the tests use the same client.
 cp ../../tests/WebDemo.Tests/npm/package{,-lock}.json "$work"
 cd "$work"

@@ -12,7 +12,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis;
 
-/// <summary>The backplane of one node. docs/redis.md explains the design.</summary>
+/// <summary>The Redis backplane of one node. docs/redis.md explains the design.</summary>
 sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);
@@ -78,7 +78,10 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <summary>The heartbeat. Only tests use this property.</summary>
     internal NodeHeartbeat Heartbeat => _heartbeat;
 
-    /// <summary>Completes after the checks that follow the first connect. Only tests use this property.</summary>
+    /// <summary>
+    /// Completes when the startup checks have ended. The node runs these checks after its first connect. Only tests use
+    /// this property.
+    /// </summary>
     internal Task StartupChecks => _startupChecks.Task.Unwrap();
 
     /// <summary>The subscriptions. Only tests use this property.</summary>
@@ -185,7 +188,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         _commandCheck.RunAsync(timeout, cancellationToken);
 
     /// <summary>
-    /// Supports containers that dispose of services synchronously. Blocks the thread for a limited time.
+    /// Supports containers that dispose of services synchronously. This method blocks the thread for a limited time.
     /// </summary>
     public void Dispose() => Task.Run(async () => await DisposeAsync()).Wait(DisposeTimeout);
 
@@ -197,7 +200,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     SubscriptionManager StartedSubscriptions =>
         _subscriptions ?? throw new InvalidOperationException("The backplane is not started. Call Start first.");
 
-    /// <summary>Simulates a crash: stops without deleting the heartbeat. Only tests use this method.</summary>
+    /// <summary>Stops without deleting the heartbeat, to simulate a crash. Only tests use this method.</summary>
     internal Task CrashAsync()
     {
         lock (_lock) return _stopped ??= StopAsync(leaves: false);
@@ -215,7 +218,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         if (_startupChecks.Task.IsCompletedSuccessfully) await _startupChecks.Task.Result;
     }
 
-    /// <summary>Warns about settings of Redis that would otherwise cause silent losses.</summary>
+    /// <summary>Logs a warning if a setting of Redis can cause lost messages without an error.</summary>
     async Task RunStartupChecksAsync(CancellationToken stopping)
     {
         await RunAsync(new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));
@@ -233,7 +236,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
             }
             catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
             {
-                // The connection is lost or busy. The health check can run the command check later.
+                // This error is temporary, because the connection is lost or busy. The health check can run the command
+                // check later.
                 _logger.Retrying(exception.Message);
             }
         }
@@ -252,7 +256,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         }
         catch (ArgumentException)
         {
-            // Another implementation of IConnectionMultiplexer may use another configuration format.
+            // An implementation of IConnectionMultiplexer in the app may use another configuration format.
             channelPrefix = [];
         }
 

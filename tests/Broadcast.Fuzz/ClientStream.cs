@@ -2,7 +2,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>An upgraded connection to a client that has sent all its data. The client reads everything.</summary>
+/// <summary>An upgraded connection to a client that has sent all its data. The client reads all data from the server.</summary>
 sealed class ClientStream(ReadOnlyMemory<byte> input) : Stream, IHttpUpgradeFeature, IHttpRequestLifetimeFeature
 {
     readonly MemoryStream _written = new();
@@ -21,7 +21,7 @@ sealed class ClientStream(ReadOnlyMemory<byte> input) : Stream, IHttpUpgradeFeat
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        // A read into an empty buffer waits for data. It completes at once, because all data and the end are available.
+        // The server waits for data with a read into an empty buffer. This read completes at once, because the whole input is available.
         await Task.Yield();
         _aborted.Token.ThrowIfCancellationRequested();
         var count = Math.Min(buffer.Length, input.Length - _read);

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Fuzz;
 
 /// <summary>
-/// Fuzzes the bytes that a client sends after its handshake. For any bytes, the connection ends and is removed, nothing is logged
-/// as an error, and the server writes only whole frames.
+/// Fuzzes the bytes that a client sends after its handshake. For any bytes, the server removes the connection, logs no
+/// error, and writes only whole frames.
 /// </summary>
 static class ConnectionTarget
 {

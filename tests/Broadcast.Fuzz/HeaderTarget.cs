@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>Fuzzes the text of a handshake that the library parses. No text may cause an exception.</summary>
+/// <summary>Fuzzes the handshake texts that the library parses. No text may cause an exception.</summary>
 static class HeaderTarget
 {
     static readonly OriginCheck OwnHostOnly = new([], isAllowed: null, allowsLoopback: false);
@@ -16,7 +16,7 @@ static class HeaderTarget
         request.Headers.Host = host;
         request.Headers.Origin = origin;
         if (!OwnHostOnly.Allows(request)) return;
-        // An allowed origin contains the host, either decoded or as the client has sent it.
+        // An allowed origin contains the host, either decoded or in the form that the client sent.
         var asSent = request.Host.ToUriComponent().Split(':')[0];
         if (origin.Length > 0 && !origin.Contains(request.Host.Host, StringComparison.OrdinalIgnoreCase) && !origin.Contains(asSent, StringComparison.OrdinalIgnoreCase))
             throw new InvalidOperationException($"The origin '{origin}' is allowed for the host '{host}'.");

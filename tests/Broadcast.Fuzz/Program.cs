@@ -2,8 +2,8 @@ using Broadcast.Fuzz;
 using SharpFuzz;
 
 // The first byte of an input selects the target. The other bytes are the input of the target.
-// Without arguments, the program runs under afl-fuzz and reads one input after the other.
-// With arguments, it runs the inputs in these files. Use this to debug a finding.
+// Without arguments, the program runs under afl-fuzz and reads one input after another.
+// With arguments, the program runs the inputs in the named files. Use such a run to debug a crash that afl-fuzz found.
 if (args.Length == 0)
 {
     Fuzzer.OutOfProcess.Run(stream =>

@@ -4,12 +4,12 @@ using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Fuzz;
 
-/// <summary>Fuzzes the JSON protocol and the ID of the last event. Each text is accepted or rejected without an exception.</summary>
+/// <summary>Fuzzes the JSON protocol and the ID of the last event. The library accepts or rejects each text without an exception.</summary>
 static class TextTarget
 {
     public static void Request(ReadOnlyMemory<byte> input)
     {
-        // The framework rejects invalid UTF-8 before the library sees it.
+        // The framework rejects invalid UTF-8 before the library receives the text.
         var text = Encoding.UTF8.GetBytes(Encoding.UTF8.GetString(input.Span));
         var request = JsonRequest.Parse(text, out var problem);
         if (problem is null && request.Kind == JsonRequestKind.Unknown) throw new InvalidOperationException("An unknown request is accepted.");

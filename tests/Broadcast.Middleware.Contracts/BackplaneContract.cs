@@ -3,9 +3,9 @@ using System.Text;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// The rules that the library expects from an <see cref="IBackplane"/>, as tests. Derive from this class in an xunit v3
-/// test project and create nodes of one cluster. The cluster must be empty at first, or nothing else may use the groups
-/// that <see cref="Name"/> returns.
+/// Tests the rules that the library expects from an <see cref="IBackplane"/>. Derive from this class in an xunit v3
+/// test project and create nodes of one cluster. The cluster must be empty at first, or no other program may use the
+/// groups that <see cref="Name"/> returns.
 /// </summary>
 public abstract class BackplaneContract : IAsyncLifetime
 {
@@ -15,7 +15,8 @@ public abstract class BackplaneContract : IAsyncLifetime
     readonly string _run = Guid.NewGuid().ToString("N");
 
     /// <summary>
-    /// Creates a node of the cluster without starting it. A test calls this once or more often and disposes the nodes.
+    /// Creates a node of the cluster without starting the node. A test calls this method one or more times and disposes
+    /// the nodes.
     /// </summary>
     protected abstract ValueTask<IBackplane> CreateNodeAsync();
 
@@ -23,7 +24,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     protected abstract ValueTask LoseDataAsync();
 
     /// <summary>
-    /// Ends a node as a crash would: it does not notify the other nodes and sends no pending data.
+    /// Simulates a crash of a node. The node must not notify the other nodes and must not send its pending data.
     /// </summary>
     protected abstract ValueTask CrashAsync(IBackplane node);
 
@@ -41,7 +42,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     public virtual async ValueTask DisposeAsync()
     {
         GC.SuppressFinalize(this);
-        // A failed test leaves its publishers running.
+        // The publishers of a failed test are still running.
         await _over.CancelAsync();
         foreach (var publishing in _publishing) await publishing.WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var node in _nodes)
@@ -68,7 +69,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task NodeWithoutSubscription_CanPublish_ButReceivesNothing()
+    public async Task Publish_ByNodeWithoutSubscription_ReachesOnlySubscribedNode()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].SubscribeAsync(Name("a"));
@@ -103,7 +104,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Publish_ByManyNodes_HasOneOrderEverywhere()
+    public async Task Publish_ByManyNodes_HasSameOrderOnAllNodes()
     {
         const int Publishers = 8;
         var nodes = await NodesAsync(3);
@@ -155,7 +156,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     public async Task Subscribe_WhileOthersPublish_HasNoGapAfterHistory()
     {
         var nodes = await NodesAsync(2);
-        // The publisher keeps as many messages as the subscribers request.
+        // The publisher sets the same history limit as the subscribers.
         using var enough = new CancellationTokenSource();
         var publishing = PublishManyAsync(nodes[..1], Name("a"), 4, int.MaxValue, Kept(10), enough.Token);
         var all = new List<(Position Position, IReadOnlyList<string> History)>();
@@ -208,7 +209,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Resubscribe_ManyTimes_MissesNothing()
+    public async Task Resubscribe_ManyTimes_MissesNoMessage()
     {
         var nodes = await NodesAsync(2);
         for (var round = 0; round < 30; round++)
@@ -287,7 +288,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         var kept = (await nodes[1].SubscribeAsync(Name("a"), Kept(10, 64 * 1024 * 1024))).History;
         AssertSame(messages, kept.Select(message => message.ToArray()));
 
-        // Assert.Equal compares a megabyte of bytes within seconds, this comparison within microseconds.
+        // Assert.Equal needs seconds to compare a megabyte. This comparison needs microseconds.
         static void AssertSame(byte[][] expected, IEnumerable<byte[]> actual)
         {
             var messages = actual.ToArray();
@@ -329,7 +330,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_OfConcurrentPublishes_IsExact()
+    public async Task History_OfConcurrentPublishes_ContainsExactlyTheNewestMessages()
     {
         var nodes = await NodesAsync(2);
         await Task.WhenAll(Enumerable.Range(1, 125).Select(i => nodes[0].PublishAsync(Name("a"), $"{i}", Kept(10)).AsTask()));
@@ -345,7 +346,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         for (var i = 0; i < 30; i++) await nodes[0].Backplane.PublishAsync(Name("a"), Enumerable.Repeat((byte)i, 1000).ToArray(), Kept(100, 10_500), Token);
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(100, 10_500));
         Assert.Equal(30, start.Position.Offset);
-        // A backplane may count a few more bytes per message than it has.
+        // A backplane may add a few bytes of overhead to the size of each message.
         Assert.InRange(start.History.Count, 9, 10);
         Assert.Equal(Enumerable.Range(30 - start.History.Count, start.History.Count), start.History.Select(message => (int)message.Span[999]));
     }
@@ -372,7 +373,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task History_MessagePublishedWithoutHistory_HasNoGap()
+    public async Task History_OneMessagePublishedWithoutHistory_HasNoGap()
     {
         var nodes = await NodesAsync(2);
         await nodes[0].PublishAsync(Name("a"), "1", Kept(10));
@@ -380,7 +381,8 @@ public abstract class BackplaneContract : IAsyncLifetime
         await nodes[0].PublishAsync(Name("a"), "3", Kept(10));
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(10));
         Assert.Equal(3, start.Position.Offset);
-        // The history contains the newest messages without a gap, as many as the cluster has.
+        // A backplane may keep one, two or three messages. The kept messages must be the newest messages, without a
+        // gap.
         Assert.Equal(((string[])["1", "2", "3"])[^start.History.Count..], start.History.Select(Text));
         Assert.NotEmpty(start.History);
     }
@@ -397,7 +399,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task MemberValue_IsCopiedReplacedAndRemoved()
+    public async Task MemberValue_SetReplacedAndRemoved_IsCopiedToAllNodes()
     {
         var nodes = await NodesAsync(2);
         var value = "first"u8.ToArray();
@@ -425,7 +427,7 @@ public abstract class BackplaneContract : IAsyncLifetime
             if (i % 2 == 0) nodes[0].Backplane.RemoveMember(Name("a"), "stays");
         }
 
-        // This call comes after all others.
+        // The backplane must apply this call after all earlier calls.
         nodes[0].Backplane.SetMember(Name("a"), "last", default);
         await EventuallyAsync(
             async () => (await nodes[1].Backplane.GetMembersAsync(Name("a"), Token)).Any(member => member.Name == "last"), "The last member is there.");
@@ -433,7 +435,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Members_ManyAddedAndRemoved_LeavesExactlyTheRest()
+    public async Task Members_ManyAddedAndSomeRemoved_OnlyOtherMembersRemain()
     {
         const int Members = 500;
         var nodes = await NodesAsync(3);
@@ -453,14 +455,14 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task CancelledCall_BeforeItStarts_HasNoEffect()
+    public async Task Call_TokenAlreadyCancelled_HasNoEffect()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
         var cancelled = new CancellationToken(canceled: true);
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, cancelled).AsTask());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.SubscribeAsync(Name("a"), null, cancelled).AsTask());
-        // A new attempt succeeds.
+        // A second attempt with another token succeeds.
         var start = await nodes[0].SubscribeAsync(Name("a"));
         Assert.Equal(0, start.Position.Offset);
         Assert.Equal(1, (await nodes[0].PublishAsync(Name("a"), "yes")).Offset);
@@ -472,7 +474,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task CancelledPublish_UnderWay_IsDeliveredAtMostOnce()
+    public async Task Publish_CancelledInFlight_IsDeliveredAtMostOnce()
     {
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
@@ -508,7 +510,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task ClusterLoss_NotifiesAllSubscribers()
+    public async Task ClusterLoss_SubscribedGroup_NotifiesAllSubscribers()
     {
         var nodes = await NodesAsync(2);
         var before = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
@@ -517,7 +519,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         foreach (var node in nodes) await node.HeardAsync(Name("a"), 5);
         await LoseDataAsync();
         foreach (var node in nodes) await EventuallyAsync(() => new(node.Losses(Name("a")) == 1), "The loss is reported.");
-        // The loss has ended the subscription, so the node can subscribe again.
+        // The loss ended the subscription, so the node can subscribe again.
         nodes[0].Begin(Name("a"));
         var after = await nodes[0].SubscribeAsync(Name("a"), Kept(10));
         Assert.NotEqual(before.Position.Epoch, after.Position.Epoch);
@@ -530,7 +532,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Crash_RemovesMembersOfThatNode()
+    public async Task Crash_OfOneNode_RemovesOnlyMembersOfThatNode()
     {
         var nodes = await NodesAsync(3);
         for (var i = 0; i < 3; i++) nodes[i].Backplane.SetMember(Name("a"), $"m{i}", default);

@@ -4,28 +4,29 @@ using System.Security.Claims;
 namespace Broadcast.Middleware.Contracts;
 
 /// <summary>
-/// The rules that a broadcast expects from an <see cref="IConnectionRegistry"/>, as tests. To check your registry, derive
-/// from this class in an xunit v3 test project and return a new, empty registry from <see cref="Create"/>:
+/// Tests the rules that a broadcast expects from an <see cref="IConnectionRegistry"/>. To test your registry, derive
+/// from this class in an xunit v3 test project. Return a new, empty registry from <see cref="Create"/>:
 /// <code>
 /// public sealed class MyRegistryTests : ConnectionRegistryContract
 /// {
 ///     protected override IConnectionRegistry Create() => new MyRegistry();
 /// }
 /// </code>
-/// The registry must admit every connection and allow every join, so test your own rules elsewhere. The connections in
-/// these tests are simple objects with an ID and a user.
+/// The registry must admit every connection and allow every join. If your registry has rules of its own, test these
+/// rules in another class. The connections in these tests are simple objects with an ID and a user.
 /// </summary>
 public abstract class ConnectionRegistryContract
 {
     const int Threads = 8;
 
     /// <summary>
-    /// Creates an empty registry that admits every connection to every group. A test calls this once or more often.
+    /// Creates an empty registry that admits every connection to every group. A test calls this method one or more
+    /// times.
     /// </summary>
     protected abstract IConnectionRegistry Create();
 
     [Fact]
-    public void NewRegistry_IsEmpty()
+    public void Registry_New_IsEmpty()
     {
         var registry = Create();
         Assert.Equal(0, registry.Count);
@@ -37,7 +38,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void AddedConnection_IsCountedListedAndFound()
+    public void TryAdd_TwoConnections_AreCountedListedAndFound()
     {
         var registry = Create();
         var (one, two) = (new FakeConnection("ann"), new FakeConnection("bob"));
@@ -50,7 +51,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void AddedConnection_IsInNoGroup()
+    public void TryAdd_NewConnection_JoinsNoGroup()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -139,7 +140,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void GroupMembers_AreCountedAndListed()
+    public void GroupMembers_InTwoGroups_AreCountedAndListed()
     {
         var registry = Create();
         var (one, two, other) = (AddConnection(registry), AddConnection(registry), AddConnection(registry));
@@ -189,7 +190,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void Leave_OneMembership_KeepsTheOthers()
+    public void Leave_OneMembership_KeepsOtherMemberships()
     {
         var registry = Create();
         var (one, two) = (AddConnection(registry), AddConnection(registry));
@@ -271,7 +272,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentCalls_WithSameChange_OneSucceeds()
+    public async Task ConcurrentCalls_WithSameChange_SucceedOnce()
     {
         for (var round = 0; round < 50; round++)
         {
@@ -290,7 +291,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentCalls_AddJoinLeaveRemove_LeaveNothing()
+    public async Task ConcurrentCalls_AddJoinLeaveRemove_LeaveRegistryEmpty()
     {
         var registry = Create();
         string[] groups = ["/a", "/b", "/c"];
@@ -331,7 +332,7 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public async Task ConcurrentJoinsAndLeaves_OfOneConnection_KeepCountConsistent()
+    public async Task ConcurrentJoinsAndLeaves_OfOneConnection_MatchMemberCount()
     {
         var registry = Create();
         var one = AddConnection(registry);
@@ -349,9 +350,9 @@ public abstract class ConnectionRegistryContract
     }
 
     [Fact]
-    public void JoinAndLeave_AMillionTimes_LeaksNothing()
+    public void JoinAndLeave_AMillionTimes_LeaksNoMemory()
     {
-        // A leaked entry per round would cost more than 100 MB.
+        // If each round leaked one entry, the entries would use more than 100 MB.
         const long Noise = 48 * 1024 * 1024;
         var registry = Create();
         var one = AddConnection(registry);
@@ -405,7 +406,9 @@ public abstract class ConnectionRegistryContract
         return successes;
     }
 
-    /// <summary>Runs the action on several threads that start together, and passes exceptions on.</summary>
+    /// <summary>
+    /// Runs the action on several threads that start together. Throws an exception if the action throws on a thread.
+    /// </summary>
     static async Task InParallelAsync(Action<int> act)
     {
         using var start = new Barrier(Threads);

@@ -3,7 +3,9 @@ using System.Text;
 
 namespace Broadcast.Middleware.Contracts;
 
-/// <summary>A node that records its received messages. It detects overlapping calls about one group.</summary>
+/// <summary>
+/// A node that records its received messages. The recorder detects overlapping calls for the same group.
+/// </summary>
 sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneReceiver
 {
     readonly ConcurrentDictionary<string, Heard> _groups = new(StringComparer.Ordinal);
@@ -40,7 +42,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public int Losses(string group) => Volatile.Read(ref MessagesOf(group).Losses);
 
-    /// <summary>Waits until exactly this number of messages has arrived.</summary>
+    /// <summary>Waits until the node has received exactly this number of messages in the group.</summary>
     public async Task HeardAsync(string group, int count)
     {
         var received = MessagesOf(group);
@@ -59,7 +61,7 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         EventuallyAsync(() => new(Heard(group).Any(message => message.Position.Offset > start.Offset)), patience, "A message arrives.");
 
     /// <summary>
-    /// Asserts that the messages continue right after the position without a gap. Ignores late messages of the previous
+    /// Asserts that the received messages follow the position without a gap. Ignores late messages of the previous
     /// subscription.
     /// </summary>
     public void Continues(string group, Position start)

@@ -3,7 +3,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests;
 
-/// <summary>Runs the contract on a Redis Cluster.</summary>
+/// <summary>Runs the backplane contract on a Redis Cluster.</summary>
 public sealed class ClusterContractTests(SharedRedis redis, RedisCluster cluster) : RedisContractTests(redis)
 {
     protected override async ValueTask<IBackplane> CreateNodeAsync() =>

@@ -4,7 +4,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Tests;
 
 /// <summary>
-/// Runs the contract with a connection of the app that uses RESP2, another database and a channel prefix.
+/// Runs the backplane contract on a connection of the app. This connection uses RESP2, another database and a channel
+/// prefix.
 /// </summary>
 public sealed class OwnConnectionContractTests(SharedRedis redis) : RedisContractTests(redis)
 {

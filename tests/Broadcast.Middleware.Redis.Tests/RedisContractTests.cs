@@ -28,7 +28,7 @@ public class RedisContractTests(SharedRedis redis) : BackplaneContract
         }
     }
 
-    /// <summary>Connects to the servers and the database of the nodes, for the test itself.</summary>
+    /// <summary>Creates a connection that only the test uses, to the servers and the database of the nodes.</summary>
     protected virtual Task<ConnectionMultiplexer> ConnectAsync() => redis.Server.ConnectAsync();
 
     public override async ValueTask DisposeAsync()

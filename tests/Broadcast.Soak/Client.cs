@@ -5,10 +5,10 @@ using System.Text;
 
 namespace Broadcast.Soak;
 
-/// <summary>A client of /ws. It verifies that the message numbers have no gap.</summary>
+/// <summary>A client of /ws. The client checks that the message numbers have no gap.</summary>
 sealed class Client : IDisposable
 {
-    // The publisher sends more than this.
+    // The rate at which a slow client reads. The publisher sends more bytes per second.
     const int SlowBytesPerSecond = 1024;
 
     readonly ClientWebSocket _socket = new();
@@ -36,7 +36,7 @@ sealed class Client : IDisposable
 
     public string? Problem { get; private set; }
 
-    /// <summary>The reason why the server has ended the connection. Null while it is open.</summary>
+    /// <summary>The reason for which the server has ended the connection. Null while the connection is open.</summary>
     public string? End { get; private set; }
 
     public bool HasEnded => End is not null;
@@ -64,7 +64,7 @@ sealed class Client : IDisposable
         }
         catch (Exception exception) when (exception is WebSocketException or OperationCanceledException)
         {
-            // The server has closed the connection, or the client is too slow to send the close frame.
+            // The server has already closed the connection, or the client cannot send the close frame in time.
         }
 
         if (!sendsClose || IsSlow) await _leaving.CancelAsync();
@@ -110,7 +110,7 @@ sealed class Client : IDisposable
         }
         catch (OperationCanceledException)
         {
-            // The client has left.
+            // The client has ended the connection itself.
         }
         catch (WebSocketException exception)
         {

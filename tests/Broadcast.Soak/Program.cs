@@ -1,8 +1,8 @@
 using System.Globalization;
 using Broadcast.Soak;
 
-// Loads the demo for some minutes. Clients connect, close, abort and read slowly.
-// The test fails if a client misses a message without a notice, if the server counts wrong, or if its memory grows.
+// Loads the demo for several minutes. Clients connect, close, abort and read slowly.
+// The test fails if a client misses a message without a notice, if a count of the server is wrong, or if the memory of the server grows.
 //   dotnet Broadcast.Soak.dll PATH-TO-WebDemo.dll [MINUTES] [CLIENTS] [ONE CLIENT IN THIS MANY IS SLOW, 0 FOR NONE]
 var demo = args[0];
 var minutes = args.Length > 1 ? double.Parse(args[1], CultureInfo.InvariantCulture) : 5;
@@ -59,7 +59,7 @@ foreach (var client in clients.Where(client => !client.IsSlow))
 
 var counted = int.Parse((await http.GetStringAsync("/count")).Split(':')[1].TrimEnd('}'), CultureInfo.InvariantCulture);
 
-// A slow client may not have noticed yet that the server has closed it.
+// A slow client may not have noticed yet that the server has closed its connection.
 var (min, max) = (clients.Count(client => !client.IsSlow && !client.HasEnded), clients.Count(client => !client.HasEnded));
 if (counted < min || counted > max) problems.Add($"The server counts {counted} connections. Expected {min} to {max}.");
 foreach (var client in clients)
@@ -70,7 +70,7 @@ foreach (var client in clients)
 
 if (!await server.WaitUntilEmptyAsync(http)) problems.Add("The connection count has not returned to zero.");
 
-// The first third of the samples is warm-up. The median of the last third must not exceed that of the second by more than 10 %.
+// The first third of the samples is warm-up. The median of the last third must exceed the median of the second third by at most 10 %.
 var third = memory.Count / 3;
 var (middle, end) = (Median(memory[third..(2 * third)]), Median(memory[(2 * third)..]));
 Console.WriteLine($"Median memory: {middle / 1024} MB in the second third, {end / 1024} MB in the last third.");

@@ -6,10 +6,10 @@ using System.Text;
 
 namespace Broadcast.Soak;
 
-/// <summary>The demo in a process of its own, with a limited heap.</summary>
+/// <summary>Starts the demo in its own process, with a limited heap.</summary>
 /// <remarks>
-/// Without the limit, the runtime may keep garbage of older generations for an hour if the machine has much free memory. The test
-/// could not distinguish this garbage from a leak.
+/// On a machine with much free memory, a runtime without a limit may keep old garbage for an hour. The test could not
+/// distinguish this garbage from a leak.
 /// </remarks>
 sealed class Server : IDisposable
 {

@@ -2,12 +2,12 @@ using WebDemo.Tests;
 using Xunit.Sdk;
 using Xunit.v3;
 
-// Most tests wait for a server, a browser or a timer. More tests than processors can therefore run at the same time.
+// Most tests wait for a server, a browser or a timer. So the number of parallel tests is larger than the number of processors.
 [assembly: Parallelization(Mode = ParallelMode.Collections, MaxThreads = 4)]
 
-// All browser tests share one browser process. Each test opens a window of its own, which shares no state with the others.
+// All browser tests share one browser process. Each test opens its own window, which shares no state with other windows.
 [assembly: AssemblyFixture(typeof(BrowserFixture))]
 
 // Tests that use only their own rooms and groups share this server.
-// A test class that needs a server for itself declares IClassFixture<DemoServer>, which replaces the shared one.
+// A test class that needs its own server declares IClassFixture<DemoServer>, which replaces the shared server.
 [assembly: AssemblyFixture(typeof(DemoServer))]

@@ -3,7 +3,7 @@ import { hueOf, nameIn, useName } from "./names.js";
 import { People } from "./people.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
-// The width and height of the board in its own units. They do not depend on the window size.
+// The width and height of the board in units that do not depend on the window size.
 const SIZE = 2000;
 
 // The server accepts at most this many coordinates in one stroke.
@@ -20,8 +20,8 @@ const connection = new Connection({ state: showState, message: receive, closed }
 const people = new People($("people"), showPeople);
 const cursors = new Map();
 
-// "strokes" are the strokes from the server, in the same order for everyone.
-// "pending" are our own strokes that the server has not yet sent back.
+// "strokes" are the strokes from the server. All clients have the same order of strokes.
+// "pending" are the strokes of this page that the server has not sent back yet.
 let strokes = [];
 let pending = [];
 let ownId = null;
@@ -40,7 +40,7 @@ function connect() {
 function showState() {
   const isConnected = connection.state === "connected";
   if (isConnected) {
-    // The server sends all its strokes again on every new connection.
+    // The server sends all strokes again on every new connection.
     [strokes, pending, ownId, line, drawingWith] = [[], [], null, [], null];
     for (const id of [...cursors.keys()]) removeCursor(id);
     $("problem").hidden = true;
@@ -83,7 +83,7 @@ function receive(data) {
   }
 }
 
-// A message to all connections also arrives here. Such a message may not belong to the board.
+// The page also receives messages to all connections. The page ignores such messages if they do not belong to the board.
 function parse(data) {
   try {
     return JSON.parse(data);
@@ -160,7 +160,7 @@ function removeCursor(id) {
   cursors.delete(id);
 }
 
-// Pointer. One message contains all points since the last animation frame.
+// Pointer. Each message contains all points since the last animation frame.
 
 function positionOf(event) {
   const { left, top, width, height } = paper.getBoundingClientRect();
@@ -179,7 +179,7 @@ function flush() {
     send({ type: "stroke", points });
     pending.push({ name: nameIn(name), points });
     draw(pendingOn, pending.at(-1));
-    // The next stroke starts at the last point of this one.
+    // The next stroke starts at the last point of this stroke.
     line = line.length > MAX_COORDINATES ? line.slice(MAX_COORDINATES - 2) : [];
   }
 

@@ -8,7 +8,7 @@ import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl 
 const $ = id => document.getElementById(id);
 const [settings, name, toggle, message] = ["settings", "name", "toggle", "message"].map($);
 
-// A room keeps this many messages.
+// The number of messages that a room keeps.
 const HISTORY_LENGTH = 50;
 
 // The texts of the message field in each state of the connection.
@@ -59,7 +59,7 @@ function receive(data) {
   showHistory();
 }
 
-// The server sends the history of the room on every connection. After a reconnect, the page shows only the new messages.
+// The server sends the history of the room on every new connection. After a reconnect, the page shows only messages that it has not shown yet.
 function showHistory() {
   const missed = findUnseen(seen, history);
   if (seen.length > 0 && missed.length > 0 && missed.length === history.length) showNote("Some messages may be missing here.");
@@ -82,7 +82,7 @@ function textOf(data) {
 
 function show(data, isLive) {
   seen = [...seen, textOf(data)].slice(-HISTORY_LENGTH);
-  // The sender also receives its own messages. /seed adds a prefix to them.
+  // The sender also receives its own messages. The URL /seed adds a prefix to these messages.
   const index = sent.findIndex(text => data === text || data === "Message: " + text);
   if (index >= 0) sent.splice(index, 1);
   showMessage(data, index >= 0, isLive);
@@ -129,7 +129,7 @@ async function showCount() {
       const response = await fetch("count?" + groupQuery(path));
       if (response.ok) text = `${(await response.json()).connections} connected`;
     } catch {
-      // The server cannot be reached. The connection state shows this.
+      // The page cannot reach the server. The connection state shows this problem.
     }
   }
 
@@ -139,7 +139,7 @@ async function showCount() {
 
 toggle.addEventListener("click", () => {
   if (connection.state !== "disconnected") return connection.disconnect();
-  // On a phone, focus opens the keyboard, which hides most of the page.
+  // Set the focus only on a computer. On a phone, the focus opens the keyboard, which hides most of the page.
   wantsFocus = matchMedia("(pointer: fine)").matches;
   connect();
 });

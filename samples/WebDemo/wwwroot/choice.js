@@ -12,7 +12,7 @@ export function readPath() {
   return path;
 }
 
-/** Selects the URL that the link to this page contains, if any. */
+/** Selects the URL that the link to this page contains. Without a URL in the link, the selection stays the same. */
 export function applyLink() {
   const [, url, name] = /^#(\/ws$|\/seed$|\/rooms\/)([^/]*)$/.exec(location.hash) ?? [];
   if (!url) return;
@@ -20,11 +20,11 @@ export function applyLink() {
   try {
     if (name) room.value = decodeURIComponent(name);
   } catch {
-    // The link has an invalid encoding. Keep the room name in the field.
+    // The encoding of the link is invalid. Keep the room name that is in the field.
   }
 }
 
-/** Returns the group name that the server uses for a path: decoded, except for slashes in the room name. */
+/** Returns the group name that the server uses for a path. The server decodes the path, except for slashes in the room name. */
 export function groupOf(path) {
   return path.split("%2F").map(decodeURIComponent).join("%2F");
 }

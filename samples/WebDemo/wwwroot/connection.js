@@ -1,13 +1,13 @@
 const FIRST_DELAY = 1000;
 const MAX_DELAY = 30_000;
 
-// A connection that lasts this long is stable. The next retry then starts with the first delay again.
+// The time in milliseconds after which a connection is stable. The next retry then starts with the first delay again.
 const STABLE_AFTER = 5000;
 
 // A retry does not help after these close codes (RFC 6455, section 7.4): 1000 is a normal end, and 1008 is a refusal.
 const FINAL = [1000, 1008];
 
-/** A WebSocket that reconnects by itself until disconnect() is called. */
+/** A WebSocket that reconnects automatically until the page calls disconnect(). */
 export class Connection {
   /** "disconnected", "connecting", "connected" or "reconnecting". */
   state = "disconnected";
@@ -53,7 +53,7 @@ export class Connection {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     let openedAt = 0;
-    // A dropped socket may still raise events. Ignore them.
+    // A dropped socket may still raise events. Ignore these events.
     const listen = (type, handle) => socket.addEventListener(type, event => socket === this.#socket && handle(event));
     listen("open", () => {
       openedAt = performance.now();
@@ -71,7 +71,7 @@ export class Connection {
   }
 
   #wait() {
-    // The delay doubles each time. A random part spreads the clients, so they do not all reconnect to a restarted server at once.
+    // The delay doubles with each attempt. The delay has a random part, so that not all clients reconnect to a restarted server at the same time.
     const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2);
     this.retryAt = Date.now() + delay;
     this.#timer = setTimeout(() => this.#open(), delay);

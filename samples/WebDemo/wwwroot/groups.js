@@ -5,23 +5,23 @@ import { CONNECT_FAILED, showStatus, socketUrl } from "./status.js";
 
 const HOME = "/ws";
 
-// The page keeps at most this many messages per group.
+// The maximum number of messages that the page keeps per group.
 const MAX_ENTRIES = 500;
 
 const $ = id => document.getElementById(id);
 const [name, group, join, message] = ["name", "group", "join", "message"].map($);
 
-// The client's default protocol is reliable. If the client reconnects within 30 seconds, it gets every message exactly once.
+// The default protocol of the client is reliable. If the client reconnects within 30 seconds, the page receives every message exactly once.
 const client = new WebPubSubClient(socketUrl(HOME));
 
-// The joined groups. Each has its messages, its number of unread messages and its tile.
+// The joined groups. Each group has its messages, its number of unread messages and its tile.
 const groups = new Map();
 let shown = null;
 let state = "connecting";
 let sent = [];
 let lastCountRequest = 0;
 
-// A retry with the same ack ID takes effect once. The IDs of the client library start at 1, so our IDs start higher.
+// If the page sends a message again with the same ack ID, the server publishes the message only once. The IDs of the client library start at 1, so these IDs start higher.
 let lastAckId = 1_000_000;
 
 // Connection.
@@ -127,7 +127,7 @@ function show(name) {
     group.tile.querySelector("input").checked = true;
     group.tile.scrollIntoView({ block: "nearest", inline: "nearest" });
     showUnread(group);
-    // Store the group in the page's own URL, so people can share a link to it.
+    // Store the group in the page's own URL, so people can share a link to the group.
     history.replaceState(null, "", "#" + encodeURIComponent(name));
   }
 
@@ -204,7 +204,7 @@ async function showCount() {
       const response = await fetch("count?" + groupQuery(shown));
       if (response.ok) text = `${(await response.json()).connections} here`;
     } catch {
-      // The server cannot be reached. The connection state shows this.
+      // The page cannot reach the server. The connection state shows this problem.
     }
   }
 

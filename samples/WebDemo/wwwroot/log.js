@@ -34,7 +34,7 @@ export function add(entry) {
 }
 
 function flush() {
-  // The text of an empty list may be higher than a small window. Then scroll to the first message.
+  // In a small window, the text of an empty list may be higher than the window. So scroll to the first message.
   const follow = isAtEnd() || !list.querySelector(".message");
   list.append(...pending.map(entry => (entry.note ? note(entry) : message(entry))));
   const hasMessages = pending.some(entry => !entry.note);
@@ -62,7 +62,7 @@ function note({ note, isProblem }) {
   return element("li", isProblem ? "note problem" : "note", note);
 }
 
-// Received data is always shown as text, never as markup.
+// The page shows received data as text, and never as markup.
 function message({ data, own, time }) {
   const isText = typeof data === "string";
   const [, sender, text] = (isText && /^([^:\n]{1,32}): (.*)$/su.exec(data)) || [null, null, isText ? data : bytes(data.byteLength)];

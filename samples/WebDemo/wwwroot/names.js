@@ -1,4 +1,4 @@
-/** Fills in the name that was last used in this tab, or a guest name. Stores each new name. */
+/** Fills in the last name of this tab, or a guest name. Stores each new name for this tab. */
 export function useName(input) {
   const guest = `Guest ${Math.floor(Math.random() * 900) + 100}`;
   input.value = sessionStorage.getItem("name") ?? guest;

@@ -6,7 +6,7 @@ import { socketUrl } from "./status.js";
 export class People {
   /** The name of each connection, by connection ID. */
   members = new Map();
-  /** The connection ID of this page, if known. */
+  /** The connection ID of this page. Undefined until the server has sent the ID. */
   ownId;
 
   #list;
@@ -45,7 +45,7 @@ export class People {
     this.#list.hidden = this.members.size === 0;
   }
 
-  // The server sends all members on every new connection.
+  // The server sends all members again on every new connection.
   #restart() {
     this.members.clear();
     this.show();

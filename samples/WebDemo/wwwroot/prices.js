@@ -28,7 +28,7 @@ function receive(data) {
   newest.set(symbol, update);
 }
 
-// A message to all connections also arrives here. Such a message may not be a price.
+// The page also receives messages to all connections. The page ignores such messages if they are not prices.
 function parse(data) {
   try {
     const update = JSON.parse(data);

@@ -6,7 +6,7 @@ const TEXTS = { disconnected: "Disconnected", connecting: "Connecting…", conne
 const countdown = document.getElementById("countdown");
 const retry = document.getElementById("retry");
 
-/** Retries before the delay ends: on the button, when the network returns, and when the page becomes visible. */
+/** Starts a retry before the delay ends: after a click on the button, when the network returns, and when the page becomes visible. */
 export function enableEarlyRetry(connection) {
   retry.addEventListener("click", () => connection.retryNow());
   addEventListener("online", () => connection.retryNow());

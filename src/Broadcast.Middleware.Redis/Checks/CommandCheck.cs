@@ -7,17 +7,18 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Checks;
 
 /// <summary>
-/// Runs each command that the backplane needs, and receives a message through a channel. So the check also fails behind
-/// a proxy without publish/subscribe, with an ACL that denies a command, and with an engine that has no streams.
+/// Runs each command that the backplane needs, and receives a message through a channel. So the check also fails if a
+/// proxy does not support publish/subscribe, if an ACL denies a command, or if the server has no streams.
 /// </summary>
-/// <remarks>The check uses its own keys, and deletes them.</remarks>
+/// <remarks>The check uses separate keys and deletes these keys at the end.</remarks>
 sealed class CommandCheck(RedisConnection connection)
 {
     static readonly TimeSpan KeyLifetime = TimeSpan.FromSeconds(30);
     static readonly RedisValue[] Fields = ["f"];
 
     /// <summary>
-    /// Runs the check once, and returns the time of one round trip. The exception names the problem and the fix.
+    /// Runs the check once, and returns the time of one round trip. If the check fails, the exception states the
+    /// problem and the fix.
     /// </summary>
     /// <exception cref="BackplaneException">Redis refuses a command, or does not answer.</exception>
     public async Task<TimeSpan> RunAsync(TimeSpan timeout, CancellationToken cancellationToken)

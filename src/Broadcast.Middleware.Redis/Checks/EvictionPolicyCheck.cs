@@ -4,7 +4,10 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Checks;
 
-/// <summary>Warns if Redis may evict keys. An evicted heartbeat hides a live node from other nodes.</summary>
+/// <summary>
+/// Logs a warning if Redis may evict keys. If Redis evicts the heartbeat of a live node, other nodes do not list the
+/// members of this node.
+/// </summary>
 sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
 {
     const string NoEviction = "noeviction";
@@ -47,7 +50,7 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
         return line?[InfoField.Length..].Trim();
     }
 
-    /// <summary>Returns null if Redis denies the command. Managed services deny CONFIG.</summary>
+    /// <summary>Returns null if Redis denies the command. For example, managed Redis services deny CONFIG.</summary>
     static async Task<string?> TryAsync(Func<Task<string?>> read)
     {
         try

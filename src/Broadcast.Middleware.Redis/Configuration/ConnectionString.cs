@@ -12,9 +12,10 @@ namespace Broadcast.Middleware.Redis.Configuration;
 static partial class ConnectionString
 {
     /// <summary>
-    /// StackExchange.Redis closes a silent connection after four timeouts. With this timeout, the close happens before
-    /// other nodes consider this node dead. All operations of the backplane are idempotent, so a repeated operation is
-    /// harmless. The app's own settings come last and take precedence.
+    /// The settings that detect a lost connection early. StackExchange.Redis closes a silent connection after four
+    /// timeouts. With this timeout, StackExchange.Redis closes the connection before other nodes consider this node
+    /// dead. The node may then repeat an operation, because all operations of the backplane are idempotent. The
+    /// settings of the app follow these defaults and take precedence.
     /// </summary>
     const string Defaults = "syncTimeout=1500,keepAlive=4";
 
@@ -32,7 +33,8 @@ static partial class ConnectionString
 
     static ConfigurationOptions ParseList(string text)
     {
-        // StackExchange.Redis would use the rest of a password with a comma as the name of a server, and log it.
+        // If a password contains a comma, StackExchange.Redis would treat the text after the comma as a server name.
+        // StackExchange.Redis would then write a part of the password into the log.
         var afterPassword = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
             .SkipWhile(static part =>
                 !part.Split('=')[0].Trim().Equals("password", StringComparison.OrdinalIgnoreCase));
@@ -50,7 +52,7 @@ static partial class ConnectionString
         catch (Exception exception) when (exception is ArgumentException or FormatException or OverflowException)
         {
             throw new FormatException(
-                "StackExchange.Redis does not know one of the settings, or cannot read its value. " +
+                "StackExchange.Redis does not know a setting, or cannot read its value. " +
                 "Check each setting. If the password contains a comma, use a URL with %2C instead of the comma.");
         }
     }

@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Redis.Configuration;
 
 /// <summary>The permitted range of one option of <see cref="RedisBackplaneOptions"/>.</summary>
 /// <remarks>
-/// The validator and a test of the documentation read <see cref="All"/>. Do not state a range in a second place.
+/// The validator uses <see cref="All"/>. A test compares the documentation with <see cref="All"/>.
 /// </remarks>
 sealed class OptionRange
 {

@@ -5,7 +5,7 @@ public sealed class RedisBackplaneOptions
 {
     /// <summary>
     /// The connection string, in the format of StackExchange.Redis: <c>localhost:6379</c> or
-    /// <c>a:6379,b:6379,password=…,ssl=true</c>. A URL with one server is also possible:
+    /// <c>a:6379,b:6379,password=…,ssl=true</c>. For one server, you can also use a URL:
     /// <c>redis://user:password@host:6379/0</c>, or <c>rediss://</c> for TLS. Errors and log messages do not contain
     /// the password. The backplane ignores this option if the app supplies its own connection.
     /// </summary>
@@ -38,7 +38,7 @@ public sealed class RedisBackplaneOptions
 
     /// <summary>
     /// The number of messages of each group that Redis keeps for nodes that have missed messages. This limit also
-    /// applies to groups without history. Default 10,000. Range 1 to 10,000,000.
+    /// applies to groups without a history. Default 10,000. Range 1 to 10,000,000.
     /// </summary>
     public int RepairMessages { get; set; } = 10_000;
 
@@ -55,14 +55,15 @@ public sealed class RedisBackplaneOptions
     public TimeSpan RepairAge { get; set; } = TimeSpan.FromMinutes(1);
 
     /// <summary>
-    /// The interval at which a node compares its last message of each group with Redis. The check finds messages that
-    /// did not arrive. Redis itself does not report such losses. Default 2 seconds. Range 100 milliseconds to 1 minute.
+    /// The interval at which a node compares its last message of each group with Redis. This check finds messages that
+    /// did not reach the node, because Redis does not report them. Default 2 seconds. Range 100 milliseconds to 1
+    /// minute.
     /// </summary>
     public TimeSpan CheckInterval { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// The time for which the members of a node stay listed after the last heartbeat of the node. The backplane rounds
-    /// the time up to whole seconds. Default 12 seconds. Range 3 seconds to 15 seconds.
+    /// The time for which other nodes list the members of a node after the last heartbeat of the node. The backplane
+    /// rounds the time up to whole seconds. Default 12 seconds. Range 3 seconds to 15 seconds.
     /// </summary>
     public TimeSpan NodeTimeout { get; set; } = TimeSpan.FromSeconds(12);
 }

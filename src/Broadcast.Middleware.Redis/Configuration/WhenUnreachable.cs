@@ -19,11 +19,11 @@ public enum WhenUnreachable
     Fail,
 
     /// <summary>
-    /// The publish succeeds, but only the connections of this node receive the message. They receive the message
-    /// directly, so it has no position and is not in the history. Other nodes never receive the message:
-    /// <see cref="PublishResult.IsLocalOnly"/> is true, the metric <c>broadcast.messages.local_only</c> counts the
-    /// message, and the first such message logs a warning. If the connection is lost while Redis processes a message,
-    /// the publish of this message waits as with <see cref="Wait"/>.
+    /// The publish succeeds, but only the connections of this node receive the message. The message has no position,
+    /// and the history does not contain the message. Other nodes never receive the message.
+    /// <see cref="PublishResult.IsLocalOnly"/> is true, and the metric <c>broadcast.messages.local_only</c> counts the
+    /// message. For the first such message, the node logs a warning. If the connection is lost while Redis processes a
+    /// message, the publish of this message waits as with <see cref="Wait"/>.
     /// </summary>
     Local,
 }

@@ -3,10 +3,10 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Finds out when a node begins to use another master.</summary>
+/// <summary>Detects that a node begins to use another master.</summary>
 /// <remarks>
-/// StackExchange.Redis stays connected to the replicas. So after a failover, the new master raises no event, because
-/// its connection is not new.
+/// StackExchange.Redis stays connected to the replicas. A failover makes a replica the new master. StackExchange.Redis
+/// then raises no event, because the connection to this server already exists.
 /// </remarks>
 sealed class MasterTracker
 {
@@ -26,8 +26,8 @@ sealed class MasterTracker
     }
 
     /// <summary>
-    /// True if the event belongs to the connection that sends commands to a master. An unknown server counts as a
-    /// master.
+    /// True if the event is about the connection that sends commands to a master. This method treats an unknown server
+    /// as a master.
     /// </summary>
     public static bool IsMaster(object? sender, ConnectionFailedEventArgs args) =>
         args.ConnectionType == ConnectionType.Interactive

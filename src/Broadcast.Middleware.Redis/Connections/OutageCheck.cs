@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Redis.Connections;
 
-/// <summary>Fails an operation at once while Redis is unreachable, if the app has chosen so.</summary>
+/// <summary>Decides whether an operation fails immediately while Redis is unreachable.</summary>
 sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreachable)
 {
     /// <summary>
     /// Waits for the first attempt to connect, and then returns the result of <see cref="Find"/>. At the deadline,
-    /// returns null.
+    /// this method returns null.
     /// </summary>
     public async Task<BackplaneException?> FindAsync(
         string group, long deadline, CancellationToken cancellationToken = default)
@@ -16,8 +16,8 @@ sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreach
     }
 
     /// <summary>
-    /// Returns the error of an operation on a group. Null if the operation may wait for Redis. Null also while the
-    /// first attempt to connect runs, because Redis can be reachable.
+    /// Returns the error of an operation on a group, or null if the operation may wait for Redis. This method also
+    /// returns null while the first attempt to connect runs, because Redis can be reachable.
     /// </summary>
     public BackplaneException? Find(string group)
     {

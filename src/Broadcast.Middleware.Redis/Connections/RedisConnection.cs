@@ -34,19 +34,22 @@ sealed class RedisConnection(
 
     readonly MasterTracker _masters = new();
 
-    // The time at which the connection to a master was lost. 0 before the first loss and after a reconnect.
+    // The timestamp at which the connection to a master failed. 0 before the first failure and after a reconnect.
     long _lostAt;
 
     /// <summary>Occurs after the first connect and after each reconnect.</summary>
     public event Action? Connected;
 
     /// <summary>
-    /// Occurs when the node may use another copy of the data: after a connect to a master, and after a replica has
-    /// become a master. A reconnect to a replica does not change the data that the node uses.
+    /// Occurs when the node may use another copy of the data. This is possible after a connect to a master, and after a
+    /// replica has become a master. After a reconnect to a replica, the node uses the same data as before.
     /// </summary>
     public event Action? MasterConnected;
 
-    /// <summary>False if no master has been connected for longer than a quick reconnect needs.</summary>
+    /// <summary>
+    /// False if no master has been connected for longer than a quick reconnect needs. True until the first attempt to
+    /// connect has ended.
+    /// </summary>
     public bool IsReachable
     {
         get
@@ -84,8 +87,8 @@ sealed class RedisConnection(
     }
 
     /// <summary>
-    /// Returns the key space. Waits for the first connection, because the key names depend on the settings of the
-    /// connection.
+    /// Returns the key space. This method waits for the first connection, because the key names depend on the settings
+    /// of the connection.
     /// </summary>
     public Task<KeySpace> GetKeySpaceAsync(long deadline, CancellationToken cancellationToken = default) =>
         ExecuteAsync(_ => _keySpace.Task, deadline, retries: false, cancellationToken: cancellationToken);
@@ -121,9 +124,11 @@ sealed class RedisConnection(
     /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
     /// <remarks>Redis may execute an operation twice, so the operation must be idempotent.</remarks>
     /// <param name="operation">The operation.</param>
-    /// <param name="deadline">The timestamp after which the method stops. See <see cref="GetDeadline"/>.</param>
+    /// <param name="deadline">
+    /// The timestamp after which this method stops the attempts. See <see cref="GetDeadline"/>.
+    /// </param>
     /// <param name="retries">False for a single attempt.</param>
-    /// <param name="onRetry">Receives the reason for each retry. The method does not report a timeout.</param>
+    /// <param name="onRetry">Receives the error before each retry, unless the error is a timeout.</param>
     /// <param name="cancellationToken">Cancels the wait.</param>
     /// <exception cref="BackplaneException">
     /// The deadline has passed, the only attempt failed, or the node has stopped.
@@ -132,7 +137,7 @@ sealed class RedisConnection(
         Func<IConnectionMultiplexer, Task<T>> operation, long deadline, bool retries = true,
         Action<string>? onRetry = null, CancellationToken cancellationToken = default)
     {
-        // The node can stop while Redis does not answer, so the wait also observes Stopping.
+        // The node can stop while Redis does not answer. So the wait must also end when the node stops.
         using var linked = cancellationToken.CanBeCanceled
             ? CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, Stopping)
             : null;
@@ -157,18 +162,18 @@ sealed class RedisConnection(
             catch (Exception exception)
             {
                 if (cancelled.IsCancellationRequested) continue;
-                // An earlier error is more specific than a timeout, so keep the earlier error.
+                // Keep an earlier error, because it is more specific than a timeout.
                 if (exception is not TimeoutException || lastError is null) lastError = exception;
                 var remaining = GetRemaining(deadline);
                 if (!retries || remaining <= TimeSpan.Zero || IsFinal(exception))
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
                 if (lastError is not TimeoutException) onRetry?.Invoke(RedisErrors.Describe(lastError));
                 logger.Retrying(exception.Message);
-                // The random factor spreads the retries of nodes that were disconnected together.
+                // The random factor spreads the retries of nodes that Redis disconnected at the same time.
                 var wait = delay * (0.5 + Random.Shared.NextDouble());
                 await Task.WhenAny(
                     nextConnect, Task.Delay(wait < remaining ? wait : remaining, time, cancelled));
-                // Do not start another attempt if no time is left for an answer.
+                // Do not start another attempt if the deadline leaves no time for an answer.
                 if (wait >= remaining && !nextConnect.IsCompleted && !cancelled.IsCancellationRequested)
                     throw new BackplaneException(RedisErrors.Describe(lastError), lastError);
                 if (delay < MaxRetryDelay) delay *= 2;
@@ -245,12 +250,12 @@ sealed class RedisConnection(
             }
             catch (Exception exception) when (!_stopping.IsCancellationRequested)
             {
-                // The app's factory can throw any exception.
+                // Catch all exceptions, because the delegate of the app can throw any exception.
                 OnConnectFailed(exception.Message);
             }
             catch (Exception)
             {
-                // The node has stopped, so the error does not matter.
+                // Ignore the error, because the node has stopped.
                 return;
             }
 

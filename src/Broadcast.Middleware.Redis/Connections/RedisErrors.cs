@@ -14,7 +14,7 @@ static class RedisErrors
         ("NOPERM",
             " Allow the Redis user to run scripts, to use all keys and channels that begin with the prefix, and " +
             "to run all commands that docs/redis.md lists."),
-        // An error inside a script contains this text instead of the code.
+        // If an error occurs in a script, the message contains this text instead of the code NOPERM.
         ("can't run this command", " Allow the Redis user to run all commands that docs/redis.md lists."),
     ];
 
@@ -39,7 +39,8 @@ static class RedisErrors
             FailureType: ConnectionFailureType.AuthenticationFailure,
         };
 
-    // For an error inside a script, Redis 6 writes other text before the error code. So does Scripts.CheckCommands.
+    // If an error occurs in a script, Redis 6 writes other text before the error code. Scripts.CheckCommands also
+    // writes other text before the code.
     static string GetHint(string error) => Hints.FirstOrDefault(hint =>
         error.StartsWith(hint.Code, StringComparison.Ordinal)
         || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)

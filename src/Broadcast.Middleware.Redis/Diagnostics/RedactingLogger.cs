@@ -2,10 +2,10 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>Removes secrets from each message. StackExchange.Redis and the backplane log through this class.</summary>
+/// <summary>Removes secrets from each log message. StackExchange.Redis and the backplane use this logger.</summary>
 /// <remarks>
-/// This class ignores the exceptions of the inner logger. Otherwise, a logger that fails would end the loops of the
-/// backplane.
+/// This class ignores the exceptions of the inner logger. Otherwise, an inner logger that fails would end the loops of
+/// the backplane.
 /// </remarks>
 sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
 {
@@ -52,7 +52,7 @@ sealed class RedactingLogger(ILogger inner, SecretFilter filter) : ILogger
             return;
         }
 
-        // The state and the exception contain the secret, so replace both with text.
+        // The state or the exception contains a secret. So replace both with filtered text.
         inner.Log(
             logLevel, eventId, filteredText, exception is null ? null : new InvalidOperationException(filteredError),
             static (message, _) => message);

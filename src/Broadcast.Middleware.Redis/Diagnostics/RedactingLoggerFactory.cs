@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>Creates loggers that remove secrets. The app disposes of the inner factory.</summary>
+/// <summary>Creates loggers that remove secrets from log messages. The app disposes of the inner factory.</summary>
 sealed class RedactingLoggerFactory(ILoggerFactory inner, SecretFilter filter) : ILoggerFactory
 {
     public ILogger CreateLogger(string categoryName) => new RedactingLogger(inner.CreateLogger(categoryName), filter);

@@ -46,8 +46,8 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         8, LogLevel.Warning,
-        "The heartbeat of this node is missing in Redis. Redis was emptied, or this node was disconnected for longer " +
-        "than NodeTimeout. The node writes its members again under a new name. " +
+        "The heartbeat of this node is missing in Redis. Redis lost its data, or this node was disconnected for " +
+        "longer than NodeTimeout. The node writes its members again under a new name. " +
         "If this warning repeats, check Redis and the network.")]
     public partial void HeartbeatExpired();
 
@@ -73,7 +73,7 @@ sealed partial class RedisLogger(ILogger logger)
 
     [LoggerMessage(
         13, LogLevel.Warning,
-        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats, so other nodes do not list the " +
+        "The maxmemory-policy of Redis is '{Policy}'. Redis may evict heartbeats. Other nodes then do not list the " +
         "connections of a live node. Set maxmemory-policy to noeviction.")]
     public partial void EvictionPolicyWrong(string policy);
 
@@ -84,8 +84,9 @@ sealed partial class RedisLogger(ILogger logger)
     public partial void EvictionPolicyUnknown();
 
     /// <summary>
-    /// Logs a failed command of a background loop. A refusal needs an operator, so the first refusal is a warning. The
-    /// loop sets <paramref name="lastError"/> to null after a success.
+    /// Logs a failed command of a background loop. If Redis refuses a command, an operator must fix the cause. So this
+    /// method logs the first such error as a warning. The loop sets <paramref name="lastError"/> to null after a
+    /// success.
     /// </summary>
     public void Failed(BackplaneException exception, ref string? lastError)
     {

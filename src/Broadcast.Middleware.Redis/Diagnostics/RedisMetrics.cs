@@ -27,9 +27,10 @@ sealed class RedisMetrics
         _failed = meter.CreateCounter<long>(
             "broadcast.redis.failed", "{message}", "Messages whose publish failed with an error.");
         _received = meter.CreateCounter<long>(
-            "broadcast.redis.received", "{message}", "Messages received through channels, including the node's own.");
+            "broadcast.redis.received", "{message}",
+            "Messages that the node received through channels, including its own messages.");
         _refills = meter.CreateCounter<long>(
-            "broadcast.redis.refills", "{refill}", "Reads of a stream because messages seemed to be missing.");
+            "broadcast.redis.refills", "{refill}", "Reads of a stream because messages may be missing.");
         _lost = meter.CreateCounter<long>(
             "broadcast.redis.lost", "{group}", "Subscriptions that ended because messages may be lost.");
         _reconnects = meter.CreateCounter<long>(

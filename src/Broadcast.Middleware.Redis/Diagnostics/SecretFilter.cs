@@ -2,8 +2,8 @@ using System.Text.RegularExpressions;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>Removes the password of Redis, and the credentials of URLs, from log messages.</summary>
-/// <param name="password">The password. Null if the backplane does not know a password.</param>
+/// <summary>Removes the Redis password and the credentials of URLs from log messages.</summary>
+/// <param name="password">The password. Null if there is no password or the backplane does not know it.</param>
 sealed partial class SecretFilter(string? password)
 {
     const string Replacement = "***";

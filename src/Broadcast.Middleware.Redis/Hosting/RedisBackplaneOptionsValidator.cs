@@ -13,7 +13,7 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
         string?[] errors =
         [
             CheckPrefix(options.Prefix),
-            // If the app supplies a connection, the backplane does not use Configuration.
+            // The backplane ignores Configuration if the app supplies a connection.
             sources.Any(source => source.Name == (name ?? "")) ? null : CheckConfiguration(options.Configuration),
             Enum.IsDefined(options.WhenUnreachable)
                 ? null
@@ -38,7 +38,7 @@ sealed partial class RedisBackplaneOptionsValidator(IEnumerable<RedisConnectionS
     {
         const string Option = nameof(RedisBackplaneOptions.Prefix);
         if (string.IsNullOrEmpty(prefix))
-            return $"{Option} is empty. Set it to the name of the app, so apps that share Redis stay separate.";
+            return $"{Option} is empty. Set it to the name of the app, so that apps that share Redis stay separate.";
         return ValidPrefix().IsMatch(prefix)
             ? null
             : $"{Option} is '{prefix}'. Use up to 100 of these characters: A to Z, a to z, digits, and . _ : -";

@@ -13,11 +13,11 @@ using StackExchange.Redis;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
-/// <summary>Connects the nodes of a broadcast through Redis.</summary>
+/// <summary>Adds a Redis backplane, which connects the nodes of a broadcast.</summary>
 public static class RedisBroadcastBuilderExtensions
 {
     /// <summary>
-    /// Adds a Redis backplane. The backplane connects in the background, so the app also starts while Redis is
+    /// Adds a Redis backplane. The backplane connects to Redis in the background. So the app can start while Redis is
     /// unreachable.
     /// </summary>
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
@@ -39,7 +39,9 @@ public static class RedisBroadcastBuilderExtensions
     /// <param name="configuration">
     /// The configuration section, by convention <c>Broadcast:Redis</c>. The keys of the section are the option names.
     /// </param>
-    /// <param name="configure">Configures the options. The changes take precedence over the section.</param>
+    /// <param name="configure">
+    /// Configures the options. These values take precedence over the values of the section.
+    /// </param>
     public static IBroadcastBuilder AddRedis(
         this IBroadcastBuilder builder, IConfiguration configuration, Action<RedisBackplaneOptions>? configure = null)
     {
@@ -72,8 +74,8 @@ public static class RedisBroadcastBuilderExtensions
     /// </example>
     /// <param name="builder">The result of <c>AddBroadcast</c>.</param>
     /// <param name="connect">
-    /// Finds the connection. The backplane calls the delegate in the background, and calls it again after each
-    /// exception.
+    /// Returns the connection. The backplane calls this delegate in the background. After an exception, the backplane
+    /// calls the delegate again.
     /// </param>
     /// <param name="configure">
     /// Configures the options. <see cref="RedisBackplaneOptions.Prefix"/> is required.
@@ -134,11 +136,12 @@ public static class RedisBroadcastBuilderExtensions
 
     static async Task<IConnectionMultiplexer> ConnectAsync(ConfigurationOptions configuration, ILoggerFactory loggers)
     {
-        // Without this setting, StackExchange.Redis does not send CONFIG GET.
+        // StackExchange.Redis sends CONFIG GET only with this setting. The check of the eviction policy needs CONFIG
+        // GET.
         configuration.AllowAdmin = true;
         configuration.HeartbeatInterval = TimeSpan.FromMilliseconds(500);
-        // The app also starts without Redis. Only the backplane queues and repeats operations, because the order of the
-        // operations matters.
+        // The app must also start while Redis is unreachable. StackExchange.Redis must not queue or repeat operations,
+        // because the backplane does so in the correct order.
         configuration.AbortOnConnectFail = false;
         configuration.BacklogPolicy = BacklogPolicy.FailFast;
         configuration.ReconnectRetryPolicy = new ReconnectDelay();

@@ -2,7 +2,9 @@ using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Broadcast.Middleware.Redis.Hosting;
 
-/// <summary>Checks that Redis executes each command that the backplane needs, and delivers a message.</summary>
+/// <summary>
+/// Checks that Redis executes each command that the backplane needs, and delivers a message through a channel.
+/// </summary>
 sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
 {
     static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(5);

@@ -9,8 +9,8 @@ sealed class GroupMembers(string group)
     const int MaxChangesPerWrite = 256;
 
     /// <summary>
-    /// The size at which a write ends. The heartbeat of the node waits behind the writes that are in flight, so a write
-    /// must be small.
+    /// The size in bytes at which a write takes no more changes. The heartbeat of the node waits for the writes that
+    /// are in flight, so a write must be small.
     /// </summary>
     const int MaxBytesPerWrite = 16 * 1024;
 
@@ -36,7 +36,7 @@ sealed class GroupMembers(string group)
         Removed,
     }
 
-    /// <summary>How the next writes rewrite all members of the group.</summary>
+    /// <summary>The method by which the next writes set all members of the group again.</summary>
     enum Rewrite
     {
         None,
@@ -47,7 +47,9 @@ sealed class GroupMembers(string group)
         /// </summary>
         Check,
 
-        /// <summary>The first write deletes the members that Redis has. The reason is a failed check.</summary>
+        /// <summary>
+        /// The first write deletes the members that Redis has. The writer uses this method after a failed check.
+        /// </summary>
         Replace,
     }
 
@@ -90,8 +92,8 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Requests a rewrite: the next writes set all members that this node has. Returns true if the caller must schedule
-    /// a write.
+    /// Requests a rewrite, so that the next writes set all members of this node. Returns true if the caller must
+    /// schedule a write.
     /// </summary>
     public bool RequestRewrite()
     {
@@ -105,8 +107,8 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Makes the next writes replace all members that Redis has for this group and node. Call this method after a write
-    /// has found another number of members in Redis.
+    /// Makes the next writes replace all members that Redis has for this group and node. Call this method if the number
+    /// of members in Redis differs from the expected number after a write.
     /// </summary>
     public void ReplaceAll()
     {
@@ -122,7 +124,8 @@ sealed class GroupMembers(string group)
     }
 
     /// <summary>
-    /// Takes the changes for the next write. If there is nothing to write, marks the group as clean and returns false.
+    /// Takes the changes for the next write. If there is no change, this method marks the group as clean and returns
+    /// false.
     /// </summary>
     public bool TryTakeChanges(out MemberWrite write)
     {

@@ -17,7 +17,8 @@ sealed class LocalMembers
         while (true)
         {
             var members = _groups.GetOrAdd(group, static name => new GroupMembers(name));
-            // The dictionary no longer contains a removed object. The next iteration creates a new object.
+            // If the object is removed, the dictionary no longer contains it. So the next iteration creates a new
+            // object.
             if (!members.TryChange(member, value, out var needsWrite)) continue;
             if (needsWrite) _dirty.Enqueue(members);
             return needsWrite;

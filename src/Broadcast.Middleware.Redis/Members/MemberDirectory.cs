@@ -25,7 +25,7 @@ sealed class MemberDirectory(
     public async Task<IReadOnlyList<BackplaneMember>> ListAsync(string group, CancellationToken cancellationToken)
     {
         var members = new Dictionary<string, BackplaneMember>(StringComparer.Ordinal);
-        // The local members are newer than their copy in Redis.
+        // For this node, use the members in memory, because they are newer than the copy in Redis.
         if (local.TryGet(group, out var own)) own.CopyTo(members);
         var hashes = await QueryOtherNodesAsync(
             group, static (database, key) => database.HashGetAllAsync(key, FromMaster), cancellationToken);
@@ -66,7 +66,7 @@ sealed class MemberDirectory(
                     .Select(static node => (string)node!)
                     .Where(node => node != heartbeat.NodeName)
                     .ToArray();
-                // All queries start before the first wait, so together they need one round trip.
+                // Start all queries before the first wait, so that all queries together need one round trip.
                 var heartbeats = nodes
                     .Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node), FromMaster))
                     .ToArray();
@@ -81,7 +81,7 @@ sealed class MemberDirectory(
                         continue;
                     }
 
-                    // A dead node cannot delete its own members, so delete the members here.
+                    // A dead node cannot delete its own members, so another node must delete them.
                     _ = database.ScriptEvaluateAsync(
                         Scripts.DeleteNode, [keys.Members(nodes[i]), keys.Nodes], [nodes[i]],
                         FromMaster | CommandFlags.FireAndForget);

@@ -27,7 +27,10 @@ sealed class MemberWriter(
     static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
     static readonly TimeSpan IdleInterval = TimeSpan.FromMinutes(1);
 
-    /// <summary>The maximum time of one write. Slow writes delay the writes of other groups.</summary>
+    /// <summary>
+    /// The maximum time of one write. A write must not take longer, because slow writes delay the writes of other
+    /// groups.
+    /// </summary>
     static readonly TimeSpan MaxWriteTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>
@@ -57,7 +60,7 @@ sealed class MemberWriter(
         _workAvailable.Set();
     }
 
-    /// <summary>Writes changes until the node stops.</summary>
+    /// <summary>Writes changed members to Redis until the node stops.</summary>
     public async Task RunAsync(CancellationToken stopping)
     {
         while (!stopping.IsCancellationRequested)
@@ -85,7 +88,7 @@ sealed class MemberWriter(
     /// <summary>Takes the next group that needs a write. Returns null if no group can be written now.</summary>
     GroupMembers? TryTakeGroup()
     {
-        // Without a name, wait. When the node has a name again, NameConfirmed requests a rewrite.
+        // The writer cannot write members while the node has no name. NameConfirmed requests a rewrite later.
         if (heartbeat.NodeName is null) return null;
         if (_rewritesAll || time.GetElapsedTime(_lastRewrite) > Retention / 2)
         {
@@ -98,8 +101,8 @@ sealed class MemberWriter(
     }
 
     /// <summary>
-    /// Writes changes of a group once, and releases a slot. After a failure, waits before the group can be written
-    /// again.
+    /// Writes changes of a group once, and releases a slot. After a failure, this method waits before it adds the group
+    /// to the queue again.
     /// </summary>
     async Task WriteAsync(GroupMembers group, CancellationToken stopping)
     {
@@ -111,8 +114,8 @@ sealed class MemberWriter(
         }
 
         var isWritten = await TryWriteAsync(group, write, stopping);
-        // Repeat only these changes, not the earlier writes of the group. Otherwise, a slow Redis would never receive
-        // all members of a large group.
+        // Repeat only the changes of the failed write. If the node repeated all writes of a large group, a slow Redis
+        // would never receive all members.
         if (!isWritten) group.Retry(write);
         _slots.Release();
         CountFailure(group, isFailed: !isWritten);
@@ -137,7 +140,7 @@ sealed class MemberWriter(
             if (heartbeat.NodeName is not { } node) return false;
             var deadline = connection.GetDeadline(_writeTimeout);
             var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
-            // Members under an earlier name of this node only occupy memory.
+            // Delete the members under an earlier name of this node, because no node reads them.
             var earlier = group.NodeInRedis is { } name && name != node ? name : null;
             RedisKey[] allKeys = earlier is null
                 ? [keys.Members(node), keys.Nodes]

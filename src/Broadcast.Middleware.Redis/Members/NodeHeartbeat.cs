@@ -10,9 +10,9 @@ namespace Broadcast.Middleware.Redis.Members;
 /// Renews the heartbeat key of this node. Other nodes list the members of this node while the key exists.
 /// </summary>
 /// <remarks>
-/// The heartbeat has its own loop. The loop waits for no other work, because a node must stay listed while it writes
-/// many members. Invariant: <see cref="NodeName"/> is a name only after Redis has confirmed the key of this name.
-/// Otherwise, another node could delete members that this node has just written.
+/// The heartbeat has a separate loop. The loop does not wait for the member writer, because other nodes must list this
+/// node while it writes many members. Invariant: <see cref="NodeName"/> is a name only after Redis has confirmed the
+/// key of this name. Otherwise, another node could delete members that this node has just written.
 /// </remarks>
 sealed class NodeHeartbeat(
     RedisConnection connection, TimeSpan nodeTimeout, TimeSpan publishTimeout, TimeProvider time, RedisLogger logger)
@@ -29,7 +29,8 @@ sealed class NodeHeartbeat(
     readonly TimeSpan _keyLifetime = TimeSpan.FromSeconds(Math.Ceiling(nodeTimeout.TotalSeconds));
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 
-    // A node whose heartbeat has expired takes a new name. Other nodes may still delete the members of the old name.
+    // After its heartbeat has expired, a node takes a new name, because other nodes may still delete the members of the
+    // old name.
     string _candidate = CreateName();
     volatile string? _nodeName;
     bool _mayBeInRedis;
@@ -41,7 +42,7 @@ sealed class NodeHeartbeat(
     /// <summary>The name of the node in the keys of the member hashes. Null while the node has no heartbeat.</summary>
     public string? NodeName => _nodeName;
 
-    /// <summary>Requests a renewal now. Call this method after a reconnect.</summary>
+    /// <summary>Requests an immediate renewal. Call this method after a reconnect.</summary>
     public void RenewSoon() => _renewalRequested.Set();
 
     /// <summary>Renews the heartbeat until the node stops.</summary>
@@ -85,11 +86,11 @@ sealed class NodeHeartbeat(
         }
         catch (BackplaneException)
         {
-            // Without the delete, the heartbeat expires after a while.
+            // Ignore the error, because the heartbeat expires after the node timeout.
         }
     }
 
-    /// <summary>Renews the heartbeat once. Returns false if Redis does not accept it.</summary>
+    /// <summary>Renews the heartbeat once. Returns false if Redis refuses a command or does not answer.</summary>
     async Task<bool> RenewAsync(CancellationToken stopping)
     {
         try

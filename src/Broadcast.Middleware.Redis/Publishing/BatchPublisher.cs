@@ -21,7 +21,7 @@ sealed class BatchPublisher(
 {
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
 
-    // Redis must remember the last batch of a node as long as the node may repeat the batch.
+    // The time for which Redis remembers the last batch of a node. During this time, the node may repeat the batch.
     readonly string _batchMemory = Scripts.FormatMilliseconds(
         publishTimeout * 2 > MinBatchMemory ? publishTimeout * 2 : MinBatchMemory);
     long _lastNumber;

@@ -14,8 +14,8 @@ sealed class GroupOutbox(
     : IThreadPoolWorkItem
 {
     /// <summary>
-    /// The maximum size of a batch. The publish script copies a batch several times, and Redis serves no other client
-    /// during the script.
+    /// The maximum size of a batch. The publish script copies a batch several times. Redis executes no other command
+    /// during the script, so a batch must be small.
     /// </summary>
     const int MaxBatchBytes = 256 * 1024;
     const int MaxBatchMessages = 1024;
@@ -23,8 +23,8 @@ sealed class GroupOutbox(
     readonly Queue<OutboxEntry> _waiting = new();
     readonly Lock _lock = new();
 
-    // One timer serves all messages of the group. Under load, one timer for each message took a fifth of the publish
-    // time. The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures this time.
+    // One timer checks the timeouts of all messages of the group. Under load, one timer for each message took a fifth
+    // of the publish time. The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the publish time.
     ITimer? _timer;
     List<OutboxEntry> _inFlight = [];
     volatile string? _lastError;
@@ -60,8 +60,8 @@ sealed class GroupOutbox(
             StartLocked();
         }
 
-        // Send on another thread, because the caller must not wait for the socket. Messages that arrive before the send
-        // join the batch.
+        // Send on another thread, because the caller must not wait for the socket. The batch then also contains the
+        // messages that arrive before the thread starts.
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         return true;
     }
@@ -91,9 +91,10 @@ sealed class GroupOutbox(
         {
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
-            // The connection may be lost since the publish call. Redis does not have these messages yet.
+            // The connection may have failed after the publish call. Redis does not have these messages yet, so the
+            // publish can fail.
             if (await outages.FindAsync(group, deadline) is { } outage) throw outage;
-            // After the deadline, the callers receive an error, so do not send these messages.
+            // Do not send the messages after the deadline, because the callers receive an error.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
@@ -118,7 +119,7 @@ sealed class GroupOutbox(
         $"Redis has not accepted the message within {nameof(RedisBackplaneOptions.PublishTimeout)} " +
         $"({publishTimeout}). {_lastError ?? "Redis is slow or unreachable."} Redis may still publish the message.");
 
-    /// <summary>Drops the messages of a batch before their callers continue.</summary>
+    /// <summary>Drops the messages of a batch that has ended. Call this method before the callers continue.</summary>
     void EndBatch(List<OutboxEntry> batch)
     {
         lock (_lock)
@@ -128,7 +129,7 @@ sealed class GroupOutbox(
         }
     }
 
-    /// <summary>Takes the next batch. If no message waits, closes this object and returns null.</summary>
+    /// <summary>Takes the next batch. If no message waits, this method closes the object and returns null.</summary>
     List<OutboxEntry>? TakeBatch()
     {
         lock (_lock)
@@ -161,8 +162,8 @@ sealed class GroupOutbox(
     }
 
     /// <summary>
-    /// Drops a waiting message. If most entries of the queue are dropped, removes these entries. Otherwise, they would
-    /// accumulate while a batch waits for Redis.
+    /// Drops a waiting message. If most entries of the queue are dropped, this method removes these entries. Otherwise,
+    /// dropped entries would accumulate while a batch waits for Redis.
     /// </summary>
     void DropLocked(OutboxEntry entry)
     {
@@ -207,7 +208,7 @@ sealed class GroupOutbox(
             {
                 if (entry.IsDropped || entry.Task.IsCompleted) continue;
                 remaining = publishTimeout - time.GetElapsedTime(entry.Timestamp);
-                // The entries are in the order of their publish calls, so all later entries also have time left.
+                // The entries are in the order of their publish calls. So all later entries have not expired either.
                 if (remaining > TimeSpan.Zero) break;
                 expired.Add(entry);
                 remaining = publishTimeout;

@@ -54,7 +54,7 @@ sealed class Outbox(
         var queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         while (!queue.TryAdd(entry))
         {
-            // The GroupOutbox has closed and removed itself, so create a new GroupOutbox.
+            // The GroupOutbox has closed and is no longer in the dictionary. So create a new GroupOutbox.
             queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         }
 

@@ -4,8 +4,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 
 /// <summary>A message that waits for its position.</summary>
 /// <remarks>
-/// Invariant: the budget counts the message exactly as long as this object references it, also after its caller has
-/// stopped waiting.
+/// Invariant: the budget counts the message exactly as long as this object references the message. This is also true
+/// after the caller has stopped waiting.
 /// </remarks>
 sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
@@ -23,11 +23,12 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, 
     /// <summary>True from the start of the entry's batch. The lock of the group guards this property.</summary>
     public bool IsInFlight { get; set; }
 
-    /// <summary>True if the object no longer references the message, so no batch may contain it.</summary>
+    /// <summary>True if this object no longer references the message. A batch must not contain such an entry.</summary>
     public bool IsDropped => _message is null;
 
     /// <summary>
-    /// Drops the message and returns its bytes to the budget. A message in a batch is dropped after the batch.
+    /// Drops the message and returns its bytes to the budget. Do not drop a message in a batch until the batch has
+    /// ended.
     /// </summary>
     public void Drop()
     {
@@ -41,7 +42,8 @@ sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, 
     public void Fail(BackplaneException exception)
     {
         TrySetException(exception);
-        // Read the exception. After a cancellation, no caller observes the exception.
+        // Read the exception, because no caller reads it after a cancellation. The runtime would report it as
+        // unobserved.
         _ = Task.Exception;
     }
 }

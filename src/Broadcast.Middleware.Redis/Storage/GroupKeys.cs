@@ -18,8 +18,8 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     public RedisKey Stream { get; } = start + ":h";
 
     /// <summary>
-    /// A list with the last offset, the total bytes and the time of each batch in the stream. The publish script trims
-    /// the stream with this list and reads no bodies.
+    /// A list with the last offset, the total bytes and the time of each batch in the stream. By this list, the publish
+    /// script can trim the stream without reading message bodies.
     /// </summary>
     public RedisKey Index { get; } = start + ":i";
 

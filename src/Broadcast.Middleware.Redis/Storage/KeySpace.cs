@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Redis.Storage;
 sealed class KeySpace(string prefix, string broadcast, int database, byte[] channelPrefix)
 {
     // The prefix contains no '%', and the escaped broadcast name contains no ':'. So different prefixes and broadcast
-    // names give different texts.
+    // names result in different key names.
     readonly string _start = $"{prefix}:{EscapeBroadcastName(broadcast)}:";
 
     public GroupKeys ForGroup(string group)
@@ -22,7 +22,7 @@ sealed class KeySpace(string prefix, string broadcast, int database, byte[] chan
         return new(start, channel, [.. channelPrefix, .. channel]);
     }
 
-    /// <summary>The heartbeat key of a node. The node counts as alive while the key exists.</summary>
+    /// <summary>The heartbeat key of a node. Other nodes consider the node alive while the key exists.</summary>
     public RedisKey Heartbeat(string node) => $"{_start}n:{node}";
 
     /// <summary>

@@ -7,8 +7,9 @@ namespace Broadcast.Middleware.Redis.Storage;
 readonly record struct RepairWindow(int Messages, int Bytes, TimeSpan Age)
 {
     /// <summary>
-    /// The time for which Redis keeps the state of a group after the end of its stream. Without messages, Redis keeps
-    /// the state for <see cref="Age"/> and this time. <see cref="Scripts.Subscribe"/> uses the same value.
+    /// The time for which Redis keeps the state of a group after the stream of the group has expired. If the group has
+    /// no messages, Redis keeps the state for <see cref="Age"/> plus this time. <see cref="Scripts.Subscribe"/> uses
+    /// the same value.
     /// </summary>
     public static readonly TimeSpan ExtraStateRetention = TimeSpan.FromMinutes(1);
 

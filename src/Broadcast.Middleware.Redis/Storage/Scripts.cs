@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <summary>The Lua scripts. Redis executes each script as one atomic step.</summary>
 /// <remarks>
 /// Lua numbers are doubles, so integers are exact up to 2^53. The scripts format numbers with <c>%.0f</c>, because
-/// <c>tostring</c> writes 1e+14 for a large number.
+/// <c>tostring</c> would write a large number as 1e+14.
 /// </remarks>
 static class Scripts
 {
@@ -33,15 +33,16 @@ static class Scripts
     /// </code>
     /// <para>Returns the epoch, the last offset and the tag of the batch.</para>
     /// <para>
-    /// Each <c>redis.call</c> takes about one microsecond, so the script makes few calls. The script renews the
-    /// expirations at most once per second. The script trims only when the stream exceeds its limits by a sixteenth.
-    /// The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the cost.
+    /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
+    /// renews the expirations at most once per second. The script trims only when the stream exceeds its limits by a
+    /// sixteenth. The command "publishes" of benchmarks/Broadcast.Redis.Benchmarks measures the cost.
     /// </para>
     /// <para>
     /// The tag of a batch is a hash of the previous tag, the node and the number of the batch. So two batches have the
     /// same tag only if all batches before them are the same. Example: the nodes A, B and C publish one batch each, and
-    /// a failover loses all three. The nodes send the batches again, and the new order is B, A, C. Without the previous
-    /// tag, a node that has received A, B, C could not notice the other order, because both orders end with C.
+    /// a failover loses all three batches. The nodes send the batches again, and the new order is B, A, C. Suppose that
+    /// a node has received A, B, C. Without the previous tag, this node could not notice the other order, because both
+    /// orders end with C.
     /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
@@ -94,7 +95,7 @@ static class Scripts
           return newer == 0
         end
         if oldest and not isKept(oldest, 17 / 16) then
-          -- Trim at most 256 batches, because Redis serves no other client during the script.
+          -- Trim at most 256 batches, because Redis executes no other command during the script.
           local entries, old = redis.call('LRANGE', KEYS[3], 0, 255), 0
           while entries[old + 1] and not isKept(entries[old + 1], 1) do old = old + 1 end
           redis.call('LTRIM', KEYS[3], old, -1)
@@ -117,8 +118,7 @@ static class Scripts
 
     /// <summary>A function that reads the newest batches of a group, within limits.</summary>
     /// <remarks>
-    /// The function reads one batch at a time. So Redis loads at most one batch more than the caller needs, even from a
-    /// large stream.
+    /// The function reads one batch at a time. So Redis loads at most one additional batch, even from a large stream.
     /// </remarks>
     const string ReadPage = """
         local function readPage(last, messages, bytes, age)
@@ -170,7 +170,8 @@ static class Scripts
     /// <remarks>
     /// <para>KEYS: state.</para>
     /// <para>ARGV: the milliseconds for which Redis keeps the group.</para>
-    /// <para>This is a script, because a message with an infinite history may arrive at any time.</para>
+    /// <para>The check and the renewal need one atomic step, because a message with an infinite history may arrive
+    /// between them.</para>
     /// </remarks>
     public const string RenewEmptyGroup = """
         if redis.call('HGET', KEYS[1], 'o') == '0' then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
@@ -211,16 +212,16 @@ static class Scripts
     /// <para>
     /// Redis can return to an older state, for example after it restores an old snapshot or promotes an incomplete
     /// replica. Example: a node has received the messages 1 to 10, and Redis restarts with 1 to 5. The next messages
-    /// get the offsets 6 to 10 again. The script detects such a return by four signs. First, the epoch of the group is
-    /// smaller than the epoch of the node. Second, the last offset of the group is smaller than the offset of the node.
-    /// Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. After one of
-    /// these signs, the script starts a new epoch, so that all nodes notice the loss.
+    /// get the offsets 6 to 10 again. The script detects the older state by four signs. First, the epoch of the group
+    /// is smaller than the epoch of the node. Second, the last offset of the group is smaller than the offset of the
+    /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. If the
+    /// script detects one of these signs, it starts a new epoch, so that all nodes notice the loss.
     /// </para>
     /// </remarks>
     public const string ReadForward = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
         local function startEpoch()
-          -- Delete first. So a node can report a loss even if Redis has reached its memory limit.
+          -- Delete first, so that a node can report a loss even if Redis has reached its memory limit.
           redis.call('DEL', KEYS[2], KEYS[3])
           redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0, 'g', '-', 'b', 0)
           return false
@@ -308,8 +309,8 @@ static class Scripts
         """;
 
     /// <summary>
-    /// Runs each command that the other scripts use, and publishes a message. The keys are empty afterwards. The error
-    /// names the first command that failed, because Redis 7 does not name it.
+    /// Runs each command that the other scripts use, and publishes a message. The script deletes its keys. If a command
+    /// fails, the error of the script names the first failed command, because the error of Redis 7 does not.
     /// </summary>
     /// <remarks>
     /// <para>KEYS: state, stream, index, the nodes of the group.</para>

@@ -12,7 +12,8 @@ sealed class CatchUpReader(RedisConnection connection, RedisLogger logger)
     static readonly TimeSpan AttemptTimeout = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// Reads one page. Repeats the read while Redis is unreachable, because the messages may still be in the stream.
+    /// Reads one page. This method repeats the read while Redis is unreachable, because the messages may still be in
+    /// the stream.
     /// </summary>
     /// <param name="keys">The keys of the group.</param>
     /// <param name="epoch">The epoch of the subscription.</param>

@@ -19,14 +19,15 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
             async multiplexer =>
             {
                 var subscriber = multiplexer.GetSubscriber();
-                // Confirm the subscription with a probe first. After a failed subscription, the code can remove the
-                // probe. A queue would stay registered after a failed subscription, and would grow.
+                // Subscribe with a probe handler first, and wait for the confirmation. If the subscription fails, the
+                // code can remove the probe. A queue would stay registered after a failed subscription, and would grow.
                 Action<RedisChannel, RedisValue> probe = static (_, _) => { };
                 try
                 {
                     await subscriber.SubscribeAsync(channel, probe);
                     var queue = subscriber.Subscribe(channel, CommandFlags.FireAndForget);
-                    // An attempt can still complete after its timeout, so more than one attempt can reach this line.
+                    // An attempt can still complete after its timeout. So two attempts can reach this line, but only
+                    // one queue may stay.
                     if (TrySetQueue(queue)) queue.OnMessage(onMessage);
                     else Unsubscribe(queue);
                     return true;
@@ -70,7 +71,7 @@ sealed class ChannelListener(RedisConnection connection, Action<ChannelMessage> 
         if (queue is not null) Unsubscribe(queue);
     }
 
-    // This method does not wait for Redis, because Redis executes the commands of a connection in order.
+    // Redis executes the commands of a connection in order. So there is no need to wait for the answer of Redis.
     static void Unsubscribe(ChannelMessageQueue queue) =>
         IgnoreConnectionErrors(() => queue.Unsubscribe(CommandFlags.FireAndForget));
 

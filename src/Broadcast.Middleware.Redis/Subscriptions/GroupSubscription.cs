@@ -13,8 +13,8 @@ namespace Broadcast.Middleware.Redis.Subscriptions;
 /// <remarks>
 /// <para>
 /// The channel adds batches to the inbox, and a worker takes batches from the inbox. The worker delivers a batch that
-/// follows the last delivered batch, and skips a batch that it has already delivered. In all other cases, the worker
-/// reads the stream.
+/// follows the last delivered batch, and skips a batch that it has already delivered. If a batch neither follows nor
+/// repeats a delivered batch, the worker reads the stream.
 /// </para>
 /// <para>Invariant: at most one worker per subscription runs, so calls of the receiver never overlap.</para>
 /// </remarks>
@@ -22,8 +22,8 @@ namespace Broadcast.Middleware.Redis.Subscriptions;
 sealed class GroupSubscription : IThreadPoolWorkItem
 {
     /// <summary>
-    /// The channel counts as stalled if this number of consecutive checks finds messages that the channel did not
-    /// deliver.
+    /// The number of consecutive checks after which the channel is stalled. Each of these checks finds messages that
+    /// the channel did not deliver.
     /// </summary>
     const int MissedChecksUntilStalled = 3;
 
@@ -55,8 +55,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     State _state = State.Starting;
     (string Epoch, long Offset) _lastChecked = ("", 0);
 
-    // The batches of this node that Redis has acknowledged, but that the worker has not delivered yet. If Redis returns
-    // to an older state now, only this node can know that messages are lost.
+    // The batches of this node that Redis has acknowledged, but that the worker has not delivered yet. If Redis now
+    // returns to an older state, only this node can detect that these messages are lost.
     readonly Queue<(string Epoch, long Last, string Tag)> _acknowledged = new();
     int _missedChecks;
     long _nextRenewal;
@@ -75,7 +75,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     /// <param name="receiver">Receives the messages.</param>
     /// <param name="metrics">The metrics.</param>
     /// <param name="logger">The logger.</param>
-    /// <param name="onLost">Called before the receiver learns of a loss.</param>
+    /// <param name="onLost">Called before the subscription notifies the receiver of a loss.</param>
     public GroupSubscription(
         string group, RepairWindow repairWindow, GroupOptions? history, RedisConnection connection,
         IBackplaneReceiver receiver, RedisMetrics metrics, RedisLogger logger, Action<GroupSubscription> onLost)
@@ -123,7 +123,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     public async Task<BackplaneSubscription> StartAsync(long deadline, CancellationToken cancellationToken)
     {
         _keys = (await _connection.GetKeySpaceAsync(deadline, cancellationToken)).ForGroup(_group);
-        // Open the channel before the script reads the position. So the node receives every message after the position.
+        // Open the channel before the script reads the position, so that the node receives every message after the
+        // position.
         await _channel.OpenAsync(_keys.Channel, deadline, cancellationToken);
         var result = await _connection.RunScriptAsync(
             Scripts.Subscribe, [_keys.State, _keys.Stream, _keys.Index],
@@ -177,14 +178,15 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         {
             if (!IsActiveLocked) return;
             (offset, tag) = (_offset, _tag);
-            // Redis must have the batches that it acknowledged before the query. A later batch proves nothing.
+            // Redis must have all batches that it acknowledged before the query. The answer may not contain later
+            // batches yet.
             foreach (var acknowledged in _acknowledged)
             {
                 if (acknowledged.Epoch == _epoch) lastAcknowledged = Math.Max(lastAcknowledged, acknowledged.Last);
             }
         }
 
-        // A node sends this query most often, so use a plain command instead of a script.
+        // A node sends this query most often. So use a plain command, which costs less than a script.
         var fields = await _connection.ExecuteAsync(
             multiplexer =>
             {
@@ -324,7 +326,9 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         }
     }
 
-    /// <summary>Takes the next work item. Returns false if the worker must stop.</summary>
+    /// <summary>
+    /// Takes the next batch or the request to read the stream. Returns false if the worker must stop.
+    /// </summary>
     bool TryTakeWork(out Batch batch, out bool catchesUp)
     {
         lock (_lock)
@@ -354,8 +358,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// True if Redis has given an offset of an acknowledged batch to another batch. Forgets the acknowledged batches
-    /// before this batch.
+    /// Returns true if Redis has given an offset of an acknowledged batch to another batch. This method also removes
+    /// the acknowledged batches before this batch from the queue.
     /// </summary>
     bool ReplacesAcknowledged(in Batch batch)
     {
@@ -376,7 +380,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Checks that the stream contains the next acknowledged batch. Otherwise, the script starts a new epoch.
+    /// Returns true if the stream contains the next acknowledged batch. If the stream does not contain the batch, the
+    /// script starts a new epoch.
     /// </summary>
     async Task<bool> HasAcknowledgedAsync()
     {
@@ -428,8 +433,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             }
 
             if (_offset >= page.LastOffset) return true;
-            // The stream does not contain the batches up to the last offset. If it has replaced an acknowledged batch,
-            // the check starts a new epoch.
+            // The page does not contain all batches up to the last offset. If the stream has another batch instead of
+            // an acknowledged batch, the check starts a new epoch.
             if (_offset == before && await HasAcknowledgedAsync()) return false;
         }
     }

@@ -4,13 +4,13 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Subscriptions;
 
-/// <summary>Reads the history of a group, from the newest message backward, within the limits of the history.</summary>
+/// <summary>Reads the history of a group backward from the newest message, within the limits of the history.</summary>
 sealed class HistoryReader(RedisConnection connection)
 {
     /// <summary>
     /// Returns the limits of the history as script arguments: the messages, the bytes and the milliseconds. The
     /// subscribe script reads the first page in the same atomic step as the start position. So a concurrent publish
-    /// cannot trim the page before the read.
+    /// cannot trim the page before the script reads it.
     /// </summary>
     public static RedisValue[] GetLimits(GroupOptions? history) => history is { HistoryMessages: > 0 }
         ? GetLimits(history, history.HistoryMessages, history.HistoryBytes)
@@ -39,7 +39,7 @@ sealed class HistoryReader(RedisConnection connection)
             foreach (var entry in (RedisResult[])page[1]!)
             {
                 var (batch, publishedAt) = StreamEntryParser.Parse(entry);
-                // If a concurrent publish has trimmed the next batch, stop. Older batches would leave a gap.
+                // A concurrent publish has trimmed the next batch. Stop, because older batches would leave a gap.
                 if (batch.Last != lastOffset) return Reverse(newestFirst);
                 if (IsExpired(now - publishedAt)) return Reverse(newestFirst);
                 messages.Clear();
@@ -61,7 +61,7 @@ sealed class HistoryReader(RedisConnection connection)
             page = await connection.RunScriptAsync(
                 Scripts.ReadBackward, [keys.State, keys.Stream], [epoch, lastOffset, .. limits],
                 deadline, cancellationToken: cancellationToken);
-            // If a new epoch has started since the subscription, stop. The next check reports the loss.
+            // Null means that a new epoch has started since the subscription. The next check reports the loss.
             if (page.IsNull) break;
         }
 

@@ -24,7 +24,10 @@ sealed class SubscriptionManager(
 
     static readonly TimeSpan FastCheckInterval = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>The maximum time of one check. One slow check delays the checks of all groups.</summary>
+    /// <summary>
+    /// The maximum time of one check. A check must not take longer, because a slow check delays the checks of all
+    /// groups.
+    /// </summary>
     static readonly TimeSpan MaxCheckTimeout = TimeSpan.FromSeconds(5);
 
     readonly TimeSpan _checkTimeout = publishTimeout < MaxCheckTimeout ? publishTimeout : MaxCheckTimeout;
@@ -111,7 +114,7 @@ sealed class SubscriptionManager(
 
     /// <summary>
     /// Moves a subscription from the active subscriptions to the ending subscriptions. An ending subscription stays in
-    /// the list until no receiver call runs.
+    /// the dictionary until no receiver call runs.
     /// </summary>
     void Remove(GroupSubscription subscription)
     {
@@ -135,7 +138,7 @@ sealed class SubscriptionManager(
         }
         catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
         {
-            // The next check tries again, unless the subscription has ended.
+            // Ignore the error, because the next check queries Redis again.
         }
     }
 }

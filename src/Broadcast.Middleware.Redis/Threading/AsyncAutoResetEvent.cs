@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Redis.Threading;
 
 /// <summary>
-/// An auto-reset event with an asynchronous wait. Several calls to <see cref="Set"/> before a wait complete only one
-/// wait.
+/// An auto-reset event with an asynchronous wait. If a caller calls <see cref="Set"/> several times before a wait, only
+/// one wait completes.
 /// </summary>
 /// <remarks>Invariant: at most one caller waits at a time.</remarks>
 sealed class AsyncAutoResetEvent(TimeProvider time)

@@ -115,6 +115,7 @@ sealed class ClusterRouter(
         try
         {
             var nodes = await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
+            OnPublished();
             return result with { RemoteNodes = nodes };
         }
         catch (BackplaneException exception) when (exception.DeliverLocally)

@@ -102,6 +102,10 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>The number of nodes to which this node sent the message.</returns>
+    /// <exception cref="BackplaneException">
+    /// The cluster is unreachable. <see cref="BackplaneException.DeliverLocally"/> is true only if no node received the
+    /// message.
+    /// </exception>
     public async Task<int> SendAsync(
         Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
@@ -112,8 +116,23 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name);
         NodeMessage request = isUser ? new SendToUser(Node, name, message) : new SendToConnection(Node, name, message);
         string[] others = [.. nodes.Where(node => node != Node).Distinct()];
-        await Task.WhenAll(others.Select(async node => await SendAsync(node, request, cancellationToken)));
-        return others.Length;
+        var sends = Array.ConvertAll(others, async node => await SendAsync(node, request, cancellationToken));
+        try
+        {
+            await Task.WhenAll(sends);
+            return others.Length;
+        }
+        catch (BackplaneException exception) when (exception.DeliverLocally && !Array.TrueForAll(sends, IsForThisNode))
+        {
+            // If this exception asked for a local delivery, the app would consider the message local and repeat it.
+            throw new BackplaneException(
+                "Only some nodes with recipients received the message, because the cluster became unreachable. Try " +
+                "again later, if the recipients can handle a repeated message.",
+                exception);
+        }
+
+        static bool IsForThisNode(Task send) =>
+            send.Exception?.InnerException is BackplaneException { DeliverLocally: true };
     }
 
     public async ValueTask<bool> CloseAsync(

@@ -390,7 +390,10 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void OnHeartbeat()
     {
         _authentication?.OnHeartbeat();
-        if (_receiveState is not (ReceiveState.Starting or ReceiveState.AwaitingFirstMessage)) return;
+        // A connect filter may wait for several messages. Invalid messages must not keep the client connected.
+        var isWaiting = _receiveState is ReceiveState.Starting or ReceiveState.AwaitingFirstMessage
+            || (_receiveState == ReceiveState.Reading && !WasOpened);
+        if (!isWaiting) return;
         var timeout = Settings.FirstMessageTimeout;
         if (timeout == Timeout.InfiniteTimeSpan || _time.GetUtcNow() - ConnectedAt < timeout) return;
         Close(EndReason.FirstMessageTimeout, WebSocketCloseStatus.PolicyViolation, CloseReasons.FirstMessageTimeout);
@@ -481,21 +484,31 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         // Copy the payload, because a caller that does not await this method may reuse its buffer.
         message = new Message(message.Payload.ToArray(), message.Type) { Key = message.Key };
         var clientGone = ClientGone;
-        await using var registration = clientGone.UnsafeRegister(
-            static log => ((PrivateLog)log!).WakeSenders(), log).ConfigureAwait(false);
-        while (true)
+        // The queue keeps the order of the calls, even if the caller does not await each call.
+        var sender = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var earlier = log.EnterQueue(sender);
+        try
         {
-            // Create the task before the checks. Otherwise, the connection could end between the checks and the wait,
-            // and the wait would never end.
-            var room = log.WaitForRoomAsync();
-            // A filter that waits here delays the reconnect of its client. So do not wait for a disconnected client.
-            if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
-            Writer.Post();
-            await room.WaitAsync(cancellationToken).ConfigureAwait(false);
-            if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
-            if (!log.TryAppend(message, metadata, Settings.MaxBacklogBytes / 2)) continue;
-            Writer.Post();
-            return true;
+            await using var registration = clientGone.UnsafeRegister(
+                static log => ((PrivateLog)log!).WakeSenders(), log).ConfigureAwait(false);
+            await earlier.WaitAsync(cancellationToken).ConfigureAwait(false);
+            while (true)
+            {
+                // Create the task before the checks. Otherwise, the connection could end between the checks and the
+                // wait, and the wait would never end.
+                var room = log.WaitForRoomAsync();
+                // A filter that waits here delays the reconnect of its client. So do not wait for a disconnected
+                // client.
+                if (IsGone || IsDisconnected || clientGone.IsCancellationRequested) return false;
+                var isSent = log.TryAppendFirst(message, metadata, Settings.MaxBacklogBytes / 2);
+                Writer.Post();
+                if (isSent) return true;
+                await room.WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            _ = log.LeaveQueueAsync(sender, earlier);
         }
     }
 

@@ -18,6 +18,7 @@ sealed class ConnectionManager : IDisposable
     readonly Pump[] _pumps;
     readonly ConnectionLimits _limits;
     readonly ConnectionLimits _recoveryLimits;
+    readonly ConnectionLimits _refusalLimits;
     readonly IConnectionRegistry _registry;
     readonly Memberships _memberships;
     readonly IMembershipObserver _membershipObserver;
@@ -79,6 +80,7 @@ sealed class ConnectionManager : IDisposable
         _metrics = metrics;
         _limits = CreateLimits();
         _recoveryLimits = CreateLimits();
+        _refusalLimits = CreateLimits();
         _disconnectedSessions = new DisconnectedSessions(options.MaxDisconnectedSessions);
         _stopping = applicationStopping.UnsafeRegister(
             static manager => ((ConnectionManager)manager!).StopAdmitting(), this);
@@ -170,11 +172,22 @@ sealed class ConnectionManager : IDisposable
         _recoveryLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>
-    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection, or when
-    /// the server has refused the request.
+    /// Reverts <see cref="BeginRecovery"/>. Call this method when the request has taken over its connection, or before
+    /// the server refuses the request.
     /// </summary>
     public void EndRecovery(ConnectionRequest request) =>
         _recoveryLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>
+    /// Counts a request that cannot reconnect and waits for the end of its close handshake. Returns the limit that the
+    /// request would exceed. These limits are separate, so that strangers take no place of a client that can reconnect.
+    /// </summary>
+    public RefusalReason BeginRefusal(ConnectionRequest request) =>
+        _refusalLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+
+    /// <summary>Reverts <see cref="BeginRefusal"/>.</summary>
+    public void EndRefusal(ConnectionRequest request) =>
+        _refusalLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
 
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
@@ -187,8 +200,12 @@ sealed class ConnectionManager : IDisposable
 
     /// <summary>
     /// Sets the user of a connection that is not in a group yet. If a limit or the registry refuses the user, the
-    /// method closes the connection and returns false.
+    /// method closes the connection and returns false. The method also returns false if the connection has ended.
     /// </summary>
+    /// <remarks>
+    /// Invariant: the change holds the membership lock. So <see cref="Remove"/> runs before the change and prevents it,
+    /// or runs after the change and removes the new user.
+    /// </remarks>
     /// <param name="connection">The connection.</param>
     /// <param name="user">The user.</param>
     /// <param name="userId">The ID of the user. Null if the user has no ID.</param>
@@ -198,16 +215,27 @@ sealed class ConnectionManager : IDisposable
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(Connection connection, ClaimsPrincipal user, string? userId, DateTimeOffset? expires)
     {
-        if (connection.WasOpened || connection.Groups.Count > 0)
+        string? refusal = null;
+        lock (connection.JoinedGroups)
         {
-            throw new InvalidOperationException(
-                "The connection is already in a group, so its user cannot change. Set the user before you call next.");
+            if (connection.HasLeft) return false;
+            if (connection.WasOpened || connection.JoinedGroups.Count > 0)
+            {
+                throw new InvalidOperationException(
+                    "The connection is already in a group, so its user cannot change. Set the user before you call " +
+                    "next.");
+            }
+
+            if (userId == connection.UserId || TryChangeUserIdLocked(connection, user, userId, out refusal))
+            {
+                connection.SetUser(user, userId);
+                Watch(connection, expires, null);
+                return true;
+            }
         }
 
-        if (userId != connection.UserId && !TryChangeUserId(connection, user, userId)) return false;
-        connection.SetUser(user, userId);
-        Watch(connection, expires, null);
-        return true;
+        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, refusal);
+        return false;
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>
@@ -254,27 +282,19 @@ sealed class ConnectionManager : IDisposable
         connection.MonitorAuthentication(expires, ticket, _revalidator, _options.RevalidationInterval);
     }
 
-    bool TryChangeUserId(Connection connection, ClaimsPrincipal user, string? userId)
+    bool TryChangeUserIdLocked(Connection connection, ClaimsPrincipal user, string? userId, out string? refusal)
     {
-        if (!_limits.TryChangeUser(connection.UserId, userId))
-        {
-            connection.Close(
-                EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.MaxConnectionsPerUser);
-            return false;
-        }
+        refusal = CloseReasons.MaxConnectionsPerUser;
+        if (!_limits.TryChangeUser(connection.UserId, userId)) return false;
 
         // The registry and the other nodes list connections by user ID, so remove the connection and add it again.
         Unregister(connection);
         _observer?.OnRemoved(connection);
         connection.SetUser(user, userId);
-        if (TryRegister(connection, out _))
-        {
-            _observer?.OnAdded(connection);
-            return true;
-        }
-
-        connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, CloseReasons.Rejected);
-        return false;
+        refusal = CloseReasons.Rejected;
+        if (!TryRegister(connection, out _)) return false;
+        _observer?.OnAdded(connection);
+        return true;
     }
 
     void Unregister(Connection connection)

@@ -96,7 +96,7 @@ sealed class Memberships(
                 ? null
                 : new CursorOptions { Encoder = options.Encoder, Bookmark = bookmark };
             var cursor = new Cursor(log, connection.Writer, null, cursorOptions);
-            var opened = new PrivateLog(log);
+            var opened = new PrivateLog(log, cursor);
             if (Interlocked.CompareExchange(ref privateLog, opened, null) is { } other)
             {
                 bookmark?.Clear();

@@ -4,31 +4,59 @@ namespace Broadcast.Middleware.Connections;
 
 /// <summary>The private log of a connection. A sender can wait until the log has room for another message.</summary>
 /// <param name="log">The log.</param>
-sealed class PrivateLog(MessageLog log)
+/// <param name="cursor">The only cursor of the log.</param>
+sealed class PrivateLog(MessageLog log, Cursor cursor)
 {
     TaskCompletionSource? _waiting;
-    long _unreadBytes; // The bytes since OnRead last found a waiting sender. The lock of the log guards this field.
-
-    public MessageLog Log => log;
+    TaskCompletionSource? _newestSender; // The newest sender in the queue. The lock of the log guards this field.
+    long _readBytes; // The size of the part of the log that the pump has read.
 
     /// <summary>Appends a message without waiting for room.</summary>
     public void Append(Message message, EntryMetadata? metadata)
     {
-        lock (log.Gate) AppendLocked(message, metadata);
+        lock (log.Gate) log.AppendLocked(message, metadata);
     }
 
     /// <summary>
-    /// Appends a message if all unread messages together with this message have at most <paramref name="maxBytes"/>.
+    /// Appends a message if no sender waits, and if all unread messages together with this message have at most
+    /// <paramref name="maxBytes"/>.
     /// </summary>
     /// <returns>False if the log has no room. An empty log always has room.</returns>
     public bool TryAppend(Message message, EntryMetadata? metadata, long maxBytes)
     {
+        lock (log.Gate) return _newestSender is null && TryAppendLocked(message, metadata, maxBytes);
+    }
+
+    /// <summary>Appends a message of the first sender in the queue: see <see cref="TryAppend"/>.</summary>
+    public bool TryAppendFirst(Message message, EntryMetadata? metadata, long maxBytes)
+    {
+        lock (log.Gate) return TryAppendLocked(message, metadata, maxBytes);
+    }
+
+    /// <summary>
+    /// Adds a sender to the queue. The task completes when no earlier sender waits. Call <see cref="LeaveQueueAsync"/>
+    /// afterwards.
+    /// </summary>
+    public Task EnterQueue(TaskCompletionSource sender)
+    {
         lock (log.Gate)
         {
-            if (_unreadBytes > 0 && _unreadBytes + message.Payload.Length > maxBytes) return false;
-            AppendLocked(message, metadata);
-            return true;
+            var earlier = _newestSender?.Task ?? Task.CompletedTask;
+            _newestSender = sender;
+            return earlier;
         }
+    }
+
+    /// <summary>Removes a sender from the queue. Later senders still wait for the earlier senders.</summary>
+    public async Task LeaveQueueAsync(TaskCompletionSource sender, Task earlier)
+    {
+        await earlier.ConfigureAwait(false);
+        lock (log.Gate)
+        {
+            if (_newestSender == sender) _newestSender = null;
+        }
+
+        sender.SetResult();
     }
 
     /// <summary>
@@ -47,17 +75,18 @@ sealed class PrivateLog(MessageLog log)
     /// </summary>
     public void OnRead()
     {
-        if (Volatile.Read(ref _waiting) is null) return;
-        lock (log.Gate) _unreadBytes = 0;
-        WakeSenders();
+        Volatile.Write(ref _readBytes, cursor.ReadByte);
+        if (Volatile.Read(ref _waiting) is not null) WakeSenders();
     }
 
     /// <summary>Completes the tasks of <see cref="WaitForRoomAsync"/>. Any thread may call this method.</summary>
     public void WakeSenders() => Interlocked.Exchange(ref _waiting, null)?.TrySetResult();
 
-    void AppendLocked(Message message, EntryMetadata? metadata)
+    bool TryAppendLocked(Message message, EntryMetadata? metadata, long maxBytes)
     {
+        var unread = log.EndByte - Volatile.Read(ref _readBytes);
+        if (unread > 0 && unread + message.Payload.Length > maxBytes) return false;
         log.AppendLocked(message, metadata);
-        _unreadBytes += message.Payload.Length + Block.EntrySize;
+        return true;
     }
 }

@@ -66,6 +66,13 @@ sealed class ReconnectSession(
         }
     }
 
+    /// <summary>True if a client can claim the connection with this token.</summary>
+    public bool IsValid(string token)
+    {
+        lock (_gate)
+            return _state != ReconnectState.Ended && (IsSame(token, _token) || IsSame(token, _previousToken));
+    }
+
     /// <summary>
     /// Claims the connection. The task completes when the connection has no transport and belongs to the caller. A
     /// newer claim replaces an older claim.
@@ -79,8 +86,7 @@ sealed class ReconnectSession(
         string newToken;
         lock (_gate)
         {
-            if (_state == ReconnectState.Ended) return null;
-            if (!IsSame(token, _token) && !IsSame(token, _previousToken)) return null;
+            if (!IsValid(token)) return null;
             _previousToken = token;
             _token = newToken = NewToken();
             RejectClaimLocked();

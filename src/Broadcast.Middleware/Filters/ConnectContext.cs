@@ -18,21 +18,28 @@ public sealed class ConnectContext : FilterContext
     readonly ConnectionManager? _connections;
     readonly UserIds? _userIds;
     readonly IFirstMessageReceiver? _receiver; // Also null for an event stream.
+    readonly Queue<Message>? _messages; // The messages of a unit test.
 
     /// <summary>Creates a context for a unit test of a filter.</summary>
     /// <param name="connection">The connection.</param>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="httpContext">The request.</param>
     /// <param name="services">The services. Null for the services of the request.</param>
+    /// <param name="messages">
+    /// The messages that <see cref="ReceiveAsync"/> returns. After the last message, the method returns null, as if the
+    /// client had closed the connection.
+    /// </param>
     public ConnectContext(
         IBroadcastConnection connection,
         IBroadcaster broadcaster,
         HttpContext httpContext,
-        IServiceProvider? services = null)
+        IServiceProvider? services = null,
+        IEnumerable<Message>? messages = null)
         : base(connection, broadcaster, services ?? httpContext?.RequestServices)
     {
         ArgumentNullException.ThrowIfNull(httpContext);
         HttpContext = httpContext;
+        _messages = new(messages ?? []);
     }
 
     internal ConnectContext(
@@ -59,9 +66,10 @@ public sealed class ConnectContext : FilterContext
     public Replay Replay { get; set; }
 
     /// <summary>
-    /// The result of the join of the home group. The result is available after <c>next</c> has completed.
+    /// The result of the join of the home group. The result is available after <c>next</c> has completed. In a unit
+    /// test, <c>next</c> can set this property.
     /// </summary>
-    public JoinResult Result { get; internal set; }
+    public JoinResult Result { get; set; }
 
     /// <summary>
     /// Waits for the first message of the client, before the connection joins a group. A second call waits for the
@@ -69,14 +77,19 @@ public sealed class ConnectContext : FilterContext
     /// </summary>
     /// <remarks>
     /// Use this method for a protocol in which the client identifies itself first. Set
-    /// <see cref="BroadcastOptions.FirstMessageTimeout"/> to limit the wait.
+    /// <see cref="BroadcastOptions.FirstMessageTimeout"/> to limit the wait. The timeout starts with the connection and
+    /// limits the wait for every message in a connect filter.
     /// </remarks>
     /// <returns>The message. Null if the client or the server closes the connection instead.</returns>
     /// <exception cref="InvalidOperationException">The client uses an event stream and sends no messages.</exception>
-    public ValueTask<Message?> ReceiveAsync() =>
-        (_receiver ?? throw new InvalidOperationException(
+    public ValueTask<Message?> ReceiveAsync()
+    {
+        if (_receiver is not null) return _receiver.ReceiveFirstAsync();
+        if (_messages is not null) return new(_messages.TryDequeue(out var message) ? message : null);
+        throw new InvalidOperationException(
             "An event stream sends no messages. Call ReceiveAsync only if HttpContext.Request.Headers.Accept does " +
-            "not contain text/event-stream.")).ReceiveFirstAsync();
+            "not contain text/event-stream.");
+    }
 
     /// <summary>
     /// Sets the user of the connection, before the connection joins a group. Use this method if the client sends its
@@ -90,12 +103,14 @@ public sealed class ConnectContext : FilterContext
     /// </param>
     /// <returns>
     /// False if the user has reached <see cref="BroadcastOptions.MaxConnectionsPerUser"/> or the registry refuses the
-    /// user. The server then closes the connection with close code 1008.
+    /// user. The server then closes the connection with close code 1008. Also false if the connection has ended.
     /// </returns>
     /// <exception cref="InvalidOperationException">The connection is already in a group.</exception>
     public bool TrySetUser(ClaimsPrincipal user, DateTimeOffset? expires = null)
     {
         ArgumentNullException.ThrowIfNull(user);
+        // After the end of the connection, the server may reuse the request.
+        if (_connections is not null && OwnConnection.HasLeft) return false;
         HttpContext.User = user;
         return _connections is null
             || _connections.TrySetUser(OwnConnection, user, _userIds!.Get(HttpContext), expires);

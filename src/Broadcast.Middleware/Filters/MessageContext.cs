@@ -18,12 +18,18 @@ public sealed class MessageContext : FilterContext
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="message">The message.</param>
     /// <param name="services">The services. Null if the filter uses none.</param>
+    /// <param name="eventName">See <see cref="Event"/>.</param>
     public MessageContext(
-        IBroadcastConnection connection, IBroadcaster broadcaster, Message message, IServiceProvider? services = null)
+        IBroadcastConnection connection,
+        IBroadcaster broadcaster,
+        Message message,
+        IServiceProvider? services = null,
+        string? eventName = null)
         : base(connection, broadcaster, services)
     {
         _home = string.IsNullOrEmpty(connection.HomeGroup) ? Recipients.All : Recipients.Group(connection.HomeGroup);
         Reset(message);
+        Event = eventName;
     }
 
     internal MessageContext(Connection connection, FilterActions actions) : base(connection, actions) =>
@@ -52,8 +58,11 @@ public sealed class MessageContext : FilterContext
     /// </summary>
     public string? Event { get; internal set; }
 
-    /// <summary>The result of the publish. The result is available after <c>next</c> has completed.</summary>
-    public PublishResult Result { get; internal set; }
+    /// <summary>
+    /// The result of the publish. The result is available after <c>next</c> has completed. In a unit test, <c>next</c>
+    /// can set this property.
+    /// </summary>
+    public PublishResult Result { get; set; }
 
     /// <summary>Excludes the sender from the recipients.</summary>
     public void ExcludeSender() => Recipients =

@@ -5,6 +5,7 @@ using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Middleware.Http;
 
@@ -14,7 +15,6 @@ namespace Broadcast.Middleware.Http;
 /// </summary>
 /// <param name="connection">The connection.</param>
 /// <param name="transport">The WebSocket.</param>
-/// <param name="protocol">The protocol of the client.</param>
 /// <param name="createContext">Creates the protocol context for the first message.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
@@ -22,7 +22,6 @@ namespace Broadcast.Middleware.Http;
 sealed class MessageReceiver(
     Connection connection,
     WebSocketTransport transport,
-    IBroadcastProtocol protocol,
     Func<Connection, ProtocolContext> createContext,
     TimeProvider time,
     BroadcastLogger logger,
@@ -32,16 +31,20 @@ sealed class MessageReceiver(
     const int SmallFragmentSize = 64;
 
     // If a filter takes longer than this time, the server answers control frames while the filter runs. Before this
-    // time has passed, the server reads no ping or close frame that follows the message.
+    // time has passed, the server reads no ping or close frame that follows the message. On a connection whose filter
+    // often waits, the time can be twice as long: see HandlerWatch.
     static readonly TimeSpan MaxControlFrameDelay = TimeSpan.FromSeconds(1);
 
     byte[] _buffer = [];
     int _length;
     int _smallFragments;
+    HandlerWatch? _watch; // Null on an idle connection.
 
     EndpointSettings Settings => connection.Settings;
 
     WebSocket WebSocket => transport.WebSocket;
+
+    IBroadcastProtocol Protocol => ((ProtocolDescriptor)connection.Format).Protocol;
 
     /// <summary>
     /// Runs until the client closes the connection. Returns the close code if the client closed first, and null
@@ -84,6 +87,7 @@ sealed class MessageReceiver(
         }
         finally
         {
+            _watch?.End();
             ReturnBuffer();
         }
     }
@@ -129,48 +133,53 @@ sealed class MessageReceiver(
         : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
 
     /// <summary>
-    /// Waits until the protocol has handled the current message. If the wait takes long, the method answers pings and a
-    /// close frame during the wait. To find these frames, the WebSocket reads up to the header of the next message.
+    /// Waits until the protocol has handled the current message. If the wait takes long, the server answers control
+    /// frames during the wait.
     /// </summary>
     async Task<HandledMessage> WaitForHandlerAsync(Task handling)
     {
-        var isRead = false;
         // Other WebSockets cannot wait for a message without a buffer.
-        if (transport.Upgraded is not null)
-        {
-            await WaitAsync(handling, MaxControlFrameDelay);
-            isRead = !handling.IsCompleted;
-        }
-
-        try
-        {
-            if (!isRead)
-            {
-                await handling;
-                return new(WaitForMessageAsync());
-            }
-
-            var waiting = WaitForMessageAsync().AsTask();
-            await Task.WhenAny(handling, waiting);
-            if (waiting.IsCompletedSuccessfully && waiting.Result.MessageType == WebSocketMessageType.Close)
-                return new(await AnswerCloseAsync());
-            // The client is gone, or the client has violated the protocol. The filter must not keep the transport open.
-            if (waiting.IsFaulted) await WaitAsync(handling, Settings.CloseTimeout);
-            if (waiting.IsFaulted && !handling.IsCompleted)
-                connection.Abort(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
-            return new(new ValueTask<ValueWebSocketReceiveResult>(waiting));
-        }
-        finally
-        {
-            // Return the buffer only after the filter has completed, because the filter uses the buffer.
-            await handling;
-            ReturnBuffer();
-        }
+        var watch = transport.Upgraded is null ? null : Watch(handling);
+        await handling;
+        // Return the buffer only after the filter has completed, because the filter uses the buffer.
+        ReturnBuffer();
+        return watch?.Stop() is { } answering ? await answering : new(WaitForMessageAsync());
     }
 
-    /// <summary>Waits for a task, but not longer than the timeout.</summary>
-    async Task WaitAsync(Task task, TimeSpan timeout) =>
-        await task.WaitAsync(timeout, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    HandlerWatch Watch(Task handling)
+    {
+        if (_watch is { } watch && watch.TryStart(handling)) return watch;
+        return _watch = new(this, handling);
+    }
+
+    /// <summary>
+    /// Answers pings and a close frame while a filter runs. To find these frames, the WebSocket reads up to the header
+    /// of the next message.
+    /// </summary>
+    async Task<HandledMessage> AnswerControlFramesAsync(Task handling)
+    {
+        var waiting = WaitForMessageAsync().AsTask();
+        await Task.WhenAny(handling, waiting);
+        if (waiting.IsCompletedSuccessfully && waiting.Result.MessageType == WebSocketMessageType.Close)
+            return new(await AnswerCloseAsync());
+        // The client is gone, or the client has violated the protocol. The filter must not keep the transport open.
+        if (waiting.IsFaulted)
+        {
+            await handling.WaitAsync(Settings.CloseTimeout, time)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (!handling.IsCompleted)
+                connection.Abort(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+        }
+
+        return new(new ValueTask<ValueWebSocketReceiveResult>(waiting));
+    }
+
+    ITimer StartTimer(HandlerWatch watch) => BackgroundWork.CreateTimer(
+        time,
+        static watch => ((HandlerWatch)watch!).OnTimer(),
+        watch,
+        MaxControlFrameDelay,
+        Timeout.InfiniteTimeSpan);
 
     /// <summary>Receives all fragments of the message into the buffer.</summary>
     async ValueTask<WebSocketMessageType> ReceiveAsync()
@@ -200,7 +209,7 @@ sealed class MessageReceiver(
         {
             var context = connection.ProtocolState as ProtocolContext;
             if (context is null) connection.ProtocolState = context = createContext(connection);
-            await protocol.ReceiveAsync(context, new Message(_buffer.AsMemory(0, _length), type));
+            await Protocol.ReceiveAsync(context, new Message(_buffer.AsMemory(0, _length), type));
         }
         catch (Exception exception)
         {
@@ -288,6 +297,79 @@ sealed class MessageReceiver(
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
             : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);
         return isFirst ? status : null;
+    }
+
+    /// <summary>
+    /// Detects a handler that takes long. One timer watches all messages of a connection, because a timer for each
+    /// message would be expensive. The watch ends when its timer finds no handler, so an idle connection has no watch.
+    /// </summary>
+    sealed class HandlerWatch
+    {
+        readonly Lock _gate = new();
+        readonly MessageReceiver _receiver;
+        readonly ITimer _timer;
+        Task? _handling;
+        Task _seen; // The handler that ran when the timer started.
+        Task<HandledMessage>? _answering;
+        bool _hasEnded;
+
+        public HandlerWatch(MessageReceiver receiver, Task handling)
+        {
+            (_receiver, _handling, _seen) = (receiver, handling, handling);
+            // The lock publishes the field to the thread of the timer.
+            lock (_gate) _timer = receiver.StartTimer(this);
+        }
+
+        /// <summary>Watches the next handler. Returns false if the watch has ended.</summary>
+        public bool TryStart(Task handling)
+        {
+            lock (_gate)
+            {
+                if (!_hasEnded) _handling = handling;
+                return !_hasEnded;
+            }
+        }
+
+        /// <summary>
+        /// Records that the handler has completed. Returns the task that answers control frames. Returns null if the
+        /// handler did not take long.
+        /// </summary>
+        public Task<HandledMessage>? Stop()
+        {
+            lock (_gate)
+            {
+                _handling = null;
+                return _answering;
+            }
+        }
+
+        public void OnTimer()
+        {
+            lock (_gate)
+            {
+                if (_hasEnded) return;
+                if (_handling is not null && _handling != _seen)
+                {
+                    _seen = _handling;
+                    _timer.Change(MaxControlFrameDelay, Timeout.InfiniteTimeSpan);
+                    return;
+                }
+
+                if (_handling is not null) _answering = _receiver.AnswerControlFramesAsync(_handling);
+                End();
+            }
+        }
+
+        public void End()
+        {
+            lock (_gate)
+            {
+                _hasEnded = true;
+                _timer.Dispose();
+            }
+
+            Interlocked.CompareExchange(ref _receiver._watch, null, this);
+        }
     }
 
     /// <summary>The state of the receiver after the protocol has handled a message.</summary>

@@ -59,6 +59,14 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isAuthorized)
     {
+        // Check the token before the request takes a place of a client that can reconnect.
+        var found = isAuthorized ? Find(context.Request.Query, request) : null;
+        if (found is null)
+        {
+            await RefuseRecoveryAsync(context, request, transport, protocol);
+            return;
+        }
+
         var exceeded = connections.BeginRecovery(request);
         if (exceeded != RefusalReason.None)
         {
@@ -67,9 +75,11 @@ sealed class WebSocketHandler(
         }
 
         Connection? connection;
+        Task ending;
         try
         {
-            connection = await TryRecoverAsync(context, request, transport, protocol, isAuthorized);
+            if (!await TryAcceptAsync(context, transport, protocol)) return;
+            (connection, ending) = await TryRecoverAsync(context, found, request, transport);
         }
         finally
         {
@@ -77,45 +87,54 @@ sealed class WebSocketHandler(
         }
 
         if (connection is not null) await RunAsync(context, connection, transport, protocol, isNew: false);
+        // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
+        else await Task.WhenAll(ending, RefuseRecoveryAsync(context, request, transport, protocol));
     }
 
-    /// <summary>Returns null after the server has refused the client.</summary>
-    async Task<Connection?> TryRecoverAsync(
-        HttpContext context,
-        ConnectionRequest request,
-        WebSocketTransport transport,
-        ProtocolDescriptor protocol,
-        bool isAuthorized)
+    /// <summary>
+    /// Returns the connection of the client. If the client cannot reconnect, the method returns null and the end of its
+    /// earlier connection.
+    /// </summary>
+    async Task<(Connection? Connection, Task Ending)> TryRecoverAsync(
+        HttpContext context, Connection connection, ConnectionRequest request, WebSocketTransport transport)
     {
+        // After a successful claim, this request owns the connection.
+        if (await connection.Session!.ClaimAsync(context.Request.Query[TokenKey].ToString()) is not { } token)
+            return (null, Task.CompletedTask);
+        if (await TryReattachAsync(context, connection, request, transport, token))
+            return (connection, Task.CompletedTask);
+
+        // The server no longer has all unacknowledged messages, so the client cannot reconnect.
+        transport.ReleaseWriter();
+        return (null, lifecycle.EndAsync(connection, null, null, null));
+    }
+
+    /// <summary>
+    /// Completes the handshake, if it is not complete, and closes the WebSocket. If too many refused clients already
+    /// wait, the method answers with an HTTP error, or aborts the request after the handshake.
+    /// </summary>
+    async Task RefuseRecoveryAsync(
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        var exceeded = connections.BeginRefusal(request);
+        if (exceeded != RefusalReason.None)
+        {
+            if (transport.IsAccepted) context.Abort();
+            else await refusal.WriteAsync(context, exceeded);
+            return;
+        }
+
         try
         {
-            await AcceptAsync(transport, protocol);
+            if (!transport.IsAccepted && !await TryAcceptAsync(context, transport, protocol)) return;
+            metrics.Refused(RefusalReason.Recovery);
+            await transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time);
         }
-        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        finally
         {
-            await refusal.WriteUpgradeRefusedAsync(context);
-            return null;
+            connections.EndRefusal(request);
         }
-
-        var ending = Task.CompletedTask;
-        var (connection, token) = isAuthorized ? await ClaimAsync(context.Request.Query, request) : default;
-        if (connection is not null)
-        {
-            if (await TryReattachAsync(context, connection, request, transport, token!)) return connection;
-
-            // The server no longer has all unacknowledged messages, so the client cannot reconnect.
-            transport.ReleaseWriter();
-            ending = lifecycle.EndAsync(connection, null, null, null);
-        }
-
-        metrics.Refused(RefusalReason.Recovery);
-        // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
-        await Task.WhenAll(ending, transport.RefuseAsync(RecoveryRefused, settings.CloseTimeout, time));
-        return null;
     }
-
-    Task AcceptAsync(WebSocketTransport transport, ProtocolDescriptor protocol) =>
-        transport.AcceptAsync(protocol.Protocol.Subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
 
     async Task RunAsync(
         HttpContext context,
@@ -131,8 +150,7 @@ sealed class WebSocketHandler(
         Exception? failure = null;
         try
         {
-            var receiver = new MessageReceiver(
-                connection, transport, protocol.Protocol, _createContext, time, logger, metrics);
+            var receiver = new MessageReceiver(connection, transport, _createContext, time, logger, metrics);
             if (isNew) await StartAsync(context, connection, transport, receiver);
             else OnRecovered(connection);
             closedByPeer = await receiver.RunAsync();
@@ -171,18 +189,31 @@ sealed class WebSocketHandler(
     {
         try
         {
-            await AcceptAsync(transport, protocol);
-        }
-        catch (InvalidOperationException) when (!context.Response.HasStarted)
-        {
-            await refusal.WriteUpgradeRefusedAsync(context);
+            return await TryAcceptAsync(context, transport, protocol);
         }
         finally
         {
             if (!transport.IsAccepted) await lifecycle.EndAsync(connection, null, null, null);
         }
+    }
 
-        return transport.IsAccepted;
+    /// <summary>
+    /// Completes the handshake. If the server cannot upgrade the request, the method answers with an error and returns
+    /// false.
+    /// </summary>
+    async Task<bool> TryAcceptAsync(HttpContext context, WebSocketTransport transport, ProtocolDescriptor protocol)
+    {
+        var subprotocol = protocol.Protocol.Subprotocol;
+        try
+        {
+            await transport.AcceptAsync(subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
+            return true;
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        {
+            await refusal.WriteUpgradeRefusedAsync(context);
+            return false;
+        }
     }
 
     async Task StartAsync(
@@ -201,16 +232,15 @@ sealed class WebSocketHandler(
     }
 
     /// <summary>
-    /// Claims the connection that a client wants to resume. Afterwards, the caller owns the connection.
+    /// Returns the connection that a client wants to resume. Null if the client has no valid token for a connection.
     /// </summary>
-    /// <returns>The connection and its new token. Both are null if the client cannot reconnect.</returns>
-    async Task<(Connection? Connection, string? Token)> ClaimAsync(IQueryCollection query, ConnectionRequest request)
+    Connection? Find(IQueryCollection query, ConnectionRequest request)
     {
-        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return default;
-        if (query[TokenKey] is not [{ Length: > 0 } token]) return default;
-        if (connections.Find(id) is not { Session: { } session } connection) return default;
-        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return default;
-        return await session.ClaimAsync(token) is { } newToken ? (connection, newToken) : default;
+        if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return null;
+        if (query[TokenKey] is not [{ Length: > 0 } token]) return null;
+        if (connections.Find(id) is not { Session: { } session } connection) return null;
+        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return null;
+        return session.IsValid(token) ? connection : null;
     }
 
     /// <summary>

@@ -83,6 +83,11 @@ sealed class Cursor
     public bool HasLeft => Offset >= LeaveOffset;
 
     /// <summary>
+    /// True after <see cref="Release"/>. A released cursor has no position, so <see cref="HasLeft"/> is meaningless.
+    /// </summary>
+    public bool IsReleased => _block == Block.Cut;
+
+    /// <summary>
     /// The number of unread bytes, except for history and the newest message. The value is 0 or less if the cursor is
     /// not behind.
     /// </summary>

@@ -56,9 +56,6 @@ sealed class LogReader
 
     public ReadOnlySpan<Cursor> Cursors => _cursors.AsSpan(0, _count);
 
-    /// <summary>The number of cursors that <see cref="TryTake"/> checks.</summary>
-    public int ActiveCount => _activeCount;
-
     /// <summary>
     /// Adds a log. If the subscriber has left a tracked log, this method makes the reader check the log again. Any
     /// thread may call this method. The caller holds the lock of the log, so every later message of the log gets its
@@ -346,6 +343,9 @@ sealed class LogReader
                 continue;
             }
 
+            // A leave first marks the cursor and then adds the cursor again. In between, the reader may have released
+            // the cursor.
+            if (cursor.IsReleased) continue;
             if (IsClosed || cursor.HasLeft)
             {
                 cursor.Release();

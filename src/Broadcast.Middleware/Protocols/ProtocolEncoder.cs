@@ -31,7 +31,8 @@ sealed class ProtocolEncoder(IBroadcastProtocol protocol, ProtocolEncoder? unseq
         buffer.ResetWrittenCount();
         var message = new Message(payload, type) { IsJson = metadata is { IsJson: true } };
         long? sequenceId = unsequenced is null ? null : block[index].Sequence;
-        protocol.Write(buffer, new OutgoingMessage(message, log.Name, metadata?.Sender, sequenceId));
+        var group = log.Name ?? metadata?.Group;
+        protocol.Write(buffer, new OutgoingMessage(message, group, metadata?.Sender, sequenceId));
         WriteFrame(output, buffer.WrittenSpan);
         if (buffer.Capacity > MaxKeptBufferBytes) _buffer = null;
     }

@@ -53,15 +53,7 @@ sealed class LocalRouter(
     public PublishResult SendToConnections(Message message, Recipients recipients)
     {
         var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
-        var count = 0;
-        foreach (var connection in FindConnections(recipients))
-        {
-            if (recipients.ExcludedConnections?.Contains(connection.Id) is true) continue;
-            connection.Send(message, metadata);
-            count++;
-        }
-
-        return new(null, count);
+        return new(null, Send(message, metadata, FindConnections(recipients)));
     }
 
     /// <summary>
@@ -70,13 +62,14 @@ sealed class LocalRouter(
     /// </summary>
     public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
     {
-        var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
+        var found = new HashSet<Connection>();
         var count = 0;
-        foreach (var connection in groupNames.SelectMany(FindMembers).Distinct())
+        foreach (var name in groupNames)
         {
-            if (recipients.ExcludedConnections?.Contains(connection.Id) is true) continue;
-            connection.Send(message, metadata);
-            count++;
+            // A structured client receives the name of the group, and a private log has no name.
+            var group = name == GroupName.Everyone ? null : name;
+            var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections, group);
+            count += Send(message, metadata, FindMembers(name).Where(found.Add));
         }
 
         return count;
@@ -101,8 +94,24 @@ sealed class LocalRouter(
         return count;
     }
 
+    /// <summary>Sends a message to each connection that the metadata does not exclude. Returns their number.</summary>
+    static int Send(Message message, EntryMetadata? metadata, IEnumerable<Connection> recipients)
+    {
+        var count = 0;
+        foreach (var connection in recipients)
+        {
+            if (metadata?.Excludes(connection.Id) is true) continue;
+            connection.Send(message, metadata);
+            count++;
+        }
+
+        return count;
+    }
+
+    // The registry does not list the members of the group of all connections. A connection whose connect filters still
+    // run is not a member.
     IEnumerable<Connection> FindMembers(string group) => group == GroupName.Everyone
-        ? connections.All
+        ? connections.All.Where(static connection => connection.IsIn(GroupName.Everyone))
         : registry.GetGroupMembers(group).Select(member => connections.Find(member.Id)).OfType<Connection>();
 
     /// <summary>

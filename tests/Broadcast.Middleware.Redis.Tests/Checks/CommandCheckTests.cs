@@ -14,7 +14,7 @@ public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Theory]
-    // StackExchange.Redis uses SET or SETEX for a value that expires.
+    // For a value that expires, StackExchange.Redis sends SET or SETEX. Deny both commands.
     [InlineData("-set -setex", "set")]
     [InlineData("-expire", "expire")]
     [InlineData("-smembers", "smembers")]
@@ -23,7 +23,7 @@ public sealed class CommandCheckTests(SharedRedis redis) : IAsyncLifetime
     [InlineData("resetchannels", "channels that begin with the prefix")]
     [InlineData("-xadd", "XADD")]
     [InlineData("-hgetall", "HGETALL")]
-    public async Task Acl_PermissionIsMissing_WarningAndHealthCheckNameIt(string denied, string expected)
+    public async Task Acl_PermissionIsMissing_WarningAndHealthCheckNamePermission(string denied, string expected)
     {
         await ExecuteAsync(["SETUSER", _name, "on", ">secret", $"~{_name}:*", $"&{_name}:*", "+@all", .. denied.Split(' ')]);
         var node = _log.StartNode(

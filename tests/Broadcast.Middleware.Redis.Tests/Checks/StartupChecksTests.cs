@@ -5,7 +5,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Checks;
 
-/// <summary>A node warns about settings of Redis that would otherwise cause silent losses.</summary>
+/// <summary>Tests that a node warns about Redis settings that can cause unreported losses.</summary>
 public sealed partial class StartupChecksTests : RedisTest
 {
     const string LimitedUser = "user=limited,password=secret";
@@ -17,7 +17,7 @@ public sealed partial class StartupChecksTests : RedisTest
     [InlineData("noeviction", false)]
     [InlineData("volatile-ttl", true)]
     [InlineData("allkeys-lru", true)]
-    public async Task EvictionPolicy_OtherThanNoEviction_IsAWarning(string policy, bool isWarned)
+    public async Task EvictionPolicy_OtherThanNoEviction_LogsWarning(string policy, bool isWarned)
     {
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].ConfigSetAsync("maxmemory-policy", policy);
@@ -30,12 +30,31 @@ public sealed partial class StartupChecksTests : RedisTest
     [Theory]
     [InlineData("-config", 0)]
     [InlineData("-config -info", 1)]
-    public async Task EvictionPolicy_NotReadable_IsAWarning(string denied, int warnings)
+    public async Task EvictionPolicy_NotReadable_LogsWarning(string denied, int warnings)
     {
         await ExecuteAsync($"{AllPermissions} {denied}");
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
         Assert.Equal(warnings, _log.Warnings.Count(message =>
             message.Contains("cannot read the maxmemory-policy", StringComparison.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData("expire")]
+    [InlineData("hset")]
+    public async Task Acl_DeniesCommandAfterStart_IsAWarning(string command)
+    {
+        await ExecuteAsync(AllPermissions);
+        var node = await StartNodeAsync(
+            $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
+        await TestNode.EventuallyAsync(() => new(node.NodeName is not null), "The node has a heartbeat.");
+        Assert.DoesNotContain(_log.Warnings, IsRefusal);
+        await ExecuteAsync($"ACL SETUSER limited -{command}");
+        // The heartbeat uses EXPIRE. The script that writes the member uses HSET.
+        node.Backplane.SetMember(Group, "m", default);
+        await TestNode.EventuallyAsync(
+            () => new(_log.Warnings.Any(IsRefusal)), "A warning names the fix.", TestNode.Patience);
+
+        static bool IsRefusal(string message) => message.Contains("Allow the Redis user", StringComparison.Ordinal);
     }
 
     [Fact]
@@ -70,11 +89,12 @@ public sealed partial class StartupChecksTests : RedisTest
         node.Unsubscribe(Group);
         await ((IAsyncDisposable)node.Backplane).DisposeAsync();
 
-        // The eviction policy needs CONFIG or INFO, and the list contains neither of them.
+        // A node reads the eviction policy with CONFIG or INFO. The documented commands include neither of them, so the
+        // node logs a warning.
         Assert.NotEmpty(_log.Warnings);
         Assert.All(_log.Warnings, static message => Assert.True(IsAboutEvictionPolicy(message), message));
         var denied = (RedisResult[])(await connection.GetServers()[0].ExecuteAsync("ACL", "LOG"))!;
-        // StackExchange.Redis tries these commands and this channel, and works without them.
+        // StackExchange.Redis tries these commands and this channel, but does not need them.
         string[] optional =
             ["command client", "command config", "command info", "command cluster", "command get", "channel __Booksleeve"];
         string[] others = [.. denied
@@ -84,7 +104,7 @@ public sealed partial class StartupChecksTests : RedisTest
     }
 
     [Fact]
-    public void CheckCommands_CoversEachCommandOfEachScript()
+    public void CheckCommands_CommandsOfScripts_AreAllIncluded()
     {
         var scripts = typeof(Scripts).GetFields()
             .Where(field => field.IsLiteral && field.Name != nameof(Scripts.Superseded))
@@ -100,10 +120,10 @@ public sealed partial class StartupChecksTests : RedisTest
     static bool IsAboutEvictionPolicy(string message) =>
         message.Contains("maxmemory-policy", StringComparison.Ordinal);
 
-    async Task<TestNode> StartNodeAsync(string configuration)
+    async Task<TestNode> StartNodeAsync(string configuration, Action<RedisBackplaneOptions>? configure = null)
     {
         // The checks run once. On a busy machine, Redis can need longer than the default timeout of the backplane.
-        var node = _log.StartNode(Nodes, $"{configuration},syncTimeout=20000");
+        var node = _log.StartNode(Nodes, $"{configuration},syncTimeout=20000", configure);
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         return node;
     }

@@ -1,10 +1,13 @@
 using System.Net;
 using Broadcast.Middleware.Redis.Configuration;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Redis.Tests.Configuration;
 
-/// <summary>The password in these connection strings contains the text "s3cret".</summary>
+/// <summary>
+/// Tests connection strings and their passwords. The passwords contain the text "s3cret" or a part of it.
+/// </summary>
 public sealed class ConnectionStringTests : RedisTest
 {
     const string Secret = "s3cret";
@@ -45,7 +48,7 @@ public sealed class ConnectionStringTests : RedisTest
     [InlineData("redis://:s3#cret@host", "invalid")]
     [InlineData("redis://:s3cret@host?password=s3cret", "query")]
     [InlineData("redis://:s3cret@host/s3cret", "database number")]
-    public void Parse_InvalidText_SaysHowToFixItWithoutTheValue(string text, string hint)
+    public void Parse_InvalidText_ErrorNamesProblemWithoutPassword(string text, string hint)
     {
         var error = Assert.Throws<FormatException>(() => ConnectionString.Parse(text));
         Assert.Contains(hint, error.Message, StringComparison.Ordinal);
@@ -81,7 +84,7 @@ public sealed class ConnectionStringTests : RedisTest
     [Fact]
     public async Task Password_RepeatedByTheServer_IsNotLogged()
     {
-        // A proxy that does not know AUTH repeats its arguments in the error.
+        // A proxy that does not know AUTH repeats the arguments of AUTH in its error.
         await Redis.StartAsync("--rename-command", "AUTH", "NO-AUTH", "--rename-command", "HELLO", "NO-HELLO");
         var node = _log.StartNode(
             Nodes, $"{Redis.Configuration},password={Secret}",
@@ -89,6 +92,31 @@ public sealed class ConnectionStringTests : RedisTest
         // The server answers the login before it answers the publish.
         await node.PublishAsync(Group, "");
         AssertLogHasNoSecret();
+    }
+
+    [Fact]
+    public async Task Password_InErrorOfTheServer_IsNotLogged()
+    {
+        // Redis repeats the arguments of an unknown command. They contain the password, because it equals the prefix.
+        await Redis.StartAsync(
+            "--requirepass", Secret, "--rename-command", "SET", "NO-SET", "--rename-command", "SETEX", "NO-SETEX");
+        _log.StartNode(Nodes, $"{Redis.Configuration},password={Secret}", options => options.Prefix = Secret);
+        await TestNode.EventuallyAsync(
+            () => new(_log.Warnings.Any(message => message.Contains("unknown command", StringComparison.Ordinal))),
+            "The node logs the error.");
+        Assert.Contains(_log.Warnings, message => message.Contains("beginning with: '***:", StringComparison.Ordinal));
+        AssertLogHasNoSecret();
+    }
+
+    [Fact]
+    public async Task OwnConnection_ErrorWithUrl_IsLoggedWithoutPassword()
+    {
+        _log.StartNode(Nodes, static builder => builder.AddRedis(
+            static _ => throw new InvalidOperationException($"Cannot connect to redis://:{Secret}@host:6379."),
+            static options => options.Prefix = "test"));
+        await TestNode.EventuallyAsync(() => new(_log.Warnings.Length > 0), "The node logs the error.");
+        Assert.Contains("Cannot connect to redis://***@host:6379.", _log.Warnings[0], StringComparison.Ordinal);
+        Assert.DoesNotContain(Secret, _log.GetEverything(), StringComparison.Ordinal);
     }
 
     void AssertLogHasNoSecret()

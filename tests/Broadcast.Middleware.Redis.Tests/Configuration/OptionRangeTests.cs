@@ -4,7 +4,7 @@ using Broadcast.Middleware.Redis.Configuration;
 
 namespace Broadcast.Middleware.Redis.Tests.Configuration;
 
-/// <summary>The documentation states the ranges that the validator uses.</summary>
+/// <summary>Tests that the documentation states the same ranges that the validator uses.</summary>
 public sealed partial class OptionRangeTests
 {
     static readonly RedisBackplaneOptions Defaults = new();
@@ -12,7 +12,7 @@ public sealed partial class OptionRangeTests
     public static TheoryData<string> RangeOptions => [.. OptionRange.All.Select(static range => range.Name)];
 
     [Fact]
-    public void OptionRanges_ContainEachNumericOption()
+    public void OptionRanges_NumericOptions_AreAllIncluded()
     {
         var numericOptions = typeof(RedisBackplaneOptions).GetProperties()
             .Where(static option => option.PropertyType == typeof(int)
@@ -31,7 +31,7 @@ public sealed partial class OptionRangeTests
         var comment = comments.Descendants("member").Single(
             member => (string)member.Attribute("name")! == $"P:Broadcast.Middleware.RedisBackplaneOptions.{option}");
         var text = Whitespace().Replace(comment.Value, " ");
-        // Sizes in bytes are followed by a rounded size in parentheses.
+        // The comments show a rounded size in parentheses after each size in bytes. Remove the rounded sizes.
         text = RoundedSize().Replace(text, "");
         Assert.Contains($"Default {range.FormatValue(Defaults)}.", text, StringComparison.Ordinal);
         Assert.Contains($"Range {range.Min} to {range.Max}.", text, StringComparison.Ordinal);

@@ -17,7 +17,7 @@ public sealed class ReconnectDelayTests
             Assert.Equal(delays.Order(), delays);
             Assert.InRange(delays[0], 250, 750);
             Assert.InRange(delays[^1], 6 * delays[0] - 10, 4500);
-            // A repeated call returns the same result.
+            // A repeated call for the same retry returns the same result.
             Assert.False(policy.ShouldRetry(3, delays[3] - 1));
             firstDelays.Add(delays[0]);
         }

@@ -55,7 +55,7 @@ public sealed class RedisConnectionTests : RedisTest
             "--tls-ca-cert-file", certificate, "--tls-auth-clients", "no");
         var options = ConfigurationOptions.Parse($"127.0.0.1:{port},ssl=true,sslHost=localhost");
         options.TrustIssuer(certificate);
-        // A busy machine can need more than the default of 5 seconds for the TLS handshake.
+        // On a busy machine, the TLS handshake can take longer than the default timeout of 5 seconds.
         options.ConnectTimeout = 60_000;
         await using var connection = await ConnectionMultiplexer.ConnectAsync(options);
         await AssertWorksAsync(new(Nodes.Create(connection)));
@@ -84,7 +84,7 @@ public sealed class RedisConnectionTests : RedisTest
     [Theory]
     [InlineData("")]
     [InlineData(",protocol=resp2")]
-    public async Task SilentConnection_IsReplacedBeforeNodeTimeout(string settings)
+    public async Task Connection_NoDataFromRedis_IsReplacedBeforeNodeTimeout(string settings)
     {
         await Redis.StartAsync();
         var proxy = CreateProxy();
@@ -100,7 +100,7 @@ public sealed class RedisConnectionTests : RedisTest
         await silent.WaitForMessagesAsync(Group, 1);
         proxy.Silence();
         for (var i = 1; i <= 50; i++) await other.PublishAsync(Group, $"{i}");
-        // The member remains listed, so the node renews its heartbeat in time.
+        // The member remains listed only while the node renews its heartbeat in time.
         var minMembers = 1L;
         await TestNode.EventuallyAsync(
             async () =>

@@ -3,7 +3,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Connections;
 
-/// <summary>Redis is reachable, but it refuses commands.</summary>
+/// <summary>Tests the errors of a node when Redis is reachable but refuses commands.</summary>
 public sealed class RedisErrorsTests : RedisTest
 {
     const string LimitedUser = "user=limited,password=secret";
@@ -23,7 +23,7 @@ public sealed class RedisErrorsTests : RedisTest
         "NOPERM", "to run scripts", "ACL SETUSER limited -evalsha -eval", "ACL SETUSER limited +evalsha +eval")]
     [InlineData(
         "NOPERM", "all keys", "ACL SETUSER limited resetkeys ~other:*", "ACL SETUSER limited ~test:*")]
-    public async Task Publish_RefusedByRedis_ReportsFixAndLosesNothing(
+    public async Task Publish_RefusedByRedis_ReportsFixAndLosesNoMessage(
         string code, string hint, string breakCommands, string fixCommands)
     {
         var directory = Directory.CreateTempSubdirectory("broadcast-refusal-").FullName;
@@ -51,8 +51,8 @@ public sealed class RedisErrorsTests : RedisTest
             Assert.Contains(hint, error.Message, StringComparison.Ordinal);
         }
 
-        // A failed publish may still take effect. So wait until no batch is in flight, and until Redis has processed
-        // the commands before this query.
+        // A failed publish may still take effect. So wait until no batch is in flight. Then wait until Redis has
+        // processed all commands before this query.
         await TestNode.EventuallyAsync(() => new(publisher.Outbox.IsIdle), "No batch is in flight.");
         await TestNode.TryAsync(() => publisher.Backplane.CountMembersAsync(Group, Token).AsTask());
         await ExecuteAsync(connection, fixCommands);
@@ -71,7 +71,7 @@ public sealed class RedisErrorsTests : RedisTest
         await ExecuteAsync(connection, "ACL SETUSER limited on >secret ~test:* resetchannels +@all");
         var node = StartNode(
             $"{Redis.Configuration},{LimitedUser}", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
-        // The first attempts can fail for another reason while the node is still connecting.
+        // The first attempts can fail for another reason, because the node may still be connecting.
         await TestNode.EventuallyAsync(
             async () =>
             {
@@ -92,7 +92,7 @@ public sealed class RedisErrorsTests : RedisTest
         await Redis.StartAsync("--requirepass", "right");
         var node = StartNode(
             $"{Redis.Configuration},password=wrong", options => options.PublishTimeout = TimeSpan.FromSeconds(1));
-        // The node does not know the reason while its first connection attempt runs.
+        // During its first connection attempt, the node does not know the reason yet.
         await TestNode.EventuallyAsync(
             async () =>
             {

@@ -11,7 +11,7 @@ public sealed partial class RedisMetricsTests(SharedRedis redis) : IAsyncDisposa
     readonly NodeFactory _nodes = new();
 
     [Fact]
-    public void Instruments_AreListedInTheDocumentation()
+    public void RedisDoc_AllInstruments_AreListed()
     {
         var meters = _nodes.GetMeterFactory(CreateBackplane());
         var instruments = new List<string>();

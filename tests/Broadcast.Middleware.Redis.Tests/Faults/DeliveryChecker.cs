@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
 /// <summary>
-/// Checks that every subscriber received every message once and in one order, or was notified of a loss.
+/// Checks that every subscriber received every message once, in one common order, or was notified of a loss.
 /// </summary>
 /// <param name="redisForgets">
 /// True if Redis may forget the newest messages of an epoch and give their offsets to other messages.
@@ -12,7 +12,7 @@ sealed class DeliveryChecker(bool redisForgets)
     /// <param name="subscribers">The subscribers that listened until the end.</param>
     /// <param name="temporarySubscribers">The subscribers that listened for a while.</param>
     /// <returns>
-    /// The number of different messages in all epochs, and how many of them exist in two epochs.
+    /// The number of different messages in all epochs, and the number of messages that exist in two epochs.
     /// </returns>
     public (int Total, int InTwoEpochs) Check(
         IReadOnlyList<Publisher> publishers, IReadOnlyList<Subscriber> subscribers,
@@ -55,7 +55,8 @@ sealed class DeliveryChecker(bool redisForgets)
     }
 
     /// <summary>
-    /// Asserts that a notice ended each connection but the last, and that a recovered connection continued exactly.
+    /// Asserts that each connection except the last one ended with a notice. Asserts that a recovered connection
+    /// started at the position at which the previous connection ended.
     /// </summary>
     static void AssertContinuous(Subscriber subscriber)
     {
@@ -66,7 +67,7 @@ sealed class DeliveryChecker(bool redisForgets)
             if (i == 0) continue;
             var (previous, current) = (sequences[i - 1], sequences[i]);
             if (current.Recovered is true) Assert.Equal(previous.End, current.Start);
-            // A subscriber can miss messages after a notice, but it never receives a message again.
+            // A notified subscriber can miss messages, but it never receives a message twice.
             if (current.Start.Epoch == previous.Start.Epoch)
                 Assert.InRange(current.Start.Offset, previous.End.Offset, long.MaxValue);
         }
@@ -75,7 +76,7 @@ sealed class DeliveryChecker(bool redisForgets)
     List<GroupOrder> FindOrders(IEnumerable<(ReceivedSequence Sequence, bool ListensToEnd)> sequences)
     {
         var orders = new List<GroupOrder> { new() };
-        // The longest sequence shows most of an order, so it comes first.
+        // The longest sequence contains most messages of an order, so add this sequence first.
         foreach (var (sequence, listensToEnd) in sequences.OrderByDescending(
             static item => item.Sequence.Messages.Length))
         {
@@ -99,8 +100,8 @@ sealed class DeliveryChecker(bool redisForgets)
     }
 
     /// <summary>
-    /// True if Redis may have given offsets of this epoch twice. Then the epoch has ended, and all subscribers were
-    /// notified.
+    /// True if Redis may have given an offset of this epoch to two messages. In this case, all subscribers were
+    /// notified that the epoch has ended.
     /// </summary>
     bool IsAmbiguous(List<GroupOrder> orders) =>
         redisForgets && orders.All(
@@ -116,7 +117,8 @@ sealed class DeliveryChecker(bool redisForgets)
                 message.Number >= 0 && message.Number < publisherPositions.Length,
                 $"Message {message} was received, but not published.");
             if (isAmbiguous || publisherPositions[message.Number] is not { } position) continue;
-            // If Redis fails before its answer, the message can also exist in another epoch.
+            // If Redis fails before it answers, the node publishes the message again. The message can then also exist
+            // in another epoch.
             Assert.True(
                 position.Epoch != epoch || position.Offset == offset,
                 $"Message {message} was published at {position}, but received at {offset}.");
@@ -128,7 +130,7 @@ sealed class DeliveryChecker(bool redisForgets)
         if (IsAmbiguous(orders)) return;
         if (orders.Any(order =>
             order.Messages.TryGetValue(position.Offset, out var received) && received == message)) return;
-        // No subscriber has the message, so each one must have joined later or must be notified.
+        // No subscriber received the message. So each subscriber must have joined later, or must have been notified.
         foreach (var sequence in orders.SelectMany(static order => order.Sequences))
         {
             Assert.True(

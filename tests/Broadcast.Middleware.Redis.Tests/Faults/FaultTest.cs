@@ -4,18 +4,20 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
 /// <summary>
-/// The base of tests with three apps. Each app has its own proxies to Redis and two subscribers. Eight publishers
-/// publish while a fault occurs.
+/// The base class of tests with three apps. Each app has its own proxies to Redis and two subscribers. Eight publishers
+/// publish during a fault.
 /// </summary>
 public abstract class FaultTest : IAsyncLifetime
 {
     const int NodeCount = 3, PublisherCount = 8;
 
-    /// <summary>The messages of each publisher. BROADCAST_TEST_EFFORT=10 makes it 50,000.</summary>
+    /// <summary>
+    /// The number of messages of each publisher. With BROADCAST_TEST_EFFORT=10, the number is 50,000.
+    /// </summary>
     protected static readonly int MessagesPerPublisher = 5_000 * Effort.Factor;
 
     /// <summary>
-    /// Arguments with which Redis keeps all data after a kill of its process, but not after a power failure.
+    /// Arguments that let Redis keep all data when its process is killed, but not after a power failure.
     /// </summary>
     protected static readonly string[] PersistentArguments =
         ["--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"];
@@ -35,7 +37,7 @@ public abstract class FaultTest : IAsyncLifetime
 
     protected static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    /// <summary>The first server. It is the master in tests with a replica.</summary>
+    /// <summary>The first server, which is the master in tests with a replica.</summary>
     private protected RedisServer Redis => _servers[0];
 
     private protected RedisServer Replica => _servers[1];
@@ -77,7 +79,7 @@ public abstract class FaultTest : IAsyncLifetime
     private protected Task StartAsync(params RedisServer[] servers) => StartAsync(static _ => { }, servers);
 
     /// <param name="configure">Configures the backplanes.</param>
-    /// <param name="servers">The servers. The first one is the master.</param>
+    /// <param name="servers">The servers. The first server is the master.</param>
     private protected async Task StartAsync(Action<RedisBackplaneOptions> configure, params RedisServer[] servers)
     {
         _servers.AddRange(servers);
@@ -88,7 +90,7 @@ public abstract class FaultTest : IAsyncLifetime
             _nodes.Add(await AppNode.StartAsync(string.Join(',', settings), options =>
             {
                 (options.RepairMessages, options.RepairBytes) = (100_000, 64 * 1024 * 1024);
-                // On a busy machine, a publish can take longer than the default of 5 seconds.
+                // On a busy machine, a publish can take longer than the default PublishTimeout of 5 seconds.
                 options.PublishTimeout = TimeSpan.FromSeconds(10);
                 configure(options);
             }));
@@ -104,13 +106,14 @@ public abstract class FaultTest : IAsyncLifetime
     }
 
     /// <summary>
-    /// Publishes the first third of the messages, and then causes the fault while the second third is published. After
-    /// the fault, the last third must succeed. Finally checks that all subscribers continue, that the right subscribers
-    /// were notified, and that a client with a position receives exactly the following messages.
+    /// Publishes the first third of the messages. Causes the fault while the publishers publish the second third.
+    /// Publishing the last third after the fault must succeed. Then checks that all subscribers continue, and that
+    /// exactly the expected subscribers were notified. Also checks that a client with a position receives exactly the
+    /// messages after its position.
     /// </summary>
     /// <param name="name">The name of the fault.</param>
     /// <param name="messages">The messages of each publisher.</param>
-    /// <param name="causeFault">Causes the fault and ends it.</param>
+    /// <param name="causeFault">Causes the fault and then ends the fault.</param>
     /// <param name="notified">The subscribers that are notified of a loss.</param>
     private protected async Task PublishDuringFaultAsync(
         string name, int messages, Func<Task> causeFault, Notified notified)
@@ -127,7 +130,7 @@ public abstract class FaultTest : IAsyncLifetime
         await causeFault();
         await Task.WhenAll(_publishing);
         var failedBefore = CountFailed();
-        // Each node reconnects at its own time.
+        // The nodes reconnect at different times.
         foreach (var probe in _probes) await probe.PublishUntilSuccessAsync(Patience);
         var recoveredAfter = Stopwatch.GetElapsedTime(started);
         await Task.WhenAll(_publishers.Select(
@@ -159,7 +162,7 @@ public abstract class FaultTest : IAsyncLifetime
     }
 
     /// <summary>
-    /// Call this for a fault after which Redis may give the offsets of forgotten messages to new messages.
+    /// Declares that Redis may give the offsets of forgotten messages to new messages after the fault.
     /// </summary>
     protected void ExpectForgottenMessages() => _redisForgets = true;
 
@@ -170,7 +173,7 @@ public abstract class FaultTest : IAsyncLifetime
         Publisher[] publishers = [.. _publishers, .. _probes];
         var (total, inTwoEpochs) = new DeliveryChecker(_redisForgets).Check(
             publishers, _subscribers, _temporarySubscribers);
-        // Only messages in flight during a loss can exist in two epochs.
+        // A message can exist in two epochs only if it was in flight during a loss.
         var maxLosses = _subscribers.Max(static subscriber => subscriber.LossCount);
         Assert.InRange(inTwoEpochs, 0, maxLosses * publishers.Length * Publisher.Window);
         var failed = publishers.Sum(static publisher => publisher.FailedCount);
@@ -228,7 +231,7 @@ public abstract class FaultTest : IAsyncLifetime
         await connection.GetServers()[0].ExecuteAsync("REPLICAOF", "NO", "ONE");
     }
 
-    /// <summary>No client is disconnected while Redis is unreachable.</summary>
+    /// <summary>Asserts that no client was disconnected while Redis was unreachable.</summary>
     void AssertAllListening() =>
         Assert.All(_subscribers, static subscriber => Assert.True(subscriber.IsListening));
 
@@ -237,7 +240,9 @@ public abstract class FaultTest : IAsyncLifetime
             static item => item.First.InFlight > 0 || item.Second.IsCompleted),
         "Each publisher waits for Redis or has finished.");
 
-    /// <summary>Asserts that a client with a position receives exactly the following messages on each node.</summary>
+    /// <summary>
+    /// Asserts that a client with a position receives exactly the messages after its position, on each node.
+    /// </summary>
     async Task CheckRecoveryByPositionAsync(MessageId message, Position last)
     {
         var from = new Position(last.Epoch, Math.Max(0, last.Offset - 1000));
@@ -255,8 +260,8 @@ public abstract class FaultTest : IAsyncLifetime
     }
 
     /// <summary>
-    /// Returns a message that all subscribers have received. A message that was published before a node noticed a loss
-    /// can reach no subscriber, so the method publishes several messages.
+    /// Returns a message that all subscribers have received. If a node has not noticed a loss yet, its message may
+    /// reach no subscriber. So the method publishes several messages.
     /// </summary>
     async Task<(MessageId Message, Position Position)> WaitForCommonMessageAsync(string name)
     {
@@ -293,7 +298,9 @@ public abstract class FaultTest : IAsyncLifetime
         None,
         All,
 
-        /// <summary>The timing decides whether Redis loses messages. All subscribers have the same result.</summary>
+        /// <summary>
+        /// Either all subscribers are notified, or none. The timing decides whether Redis loses messages.
+        /// </summary>
         AllOrNone,
         FirstNode,
     }

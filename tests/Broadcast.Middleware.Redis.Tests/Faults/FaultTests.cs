@@ -2,14 +2,16 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>Each test causes one fault of Redis. The last test causes several faults.</summary>
+/// <summary>
+/// Tests delivery during faults of Redis. Each test causes one fault, and the last test causes several faults.
+/// </summary>
 public sealed class FaultTests : FaultTest
 {
-    /// <summary>This time is longer than PublishTimeout and NodeTimeout.</summary>
+    /// <summary>A time that is longer than PublishTimeout and NodeTimeout.</summary>
     static readonly TimeSpan LongSuspension = TimeSpan.FromSeconds(30);
 
     [Fact]
-    public async Task Kill_WithPersistence_LosesNothing()
+    public async Task RedisKill_WithPersistence_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
         await PublishDuringFaultAsync("kill", MessagesPerPublisher, KillAndRestartAsync, Notified.None);
@@ -17,7 +19,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task RestartEmpty_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisRestart_WithoutData_NotifiesAllClientsAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync(PersistentArguments));
         await PublishDuringFaultAsync("restart empty", MessagesPerPublisher, RestartEmptyAsync, Notified.All);
@@ -25,7 +27,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task Flush_NotifiesAllAndStartsNewEpoch()
+    public async Task RedisFlush_WhilePublishing_NotifiesAllClientsAndStartsNewEpoch()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await using var connection = await Redis.ConnectAsync();
@@ -35,7 +37,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task Suspend_For30Seconds_LosesNothing()
+    public async Task RedisSuspension_For30Seconds_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -44,7 +46,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task DisconnectNode_WithinRepairWindow_LosesNothing()
+    public async Task NodeDisconnect_WithinRepairWindow_LosesNoMessage()
     {
         await StartAsync(await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -53,7 +55,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task DisconnectNode_BeyondRepairWindow_NotifiesOnlyItsClients()
+    public async Task NodeDisconnect_BeyondRepairWindow_NotifiesOnlyItsClients()
     {
         await StartAsync(static options => options.RepairMessages = 1, await RedisServer.StartNewAsync());
         await PublishDuringFaultAsync(
@@ -62,7 +64,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task FailOver_DeliversEverythingOrNotifiesAll()
+    public async Task RedisFailover_WhilePublishing_DeliversAllMessagesOrNotifiesAllClients()
     {
         var master = await RedisServer.StartNewAsync();
         await StartAsync(master, await StartReplicaAsync(master.Port));
@@ -71,7 +73,7 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task FailOver_ToOutdatedReplica_NotifiesAll()
+    public async Task RedisFailover_ToOutdatedReplica_NotifiesAllClients()
     {
         var master = await RedisServer.StartNewAsync();
         await using var replicationProxy = new RedisProxy(master.Port);
@@ -90,11 +92,12 @@ public sealed class FaultTests : FaultTest
     }
 
     [Fact]
-    public async Task AllFaults_InOneRun_DeliverEverythingOrNotify()
+    public async Task RedisFaults_AllInOneRun_DeliverAllMessagesOrNotify()
     {
-        // With BROADCAST_TEST_EFFORT=10, each publisher sends 50,000 messages in total.
+        // The test has five faults. Each publisher sends MessagesPerPublisher messages in total.
         var messages = MessagesPerPublisher / 5;
-        // Suspend_For30Seconds_LosesNothing always uses the long time.
+        // By default, the suspension is short to save time. RedisSuspension_For30Seconds_LosesNoMessage tests the long
+        // suspension.
         var suspension = Effort.Factor > 1 ? LongSuspension : TimeSpan.FromSeconds(13);
         var master = await RedisServer.StartNewAsync(PersistentArguments);
         await StartAsync(master, await StartReplicaAsync(master.Port));

@@ -1,9 +1,9 @@
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>The order of the messages of one epoch, as all sequences together show it.</summary>
+/// <summary>The order of the messages of one epoch, combined from all received sequences.</summary>
 /// <remarks>
-/// If Redis forgets the newest messages and gives their offsets to other messages, the epoch has two orders. Both start
-/// with the same messages.
+/// If Redis forgets the newest messages and gives their offsets to other messages, the epoch has two orders. Both
+/// orders start with the same messages.
 /// </remarks>
 sealed class GroupOrder
 {
@@ -15,7 +15,7 @@ sealed class GroupOrder
     /// <summary>The sequences of the subscribers that listen until the end of the test.</summary>
     public IReadOnlyList<ReceivedSequence> Sequences => _sequences;
 
-    /// <summary>Adds a sequence. Returns false if one of its offsets has another message.</summary>
+    /// <summary>Adds a sequence. Returns false if the order has another message at one of the offsets.</summary>
     public bool TryAdd(ReceivedSequence sequence, bool listensToEnd)
     {
         var (first, received) = (sequence.Start.Offset + 1, sequence.Messages);
@@ -29,7 +29,9 @@ sealed class GroupOrder
         return true;
     }
 
-    /// <summary>Asserts that the messages of each publisher are in order, and so each exists once.</summary>
+    /// <summary>
+    /// Asserts that the messages of each publisher are in order. This order also proves that each message exists once.
+    /// </summary>
     public void AssertPublishersInOrder()
     {
         var last = new Dictionary<int, int>();

@@ -1,12 +1,12 @@
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>Publishes messages without awaiting each one, and records their positions.</summary>
+/// <summary>Publishes messages without awaiting each publish, and records their positions.</summary>
 sealed class Publisher(IBroadcaster broadcaster, int number, string group)
 {
     /// <summary>The maximum number of publishes in flight.</summary>
     public const int Window = 64;
 
-    // Null for a message that failed or is still in flight.
+    // The position of each message. The position is null if the publish failed or is still in flight.
     readonly List<Position?> _positions = [];
     int _inFlight;
 
@@ -41,7 +41,7 @@ sealed class Publisher(IBroadcaster broadcaster, int number, string group)
         await Task.WhenAll(publishes);
     }
 
-    /// <summary>Publishes messages until one succeeds. Returns that message and its position.</summary>
+    /// <summary>Publishes messages until a publish succeeds. Returns the published message and its position.</summary>
     public async Task<(MessageId Message, Position Position)> PublishUntilSuccessAsync(TimeSpan timeout)
     {
         var started = TimeProvider.System.GetTimestamp();
@@ -73,7 +73,7 @@ sealed class Publisher(IBroadcaster broadcaster, int number, string group)
         }
         catch (BackplaneException)
         {
-            // The message may have been published once.
+            // The publish failed, but Redis may still have stored the message once.
         }
         finally
         {

@@ -3,14 +3,16 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>The connections of three nodes are disconnected at random while eight publishers publish.</summary>
+/// <summary>
+/// Tests delivery while eight publishers publish and the Redis connections of three nodes are reset at random times.
+/// </summary>
 public sealed class RandomDisconnectTests : RedisTest
 {
     [Theory]
     [InlineData(1, 10_000_000)]
     [InlineData(2, 10_000_000)]
     [InlineData(3, 100)]
-    public async Task Delivery_RandomDisconnects_IsOnceAndInOrderOrReportsLoss(int seed, int repairMessages)
+    public async Task Publish_RandomDisconnects_DeliversOnceInOrderOrReportsLoss(int seed, int repairMessages)
     {
         const int PublisherCount = 8, DisconnectCount = 12;
         var random = new Random(seed);
@@ -40,7 +42,7 @@ public sealed class RandomDisconnectTests : RedisTest
             }
         }, Token)));
 
-        // Each disconnect waits until its node has published again. So it interrupts operations.
+        // Each disconnect waits until its node has published again, so that the disconnect interrupts operations.
         for (var round = 0; round < DisconnectCount; round++)
         {
             var index = random.Next(3);
@@ -75,12 +77,12 @@ public sealed class RandomDisconnectTests : RedisTest
             Assert.Equal(received.Length, received.Select(message => message.Text).Distinct().Count());
             foreach (var message in published.Where(message => message.Position.Offset <= received.Length))
                 Assert.Equal(message, received[message.Position.Offset - 1]);
-            // All other messages are from publishes that failed.
+            // Each other received message belongs to a publish that failed.
             Assert.Empty(received
                 .Select(message => message.Text)
                 .Except(published.Select(message => message.Text))
                 .Except(failed));
-            // The messages of each publisher are in order.
+            // Each node receives the messages of each publisher in order.
             foreach (var publisher in received.GroupBy(message => message.Text.Split(' ')[0]))
             {
                 var numbers = publisher.Select(message => int.Parse(message.Text.Split(' ')[1])).ToArray();
@@ -88,7 +90,7 @@ public sealed class RandomDisconnectTests : RedisTest
             }
         }
 
-        // All nodes have the same order, also for messages whose publish failed.
+        // All nodes receive the messages in the same order. This order includes messages whose publish failed.
         foreach (var node in nodes[1..])
         {
             foreach (var (first, other) in nodes[0].GetReceived(Group).Zip(node.GetReceived(Group)))

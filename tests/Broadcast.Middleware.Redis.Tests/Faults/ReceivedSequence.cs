@@ -5,10 +5,12 @@ sealed class ReceivedSequence(JoinResult joined)
 {
     readonly List<MessageId> _messages = [];
 
-    /// <summary>The position of the join. The first received message follows it.</summary>
+    /// <summary>The position of the join. The first received message follows this position.</summary>
     public Position Start { get; } = joined.Position!.Value;
 
-    /// <summary>Null if the client joined without a position.</summary>
+    /// <summary>
+    /// True if the join recovered the client's position. Null if the client joined without a position.
+    /// </summary>
     public bool? Recovered => joined.Recovered;
 
     /// <summary>True if the connection ended with the notice that messages may be missing.</summary>
@@ -36,7 +38,7 @@ sealed class ReceivedSequence(JoinResult joined)
         lock (_messages) _messages.Add(message);
     }
 
-    /// <summary>Returns true if the message was received at this position.</summary>
+    /// <summary>Returns true if the connection received the message at this position.</summary>
     public bool Contains(MessageId message, Position position)
     {
         lock (_messages)

@@ -3,7 +3,9 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>A Sentinel replaces the master. The nodes know only the address of the Sentinel.</summary>
+/// <summary>
+/// Tests that nodes follow a Sentinel to a new master. The nodes know only the address of the Sentinel.
+/// </summary>
 public sealed class SentinelTests : RedisTest
 {
     [Fact]

@@ -4,12 +4,12 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
 /// <summary>
-/// A client that records its messages. After the notice that messages may be missing, it connects again with its
-/// position.
+/// A client that records its messages. When the client is notified that messages may be missing, it connects again with
+/// its position.
 /// </summary>
 sealed class Subscriber : IAsyncDisposable
 {
-    // The server uses close code 1013 for both reasons.
+    // The server uses close code 1013 for both reasons, so the client compares the reason text.
     const WebSocketCloseStatus TryAgainLater = (WebSocketCloseStatus)1013;
     const string LossReason = "The cluster lost messages. Connect again.";
     const string UnreachableReason = "The other nodes are unreachable. Try again later.";
@@ -39,7 +39,7 @@ sealed class Subscriber : IAsyncDisposable
     /// <summary>The number of notices that messages may be missing.</summary>
     public int LossCount { get; private set; }
 
-    /// <summary>The number of rejected connections because Redis was unreachable.</summary>
+    /// <summary>The number of connections that the server rejected because Redis was unreachable.</summary>
     public int RejectedCount { get; private set; }
 
     public bool IsListening => Sequences is [.., { IsNotifiedOfLoss: false }];

@@ -17,7 +17,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Redis.Tests.Faults;
 
-/// <summary>What clients and publishers of an app notice while Redis is down.</summary>
+/// <summary>Tests the effects on clients and publishers of an app while Redis is down.</summary>
 public sealed class UnreachableRedisTests : RedisTest
 {
     readonly List<App> _apps = [];
@@ -55,7 +55,7 @@ public sealed class UnreachableRedisTests : RedisTest
         Assert.Single(node.GetWarnings("delivers messages only to its own connections"));
         proxy.Open();
         await node.WaitUntilReachableIsAsync(true);
-        // On a busy machine, the new connection can be lost again.
+        // On a busy machine, the node can lose its new connection again.
         PublishResult after = default;
         await TestNode.EventuallyAsync(
             async () => !(after = await node.Broadcaster.PublishAsync("after", group, cancellationToken: Token)).IsLocalOnly,
@@ -69,11 +69,12 @@ public sealed class UnreachableRedisTests : RedisTest
     }
 
     [Fact]
-    public async Task Connect_WhileRedisIsDown_NewRoomIsRefusedAndKnownRoomWorks()
+    public async Task Connect_WhileRedisIsDown_IsRefusedInNewRoomAndAcceptedInKnownRoom()
     {
         var node = await StartAppAsync(Redis.Configuration);
         using var first = await node.ConnectAsync("/rooms/known");
-        // The node has the group of all connections only after the end of the connect.
+        // The client joins the group of all connections at the end of its connect. Wait for this join before Redis
+        // stops.
         await TestNode.EventuallyAsync(
             async () => (await node.Broadcaster.PublishAsync("hello", cancellationToken: Token)).LocalRecipients == 1,
             "The connection is in the group of all connections.");
@@ -112,7 +113,7 @@ public sealed class UnreachableRedisTests : RedisTest
             "The cluster lists the connection.");
         Assert.Equal((0, false), (result.LocalRecipients, result.IsLocalOnly));
         Assert.Equal("hello", await ReceiveAsync(client));
-        // Evict the keys of the directory.
+        // Simulate an eviction of the keys of the member directory.
         await using (var connection = await Redis.ConnectAsync())
         {
             await foreach (var key in connection.GetServers()[0].KeysAsync(pattern: "test::{g:\u0001user:ann*"))

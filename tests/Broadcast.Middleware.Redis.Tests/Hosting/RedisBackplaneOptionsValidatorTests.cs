@@ -28,7 +28,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     }
 
     [Fact]
-    public void Configuration_Invalid_IsNotInTheError()
+    public void Configuration_InvalidText_IsNotInTheError()
     {
         var services = new ServiceCollection();
         services.AddBroadcast().AddRedis("localhost,password=a,s3cret=1", options => options.Prefix = "a");
@@ -40,7 +40,7 @@ public sealed class RedisBackplaneOptionsValidatorTests
     }
 
     [Fact]
-    public void Options_WithSeveralErrors_ReportsAllWithBroadcastName()
+    public void Options_WithSeveralErrors_ReportAllErrorsWithBroadcastName()
     {
         var services = new ServiceCollection();
         services.AddBroadcast("news").AddRedis("localhost", options =>

@@ -13,7 +13,7 @@ sealed class NodeFactory : IAsyncDisposable
     /// <param name="configuration">The connection string.</param>
     /// <param name="configure">Configures the options.</param>
     /// <param name="name">The name of the broadcast.</param>
-    /// <param name="usesShortIntervals">True for short intervals, so that tests run faster.</param>
+    /// <param name="usesShortIntervals">True to use short intervals, which make tests faster.</param>
     public IBackplane Create(
         string configuration, Action<RedisBackplaneOptions>? configure = null, string name = "",
         bool usesShortIntervals = true) =>
@@ -68,7 +68,7 @@ sealed class NodeFactory : IAsyncDisposable
             options.NodeTimeout = TimeSpan.FromSeconds(3);
         }
 
-        // On a busy machine, the first connection can take longer than the default of 5 seconds.
+        // On a busy machine, the first connect can take longer than the default timeout of 5 seconds.
         options.PublishTimeout = TimeSpan.FromSeconds(20);
         options.Prefix = "test";
         configure?.Invoke(options);

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A Redis Cluster of three masters. The first test that needs it starts it.</summary>
+/// <summary>A Redis Cluster of three masters. The first test that needs the cluster starts it.</summary>
 public sealed class RedisCluster : IAsyncDisposable
 {
     readonly SemaphoreSlim _lock = new(1, 1);
@@ -52,7 +52,7 @@ public sealed class RedisCluster : IAsyncDisposable
         var output = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
         Assert.True(process.ExitCode == 0, output);
-        // Each master must know the others before a test uses the cluster.
+        // Each master must know the other masters before a test uses the cluster.
         foreach (var server in _servers)
         {
             await using var connection = await server.ConnectAsync();

@@ -4,7 +4,7 @@ using System.Net.Sockets;
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>
-/// A TCP proxy in front of a Redis server. A test can disconnect it, close it, or make it discard data.
+/// A TCP proxy in front of a Redis server. A test can reset its connections, refuse new connections, or discard data.
 /// </summary>
 sealed class RedisProxy : IAsyncDisposable
 {
@@ -35,8 +35,8 @@ sealed class RedisProxy : IAsyncDisposable
     public long AnswerBytes => Interlocked.Read(ref _answerBytes);
 
     /// <summary>
-    /// The delay of each piece of data from Redis. The pieces have at most 1,021 bytes, and each piece waits for the
-    /// previous one. So the delay also limits the bytes per second.
+    /// The delay of each piece of data from Redis. Each piece has at most 1,021 bytes and waits for the previous piece.
+    /// So the delay also limits the bytes per second.
     /// </summary>
     public TimeSpan AnswerDelay
     {
@@ -84,7 +84,8 @@ sealed class RedisProxy : IAsyncDisposable
     public void DiscardAnswers() => _discardsAnswers = true;
 
     /// <summary>
-    /// Discards all data of the existing connections in both directions, without closing them. New connections work.
+    /// Discards all data of the existing connections in both directions and keeps these connections open. New
+    /// connections relay their data.
     /// </summary>
     public void Silence() => _silencedConnections = _connectionCount;
 
@@ -121,13 +122,13 @@ sealed class RedisProxy : IAsyncDisposable
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
         {
-            // The listener is closed.
+            // The proxy has closed its listener.
         }
     }
 
     async Task CopyAsync(Socket source, Socket destination, int number, bool isAnswer)
     {
-        // The buffer is small, so a disconnect can split a command or an answer.
+        // The buffer is small, so that a disconnect can split a command or an answer.
         var buffer = new byte[1021];
         try
         {

@@ -4,7 +4,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>A Redis server process for one test. It has its own port and data directory.</summary>
+/// <summary>A Redis server process for one test, with its own port and data directory.</summary>
 sealed class RedisServer : IAsyncDisposable
 {
     /// <summary>The server program. BROADCAST_TEST_REDIS=/usr/bin/valkey-server selects another program.</summary>
@@ -31,7 +31,7 @@ sealed class RedisServer : IAsyncDisposable
     public static void SkipUnlessInstalled() =>
         Assert.SkipUnless(IsInstalled, $"{Program} is missing. Install redis-server.");
 
-    /// <summary>Creates a server that does not run yet.</summary>
+    /// <summary>Creates a server without starting it.</summary>
     public static RedisServer Create(params string[] arguments)
     {
         SkipUnlessInstalled();
@@ -57,7 +57,9 @@ sealed class RedisServer : IAsyncDisposable
         return replica;
     }
 
-    /// <summary>Starts a Sentinel that watches one master, and decides alone.</summary>
+    /// <summary>
+    /// Starts a Sentinel that watches one master. The Sentinel needs no agreement with other Sentinels.
+    /// </summary>
     public static async Task<RedisServer> StartSentinelAsync(string name, int masterPort)
     {
         var server = Create();
@@ -81,7 +83,7 @@ sealed class RedisServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Starts the server on its port. It is empty, unless its arguments make it store data in its directory.
+    /// Starts the server on its port. The server is empty, unless its arguments make it store data in its directory.
     /// </summary>
     public async Task StartAsync(params string[] moreArguments)
     {
@@ -126,16 +128,16 @@ sealed class RedisServer : IAsyncDisposable
         Directory.CreateDirectory(_directory);
     }
 
-    /// <summary>Suspends the process. Its connections stay open, but it does not answer.</summary>
+    /// <summary>Suspends the process. Its connections stay open, but the server does not answer.</summary>
     public Task SuspendAsync() => SendSignalAsync("-STOP");
 
     public Task ResumeAsync() => SendSignalAsync("-CONT");
 
-    /// <summary>Creates a connection for the test itself.</summary>
+    /// <summary>Creates a connection that only the test uses.</summary>
     public Task<ConnectionMultiplexer> ConnectAsync() =>
         ConnectionMultiplexer.ConnectAsync($"{Configuration},allowAdmin=true");
 
-    /// <summary>Returns how often Redis has executed a command, also inside scripts.</summary>
+    /// <summary>Returns the number of executions of a command, including executions inside scripts.</summary>
     /// <param name="connection">A connection from <see cref="ConnectAsync"/>.</param>
     /// <param name="command">The command in lower case.</param>
     public static async Task<long> GetCallCountAsync(ConnectionMultiplexer connection, string command)
@@ -148,9 +150,9 @@ sealed class RedisServer : IAsyncDisposable
 
     /// <summary>Waits until no client is subscribed to a channel of the tests.</summary>
     /// <param name="proxy">
-    /// The proxy that the test has disconnected. An UNSUBSCRIBE during a reconnect can get lost, and then Redis keeps
-    /// the subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis.
-    /// So the method disconnects again every two seconds.
+    /// The proxy that the test has disconnected. If an UNSUBSCRIBE is lost during a reconnect, Redis keeps the
+    /// subscription. Another reconnect restores only the subscriptions that are registered in StackExchange.Redis. So
+    /// the method disconnects again every two seconds.
     /// </param>
     public async Task WaitForNoSubscribersAsync(RedisProxy? proxy = null)
     {

@@ -2,7 +2,7 @@ using Broadcast.Middleware.Redis.Storage;
 
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
-/// <summary>The base of tests that disturb Redis. Each test has its own server and nodes.</summary>
+/// <summary>The base class of tests that stop or disturb Redis. Each test has its own server and nodes.</summary>
 public abstract class RedisTest : IAsyncLifetime
 {
     protected const string Group = "/a";
@@ -42,7 +42,7 @@ public abstract class RedisTest : IAsyncLifetime
         return proxy;
     }
 
-    /// <summary>Starts a node on the server of the test, or with another connection string.</summary>
+    /// <summary>Starts a node. By default, the node uses the server of the test.</summary>
     private protected TestNode StartNode(
         string? configuration = null, Action<RedisBackplaneOptions>? configure = null) =>
         new(Nodes.Create(configuration ?? Redis.Configuration, configure));

@@ -5,7 +5,7 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>
-/// One Redis server for all tests that do not disturb it. Each of these tests uses a prefix or a database of its own.
+/// One Redis server for all tests that do not disturb the server. Each of these tests uses its own prefix or database.
 /// </summary>
 public sealed class SharedRedis : IAsyncLifetime
 {

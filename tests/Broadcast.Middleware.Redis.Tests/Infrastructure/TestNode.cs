@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 /// <summary>A started backplane that records its messages.</summary>
 sealed class TestNode
 {
-    /// <summary>How long tests wait for a condition.</summary>
+    /// <summary>The maximum time that a test waits for a condition.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     readonly Listener _listener;

@@ -5,8 +5,8 @@ namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>Allocates TCP ports for servers.</summary>
 /// <remarks>
-/// The ports are below the range that Linux uses for clients. So a test can stop a server and start it again on the
-/// same port. The bus port of a Redis Cluster is 10,000 higher, and it is also below that range.
+/// The ports are below the range that Linux uses for clients. So no client takes the port of a stopped server before
+/// the test starts the server again. The bus port of a Redis Cluster is 10,000 higher and is also below that range.
 /// </remarks>
 static class TestPorts
 {

@@ -5,8 +5,8 @@ using StackExchange.Redis;
 namespace Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 /// <summary>
-/// Publishes messages to the stream of a group, but by default not to its channel. This simulates messages that are lost
-/// on the way to the nodes.
+/// Publishes messages to the stream of a group, but by default not to its channel. Such messages simulate messages that
+/// are lost on the way to the nodes.
 /// </summary>
 static class UndeliveredMessage
 {

@@ -59,7 +59,7 @@ public sealed class MemberDirectoryTests : RedisTest
     [Fact]
     public async Task Members_OfStoppedNode_DisappearImmediately()
     {
-        // With the default NodeTimeout of 12 seconds, the heartbeat cannot expire during the test.
+        // The default NodeTimeout of 12 seconds is longer than the test, so the heartbeat cannot expire.
         var stopped = new TestNode(Nodes.Create(Redis.Configuration, usesShortIntervals: false));
         var other = StartNode();
         stopped.Backplane.SetMember(Group, "m", default);

@@ -4,10 +4,12 @@ using Microsoft.Extensions.Diagnostics.Metrics.Testing;
 
 namespace Broadcast.Middleware.Redis.Tests.Members;
 
-/// <summary>A node stays listed while it writes its members, and writes all members again only if necessary.</summary>
+/// <summary>
+/// Tests that a node stays listed while it writes its members, and that it rewrites all members only if necessary.
+/// </summary>
 public sealed class NodeHeartbeatTests : RedisTest
 {
-    // A node of a busy machine may renew its heartbeat late, so this timeout is longer than in other tests.
+    // On a busy machine, a node may renew its heartbeat late. So this timeout is longer than in other tests.
     static readonly TimeSpan NodeTimeout = TimeSpan.FromSeconds(15);
 
     [Fact]
@@ -32,7 +34,7 @@ public sealed class NodeHeartbeatTests : RedisTest
                 return await IsListedAsync(observer, $"/{Members - 1}");
             },
             "All members are written.", TimeSpan.FromMinutes(3));
-        // The test is only useful if the writes take longer than NodeTimeout.
+        // The test proves the renewal of the heartbeat only if the writes take longer than the timeout.
         Assert.True(TimeProvider.System.GetElapsedTime(started) > nodeTimeout, "The writes are slow.");
         Assert.Equal(name, writer.NodeName);
     }
@@ -47,7 +49,8 @@ public sealed class NodeHeartbeatTests : RedisTest
                 proxy.Configuration,
                 static options => (options.PublishTimeout, options.NodeTimeout) = (TimeSpan.FromSeconds(1), NodeTimeout)),
             StartNode());
-        // The node writes all members again after it has connected. The second member shows that this has happened.
+        // After its connect, the node writes all members again. When the second member is listed, this rewrite has
+        // ended.
         foreach (var group in new[] { "/first", "/second" })
         {
             writer.Backplane.SetMember(group, "m", default);
@@ -91,8 +94,8 @@ public sealed class NodeHeartbeatTests : RedisTest
                 "The node writes all members again after the reconnect.");
         }
 
-        // A member that the node does not have is found by its number, and removed.
-        // The last rewrite can still run its check, and then it removes the member at once.
+        // Add one member that the node does not have. The node compares the numbers of members and removes this member.
+        // The check of the last rewrite may still run and remove the member, so add the member until Redis keeps it.
         await TestNode.EventuallyAsync(
             async () =>
             {
@@ -156,7 +159,7 @@ public sealed class NodeHeartbeatTests : RedisTest
             await disconnect();
             await TestNode.EventuallyAsync(
                 () => new(reconnects.GetMeasurementSnapshot().Count > count), "The node is connected again.");
-            // The writer first handles a requested rewrite, and then writes this member.
+            // The node performs a requested rewrite before it writes this member.
             await WriteAsync($"/marker{round}");
         }
 
@@ -217,7 +220,8 @@ public sealed class NodeHeartbeatTests : RedisTest
     }
 
     /// <summary>
-    /// BROADCAST_TEST_EFFORT=500 uses 500,000 members on each node. The test output shows the figures.
+    /// With BROADCAST_TEST_EFFORT=500, each node has 500,000 members. The test writes its measurements to the test
+    /// output.
     /// </summary>
     [Fact]
     public async Task Redis_EmptiedWithManyMembersOnFourNodes_EachNodeTakesOneNewName()
@@ -227,7 +231,7 @@ public sealed class NodeHeartbeatTests : RedisTest
         var patience = TestNode.Patience + TimeSpan.FromSeconds(1.2 * Effort.Factor);
         await using var connection = await Redis.ConnectAsync();
         var server = connection.GetServers()[0];
-        // The default settings.
+        // These are the default settings.
         var observer = new TestNode(Nodes.Create(Redis.Configuration, usesShortIntervals: false));
         var nodes = new TestNode[NodeCount];
         for (var n = 0; n < NodeCount; n++)

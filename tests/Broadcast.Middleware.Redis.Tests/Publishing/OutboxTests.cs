@@ -6,7 +6,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Publishing;
 
-/// <summary>Publishes while Redis is unreachable, or becomes unreachable.</summary>
+/// <summary>Tests publishes while Redis is unreachable or becomes unreachable.</summary>
 public sealed class OutboxTests : RedisTest
 {
     protected override bool StartsRedis => false;
@@ -33,14 +33,14 @@ public sealed class OutboxTests : RedisTest
         }
 
         Assert.Equal(100_000 / 1064, waiting.Count);
-        // The limit applies to all groups together.
+        // All groups share one limit.
         await Assert.ThrowsAsync<BackplaneException>(
             () => node.Backplane.PublishAsync("/b", new byte[1000], null, Token).AsTask());
         await Redis.StartAsync();
         var positions = await Task.WhenAll(waiting);
         Assert.Equal(
             Enumerable.Range(1, waiting.Count).Select(i => (long)i), positions.Select(position => position.Offset));
-        // The acknowledged messages have left the outbox.
+        // The outbox has removed the acknowledged messages, so its limit admits new messages.
         await Task.WhenAll(Enumerable.Range(0, 90).Select(
             _ => node.Backplane.PublishAsync(Group, new byte[1000], null, Token).AsTask()));
         var subscription = await StartNode().SubscribeAsync(Group, new() { HistoryMessages = 1000 });
@@ -68,11 +68,11 @@ public sealed class OutboxTests : RedisTest
             Assert.InRange(elapsed, TimeSpan.FromMilliseconds(250), TimeSpan.FromSeconds(10));
         }
 
-        // The failed operations have no later effect.
+        // The failed operations have no effect after Redis has started.
         await Redis.StartAsync();
         await TestNode.EventuallyAsync(
             async () => await TestNode.TryAsync(() => node.SubscribeAsync(Group)), "The node can subscribe.");
-        // On a busy machine, a publish can take longer than the timeout of the first node.
+        // On a busy machine, a publish can take longer than the timeout of the first node. So another node publishes.
         Assert.Equal(1, (await StartNode().PublishAsync(Group, "first")).Offset);
         await node.WaitForMessagesAsync(Group, 1);
     }
@@ -96,7 +96,7 @@ public sealed class OutboxTests : RedisTest
         Assert.DoesNotContain(publishes, static publish => publish.IsCompleted);
         foreach (var publish in publishes)
         {
-            // No message has expired at 9.1, 12.1 and 15.1 seconds. One message has expired at 10.1, 13.1 and 16.1 seconds.
+            // The next message is pending at 9.1, 12.1 or 15.1 seconds. It has expired at 10.1, 13.1 or 16.1 seconds.
             time.Advance(TimeSpan.FromSeconds(0.1));
             Assert.False(publish.IsCompleted);
             time.Advance(TimeSpan.FromSeconds(1));
@@ -106,7 +106,7 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_WhenUnreachableIsFail_FailsImmediatelyWithoutRedis()
+    public async Task Publish_RedisDownAndWhenUnreachableIsFail_FailsImmediately()
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
@@ -157,9 +157,12 @@ public sealed class OutboxTests : RedisTest
         await TestNode.EventuallyAsync(() => new(node.Outbox.Bytes == 0), "The batch has ended.");
     }
 
-    /// <summary>For example, a controller passes RequestAborted, and its clients disconnect.</summary>
+    /// <summary>
+    /// Cancels many large publishes. An app does this when its controllers pass RequestAborted and many clients
+    /// disconnect.
+    /// </summary>
     [Fact]
-    public async Task Publish_ManyLargeCancelled_StayWithinMaxOutboxBytes()
+    public async Task Publish_ManyLargeMessagesCancelled_StaysWithinMaxOutboxBytes()
     {
         const int MessageBytes = 1 << 20;
         await Redis.StartAsync();
@@ -176,7 +179,8 @@ public sealed class OutboxTests : RedisTest
         }
 
         var growth = GC.GetTotalMemory(forceFullCollection: true) - before;
-        // Other tests use the same heap, so the limit is generous. Without a limit, the growth is 600 MiB.
+        // Other tests use the same heap, so the allowed growth is large. Without MaxOutboxBytes, the heap grows by 600
+        // MiB.
         Assert.InRange(growth, long.MinValue, 300L * MessageBytes);
         Assert.InRange(node.Outbox.Bytes, MessageBytes, 32L * MessageBytes);
         await Redis.ResumeAsync();
@@ -184,11 +188,11 @@ public sealed class OutboxTests : RedisTest
     }
 
     [Fact]
-    public async Task Publish_ManyCancelled_DoNotAccumulate()
+    public async Task Publish_ManyMessagesCancelled_FreesTheirMemory()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromHours(1));
         var outbox = node.Outbox;
-        // The batch in flight contains one message that is not cancelled.
+        // The batch in flight contains one message, and the test does not cancel this message.
         var publishes = new List<Task<Position>> { node.PublishAsync(Group, "0") };
         await TestNode.EventuallyAsync(() => new(outbox.Count == 0), "The first message is in flight.");
         for (var round = 1; round <= 10; round++)
@@ -242,7 +246,8 @@ public sealed class OutboxTests : RedisTest
         }
 
         await Task.WhenAll(publishes);
-        // On a busy machine every publish may exceed its timeout. After the faults, a publish must succeed again.
+        // On a busy machine, every publish may exceed its timeout. So the test publishes until one publish succeeds
+        // after the faults.
         proxy.Open();
         await TestNode.EventuallyAsync(
             async () =>
@@ -311,7 +316,7 @@ public sealed class OutboxTests : RedisTest
         var error = await Assert.ThrowsAsync<RedisServerException>(
             () => UndeliveredMessage.PublishAsync(database, Keys, 1, "earlier"));
         Assert.StartsWith(Scripts.Superseded, error.Message, StringComparison.Ordinal);
-        // Sending the later batch again has no effect.
+        // If a node sends the later batch again, Redis ignores the repeated batch.
         await UndeliveredMessage.PublishAsync(database, Keys, 2, "later");
         Assert.Equal(2, (await node.PublishAsync(Group, "last")).Offset);
         await node.WaitForMessagesAsync(Group, 2);

@@ -5,7 +5,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Storage;
 
-/// <summary>The slots of a group's keys in a Redis Cluster.</summary>
+/// <summary>Tests the slots of a group's keys in a Redis Cluster.</summary>
 public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
 {
     readonly NodeFactory _nodes = new();
@@ -29,7 +29,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
             slots.Add(slot);
         }
 
-        // Different groups use different slots.
+        // Different groups use different slots, so the load is shared.
         Assert.InRange(slots.Count, 500, 2000);
 
         string CreateName() => string.Concat(
@@ -37,7 +37,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
     }
 
     [Fact]
-    public async Task MoveSlot_WhilePublishing_LosesNothing()
+    public async Task MoveSlot_WhilePublishing_LosesNoMessage()
     {
         const string Group = "/moved";
         var configuration = await cluster.GetConfigurationAsync();
@@ -70,7 +70,7 @@ public sealed class ClusterSlotTests(RedisCluster cluster) : IAsyncDisposable
         {
             var port = ((IPEndPoint)target.EndPoint).Port;
             await source.ExecuteAsync("MIGRATE", "127.0.0.1", port, key, 0, 5000);
-            // During this time, publishes find one part of the keys on each server.
+            // During the move, each server has a part of the keys.
             await Task.Delay(50, Token);
         }
 

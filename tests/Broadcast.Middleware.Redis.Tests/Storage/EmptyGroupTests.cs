@@ -3,12 +3,15 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Storage;
 
-/// <summary>Clients open URLs that match a history rule, and nobody publishes there.</summary>
+/// <summary>
+/// Tests groups that have a history rule but no messages. Clients create such groups when they open URLs.
+/// </summary>
 public sealed class EmptyGroupTests : RedisTest
 {
     static readonly GroupOptions Infinite = new() { HistoryMessages = 10, HistoryAge = Timeout.InfiniteTimeSpan };
 
-    // RepairAge has its default of 1 minute. The state of an empty group lives 1 minute longer.
+    // RepairAge has its default of 1 minute. Redis keeps the state of an empty group for 1 minute longer than
+    // RepairAge.
     static readonly TimeSpan MaxLifetime = TimeSpan.FromMinutes(2);
 
     [Theory]
@@ -39,7 +42,7 @@ public sealed class EmptyGroupTests : RedisTest
     }
 
     [Fact]
-    public async Task EmptyGroup_WithSubscriber_IsRenewed()
+    public async Task EmptyGroup_WithSubscriber_HasItsExpirationRenewed()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Infinite);
@@ -52,7 +55,7 @@ public sealed class EmptyGroupTests : RedisTest
     }
 
     [Fact]
-    public async Task FirstMessage_WithInfiniteHistory_KeepsTheGroupForever()
+    public async Task FirstMessage_WithInfiniteHistory_RemovesExpirationOfGroup()
     {
         var node = StartNode();
         await node.SubscribeAsync(Group, Infinite);

@@ -4,7 +4,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Storage;
 
-/// <summary>Redis has reached its memory limit, and the eviction policy is noeviction.</summary>
+/// <summary>Tests a Redis server that has reached its memory limit. The eviction policy is noeviction.</summary>
 public sealed class MemoryLimitTests : RedisTest
 {
     [Fact]
@@ -18,7 +18,7 @@ public sealed class MemoryLimitTests : RedisTest
         Assert.Contains("OOM", error.Message, StringComparison.Ordinal);
         Assert.Equal("old", await database.HashGetAsync(Keys.Members("node"), "m"));
 
-        // The arguments rewrite the members: they delete the previous members first.
+        // These arguments request a rewrite, which first deletes the previous members.
         Task WriteAsync(string value) => database.ScriptEvaluateAsync(
             Scripts.WriteMembers, [Keys.Members("node"), Keys.Nodes], ["node", 60_000, 1, -1, "", 1, "m", value]);
     }

@@ -5,13 +5,13 @@ namespace Broadcast.Middleware.Redis.Tests.Storage;
 public sealed class ScriptsTests : RedisTest
 {
     [Fact]
-    public async Task Publish_ManyExpiredBatches_TrimsThemInSteps()
+    public async Task Publish_ManyExpiredBatches_TrimsBatchesInSteps()
     {
         var history = new GroupOptions { HistoryMessages = 100 };
         var node = StartNode(configure: options =>
         {
             (options.RepairMessages, options.RepairBytes) = (10_000_000, 1 << 30);
-            // No batch becomes too old during the test.
+            // The age limit is large, so no batch becomes too old during the test.
             options.RepairAge = TimeSpan.FromHours(1);
         });
         for (var i = 0; i < 1000; i++) await node.PublishAsync(Group, $"{i}", history);
@@ -24,7 +24,7 @@ public sealed class ScriptsTests : RedisTest
         {
             await nodeWithSmallWindow.PublishAsync(Group, "more", history);
             Assert.Equal(length, await database.StreamLengthAsync(Keys.Stream));
-            // A subscriber never receives more than the history.
+            // A new subscriber never receives more messages than the history limit allows.
             Assert.Equal(100, (await nodeWithSmallWindow.SubscribeAsync(Group, history)).History.Count);
             nodeWithSmallWindow.Unsubscribe(Group);
         }
@@ -38,7 +38,7 @@ public sealed class ScriptsTests : RedisTest
         for (var i = 0; i < 100; i++)
             await UndeliveredMessage.PublishAsync(database, Keys, i, "1", node: $"{i}");
         Assert.Equal(5 + 100, await database.HashLengthAsync(Keys.State));
-        // The script keeps the fields of nodes that have published in the same millisecond.
+        // The script keeps the fields of nodes that published in the same millisecond.
         await UndeliveredMessage.PublishAsync(
             database, Keys, 100, "1", node: "100", batchMemoryMilliseconds: 0);
         Assert.InRange(await database.HashLengthAsync(Keys.State), 5 + 1, 5 + 10);

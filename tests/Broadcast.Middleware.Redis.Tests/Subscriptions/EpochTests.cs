@@ -3,7 +3,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
 
-/// <summary>Redis loses its data, returns to an older state, or stops for a while.</summary>
+/// <summary>Tests a node when Redis loses its data, returns to an older state, or is suspended.</summary>
 public sealed class EpochTests : RedisTest
 {
     [Fact]
@@ -46,7 +46,7 @@ public sealed class EpochTests : RedisTest
     }
 
     [Fact]
-    public async Task RedisSuspended_ShorterThanPublishTimeout_LosesNothing()
+    public async Task RedisSuspended_ShorterThanPublishTimeout_LosesNoMessage()
     {
         var (first, second) = (StartNode(), StartNode());
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
@@ -78,7 +78,8 @@ public sealed class EpochTests : RedisTest
     }
 
     /// <summary>
-    /// Redis acknowledges a message and fails before any node receives the message. The replica does not have it.
+    /// Redis acknowledges a message and fails before any node receives the message. The replica does not have this
+    /// message.
     /// </summary>
     [Theory]
     [InlineData("00:00:00.2", 0)]
@@ -121,7 +122,7 @@ public sealed class EpochTests : RedisTest
     }
 
     [Fact]
-    public async Task AcknowledgedMessages_ThatArrive_ReportNoLoss()
+    public async Task Publish_AcknowledgedMessagesArrive_ReportsNoLoss()
     {
         var (first, second) = (StartNode(), StartNode());
         foreach (var node in new[] { first, second }) await node.SubscribeAsync(Group);
@@ -150,8 +151,8 @@ public sealed class EpochTests : RedisTest
         for (var i = 6; i <= 10; i++) await first.PublishAsync(Group, $"{i}");
         await first.WaitForMessagesAsync(Group, 10);
 
-        // Simulate the failover to a replica without the last five messages. New messages get the offsets 6 to 10, or 6
-        // to 15, before the node checks the group.
+        // Simulate the failover to a replica without the last five messages. Before the node checks the group, new
+        // messages get the offsets 6 to 10, or 6 to 15.
         var transaction = database.CreateTransaction();
         foreach (var (key, dump) in keys.Zip(dumps))
         {
@@ -161,8 +162,8 @@ public sealed class EpochTests : RedisTest
 
         for (var i = 6; i <= (publishesNext ? 10 : 15); i++)
             _ = UndeliveredMessage.PublishAsync(transaction, Keys, i, $"other {i}");
-        // This message has the next offset of the node, but it follows another batch. The node receives it in the same
-        // step, because a check could find the older state first.
+        // The node expects the offset of this message, but the message follows another batch. The node receives the
+        // message in the same transaction, because a check could otherwise find the older state first.
         if (publishesNext) _ = UndeliveredMessage.PublishAsync(transaction, Keys, 11, "next", channel: Keys.FullChannel);
         Assert.True(await transaction.ExecuteAsync());
         await first.WaitForLossAsync(Group);
@@ -194,8 +195,8 @@ public sealed class EpochTests : RedisTest
     }
 
     /// <summary>
-    /// Redis fails before it has replicated the batches of three nodes. The nodes send their batches again, and the
-    /// batches get another order. The last batch has the same node, number and offset as before.
+    /// Redis fails before it has replicated the batches of three nodes. The nodes send their batches again, and Redis
+    /// stores them in another order. The last batch has the same node, number and offset as before.
     /// </summary>
     [Fact]
     public async Task RedisRestore_SameBatchesInOtherOrder_ReportsLossAndStartsNewEpoch()
@@ -222,8 +223,8 @@ public sealed class EpochTests : RedisTest
     }
 
     /// <summary>
-    /// A replica that was disconnected since an earlier epoch becomes the master. A client can have a position in the
-    /// earlier epoch, after the messages of the replica. So the earlier epoch must not continue.
+    /// A replica that still has an earlier epoch becomes the master. A client can have a position in the earlier epoch,
+    /// after the messages of the replica. So the earlier epoch must not continue.
     /// </summary>
     [Fact]
     public async Task RedisRestore_EarlierEpoch_StartsLaterEpoch()

@@ -6,7 +6,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
 
-/// <summary>Messages are lost on the way to a node, and the node reads them from the stream.</summary>
+/// <summary>Tests that a node reads messages from the stream when they are lost on the way to the node.</summary>
 public sealed class GroupSubscriptionTests : RedisTest
 {
     [Fact]
@@ -25,7 +25,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     [Fact]
     public async Task Message_LostOnChannel_IsDeliveredBeforeTheNext()
     {
-        // With this interval, a check cannot find the lost message in time. Only the next message reveals it.
+        // The interval is so long that no check finds the lost message. Only the next message shows the gap.
         var node = StartNode(configure: options => options.CheckInterval = TimeSpan.FromMinutes(1));
         await node.SubscribeAsync(Group);
         await using var connection = await Redis.ConnectAsync();
@@ -43,7 +43,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task Reconnect_AfterManyMissedMessages_DeliversThemInOrder()
+    public async Task Reconnect_AfterManyMissedMessages_DeliversAllMessagesInOrder()
     {
         var proxy = CreateProxy();
         var (disconnected, other) = (StartNode(proxy.Configuration), StartNode());
@@ -51,7 +51,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         await other.PublishAsync(Group, "0");
         await disconnected.WaitForMessagesAsync(Group, 1);
         proxy.Close();
-        // One read of the stream returns fewer messages, so several reads are necessary.
+        // The node missed more messages than one read of the stream returns, so several reads are necessary.
         for (var i = 1; i <= 200; i++) await other.PublishAsync(Group, $"{i}");
         proxy.Open();
         await disconnected.WaitForMessagesAsync(Group, 201);
@@ -82,7 +82,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task SlowReceiver_DelaysOnlyItsGroupAndMissesNothing()
+    public async Task Receiver_SlowInOneGroup_DelaysOnlyThatGroupAndMissesNoMessage()
     {
         const int MessageCount = 200;
         static void UseLargeWindow(RedisBackplaneOptions options) => options.RepairBytes = 1 << 30;
@@ -92,7 +92,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         var publisher = StartNode(configure: UseLargeWindow);
         await backplane.SubscribeAsync("/slow", null, Token);
         await backplane.SubscribeAsync("/fast", null, Token);
-        // These messages need ten times the capacity of the inbox.
+        // Together, these messages have ten times the capacity of the inbox.
         for (var i = 0; i < MessageCount; i++)
         {
             var message = Enumerable.Repeat((byte)i, 200_000).ToArray();
@@ -112,7 +112,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task StalledChannel_IsReopenedWithoutLoss()
+    public async Task Channel_SubscriptionLost_IsReopenedWithoutLoss()
     {
         await using var connection = await ConnectionMultiplexer.ConnectAsync(Redis.Configuration);
         var node = new TestNode(Nodes.Create(connection));
@@ -149,7 +149,7 @@ public sealed class GroupSubscriptionTests : RedisTest
     }
 
     [Fact]
-    public async Task HealthyConnection_NeedsNoCatchUp()
+    public async Task Publish_HealthyConnection_CausesNoRefill()
     {
         var node = StartNode();
         using var refills = new MetricCollector<long>(
@@ -214,12 +214,12 @@ public sealed class GroupSubscriptionTests : RedisTest
         await Redis.WaitForNoSubscribersAsync(proxy);
         await TestNode.EventuallyAsync(
             async () => await TestNode.TryAsync(() => node.SubscribeAsync(Group)), "The node can subscribe again.");
-        // The timeout of this node is short, so another node publishes.
+        // The timeout of this node is short and could also end a publish. So another node publishes.
         await StartNode().PublishAsync(Group, "1");
         await node.WaitForMessagesAsync(Group, 1);
     }
 
-    /// <summary>A receiver that blocks in one group until <see cref="Unblock"/>.</summary>
+    /// <summary>A receiver that blocks on messages of one group until the test calls <see cref="Unblock"/>.</summary>
     sealed class BlockingReceiver(string blockedGroup) : IBackplaneReceiver
     {
         readonly TaskCompletionSource _unblocked = new();

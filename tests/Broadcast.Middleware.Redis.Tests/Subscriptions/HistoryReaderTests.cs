@@ -2,7 +2,9 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Subscriptions;
 
-/// <summary>Redis keeps more messages for repairs than the history of the group needs.</summary>
+/// <summary>
+/// Tests how a node reads the history of a group. Redis keeps more messages for repairs than the history needs.
+/// </summary>
 public sealed class HistoryReaderTests : RedisTest
 {
     const int BatchCount = 64, MessageBytes = 60_000;
@@ -24,7 +26,7 @@ public sealed class HistoryReaderTests : RedisTest
         }
 
         var proxy = CreateProxy();
-        // A repeated read would count twice, so let no read of a busy machine time out.
+        // The test counts the bytes of all answers. The long timeout prevents a repeated read on a busy machine.
         var node = StartNode($"{proxy.Configuration},syncTimeout=60000,asyncTimeout=60000", UseLargeWindow);
         // The startup checks also receive data.
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
@@ -34,7 +36,7 @@ public sealed class HistoryReaderTests : RedisTest
         Assert.Equal(
             Enumerable.Range(BatchCount - expectedMessages, expectedMessages),
             subscription.History.Select(message => (int)message.Span[0]));
-        // The node can read one batch more than the history, because it reads whole batches.
+        // The node reads whole batches, so it can read one batch more than the history.
         var maxBytes = ((expectedMessages + 1) * (MessageBytes + 1000)) + (MessageBytes / 2);
         Assert.InRange(proxy.AnswerBytes - before, expectedMessages * MessageBytes, maxBytes);
     }

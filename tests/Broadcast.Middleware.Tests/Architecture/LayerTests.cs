@@ -5,7 +5,7 @@ using Microsoft.CodeAnalysis.CSharp.Syntax;
 
 namespace Broadcast.Middleware.Tests.Architecture;
 
-/// <summary>Checks that each folder of the library depends only on folders below it.</summary>
+/// <summary>Tests that each folder of the library depends only on folders in lower layers.</summary>
 public sealed class LayerTests
 {
     /// <summary>The folders of the library, from the lowest layer to the highest.</summary>
@@ -18,20 +18,20 @@ public sealed class LayerTests
     static readonly string _root = Path.GetFullPath(Path.Combine(OwnFolder(), "../../../src/Broadcast.Middleware"));
 
     [Fact]
-    public void Folders_AreTheKnownLayers()
+    public void LibraryFolders_InSource_AreTheKnownLayers()
     {
         var folders = Directory.GetDirectories(_root).Select(Path.GetFileName).Where(name => name is not ("bin" or "obj" or "Properties"));
         Assert.Equal(_layers.Order(StringComparer.Ordinal), folders.Order(StringComparer.Ordinal)!);
     }
 
-    /// <summary>The library, compiled once. Compiling takes seconds, so the probes add one file each.</summary>
+    /// <summary>The compilation of the library, which all tests share because compiling takes seconds. Each probe adds one file.</summary>
     static readonly Lazy<CSharpCompilation> _library = new(Compile);
 
     [Fact]
-    public void Types_DependOnlyOnLowerLayers()
+    public void LibraryTypes_AnyFolder_DependOnlyOnLowerLayers()
     {
         var dependencies = FindDependencies(_library.Value, _library.Value.SyntaxTrees);
-        // These dependencies exist by design. Their absence would mean that the search does not work.
+        // These two dependencies exist by design. If the search does not find them, the search is wrong.
         Assert.Contains(dependencies, dependency => dependency is { From: "Hosting", To: "Http" });
         Assert.Contains(dependencies, dependency => dependency is { From: "Logs", To: "Messages" });
         Assert.DoesNotContain(dependencies, dependency => Level(dependency.From) < Level(dependency.To));
@@ -74,7 +74,7 @@ public sealed class LayerTests
             new CSharpCompilationOptions(OutputKind.DynamicallyLinkedLibrary, allowUnsafe: true, concurrentBuild: false));
     }
 
-    /// <summary>Returns each use of a type of another folder in the given files.</summary>
+    /// <summary>Returns each use of a type from another folder in the given files.</summary>
     static HashSet<Dependency> FindDependencies(CSharpCompilation compilation, IEnumerable<SyntaxTree> files)
     {
         var token = TestContext.Current.CancellationToken;

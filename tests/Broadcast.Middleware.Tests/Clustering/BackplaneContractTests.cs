@@ -4,14 +4,14 @@ using Broadcast.Middleware.Contracts;
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// Checks that the contract suite detects every mistake of a backplane. Other tests check that correct ones pass.
+/// Tests that the contract suite detects each mistake of a backplane. Other tests run the suite on correct backplanes.
 /// </summary>
 public sealed class BackplaneContractTests
 {
     [Fact]
     public async Task ContractSuite_MistakenBackplane_Fails()
     {
-        // All mistakes run in parallel, because their tests wait for events that never happen.
+        // Test all mistakes in parallel, because many of their tests wait until a timeout.
         var failures = await Task.WhenAll(Enum.GetValues<BackplaneMistake>().Select(mistake => Task.Run(async () => (mistake, error: await FirstFailureAsync(mistake)))));
         foreach (var (mistake, error) in failures) TestContext.Current.TestOutputHelper?.WriteLine($"{mistake}: {error}");
         Assert.Equal([BackplaneMistake.None], failures.Where(failure => failure.error is null).Select(failure => failure.mistake));
@@ -48,7 +48,7 @@ public sealed class BackplaneContractTests
             return default;
         }
 
-        // A mistake usually shows as a timeout, so the timeout must be short.
+        // Most mistakes cause a timeout, so the timeout is short.
         protected override TimeSpan Patience => mistake == BackplaneMistake.None ? TimeSpan.FromSeconds(20) : TimeSpan.FromSeconds(2);
 
         protected override int Many => 400;

@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>While other nodes are unreachable, only the clients that need them are notified.</summary>
+/// <summary>Tests that unreachable nodes affect only the clients that need these nodes.</summary>
 public sealed class BackplaneFailureTests : IAsyncLifetime
 {
     readonly FlakyBackplane _backplane = new(new InMemoryCluster().CreateNode());
@@ -26,7 +26,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public ValueTask DisposeAsync() => _app.DisposeAsync();
 
     [Fact]
-    public async Task RawClient_MessageCannotBePublished_IsClosedWith1013()
+    public async Task RawClient_MessageCannotBePublished_IsClosedWithCode1013()
     {
         await using var ann = await RawClient.OpenAsync(_app);
         await using var bob = await RawClient.OpenAsync(_app, "/other");
@@ -44,7 +44,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     [Theory]
     [InlineData("/ws")]
     [InlineData("")]
-    public async Task Connect_WhileClusterIsUnreachable_IsClosedWith1013(string group)
+    public async Task Connect_WhileClusterIsUnreachable_IsClosedWithCode1013(string group)
     {
         _backplane.UnreachableGroup = group;
         await using (var ann = await RawClient.ConnectAsync(_app))
@@ -58,7 +58,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await using (var structured = await RawClient.ConnectAsync(_app))
         {
             await structured.HandshakeAsync("/ws", JsonClient.Offers());
-            // The client has joined its home group by then, so it receives its ID.
+            // The server sends the ID only after the client has joined its home group.
             if (group.Length == 0) await JsonClient.IdAsync(structured);
             await JsonClient.EndsAsync(structured, 1013);
         }
@@ -85,7 +85,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         Assert.Equal("joined", (await ann.ReadFrameAsync()).Text);
     }
 
-    /// <summary>The caller gets the same exception as for a local failure.</summary>
+    /// <summary>Tests that the caller gets the same exception as for a failure on its own node.</summary>
     [Fact]
     public async Task JoinOnOtherNode_Fails_ThrowsSameException()
     {
@@ -138,7 +138,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
         await JsonClient.FailsAsync(ann, 2, "InternalServerError");
         await JsonClient.HearsNothingElseAsync(ann);
 
-        // The same requests with the same IDs now succeed, because the failed ones had no effect.
+        // The same requests with the same IDs now succeed, because the failed requests had no effect.
         _backplane.UnreachableGroup = null;
         await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
         await JsonClient.SucceedsAsync(ann, 1);
@@ -148,7 +148,7 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWith1013()
+    public async Task JsonRequestWithoutAckId_ClusterIsUnreachable_IsClosedWithCode1013()
     {
         await using var ann = await JsonClient.OpenAsync(_app);
         await using var bob = await JsonClient.OpenAsync(_app);

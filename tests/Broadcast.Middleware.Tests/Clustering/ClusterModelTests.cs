@@ -2,8 +2,8 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// Random schedules on several nodes. Each connection gets the messages of its groups once and in the cluster's order,
-/// or it is notified of a possible loss.
+/// Tests random schedules on several nodes. Each connection gets the messages of its groups once, in the cluster's
+/// order, or is notified of a possible loss.
 /// </summary>
 public sealed class ClusterModelTests
 {
@@ -107,7 +107,7 @@ public sealed class ClusterModelTests
             while (_members.Count > 0) Disconnect();
             Run();
             Assert.All(_broadcasts, static broadcast => Assert.Equal((0, 0), (broadcast.Groups.Count, broadcast.Connections.Count)));
-            // The inboxes and the groups with a history remain.
+            // At the end, the cluster still contains the inboxes and the groups with a history.
             Assert.Equal(_broadcasts.Length + _history.Count(static group => group.Value.Count > 0), _cluster.Count);
             foreach (var node in _nodes) ((IDisposable)node).Dispose();
         }
@@ -122,7 +122,7 @@ public sealed class ClusterModelTests
             if (_members.Count > 8) return;
             var broadcast = Any(_broadcasts);
             var (home, user) = (_groups[_random.Next(2)], Any(_users));
-            // The client may have been connected before, to any node.
+            // The client may have an earlier connection to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
             var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
@@ -140,7 +140,7 @@ public sealed class ClusterModelTests
             var (member, group) = (Any(_members), Any(_groups));
             var history = HistoryOf(group);
             var after = member.Groups.Contains(group) ? null : AfterOf(group);
-            // The pumps run first, so that the replay comes after all earlier messages.
+            // Run the pumps before the join, so that the replay follows all earlier messages.
             if (after is not null) Run();
             var replay = after is { } position ? Replay.After(position) : default;
             var joined = await AnyNode.JoinAsync(member.Connection.Id, group, replay, TestContext.Current.CancellationToken);
@@ -266,7 +266,7 @@ public sealed class ClusterModelTests
         public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
 
         /// <summary>
-        /// The member received these messages. It may skip a copy that it received through another group.
+        /// Records that the member received these messages. The member may skip a copy that it received through another group.
         /// </summary>
         public void ExpectAgain(IEnumerable<(int Number, string[] Excluded, bool IsShared)> replayed)
         {

@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests a node whose backplane completes each operation in an order that the test chooses.</summary>
+/// <summary>Tests a node whose backplane completes its operations in an order that the test chooses.</summary>
 public sealed class ClusterNodeTests : IDisposable
 {
     const string Home = "/home";
@@ -22,7 +22,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsThemOnceAfterHistory()
+    public async Task Subscribe_MessagesArriveBeforeAnswer_AppendsMessagesOnceAfterHistory()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         for (var i = 1; i <= 3; i++) _backplane.Publish("kept", Encode(i));
@@ -31,7 +31,7 @@ public sealed class ClusterNodeTests : IDisposable
         var joining = ann.Connection.JoinAsync("kept", Replay.Last(10), cancellationToken: Token).AsTask();
         var pending = await _backplane.NextSubscriptionAsync();
 
-        // One message is already known, one has another epoch, one is new, one is a duplicate, and one is new again.
+        // The node already knows the first message. The second message has another epoch. The fourth message repeats the third message.
         _backplane.Deliver("kept", new(1, 3), Encode(3));
         _backplane.Deliver("kept", new(7, 4), Encode(70));
         _backplane.Deliver("kept", _backplane.Publish("kept", Encode(4)), Encode(4));
@@ -87,7 +87,7 @@ public sealed class ClusterNodeTests : IDisposable
         var ann = await Listener.ConnectAsync(_broadcast);
         _backplane.DefersSubscriptions = true;
         var joining = ann.Connection.JoinAsync("g", cancellationToken: Token).AsTask();
-        // The subscription exists, but its answer does not arrive in time.
+        // The backplane has subscribed, but its answer does not arrive in time.
         (await _backplane.NextSubscriptionAsync()).Answer.SetException(new BackplaneException("Not in time."));
         await Assert.ThrowsAsync<BackplaneException>(() => joining);
         Assert.False(_backplane.IsSubscribed("g"));
@@ -117,7 +117,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     /// <summary>
-    /// The node cannot know which subscription was lost. It ends the current one and subscribes again.
+    /// The node cannot know which subscription was lost. So the node ends its current subscription and subscribes again.
     /// </summary>
     [Fact]
     public async Task LateLoss_BeforeSubscriptionAnswer_SubscribesAgain()
@@ -170,7 +170,7 @@ public sealed class ClusterNodeTests : IDisposable
         AssertNothingIsLeft();
     }
 
-    /// <summary>The connection was a member while messages were lost.</summary>
+    /// <summary>Tests that a connection is notified if it was a member when messages were lost, even if it leaves afterwards.</summary>
     [Fact]
     public async Task Leave_AfterGroupLoss_NotifiesConnection()
     {
@@ -201,7 +201,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNothingBehind(bool fails)
+    public async Task CancelledJoin_WhileWaitingForCluster_LeavesNoClusterState(bool fails)
     {
         using var unobserved = new UnobservedExceptions();
         var ann = await Listener.ConnectAsync(_broadcast);
@@ -226,7 +226,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task CancelledJoin_WhileOthersWait_DoesNotAffectThem()
+    public async Task CancelledJoin_WhileOtherJoinsWait_DoesNotAffectOtherJoins()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         var bob = await Listener.ConnectAsync(_broadcast);
@@ -246,7 +246,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task GroupLoss_NotifiesOnlyItsMembers()
+    public async Task GroupLoss_OtherConnectionsExist_NotifiesOnlyMembers()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         var bob = await Listener.ConnectAsync(_broadcast);
@@ -267,7 +267,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task OffsetGap_IsTreatedAsLoss()
+    public async Task OffsetGap_InGroupWithMembers_NotifiesMembersOfLoss()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -358,9 +358,9 @@ public sealed class ClusterNodeTests : IDisposable
         ann.AssertGot(3);
     }
 
-    /// <summary>Message times come from the publishers' clocks, which differ.</summary>
+    /// <summary>Each publisher sets the time of its messages with its own clock, and these clocks differ.</summary>
     [Fact]
-    public async Task Recovery_WithClockSkew_LosesNothing()
+    public async Task Recovery_WithClockSkew_LosesNoMessage()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
@@ -381,7 +381,8 @@ public sealed class ClusterNodeTests : IDisposable
     public static MatrixTheoryData<string, string> Waits => new(["Leave", "Connect", "Join"], ["message", "private message", "loss", "loss of the inbox"]);
 
     /// <summary>
-    /// The backplane holds its lock during a call. Another thread holds the product's locks and waits for that lock.
+    /// Tests for a deadlock. The backplane holds its own lock during a call. Another thread holds locks of the library
+    /// and waits for the lock of the backplane.
     /// </summary>
     [Theory]
     [MemberData(nameof(Waits))]
@@ -416,7 +417,7 @@ public sealed class ClusterNodeTests : IDisposable
         (_backplane.OnUnsubscribing, _backplane.OnSettingMember) = (null, null);
         isDelivered.Set();
 
-        // The delivery must complete first. In a deadlock, neither task completes.
+        // The delivery must complete before the other call. In a deadlock, neither task completes.
         Assert.Same(delivering, first);
         await delivering;
         await acting;
@@ -438,13 +439,13 @@ public sealed class ClusterNodeTests : IDisposable
         await _backplane.PublishAsync(_backplane.Inbox, NodeCodec.Encode(new SendToConnection("", "x", new byte[1])), null, Token);
         await _backplane.PublishAsync(_backplane.Inbox, new byte[] { 77 }, null, Token);
         await _broadcast.Cluster!.InboxOpening;
-        // The inbox is not lost, so the node does not subscribe to it again.
+        // The node did not lose its inbox, so it has no second subscription to the inbox.
         Assert.Equal(1, _backplane.InboxSubscriptions);
     }
 
-    /// <summary>Clocks that are far off make messages look old or new, but no message is lost.</summary>
+    /// <summary>Tests that no message is lost when the clocks of publishers are wrong by any amount.</summary>
     [Fact]
-    public async Task Recovery_WithExtremeClocks_LosesNothing()
+    public async Task Recovery_WithExtremeClocks_LosesNoMessage()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("kept", cancellationToken: Token);
@@ -457,7 +458,7 @@ public sealed class ClusterNodeTests : IDisposable
         for (var has = 0; has <= times.Length; has++)
         {
             var bob = await Listener.ConnectAsync(_broadcast);
-            // A message counts as at least as new as its predecessor. Here the first one has the latest possible time.
+            // The log treats no message as older than the message before it. Here, the first message has the latest possible time.
             Assert.True((await bob.Connection.JoinAsync("kept", Replay.After(new(1, has)), cancellationToken: Token)).Recovered);
             _broadcast.RunUntilIdle();
             bob.AssertGot([.. Enumerable.Range(has, times.Length - has)]);
@@ -478,7 +479,7 @@ public sealed class ClusterNodeTests : IDisposable
         _broadcast.RunUntilIdle();
         Assert.True(ann.Sink.IsWriting);
 
-        // The loss of the group of all connections also stops its heartbeats.
+        // The loss of the group of all connections also stops the heartbeats of that group.
         _backplane.Lose("");
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(_broadcast.Options.CloseTimeout);
@@ -512,7 +513,7 @@ public sealed class ClusterNodeTests : IDisposable
     [Theory]
     [InlineData(nameof(IBackplane.Unsubscribe))]
     [InlineData(nameof(IBackplane.RemoveMember))]
-    public async Task Disconnect_BackplaneThrows_LeavesNothingBehind(string method)
+    public async Task Disconnect_BackplaneThrows_StillRemovesConnectionAndGroups(string method)
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         await ann.Connection.JoinAsync("g", cancellationToken: Token);
@@ -530,7 +531,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task Disconnect_OfAllConnections_LeavesNothingBehind()
+    public async Task Disconnect_OfAllConnections_LeavesNoClusterState()
     {
         var listeners = new List<Listener>();
         for (var i = 0; i < 3; i++)
@@ -541,14 +542,14 @@ public sealed class ClusterNodeTests : IDisposable
         }
 
         Assert.Equal(6, _backplane.Subscribed.Length);
-        Assert.Equal(15, _backplane.Members.Count); // Per connection: its ID, its user and three groups.
+        Assert.Equal(15, _backplane.Members.Count); // Each connection has five entries: its ID, its user and three groups.
         listeners[1].Connection.Leave("kept");
         foreach (var listener in listeners) listener.Disconnect();
         AssertNothingIsLeft();
     }
 
     [Fact]
-    public async Task Join_AfterDisconnect_IsRefusedAndLeavesNothingBehind()
+    public async Task Join_AfterDisconnect_IsRefusedAndLeavesNoClusterState()
     {
         var ann = await Listener.ConnectAsync(_broadcast);
         ann.Disconnect();
@@ -557,7 +558,7 @@ public sealed class ClusterNodeTests : IDisposable
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_OneFails_PublishesToTheOthers()
+    public async Task PublishToSeveralGroups_OneGroupFails_PublishesToOtherGroups()
     {
         _backplane.Failures["PublishAsync b"] = new BackplaneException("Unreachable.");
         await Assert.ThrowsAsync<BackplaneException>(() => _broadcast.PublishTextAsync("x", Recipients.Groups("a", "b", "c"), Token).AsTask());
@@ -588,7 +589,7 @@ public sealed class ClusterNodeTests : IDisposable
         bob.AssertGot([.. Enumerable.Range(1, count)]);
     }
 
-    /// <summary>A connection that joins between the two copies receives the second copy.</summary>
+    /// <summary>Tests that a connection receives the second copy if it joins between the two copies.</summary>
     [Fact]
     public async Task SharedMessage_CopyBeforeJoin_DoesNotSuppressLaterCopy()
     {
@@ -618,7 +619,7 @@ public sealed class ClusterNodeTests : IDisposable
         Publish();
         var before = GC.GetAllocatedBytesForCurrentThread();
         for (var i = 0; i < 100; i++) Publish();
-        // Without members the log stores nothing. Several groups need a set of the matching writers.
+        // Without members, a publish to one group allocates nothing. A publish to several groups allocates a set of writers.
         Assert.InRange((GC.GetAllocatedBytesForCurrentThread() - before) / 100, 0, toSeveral ? 750 : 0);
 
         void Publish()

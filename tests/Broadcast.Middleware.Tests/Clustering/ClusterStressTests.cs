@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Two nodes on real threads. Every member gets every message once, and all members see one order.</summary>
+/// <summary>Stress tests of two nodes on real threads. Every member gets every message once, and all members see the same order.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ClusterStressTests
 {
@@ -32,7 +32,7 @@ public sealed class ClusterStressTests
             for (var i = 1; i <= Messages; i++)
             {
                 var id = ((long)publisher << 32) | (uint)i;
-                // Visitors must come during the whole run.
+                // The publishers wait for the visitors, so that visitors connect during the whole run.
                 if (i % 100 == 0) await Eventually.True(() => Volatile.Read(ref visits) > i * 24 / Messages);
                 var (name, recipients) = (i % 5) switch
                 {
@@ -46,7 +46,7 @@ public sealed class ClusterStressTests
                 await nodes[(publisher + (i / 100)) % 2].PublishAsync(new(BitConverter.GetBytes(id), MessageType.Binary), recipients, TestContext.Current.CancellationToken);
             }
         })));
-        // Visitors connect and disconnect all the time, so the group "green" is created and removed repeatedly.
+        // Visitors connect and disconnect repeatedly, so that the server creates and removes the group "green" repeatedly.
         var churning = Task.WhenAll(Enumerable.Range(0, 2).Select(churner => Task.Run(async () =>
         {
             var gone = new List<StressSink>();
@@ -79,7 +79,7 @@ public sealed class ClusterStressTests
             Assert.Equal(expected, sink.Ids.Order());
         }
 
-        // Messages to all connections have one order. The messages of each group have one order, too.
+        // The messages to all connections have one common order. The messages of each group also have one common order.
         var orders = new Dictionary<string, List<long>>();
         foreach (var name in (string[])["all", "blue", "red"])
         {
@@ -89,7 +89,7 @@ public sealed class ClusterStressTests
                 if (!orders.TryAdd(name, received)) Assert.Equal(orders[name], received);
             }
 
-            // A visitor has received a contiguous part of that order.
+            // A visitor has received a part of this order without a gap.
             foreach (var visitor in visitors)
             {
                 var received = visitor.Ids.Where(id => published[id] == name).ToList();
@@ -109,11 +109,10 @@ public sealed class ClusterStressTests
     }
 
     /// <summary>
-    /// The cluster loses its data at random times. A connection without a notification has received everything since
-    /// its join.
+    /// The cluster loses its data at random times. A connection without a notification has received all messages since its join.
     /// </summary>
     [Fact]
-    public async Task ClusterLoss_AtAnyTime_LeavesNoSilentGap()
+    public async Task ClusterLoss_AtRandomTimes_LeavesNoUnreportedGap()
     {
         const int Rounds = 60;
         var cluster = new InMemoryCluster();

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>A backplane that fails for one group while the test says so.</summary>
+/// <summary>A backplane whose operations fail for one group that the test selects.</summary>
 sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 {
     volatile string? _unreachableGroup;
@@ -20,7 +20,7 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
     {
         ThrowIfUnreachable(group);
         var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
-        // The result arrives asynchronously, as from a server.
+        // Complete asynchronously, like a backplane with a server.
         await Task.Yield();
         return await publishing;
     }

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>The in-memory cluster keeps only what is in use.</summary>
+/// <summary>Tests that the in-memory cluster removes unused groups, subscriptions and members.</summary>
 public sealed class InMemoryClusterTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -34,7 +34,7 @@ public sealed class InMemoryClusterTests
     }
 
     [Fact]
-    public async Task Node_Disposed_LeavesNothingBehind()
+    public async Task Node_Disposed_RemovesItsSubscriptionsAndMembers()
     {
         var (one, _) = Start();
         var (two, _) = Start();
@@ -50,9 +50,9 @@ public sealed class InMemoryClusterTests
         Assert.Equal(0, _cluster.Count);
     }
 
-    /// <summary>Several threads use a group that is created and removed all the time.</summary>
+    /// <summary>Several threads use a group that the cluster creates and removes repeatedly.</summary>
     [Fact]
-    public async Task Subscription_WhileGroupIsRemovedAndRecreated_MissesNothing()
+    public async Task Subscription_WhileGroupIsRemovedAndRecreated_MissesNoMessage()
     {
         const int Rounds = 20_000;
         var problems = await Task.WhenAll(Enumerable.Range(0, 3).Select(thread => Task.Run(async () =>
@@ -62,7 +62,7 @@ public sealed class InMemoryClusterTests
             {
                 var subscription = await node.SubscribeAsync("g", null, Token);
                 var mine = await node.PublishAsync("g", new byte[1], null, cancellationToken: Token);
-                // Messages of other threads may lie in between, within the same lifetime of the group.
+                // Messages of other threads may come between these messages, within the same lifetime of the group.
                 var (count, last) = receiver.Take();
                 if (mine.Epoch != subscription.Position.Epoch) return $"{thread} {i}: another epoch, {subscription.Position} {mine}";
                 if (last != mine && !(last.Epoch == mine.Epoch && last.Offset > mine.Offset)) return $"{thread} {i}: not received, {last} {mine}";

@@ -2,8 +2,8 @@
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// The inbox is the group through which other nodes reach this node. It must be open before other nodes
-/// can find the connections of this node.
+/// Tests the inbox, the group through which other nodes reach this node. The inbox must be open before other nodes can
+/// find the connections of this node.
 /// </summary>
 public sealed class InboxTests : IDisposable
 {
@@ -21,7 +21,7 @@ public sealed class InboxTests : IDisposable
     }
 
     [Fact]
-    public async Task LostInbox_IsReopenedAndNotifiesConnections()
+    public async Task Inbox_LostWhileConnected_IsReopenedAndConnectionsAreNotified()
     {
         var ann = await Listener.ConnectAsync(Node);
         Node.RunUntilIdle();
@@ -58,7 +58,7 @@ public sealed class InboxTests : IDisposable
 
         await OpenAsync();
 
-        Assert.Equal(2, _backplane.Members.Count(IsPrivate)); // One for the connection and one for the user.
+        Assert.Equal(2, _backplane.Members.Count(IsPrivate)); // One entry is for the connection, and one entry is for the user.
         await SendAsync(ann, 5);
         Node.RunUntilIdle();
         ann.AssertGot(5);
@@ -87,7 +87,7 @@ public sealed class InboxTests : IDisposable
     }
 
     /// <summary>
-    /// The subscription may exist without an answer, or the backplane throws an unexpected exception.
+    /// The subscribe call fails, or the backplane throws an unexpected exception. The backplane may still have subscribed.
     /// </summary>
     [Theory]
     [InlineData(false)]

@@ -3,8 +3,8 @@ using System.Threading.Channels;
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>
-/// A backplane that completes subscriptions and delivers messages when the test says so. It calls the receiver inside
-/// its lock and detects violations of the contract.
+/// A backplane that completes subscriptions and delivers messages on request of the test. It holds its lock while it
+/// calls the receiver, and detects violations of the contract.
 /// </summary>
 sealed class ManualBackplane : IBackplane
 {
@@ -13,28 +13,30 @@ sealed class ManualBackplane : IBackplane
     readonly HashSet<(string Group, string Member)> _members = [];
     readonly List<PendingSubscription> _pending = [];
 
-    /// <summary>Held during each call of the receiver. <see cref="Unsubscribe"/> takes it, too.</summary>
+    /// <summary>
+    /// The lock that the backplane holds during each call of the receiver. <see cref="Unsubscribe"/> also takes this
+    /// lock.
+    /// </summary>
     public Lock Gate { get; } = new();
 
     public IBackplaneReceiver Receiver { get; private set; } = null!;
 
     public string Inbox { get; private set; } = "";
 
-    /// <summary>True when subscriptions to groups wait until the test completes them.</summary>
+    /// <summary>True if each subscription to a group waits until the test completes the subscription.</summary>
     public bool DefersSubscriptions { get; set; }
 
     public bool DefersInboxSubscription { get; set; }
 
     /// <summary>
-    /// The exceptions that the next calls throw. A key is a method name, or a method name and a group: "PublishAsync
-    /// g".
+    /// The exceptions that the next calls throw. A key is a method name, or a method name and a group, for example "PublishAsync g".
     /// </summary>
     public Dictionary<string, Exception> Failures { get; } = [];
 
-    /// <summary>Called before <see cref="Unsubscribe"/> takes the lock.</summary>
+    /// <summary>A callback that runs before <see cref="Unsubscribe"/> takes the lock.</summary>
     public Action? OnUnsubscribing { get; set; }
 
-    /// <summary>Called before <see cref="SetMember"/> takes the lock.</summary>
+    /// <summary>A callback that runs before <see cref="SetMember"/> takes the lock.</summary>
     public Action? OnSettingMember { get; set; }
 
     /// <summary>The number of calls of <see cref="GetMembersAsync"/>.</summary>
@@ -137,7 +139,7 @@ sealed class ManualBackplane : IBackplane
     public async Task<PendingSubscription> NextSubscriptionAsync() =>
         await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
-    /// <summary>Another node publishes a message, which is not delivered here.</summary>
+    /// <summary>Publishes a message as another node, without delivering the message to this node.</summary>
     public Position Publish(string group, byte[] message)
     {
         lock (Gate)
@@ -147,7 +149,7 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
-    /// <summary>Sets how many messages the cluster keeps for later subscribers.</summary>
+    /// <summary>Sets the number of messages that the cluster keeps for later subscribers.</summary>
     public void SetHistory(string group, int messages)
     {
         lock (Gate) StateOf(group).Kept = messages;
@@ -164,12 +166,12 @@ sealed class ManualBackplane : IBackplane
         {
             _groups[group] = new GroupState { Epoch = StateOf(group).Epoch + 1, IsSubscribed = true };
             Receiver.OnLost(group);
-            // The flag changes after the call. A receiver that subscribes within the call is too early.
+            // Change the flag after the call, so that the backplane detects a receiver that subscribes during the call.
             _groups[group].IsSubscribed = false;
         }
     }
 
-    /// <summary>Reports a loss that belongs to an earlier subscription, because the call was delayed.</summary>
+    /// <summary>Reports the loss of an earlier subscription. The report is late, because its call was delayed.</summary>
     public void ReportLossLate(string group)
     {
         lock (Gate) Receiver.OnLost(group);
@@ -211,7 +213,7 @@ sealed class ManualBackplane : IBackplane
     }
 }
 
-/// <summary>A subscription that exists, but whose answer has not arrived yet.</summary>
+/// <summary>A subscription that the backplane has created. Its answer has not arrived yet.</summary>
 sealed record PendingSubscription(string Group, BackplaneSubscription Subscription)
 {
     public TaskCompletionSource<BackplaneSubscription> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);

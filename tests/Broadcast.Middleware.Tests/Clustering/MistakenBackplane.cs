@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>A backplane that makes one mistake and otherwise forwards to a correct one.</summary>
+/// <summary>A backplane that makes one mistake and otherwise forwards all calls to a correct backplane.</summary>
 sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBackplane, IBackplaneReceiver, IDisposable
 {
     const ulong SameEpoch = 42;
@@ -38,7 +38,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             _ => Reported(position),
         };
 
-        // The message is delivered while it is published.
+        // Deliver the message during the publish call.
         Position Noted()
         {
             _own.Add((group, -1));
@@ -111,7 +111,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         if (mistake == BackplaneMistake.ReordersMemberCalls) RunLater(() => inner.SetMember(MapName(group), member, value));
         else if (mistake == BackplaneMistake.KeepsMemberBuffer)
         {
-            // The value is written after its buffer was reused.
+            // Write the value after the caller has reused its buffer.
             RunLater(() => inner.SetMember(MapName(group), member, value), 10);
         }
         else inner.SetMember(MapName(group), member, value);
@@ -190,7 +190,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     public void Dispose() => ((IDisposable)inner).Dispose();
 
-    // The node may have ended by then. Its exception must not become an unobserved task exception.
+    // The node may have ended before this call. Its exception must not become an unobserved task exception.
     static void RunLater(Action act, int milliseconds = 0) => Task.Run(async () =>
     {
         await Task.Delay(milliseconds);

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Messages between nodes survive encoding and decoding. Damaged bytes do no harm.</summary>
+/// <summary>Tests that messages between nodes can be encoded and decoded, and that damaged bytes cause only the documented error.</summary>
 public sealed class NodeCodecTests
 {
     static int Rounds => 2_000 * Effort.Factor;
@@ -65,7 +65,7 @@ public sealed class NodeCodecTests
                     refused++;
                 }
 
-                // The memory depends on the actual size, not on the stated length.
+                // The decoder must allocate memory for the actual bytes, not for the length that the damaged bytes state.
                 Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, (20 * bytes.Length) + 20_000);
             }
         }
@@ -104,7 +104,7 @@ public sealed class NodeCodecTests
             case 2:
                 return [.. bytes[..random.Next(bytes.Length)], .. bytes[random.Next(bytes.Length)..]];
             case 3:
-                // Write an unusual length.
+                // Write an extreme length into the message.
                 BitConverter.TryWriteBytes(bytes.AsSpan(random.Next(Math.Max(1, bytes.Length - 4))), (int[])[-2, -1, int.MinValue, int.MaxValue, bytes.Length] is var odd ? odd[random.Next(odd.Length)] : 0);
                 return bytes;
             default:

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Tests requests between nodes that have invalid content.</summary>
+/// <summary>Tests requests and answers between nodes that contain invalid data.</summary>
 public sealed class NodeRequestTests : IDisposable
 {
     const string Other = "other";
@@ -47,7 +47,7 @@ public sealed class NodeRequestTests : IDisposable
         ann.AssertGot(5);
     }
 
-    /// <summary>A message to a connection may be missing, and the node does not know its target.</summary>
+    /// <summary>An unreadable message may be for any connection of the node. So the node closes all its connections.</summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -110,7 +110,7 @@ public sealed class NodeRequestTests : IDisposable
         return bytes;
     }
 
-    /// <summary>Replaces the kind, which follows the version.</summary>
+    /// <summary>Replaces the byte of the message kind, which follows the version.</summary>
     static ReadOnlyMemory<byte> WithKind(ReadOnlyMemory<byte> message, byte kind)
     {
         var bytes = message.ToArray();

@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Features of one node also work across two nodes.</summary>
+/// <summary>Tests features across two nodes: protocols, event streams, filters and private messages.</summary>
 public sealed class TwoNodesFeatureTests
 {
     readonly InMemoryCluster _cluster = new();
@@ -54,7 +54,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task EventStream_ReconnectToOtherNode_ContinuesWhereItStopped()
+    public async Task EventStream_ReconnectToOtherNode_ContinuesAfterLastReceivedEvent()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -73,7 +73,7 @@ public sealed class TwoNodesFeatureTests
     }
 
     [Fact]
-    public async Task Filter_AfterPublish_SeesClusterPosition()
+    public async Task Filter_AfterPublish_ReceivesClusterPosition()
     {
         var positions = new System.Collections.Concurrent.ConcurrentQueue<Position?>();
         await using var one = await StartAsync(app => app.MapBroadcast("/ws").Use(async (context, next) =>
@@ -125,7 +125,7 @@ public sealed class TwoNodesFeatureTests
                 Assert.Equal("1", (await ann.ReadFrameAsync()).Text);
             }
 
-            // Only the two inboxes remain.
+            // The cluster still contains the inboxes of the two nodes.
             await Eventually.True(() => _cluster.Count == 2);
         }
 

@@ -2,13 +2,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Two apps, each with its own server and clients, in one cluster.</summary>
+/// <summary>Tests two apps in one cluster. Each app has its own server and clients.</summary>
 public sealed class TwoNodesTests
 {
     readonly InMemoryCluster _cluster = new();
 
     [Fact]
-    public async Task Publish_OnEitherNode_ReachesClientsOfBoth()
+    public async Task Publish_OnEitherNode_ReachesClientsOfBothNodes()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
@@ -59,7 +59,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task ClusterLoss_ConnectedClient_IsClosedWith1013()
+    public async Task ClusterLoss_ConnectedClient_IsClosedWithCode1013()
     {
         await using var one = await StartAsync();
         await using var ann = await RawClient.OpenAsync(one);
@@ -69,7 +69,7 @@ public sealed class TwoNodesTests
         _cluster.Forget();
 
         Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
-        // The node closes all connections on another thread after it has lost its inbox. Bob connects after that.
+        // When a node loses its inbox, it closes all connections on another thread. Bob must connect after this close.
         await one.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
         await using var bob = await RawClient.OpenAsync(one);
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);
@@ -99,7 +99,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task ConnectionOfOtherNode_CanJoinLeaveAndBeClosed()
+    public async Task JoinLeaveAndClose_ConnectionOfOtherNode_Succeed()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
@@ -121,7 +121,7 @@ public sealed class TwoNodesTests
     }
 
     [Fact]
-    public async Task Presence_OnTwoNodes_KnowsAllMembers()
+    public async Task Presence_OnTwoNodes_ListsMembersOfBothNodes()
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();

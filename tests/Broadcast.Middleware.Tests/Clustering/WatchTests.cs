@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
-/// <summary>Watchers of presence, which poll the members of other nodes.</summary>
+/// <summary>Tests presence watchers, which poll the members of other nodes.</summary>
 public sealed class WatchTests : IDisposable
 {
     readonly InMemoryCluster _cluster = new();
@@ -27,7 +27,7 @@ public sealed class WatchTests : IDisposable
         await using var second = _here.Presence.WatchAsync("/home", Token).GetAsyncEnumerator(Token);
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
-        // The first watcher need not wait for the next poll either.
+        // The first watcher also gets its answer without another poll.
         Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
         ann.Disconnect();
@@ -59,7 +59,7 @@ public sealed class WatchTests : IDisposable
             await Assert.ThrowsAnyAsync<Exception>(() => watch.MoveNextAsync().AsTask());
         }
 
-        // Each watch may poll once more.
+        // Each watch may poll one more time before it stops.
         await Eventually.True(() => QueriesAfterASecond() == 0);
 
         int QueriesAfterASecond()
@@ -70,7 +70,7 @@ public sealed class WatchTests : IDisposable
         }
     }
 
-    /// <summary>The watcher polls again after any exception.</summary>
+    /// <summary>Tests that the watcher polls again after any exception.</summary>
     [Fact]
     public async Task Watch_PollFails_PollsAgain()
     {

@@ -6,8 +6,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Tests that exceptions of loggers and cancellation callbacks, which are code of the app, reach no timer and no thread of the pool.
-/// Such an exception would end the process.
+/// Tests exceptions from code of the app, such as loggers and cancellation callbacks. Such an exception must not reach
+/// a timer or a thread of the pool, because it would end the process.
 /// </summary>
 public sealed class AppCallbackFailureTests
 {
@@ -29,7 +29,7 @@ public sealed class AppCallbackFailureTests
         await app.Broadcaster.CloseAsync(app.Registry.Connections.Single().Id, cancellationToken: Token);
         await client.ReadCloseAsync();
 
-        // The fake clock runs the callbacks of its timers on this thread, and lets their exceptions pass.
+        // The fake clock runs timer callbacks on this thread and does not catch their exceptions.
         _time.Advance(TimeSpan.FromSeconds(5));
 
         await client.ReadEndAsync();
@@ -53,9 +53,9 @@ public sealed class AppCallbackFailureTests
         await returned.HearsAsync("still here");
     }
 
-    /// <summary>This server runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
+    /// <summary>A fake request that runs the callbacks of RequestAborted inside HttpContext.Abort.</summary>
     [Fact]
-    public async Task RequestAbortedCallback_Throws_IsLoggedAndHarmsNoOther()
+    public async Task RequestAbortedCallback_Throws_IsLoggedAndHarmsNoOtherConnection()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddSingleton<TimeProvider>(_time),

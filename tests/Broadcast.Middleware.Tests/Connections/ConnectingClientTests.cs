@@ -10,7 +10,7 @@ public sealed class ConnectingClientTests
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task ConnectingClient_AuthenticationExpires_IsClosedWith1008()
+    public async Task ConnectingClient_AuthenticationExpires_IsClosedWithCode1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -23,7 +23,7 @@ public sealed class ConnectingClientTests
     }
 
     [Fact]
-    public async Task ConnectingClient_NoFirstMessageInTime_IsClosedWith1008()
+    public async Task ConnectingClient_NoFirstMessageInTime_IsClosedWithCode1008()
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await StartAsync(filter, options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
@@ -50,7 +50,7 @@ public sealed class ConnectingClientTests
         Assert.Equal(0, meters.Sum(Meters.Ended));
         _time.Advance(TimeSpan.FromSeconds(10));
 
-        // The request's token cancels the filter.
+        // The token of the request cancels the connect filter.
         await Eventually.True(() => app.Registry.Count == 0);
         Assert.Equal(new Dictionary<string, long> { ["send_timeout"] = 1 }, meters.ByReason(Meters.Ended));
         LogAssert.NoErrors(app);
@@ -72,7 +72,7 @@ public sealed class ConnectingClientTests
 
         filter.Release();
 
-        // A ping would arrive before the pong.
+        // If the server had sent a ping, the ping would arrive before this pong.
         await client.IsThereAsync();
     }
 
@@ -81,7 +81,7 @@ public sealed class ConnectingClientTests
     [InlineData("refused")]
     [InlineData("failed")]
     [InlineData("disconnected")]
-    public async Task ConnectingClient_AdmittedOrEnded_LeavesHeartbeatList(string outcome)
+    public async Task ConnectingClient_AdmittedOrEnded_IsRemovedFromHeartbeat(string outcome)
     {
         using var filter = new BlockingFilter(Stage.Connect, Blocking.Task);
         await using var app = await BroadcastApp.StartAsync(
@@ -111,7 +111,7 @@ public sealed class ConnectingClientTests
         var client = await RawClient.ConnectAsync(app, Stall.SmallWindow);
         Assert.Equal(101, (await client.HandshakeAsync("/ws", [TestUsers.As("it"), .. headers])).Status);
         await filter.Entered;
-        // The filter may run before the endpoint notices that it waits. Then the endpoint adds the connection to the heartbeat.
+        // The endpoint adds the connection to the heartbeat when it finds that the connect filter has not completed.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
         return client;

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests when <see cref="IBroadcastConnection.ConnectionAborted"/> is canceled.</summary>
+/// <summary>Tests the events that cancel <see cref="IBroadcastConnection.ConnectionAborted"/>.</summary>
 public sealed class ConnectionAbortedTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -73,7 +73,7 @@ public sealed class ConnectionAbortedTests
     [Theory]
     [InlineData(End.ClientCloses)]
     [InlineData(End.ClientDisconnects)]
-    public async Task ConnectionAborted_CallbackThrows_IsLoggedAndHarmsNoOther(End end)
+    public async Task ConnectionAborted_CallbackThrows_IsLoggedAndHarmsNoOtherConnection(End end)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);
@@ -91,7 +91,7 @@ public sealed class ConnectionAbortedTests
         await other.IsThereAsync();
     }
 
-    /// <summary>Connects a client whose connection is newer than all others.</summary>
+    /// <summary>Waits until the clock advances and then connects a client, so that its connection is the newest one.</summary>
     static async Task<RawClient> ReopenAsync(BroadcastApp app)
     {
         var newest = app.Registry.Connections.Max(connection => connection.ConnectedAt);
@@ -147,11 +147,11 @@ public sealed class ConnectionAbortedTests
             }
         }
 
-        /// <summary>Asserts that the token was canceled once, and that no member throws after the end.</summary>
+        /// <summary>Asserts that the token was canceled once, and that no member of the connection throws after the end.</summary>
         public async Task AssertCanceledOnceAsync()
         {
             await _canceled.Task.WaitAsync(Eventually.Patience, Token);
-            // The app waits until all requests have ended.
+            // The stop of the app waits until all requests have ended.
             await _app.DisposeAsync();
             Assert.Equal(1, _calls);
             foreach (var token in new[] { _token, _connection.ConnectionAborted })

@@ -74,7 +74,7 @@ public sealed class ConnectionLimitsTests
         });
 
         Assert.InRange(most, 1, 6);
-        // All places are free again, and there are no extra places.
+        // The limits again admit exactly the maximum number of connections.
         for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter("user1", addresses[i]));
         Assert.Equal(RefusalReason.MaxConnectionsPerUser, limits.Enter("user1", addresses[0]));
         for (var i = 0; i < 3; i++) Assert.Equal(RefusalReason.None, limits.Enter(null, addresses[0]));

@@ -13,7 +13,7 @@ public sealed class ConnectionPropertiesTests
     static readonly object ItemKey = new();
 
     [Fact]
-    public async Task Properties_RequestIsGone_StayReadableInFilters()
+    public async Task Properties_ServerReusedRequest_StayReadableInFilters()
     {
         HttpContext? request = null;
         IBroadcastConnection? connection = null;
@@ -76,7 +76,7 @@ public sealed class ConnectionPropertiesTests
         Assert.Empty(device.Connection.RouteValues);
     }
 
-    /// <summary>Removes everything from a request that a server removes before it uses the request again.</summary>
+    /// <summary>Removes the data that a server removes from a request object before it reuses the object.</summary>
     static void Recycle(HttpContext request)
     {
         request.Request.RouteValues.Clear();

@@ -2,7 +2,10 @@ using Broadcast.Middleware.Contracts;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Runs alone, because the suite measures the heap that all tests share.</summary>
+/// <summary>
+/// Tests the default registry. No other test runs in parallel, because the contract suite measures the heap, which all
+/// tests share.
+/// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class ConnectionRegistryTests : ConnectionRegistryContract
 {

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how sessions of disconnected clients end, and which connections end at once.</summary>
+/// <summary>Tests the end of sessions whose clients are disconnected, and the connections that end without such a session.</summary>
 public sealed class DisconnectedSessionTests
 {
     readonly RecoveryClock _clock = new();
@@ -58,9 +58,9 @@ public sealed class DisconnectedSessionTests
     [Theory]
     [InlineData(HttpProtocols.Http1)]
     [InlineData(HttpProtocols.Http2)]
-    public async Task Sessions_ManyExpire_LeaveNothingBehind(HttpProtocols protocols)
+    public async Task Sessions_ManyExpire_LeaveNoConnectionOrGroup(HttpProtocols protocols)
     {
-        // One HTTP/2 connection allows at most this many disconnected sessions.
+        // The server keeps at most 32 disconnected sessions of one HTTP/2 connection.
         const int Count = 32;
         await using var app = await StartAsync(protocols: protocols);
         using var http2 = new Http2Client(app);
@@ -92,7 +92,7 @@ public sealed class DisconnectedSessionTests
     {
         await using var app = await StartAsync(protocols: HttpProtocols.Http2);
         using var http2 = new Http2Client(app);
-        // The server closes an HTTP/2 connection with 200 requests that only the client has ended.
+        // The server would close an HTTP/2 connection with 200 requests that only the client has ended.
         for (var i = 0; i < 300; i++)
         {
             var transport = await http2.HandshakeAsync("/ws", ReliableClient.Subprotocol);
@@ -119,7 +119,7 @@ public sealed class DisconnectedSessionTests
 
         await EndedAsync(app, second, null, left: 1);
         await second.IsRefusedAsync(app);
-        // A client that reconnects makes room for another session.
+        // A reconnected client no longer counts as disconnected, so another session can wait.
         await using var again = await first.ReconnectAsync(app);
         await using var third = await ReliableClient.OpenAsync(app);
         third.Disconnect();
@@ -129,7 +129,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Session_ClosedByApp_Ends()
+    public async Task Session_AppClosesConnection_Ends()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -195,7 +195,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Session_AppStops_EndsWith1001()
+    public async Task Session_AppStops_EndsWithCode1001()
     {
         await using var app = await StartAsync(options => options.DrainTimeout = TimeSpan.FromSeconds(10));
         await using var client = await ReliableClient.OpenAsync(app);
@@ -209,7 +209,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Reconnect_DuringDrain_IsRefusedWith503()
+    public async Task Reconnect_DuringDrain_IsRefusedWithStatus503()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
@@ -286,7 +286,7 @@ public sealed class DisconnectedSessionTests
     }
 
     [Fact]
-    public async Task Close_ByBothSidesAtOnce_LeavesNothingBehind()
+    public async Task Close_ByBothSidesAtOnce_LeavesNoConnectionOrGroup()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 50; i++)
@@ -307,7 +307,7 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         var writer = client.ConnectionOf(app).Writer;
-        // The framework answers a close frame in this way.
+        // Answer the close frame in the same way as the framework.
         await using var frames = new FrameStream(Stream.Null) { Writer = writer };
         await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
         Assert.True(writer.IsCloseFrameSent);

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how a drain treats a request that the app still handles.</summary>
+/// <summary>Tests a drain while the app still processes a request.</summary>
 public sealed class DrainPendingRequestTests
 {
     static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
@@ -17,7 +17,7 @@ public sealed class DrainPendingRequestTests
     public DrainPendingRequestTests() => _authorizer = new Slow(_asked, _answer.Task);
 
     [Fact]
-    public async Task Drain_RequestInProgress_AnswersBeforeClosingWith1001()
+    public async Task Drain_RequestInProgress_AnswersBeforeClosingWithCode1001()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -33,7 +33,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWith1001()
+    public async Task Drain_RequestTakesMostOfDrainTimeout_AnswersBeforeClosingWithCode1001()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
@@ -56,7 +56,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOthers()
+    public async Task Drain_RequestNeverAnswered_ClosesWithoutDelayingOtherConnections()
     {
         await using var app = await StartAsync(options: static options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await JsonClient.OpenAsync(app);
@@ -73,7 +73,7 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_NextRequestAlreadyReceived_IsNotBegun()
+    public async Task Drain_NextRequestAlreadyReceived_DoesNotStartNextRequest()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -89,13 +89,13 @@ public sealed class DrainPendingRequestTests
     }
 
     [Fact]
-    public async Task Drain_RequestBeforeCloseFrame_IsNotBegun()
+    public async Task Drain_RequestArrivesBeforeCloseFrame_DoesNotStartRequest()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
         var connection = (Connection)app.Registry.Connections.Single();
 
-        // The drain stops a connection and then closes it. Here, the client sends a request in between.
+        // The drain first stops a connection and then closes it. This client sends a request between these two steps.
         Assert.True(connection.TryStopHandling());
         await JsonClient.SayAsync(client, Pay(1));
         await client.SendAsync(ClientFrame.OfClose(1000));
@@ -114,7 +114,9 @@ public sealed class DrainPendingRequestTests
 
     static string Pay(int ackId) => $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"pay","ackId":{{ackId}}}""";
 
-    /// <summary>Lets the first request wait for the answer. Later requests wait until their client is gone.</summary>
+    /// <summary>
+    /// An authorizer that delays the first request until the test answers. Later requests wait until their connection is aborted.
+    /// </summary>
     sealed class Slow(TaskCompletionSource asked, Task answer) : IGroupAuthorizer
     {
         int _requests;

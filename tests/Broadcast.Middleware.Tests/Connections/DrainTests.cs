@@ -6,14 +6,14 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how an app with many connections shuts down.</summary>
+/// <summary>Tests the shutdown of an app with many connections.</summary>
 public sealed class DrainTests
 {
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     [Fact]
-    public async Task Drain_AllClientsAnswer_ClosesWith1001AndEndsEarly()
+    public async Task Drain_AllClientsAnswer_ClosesWithCode1001AndEndsEarly()
     {
         const int Count = 300;
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(25));
@@ -25,7 +25,7 @@ public sealed class DrainTests
         var closes = await crowd.AnswerCloseFramesAsync(Count);
         await stopping;
 
-        // The drain spreads 300 close frames over six steps of 50 ms, not over the whole window.
+        // The drain needs only six steps of 50 ms for 300 close frames. The drain does not use the whole window.
         Assert.InRange(Stopwatch.GetElapsedTime(started), TimeSpan.Zero, Margin);
         Assert.All(closes, close => Assert.Equal(1001, close.Code));
         Assert.Equal(0, app.Registry.Count);
@@ -36,7 +36,7 @@ public sealed class DrainTests
     }
 
     [Fact]
-    public async Task Handshake_DuringDrain_IsRefusedWith503()
+    public async Task Handshake_DuringDrain_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         await using var client = await RawClient.OpenAsync(app);
@@ -53,7 +53,7 @@ public sealed class DrainTests
     [Fact]
     public async Task Drain_CloseFrameUnanswered_AbortsAtDrainTimeout()
     {
-        // The window has two steps for close frames, and then half a second.
+        // The window contains two steps for close frames, followed by half a second.
         var window = TimeSpan.FromMilliseconds(600);
         var clock = new DrainClock();
         await using var app = await BroadcastApp.StartAsync(
@@ -88,7 +88,7 @@ public sealed class DrainTests
     public async Task Drain_ThousandClientsFiftyStalled_SpreadsCloseFramesWithinWindow()
     {
         const int Stalled = 50, Steps = 10;
-        // A higher effort uses up to 5,000 clients. At the normal pace, the window is too short for either number.
+        // A higher effort uses up to 5,000 clients. At the normal pace, the window is too short even for 1,000 clients.
         var count = (1_000 * Math.Min(Effort.Factor, 5)) - Stalled;
         var window = TimeSpan.FromSeconds(1);
         var clock = new DrainClock();
@@ -111,7 +111,7 @@ public sealed class DrainTests
         var stopping = app.StopAsync();
         var closes = crowd.AnswerCloseFramesAsync(count);
 
-        // The drain spreads the close frames over half of the window. No step sends more than a quarter of them.
+        // The drain spreads the close frames over half of the window. No step sends more than a quarter of the close frames.
         var told = 0;
         for (var step = 0; step <= Steps; step++)
         {
@@ -147,7 +147,7 @@ public sealed class DrainTests
             return timer;
         }
 
-        /// <summary>Waits until this many steps have started to wait for the next step.</summary>
+        /// <summary>Waits until the drain has started to wait after this number of steps.</summary>
         public Task StepsAsync(int steps) => Eventually.True(() => Volatile.Read(ref _steps) >= steps);
 
         /// <summary>Waits until the drain waits for the end of its window.</summary>

@@ -7,9 +7,9 @@ namespace Broadcast.Middleware.Tests.Connections;
 
 public sealed class EarlyDrainTests
 {
-    /// <summary>The drain closes this connection, because it is admitted. It has not joined its group yet.</summary>
+    /// <summary>Tests that the drain also closes an admitted connection that has not joined its group yet.</summary>
     [Fact]
-    public async Task Drain_ConnectFilterStillRuns_ClosesConnectionWith1001()
+    public async Task Drain_ConnectFilterStillRuns_ClosesConnectionWithCode1001()
     {
         var release = new TaskCompletionSource();
         await using var app = await BroadcastApp.StartAsync(

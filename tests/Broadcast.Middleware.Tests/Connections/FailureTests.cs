@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests that an exception from app code ends only its own connection and is logged once.</summary>
+/// <summary>Tests exceptions from app code. Such an exception ends only its own connection, and the server logs it once.</summary>
 public sealed class FailureTests
 {
     const string Boom = "boom";
@@ -90,7 +90,7 @@ public sealed class FailureTests
     }
 
     [Fact]
-    public async Task Registry_AddThrows_RefusesThatRequestWith500()
+    public async Task Registry_AddThrows_RefusesThatRequestWithStatus500()
     {
         var registry = new FaultyRegistry { OnAdd = static connection => connection.UserId == "bad" ? throw new InvalidOperationException(Boom) : true };
         await using var app = await StartAsync(registry);

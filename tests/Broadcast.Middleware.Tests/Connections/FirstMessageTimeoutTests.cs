@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
 
@@ -6,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class FirstMessageTimeoutTests
 {
     [Fact]
-    public async Task FirstMessageTimeout_SilentClient_IsClosedWith1008()
+    public async Task FirstMessageTimeout_SilentClient_IsClosedWithCode1008()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, TimeSpan.FromSeconds(10));
@@ -42,6 +44,38 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
 
+    /// <summary>Invalid messages must not keep an unauthenticated client connected.</summary>
+    [Fact]
+    public async Task FirstMessageTimeout_FilterWaitsForAnotherMessage_IsClosedWith1008()
+    {
+        var time = new FakeTimeProvider();
+        var junk = new TaskCompletionSource();
+        await using var app = await StartAsync(time, TimeSpan.FromSeconds(10), app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+        {
+            while (await context.ReceiveAsync() is { } message)
+            {
+                if (message.ToString() == "token")
+                {
+                    await next(context);
+                    return;
+                }
+
+                junk.SetResult();
+            }
+        }));
+        await using var client = await RawClient.ConnectAsync(app);
+        await client.HandshakeAsync();
+        await client.SendAsync(ClientFrame.OfText("junk"));
+        await junk.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
+        var connection = (Connection)Assert.Single(app.Registry.Connections);
+        await Eventually.True(() => StateOf(connection) == ReceiveState.Reading && app.Inside().Heartbeat.JoiningWriters == 1);
+
+        time.Advance(TimeSpan.FromSeconds(13));
+
+        Assert.Equal(1008, await client.ClosedWithAsync());
+        Assert.Equal(EndReason.FirstMessageTimeout, connection.EndReason);
+    }
+
     [Fact]
     public async Task FirstMessageTimeout_Infinite_AllowsSilentClient()
     {
@@ -54,7 +88,11 @@ public sealed class FirstMessageTimeoutTests
         await client.IsThereAsync();
     }
 
-    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, TimeSpan timeout) => BroadcastApp.StartAsync(
+    static Task<BroadcastApp> StartAsync(FakeTimeProvider time, TimeSpan timeout, Action<WebApplication>? map = null) => BroadcastApp.StartAsync(
         builder => builder.Services.AddSingleton<TimeProvider>(time),
+        map,
         options: options => (options.FirstMessageTimeout, options.KeepAliveInterval) = (timeout, Timeout.InfiniteTimeSpan));
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_receiveState")]
+    static extern ref ReceiveState StateOf(Connection connection);
 }

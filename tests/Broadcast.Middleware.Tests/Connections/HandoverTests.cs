@@ -5,11 +5,11 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Tests how a connection moves from one request to the next after a reconnect.</summary>
+/// <summary>Tests the move of a connection from one request to the next request after a reconnect.</summary>
 public sealed class HandoverTests
 {
     [Fact]
-    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterwards()
+    public async Task Claim_BeforeDisconnectIsNoticed_SucceedsAfterDisconnect()
     {
         using var broadcast = new TestEngine();
         var (connection, request) = Connect(broadcast);
@@ -20,14 +20,14 @@ public sealed class HandoverTests
         var wait = connection.Session.WaitAsync();
         Assert.NotNull(await claim);
         Assert.False(connection.Session.IsClaimed);
-        // The old request stays until the new request has taken over.
+        // The old request continues until the new request has taken over the connection.
         Assert.False(wait.IsCompleted);
         connection.Session.OnTakenOver("token");
         Assert.True(await wait);
     }
 
     [Fact]
-    public async Task Claim_Twice_LastClaimWins()
+    public async Task Claim_Twice_LastClaimGetsTheConnection()
     {
         using var broadcast = new TestEngine();
         var (connection, _) = Connect(broadcast);
@@ -52,7 +52,7 @@ public sealed class HandoverTests
         var wait = session.WaitAsync();
         var token = session.FirstToken;
         var first = await session.ClaimAsync(token);
-        // The second claim comes before the first one resumes the connection.
+        // The second claim comes before the first reconnect resumes the connection.
         var second = session.ClaimAsync(token);
         var request = new FakeRequest();
         var resumed = connection.ReattachAsync(request, new ManualSink(), first!);
@@ -89,7 +89,7 @@ public sealed class HandoverTests
         Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
     }
 
-    /// <summary>Only the wait makes the session check its limits again.</summary>
+    /// <summary>The session checks its limits again only at the start of the wait.</summary>
     [Fact]
     public async Task MaxUnacknowledgedMessages_ExceededBeforeWait_EndsWait()
     {
@@ -155,7 +155,7 @@ public sealed class HandoverTests
     }
 
     /// <summary>
-    /// The server reuses the request's context. A late abort would hit another request or throw on the thread pool.
+    /// The server reuses the context of a request. A late abort would abort another request or throw on the thread pool.
     /// </summary>
     [Fact]
     public async Task OldRequest_AfterHandover_IsNotAborted()
@@ -183,7 +183,7 @@ public sealed class HandoverTests
         Assert.Equal("boom", Assert.Single(app.Errors).Exception?.Message);
         Assert.Equal([connection], app.Registry.Connections);
 
-        // Nobody reconnects.
+        // No client reconnects, so the session ends.
         await Eventually.True(() =>
         {
             app.Time.Advance(TimeSpan.FromSeconds(30));
@@ -226,7 +226,7 @@ public sealed class HandoverTests
             context.Features.Set(authentication);
         }).Ended;
         await Assert.ThrowsAnyAsync<InvalidOperationException>(ReconnectAsync);
-        // The failed request has claimed nothing, so the client can still reconnect.
+        // The failed request did not claim the session, so the client can still reconnect.
         Assert.Equal([connection], app.Registry.Connections);
         Assert.NotNull(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }

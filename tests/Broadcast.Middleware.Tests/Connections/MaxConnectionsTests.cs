@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 public sealed class MaxConnectionsTests
 {
     [Fact]
-    public async Task MaxConnections_Reached_RefusesWith503UntilOneLeaves()
+    public async Task MaxConnections_Reached_RefusesWithStatus503UntilOneClientLeaves()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 2);
         await using var one = await RawClient.OpenAsync(app);
@@ -30,7 +30,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task MaxConnections_ClientDisconnects_FreesItsPlace()
+    public async Task MaxConnections_ClientDisconnects_AdmitsAnotherClient()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         for (var i = 0; i < 20; i++)
@@ -43,7 +43,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWith429()
+    public async Task MaxConnectionsPerUser_Reached_RefusesOnlyThatUserWithStatus429()
     {
         await using var app = await BroadcastApp.StartAsync(TestUsers.Add, options: options => options.MaxConnectionsPerUser = 2);
         await using var one = await RawClient.OpenAsync(app, TestUsers.As("ann"));
@@ -82,7 +82,7 @@ public sealed class MaxConnectionsTests
         await using var client = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.1"));
 
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.1"))).Status);
-        // The proxy adds the last address. The client sends the addresses before it.
+        // The proxy adds the last address. The client sent the addresses before the last one.
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "203.0.113.7, 203.0.113.1"))).Status);
         Assert.Equal(429, (await RawClient.TryAsync(app, ("X-Forwarded-For", "::ffff:203.0.113.1"))).Status);
         await using var other = await RawClient.OpenAsync(app, ("X-Forwarded-For", "203.0.113.2"));
@@ -122,7 +122,7 @@ public sealed class MaxConnectionsTests
         Assert.InRange(mostHeld, 1, Most);
         await Eventually.True(() => app.Registry.Count == 0);
 
-        // All places are free again, for each user and in total.
+        // The limits again admit the maximum number of connections, for each user and in total.
         var clients = new List<RawClient>();
         foreach (var user in new[] { "user0", "user1" })
         {
@@ -160,7 +160,7 @@ public sealed class MaxConnectionsTests
     }
 
     [Fact]
-    public async Task Registry_RefusesOrThrows_FreesThePlace()
+    public async Task Registry_RefusesOrThrows_ConnectionDoesNotCountForLimits()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(

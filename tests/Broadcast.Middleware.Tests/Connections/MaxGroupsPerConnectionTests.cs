@@ -22,7 +22,7 @@ public sealed class MaxGroupsPerConnectionTests
         Assert.Equal(0, app.Registry.CountGroupMembers("c"));
         Assert.Equal(default, await app.Broadcaster.PublishAsync("lost", Recipients.Group("c"), cancellationToken: Token));
 
-        // Joining a current group again is no error. Leaving a group makes room.
+        // A join of a group of which the connection is already a member is no error. After a leave, the connection can join another group.
         Assert.False(await app.Broadcaster.JoinAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.LeaveAsync(device.Id, "b", Token));
         Assert.True(await app.Broadcaster.JoinAsync(device.Id, "c", Token));
@@ -44,7 +44,7 @@ public sealed class MaxGroupsPerConnectionTests
 
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await app.Broadcaster.JoinAsync(full.Id, "history/b", Token));
 
-        // The history of an empty group would be gone if the join had created a second empty group.
+        // If the refused join had created a second empty group, the server would have removed the history of the first group.
         await app.Broadcaster.LeaveAsync(full.Id, "/ws", Token);
         Assert.True((await app.Broadcaster.JoinAsync(full.Id, "history/a", Replay.Last(1), Token)).Joined);
         Assert.Equal("kept", await full.HearAsync());

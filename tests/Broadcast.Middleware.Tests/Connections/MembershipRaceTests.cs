@@ -16,7 +16,7 @@ public sealed class MembershipRaceTests
         Assert.Equal(registry.CountGroupMembers("g") == 1, connection.Groups.Contains("g"));
     }
 
-    /// <summary>The default registry, with a callback between the join and its return.</summary>
+    /// <summary>A wrapper of the default registry that runs a callback after a join, before the join returns.</summary>
     sealed class InterruptedRegistry : IConnectionRegistry
     {
         readonly ConnectionRegistry _inner = new();

@@ -22,7 +22,7 @@ enum ReliableStep
     Beat,
 }
 
-/// <summary>The limits of a broadcast whose clients reconnect.</summary>
+/// <summary>The limits of a broadcast in the model.</summary>
 /// <param name="Backlog">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 /// <param name="Unacknowledged">See <see cref="BroadcastOptions.MaxUnacknowledgedBytes"/>.</param>
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
@@ -72,10 +72,10 @@ sealed class ReliableModel : IDisposable
 
     public int Refused { get; private set; }
 
-    /// <summary>Refused clients that had acknowledged nothing after messages without IDs.</summary>
+    /// <summary>The number of refused clients that received messages without IDs and have acknowledged no later message.</summary>
     public int RefusedForHistory { get; private set; }
 
-    /// <summary>The number of clients that were disconnected as slow consumers.</summary>
+    /// <summary>The number of clients that the server disconnected as slow consumers.</summary>
     public int Slow { get; private set; }
 
     public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
@@ -212,12 +212,12 @@ sealed class ReliableModel : IDisposable
         Follow(peer);
     }
 
-    /// <summary>The server detects that the transport is lost, as its endpoint does.</summary>
+    /// <summary>Does what the endpoint does when it detects a lost transport.</summary>
     static void Notice(Peer peer, bool writeFails)
     {
         peer.State = State.Suspending;
         peer.Change = peer.Connection.SuspendAsync();
-        // The cut also ends a pending write: the write completes or fails.
+        // The lost transport also ends a pending write. The write completes or fails.
         if (writeFails) peer.Sink.FailWrite();
         else peer.Sink.CompleteWrite();
         peer.Sink.Mode = WriteMode.AtOnce;
@@ -239,7 +239,7 @@ sealed class ReliableModel : IDisposable
         Assert.True(Soon(peer.Wait!));
     }
 
-    /// <summary>Applies the state changes that complete without a step.</summary>
+    /// <summary>Applies the state changes that need no step of the schedule.</summary>
     void Follow(Peer peer)
     {
         if (peer.Connection.Writer.ClosingStatus is { } status)
@@ -348,8 +348,7 @@ sealed class ReliableModel : IDisposable
         public State State { get; set; }
 
         /// <summary>
-        /// The transport is cut, but the server does not know it yet. Only <see cref="StillArrive"/> frames still
-        /// arrive.
+        /// True if the transport is lost and the server does not know this yet. Only <see cref="StillArrive"/> more frames arrive.
         /// </summary>
         public bool IsCut { get; set; }
         public int StillArrive { get; set; }
@@ -363,12 +362,12 @@ sealed class ReliableModel : IDisposable
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
 
-        /// <summary>Messages that the server may skip. Only the newest message of each kind must arrive.</summary>
+        /// <summary>The messages that the server may skip. Only the newest message with each value must arrive.</summary>
         public Dictionary<int, string> Lossy { get; } = [];
 
         public long Acknowledged { get; set; }
 
-        /// <summary>The ID that the client must acknowledge before the server can resend everything else.</summary>
+        /// <summary>The ID that the client must acknowledge before the server can resend all other messages.</summary>
         public long SafeFrom { get; private set; }
 
         public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
@@ -385,7 +384,7 @@ sealed class ReliableModel : IDisposable
                 Assert.Null(ReliableReceiver.Parse(frames.Span, (number, id, isAnswer) =>
                 {
                     count++;
-                    // Frames without IDs are replies, or the history of a group that was joined late.
+                    // A frame without an ID is a reply, or it belongs to the history of a group that the client joined late.
                     if (id is null && !isAnswer)
                     {
                         Assert.Contains(number, Replays);
@@ -403,7 +402,10 @@ sealed class ReliableModel : IDisposable
             }
         }
 
-        /// <summary>A request on a lost transport gets no reply on the next transport.</summary>
+        /// <summary>
+        /// Expects no more replies to earlier requests. A request on a lost transport gets no reply on the next
+        /// transport.
+        /// </summary>
         public void ForgetAnswers()
         {
             OldAnswers.UnionWith(Answers);
@@ -421,8 +423,7 @@ sealed class ReliableModel : IDisposable
                 Assert.True(count <= most, $"Got message {id} {count} times instead of at most {most} times.");
             }
 
-            // A slow reader skips messages and gets them on the next transport. They may then follow the reply to a
-            // later request.
+            // A slow reader skips messages and receives them on the next transport. These messages may follow the reply to a later request.
             AssertInOrder(Client.Got.Where(id => !Answers.Contains(id) && !OldAnswers.Contains(id)));
             AssertInOrder(Client.Got.Where(id => !Lossy.ContainsKey(id)));
         }

@@ -3,8 +3,7 @@ using System.Net.WebSockets;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Clients whose transports are cut repeatedly while others publish, on real threads. At the end, every message is
-/// accounted for.
+/// Stress tests on real threads. Clients lose their transports repeatedly while others publish. At the end, the test checks every message.
 /// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableStressTests
@@ -14,7 +13,7 @@ public sealed class ReliableStressTests
     static readonly string[] _names = ["/a", "/b"];
 
     [Fact]
-    public async Task Reconnect_UnderStress_DeliversEverythingOnceAndInOrder()
+    public async Task Reconnect_UnderStress_DeliversEachMessageOnceInOrder()
     {
         var messages = 2_000 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: static options =>
@@ -27,7 +26,7 @@ public sealed class ReliableStressTests
             var connection = broadcaster.Connect(null, _names[number % 2], sink, protocol: ReliableReceiver.Protocol);
             return (Client: client, Connection: connection, Sink: sink, Number: number);
         }).ToArray();
-        // A member of both groups gets a message to both groups once.
+        // A member of both groups receives a message to both groups once.
         Assert.True(seats[0].Connection.Join("/b").Joined);
         var expected = new int[Clients];
 
@@ -41,7 +40,7 @@ public sealed class ReliableStressTests
             Assert.Equal(expected[number], client.Got.Count);
             Assert.Equal(client.Got.Count, client.Got.Distinct().Count());
             Assert.Empty(client.WithoutId);
-            // Messages of one publisher arrive in order of publishing.
+            // The messages of one publisher arrive in the order of publishing.
             foreach (var ofPublisher in client.Got.GroupBy(id => id / 1_000_000)) Assert.Equal(ofPublisher.Order(), ofPublisher);
             await broadcaster.DisconnectAsync(connection);
         }
@@ -79,7 +78,7 @@ public sealed class ReliableStressTests
             var session = connection.Session!;
             // A client without a token cannot reconnect. On a busy machine, the first token may arrive late.
             await Eventually.True(() => client.Token is not null);
-            // Each client reconnects at least five times, even when the publishers finish early.
+            // Each client reconnects at least five times, even if the publishers finish early.
             for (var cuts = 0; cuts < 5 || !publishing.IsCompleted; cuts++)
             {
                 for (var i = random.Next(20); i > 0; i--)
@@ -88,7 +87,7 @@ public sealed class ReliableStressTests
                     if (random.Next(2) == 0) connection.Writer.OnAcknowledged(client.LastId);
                 }
 
-                // Some time passes before the server notices the loss.
+                // The server notices the lost transport after a random time.
                 sink.Lose();
                 Thread.SpinWait(random.Next(20_000));
                 var token = client.Token!;
@@ -111,7 +110,7 @@ public sealed class ReliableStressTests
     }
 
     /// <summary>
-    /// Some writes complete on another thread. After a loss, frames do not arrive. After a break, writes fail.
+    /// A sink whose writes sometimes complete on another thread. After a loss, frames do not arrive. After a break, writes fail.
     /// </summary>
     sealed class FragileSink(ReliableReceiver client, int seed) : Sink
     {

@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Connections;
 
-/// <summary>Random schedules, on one thread, of clients that disconnect and reconnect.</summary>
+/// <summary>Tests random schedules of clients that disconnect and reconnect. Each schedule runs on one thread.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ReliableTests
 {
@@ -31,7 +31,7 @@ public sealed class ReliableTests
         (3, ReliableStep.Beat));
 
     [Fact]
-    public void Reconnect_WithoutTightLimits_DeliversEverythingOnce()
+    public void Reconnect_WithLargeLimits_DeliversEachMessageOnce()
     {
         var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 200, model => Assert.Equal(0, model.Refused + model.Slow));
         Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
@@ -48,7 +48,7 @@ public sealed class ReliableTests
         Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The random schedules are too easy.");
     }
 
-    /// <summary>The log keeps unacknowledged messages even when the backlog limit is small.</summary>
+    /// <summary>Tests that the log keeps unacknowledged messages even if the backlog limit is small.</summary>
     [Fact]
     public void Reconnect_WithSmallBacklog_Succeeds()
     {
@@ -57,9 +57,9 @@ public sealed class ReliableTests
         Assert.True(all.Resumed > 0, "The random schedules are too easy.");
     }
 
-    /// <summary>With any limits, a client gets everything or is refused.</summary>
+    /// <summary>Tests that a client receives all messages or is refused, with any limits.</summary>
     [Fact]
-    public void Reconnect_WithRandomLimits_DeliversEverythingOrIsRefused()
+    public void Reconnect_WithRandomLimits_DeliversAllMessagesOrIsRefused()
     {
         var limits = Gen.Select(Gen.Int[1_024, 100_000], Gen.Int[1_024, 200_000], Gen.Frequency((1, Gen.Int[1, 10]), (3, Gen.Const(1_000))), Gen.Long[1_024, 400_000], Gen.Bool, Gen.Bool,
             (backlog, unacknowledged, messages, total, wait, history) => new ReliableLimits(backlog, unacknowledged, messages, total, wait, history));

@@ -16,7 +16,7 @@ public sealed class RevalidationTests
     readonly FakeTimeProvider _time = new();
 
     [Fact]
-    public async Task Authentication_Expires_ClosesOnlyThatConnectionWith1008()
+    public async Task Authentication_Expires_ClosesOnlyThatConnectionWithCode1008()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -50,7 +50,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_ReturnsFalse_ClosesWith1008()
+    public async Task Revalidator_ReturnsFalse_ClosesWithCode1008()
     {
         var revalidator = new Revalidator { HoldsAnswers = true };
         await using var app = await StartAsync(revalidator);
@@ -63,7 +63,7 @@ public sealed class RevalidationTests
             _time.Advance(Minute - (2 * Beat));
             await client.IsThereAsync();
             Assert.Equal(times - 1, revalidator.TimesAsked("ann"));
-            // The next call is at most two heartbeats late. Its interval starts at the last answer.
+            // The interval starts at the last answer of the revalidator. The next call is at most two heartbeats late.
             _time.Advance(4 * Beat);
             var expected = times;
             await Eventually.True(() => revalidator.TimesAsked("ann") == expected && revalidator.TimesAsked("bob") == expected);
@@ -102,7 +102,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_Throws_ClosesOnlyThatConnectionWith1011()
+    public async Task Revalidator_Throws_ClosesOnlyThatConnectionWithCode1011()
     {
         var revalidator = new Revalidator { Answer = (connection, _) => connection.UserId == "ann" ? throw new InvalidOperationException("boom") : new(true) };
         await using var app = await StartAsync(revalidator);
@@ -121,7 +121,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_Hangs_IsCalledOnceWithoutDelayingOthers()
+    public async Task Revalidator_Hangs_IsCalledOnceWithoutDelayingOtherConnections()
     {
         using var release = new ManualResetEventSlim();
         var revalidator = new Revalidator
@@ -129,7 +129,7 @@ public sealed class RevalidationTests
             HoldsAnswers = true,
             Answer = (connection, _) =>
             {
-                // The revalidator blocks its thread, too.
+                // The revalidator also blocks its thread, not only its task.
                 if (connection.UserId == "ann") release.Wait(CancellationToken.None);
                 return new(true);
             },
@@ -158,7 +158,7 @@ public sealed class RevalidationTests
     }
 
     [Fact]
-    public async Task Revalidator_AfterReconnect_SeesUserOfNewRequest()
+    public async Task Revalidator_AfterReconnect_ReceivesUserOfNewRequest()
     {
         var clock = new RecoveryClock();
         var roles = new ConcurrentQueue<string?>();

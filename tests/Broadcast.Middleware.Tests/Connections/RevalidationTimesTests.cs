@@ -27,7 +27,7 @@ public sealed class RevalidationTimesTests
     }
 
     [Fact]
-    public async Task Revalidator_IntervalOfOneSecond_IsCalledWithinTwoSeconds()
+    public async Task RevalidationInterval_OneSecond_CallsRevalidatorWithinTwoSeconds()
     {
         await using var app = await StartAsync(TimeSpan.FromSeconds(1));
         await using var client = await RawClient.OpenAsync(app, TestUsers.As("ann"));

@@ -41,7 +41,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_RenewedSeveralTimes_KeepsConnection()
+    public async Task Cookie_RenewedSeveralTimes_KeepsConnectionOpen()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "ann");
@@ -50,7 +50,7 @@ public sealed class SlidingCookieTests : IDisposable
         for (var i = 0; i < 5; i++)
         {
             _time.Advance(6 * Minute);
-            // The server checks the expiration before it answers. With a real clock, a check follows every few seconds.
+            // The server checks the expiration before it answers. With a real clock, it repeats the check every few seconds.
             await client.IsThereAsync();
             cookie = await GetRenewedCookieAsync(app, cookie);
             Assert.NotNull(cookie);
@@ -59,7 +59,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_RenewedByHandshake_KeepsConnection()
+    public async Task Cookie_RenewedByHandshake_KeepsConnectionOpen()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "ann");
@@ -76,7 +76,7 @@ public sealed class SlidingCookieTests : IDisposable
     }
 
     [Fact]
-    public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWith1008()
+    public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWithCode1008()
     {
         var rejects = false;
         await using var app = await StartAsync(events => events.OnValidatePrincipal = context =>

@@ -3,12 +3,12 @@ using System.Runtime.CompilerServices;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>
-/// Tests the tables of legal state changes. In a debug build, an illegal change fails an assertion.
+/// Tests the tables of legal state changes. In a debug build, an illegal change triggers a failed assertion.
 /// </summary>
 public sealed class StateTransitionTests
 {
     [Fact]
-    public void ConnectionState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ConnectionState>(CanChange,
+    public void ConnectionState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ConnectionState>(CanChange,
     [
         (ConnectionState.Connecting, ConnectionState.Open),
         (ConnectionState.Connecting, ConnectionState.Left),
@@ -20,7 +20,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void ReceiveState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ReceiveState>(CanChange,
+    public void ReceiveState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ReceiveState>(CanChange,
     [
         (ReceiveState.Starting, ReceiveState.AwaitingFirstMessage),
         (ReceiveState.Starting, ReceiveState.Reading),
@@ -35,7 +35,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void ReconnectState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<ReconnectState>(CanChange,
+    public void ReconnectState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<ReconnectState>(CanChange,
     [
         (ReconnectState.Connected, ReconnectState.Claimed),
         (ReconnectState.Connected, ReconnectState.Disconnected),
@@ -54,7 +54,7 @@ public sealed class StateTransitionTests
     ]);
 
     [Fact]
-    public void WriterState_AllChanges_OnlyLegalOnesAreAllowed() => AssertTable<WriterState>(CanChange,
+    public void WriterState_AllChanges_OnlyLegalChangesAreAllowed() => AssertTable<WriterState>(CanChange,
     [
         (WriterState.Created, WriterState.Open),
         (WriterState.Created, WriterState.Failed),
@@ -110,7 +110,7 @@ public sealed class StateTransitionTests
             "The session cannot change from Ended to Connected.");
     }
 
-    /// <summary>Asserts that the action fails an assertion with this message.</summary>
+    /// <summary>Asserts that the action triggers a failed assertion with this message.</summary>
     static void AssertFails(Action act, string message)
     {
         var error = Record.Exception(act);

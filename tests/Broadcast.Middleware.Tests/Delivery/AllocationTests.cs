@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Checks that a delivery allocates no memory.</summary>
+/// <summary>Tests that a delivery to another connection allocates no memory.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class AllocationTests
 {
@@ -18,13 +18,13 @@ public sealed class AllocationTests
         var ten = Measure(10, writesEndLater);
         var hundred = Measure(100, writesEndLater);
         var appended = (long)Messages * Frame.Size(PayloadBytes);
-        // The log stores the frames and their index. The upper limit leaves room for both.
+        // The log stores the frames and their index. The limit leaves room for both.
         Assert.InRange(ten, appended, appended * 2);
         // The 90 extra connections may allocate at most a hundredth of a byte per delivery.
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
     }
 
-    /// <summary>The log encodes each message once for all reliable clients.</summary>
+    /// <summary>Tests reliable clients, for which the log encodes each message once.</summary>
     [Fact]
     public void Publish_ToMoreReliableClients_AllocatesNoMore()
     {

@@ -23,7 +23,7 @@ public sealed class ConflateTests
         for (var i = 0; i <= Messages; i++) await PublishAsync(app, i);
         Assert.Equal(Enumerable.Range(0, Messages + 1), await reading);
         Assert.Equal(0, meters.Sum(Meters.Dropped));
-        // The write now waits longer than a write to a reader that keeps up.
+        // Let the write wait so long that the server treats the reader as slow.
         time.Advance(TimeSpan.FromMilliseconds(100));
         var got = await ReadUntilAsync(slow, Messages);
 
@@ -35,7 +35,7 @@ public sealed class ConflateTests
     }
 
     [Fact]
-    public async Task Conflate_TooManyMessagesWithoutKey_ClosesWith1013()
+    public async Task Conflate_TooManyMessagesWithoutKey_ClosesWithCode1013()
     {
         const int Size = 1_000;
         await using var app = await StartAsync(256 * 1024);
@@ -51,7 +51,7 @@ public sealed class ConflateTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The key contains a number below 50. Every tenth message has no key.</summary>
+    /// <summary>Creates a message with one of 50 keys. Every tenth message has no key.</summary>
     internal static ValueTask<PublishResult> PublishAsync(BroadcastApp app, int number, int size = 200) => app.Broadcaster.PublishAsync(
         new Message(Numbered.Make(number, size), MessageType.Binary) { Key = KeyOf(number) },
         cancellationToken: TestContext.Current.CancellationToken);
@@ -69,7 +69,7 @@ public sealed class ConflateTests
             options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan;
         });
 
-    /// <summary>Asserts order, no duplicates, and that only replaced messages are missing.</summary>
+    /// <summary>Asserts that the messages are in order without duplicates, and that only replaced messages are missing.</summary>
     internal static void AssertConflated(List<int> got, int last)
     {
         Assert.Equal(got, got.Order().Distinct());

@@ -2,7 +2,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests what a connection receives when its pump runs late, as on a busy server.</summary>
+/// <summary>Tests the order of messages and frames when the pump of a connection runs late, as on a busy server.</summary>
 public sealed class ConnectionWriterTests
 {
     static readonly byte[] Pong = [0x8A, 0];
@@ -108,15 +108,18 @@ public sealed class ConnectionWriterTests
         Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
     }
 
-    /// <summary>The framework's WebSocket waits for its control frames. A lost control frame would block its reads forever.</summary>
+    /// <summary>
+    /// The framework's WebSocket waits until its control frames are sent. A lost control frame would block its reads
+    /// forever.
+    /// </summary>
     [Fact]
-    public async Task ControlFrame_SinkFailsMeanwhile_AlwaysCompletes()
+    public async Task ControlFrame_SinkFailsDuringSend_Completes()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink { Mode = WriteMode.Throws });
         var frames = new FrameStream(Stream.Null) { Writer = connection.Writer };
         var isDone = false;
-        // This thread runs the pump again and again, so that a frame can arrive at any moment of a turn.
+        // This thread runs the pump repeatedly, so that a frame can arrive at any moment of a turn.
         var pumping = Task.Run(() =>
         {
             while (!Volatile.Read(ref isDone))
@@ -159,7 +162,7 @@ public sealed class ConnectionWriterTests
         var late = frames.WriteAsync(Pong, Token).AsTask();
         broadcast.RunUntilIdle();
         await Assert.ThrowsAsync<IOException>(() => late.WaitAsync(Eventually.Patience, Token));
-        // This frame meets the resume in one turn of the writer.
+        // The writer finds this frame and the resume in the same turn.
         var later = frames.WriteAsync(Pong, Token).AsTask();
         var client = new ReliableReceiver();
         var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(written => client.Receive(written.Span)), token!);
@@ -171,7 +174,7 @@ public sealed class ConnectionWriterTests
         Assert.Null(client.Problem);
     }
 
-    /// <summary>Encoded messages can be much larger than the messages in the log.</summary>
+    /// <summary>Tests encoded messages, which can be much larger than the messages in the log.</summary>
     [Theory]
     [InlineData("json")]
     [InlineData("reliable")]
@@ -203,7 +206,7 @@ public sealed class ConnectionWriterTests
         _ => EventStreamFormat.Instance,
     };
 
-    /// <summary>Blocks a pump until it is disposed.</summary>
+    /// <summary>Blocks a pump until the test disposes this object.</summary>
     sealed class BlockedPump : PumpItem, IDisposable
     {
         readonly ManualResetEventSlim _blocked = new();

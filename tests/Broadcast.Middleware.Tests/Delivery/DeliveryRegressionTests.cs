@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
+/// <summary>Regression tests. Each test reproduces one earlier bug of the delivery with few steps.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class DeliveryRegressionTests
 {
@@ -17,7 +17,7 @@ public sealed class DeliveryRegressionTests
         var got = new List<int>();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/a", new ManualSink(frames => FrameParser.Read(frames.Span, (_, payload) => got.Add(payload[0]))));
         broadcast.RunUntilIdle();
-        Publish("/a", 1); // The pump is notified but has not run yet.
+        Publish("/a", 1); // The publish notifies the pump, but the pump has not run yet.
         Assert.True(connection.Join("/b").Joined);
         Publish("/b", 2);
         Publish("/a", 3);
@@ -85,14 +85,14 @@ public sealed class DeliveryRegressionTests
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
 
-        // The connection is writing, so its first cursor stays in the shard before the other member's cursor. Its
-        // second cursor comes last.
+        // The connection has a pending write, so its first cursor stays in the shard, before the cursor of the other
+        // member. The second cursor of the connection comes last.
         await broadcast.LeaveAsync(connection.Id, "/g", token);
         await broadcast.JoinAsync(connection.Id, "/g", token);
         broadcast.RunUntilIdle();
 
-        // In one pass, the connection is still writing at its first turn. Then its write completes. At its last turn,
-        // it drops its first cursor.
+        // In one pass, the connection has a pending write at its first turn. The write completes before its last turn.
+        // At the last turn, the connection drops its first cursor.
         ends = true;
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
@@ -115,7 +115,7 @@ public sealed class DeliveryRegressionTests
         broadcast.RunUntilIdle();
         broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         broadcast.RunUntilIdle();
-        Assert.True(leaver.IsWriting); // This write contains all messages so far. Then the connection leaves.
+        Assert.True(leaver.IsWriting); // This write contains all earlier messages.
         await broadcast.LeaveAsync(connection.Id, "/g", TestContext.Current.CancellationToken);
         for (var i = 0; i < 10; i++)
         {
@@ -146,7 +146,8 @@ public sealed class DeliveryRegressionTests
         sink.CompleteWrite();
         broadcast.RunUntilIdle();
 
-        // The second message was published before the close and is lost. The server must abort or close with 1013.
+        // The connection lost the second message, which was published before the close. So the server must abort the
+        // connection or close it with code 1013.
         Assert.True(sink.Writes >= 2 || sink.Closed != WebSocketCloseStatus.NormalClosure, "Closed with 1000 after the first of two messages.");
     }
 
@@ -172,14 +173,14 @@ public sealed class DeliveryRegressionTests
     }
 
     [Fact]
-    public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOthers()
+    public void Pump_ConnectionWithConstantTraffic_DoesNotStarveOtherConnections()
     {
         using var broadcast = new TestEngine();
         var others = 0;
         var writesBeforeTheOther = 0;
         var fast = new ManualSink(_ =>
         {
-            // Simulate publishers on other threads at full load: each write triggers one more message.
+            // Simulate publishers that publish constantly on other threads. Each write publishes one more message.
             if (others > 0 || writesBeforeTheOther++ > 10_000) return;
             broadcast.Publish(new(_payload, MessageType.Binary), Recipients.Group("/g"));
         });
@@ -213,18 +214,18 @@ public sealed class DeliveryRegressionTests
         broadcast.RunUntilIdle();
         GC.Collect();
 
-        // Only the newest block may be alive. The pending write belongs to another group.
+        // The pending write belongs to another group, so only the newest block of this group may be alive.
         Assert.InRange(blocks.Count(block => block.IsAlive), 0, 1);
         GC.KeepAlive(connection);
     }
 
     [Fact]
-    public async Task Leave_DuringJoin_EndsInOneConsistentState()
+    public async Task Leave_DuringJoin_KeepsConnectionAndRegistryConsistent()
     {
         var registry = new InterleavingRegistry();
         using var broadcast = new TestEngine(registry: registry);
         var connection = broadcast.Connect(broadcast.Pumps[0], "/home", new ManualSink());
-        // Another thread leaves between the two steps of the join, or as soon as possible after them.
+        // Another thread calls leave between the two steps of the join, or as soon as possible after both steps.
         var leaving = Task.CompletedTask;
         registry.AfterJoin = () =>
         {

@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Empty groups that keep a history.</summary>
+/// <summary>Tests empty groups: the history that they keep, and their removal.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class EmptyGroupsTests
 {
@@ -38,7 +38,7 @@ public sealed class EmptyGroupsTests
         var listener = new Listener(broadcast);
         Assert.False(listener.Join("/g", Replay.After(old)).Recovered);
 
-        // A group with a member stays.
+        // The server never removes a group with a member.
         broadcast.Time.Advance(TimeSpan.FromMinutes(10));
         Assert.Equal(young with { Offset = 2 }, broadcast.Publish("/g", 3).Position);
         listener.Leave("/g");
@@ -70,12 +70,12 @@ public sealed class EmptyGroupsTests
             epochs[i] = broadcast.Publish($"/g{i}", i).Position!.Value.Epoch;
         }
 
-        // The groups become empty in another order than they were created.
+        // The groups become empty in another order than the order of their creation.
         foreach (var i in new[] { 3, 1, 4 }) listener.Leave($"/g{i}");
         Assert.Equal([1, 2, 3, 4], Alive());
         listener.Leave("/g2");
         Assert.Equal([1, 2, 4], Alive());
-        // A group that gets a member and becomes empty again counts as the newest.
+        // When a group gets a member and becomes empty again, the server evicts this group last.
         listener.Join("/g1");
         listener.Leave("/g1");
         broadcast.Publish("/g5", 5);
@@ -119,7 +119,7 @@ public sealed class EmptyGroupsTests
     }
 
     [Fact]
-    public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNone()
+    public void Join_RefusedByRegistry_KeepsNoGroupAndEvictsNoGroup()
     {
         var registry = new FaultyRegistry();
         using var broadcast = new TestEngine(registry: registry, configure: RecoveryHelpers.History("/g*", maxEmptyGroups: 1));
@@ -138,7 +138,7 @@ public sealed class EmptyGroupsTests
         Assert.Equal([1, 2], listener.Got);
     }
 
-    /// <summary>The refused join removes the group that the other join has already found.</summary>
+    /// <summary>Tests a race of two joins. The refused join removes the group that the other join has already found.</summary>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -157,7 +157,7 @@ public sealed class EmptyGroupsTests
 
         Assert.True(admitted.Join("/g").Joined);
 
-        // The group was removed, so the join asked the registry again.
+        // The join found a removed group, so it asked the registry a second time.
         Assert.Equal(2, refusals);
         Assert.Equal(1, broadcast.Publish("/g", 1).LocalRecipients);
         Assert.Equal(1, registry.CountGroupMembers("/g"));
@@ -178,12 +178,12 @@ public sealed class EmptyGroupsTests
         Assert.False(listener.Join("/g").Joined);
         registry.OnJoin = static (_, _) => true;
 
-        // The group had no message, but a client may know its position.
+        // The group has no message, but a client may know its position. So the epoch must stay the same.
         Assert.Equal((true, position), (listener.Join("/g", Replay.After(position)) is var joined ? joined.Recovered : null, joined.Position!.Value));
     }
 
     [Fact(Timeout = 30_000)]
-    public async Task Publish_ToEmptyGroupWithLimitZero_CompletesAndKeepsNothing()
+    public async Task Publish_MaxEmptyGroupsIsZero_CompletesAndKeepsNoMessage()
     {
         await TestThread.Start(() =>
         {
@@ -227,7 +227,7 @@ public sealed class EmptyGroupsTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void JoinAndLeave_ManyTimes_LeaksNothing(bool hasHistory)
+    public void JoinAndLeave_ManyTimes_LeaksNoMemory(bool hasHistory)
     {
         using var broadcast = new TestEngine(configure: options =>
         {

@@ -4,13 +4,13 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Tests how the server finds the first invalid byte of a text before the frame is complete.</summary>
+/// <summary>Tests that the server finds the first invalid byte of a text before the frame is complete.</summary>
 public sealed class FrameInspectorTests
 {
     [Fact]
     public void Read_RandomTextInRandomPieces_FindsFirstInvalidByte() =>
         Gen.Select(Gen.OneOf(Gen.Byte.Array[0, 40], TextBytes, Gen.Select(TextBytes, Gen.Byte.Array[0, 4], static (text, rest) => (byte[])[.. text, .. rest])),
-            Gen.Int[1, 700], Gen.Int[1, 900], Gen.Bool).Sample(
+            Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 700]), Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 900]), Gen.Bool).Sample(
             (text, fragment, piece, hasControlFrames) =>
             {
                 byte[] bytes = [.. Frames(text, fragment, hasControlFrames)];
@@ -21,7 +21,7 @@ public sealed class FrameInspectorTests
             iter: 3_000 * Effort.Factor);
 
     [Fact]
-    public void Read_CompleteMessages_IsBetweenMessages()
+    public void IsBetweenMessages_AfterCompleteMessage_IsTrue()
     {
         var inspector = default(FrameInspector);
         inspector.Read(ClientFrame.OfText("hello"));
@@ -41,7 +41,7 @@ public sealed class FrameInspectorTests
 
     static Gen<byte[]> TextBytes { get; } = Gen.String["aé€😀\ud83d\ude00"].Select(Encoding.UTF8.GetBytes);
 
-    /// <summary>Fragments of one text that does not end, so that only the inspector can find an error.</summary>
+    /// <summary>Creates fragments of one text without a last fragment, so that only the inspector can find an error.</summary>
     static IEnumerable<byte> Frames(byte[] text, int fragment, bool hasControlFrames)
     {
         var opcode = ClientFrame.Text;

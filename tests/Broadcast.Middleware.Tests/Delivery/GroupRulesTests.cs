@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Options of single groups: which pattern applies, and which values are valid.</summary>
+/// <summary>Tests the options of single groups: the choice of the pattern, and the valid values.</summary>
 public sealed class GroupRulesTests
 {
     [Theory]
@@ -20,7 +20,7 @@ public sealed class GroupRulesTests
     {
         var options = Options("*", "/rooms/*", "/rooms/blue", "/rooms/private/*");
         Assert.Equal(messages, new GroupRules(options).Find(group).History!.HistoryMessages);
-        // The order of the patterns does not matter.
+        // The order in which an app adds the patterns has no effect.
         var reversed = new BroadcastOptions();
         foreach (var (pattern, settings) in options.Groups.Reverse()) reversed.Groups[pattern] = settings;
         Assert.Equal(messages, new GroupRules(reversed).Find(group).History!.HistoryMessages);
@@ -60,7 +60,7 @@ public sealed class GroupRulesTests
     [InlineData(nameof(GroupOptions.HistoryBytes), (1 << 30) + 1, 1_024, 1 << 30)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), -1, 0, 10_000_000)]
     [InlineData(nameof(GroupOptions.ReplayOnJoin), 10_000_001, 0, 10_000_000)]
-    public void GroupOption_OutOfRange_IsRejected(string option, int value, int least, int most)
+    public void GroupOption_ValueOutOfRange_IsRejected(string option, int value, int least, int most)
     {
         Assert.Equal($"BroadcastOptions: Groups['/rooms/*'].{option} is {value}. Set it from {least} to {most}.", ProblemWith(option, value));
         Assert.Null(ProblemWith(option, least));
@@ -111,7 +111,7 @@ public sealed class GroupRulesTests
     }
 
     [Fact]
-    public void GroupKey_WithoutSettings_IsRejected()
+    public void GroupKey_WithNullSettings_IsRejected()
     {
         var options = new BroadcastOptions();
         options.Groups["/rooms/*"] = null!;
@@ -158,7 +158,7 @@ public sealed class GroupRulesTests
         var published = new List<int>();
         Publish("/chat", 1, null);
 
-        // The write of message 1 stays pending. Prices are conflated, news are skipped, and chat messages wait.
+        // The write of message 1 stays pending. The server conflates prices, skips news, and keeps chat messages.
         foreach (var id in RecoveryHelpers.Range(100, 199)) Publish("/prices", id, "a");
         Publish("/chat", 2, null);
         foreach (var id in RecoveryHelpers.Range(200, 299)) Publish("/news", id, null);
@@ -174,7 +174,7 @@ public sealed class GroupRulesTests
         Assert.InRange(listener.Got.Count(id => id is >= 100 and < 200), 1, 20);
         Assert.InRange(listener.Got.Count(id => id >= 200), 1, 20);
 
-        // Chat messages must not be skipped, so the connection is closed.
+        // The server must not skip chat messages, so it closes the connection.
         listener.Sink.Mode = WriteMode.Later;
         foreach (var id in RecoveryHelpers.Range(300, 399)) Publish("/chat", id, "a");
         Assert.Equal(CloseStatus.TryAgainLater, listener.Connection.Writer.ClosingStatus);

@@ -89,7 +89,10 @@ public sealed class HeartbeatMessageTests
         Assert.Contains(nameof(BroadcastOptions.HeartbeatMessage), result.FailureMessage, StringComparison.Ordinal);
     }
 
-    /// <summary>Lets each connection handle a heartbeat. The first message comes at most one interval later.</summary>
+    /// <summary>
+    /// Advances the clock by one interval and waits until each connection has processed the heartbeat. The first
+    /// heartbeat message comes at most one interval later.
+    /// </summary>
     async Task BeginAsync(BroadcastApp app)
     {
         _time.Advance(Interval);

@@ -64,7 +64,7 @@ public sealed class KeepAliveTests : IDisposable
     }
 
     [Fact]
-    public void SinkWithoutPings_NeverTimesOut()
+    public void KeepAlive_SinkWithoutPings_NeverTimesOut()
     {
         for (var i = 0; i < 50; i++)
         {
@@ -96,7 +96,7 @@ public sealed class KeepAliveTests : IDisposable
     [InlineData(60, 8, 2)]
     [InlineData(-0.001, -0.001, 5)]
     [InlineData(3600, 3600, 5)]
-    public void HeartbeatPeriod_IsQuarterOfShortestTimeWithinBounds(double interval, double timeout, double beat)
+    public void HeartbeatPeriod_AnyTimeouts_IsQuarterOfShortestTimeWithinBounds(double interval, double timeout, double beat)
     {
         (_options.KeepAliveInterval, _options.KeepAliveTimeout) = (TimeSpan.FromSeconds(interval), TimeSpan.FromSeconds(timeout));
         _options.SendTimeout = Timeout.InfiniteTimeSpan;
@@ -112,7 +112,7 @@ public sealed class KeepAliveTests : IDisposable
 
     bool LostAfter(double seconds, bool isBusy = false)
     {
-        // The first check happens at the first heartbeat.
+        // The first check happens at the first heartbeat and starts the idle time.
         if (Heartbeat.Beat == 0) _time.Advance(TimeSpan.FromSeconds(10));
         _time.Advance(TimeSpan.FromSeconds(seconds));
         return _keepAlive.IsPeerLost(Heartbeat, new EndpointSettings(_options), _received, isBusy);

@@ -6,8 +6,9 @@ using Microsoft.AspNetCore.Hosting;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>
-/// Publishes 100 updates of 50 keys a second to 200 connections for a minute. A quarter of the connections reads 1 KB a second.
-/// By default, the test runs for six seconds at four times that pace.
+/// Publishes 100 updates per second to 200 connections for one minute. The updates have 50 keys. A quarter of the
+/// connections reads 1 KB per second.
+/// By default, the test runs for six seconds at four times this rate.
 /// </summary>
 [CollectionDefinition(nameof(LatestValueTests), DisableParallelization = true)]
 [Collection(nameof(LatestValueTests))]
@@ -15,14 +16,15 @@ public sealed class LatestValueTests
 {
     const int Keys = 50, Size = 100, Connections = 200, Slow = 50;
 
-    // The publisher may be this many messages ahead of the slowest fast reader.
+    // The maximum number of messages by which the publisher may be ahead of the slowest fast reader.
     const int Ahead = 100;
 
     static readonly int Pace = Effort.Factor < 5 ? 4 : 1;
     static readonly TimeSpan Duration = Effort.Factor < 5 ? TimeSpan.FromSeconds(6) : TimeSpan.FromMinutes(1);
 
-    // The maximum number of outdated messages that a slow reader may still receive. They fill its receive window and the buffers of the
-    // system, plus one message of each key. The factor 2 covers overhead that the system counts differently. The load does not matter.
+    // The maximum number of outdated messages that a slow reader may still receive. These messages fill its receive
+    // window and the buffers of the system, plus one message of each key. The factor 2 covers overhead that the system
+    // counts differently. The limit does not depend on the load.
     const int Oldest = 2 * (4096 + 4096 + (Keys * (Size + 2))) / (Size + 2);
 
     readonly ConcurrentDictionary<int, long> _publishedAt = new();
@@ -35,7 +37,7 @@ public sealed class LatestValueTests
             options: options =>
             {
                 options.Groups["/ws"] = new() { SlowConsumer = SlowConsumer.Conflate };
-                // These clients do not answer pings.
+                // Disable pings, because these clients do not answer pings.
                 options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             },
             listen: endpoint => endpoint.UseInlineSends(),
@@ -51,7 +53,8 @@ public sealed class LatestValueTests
         var memory = new List<long>();
         while (Stopwatch.GetElapsedTime(started) is var elapsed && elapsed < Duration)
         {
-            // A busy machine slows the fast readers down. The publisher waits for them, so that they stay fast.
+            // On a busy machine, the fast readers can fall behind. The publisher waits for the fast readers, so that
+            // the server does not treat them as slow.
             while (_published < elapsed.TotalSeconds * 100 * Pace && _published - heard.Min() < Ahead) await PublishAsync(app);
             if (elapsed > Duration * (memory.Count + 1) / 6) memory.Add(GC.GetTotalMemory(forceFullCollection: true));
             await Task.Delay(5, TestContext.Current.CancellationToken);
@@ -106,7 +109,10 @@ public sealed class LatestValueTests
         }
     }
 
-    /// <summary>Returns the maximum number of messages that were read between the replacement of a value and its arrival.</summary>
+    /// <summary>
+    /// Returns the maximum number of messages that a client read between the replacement of a value and the arrival of
+    /// this value.
+    /// </summary>
     async Task<int> ReadSlowlyAsync(RawClient client, CancellationToken stop)
     {
         var (oldest, last, reads) = (0, -1, new List<long>());

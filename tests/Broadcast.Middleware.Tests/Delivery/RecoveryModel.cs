@@ -16,8 +16,8 @@ enum RecoveryStep
 }
 
 /// <summary>
-/// Clients of one group with a history. They disconnect and reconnect with their last position. The model consists of
-/// all messages of the group and the limits of its history.
+/// A model of one group with a history. Its clients disconnect and reconnect with their last position. The model
+/// consists of all messages of the group and the limits of the history.
 /// </summary>
 sealed class RecoveryModel : IDisposable
 {
@@ -92,7 +92,7 @@ sealed class RecoveryModel : IDisposable
                 Join(client, b, size);
                 break;
             case RecoveryStep.Connect when client.Stay is null:
-                // Pending messages of the last membership come first.
+                // The server sends the pending messages of the last membership before the replay.
                 Drain(client);
                 Join(client, b, size);
                 break;
@@ -173,7 +173,7 @@ sealed class RecoveryModel : IDisposable
         client.Position = result.Position.Value;
     }
 
-    /// <summary>Returns the client's last position, or sometimes an invented one.</summary>
+    /// <summary>Returns the client's last position, or sometimes a random position.</summary>
     Position NextPosition(Client client, int how) => (how % 8) switch
     {
         0 => client.Position with { Offset = client.Position.Offset + (how / 8) },
@@ -226,7 +226,7 @@ sealed class RecoveryModel : IDisposable
 
     void Forget() => (_log, _epoch) = (null, null);
 
-    /// <summary>Returns the messages in the history, newest first.</summary>
+    /// <summary>Returns the messages in the history, from the newest to the oldest.</summary>
     IEnumerable<Entry> Kept()
     {
         var (count, bytes) = (0, 0L);
@@ -242,7 +242,7 @@ sealed class RecoveryModel : IDisposable
 
     sealed record Entry(int Id, int Cost, long At, string[] Excluded);
 
-    /// <summary>A client with all its connections, one after the other.</summary>
+    /// <summary>A client and its connections. The client has one connection at a time.</summary>
     sealed class Client
     {
         public Listener? Listener { get; set; }
@@ -261,7 +261,7 @@ sealed class RecoveryModel : IDisposable
         }
     }
 
-    /// <summary>One membership, from a join to a leave.</summary>
+    /// <summary>A membership of a client, from a join to a leave.</summary>
     sealed class Stay
     {
         readonly string _connectionId;

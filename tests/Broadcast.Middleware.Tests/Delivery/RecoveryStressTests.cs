@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Clients that reconnect while others publish, on real threads.</summary>
+/// <summary>Stress test of clients that reconnect while others publish, on real threads.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryStressTests
 {
@@ -15,7 +15,7 @@ public sealed class RecoveryStressTests
     [InlineData(1_000_000)]
     [InlineData(2_000)]
     [InlineData(20)]
-    public async Task Reconnect_WhileOthersPublish_MissesNothingOrIsNotified(int kept)
+    public async Task Reconnect_WhileOthersPublish_MissesNoMessageOrIsNotified(int kept)
     {
         var messages = 1_500 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History(Name, kept, bytes: 1 << 29));
@@ -35,7 +35,7 @@ public sealed class RecoveryStressTests
             foreach (var stay in stays)
             {
                 if (stay.Recovered is true) Assert.Equal(last, stay.Start);
-                // The broadcast decides at one moment, so its answer is exact.
+                // The broadcast decides about the recovery at one moment, so its answer must be exact.
                 else if (last is { } lost) Assert.True(stay.Recovered is false && stay.Start.Offset - lost.Offset > kept, "The history still contained all messages.");
                 var got = stay.Ids.Where(id => id != ToAll).Select(id => published[id].Position.Offset).ToList();
                 var end = got.Count > 0 ? got[^1] : stay.Start.Offset;
@@ -49,7 +49,7 @@ public sealed class RecoveryStressTests
 
         void Publish(int publisher)
         {
-            // Wait until all clients have joined, so that each of them misses messages.
+            // Wait until all clients have joined, so that each client misses messages.
             here.Wait(TimeSpan.FromSeconds(30));
             var random = new Random(publisher);
             var payload = new byte[8];
@@ -64,7 +64,7 @@ public sealed class RecoveryStressTests
 
                 var id = ((long)publisher << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // No client is excluded from the last message. It tells all clients that the run is over.
+                // The last message excludes no client, so it tells all clients that the run has ended.
                 var excluded = random.Next(8) == 0 && i < messages ? Volatile.Read(ref present[random.Next(Clients)]) : null;
                 var recipients = excluded is null ? Recipients.Group(Name) : Recipients.Group(Name).Except(excluded);
                 published[id] = (broadcaster.Publish(new(payload, MessageType.Binary), recipients).Position!.Value, excluded);

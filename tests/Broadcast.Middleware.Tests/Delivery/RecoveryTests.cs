@@ -3,7 +3,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>
-/// Joins a group at a position in its history. The join replays everything after it or reports a failure.
+/// Tests joins at a position in the history of a group. The join replays all messages after the position or reports a failure.
 /// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class RecoveryTests
@@ -93,7 +93,7 @@ public sealed class RecoveryTests
         Assert.True(Recovers(1));
         broadcast.Time.Advance(TimeSpan.FromSeconds(1));
         Assert.False(Recovers(1));
-        // A client that has all messages recovers, even when the history is empty.
+        // A client that has received all messages recovers, even if the history is empty.
         Assert.True(Recovers(2));
         Assert.False(Recovers(3));
         anchor.Disconnect();
@@ -108,9 +108,9 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_MessageExpiresDuringJoin_LosesNothing()
+    public void Recovery_MessageExpiresDuringJoin_LosesNoMessage()
     {
-        // The clock advances at each read. With one of these delays, the oldest message expires between two reads.
+        // The clock advances at each read. With one of the tested delays, the oldest message expires between two reads of the clock.
         for (var delay = 0; delay < 100; delay++)
         {
             var time = new RestlessTime();
@@ -151,7 +151,7 @@ public sealed class RecoveryTests
     }
 
     [Fact]
-    public void Recovery_WithoutHistory_SucceedsOnlyWhenNothingWasMissed()
+    public void Recovery_WithoutHistory_SucceedsOnlyWithoutMissedMessages()
     {
         using var broadcast = new TestEngine();
         var stays = new Listener(broadcast, "/g");

@@ -1,11 +1,11 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>A connection that leaves a group and rejoins it before pending messages are sent.</summary>
+/// <summary>Tests a connection that leaves a group and joins it again before the server has sent pending messages.</summary>
 public sealed class RejoinTests
 {
     [Fact]
-    public async Task Rejoin_WithPendingMessages_DeliversThemAndTheReplay()
+    public async Task Rejoin_WithPendingMessages_DeliversPendingMessagesAndReplay()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History("/g", replayOnJoin: 2));
         var listener = new Listener(broadcast);
@@ -16,7 +16,7 @@ public sealed class RejoinTests
         listener.Join("/g");
         broadcast.Publish("/g", 4);
 
-        // The timeout stops the test when the pump never becomes idle.
+        // The timeout ends the test if the pump never becomes idle.
         await Task.Run(broadcast.RunUntilIdle, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
 
         listener.AssertNoViolation();

@@ -33,7 +33,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     const string Everyone = "";
     static readonly string[] _names = ["/a", "/b", "/c", "/h1", "/h2"];
 
-    // The histories keep all messages, so that a late member can check them.
+    // The histories keep all messages, so that a late member can check the messages.
     readonly TestEngine _broadcast = new(pumps, maxBacklog, configure: static options => options.Groups["/h*"] = new()
     {
         HistoryMessages = 1_000, HistoryBytes = 1 << 29, HistoryAge = Timeout.InfiniteTimeSpan,
@@ -45,7 +45,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     readonly List<string> _faults = [];
     int _lastId;
 
-    /// <summary>The number of connections that were closed as slow consumers.</summary>
+    /// <summary>The number of connections that the server closed as slow consumers.</summary>
     public int SlowConsumers => _peers.Count(peer => peer.IsSlow);
 
     public int Delivered => _peers.Sum(peer => peer.Received);
@@ -91,7 +91,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 break;
             case Step.Join when peer is not null:
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
-                // A replay would correctly deliver a message a second time, so this join replays nothing.
+                // A replay would deliver some messages again, which is correct but not in the model. So this join requests no replay.
                 Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, default)).Joined, "a join's result");
                 if (joins) Enter(name, peer);
                 break;
@@ -116,14 +116,14 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 peer.Sink.FailWrite();
                 break;
             case Step.SetMode when peer is not null:
-                // Failing writes are rare. Otherwise most schedules would end early.
+                // Writes fail rarely, because most schedules would otherwise end early.
                 peer.Sink.Mode = c == 0 ? WriteMode.Throws : (WriteMode)(c % 2);
                 break;
             case Step.RunTurn:
                 _broadcast.Pumps[a % _broadcast.Pumps.Length].RunTurn();
                 break;
             case Step.Beat:
-                // The heartbeat trims an idle log, which ends its block. The newest message then counts as backlog, too.
+                // The heartbeat trims an idle log and ends its block. After that, the newest message also counts towards the backlog.
                 foreach (var group in _groups.Values)
                 {
                     foreach (var stay in group.Members.Values.Concat(group.Left)) stay.NoteBacklog();
@@ -212,7 +212,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
         var result = Await(_broadcast.PublishAsync(new(payload, MessageType.Binary), recipients, default));
-        // The broadcast copies the payload, so a later change must have no effect.
+        // The broadcast copies the payload, so this later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         return (result, excluded, id);
     }
@@ -234,7 +234,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         if (!peer.IsRemoved) Append([(null, peer.PrivateLog)], [], id, size);
     }
 
-    /// <summary>A member of several of the groups gets the message once.</summary>
+    /// <summary>Publishes to several groups. A member of several of these groups receives the message once.</summary>
     void Append((string? Name, GroupModel Group)[] groups, Peer[] excluded, int id, int size)
     {
         var stays = new Dictionary<Peer, List<Stay>>();
@@ -277,7 +277,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         if (group.Members.Count == 0 && !_histories.ContainsKey(name)) _groups.Remove(name);
     }
 
-    /// <summary>Lets all pending work complete, then checks the final state.</summary>
+    /// <summary>Completes all pending work and checks the final state.</summary>
     void Finish()
     {
         foreach (var peer in _peers)
@@ -306,7 +306,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         Expect(_broadcast.Pumps.All(pump => pump.Pump.Connections == 0), "no connection on a pump");
     }
 
-    /// <summary>A late member receives the whole history.</summary>
+    /// <summary>Asserts that a late member receives the whole history.</summary>
     void CheckHistories()
     {
         foreach (var (name, expected) in _histories)
@@ -347,7 +347,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
 
     static T Await<T>(ValueTask<T> task) => task.IsCompletedSuccessfully ? task.Result : throw new InvalidOperationException("It waited.");
 
-    /// <summary>One lifetime of a group, or the private log of a connection.</summary>
+    /// <summary>A log in the model: one lifetime of a group, or the private log of a connection.</summary>
     sealed class GroupModel
     {
         public Dictionary<Peer, Stay> Members { get; } = [];
@@ -357,7 +357,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public long Bytes { get; set; }
     }
 
-    /// <summary>One membership, from a join to a leave.</summary>
+    /// <summary>A membership of a connection, from a join to a leave.</summary>
     sealed class Stay(Peer peer, GroupModel group)
     {
         public long End { get; set; } = group.Bytes;
@@ -365,7 +365,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         public bool LacksSomething => ReadUpTo < End;
 
         /// <summary>
-        /// Call this before each append. It notes whether the connection is far enough behind to be closed as slow.
+        /// Records whether the connection is so far behind that the server may close it as slow. Call this method before each append.
         /// </summary>
         public void NoteBacklog() => peer.MayBeSlow |= group.Bytes - ReadUpTo > peer.MaxBacklog;
     }

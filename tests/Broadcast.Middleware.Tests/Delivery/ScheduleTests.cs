@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Random schedules of all operations on one thread, checked against a model.</summary>
+/// <summary>Tests random schedules of all operations on one thread against a model.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ScheduleTests
 {
@@ -47,7 +47,7 @@ public sealed class ScheduleTests
             iter: 800 * Effort.Factor);
 
     [Fact]
-    public void SlowConsumer_RandomSchedule_GetsPrefixAndCloseFrame()
+    public void SlowConsumer_RandomSchedule_ReceivesFirstMessagesThenCloseFrame()
     {
         var slow = 0;
         Gen.Select(Gen.Int[1, 3], Gen.Int[1_024, 100_000], Schedules).Sample(

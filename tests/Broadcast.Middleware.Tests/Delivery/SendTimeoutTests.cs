@@ -8,7 +8,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 public sealed class SendTimeoutTests
 {
     [Fact]
-    public async Task SendTimeout_ClientReadsNothing_IsAborted()
+    public async Task SendTimeout_ClientReadsNothing_AbortsConnection()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxConnections = 2);
@@ -21,7 +21,7 @@ public sealed class SendTimeoutTests
         time.Advance(TimeSpan.FromSeconds(5));
         await healthy.IsThereAsync();
         Assert.Equal(2, app.Registry.Count);
-        // Bytes that the client's system buffers count as progress until the buffer is full.
+        // Until the receive buffer of the client's system is full, its bytes count as progress.
         await Eventually.True(() =>
         {
             time.Advance(TimeSpan.FromSeconds(1));
@@ -36,7 +36,7 @@ public sealed class SendTimeoutTests
     }
 
     [Fact]
-    public async Task SendTimeout_ClientReadsAgainInTime_StaysAndMissesNothing()
+    public async Task SendTimeout_ClientReadsAgainInTime_KeepsConnectionWithoutMissedMessages()
     {
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(time, options => options.MaxBacklogBytes = 8 * 1024 * 1024);
@@ -70,7 +70,7 @@ public sealed class SendTimeoutTests
         {
             await slow.ReadAsync(Length / Steps);
             if (step > Steps / 2) continue;
-            // Each step is shorter than SendTimeout. All steps together are much longer and belong to one write.
+            // Each step is shorter than SendTimeout. All steps belong to one write and together take much longer than SendTimeout.
             Assert.Equal(0, meters.Delivered);
             time.Advance(TimeSpan.FromSeconds(5));
         }
@@ -80,13 +80,13 @@ public sealed class SendTimeoutTests
     }
 
     /// <summary>
-    /// Over HTTP/2, a write makes progress only when it completes. The JSON protocol makes small messages much larger, because each
-    /// message contains the long name of its group.
+    /// Over HTTP/2, a write makes progress only when it completes. In the JSON protocol, each small message contains
+    /// the long name of its group and becomes much larger.
     /// </summary>
     [Fact]
     public async Task SendTimeout_SteadySlowJsonClientOverHttp2_KeepsConnectionOpen()
     {
-        const int Messages = 16_000, Step = 32 * 1024, Steps = 60;
+        const int Messages = 8_000, Step = 16 * 1024, Steps = 60;
         var room = "/rooms/" + new string('r', 200);
         var time = new FakeTimeProvider();
         await using var app = await StartAsync(
@@ -107,7 +107,7 @@ public sealed class SendTimeoutTests
         for (var step = 0; step < Steps; step++)
         {
             await slow.ReadAsync(Step);
-            time.Advance(TimeSpan.FromSeconds(1));
+            time.Advance(TimeSpan.FromSeconds(0.5));
         }
 
         Assert.Equal(0, meters.Sum(Meters.Ended));

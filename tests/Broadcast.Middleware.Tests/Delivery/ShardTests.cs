@@ -3,7 +3,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>
-/// Large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
+/// Tests large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
 /// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class ShardTests
@@ -66,7 +66,7 @@ public sealed class ShardTests
                     return peer;
                 }
 
-                // Runs on the pump's thread, in the middle of a member's turn.
+                // The pump calls this method in the middle of a member's turn.
                 void Churn()
                 {
                     var peer = peers[random.Next(peers.Count)];

@@ -3,9 +3,9 @@ namespace Broadcast.Middleware.Tests.Delivery;
 
 public sealed class SkipToLatestLastMessageTests
 {
-    /// <summary>The newest message must not be skipped, because it may be the last one for a while.</summary>
+    /// <summary>Tests that the server never skips the newest message, because no further message may follow.</summary>
     [Fact]
-    public async Task SkipToLatest_NothingFollows_DeliversNewestMessage()
+    public async Task SkipToLatest_NoFurtherMessage_DeliversNewestMessage()
     {
         const int Size = 1_000, Backlog = 64 * 1024;
         var token = TestContext.Current.CancellationToken;
@@ -15,7 +15,7 @@ public sealed class SkipToLatestLastMessageTests
         await using var slow = await Stall.OpenAsync(app);
         await Stall.FillAsync(app, meters, Assert.Single(app.Registry.Connections).Id);
 
-        // This is one message more than the backlog allows, not counting the newest.
+        // Publish one message more than the backlog allows. The newest message does not count towards the backlog.
         const int Last = (Backlog / (Size + 4)) + 1;
         for (var i = 0; i <= Last; i++) await app.Broadcaster.PublishAsync(Numbered.Make(i, Size), cancellationToken: token);
         await Eventually.True(() => meters.Sum(Meters.Dropped) > 0);

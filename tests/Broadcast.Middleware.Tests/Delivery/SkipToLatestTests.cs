@@ -31,7 +31,7 @@ public sealed class SkipToLatestTests
         Assert.True(missing > 0, "Nothing was skipped.");
         Assert.Equal(missing, meters.Sum(Meters.Dropped));
         Assert.Equal(missing, meters.ByReason(Meters.Dropped)["slow_consumer"]);
-        // A skip drops a whole backlog, not single messages.
+        // Each skip drops a whole backlog, so there are few skips.
         Assert.InRange(got.Zip(got.Skip(1)).Count(pair => pair.Second > pair.First + 1), 1, 1 + (Messages * Size / (512 * 1024)));
         Assert.Equal(2, app.Registry.Count);
         await slow.IsThereAsync();
@@ -49,7 +49,7 @@ public sealed class SkipToLatestTests
         var id = Assert.Single(app.Registry.Connections).Id;
         var token = TestContext.Current.CancellationToken;
 
-        // The client itself gets few messages, and its group gets many.
+        // The private log gets few messages, and the group gets many messages.
         for (var i = 0; i < Messages; i++)
             await app.Broadcaster.PublishAsync(Numbered.Make(i, i % 50 == 0 ? 4 : Size), i % 50 == 0 ? Recipients.Connection(id) : Recipients.Group("/ws"), cancellationToken: token);
         var reading = ReadUntilAsync(slow, Messages);

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Runs alone, because the whole process shares the heap.</summary>
+/// <summary>Tests the memory for stalled clients. No other test runs in parallel, because all tests share the heap.</summary>
 [CollectionDefinition(nameof(SlowConsumerMemoryTests), DisableParallelization = true)]
 [Collection(nameof(SlowConsumerMemoryTests))]
 public sealed class SlowConsumerMemoryTests
@@ -23,7 +23,7 @@ public sealed class SlowConsumerMemoryTests
             await app.Broadcaster.PublishAsync(message, cancellationToken: TestContext.Current.CancellationToken);
 
         var growth = GC.GetTotalMemory(forceFullCollection: true) - before;
-        // All clients share one backlog. The server's pipes hold 64 KB and one write per client.
+        // All clients share one backlog. In addition, the server's pipes hold 64 KB and one write per client.
         Assert.InRange(growth, long.MinValue, 2 * Backlog + Stalled * 256 * 1024);
         Assert.Equal(Stalled, app.Registry.Count);
         foreach (var client in clients) client.Reset();

@@ -5,7 +5,7 @@ public sealed class SlowConsumerTests
     const int SmallWindow = 4096;
 
     [Fact]
-    public async Task ClientThatNeverReads_IsRemovedAndOthersReceiveEverything()
+    public async Task Client_NeverReads_IsRemovedAndOtherClientsReceiveAllMessages()
     {
         const int Messages = 5_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
@@ -21,14 +21,14 @@ public sealed class SlowConsumerTests
 
         await Eventually.True(() => app.Registry.Count == 2);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == 2);
-        // The client can still read the first messages. Then the transport ends with a reset.
+        // The client can still read the first messages. After these messages, the transport ends with a reset.
         Assert.Equal(TransportEnd.Reset, await stalled.ReadEndAsync());
         Assert.Contains(app.Logs.GetSnapshot(), record => record.Message.Contains("1013", StringComparison.Ordinal));
         LogAssert.NoErrors(app);
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklog_GetsPrefixAnd1013()
+    public async Task SlowClient_OverBacklog_ReceivesFirstMessagesThenCloseCode1013()
     {
         const int Messages = 6_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -53,9 +53,9 @@ public sealed class SlowConsumerTests
     }
 
     [Fact]
-    public async Task PausingClient_WithinBacklog_MissesNothing()
+    public async Task PausingClient_WithinBacklog_MissesNoMessage()
     {
-        // The messages need more than the socket buffers and less than the backlog.
+        // All messages together need more than the socket buffers and less than the backlog.
         const int Messages = 8_000, Size = 1_000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
         await using var pausing = await RawClient.OpenAsync(app, receiveBuffer: SmallWindow);

@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>A large replay alone does not make a connection slow.</summary>
+/// <summary>Tests that a large replay alone does not make a connection slow.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SlowReplayTests
 {
@@ -31,7 +31,7 @@ public sealed class SlowReplayTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Backlog_WithOrWithoutReplay_HasTheSameLimit(bool replays)
+    public void Backlog_WithAndWithoutReplay_HasTheSameLimit(bool replays)
     {
         using var broadcast = With(historyMessages: 200);
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
@@ -39,7 +39,7 @@ public sealed class SlowReplayTests
         var first = 201;
         if (!replays)
         {
-            // The connection takes this message, and the write stays pending.
+            // The connection starts to write this message, and the write stays pending.
             broadcast.Publish("/g", first++, Size);
             broadcast.RunUntilIdle();
         }
@@ -60,7 +60,7 @@ public sealed class SlowReplayTests
     }
 
     [Fact]
-    public void Backlog_AfterReplay_HasTheNormalLimit()
+    public void Backlog_AfterReplayIsSent_HasTheConfiguredLimit()
     {
         using var broadcast = With(historyMessages: 200);
         foreach (var id in RecoveryHelpers.Range(1, 200)) broadcast.Publish("/g", id, Size);
@@ -81,7 +81,7 @@ public sealed class SlowReplayTests
     [Fact]
     public void Log_WithReplayingReader_KeepsHistoryAndBacklog()
     {
-        // The pump has no turn, so it never checks whether the reader is slow.
+        // The pump does not run, so it never checks whether the reader is slow.
         using var broadcast = With(historyMessages: 10_000, historyBytes: 200 * Cost);
         foreach (var id in RecoveryHelpers.Range(1, 300)) broadcast.Publish("/g", id, Size);
         var listener = Joined(broadcast);

@@ -1,13 +1,15 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>Stress tests on real threads. At the end, every message is accounted for.</summary>
+/// <summary>Stress tests on real threads. At the end, each test checks every message.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class StressTests
 {
     const int Publishers = 8;
     static readonly string[] _names = ["/a", "/b", "/c", "/d"];
 
-    /// <param name="others">The number of further groups. A connection in many groups finds its messages in another way.</param>
+    /// <param name="others">
+    /// The number of additional groups. For a connection in many groups, the reader looks only at groups with messages.
+    /// </param>
     [Theory]
     [InlineData(0)]
     [InlineData(40)]
@@ -19,7 +21,7 @@ public sealed class StressTests
         using var engine = new TestEngine(pumps: 0, maxBacklog: 1 << 30);
         var broadcast = new StressLedger(engine);
 
-        // These connections stay. Each is in two groups and has a private log from the start.
+        // These connections stay until the end. Each connection is in two groups and has a private log from the start.
         var staying = new List<(Connection Connection, StressSink Sink, string[] Groups)>();
         var first = broadcast.NewPublisher();
         for (var i = 0; i < 12; i++)
@@ -92,7 +94,7 @@ public sealed class StressTests
             .ToDictionary(group => group.Key, group => group.Max(entry => entry.Offset));
         foreach (var (_, sink, groups) in staying)
         {
-            // A member receives all messages of its groups. Messages of one publisher arrive in order of publishing.
+            // A member receives all messages of its groups. The messages of one publisher arrive in the order of publishing.
             AssertOrderOfEachPublisher(sink.Ids);
             var received = ByGroup(sink.Ids, ledger);
             foreach (var name in groups.Where(name => name.Length > 0 && lastOffsets.ContainsKey(name))) Assert.Equal(Range(1, lastOffsets[name]), received[name]);
@@ -130,7 +132,7 @@ public sealed class StressTests
     }
 
     [Fact]
-    public async Task SlowConsumer_OnRealThreads_GetsPrefixAndCloseFrame()
+    public async Task SlowConsumer_OnRealThreads_ReceivesFirstMessagesThenCloseFrame()
     {
         var messages = 5_000 * Effort.Factor;
         using var engine = new TestEngine(pumps: 0, maxBacklog: 16 * 1024);
@@ -181,8 +183,8 @@ public sealed class StressTests
             {
                 for (var n = 0; n < rounds; n++)
                 {
-                    // Four threads share two names. A thread usually creates a group and removes it. Often two threads
-                    // do so at the same time.
+                    // Four threads share two group names. Each thread creates and removes its group repeatedly, often
+                    // at the same time as another thread.
                     var name = _names[random.Next(2)];
                     Assert.True(Now(engine.JoinAsync(connection.Id, name, default)));
                     if (n % 2 == 0) Assert.InRange(publisher.Publish(name).Recipients, 1, 4);
@@ -259,7 +261,7 @@ public sealed class StressTests
     static bool Now(ValueTask<bool> task) => task.IsCompletedSuccessfully && task.Result;
 
     /// <summary>
-    /// Offsets of four markers: published before the join, after the join, before the leave and after the leave.
+    /// The offsets of four markers, which the test publishes before the join, after the join, before the leave and after the leave.
     /// </summary>
     readonly record struct Stay(string Name, long Before, long Entered, long Leaving, long After);
 }

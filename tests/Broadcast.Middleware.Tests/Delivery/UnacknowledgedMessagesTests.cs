@@ -5,7 +5,7 @@ public sealed class UnacknowledgedMessagesTests
 {
     const int Backlog = 1_024;
 
-    /// <summary>Clients that have everything wait on an empty block. Its start is also its end.</summary>
+    /// <summary>Tests clients that have received all messages. Their cursors wait on an empty block, whose start is also its end.</summary>
     [Fact]
     public void UnacknowledgedBurst_AfterTrim_IsKept()
     {
@@ -19,7 +19,7 @@ public sealed class UnacknowledgedMessagesTests
         Assert.Null(connection.Writer.ClosingStatus);
     }
 
-    /// <summary>The cursor is at the end of a block, and its bookmark is on the next block.</summary>
+    /// <summary>Tests a cursor at the end of a block whose bookmark is on the next block.</summary>
     [Fact]
     public void UnacknowledgedBurst_AfterTrimWhileDisconnected_IsKept()
     {
@@ -39,7 +39,7 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     [Fact]
-    public void AcknowledgedMessages_AreNotKept()
+    public void Acknowledgement_OfAllMessages_FreesTheirMemory()
     {
         using var broadcast = Small();
         var (connection, client, _) = Connect(broadcast);
@@ -105,8 +105,8 @@ public sealed class UnacknowledgedMessagesTests
     }
 
     /// <summary>
-    /// The client acknowledges the messages of the old transport at once. It loses the new transport before the server
-    /// resends them.
+    /// The client acknowledges the messages of the old transport immediately. The client then loses the new transport
+    /// before the server resends these messages.
     /// </summary>
     [Fact]
     public void Acknowledgement_BeforeResend_PreventsResend()
@@ -172,7 +172,7 @@ public sealed class UnacknowledgedMessagesTests
         return (connection, client, sink);
     }
 
-    /// <summary>Ends the newest block of the group and moves all cursors to the next one.</summary>
+    /// <summary>Ends the newest block of the group and moves all cursors to the next block.</summary>
     static void TrimLogs(TestEngine broadcast)
     {
         for (var i = 0; i < 4; i++)
@@ -192,7 +192,7 @@ public sealed class UnacknowledgedMessagesTests
         broadcast.RunUntilIdle();
     }
 
-    /// <summary>Resumes the connection. Returns false when the server refuses.</summary>
+    /// <summary>Resumes the connection. Returns false if the server refuses the reconnect.</summary>
     static bool Resume(TestEngine broadcast, Connection connection, ReliableReceiver client)
     {
         var claim = connection.Session!.ClaimAsync(client.Token!);

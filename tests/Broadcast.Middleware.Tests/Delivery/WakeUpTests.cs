@@ -4,19 +4,19 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
-/// <summary>The race between a pump that becomes idle and a thread that posts, repeated many times.</summary>
+/// <summary>Tests the race between a pump that becomes idle and a thread that posts work. Each test repeats the race many times.</summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class WakeUpTests
 {
     static readonly TimeSpan _patience = TimeSpan.FromSeconds(20);
 
-    /// <summary>On a busy machine, a test ends after this time with fewer rounds.</summary>
+    /// <summary>The time limit of a test. On a busy machine, a test ends at this limit with fewer rounds.</summary>
     static readonly TimeSpan _longest = TimeSpan.FromSeconds(5) * Effort.Factor;
 
     [Theory]
     [InlineData(1, 60_000)]
     [InlineData(2, 20_000)]
-    public async Task Pump_PostWhileGoingIdle_LosesNoWakeUp(int posters, int rounds)
+    public async Task Pump_PostWhileBecomingIdle_LosesNoWakeUp(int posters, int rounds)
     {
         rounds *= Effort.Factor;
         var started = Stopwatch.GetTimestamp();
@@ -24,7 +24,7 @@ public sealed class WakeUpTests
         var pump = new Pump(runner.Schedule);
         var threads = Enumerable.Range(0, posters).Select(seed => TestThread.Start(() =>
         {
-            // The first post finds the pump idle or becoming idle. The other posts arrive while the pump looks for more
+            // At the first post, the pump is idle or becomes idle. The other posts arrive while the pump looks for more
             // work. No later post can hide a lost wake-up.
             Mailbox[] mailboxes = [new(), new(), new()];
             var random = new Random(seed);
@@ -60,7 +60,7 @@ public sealed class WakeUpTests
         {
             for (var i = 1; i <= rounds && Stopwatch.GetElapsedTime(started) < _longest; i++)
             {
-                // The second message waits until the first write completes. Nothing else wakes the writer.
+                // The second message waits until the first write completes. Only this completion wakes the writer.
                 connection.Send(Message.FromText("a"), null);
                 pump.Post(busy);
                 connection.Send(Message.FromText("b"), null);
@@ -97,8 +97,8 @@ public sealed class WakeUpTests
             var random = new Random(1);
             for (; done < rounds && Stopwatch.GetElapsedTime(started) < _longest; done++)
             {
-                // The writer now scans its groups. From either end, it must not see the second message and miss the
-                // first.
+                // The writer now scans its groups. In either scan order, the writer must not find the second message
+                // and miss the first one.
                 Publish(other, 0);
                 for (var delay = random.Next(1_000); delay > 0; delay--) Volatile.Read(ref count);
                 Publish(done % 2 == 0 ? one : last, 1);
@@ -182,7 +182,7 @@ public sealed class WakeUpTests
 
     sealed class Mailbox : PumpItem
     {
-        // The field is not volatile, like the fields of a log. The fences of the mark must make its value visible.
+        // Like the fields of a log, this field is not volatile. The memory fences of the mark must make its value visible.
         int _value;
         int _seen;
 
@@ -197,7 +197,7 @@ public sealed class WakeUpTests
         }
     }
 
-    /// <summary>Starts a work item within nanoseconds. The thread pool is slower.</summary>
+    /// <summary>A thread that starts a work item within nanoseconds. The thread pool is slower.</summary>
     sealed class SpinningThread : IDisposable
     {
         readonly Thread _thread;

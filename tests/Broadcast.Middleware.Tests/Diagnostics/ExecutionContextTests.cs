@@ -3,7 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Tests that timers and loops do not keep the execution context of the request that happens to start them.</summary>
+/// <summary>Tests that timers and loops do not keep the execution context of the request that starts them.</summary>
 public sealed class ExecutionContextTests
 {
     readonly AsyncLocal<string?> _request = new();
@@ -19,10 +19,10 @@ public sealed class ExecutionContextTests
         _request.Value = "watcher";
         await using var watch = broadcast.Presence.WatchAsync("/g", end.Token).GetAsyncEnumerator(end.Token);
         var change = watch.MoveNextAsync().AsTask();
-        // The fake clock runs work on this thread.
+        // The fake clock runs timer callbacks on this thread, so clear the value of the request first.
         _request.Value = null;
 
-        // The watcher and the polling make one query each when they start. Only the polling makes further queries.
+        // The watcher and the polling loop each make one query when they start. Only the polling loop makes further queries.
         await Eventually.True(() =>
         {
             broadcast.Time.Advance(TimeSpan.FromSeconds(1));
@@ -35,7 +35,7 @@ public sealed class ExecutionContextTests
     }
 
     [Fact]
-    public async Task Backplane_RequestCreatesBroadcast_WorksWithoutContext()
+    public async Task Backplane_RequestCreatesBroadcast_RunsWithoutContext()
     {
         var backplane = new ContextBackplane(_request);
         _request.Value = "request";
@@ -51,7 +51,7 @@ public sealed class ExecutionContextTests
         var backplane = new ContextBackplane(_request) { IsUnreachable = true };
         _request.Value = "request";
         using var broadcast = new TestEngine(backplane: backplane);
-        // The fake clock runs work on this thread.
+        // The fake clock runs timer callbacks on this thread, so clear the value of the request first.
         _request.Value = null;
 
         await Eventually.True(() =>
@@ -78,7 +78,7 @@ public sealed class ExecutionContextTests
         Assert.Empty(time.Kept);
     }
 
-    /// <summary>A backplane that records the value of its caller.</summary>
+    /// <summary>A backplane that records the context value of its caller.</summary>
     sealed class ContextBackplane(AsyncLocal<string?> value) : IBackplane
     {
         readonly ConcurrentQueue<string?> _queries = new();
@@ -86,7 +86,7 @@ public sealed class ExecutionContextTests
 
         public bool IsUnreachable { get; init; }
 
-        /// <summary>The value that the backplane's own work sees.</summary>
+        /// <summary>The context value in a task that the backplane starts.</summary>
         public Task<string?> Work { get; private set; } = null!;
 
         public string?[] Queries => [.. _queries];
@@ -125,7 +125,7 @@ public sealed class ExecutionContextTests
         }
     }
 
-    /// <summary>A clock that notes which timers would keep an execution context with a value.</summary>
+    /// <summary>A clock that records the timers that keep an execution context with a value.</summary>
     sealed class ContextProbe(AsyncLocal<string?> value) : TimeProvider
     {
         readonly List<string> _kept = [];

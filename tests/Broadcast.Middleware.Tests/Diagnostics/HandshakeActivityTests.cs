@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Tests which work belongs to the activity of the handshake. This activity lasts as long as the connection.</summary>
+/// <summary>Tests which filters run in the activity of the handshake. This activity lasts as long as the connection.</summary>
 public sealed class HandshakeActivityTests
 {
     readonly ConcurrentDictionary<string, string?> _activities = new();

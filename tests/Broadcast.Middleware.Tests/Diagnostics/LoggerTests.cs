@@ -6,11 +6,11 @@ namespace Broadcast.Middleware.Tests.Diagnostics;
 
 public sealed class LoggerTests
 {
-    // The text contains only hexadecimal digits, so that it is valid everywhere.
+    // A text that client data contains. It has only hexadecimal digits, so that it is valid in every header and message.
     const string Distinctive = "d15714c71fe";
 
     [Fact]
-    public void LoggerMessages_HaveUniqueIds()
+    public void LoggerMessages_EventIds_AreUniqueAndPositive()
     {
         var ids = typeof(BroadcastLogger).GetMethods(BindingFlags.Instance | BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic)
             .Select(method => method.GetCustomAttribute<LoggerMessageAttribute>())
@@ -24,11 +24,13 @@ public sealed class LoggerTests
     }
 
     /// <summary>
-    /// The host's scope for each request contains the path. The app decides whether to show that scope. The warning about an origin
-    /// is the only message with text of a client. <c>HandshakeWarningTests</c> tests this warning.
+    /// The test checks only the text of log messages, because the app decides whether to show the host's scope with the
+    /// request path. The warning about an origin is the only message with text of a client.
+    /// <c>HandshakeWarningTests</c> tests
+    /// this warning.
     /// </summary>
     [Fact]
-    public async Task LoggerMessages_NeverContainClientData()
+    public async Task LoggerMessages_ClientSendsDistinctiveText_DoNotContainThatText()
     {
         await using var app = await BroadcastApp.StartAsync(
             TestUsers.Add,
@@ -41,7 +43,7 @@ public sealed class LoggerTests
             TestUsers.As(Distinctive),
         ];
 
-        // These handshakes are refused.
+        // The server refuses these handshakes.
         await TryAsync(403, ("Origin", $"https://{Distinctive}.example"));
         await TryAsync(400, ("Sec-WebSocket-Protocol", Distinctive));
         await TryAsync(426, ("Sec-WebSocket-Version", Distinctive));
@@ -52,7 +54,7 @@ public sealed class LoggerTests
         await using (var client = await RawClient.ConnectAsync(app))
             Assert.Equal(400, (await client.HandshakeAsync($"/{Distinctive}{new string('x', 300)}", headers)).Status);
 
-        // These connections are accepted and then end in every way that a client can cause.
+        // The server accepts these connections. The clients then cause each possible end.
         await EndAsync(ClientFrame.OfText(Distinctive), ClientFrame.OfClose(4000, Distinctive));
         await EndAsync(ClientFrame.OfText($"fail {Distinctive}"));
         await EndAsync(ClientFrame.OfText(Distinctive + new string('x', 1_000)));
@@ -80,7 +82,7 @@ public sealed class LoggerTests
             Assert.DoesNotContain(Distinctive, record.Exception?.ToString() ?? "", StringComparison.OrdinalIgnoreCase);
             foreach (var (_, value) in record.StructuredState ?? []) Assert.DoesNotContain(Distinctive, value ?? "", StringComparison.OrdinalIgnoreCase);
         });
-        // Client-caused events are logged at Debug. The failure of the filter is an error of the app.
+        // The server logs events that clients cause at the level Debug. The exception of the filter is an error of the app.
         Assert.Equal(1, lines.RemoveAll(static record => record.Level == LogLevel.Warning && record.Message.Contains("RawSubprotocols", StringComparison.Ordinal)));
         Assert.All(lines, record => Assert.Equal(record.Exception?.Message == "boom" ? LogLevel.Error : LogLevel.Debug, record.Level));
         Assert.Single(lines, record => record.Level == LogLevel.Error);

@@ -4,13 +4,13 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Checks that docs/metrics.md lists exactly the existing instruments and tag values.</summary>
+/// <summary>Tests that docs/metrics.md lists exactly the existing instruments and tag values.</summary>
 public sealed partial class MetricsDocumentationTests
 {
     static readonly string[] Lines = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "metrics.md"));
 
     [Fact]
-    public async Task MetricsDoc_ListsEveryInstrument()
+    public async Task MetricsDoc_AllInstruments_AreListed()
     {
         await using var app = await BroadcastApp.StartAsync();
         var factory = app.Services.GetRequiredService<IMeterFactory>();
@@ -26,12 +26,12 @@ public sealed partial class MetricsDocumentationTests
     }
 
     [Fact]
-    public void MetricsDoc_ListsEveryEndReason() => Assert.Equal(
+    public void MetricsDoc_AllEndReasons_AreListed() => Assert.Equal(
         Enum.GetValues<EndReason>().Select(BroadcastMetrics.Tag).Order(),
         FirstColumn().Where(name => !name.StartsWith("broadcast.", StringComparison.Ordinal)).Order());
 
     [Fact]
-    public void MetricsDoc_ListsEveryRefusalReason()
+    public void MetricsDoc_AllRefusalReasons_AreListed()
     {
         var paragraph = string.Join(' ', Lines.SkipWhile(line => !line.Contains("of a refused handshake", StringComparison.Ordinal)));
         Assert.Equal(

@@ -8,7 +8,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
 /// <summary>
-/// Each test causes one end reason while another connection stays open. The reason must be counted exactly once.
+/// Tests the counters and the latency of the meter. A test of an end reason keeps another connection open. The meter
+/// must count the reason exactly once.
 /// </summary>
 public sealed class MetricsTests
 {
@@ -119,7 +120,7 @@ public sealed class MetricsTests
             "keep_alive_timeout",
             async (app, client) =>
             {
-                // The idle time counts from the end of the connection's start.
+                // The idle time can start only after the start of the connection has completed.
                 var connection = (Connection)Assert.Single(app.Registry.GetUserConnections("it"));
                 await Eventually.True(() => !connection.IsBusy);
                 var (beats, isPinged) = (0, false);
@@ -131,9 +132,9 @@ public sealed class MetricsTests
                     if (isPinged) Assert.Equal("beat", (await client.ReadFrameAsync()).Text);
                 }
 
-                // The idle time starts at the first heartbeat, or at the second one if the server starts its read late.
+                // The idle time starts at the first heartbeat, or at the second heartbeat if the server starts its read late.
                 Assert.InRange(beats, 5, 6);
-                // The client does not answer. The server disconnects it KeepAliveTimeout after that ping, and sends no other ping.
+                // The client does not answer the ping. The server sends no other ping and disconnects the client after KeepAliveTimeout.
                 for (var more = 0; more < 3; more++) await BeatAsync(app);
                 Assert.NotEqual(EndReason.KeepAliveTimeout, connection.EndReason);
                 await BeatAsync(app);
@@ -146,7 +147,7 @@ public sealed class MetricsTests
         async Task BeatAsync(BroadcastApp app)
         {
             time.Advance(TimeSpan.FromSeconds(2.5));
-            // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
+            // Wait between the heartbeats. If two heartbeats come before the connection processes the first one, they count as one.
             await app.SettleAsync();
         }
     }
@@ -205,7 +206,7 @@ public sealed class MetricsTests
         stays: false);
 
     [Fact]
-    public async Task RefusedHandshakes_AreCountedByReason()
+    public async Task RefusedHandshakes_EachReason_AreCountedByReason()
     {
         var registry = new FaultyRegistry();
         await using var app = await BroadcastApp.StartAsync(
@@ -296,7 +297,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Latency_IsMeasuredOnlyWithListener()
+    public async Task Latency_WithAndWithoutListener_IsMeasuredOnlyWithListener()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(
@@ -351,7 +352,7 @@ public sealed class MetricsTests
     }
 
     [Fact]
-    public async Task Meter_OfEachBroadcast_HasItsName()
+    public async Task Meter_OfEachBroadcast_HasTagWithItsName()
     {
         var names = new List<object?>();
         using var listener = new System.Diagnostics.Metrics.MeterListener();

@@ -2,24 +2,24 @@ using System.Diagnostics;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests that a filter that does not return blocks only its own connection.</summary>
+/// <summary>Tests that a blocked filter blocks only its own connection.</summary>
 public sealed class BlockedFilterTests
 {
-    // The drain sends the close frame of a busy client after three quarters of this time. A quarter must be enough for the close frame
-    // on a busy machine.
+    // The drain sends a close frame to a busy client after three quarters of this time.
     static readonly TimeSpan Window = TimeSpan.FromSeconds(3);
 
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(15);
 
     public static MatrixTheoryData<Stage, Blocking> Blocks => new([Stage.Connect, Stage.Message, Stage.Disconnect], [Blocking.Task, Blocking.Thread]);
 
     [Theory]
     [MemberData(nameof(Blocks))]
-    public async Task BlockedFilter_OtherConnections_KeepWorking(Stage stage, Blocking blocking)
+    public async Task BlockedFilter_OfOneConnection_DoesNotBlockOtherConnections(Stage stage, Blocking blocking)
     {
         using var filter = new BlockingFilter(stage, blocking);
         await using var app = await StartAsync(filter);
@@ -31,14 +31,14 @@ public sealed class BlockedFilterTests
         for (var i = 0; i < 50; i++)
         {
             await TalkAsync(ann, bob, $"{i}");
-            // The blocked client cannot send now, but it still receives.
+            // The server processes no message from the blocked client, but still sends messages to it.
             if (stage == Stage.Message) Assert.Equal($"{i}", (await it.ReadFrameAsync()).Text);
         }
 
         // Another client connects and disconnects.
         var late = await RawClient.OpenAsync(app, TestUsers.As("late"));
         await late.LeaveAsync();
-        // A closed connection does not count, even while its disconnect filter runs.
+        // The registry does not count a closed connection, even if its disconnect filter still runs.
         var there = stage == Stage.Disconnect ? 2 : 3;
         await Eventually.True(() => app.Registry.Count == there && meters.Sum(Meters.Connections) == there);
         await Eventually.True(() => app.Registry.CountGroupMembers("/ws") == (stage == Stage.Message ? 3 : 2));
@@ -86,25 +86,29 @@ public sealed class BlockedFilterTests
     [InlineData(Stage.Message)]
     public async Task Drain_FiltersObserveAbort_EndsAfterDrainTimeout(Stage stage)
     {
+        var clock = new FakeTimeProvider();
         using var filter = new BlockingFilter(stage, Blocking.UntilAborted);
-        await using var app = await StartAsync(filter, Drain);
+        await using var app = await StartAsync(filter, Drain, clock: clock);
         using var meters = new Meters(app);
         await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await using var it = await BlockAsync(app, filter);
-        var started = Stopwatch.GetTimestamp();
+        var started = clock.GetTimestamp();
 
         var stopping = app.StopAsync();
+        await AdvanceUntilClosingAsync(clock, app, 2);
         foreach (var client in new[] { ann, it }) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
         await ann.SendAsync(ClientFrame.OfClose(1001));
+        Assert.False(stopping.IsCompleted);
+        await AdvanceUntilAsync(clock, () => stopping.IsCompleted);
         await stopping;
 
-        Assert.InRange(Stopwatch.GetElapsedTime(started), Window * 0.9, Window + Margin);
+        Assert.InRange(clock.GetElapsedTime(started), Window, TimeSpan.MaxValue);
         Assert.Equal(new Dictionary<string, long> { ["shutting_down"] = 2 }, meters.ByReason(Meters.Ended));
         Assert.Equal((0, 0), (app.Registry.Count, meters.Sum(Meters.Connections)));
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The server cannot end a request from outside. It waits for the host's shutdown timeout and one more second.</summary>
+    /// <summary>The server cannot end a blocked request. So the server waits for the host's shutdown timeout and one more second.</summary>
     [Theory]
     [InlineData(Stage.Connect, Blocking.Thread)]
     [InlineData(Stage.Message, Blocking.Task)]
@@ -112,9 +116,10 @@ public sealed class BlockedFilterTests
     public async Task Drain_FilterIgnoresAbort_ClosesClientsBeforeShutdownTimeout(
         Stage stage, Blocking blocking)
     {
-        var patience = Window + TimeSpan.FromSeconds(2);
+        var patience = Window + TimeSpan.FromSeconds(3);
+        var clock = new FakeTimeProvider();
         using var filter = new BlockingFilter(stage, blocking);
-        await using var app = await StartAsync(filter, Drain, patience);
+        await using var app = await StartAsync(filter, Drain, patience, clock);
         using var meters = new Meters(app);
         await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
         await using var bob = await RawClient.OpenAsync(app, TestUsers.As("bob"));
@@ -122,11 +127,15 @@ public sealed class BlockedFilterTests
         var started = Stopwatch.GetTimestamp();
 
         var stopping = app.StopAsync();
+        // A disconnect filter runs after the connection has closed.
+        await AdvanceUntilClosingAsync(clock, app, stage == Stage.Disconnect ? 2 : 3);
         foreach (var client in new[] { ann, bob }) Assert.Equal(1001, await client.ClosedWithAsync());
         if (stage != Stage.Disconnect)
         {
             Assert.Equal(1001, (await it.ReadCloseAsync()).CloseCode);
-            await it.ReadEndAsync();
+            var end = it.ReadEndAsync();
+            await AdvanceUntilAsync(clock, () => end.IsCompleted);
+            await end;
         }
 
         Assert.False(stopping.IsCompleted, "The clients were closed only after the host's shutdown timeout.");
@@ -139,12 +148,28 @@ public sealed class BlockedFilterTests
         LogAssert.NoErrors(app);
     }
 
+    /// <summary>Advances the clock until the server has closed this number of connections with a close frame.</summary>
+    static Task AdvanceUntilClosingAsync(FakeTimeProvider clock, BroadcastApp app, int connections)
+    {
+        var all = app.Inside().Connections.All.ToArray();
+        Assert.Equal(connections, all.Length);
+        return AdvanceUntilAsync(clock, () => all.All(connection => connection.Writer.ClosingStatus is not null));
+    }
+
+    static Task AdvanceUntilAsync(FakeTimeProvider clock, Func<bool> condition) => Eventually.True(() =>
+    {
+        if (condition()) return true;
+        clock.Advance(TimeSpan.FromMilliseconds(50));
+        return false;
+    });
+
     static void Drain(BroadcastOptions options) => (options.DrainTimeout, options.CloseTimeout) = (Window, TimeSpan.FromMinutes(1));
 
     static Task<BroadcastApp> StartAsync(
-        BlockingFilter filter, Action<BroadcastOptions>? options = null, TimeSpan? patience = null) => BroadcastApp.StartAsync(
+        BlockingFilter filter, Action<BroadcastOptions>? options = null, TimeSpan? patience = null, TimeProvider? clock = null) => BroadcastApp.StartAsync(
         builder =>
         {
+            if (clock is not null) builder.Services.AddSingleton(clock);
             if (patience is { } time) builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = time);
             TestUsers.Add(builder);
             builder.Services.AddSingleton(filter);
@@ -174,7 +199,7 @@ public sealed class BlockedFilterTests
         foreach (var client in new[] { speaker, hearer }) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
     }
 
-    /// <summary>Reads the message of the blocked client, which is published after the filter returns.</summary>
+    /// <summary>Reads the message of the blocked client. The server publishes this message when the filter returns.</summary>
     static async Task HearTheBlockedAsync(Stage stage, params RawClient[] clients)
     {
         if (stage != Stage.Message) return;

@@ -20,12 +20,12 @@ public sealed class FilterCompositionTests
             map =>
             {
                 map.MapBroadcast("/ws").Use<Counted>();
-                // API explorers and the data sources of route groups list endpoints, too.
+                // API explorers and route groups also list the endpoints, so the test lists them repeatedly.
                 for (var i = 0; i < 3; i++) Assert.Single(((IEndpointRouteBuilder)map).DataSources.SelectMany(source => source.Endpoints));
             });
         Assert.Equal(1, made.Count);
         using var device = await app.ConnectAsync();
-        // The connect event creates a second filter.
+        // The connect event creates a second instance of the filter.
         Assert.Equal(2, made.Count);
     }
 

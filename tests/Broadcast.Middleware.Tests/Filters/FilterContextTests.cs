@@ -99,9 +99,37 @@ public sealed class FilterContextTests
         Assert.Null(new DisconnectContext(_connection, _broadcaster).Status);
     }
 
-    /// <summary>This is a unit test as an app would write it.</summary>
     [Fact]
-    public async Task MessageFilter_WithConstructedContext_IsTestable()
+    public async Task ReceiveAsync_ConstructedContext_ReturnsMessagesAndThenNull()
+    {
+        var context = new ConnectContext(
+            _connection, _broadcaster, new DefaultHttpContext(), messages: [Message.FromText("1"), Message.FromText("2")]);
+        Assert.Equal("1", (await context.ReceiveAsync()).ToString());
+        Assert.Equal("2", (await context.ReceiveAsync()).ToString());
+        Assert.Null(await context.ReceiveAsync());
+        Assert.Null(await new ConnectContext(_connection, _broadcaster, new DefaultHttpContext()).ReceiveAsync());
+    }
+
+    [Fact]
+    public async Task EventAndResult_ConstructedContext_CanBeSet()
+    {
+        var context = new MessageContext(_connection, _broadcaster, Message.FromText("x"), eventName: "typing");
+        Assert.Equal("typing", context.Event);
+        var results = new List<PublishResult>();
+        FilterDelegate<MessageContext> next = passed =>
+        {
+            passed.Result = new(null, 7);
+            return Task.CompletedTask;
+        };
+
+        await next(context);
+        results.Add(context.Result);
+        Assert.Equal([new(null, 7)], results);
+    }
+
+    /// <summary>Tests a filter in the same way as a unit test of an app.</summary>
+    [Fact]
+    public async Task MessageFilter_ConstructedContext_RunsWithoutApp()
     {
         IBroadcastFilter filter = new ShoutFilter();
         var context = new MessageContext(_connection, _broadcaster, Message.FromText("hello"));

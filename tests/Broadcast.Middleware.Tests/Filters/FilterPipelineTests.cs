@@ -5,7 +5,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests what message, connect and disconnect filters can do, and in which order they run.</summary>
+/// <summary>Tests the operations and the order of message, connect and disconnect filters.</summary>
 public sealed class FilterPipelineTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -92,7 +92,7 @@ public sealed class FilterPipelineTests
                 map.MapBroadcast("/a");
                 map.MapBroadcast("/b");
             });
-        // Each endpoint creates the filter once at startup and reports a missing service early.
+        // Each endpoint creates the filter once at startup, so that it reports a missing service early.
         Assert.Equal(2, made.Count);
         for (var i = 0; i < 5; i++)
         {
@@ -186,7 +186,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ExcludeSender_InMessageFilter_SendsOnlyToOthers()
+    public async Task ExcludeSender_InMessageFilter_SendsOnlyToOtherMembers()
     {
         var results = new ConcurrentQueue<PublishResult>();
         await using var app = await WithAsync(async (context, next) =>
@@ -206,7 +206,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ExcludeSender_WithOtherExclusions_AddsUp()
+    public async Task ExcludeSender_WithOtherExclusions_KeepsAllExclusions()
     {
         var excluded = "";
         await using var app = await WithAsync((context, next) =>
@@ -302,7 +302,7 @@ public sealed class FilterPipelineTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task MessageFilter_Throws_ClosesOnlyThatConnectionWith1011(bool atOnce)
+    public async Task MessageFilter_Throws_ClosesOnlyThatConnectionWithCode1011(bool atOnce)
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -322,7 +322,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_ThrowsAfterNext_PublishesThenClosesWith1011()
+    public async Task MessageFilter_ThrowsAfterNext_PublishesThenClosesWithCode1011()
     {
         await using var app = await WithAsync(async (context, next) =>
         {
@@ -336,7 +336,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_SetsTextNotUtf8_ClosesWith1011()
+    public async Task MessageFilter_SetsTextNotUtf8_ClosesWithCode1011()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -356,7 +356,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task MessageFilter_SetsMessageWithoutType_ClosesWith1011()
+    public async Task MessageFilter_SetsMessageWithoutType_ClosesWithCode1011()
     {
         await using var app = await WithAsync((context, next) =>
         {
@@ -369,7 +369,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task ConnectFilter_DoesNotCallNext_ClosesWith1008()
+    public async Task ConnectFilter_DoesNotCallNext_ClosesWithCode1008()
     {
         var disconnects = 0;
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast
@@ -441,7 +441,7 @@ public sealed class FilterPipelineTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task ConnectFilter_Throws_ClosesOnlyThatConnectionWith1011(bool beforeNext)
+    public async Task ConnectFilter_Throws_ClosesOnlyThatConnectionWithCode1011(bool beforeNext)
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseConnect(async (context, next) =>
         {
@@ -459,7 +459,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task DisconnectFilter_Throws_IsLoggedOnceAndLeavesNothingBehind()
+    public async Task DisconnectFilter_Throws_IsLoggedOnceAndConnectionIsRemoved()
     {
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((_, _) =>
             throw new InvalidOperationException("a filter's error")));
@@ -473,7 +473,7 @@ public sealed class FilterPipelineTests
     }
 
     [Fact]
-    public async Task DisconnectFilter_AnyEnd_SeesStatusAndNoGroups()
+    public async Task DisconnectFilter_ConnectionEndsForAnyReason_ReceivesStatusAndNoGroups()
     {
         var seen = new ConcurrentQueue<(int? Status, Exception? Exception, int Groups, int Count)>();
         await using var app = await InMemoryApp.StartAsync(broadcast: broadcast => broadcast.UseDisconnect((context, next) =>

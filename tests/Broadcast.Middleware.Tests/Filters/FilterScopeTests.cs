@@ -5,12 +5,12 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Filters;
 
-/// <summary>Tests the service scope of each event.</summary>
+/// <summary>Tests the service scope that the library creates for each event.</summary>
 public sealed class FilterScopeTests
 {
     readonly History _history = new();
 
-    /// <summary>The validation of scopes rejects a scoped service from the root provider.</summary>
+    /// <summary>The app validates scopes, so it would reject a scoped service from the root provider.</summary>
     [Fact]
     public async Task ScopedService_SeveralEvents_IsOnePerEventAndDisposedAfterwards()
     {
@@ -37,7 +37,7 @@ public sealed class FilterScopeTests
             var (first, second) = (_history.Uses[2 * i], _history.Uses[(2 * i) + 1]);
             Assert.Same(first.Database, second.Database);
             Assert.Same(_history.Databases[i], first.Database);
-            // Only the databases of earlier events are disposed when an event starts.
+            // When an event starts, the databases of all earlier events are disposed, and its own database is not.
             Assert.Equal(i, first.DisposedDatabases);
         }
 
@@ -102,7 +102,7 @@ public sealed class FilterScopeTests
         scope.When(scope => scope.Dispose()).Do(_ => disposals++);
         await RunAsync(scopes, (context, next) =>
         {
-            // The scope of the previous message has ended.
+            // The scopes of all previous messages have ended.
             Assert.Equal(services.Count / 2, disposals);
             services.AddRange([context.Services, context.Services]);
             return next(context);
@@ -112,7 +112,7 @@ public sealed class FilterScopeTests
         scopes.Received(2).CreateScope();
     }
 
-    /// <summary>Runs the filter for two messages of one connection.</summary>
+    /// <summary>Sends two messages on one connection and runs the filter for each message.</summary>
     static async Task RunAsync(IServiceScopeFactory scopes, Func<MessageContext, FilterDelegate<MessageContext>, Task> filter)
     {
         using var broadcast = new TestEngine();
@@ -162,7 +162,7 @@ public sealed class FilterScopeTests
 
         public void OnFilterDisposed() => Interlocked.Increment(ref _disposedFilters);
 
-        /// <summary>Removes the objects that the start of the app created.</summary>
+        /// <summary>Forgets the objects that the start of the app created.</summary>
         public void Clear()
         {
             Assert.All(Databases, static database => Assert.True(database.IsDisposed));

@@ -14,7 +14,7 @@ namespace Broadcast.Middleware.Tests.Hosting;
 public sealed class BroadcastEndpointConventionTests
 {
     [Fact]
-    public async Task RequireAuthorization_AnonymousRequest_IsRefusedWith401()
+    public async Task RequireAuthorization_AnonymousRequest_IsRefusedWithStatus401()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder =>
@@ -36,7 +36,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task RequireHost_OtherHost_IsRefusedWith404()
+    public async Task RequireHost_OtherHost_IsRefusedWithStatus404()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/ws").RequireHost("chat.test"));
         Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync());
@@ -95,7 +95,7 @@ public sealed class BroadcastEndpointConventionTests
     }
 
     [Fact]
-    public async Task RouteGroup_Conventions_Apply()
+    public async Task RouteGroup_RequiresHost_RefusesOtherHostWithStatus404()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapGroup("/api").RequireHost("chat.test").MapBroadcast("/ws"));
         Assert.Equal(StatusCodes.Status404NotFound, await app.RefusedWithAsync("/api/ws"));

@@ -10,7 +10,7 @@ public sealed class BroadcastServicesTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public void MapBroadcast_NotAdded_NamesTheMissingCall()
+    public void MapBroadcast_BroadcastNotAdded_NamesTheMissingCall()
     {
         var app = WebApplication.CreateSlimBuilder().Build();
         var error = Assert.Throws<InvalidOperationException>(() => app.MapBroadcast("/ws"));
@@ -58,7 +58,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task Broadcaster_Connections_IsItsRegistry()
+    public async Task Connections_OfEachBroadcaster_AreItsRegistry()
     {
         await using var app = await InMemoryApp.StartAsync(builder => builder.Services.AddBroadcast("news"));
         Assert.Same(app.Registry, app.Broadcaster.Connections);
@@ -69,7 +69,7 @@ public sealed class BroadcastServicesTests
     }
 
     [Fact]
-    public async Task NamedBroadcasts_SameGroupName_AreSeparate()
+    public async Task Groups_SameNameInTwoBroadcasts_AreSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddBroadcast("news"),
@@ -97,7 +97,7 @@ public sealed class BroadcastServicesTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task CustomRegistry_RegisteredBeforeOrAfter_IsUsed(bool before)
+    public async Task CustomRegistry_RegisteredBeforeOrAfterAddBroadcast_IsUsed(bool before)
     {
         var (own, ownNews) = (new SampleRegistry(), new SampleRegistry());
         var builder = WebApplication.CreateSlimBuilder();

@@ -4,7 +4,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
-/// <summary>Options of the URL /own take effect there. The URL /ws keeps the options of the broadcast.</summary>
+/// <summary>
+/// Tests options of one endpoint. The options of the URL /own apply only to this URL, and the URL /ws keeps the options
+/// of the broadcast.
+/// </summary>
 public sealed class EndpointOptionsTests
 {
     const string Own = "/own", Other = "/ws";
@@ -27,7 +30,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxMessageBytes_RaisedForOneEndpoint_AllowsOnlyItsClientsMore()
+    public async Task MaxMessageBytes_RaisedForOneEndpoint_AcceptsLargeMessagesOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessageBytes = 20, all => all.MaxMessageBytes = 10);
         await using var allowed = await RawClient.OpenAsync(app, Own);
@@ -71,7 +74,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task MaxMessageBurst_OfOneEndpoint_AllowsOnlyItsClientsMore()
+    public async Task MaxMessageBurst_RaisedForOneEndpoint_AcceptsLargeBurstsOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.MaxMessageBurst = Many, all => all.MaxMessagesPerSecond = 1);
         await using var allowed = await RawClient.OpenAsync(app, Own);
@@ -98,7 +101,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseOtherSitesOnlyThere()
+    public async Task AllowedOrigins_ClearedForOneEndpoint_RefuseOtherSitesOnlyAtThatEndpoint()
     {
         await using var app = await StartAsync(own => own.AllowedOrigins.Clear(), all => all.AllowedOrigins.Add("*"));
         await using var refused = await RawClient.ConnectAsync(app);
@@ -117,14 +120,14 @@ public sealed class EndpointOptionsTests
         await using var skips = await RawClient.OpenAsync(app, Own, Stall.SmallWindow);
         await using var closes = await RawClient.OpenAsync(app, Other, Stall.SmallWindow);
 
-        // The clients do not read. The server closes the client of /ws.
+        // Neither client reads, so the server closes the client of /ws.
         await PublishUntilTooSlowAsync(app, Other, Recipients.All);
         await PublishAsync(app, Recipients.All, last: true);
 
         Assert.Equal(1013, await closes.ClosedWithAsync());
         while (await skips.ReadFrameAsync() is { Payload: [not LastMessage, ..] })
         {
-            // These messages were sent before the client was too slow, or are the newest of their key.
+            // Each received message was sent before the client became slow, or is the newest message of its key.
         }
 
         Assert.True(meters.Sum(Meters.Dropped) > 0);
@@ -169,7 +172,7 @@ public sealed class EndpointOptionsTests
         await using var app = await StartAsync(time, own => own.KeepAliveInterval = TimeSpan.FromSeconds(1));
         await using var pinged = await RawClient.OpenAsync(app, Own);
         await using var other = await RawClient.OpenAsync(app, Other);
-        // The first heartbeat starts to watch the clients.
+        // At the first heartbeat, the server starts the idle time of the clients.
         for (var i = 0; i < 2; i++)
         {
             time.Advance(TimeSpan.FromSeconds(1.25));
@@ -177,7 +180,7 @@ public sealed class EndpointOptionsTests
         }
 
         Assert.Equal(ClientFrame.Ping, (await pinged.ReadFrameAsync()).Opcode);
-        // The next frame is the answer and not a ping.
+        // The next frame is the answer to the client's message, so the server has sent no ping.
         await other.IsThereAsync();
     }
 
@@ -241,7 +244,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task Settings_OfConnectionsOfOneEndpoint_AreOneObject()
+    public async Task Settings_OfConnectionsOfOneEndpoint_AreSameObject()
     {
         await using var app = await StartAsync(own => own.MaxMessageBytes = 10);
         await using var one = await RawClient.OpenAsync(app, Own);
@@ -253,7 +256,7 @@ public sealed class EndpointOptionsTests
     }
 
     [Fact]
-    public async Task Configure_ReceivesValuesOfBroadcast()
+    public async Task Configure_OptionsOfBroadcastSet_ReceivesTheirValues()
     {
         BroadcastEndpointOptions? received = null;
         await using var app = await StartAsync(own => received = own, all =>
@@ -334,7 +337,7 @@ public sealed class EndpointOptionsTests
     static void SmallBacklog(BroadcastOptions options)
     {
         options.MaxBacklogBytes = 64 * 1024;
-        // The clients read late.
+        // The clients start to read only after the publish, so CloseTimeout must be long.
         options.CloseTimeout = TimeSpan.FromHours(1);
     }
 

@@ -9,7 +9,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
-/// <summary>An app with a mistake does not start. The error says what is wrong and how to fix it.</summary>
+/// <summary>Tests that an app with a mistake does not start, and that the error names the problem and the fix.</summary>
 public sealed class StartupValidationTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -124,7 +124,7 @@ public sealed class StartupValidationTests
     }
 
     [Fact]
-    public async Task ConfigurationKeys_UnknownForNamedBroadcast_NameIt()
+    public async Task ConfigurationKeys_UnknownForNamedBroadcast_AreReportedWithItsName()
     {
         var failures = await GetFailuresAsync(configure: builder =>
         {
@@ -252,7 +252,7 @@ public sealed class StartupValidationTests
         return app;
     }
 
-    /// <summary>Returns the error with which the app does not start.</summary>
+    /// <summary>Starts an app with a mistake and returns the error.</summary>
     static async Task<TException> GetErrorAsync<TException>(
         Action<BroadcastOptions>? options = null,
         Action<WebApplication>? map = null,

@@ -17,7 +17,7 @@ public sealed class AllowedOriginsTests
     [InlineData("http://xn--bcher-kva.example", "xn--bcher-kva.example")]
     public async Task Origin_SameHost_IsAllowed(string origin, string host) => Assert.Equal(101, await TryAsync(origin, host));
 
-    /// <summary>The proxy speaks https to the browser and http to the app.</summary>
+    /// <summary>Tests a proxy that uses HTTPS to the browser and HTTP to the app.</summary>
     [Theory]
     [InlineData("https://example.com", "example.com")]
     [InlineData("https://example.com", "example.com:443")]
@@ -43,7 +43,7 @@ public sealed class AllowedOriginsTests
     [InlineData("http://example.com\r\nOrigin: http://example.com", "example.com")]
     [InlineData("http://example.com\r\nOrigin: http://evil.example", "example.com")]
     [InlineData("http://evil.example\r\nOrigin: http://example.com", "example.com")]
-    public async Task Origin_OtherHostOrInvalid_IsRefusedWith403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
+    public async Task Origin_OtherHostOrInvalid_IsRefusedWithStatus403(string origin, string host) => Assert.Equal(403, await TryAsync(origin, host));
 
     [Theory]
     [InlineData("https://friend.example", 101)]
@@ -53,12 +53,15 @@ public sealed class AllowedOriginsTests
     [InlineData("https://sub.friend.example", 403)]
     [InlineData("http://localhost:3000", 101)]
     [InlineData("http://localhost:3001", 403)]
-    [InlineData("http://localhost", 101)] // The host of the handshake is always allowed.
+    [InlineData("http://localhost", 101)] // The server always allows the host of the handshake.
     [InlineData("null", 403)]
     public async Task Origin_AllowedOriginsSet_AllowsListedAndSameHost(string origin, int status) =>
         Assert.Equal(status, await TryAsync(origin, "localhost", "https://friend.example", "http://localhost:3000"));
 
-    /// <summary>Browsers send the host in ASCII, in lower case and without the default port.</summary>
+    /// <summary>
+    /// Tests host names that are not ASCII. Browsers send the host of an origin in ASCII, in lower case and without the
+    /// default port.
+    /// </summary>
     [Theory]
     [InlineData("https://bücher.example", "https://xn--bcher-kva.example", 101)]
     [InlineData("https://BÜCHER.example", "https://xn--bcher-kva.example", 101)]
@@ -85,17 +88,20 @@ public sealed class AllowedOriginsTests
     [Fact]
     public async Task Origin_Missing_IsAllowed() => Assert.Equal(101, await TryAsync(null, "example.com", "https://friend.example"));
 
-    /// <summary>A page without TLS can be forged on its way to the browser. It must not reach a connection with TLS.</summary>
+    /// <summary>
+    /// An attacker can forge a page without TLS on its way to the browser. Such a page must not open a connection with
+    /// TLS.
+    /// </summary>
     [Theory]
     [InlineData("https://example.com", "example.com", 101)]
     [InlineData("https://example.com:8443", "example.com:8443", 101)]
     [InlineData("http://example.com", "example.com", 403)]
     [InlineData("http://example.com:8443", "example.com:8443", 403)]
     [InlineData("http://example.com:443", "example.com:443", 403)]
-    [InlineData("http://friend.example", "example.com", 101)] // This origin is listed.
+    [InlineData("http://friend.example", "example.com", 101)] // AllowedOrigins contains this origin.
     public async Task Origin_RequestOverTls_MustUseHttpsUnlessListed(string origin, string host, int status)
     {
-        // A terminating proxy that the app trusts reports the scheme of the browser.
+        // A trusted proxy that ends TLS reports the scheme of the browser to the app.
         await using var app = await BroadcastApp.StartAsync(
             map: app =>
             {
@@ -145,9 +151,9 @@ public sealed class AllowedOriginsTests
         Assert.Equal(200, client.Status);
     }
 
-    /// <summary>The user follows a link of another site. The answer explains what the URL is for.</summary>
+    /// <summary>Tests a user who follows a link from another site. The answer explains the purpose of the URL.</summary>
     [Fact]
-    public async Task Navigation_FromForeignPage_IsAnsweredWith426()
+    public async Task Navigation_FromForeignPage_IsAnsweredWithStatus426()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -278,7 +284,7 @@ public sealed class AllowedOriginsTests
     [InlineData("", false)]
     [InlineData(" https://example.com", false)]
     [InlineData("https://example.com/app", false)]
-    [InlineData("https://example.com:443", false)] // Browsers omit the default port, so this entry would never match.
+    [InlineData("https://example.com:443", false)] // Browsers omit the default port, so this entry could never match.
     [InlineData("https://example.com?x", false)]
     [InlineData("//example.com", false)]
     [InlineData("https://example.com#x", false)]

@@ -7,11 +7,11 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests the endpoint through a substituted socket.</summary>
+/// <summary>Tests the endpoint with a substitute for the WebSocket.</summary>
 public sealed class BroadcastEndpointTests
 {
     [Fact]
-    public async Task Receive_Message_IsSentToAllUnchanged()
+    public async Task Receive_Message_IsSentToAllMembersUnchanged()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var (one, two) = (new ScriptedSocket(), new ScriptedSocket());
@@ -87,7 +87,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task PeerClose_WithoutCode_IsAnsweredWith1000()
+    public async Task PeerClose_WithoutCode_IsAnsweredWithCode1000()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();
@@ -98,7 +98,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Close_MessagesPending_SendsThemFirst()
+    public async Task Close_MessagesPending_SendsMessagesBeforeCloseFrame()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var release = new TaskCompletionSource();
@@ -227,7 +227,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Backlog_OverLimit_ClosesWith1013AfterPendingSend()
+    public async Task Backlog_OverLimit_ClosesWithCode1013AfterPendingSend()
     {
         await using var app = await InMemoryApp.StartManualAsync(Small);
         var release = new TaskCompletionSource();
@@ -277,7 +277,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Backlog_WithinLimit_LosesNothing()
+    public async Task Backlog_WithinLimit_LosesNoMessage()
     {
         await using var app = await InMemoryApp.StartManualAsync(options =>
             options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
@@ -314,7 +314,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(100, 128)]
     [InlineData(100, 9000)]
     [InlineData(5000, 5001)]
-    public async Task MaxMessageBytes_Exceeded_ClosesWith1009AndPublishesNothing(int limit, int size)
+    public async Task MaxMessageBytes_Exceeded_ClosesWithCode1009AndPublishesNothing(int limit, int size)
     {
         await using var app = await InMemoryApp.StartManualAsync(options => (options.MaxMessageBytes, options.MaxBacklogBytes) = (limit, 10_000));
         var (socket, other) = (new ScriptedSocket(), new ScriptedSocket());
@@ -331,7 +331,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task MaxMessageBytes_ExceededByFragments_ClosesWith1009()
+    public async Task MaxMessageBytes_ExceededByFragments_ClosesWithCode1009()
     {
         await using var app = await InMemoryApp.StartManualAsync(options => options.MaxMessageBytes = 1000);
         var socket = new ScriptedSocket();
@@ -346,7 +346,7 @@ public sealed class BroadcastEndpointTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(63)]
-    public async Task MaxSmallFragments_Exceeded_ClosesWith1009(int size)
+    public async Task MaxSmallFragments_Exceeded_ClosesWithCode1009(int size)
     {
         await using var app = await InMemoryApp.StartManualAsync(options => options.MaxSmallFragments = 10);
         var socket = new ScriptedSocket();
@@ -385,7 +385,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Request_NotAWebSocket_IsRefusedWith426AndHint()
+    public async Task Request_NotAWebSocket_IsRefusedWithStatus426AndHint()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var served = app.Serve(configure: context => context.Request.Protocol = HttpProtocol.Http11);
@@ -411,7 +411,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Request_UpgradeToOtherProtocol_IsRefusedWith400()
+    public async Task Request_UpgradeToOtherProtocol_IsRefusedWithStatus400()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var upgrade = Substitute.For<IHttpUpgradeFeature>();
@@ -465,7 +465,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task Handshake_Fails_LeavesNothingBehind()
+    public async Task Handshake_Fails_LeavesNoConnectionOrGroup()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var handshake = Substitute.For<IHttpWebSocketFeature>();
@@ -478,7 +478,7 @@ public sealed class BroadcastEndpointTests
     }
 
     [Fact]
-    public async Task AppStops_OpenConnection_ClosesWith1001AndRefusesOthers()
+    public async Task AppStops_OpenConnection_ClosesWithCode1001AndRefusesNewConnections()
     {
         await using var app = await InMemoryApp.StartManualAsync();
         var socket = new ScriptedSocket();

@@ -9,7 +9,7 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class CloseTests
 {
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     [Theory]
@@ -33,15 +33,15 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task ClientClose_WithoutCode_IsAnsweredWith1000()
+    public async Task ClientClose_WithoutCode_IsAnsweredWithCode1000()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
 
         await client.SendAsync(ClientFrame.Make(ClientFrame.Close, []));
 
-        // The framework reports a missing code as 1000. Code 1005 means "no code" and must not be sent (RFC 6455,
-        // section 7.4.1).
+        // The framework reports a missing code as 1000. Code 1005 means "no code", and an endpoint must not send it
+        // (RFC 6455, section 7.4.1).
         Assert.Equal(1000, (await client.ReadFrameAsync()).CloseCode);
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
         await Eventually.True(() => app.Registry.Count == 0);
@@ -71,7 +71,7 @@ public sealed class CloseTests
         {
             await client.SendAsync(ClientFrame.OfClose(1000));
             await client.ReadCloseAsync();
-            // Bytes after the close frame would be read as a frame here.
+            // Any byte after the close frame would appear as another frame here.
             await Assert.ThrowsAsync<TransportEndedException>(client.ReadFrameAsync);
             await client.DisposeAsync();
             client = await RawClient.ConnectAsync(app);
@@ -84,7 +84,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task CloseFromApp_AfterMessages_DeliversThemFirst()
+    public async Task CloseFromApp_AfterMessages_DeliversMessagesBeforeCloseFrame()
     {
         const int Messages = 2_000;
         await using var app = await BroadcastApp.StartAsync();
@@ -199,7 +199,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task Handshake_DuringShutdown_IsRefusedWith503()
+    public async Task Handshake_DuringShutdown_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync();
         app.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
@@ -213,7 +213,7 @@ public sealed class CloseTests
     }
 
     [Fact]
-    public async Task ConnectFilter_RejectsConnection_ClosesWith1008()
+    public async Task ConnectFilter_RejectsConnection_ClosesWithCode1008()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);

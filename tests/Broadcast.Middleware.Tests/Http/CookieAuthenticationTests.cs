@@ -7,13 +7,16 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>A request without a valid cookie gets an error status. A client cannot follow a redirect to a login page.</summary>
+/// <summary>
+/// Tests requests without a valid cookie. The server answers with an error status, because a client cannot follow a
+/// redirect to a login page.
+/// </summary>
 public sealed class CookieAuthenticationTests
 {
     static readonly (string, string?) Events = ("Accept", "text/event-stream");
 
     [Fact]
-    public async Task WebSocket_WithoutCookie_IsRefusedWith401()
+    public async Task WebSocket_WithoutCookie_IsRefusedWithStatus401()
     {
         await using var app = await StartAsync();
         Assert.Equal(401, (await RawClient.TryAsync(app)).Status);
@@ -21,7 +24,7 @@ public sealed class CookieAuthenticationTests
     }
 
     [Fact]
-    public async Task EventStream_WithoutCookie_IsRefusedWith401()
+    public async Task EventStream_WithoutCookie_IsRefusedWithStatus401()
     {
         await using var app = await StartAsync();
         await using var client = await EventClient.AskAsync(app, headers: [Events]);
@@ -30,7 +33,7 @@ public sealed class CookieAuthenticationTests
     }
 
     [Fact]
-    public async Task WebSocketAndEventStream_CookieWithoutPermission_AreRefusedWith403()
+    public async Task WebSocketAndEventStream_CookieWithoutPermission_AreRefusedWithStatus403()
     {
         await using var app = await StartAsync();
         var cookie = await SignInAsync(app, "guest");
@@ -73,7 +76,7 @@ public sealed class CookieAuthenticationTests
         },
         app =>
         {
-            // This middleware would also turn an error into a redirect.
+            // This middleware would also replace an error status with a redirect.
             app.UseStatusCodePagesWithRedirects("/error/{0}");
             app.UseRouting();
             app.UseAuthentication();

@@ -5,7 +5,7 @@ public sealed class DisconnectTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(string disconnect)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOtherConnections(string disconnect)
     {
         const int Messages = 3_000;
         using var unobserved = new UnobservedExceptions();
@@ -84,7 +84,7 @@ public sealed class DisconnectTests
     }
 
     [Fact]
-    public async Task MessageBeforeDisconnect_IsRelayed()
+    public async Task Message_SentRightBeforeDisconnect_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);

@@ -6,7 +6,7 @@ using NSubstitute.ExceptionExtensions;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests how the endpoint calls a replaced <see cref="IConnectionRegistry"/> and handles its results.</summary>
+/// <summary>Tests the calls of a replaced <see cref="IConnectionRegistry"/>, and the effect of its results and exceptions.</summary>
 public sealed class EndpointRegistryTests
 {
     readonly IConnectionRegistry _registry = Substitute.For<IConnectionRegistry>();
@@ -28,7 +28,7 @@ public sealed class EndpointRegistryTests
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task TryAdd_ReturnsFalse_RefusesWith503BeforeHandshake()
+    public async Task TryAdd_ReturnsFalse_RefusesWithStatus503BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Returns(false);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -41,7 +41,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWith1008()
+    public async Task TryJoin_ReturnsFalseForHomeGroup_ClosesWithCode1008()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), "/ws").Returns(false);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -73,7 +73,7 @@ public sealed class EndpointRegistryTests
 
     [Theory]
     [MemberData(nameof(Endings))]
-    public async Task Connection_AnyEnd_IsRemovedExactlyOnce(string ending)
+    public async Task Connection_EndsForAnyReason_IsRemovedExactlyOnce(string ending)
     {
         _registry.Connections.Returns(_ => _added is null ? [] : [_added]);
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry, broadcast: broadcast => broadcast.Use((context, next) =>
@@ -115,7 +115,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryAdd_Throws_RefusesWith500BeforeHandshake()
+    public async Task TryAdd_Throws_RefusesWithStatus500BeforeHandshake()
     {
         _registry.TryAdd(Arg.Any<IBroadcastConnection>()).Throws(new InvalidOperationException("full disk"));
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -130,7 +130,7 @@ public sealed class EndpointRegistryTests
     }
 
     [Fact]
-    public async Task TryJoin_Throws_ClosesWith1011()
+    public async Task TryJoin_Throws_ClosesWithCode1011()
     {
         _registry.TryJoin(Arg.Any<IBroadcastConnection>(), Arg.Any<string>()).Throws(new InvalidOperationException("no"));
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
@@ -158,7 +158,7 @@ public sealed class EndpointRegistryTests
     [Theory]
     [InlineData("GetUserConnections")]
     [InlineData("Leave")]
-    public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWith1011(string method)
+    public async Task RegistryCall_ThrowsDuringMessage_ClosesOnlyThatConnectionWithCode1011(string method)
     {
         await using var app = await InMemoryApp.StartManualAsync(registry: new FailingRegistry(method), broadcast: broadcast => broadcast.Use(async (context, next) =>
         {
@@ -199,7 +199,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["all"], two.SentTexts);
     }
 
-    /// <summary>A registry may return its own objects. The library finds the connection by its ID.</summary>
+    /// <summary>Tests a registry that returns its own objects. The library finds the connection by its ID.</summary>
     [Fact]
     public async Task PublishToUser_RegistryReturnsOwnObjects_SendsByConnectionId()
     {
@@ -219,9 +219,9 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["user"], socket.SentTexts);
     }
 
-    /// <summary>The library finds connections by ID itself, so a registry that cannot find them does no harm.</summary>
+    /// <summary>Tests a registry that finds no connection. The library itself finds connections by ID.</summary>
     [Fact]
-    public async Task PublishToConnection_RegistryFindsNothing_SendsToTheConnection()
+    public async Task PublishToConnection_RegistryDoesNotFindConnection_SendsToTheConnection()
     {
         await using var app = await InMemoryApp.StartManualAsync(registry: _registry);
         var socket = new ScriptedSocket();
@@ -250,7 +250,7 @@ public sealed class EndpointRegistryTests
         Assert.Equal(["end"], socket.SentTexts);
     }
 
-    /// <summary>The default registry, except for one method that throws.</summary>
+    /// <summary>The default registry with one method that throws.</summary>
     sealed class FailingRegistry(string method) : IConnectionRegistry
     {
         readonly ConnectionRegistry _inner = new();

@@ -3,7 +3,7 @@ using Microsoft.AspNetCore.Builder;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests whether a browser reconnects after the end of an event stream.</summary>
+/// <summary>Tests the end of an event stream, which decides whether a browser reconnects.</summary>
 public sealed class EventStreamCloseTests
 {
     static readonly (string, string?) Accept = ("Accept", "text/event-stream");
@@ -17,7 +17,7 @@ public sealed class EventStreamCloseTests
     [InlineData(1001, false)]
     [InlineData(1012, false)]
     [InlineData(1013, false)]
-    public async Task CloseAsync_ByApp_EndsStreamForGoodUnlessCodeAsksToReconnect(int code, bool isFinal)
+    public async Task CloseAsync_EventStream_StopsReconnectsUnlessCodeAsksForReconnect(int code, bool isFinal)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.OpenAsync(app);
@@ -49,7 +49,7 @@ public sealed class EventStreamCloseTests
     [InlineData(1008, 403)]
     [InlineData(4001, 403)]
     [InlineData(1013, 200)]
-    public async Task ConnectFilter_Rejects_AnswersWithStatus(int? code, int status)
+    public async Task ConnectFilter_RejectsEventStream_AnswersWithStatusForCloseCode(int? code, int status)
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((context, _) =>
         {

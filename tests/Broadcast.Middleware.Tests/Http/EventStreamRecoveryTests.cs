@@ -29,7 +29,7 @@ public sealed class EventStreamRecoveryTests
             }
         }, Token)));
 
-        // Start before the first message, because the publishers may already have published it.
+        // Start before the first message, because the publishers may publish before the client connects.
         var first = await EventClient.OpenAsync(app);
         var id = (await first.ReadIdAsync())[..17] + "0";
         await first.DisposeAsync();
@@ -71,7 +71,7 @@ public sealed class EventStreamRecoveryTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Polyfills of EventSource cannot set the header.</summary>
+    /// <summary>Tests the ID in the query string, because polyfills of EventSource cannot set the header.</summary>
     [Fact]
     public async Task Reconnect_IdInQueryString_SendsMissingMessages()
     {
@@ -85,7 +85,10 @@ public sealed class EventStreamRecoveryTests
         Assert.Equal(["1", "2", "3"], await client.HearAsync(3));
     }
 
-    /// <summary>A URL keeps its query string, but each reconnect of a browser sends a newer header.</summary>
+    /// <summary>
+    /// Tests a URL with an old ID. The query string of a URL stays the same, but a browser sends a newer header with
+    /// each reconnect.
+    /// </summary>
     [Fact]
     public async Task Reconnect_IdInHeaderAndQueryString_UsesHeader()
     {
@@ -151,7 +154,7 @@ public sealed class EventStreamRecoveryTests
     }
 
     [Fact]
-    public async Task Connect_EmptyLastEventId_CountsAsNewClient()
+    public async Task Connect_EmptyLastEventId_IsTreatedAsNewClient()
     {
         await using var app = await StartAsync(new() { HistoryMessages = 5, ReplayOnJoin = 1 });
         for (var i = 1; i <= 3; i++) await PublishAsync(app, $"{i}");
@@ -220,7 +223,7 @@ public sealed class EventStreamRecoveryTests
         await PublishAsync(app, "1");
         ServerEvent heard = await slow.NextAsync();
         var before = heard.Id;
-        // A late pump run finds everything in the history and skips nothing. A skip needs a pump run during a pending write.
+        // If the pump runs late, it finds all messages in the history and skips none. A skip needs a pump run during a pending write.
         var last = 1;
         await Eventually.True(() =>
         {
@@ -232,7 +235,7 @@ public sealed class EventStreamRecoveryTests
         Assert.True(Offset(before) > 0);
         slow.Reset();
 
-        // The client has seen no message after the gap, so it receives all skipped messages.
+        // The client received no message after the gap, so the server now sends all skipped messages.
         await using var back = await EventClient.OpenAsync(app, after: before);
         for (var i = Offset(before) + 1; i <= last; i++) Assert.StartsWith($"{i} ", (await back.NextAsync()).Data, StringComparison.Ordinal);
     }
@@ -261,7 +264,7 @@ public sealed class EventStreamRecoveryTests
                 };
             });
         await using var slow = await EventClient.OpenAsync(app, receiveBuffer: Stall.SmallWindow);
-        // This is more than all buffers on the way can hold.
+        // These bytes exceed the capacity of all buffers between the server and the client.
         var id = Assert.Single(app.Registry.Connections).Id;
         for (var i = 0; i < 16; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), cancellationToken: Token);
         for (var i = 1; i <= Messages; i++)
@@ -289,7 +292,7 @@ public sealed class EventStreamRecoveryTests
             id = await client.ReadIdAsync();
             while (atMost > 0 && (got.Count == 0 || got[^1] != Messages))
             {
-                // Each write lasts longer than a write to a reader that keeps up.
+                // Let each write wait so long that the server treats the reader as slow.
                 time.Advance(TimeSpan.FromSeconds(1));
                 var heard = await client.NextAsync();
                 Assert.NotEqual("missed", heard.Type);

@@ -10,7 +10,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests which requests become event streams, which are refused, and which middleware may run in front.</summary>
+/// <summary>Tests which requests become event streams, which requests the server refuses, and which middleware may run in front.</summary>
 public sealed class EventStreamRequestTests
 {
     const string Events = "text/event-stream";
@@ -46,7 +46,7 @@ public sealed class EventStreamRequestTests
     [InlineData("POST", Events, 426)]
     [InlineData("HEAD", Events, 426)]
     [InlineData("PUT", Events, 426)]
-    public async Task Request_OtherAcceptOrMethod_IsRefusedWith426(string method, string? accept, int status)
+    public async Task Request_OtherAcceptOrMethod_IsRefusedWithStatus426(string method, string? accept, int status)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await EventClient.AskAsync(app, method: method, headers: [("Accept", accept), ("Content-Length", method == "PUT" ? "0" : null)]);
@@ -185,7 +185,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_InvalidGroupNameInUrl_IsRefusedWith400()
+    public async Task EventStream_InvalidGroupNameInUrl_IsRefusedWithStatus400()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         await using var client = await EventClient.OpenAsync(app, "/rooms/blue");
@@ -249,7 +249,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task MaxConnections_Reached_RefusesEventStreamWith503()
+    public async Task MaxConnections_Reached_RefusesEventStreamWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
         await using var client = await EventClient.OpenAsync(app);
@@ -259,7 +259,7 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task EventStream_EndpointAuthorization_RefusesOthersAndClosesAtExpiration()
+    public async Task EventStream_EndpointAuthorization_RefusesOtherUsersAndClosesAtExpiration()
     {
         var time = new FakeTimeProvider();
         await using var app = await BroadcastApp.StartAsync(

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests server-sent events next to WebSockets at the same URL, on a real server.</summary>
+/// <summary>Tests event streams and WebSockets at the same URL, on a real server.</summary>
 public sealed class EventStreamTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -180,18 +180,18 @@ public sealed class EventStreamTests
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddSingleton<TimeProvider>(time));
         await using var client = await EventClient.OpenAsync(app);
         await client.ReadIdAsync();
-        // The idle time counts from the end of the connection's start.
+        // The idle time can start only after the start of the connection has completed.
         await Eventually.True(() => app.Registry.Connections.Single() is Connection { IsBusy: false });
         var beat = TimeSpan.FromSeconds(2.5);
 
         for (var comments = 1; comments <= 10; comments++)
         {
-            // The idle time starts at the first heartbeat. The comment comes KeepAliveInterval later.
+            // The idle time starts at the first heartbeat. The server sends the comment KeepAliveInterval later.
             var beats = 0;
             for (; await CommentsAsync() < comments; beats++)
             {
                 time.Advance(beat);
-                // Otherwise, two heartbeats may come before the connection handles the first one. It would count them as one.
+                // Wait between the heartbeats. If two heartbeats come before the connection processes the first one, they count as one.
                 await app.SettleAsync();
             }
 
@@ -201,7 +201,7 @@ public sealed class EventStreamTests
         await app.Broadcaster.PublishAsync("still here", Recipients.All, cancellationToken: Token);
         Assert.Equal("still here", (await client.NextAsync()).Data);
 
-        // A message that is published after a heartbeat arrives after the comment that the heartbeat causes.
+        // If a heartbeat causes a comment, the comment arrives before a message that is published after the heartbeat.
         async Task<int> CommentsAsync()
         {
             await app.Broadcaster.PublishAsync("now", Recipients.All, cancellationToken: Token);
@@ -236,7 +236,7 @@ public sealed class EventStreamTests
         Assert.Equal(status, (int)Assert.Single(disconnects).Status!);
         Assert.Equal(1, meters.ByReason(Meters.Ended)["closed_by_app"]);
 
-        // The socket is free for another request.
+        // The socket can now serve another request.
         await client.RequestAsync("/ws", "GET", "HTTP/1.1");
         Assert.Equal(426, client.Status);
         LogAssert.NoErrors(app);
@@ -245,7 +245,7 @@ public sealed class EventStreamTests
     [Theory]
     [InlineData("reset")]
     [InlineData("finish")]
-    public async Task Clients_DisconnectDuringPublish_LeaveNothingBehind(string disconnect)
+    public async Task Clients_DisconnectDuringPublish_AreRemoved(string disconnect)
     {
         const int Clients = 40;
         var disconnected = new ConcurrentQueue<string>();
@@ -298,7 +298,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task Clients_DisconnectAfterRequest_LeaveNothingBehind()
+    public async Task Clients_DisconnectRightAfterRequest_LeaveNoConnection()
     {
         await using var app = await BroadcastApp.StartAsync();
         var request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"u8.ToArray();
@@ -364,7 +364,7 @@ public sealed class EventStreamTests
     }
 
     [Fact]
-    public async Task ConnectFilter_ThrowsForEventStream_ClosesWith1011()
+    public async Task ConnectFilter_ThrowsForEventStream_ClosesWithCode1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").UseConnect((_, _) => throw new InvalidOperationException("boom")));
         await using var client = await EventClient.AskAsync(app, headers: ("Accept", "text/event-stream"));

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests floods of frames and of connections.</summary>
+/// <summary>Tests clients that send very many frames, and very many clients that disconnect at once.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class FloodTests
 {
@@ -32,7 +32,7 @@ public sealed class FloodTests
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
-    public async Task FragmentFlood_TinyFragments_ClosesOnlyThatConnectionWith1009(int size)
+    public async Task FragmentFlood_TinyFragments_ClosesOnlyThatConnectionWithCode1009(int size)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var other = await RawClient.OpenAsync(app);
@@ -51,7 +51,7 @@ public sealed class FloodTests
     }
 
     [Fact]
-    public async Task Publish_ThousandConnectionsReset_LeavesNothingBehind()
+    public async Task Publish_ThousandConnectionsReset_RemovesAllConnections()
     {
         // A higher effort uses up to 5,000 connections.
         var count = 1_000 * Math.Min(Effort.Factor, 5);

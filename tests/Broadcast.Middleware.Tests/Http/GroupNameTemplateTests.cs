@@ -56,7 +56,7 @@ public sealed class GroupNameTemplateTests
     }
 
     [Fact]
-    public async Task GroupName_TooLong_IsRefusedWith400()
+    public async Task GroupName_TooLong_IsRefusedWithStatus400()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         var longest = new string('x', 255 - "/rooms/".Length);
@@ -70,7 +70,7 @@ public sealed class GroupNameTemplateTests
     [InlineData("/rooms/a%0D")]
     [InlineData("/rooms/%7F")]
     [InlineData("/rooms/%E2%80%A8")]
-    public async Task GroupName_ControlOrLineSeparatorCharacter_IsRefusedWith400(string path)
+    public async Task GroupName_ControlOrLineSeparatorCharacter_IsRefusedWithStatus400(string path)
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));

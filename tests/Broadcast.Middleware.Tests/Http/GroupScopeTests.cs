@@ -4,7 +4,7 @@ using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Different URLs have different groups, also if only their hosts or path bases differ.</summary>
+/// <summary>Tests that different URLs have different groups, even if only their hosts or path bases differ.</summary>
 public sealed class GroupScopeTests
 {
     [Fact]
@@ -108,7 +108,7 @@ public sealed class GroupScopeTests
     [InlineData("*.example|x.example", "x.example", "//x.example/ws")]
     [InlineData("*:8080|*.example|x.example", "y.example:8080", "//y.example/ws")]
     [InlineData("bücher.example", "xn--bcher-kva.example", "//bücher.example/ws")]
-    public async Task HomeGroup_RequiredHost_StartsWithWhatIsRequired(string required, string host, string group)
+    public async Task HomeGroup_RequiredHost_StartsWithRequiredHost(string required, string host, string group)
     {
         await using var app = await BroadcastApp.StartAsync(map: map => map.MapBroadcast("/ws").RequireHost(required.Split('|')));
         await using var client = await OpenAsync(app, "/ws", host);
@@ -128,7 +128,7 @@ public sealed class GroupScopeTests
         Assert.Equal(["//a.example/tenant1/api/rooms/blue"], HomeGroups(app));
     }
 
-    /// <summary>Without a required host, the host that the client sends must not decide about its group.</summary>
+    /// <summary>Tests an endpoint without a required host. The host that the client sends must not select the group.</summary>
     [Fact]
     public async Task HomeGroup_NoRequiredHost_IgnoresHost()
     {
@@ -139,7 +139,7 @@ public sealed class GroupScopeTests
     }
 
     [Fact]
-    public async Task Path_WithNameOfAnotherHost_IsRefusedWith400()
+    public async Task Path_WithNameOfAnotherHost_IsRefusedWithStatus400()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {
@@ -156,7 +156,7 @@ public sealed class GroupScopeTests
     }
 
     [Fact]
-    public async Task GroupName_TooLongWithPathBase_IsRefusedWith400()
+    public async Task GroupName_TooLongWithPathBase_IsRefusedWithStatus400()
     {
         var pathBase = "/" + new string('t', 250);
         await using var app = await BroadcastApp.StartAsync(map: map =>

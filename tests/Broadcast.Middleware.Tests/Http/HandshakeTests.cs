@@ -20,8 +20,7 @@ public sealed class HandshakeTests
         Assert.Equal("websocket", answer["Upgrade"], ignoreCase: true);
         Assert.Equal("Upgrade", answer["Connection"], ignoreCase: true);
         Assert.Equal(RawClient.Accept, answer["Sec-WebSocket-Accept"]);
-        // The answer must not contain an extension or subprotocol that was not negotiated (section 4.1, the client's
-        // checks 5 and 6).
+        // The answer must not contain an extension or subprotocol that the client did not request (RFC 6455, section 4.1, checks 5 and 6).
         Assert.Null(answer["Sec-WebSocket-Extensions"]);
         Assert.Null(answer["Sec-WebSocket-Protocol"]);
     }
@@ -31,7 +30,7 @@ public sealed class HandshakeTests
     [InlineData("Upgrade", "WebSocket")]
     [InlineData("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")]
     [InlineData("Sec-WebSocket-Protocol", "")]
-    public async Task Handshake_HeaderVariant_IsAccepted(string header, string value)
+    public async Task Handshake_AllowedHeaderVariant_IsAccepted(string header, string value)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -45,7 +44,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_WithFramesInSamePacket_RelaysThem()
+    public async Task Handshake_WithFramesInSamePacket_RelaysFrames()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -54,7 +53,7 @@ public sealed class HandshakeTests
 
         await client.SendAsync(Encoding.ASCII.GetBytes(handshake).Concat(ClientFrame.OfText("early")).ToArray());
 
-        // The answer ends with an empty line after its headers. The frame follows.
+        // The answer ends with an empty line after its headers, and the frame follows.
         var answer = new StringBuilder();
         while (!answer.ToString().EndsWith("\r\n\r\n", StringComparison.Ordinal)) answer.Append((char)await client.ReadByteAsync());
         Assert.StartsWith("HTTP/1.1 101 ", answer.ToString());
@@ -80,7 +79,7 @@ public sealed class HandshakeTests
     [InlineData("GET /ws HTTP/1.1")]
     [InlineData("POST /ws HTTP/1.1")]
     [InlineData("OPTIONS /ws HTTP/1.1")]
-    public async Task PlainRequest_WithoutUpgrade_IsRefusedWith426(string request)
+    public async Task PlainRequest_WithoutUpgrade_IsRefusedWithStatus426(string request)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -99,11 +98,11 @@ public sealed class HandshakeTests
         Refused(app);
     }
 
-    /// <summary>HTTP/1.0 and HTTP/2 have no status 426.</summary>
+    /// <summary>Tests HTTP/1.0 and HTTP/2, which have no status 426.</summary>
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task PlainRequest_OtherHttpVersion_IsRefusedWith400AndHint(bool isHttp2)
+    public async Task PlainRequest_OtherHttpVersion_IsRefusedWithStatus400AndHint(bool isHttp2)
     {
         await using var app = await BroadcastApp.StartAsync(protocols: isHttp2 ? HttpProtocols.Http2 : HttpProtocols.Http1);
         string body;
@@ -170,7 +169,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_WithPost_IsRefusedWith400()
+    public async Task Handshake_WithPost_IsRefusedWithStatus400()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -196,7 +195,7 @@ public sealed class HandshakeTests
     }
 
     [Fact]
-    public async Task Handshake_OtherPath_IsRefusedWith404()
+    public async Task Handshake_OtherPath_IsRefusedWithStatus404()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);

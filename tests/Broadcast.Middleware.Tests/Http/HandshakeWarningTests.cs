@@ -3,12 +3,13 @@ using Microsoft.Extensions.Logging;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// A browser shows only code 1006 for a refused handshake. So the log contains a warning for the first refusal of each kind.
+/// Tests the warnings about refused handshakes. A browser shows only code 1006, so the server logs a warning for the
+/// first refusal for each reason.
 /// </summary>
 public sealed class HandshakeWarningTests
 {
     [Fact]
-    public async Task OriginRefusal_FirstOfEachOrigin_IsWarningWithOriginHostAndOption()
+    public async Task OriginRefusal_FirstOfEachOrigin_LogsWarningWithOriginHostAndOption()
     {
         await using var app = await BroadcastApp.StartAsync();
 
@@ -53,7 +54,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task ProxyWithoutUpgrade_FirstHandshake_IsWarning()
+    public async Task ProxyWithoutUpgrade_FirstHandshake_LogsWarning()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -66,7 +67,7 @@ public sealed class HandshakeWarningTests
     }
 
     [Fact]
-    public async Task EventStreamOfForeignPageWithoutOrigin_First_IsWarning()
+    public async Task EventStreamWithoutOrigin_FirstFromForeignPage_LogsWarning()
     {
         await using var app = await BroadcastApp.StartAsync();
         for (var i = 0; i < 3; i++)
@@ -81,7 +82,7 @@ public sealed class HandshakeWarningTests
     [Theory]
     [InlineData(503)]
     [InlineData(429)]
-    public async Task ConnectionLimit_FirstRefusal_IsWarning(int status)
+    public async Task ConnectionLimit_FirstRefusal_LogsWarning(int status)
     {
         await using var app = await BroadcastApp.StartAsync(options: options =>
         {
@@ -96,7 +97,10 @@ public sealed class HandshakeWarningTests
         Assert.Contains(status == 503 ? "(MaxConnections" : "(MaxConnectionsPerAddress)", warning, StringComparison.Ordinal);
     }
 
-    /// <summary>The page comes from a development server on another port, directly or through its proxy.</summary>
+    /// <summary>
+    /// Tests a page from a development server on another port. The page connects directly or through the proxy of that
+    /// server.
+    /// </summary>
     [Theory]
     [InlineData("http://localhost:5173", "Development", 101)]
     [InlineData("https://localhost:5173", "Development", 101)]
@@ -120,5 +124,5 @@ public sealed class HandshakeWarningTests
         Assert.Equal(status, (await RawClient.TryAsync(app, headers)).Status);
 
     static List<string> Warnings(BroadcastApp app) =>
-        [.. app.Logs.GetSnapshot().Where(static record => record.Level == LogLevel.Warning).Select(static record => record.Message)];
+        [.. app.Logs.GetSnapshot().Where(static record => record is { Level: LogLevel.Warning, Category: "Broadcast" }).Select(static record => record.Message)];
 }

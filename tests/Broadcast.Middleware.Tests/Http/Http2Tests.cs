@@ -107,7 +107,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task CloseFromApp_AfterMessages_DeliversThemFirst()
+    public async Task CloseFromApp_AfterMessages_DeliversMessagesBeforeCloseFrame()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -126,7 +126,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task StreamReset_OfOneWebSocket_LeavesOthersOpen()
+    public async Task StreamReset_OfOneWebSocket_LeavesOtherWebSocketsOpen()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -142,7 +142,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task ConnectionReset_RemovesOnlyItsWebSockets()
+    public async Task ConnectionReset_ManyWebSockets_RemovesOnlyItsWebSockets()
     {
         await using var app = await StartAsync();
         using var stays = new Http2Client(app);
@@ -159,7 +159,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task PlainRequest_IsRefusedWithExplanation()
+    public async Task PlainRequest_OverHttp2_IsRefusedWithStatus400AndExplanation()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);
@@ -172,7 +172,7 @@ public sealed class Http2Tests
     }
 
     [Fact]
-    public async Task Shutdown_ClosesPeersWith1001()
+    public async Task Shutdown_WebSocketOverHttp2_IsClosedWithCode1001()
     {
         await using var app = await StartAsync();
         using var http2 = new Http2Client(app);

@@ -1,12 +1,15 @@
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Runs alone, because it counts the allocations of the whole process.</summary>
+/// <summary>
+/// Tests the allocations for a huge frame. No other test runs in parallel, because the test counts all allocations of
+/// the process.
+/// </summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class HugeFrameTests
 {
     [Fact]
-    public async Task HugeFrame_ArrivingSlowly_AllocatesLittleAndEndsWith1009()
+    public async Task HugeFrame_ArrivingSlowly_AllocatesLittleAndEndsWithCode1009()
     {
         const int Limit = 1 << 20, Size = 4_000, Pieces = 400, Early = 40;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxMessageBytes = Limit);
@@ -22,7 +25,7 @@ public sealed class HugeFrameTests
         for (var sent = 0; sent < Pieces; sent++)
         {
             if (sent % 10 == 0) await TalkAsync(sent);
-            // The server does not allocate even the allowed size before the bytes arrive.
+            // Before the bytes arrive, the server does not even allocate the allowed size.
             if (sent == Early) Assert.InRange(Allocated(), 0, Limit);
             await offender.SendAsync(piece);
         }

@@ -13,12 +13,12 @@ using Microsoft.IdentityModel.Tokens;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests the places in which a browser can send a token, as docs/authentication.md describes them.</summary>
+/// <summary>Tests each way in which a browser can send a token. The file docs/authentication.md describes these ways.</summary>
 public sealed class JwtBearerTests
 {
     static readonly SymmetricSecurityKey Key = new(RandomNumberGenerator.GetBytes(32));
 
-    // The clock of the server. JwtBearer checks tokens with the system clock, so both must agree at first.
+    // The clock of the server. JwtBearer checks tokens with the system clock, so both clocks start with the same time.
     readonly FakeTimeProvider _time = new(DateTimeOffset.UtcNow);
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -63,7 +63,7 @@ public sealed class JwtBearerTests
         ActivitySource.AddActivityListener(listener);
         await using var app = await StartAsync(
             ReadQuery,
-            // The project templates have this setting, too.
+            // The project templates also contain this setting.
             configure: builder => builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning),
             map: app => app.MapBroadcast("/ws").RequireAuthorization()
                 .Use((_, _) => throw new InvalidOperationException("The message filter fails.")));
@@ -128,11 +128,11 @@ public sealed class JwtBearerTests
 
         Assert.Equal("for ann", (await client.ReadFrameAsync()).Text);
         Assert.Equal("ann", Assert.Single(app.Registry.GetUserConnections("ann")).UserId);
-        // The message filters receive the next message, but not the token.
+        // The message filters receive the next message, but not the first message with the token.
         await client.SendAsync(ClientFrame.OfText("hello"));
         Assert.Equal("hello", (await client.ReadFrameAsync()).Text);
 
-        // The same user has no place for a second connection.
+        // MaxConnectionsPerUser refuses a second connection of the same user.
         await using var second = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await second.HandshakeAsync()).Status);
         await second.SendAsync(ClientFrame.OfText(CreateToken("ann")));
@@ -147,7 +147,7 @@ public sealed class JwtBearerTests
     }
 
     [Fact]
-    public async Task FirstMessage_TokenExpires_ClosesConnectionWith1008()
+    public async Task FirstMessage_TokenExpires_ClosesConnectionWithCode1008()
     {
         await using var app = await StartFirstMessageAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -166,14 +166,14 @@ public sealed class JwtBearerTests
     [Theory]
     [InlineData("not a token")]
     [InlineData(null)]
-    public async Task FirstMessage_InvalidOrMissing_ClosesConnectionWith1008(string? first)
+    public async Task FirstMessage_InvalidOrMissing_ClosesConnectionWithCode1008(string? first)
     {
         await using var app = await StartFirstMessageAsync();
         using var meters = new Meters(app);
         await using var client = await RawClient.ConnectAsync(app);
         Assert.Equal(101, (await client.HandshakeAsync()).Status);
         await client.JoinedAsync();
-        // The filter may run before the endpoint notices that it waits. Then the endpoint adds the connection to the heartbeat.
+        // The endpoint adds the connection to the heartbeat when it finds that the connect filter has not completed.
         var heartbeat = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Heartbeat;
         await Eventually.True(() => heartbeat.JoiningWriters == 1);
 

@@ -5,7 +5,10 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests keep-alive with one second before a ping, one second for the pong, and four heartbeats per second.</summary>
+/// <summary>
+/// Tests keep-alive. The server pings after one second without data, waits one second for the pong, and has four
+/// heartbeats per second.
+/// </summary>
 public sealed class KeepAliveTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
@@ -37,11 +40,12 @@ public sealed class KeepAliveTests
             }
 
             if (!await IsPingedAsync(app, answers, answering)) continue;
-            // Four heartbeats are one second. One or two more pass first, because the server may start its next read late.
+            // Four heartbeats take one second. One or two heartbeats pass before that second, because the server may
+            // start its next read late.
             Assert.InRange(beat - lastPing, 5, 6);
             (lastPing, pings) = (beat, pings + 1);
             await answering.SendAsync(ClientFrame.Make(ClientFrame.Pong, []));
-            // When this message comes back, the server has read the pong.
+            // The server has read the pong when it relays this message.
             await answering.JoinedAsync();
         }
 
@@ -54,13 +58,13 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task Ping_IsSentOnlyToClientsThatSendNothing()
+    public async Task KeepAlive_OneClientSends_PingsOnlyTheSilentClient()
     {
         await using var app = await StartAsync(_time);
         await using var sending = await RawClient.OpenAsync(app);
         await using var receiving = await RawClient.OpenAsync(app);
 
-        // The sender receives only its own messages. The receiver also receives messages, but the server pings it because it sends nothing.
+        // Both clients receive the messages of the sender. The server pings only the receiver, because the receiver sends nothing.
         var (beats, isPinged) = (0, false);
         for (; !isPinged; beats++)
         {
@@ -76,7 +80,7 @@ public sealed class KeepAliveTests
     }
 
     [Fact]
-    public async Task KeepAlive_WhileMessageIsHandled_DoesNotDisconnect()
+    public async Task KeepAlive_WhileMessageFilterRuns_DoesNotDisconnect()
     {
         var (entered, handled) = (new TaskCompletionSource(), new TaskCompletionSource());
         await using var app = await StartAsync(_time, endpoint => endpoint.Use(async (context, next) =>
@@ -89,7 +93,7 @@ public sealed class KeepAliveTests
         await client.SendAsync(ClientFrame.OfText("takes long"));
         await entered.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
-        // This is longer than the interval and the timeout together.
+        // This time is longer than the interval and the timeout together.
         await BeatAsync(app, 14);
         handled.SetResult();
 
@@ -97,7 +101,7 @@ public sealed class KeepAliveTests
         Assert.Equal(1, app.Registry.Count);
     }
 
-    /// <summary>The system clock drives the heartbeat, too.</summary>
+    /// <summary>Tests that the heartbeat also runs on the system clock.</summary>
     [Fact]
     public async Task SilentClient_OnSystemClock_IsPingedThenDisconnected()
     {

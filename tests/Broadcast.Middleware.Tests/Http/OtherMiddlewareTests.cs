@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Middleware for short requests must neither delay nor change a connection.</summary>
+/// <summary>Tests that middleware for short requests neither delays nor changes a connection.</summary>
 public sealed class OtherMiddlewareTests
 {
     const string Name = "fixed";
@@ -39,7 +39,7 @@ public sealed class OtherMiddlewareTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task WebSockets_WithMiddleware_HearEachOther(string middleware)
+    public async Task WebSockets_WithOtherMiddleware_ReceiveEachOthersMessages(string middleware)
     {
         await using var app = await StartAsync(middleware);
         await using var one = await RawClient.OpenAsync(app);
@@ -54,7 +54,7 @@ public sealed class OtherMiddlewareTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public async Task EventStreams_WithMiddleware_ReceiveOnlyNewMessages(string middleware)
+    public async Task EventStreams_WithOtherMiddleware_ReceiveOnlyNewMessages(string middleware)
     {
         await using var app = await StartAsync(middleware);
         await using (var one = await EventClient.OpenAsync(app))
@@ -76,7 +76,7 @@ public sealed class OtherMiddlewareTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>Middleware in front of routing sees no endpoint metadata.</summary>
+    /// <summary>Tests output caching in front of routing, where middleware cannot read endpoint metadata.</summary>
     [Fact]
     public async Task EventStream_OutputCachingBeforeRouting_IsNotStored()
     {
@@ -101,7 +101,7 @@ public sealed class OtherMiddlewareTests
     }
 
     [Fact]
-    public async Task Filter_ThrowsWithDeveloperExceptionPage_ClosesWith1011()
+    public async Task Filter_ThrowsWithDeveloperExceptionPage_ClosesWithCode1011()
     {
         await using var app = await BroadcastApp.StartAsync(map: map =>
         {

@@ -5,15 +5,15 @@ namespace Broadcast.Middleware.Tests.Http;
 
 public sealed class ProtocolErrorTests
 {
-    // This time is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
+    // A time limit that is long enough for a busy machine, and shorter than each timeout that could end a connection by mistake.
     static readonly TimeSpan Promptly = TimeSpan.FromSeconds(20);
 
     static readonly Dictionary<string, (byte[] Bytes, int Code)> Errors = new()
     {
-        // RFC 6455, section 5.1: a server closes on an unmasked frame. The section names the code 1002.
+        // RFC 6455, section 5.1: a server closes the connection after an unmasked frame, with code 1002.
         ["an unmasked frame"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, mask: false), 1002),
         ["an unmasked close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. "bye"u8], mask: false), 1002),
-        // Section 5.2: reserved bits and opcodes fail the connection unless an extension was negotiated.
+        // Section 5.2: without a negotiated extension, reserved bits and reserved opcodes are errors.
         ["the first reserved bit, as of a compressed frame"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 4), 1002),
         ["the second reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 2), 1002),
         ["the third reserved bit"] = (ClientFrame.Make(ClientFrame.Text, "hello"u8, rsv: 1), 1002),
@@ -28,22 +28,22 @@ public sealed class ProtocolErrorTests
         ["opcode 13"] = (ClientFrame.Make(13, []), 1002),
         ["opcode 14"] = (ClientFrame.Make(14, []), 1002),
         ["opcode 15"] = (ClientFrame.Make(15, []), 1002),
-        // Section 5.5: control frames have at most 125 bytes and are not fragmented.
+        // Section 5.5: a control frame has at most 125 bytes and is not fragmented.
         ["a ping of 126 bytes"] = (ClientFrame.Make(ClientFrame.Ping, new byte[126]), 1002),
         ["a close frame of 126 bytes"] = (ClientFrame.Make(ClientFrame.Close, new byte[126]), 1002),
         ["a fragmented ping"] = (ClientFrame.Make(ClientFrame.Ping, "half"u8, fin: false), 1002),
         ["a fragmented close frame"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8], fin: false), 1002),
-        // Section 5.4: the order of fragments.
+        // Section 5.4: a message consists of a first fragment and its continuations, without another data frame between them.
         ["a continuation without a first fragment"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8), 1002),
         ["a continuation without a first fragment, not final"] = (ClientFrame.Make(ClientFrame.Continuation, "orphan"u8, fin: false), 1002),
         ["a message inside a fragmented one"] =
             ([.. ClientFrame.Make(ClientFrame.Text, "first"u8, fin: false), .. ClientFrame.Make(ClientFrame.Text, "second"u8)], 1002),
         ["a binary message inside a fragmented text"] =
             ([.. ClientFrame.Make(ClientFrame.Text, "first"u8, fin: false), .. ClientFrame.Make(ClientFrame.Binary, "second"u8)], 1002),
-        // Section 5.2: "the most significant bit MUST be 0".
+        // Section 5.2: the most significant bit of a 64-bit length is 0.
         ["a length with the top bit set"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: 1ul << 63), 1002),
         ["the largest possible length"] = (ClientFrame.Make(ClientFrame.Binary, "hello"u8, declared: ulong.MaxValue), 1002),
-        // Section 8.1: text that is not UTF-8 fails the connection. Section 7.4.1 defines the code 1007.
+        // Section 8.1: text that is not UTF-8 is an error. Section 7.4.1 defines code 1007 for this error.
         ["text that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Text, [0xC3, 0x28]), 1007),
         ["text with a surrogate"] = (ClientFrame.Make(ClientFrame.Text, [0xED, 0xA0, 0x80]), 1007),
         ["text with an overlong encoding"] = (ClientFrame.Make(ClientFrame.Text, [0xC0, 0xAF]), 1007),
@@ -53,7 +53,7 @@ public sealed class ProtocolErrorTests
         ["text that ends in the middle of a character"] = (ClientFrame.Make(ClientFrame.Text, [0x61, 0xE2, 0x82]), 1007),
         ["fragmented text that ends in the middle of a character"] =
             ([.. ClientFrame.Make(ClientFrame.Text, [0xE2], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [0x82])], 1007),
-        // Section 7.4.1: the code 1009 is for a message that is too big to process.
+        // Section 7.4.1: code 1009 means that a message is too big to process.
         ["a message one byte too long"] = (ClientFrame.Make(ClientFrame.Binary, new byte[65_537]), 1009),
         ["a text one byte too long"] = (ClientFrame.Make(ClientFrame.Text, Encoding.ASCII.GetBytes(new string('a', 65_537))), 1009),
         ["fragments that exceed the limit together"] =
@@ -77,7 +77,8 @@ public sealed class ProtocolErrorTests
         ["close code 2999"] = (ClientFrame.OfClose(2999), 1002),
         ["close code 5000"] = (ClientFrame.OfClose(5000), 1002),
         ["close code 65535"] = (ClientFrame.OfClose(65535), 1002),
-        // A close frame is not a message, so 1007 does not fit. The frame violates section 5.5.1.
+        // The reason of this close frame is not UTF-8. A close frame is not a message, so the server uses code 1002 for
+        // a violation of section 5.5.1.
         ["a close reason that is not UTF-8"] = (ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, 0xC3, 0x28]), 1002),
     };
 
@@ -107,7 +108,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task MessageBeforeProtocolError_IsRelayed()
+    public async Task Message_SentRightBeforeProtocolError_IsRelayed()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var witness = await RawClient.OpenAsync(app);
@@ -127,7 +128,7 @@ public sealed class ProtocolErrorTests
     [InlineData(1 << 10)]
     public async Task CloseFrame_PeerKeepsSending_StillArrives(int burst)
     {
-        // The server waits this long for the next bytes of a client that is to close.
+        // The time that the server waits for the next bytes of a client that it has told to close.
         var longestPause = TimeSpan.FromMilliseconds(250);
         await using var app = await BroadcastApp.StartAsync();
         var bad = ClientFrame.Make(3, "bad"u8);
@@ -142,14 +143,15 @@ public sealed class ProtocolErrorTests
             var error = await Record.ExceptionAsync(async () =>
             {
                 await client.SendAsync(bad);
-                // Closing a socket with unread bytes sends a reset. A reset discards bytes that the peer has not read yet.
+                // When a program closes a socket with unread bytes, the system sends a reset. A reset discards bytes
+                // that the peer has not read yet.
                 await client.SendAsync(more, more);
 
-                // This call throws when the transport ends before the close frame.
+                // The read throws if the transport ends before the close frame.
                 Assert.Equal(1002, (await client.ReadCloseAsync()).CloseCode);
                 client.Finish();
             });
-            // A busy machine can suspend the client for longer than the server waits. Such a round proves nothing.
+            // A busy machine can suspend the client for longer than the server waits. Ignore such a round.
             if (Stopwatch.GetElapsedTime(started) > longestPause / 2) continue;
             Assert.Null(error);
             keptSending++;
@@ -179,7 +181,7 @@ public sealed class ProtocolErrorTests
     }
 
     [Fact]
-    public async Task HugeFrame_PeerNeverStopsSending_IsClosedWith1009AndDisconnected()
+    public async Task HugeFrame_PeerNeverStopsSending_IsClosedWithCode1009AndDisconnected()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.CloseTimeout = TimeSpan.FromMilliseconds(500));
         await using var client = await RawClient.OpenAsync(app);

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Http;
 public sealed class RateLimitTests
 {
     [Fact]
-    public async Task RateLimit_BurstExceeded_ClosesOnlyThatConnectionWith1008()
+    public async Task RateLimit_BurstExceeded_ClosesOnlyThatConnectionWithCode1008()
     {
         const int Rate = 2, Burst = 10;
         await using var app = await BroadcastApp.StartAsync(
@@ -28,7 +28,7 @@ public sealed class RateLimitTests
         var line = Assert.Single(app.Logs.GetSnapshot(), record => record.Message.Contains("MaxMessagesPerSecond", StringComparison.Ordinal));
         Assert.Equal(LogLevel.Debug, line.Level);
 
-        // The other client has received the accepted messages, and it has its own burst.
+        // The other client received the accepted messages. Each client has its own burst, so the other client can still send.
         for (var i = 0; i < meters.Sum(Meters.Received); i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
         await SendAsync(other, Burst);
         for (var i = 0; i < Burst; i++) Assert.Equal("x", (await other.ReadFrameAsync()).Text);
@@ -43,7 +43,7 @@ public sealed class RateLimitTests
             options: options => (options.MaxMessagesPerSecond, options.MaxMessageBurst) = (Rate, Burst));
         using var meters = new Meters(app);
         await using var client = await RawClient.OpenAsync(app);
-        // This pause is longer than the time to earn two bursts.
+        // During this pause, the allowed rate would permit more than two bursts of messages.
         await Task.Delay(TimeSpan.FromSeconds(2.2), TestContext.Current.CancellationToken);
         var started = Stopwatch.GetTimestamp();
 

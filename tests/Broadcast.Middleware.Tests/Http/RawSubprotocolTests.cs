@@ -6,8 +6,8 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Middleware.Tests.Http;
 
 /// <summary>
-/// A browser closes a connection if it requested subprotocols and the answer contains none of them. So the server either accepts one or
-/// refuses the handshake.
+/// Tests requested subprotocols. A browser closes the connection if the answer contains none of them. So the server
+/// either accepts one subprotocol or refuses the handshake.
 /// </summary>
 public sealed class RawSubprotocolTests
 {
@@ -82,7 +82,7 @@ public sealed class RawSubprotocolTests
 
         Assert.Equal(0, connects);
         Assert.Equal(0, app.Registry.Count);
-        // A subprotocol can be a secret token, so it is not in the log.
+        // A subprotocol can be a secret token, so the log must not contain it.
         Assert.DoesNotContain(app.Logs.GetSnapshot(), record => record.Message.Contains("secret-token", StringComparison.Ordinal));
         Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Warning && record.Message.Contains("RawSubprotocols", StringComparison.Ordinal));
     }

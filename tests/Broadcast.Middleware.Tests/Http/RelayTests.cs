@@ -31,7 +31,7 @@ public sealed class RelayTests
         await using var other = await RawClient.OpenAsync(app);
         var text = "grüß"u8.ToArray();
 
-        // The first fragment ends in the middle of the "ü".
+        // The first fragment ends in the middle of the character "ü".
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Text, text.AsSpan(0, 3), fin: false));
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Ping, "there?"u8));
         await sender.SendAsync(ClientFrame.Make(ClientFrame.Continuation, [], fin: false));
@@ -74,7 +74,7 @@ public sealed class RelayTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(125)]
-    public async Task Pong_CarriesPayloadOfPing(int length)
+    public async Task Ping_PayloadOfAnyLength_IsRepeatedInPong(int length)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -88,7 +88,7 @@ public sealed class RelayTests
     }
 
     [Fact]
-    public async Task UnsolicitedPong_IsIgnored()
+    public async Task Pong_WithoutPing_IsIgnored()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -106,8 +106,7 @@ public sealed class RelayTests
         await using var client = await RawClient.OpenAsync(app);
         int messages = 0, pongs = 0;
 
-        // The client pings while messages of all sizes arrive. A pong inside another frame would corrupt all later
-        // frames.
+        // The client pings while messages of all sizes arrive. A pong inside another frame would make all later frames invalid.
         await Task.WhenAll(PublishAsync(), PingAsync(), ReadAsync());
 
         Assert.Equal((Messages, Pings), (messages, pongs));
@@ -151,7 +150,7 @@ public sealed class RelayTests
     }
 
     /// <summary>
-    /// Text and binary at the lengths where the encoding changes (RFC 6455, section 5.2), up to the default limit.
+    /// Text and binary messages with the lengths at which the frame header changes (RFC 6455, section 5.2), up to the default limit.
     /// </summary>
     public static TheoryData<int, int, byte[]> Lengths
     {

@@ -29,7 +29,7 @@ public sealed class SlowEventStreamTests
         await using var stalled = await OpenAsync();
         var id = Assert.Single(app.Registry.Connections).Id;
         await using var healthy = await OpenAsync();
-        // This is more than all buffers on the way can hold.
+        // These bytes exceed the capacity of all buffers between the server and the client.
         for (var i = 0; i < 64; i++) await app.Broadcaster.PublishAsync(new byte[64 * 1024], Recipients.Connection(id), cancellationToken: Token);
 
         time.Advance(TimeSpan.FromSeconds(9));
@@ -64,7 +64,7 @@ public sealed class SlowEventStreamTests
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklogLimit_ReceivesCloseEvent1013()
+    public async Task SlowClient_OverBacklogLimit_ReceivesCloseEventWithCode1013()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 128 * 1024);
         using var meters = new Meters(app);
@@ -77,7 +77,7 @@ public sealed class SlowEventStreamTests
             if (i == 0) Assert.Equal(Text(0), (await slow.NextAsync()).Data);
         }
 
-        // The connection may already be gone, if its last events fit into the system's buffers.
+        // The server may already have removed the connection, if its last events fit into the system's buffers.
         await Eventually.True(() =>
             app.Registry.Count == 1 || app.Registry.Connections.Cast<Connection>().Any(connection => connection.Writer.ClosingStatus is not null));
         var (events, end) = await slow.ReadToEndAsync();
@@ -107,7 +107,7 @@ public sealed class SlowEventStreamTests
         Assert.True(skipped > 0, "Nothing was skipped.");
         Assert.Equal(skipped, meters.Sum(Meters.Dropped));
 
-        // A missed event with the size of the gap comes before the message after the gap.
+        // Before the message after a gap, the server sends a missed event with the number of skipped messages.
         async Task<long> ReadAsync()
         {
             long missed = 0, expected = 0;
@@ -133,7 +133,7 @@ public sealed class SlowEventStreamTests
     }
 
     [Fact]
-    public async Task Drain_StalledClient_DelaysNeitherOthersNorHost()
+    public async Task Drain_StalledClient_DelaysNeitherOtherClientsNorHost()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.DrainTimeout = TimeSpan.FromSeconds(2));
         using var meters = new Meters(app);

@@ -1,6 +1,7 @@
 using System.Net.WebSockets;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
@@ -23,7 +24,7 @@ public sealed class SlowFilterTests
             Assert.Equal((ClientFrame.Pong, (byte)i), (pong.Opcode, pong.Payload.Single()));
         }
 
-        // The server handles one message at a time, so a message waits, and so does a ping behind it.
+        // The server processes one message at a time. So the second message waits, and the ping behind it also waits.
         await client.SendAsync(ClientFrame.OfText("next"), ClientFrame.Make(ClientFrame.Ping, []));
         await app.PublishAsync("other");
         Assert.Equal("other", (await client.ReadFrameAsync()).Text);
@@ -34,6 +35,44 @@ public sealed class SlowFilterTests
         while (frames.Count < 3) frames.Add(await client.ReadFrameAsync());
         Assert.Equal(["slow", "next"], frames.Where(static frame => frame.Opcode == ClientFrame.Text).Select(static frame => frame.Text));
         Assert.Single(frames, static frame => frame.Opcode == ClientFrame.Pong);
+        await client.LeaveAsync();
+        LogAssert.NoErrors(app);
+    }
+
+    /// <summary>One timer watches all messages of a connection.</summary>
+    [Fact]
+    public async Task Ping_DuringSlowFilterAfterShortFilter_IsAnswered()
+    {
+        var time = new TimerCounter();
+        var released = new TaskCompletionSource();
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddSingleton<TimeProvider>(time),
+            app => app.MapBroadcast("/ws").Use(async (context, next) =>
+            {
+                if (context.Text == "slow") await released.Task;
+                else await Task.Yield();
+                await next(context);
+            }),
+            options => options.KeepAliveInterval = options.SendTimeout = Timeout.InfiniteTimeSpan);
+        await using var client = await RawClient.OpenAsync(app);
+        for (var i = 0; i < 100; i++)
+        {
+            await client.SendAsync(ClientFrame.OfText($"{i}"));
+            Assert.Equal($"{i}", (await client.ReadFrameAsync()).Text);
+        }
+
+        Assert.InRange(time.Started, 0, 1);
+        await client.SendAsync(ClientFrame.OfText("slow"), ClientFrame.Make(ClientFrame.Ping, [7]));
+        var answer = client.ReadFrameAsync();
+        await Eventually.True(() =>
+        {
+            time.Advance(TimeSpan.FromSeconds(1));
+            return answer.IsCompleted;
+        });
+
+        Assert.Equal(ClientFrame.Pong, (await answer).Opcode);
+        released.SetResult();
+        Assert.Equal("slow", (await client.ReadFrameAsync()).Text);
         await client.LeaveAsync();
         LogAssert.NoErrors(app);
     }
@@ -66,7 +105,7 @@ public sealed class SlowFilterTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>A client that asks and then closes at once usually still wants the answer.</summary>
+    /// <summary>Tests a client that sends a request and closes immediately. Such a client usually still expects the answer.</summary>
     [Fact]
     public async Task Close_DuringShortFilter_IsAnsweredAfterMessage()
     {
@@ -136,4 +175,18 @@ public sealed class SlowFilterTests
         options);
 
     static Task<RawClient> OpenAsync(BroadcastApp app) => RawClient.OpenAsync(app, TestUsers.As("it"));
+
+    /// <summary>A manual clock that counts the timers of one second, which watch message filters.</summary>
+    sealed class TimerCounter : FakeTimeProvider
+    {
+        int _started;
+
+        public int Started => Volatile.Read(ref _started);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            if (dueTime == TimeSpan.FromSeconds(1)) Interlocked.Increment(ref _started);
+            return base.CreateTimer(callback, state, dueTime, period);
+        }
+    }
 }

@@ -4,11 +4,11 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests recoveries that the app refuses before the endpoint runs.</summary>
+/// <summary>Tests recovery requests that authorization refuses before the endpoint runs.</summary>
 public sealed class UnauthorizedRecoveryTests
 {
     [Fact]
-    public async Task Recovery_WithoutAuthentication_GetsOnlyCloseFrameWith1008()
+    public async Task Recovery_WithoutAuthentication_GetsOnlyCloseFrameWithCode1008()
     {
         await using var app = await StartAsync();
         using var meters = new Meters(app);
@@ -17,7 +17,7 @@ public sealed class UnauthorizedRecoveryTests
         await using var stranger = await ReliableClient.AskAsync(app, client.Id, client.Token);
         await ReliableClient.IsRefusedAsync(stranger);
 
-        // The connection still belongs to its client.
+        // The refused request does not end the connection, so its client can still recover it.
         await client.Transport.IsThereAsync();
         Assert.Equal(1, app.Registry.Count);
         Assert.Equal(1, meters.ByReason(Meters.Refused)["recovery"]);
@@ -28,7 +28,7 @@ public sealed class UnauthorizedRecoveryTests
     }
 
     [Fact]
-    public async Task Recovery_ForbiddenUser_IsClosedWith1008()
+    public async Task Recovery_ForbiddenUser_IsClosedWithCode1008()
     {
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
@@ -43,7 +43,7 @@ public sealed class UnauthorizedRecoveryTests
     [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", "json.webpubsub.azure.v1", null)]
     [InlineData("/ws?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, "https://elsewhere.example")]
     [InlineData("/page?awps_connection_id=1&awps_reconnection_token=2", ReliableClient.Subprotocol, null)]
-    public async Task OtherRequest_WithoutAuthentication_IsRefusedWith401(string path, string subprotocol, string? origin)
+    public async Task OtherRequest_WithoutAuthentication_IsRefusedWithStatus401(string path, string subprotocol, string? origin)
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -54,11 +54,11 @@ public sealed class UnauthorizedRecoveryTests
     }
 
     [Fact]
-    public async Task Recovery_WithoutAuthentication_CountsForLimits()
+    public async Task Recovery_WithoutAuthentication_CountsTowardsLimits()
     {
         await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
         await using var first = await ReliableClient.AskAsync(app, "1", "2");
-        // The server waits until this client answers the close frame.
+        // The server waits for the answer of this client to the close frame.
         Assert.Equal(1008, (await first.ReadCloseAsync()).CloseCode);
 
         await using var second = await RawClient.ConnectAsync(app);
@@ -66,6 +66,25 @@ public sealed class UnauthorizedRecoveryTests
             "/ws?awps_connection_id=1&awps_reconnection_token=2", JsonClient.Offers(ReliableClient.Subprotocol));
 
         Assert.Equal(429, answer.Status);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("bob")]
+    public async Task Recovery_WhileRefusedClientWaits_TakesBackConnection(string? stranger)
+    {
+        await using var app = await StartAsync(options => options.MaxConnectionsPerAddress = 1);
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        client.Disconnect();
+        await using var refused = stranger is null
+            ? await ReliableClient.AskAsync(app, client.Id, "invalid")
+            : await ReliableClient.AskAsync(app, client.Id, "invalid", headers: [TestUsers.As(stranger)]);
+        // The server waits until this client answers the close frame.
+        Assert.Equal(1008, (await refused.ReadCloseAsync()).CloseCode);
+
+        await using var returned = await client.ReconnectAsync(app);
+
+        await returned.Transport.IsThereAsync();
     }
 
     static Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(

@@ -63,7 +63,7 @@ public sealed class UserIdProviderTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public async Task UserIdProvider_Throws_RefusesOnlyThatRequestWith500(bool wantsEvents)
+    public async Task UserIdProvider_Throws_RefusesOnlyThatRequestWithStatus500(bool wantsEvents)
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.Services.AddSingleton<IUserIdProvider>(new ByHeader()),

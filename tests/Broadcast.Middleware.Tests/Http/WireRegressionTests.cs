@@ -6,7 +6,7 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Regression tests: one minimal test for each bug that was found earlier.</summary>
+/// <summary>Regression tests. Each test reproduces one earlier bug of the HTTP layer with few steps.</summary>
 public sealed class WireRegressionTests
 {
     static readonly TimeSpan Second = TimeSpan.FromSeconds(1);
@@ -34,9 +34,9 @@ public sealed class WireRegressionTests
         Assert.Equal("websocket", answer["Upgrade"]);
     }
 
-    /// <summary>A receive ends only when the buffer is full, and the pooled buffer is larger than the limit.</summary>
+    /// <summary>A receive of a large message ends only when the buffer is full. The pooled buffer is larger than the limit.</summary>
     [Fact]
-    public async Task HugeFrame_OneByteOverLimitReceived_ClosesWith1009()
+    public async Task HugeFrame_OneByteOverLimitReceived_ClosesWithCode1009()
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.OpenAsync(app);
@@ -65,7 +65,7 @@ public sealed class WireRegressionTests
         LogAssert.NoErrors(app);
     }
 
-    /// <summary>The server reads nothing from this client, so the client cannot answer a ping.</summary>
+    /// <summary>While the connect filter runs, the server reads no data, so it could not receive a pong.</summary>
     [Fact]
     public async Task KeepAlive_WhileConnectFilterRuns_DoesNotDisconnect()
     {
@@ -89,7 +89,7 @@ public sealed class WireRegressionTests
         while (await client.ReadFrameAsync() is var frame && frame.Text != "hello") Assert.Equal(ClientFrame.Ping, frame.Opcode);
     }
 
-    /// <summary>The server sends no ping after the close frame, so it must not wait for a pong.</summary>
+    /// <summary>The server sends no ping after the close frame, so it must not wait for a pong either.</summary>
     [Fact]
     public async Task KeepAlive_DuringCloseHandshake_DoesNotShortenCloseTimeout()
     {
@@ -110,9 +110,9 @@ public sealed class WireRegressionTests
         Assert.Equal(TransportEnd.Finished, await client.ReadEndAsync());
     }
 
-    /// <summary>A closed connection gets the messages from before the close and nothing newer.</summary>
+    /// <summary>A closed connection receives the messages that were published before the close, and no later message.</summary>
     [Fact]
-    public async Task CloseFromApp_WhileMoreIsPublished_SendsNothingNewer()
+    public async Task CloseFromApp_WhileAppPublishes_SendsNoLaterMessage()
     {
         const int Before = 900, After = 500, Size = 1000;
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxBacklogBytes = 16 * 1024 * 1024);
@@ -128,8 +128,8 @@ public sealed class WireRegressionTests
     }
 
     /// <summary>
-    /// The log overtakes the cursor while the connection waits for its close. The close frame must not report a normal
-    /// closure.
+    /// While the connection waits for its close, the log drops messages that the client has not received. The close
+    /// frame must not report a normal closure.
     /// </summary>
     [Fact]
     public async Task CloseFromApp_WithLostMessages_IsNotReportedAsNormalClosure()
@@ -151,9 +151,9 @@ public sealed class WireRegressionTests
             $"{received} of {Before} messages came, and the close code is {frame.CloseCode}.");
     }
 
-    /// <summary>Reaching the server's own limit is normal under load. It is not an error of the app.</summary>
+    /// <summary>A server can reach its own limit of upgraded connections under load, so this refusal is not an error of the app.</summary>
     [Fact]
-    public async Task Handshake_OverServerUpgradeLimit_IsRefusedWith503()
+    public async Task Handshake_OverServerUpgradeLimit_IsRefusedWithStatus503()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => builder.WebHost.ConfigureKestrel(kestrel => kestrel.Limits.MaxConcurrentUpgradedConnections = 1));
@@ -168,7 +168,7 @@ public sealed class WireRegressionTests
     }
 
     /// <summary>
-    /// Disposing a failed WebSocket aborts the request, because the framework wraps the stream. A reset could make the
+    /// When the server disposes a failed WebSocket, the framework would abort the request. The reset could make the
     /// peer lose the close frame.
     /// </summary>
     [Fact]
@@ -185,8 +185,8 @@ public sealed class WireRegressionTests
     }
 
     /// <summary>
-    /// Regression test of a race between marking the connection as closing and notifying its writer. It failed in about
-    /// one run of five on a busy machine.
+    /// Regression test of a race between marking the connection as closing and notifying its writer. Without the fix,
+    /// the test fails in about one run of five on a busy machine.
     /// </summary>
     [Fact]
     public async Task SimultaneousClose_ByAppAndPeer_SendsOneCloseFrame()

@@ -9,7 +9,7 @@ using Yarp.ReverseProxy.Transforms;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Clients connect through the proxy YARP, which replaces the header Host by default.</summary>
+/// <summary>Tests clients behind the proxy YARP, which replaces the header Host by default.</summary>
 public sealed class YarpTests
 {
     const string Host = "shop.example", Origin = "http://shop.example";
@@ -20,7 +20,7 @@ public sealed class YarpTests
         await using var app = await BroadcastApp.StartAsync();
         await using var proxy = await StartProxyAsync(app);
         Assert.Equal(403, await ConnectAsync(proxy));
-        var warning = Assert.Single(app.Logs.GetSnapshot(), static record => record.Level == LogLevel.Warning);
+        var warning = Assert.Single(app.Logs.GetSnapshot(), static record => record is { Level: LogLevel.Warning, Category: "Broadcast" });
         Assert.Contains($"{Origin}, because it is not the origin of the request, http://127.0.0.1:{app.Port}.", warning.Message, StringComparison.Ordinal);
     }
 
@@ -85,7 +85,7 @@ public sealed class YarpTests
 
     static Uri Url(WebApplication proxy) => new(proxy.Urls.Single());
 
-    /// <summary>Sends the handshake of a browser, and returns the status.</summary>
+    /// <summary>Sends the same handshake as a browser, and returns the status.</summary>
     static async Task<int> ConnectAsync(WebApplication proxy)
     {
         using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Tcp);

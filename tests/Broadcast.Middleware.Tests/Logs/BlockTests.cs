@@ -32,7 +32,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void Block_WithExclusions_ReportsThem()
+    public void Block_WithExclusions_ReportsExclusions()
     {
         var block = new Block(512, 1, 0);
         block.Append(new(default, MessageType.Text), 1, 0, null);
@@ -47,7 +47,7 @@ public sealed class BlockTests
     [InlineData(10_000, 6)] // Six entries have 60,000 bytes. Seven entries have more than 64 KiB.
     [InlineData(32_768, 2)]
     [InlineData(65_536, 1)]
-    [InlineData(65_537, 1)] // A run has at least one entry of any size.
+    [InlineData(65_537, 1)] // A run has at least one entry, even if this entry exceeds 64 KiB.
     [InlineData(10, 20)]
     public void EncodedRun_AnySize_EndsAt64KiB(int size, int expected)
     {
@@ -57,7 +57,7 @@ public sealed class BlockTests
         for (var i = 0; i < Entries; i++) block.Append(new(default, MessageType.Text), i + 1, 0, null);
         var encoder = new FixedSizeEncoder(size);
 
-        // The second reader finds the entries already encoded. The third reader starts inside the first run.
+        // For the second reader, the entries are already encoded. The third reader starts inside the first run.
         foreach (var start in new[] { 0, 0, 1 })
         {
             for (var from = start; from < Entries; from += expected)
@@ -72,7 +72,7 @@ public sealed class BlockTests
     }
 
     [Fact]
-    public void EmptyBlock_HoldsNothing()
+    public void EmptyBlock_New_HasNoCapacityAndNoMessages()
     {
         var block = new Block(0, 3, 9);
         Assert.Equal((0, 0, 0), (block.Capacity, block.Count, block.Length));

@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>Tests how the messages of a stalled reader are compacted at its backlog limit.</summary>
+/// <summary>Tests the compaction of the unread messages of a stalled reader at its backlog limit.</summary>
 public sealed class CompactionTests
 {
     const int Capacity = 8_000, Largest = 2_000;
@@ -37,7 +37,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Compact_AlreadyCompactedMessages_AreReplacedToo()
+    public void Compact_RunsAgain_ReplacesAlreadyCompactedMessages()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         for (var round = 0; round < 20; round++)
@@ -51,9 +51,12 @@ public sealed class CompactionTests
         Assert.Equal(10, model.Got.Count);
     }
 
-    /// <summary>The writer checks after each message, as it does during a pending write. The reader sometimes takes a message.</summary>
+    /// <summary>
+    /// Tests random steps. The writer checks the limit after each message, as it does during a pending write. The
+    /// reader sometimes takes a message.
+    /// </summary>
     [Fact]
-    public void Compact_RandomMessages_FailsOnlyIfTooMuchIsLeft() => Gen.Select(
+    public void Compact_RandomMessages_FailsOnlyIfRemainingBytesExceedLimit() => Gen.Select(
             Gen.Int[0, 1], Gen.Int[0, 5], Gen.Int[4, 300], Gen.Int[0, 99]).Array[0, 400].Sample(
         steps =>
         {
@@ -75,9 +78,9 @@ public sealed class CompactionTests
         },
         iter: 300);
 
-    /// <summary>A newer message for other readers does not replace an older message for this reader.</summary>
+    /// <summary>Tests that a newer message for other readers does not replace an older message for this reader.</summary>
     [Fact]
-    public void Compact_NewerMessageForOthers_KeepsOlderMessage()
+    public void Compact_NewerMessageForOtherReaders_KeepsOlderMessage()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100);
@@ -103,7 +106,7 @@ public sealed class CompactionTests
         Assert.Equal([0], model.Got);
     }
 
-    /// <summary>A closing connection receives only the messages that were published before the close.</summary>
+    /// <summary>Tests a closing connection, which receives only the messages that were published before the close.</summary>
     [Fact]
     public void Compact_NewerMessageAfterClose_KeepsOlderMessage()
     {
@@ -118,7 +121,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Skip_MessagesForOthers_AreNotCounted()
+    public void Skip_MessagesForOtherReaders_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30, SlowConsumer.SkipToLatest);
         model.Publish(0, null, 100);
@@ -147,7 +150,7 @@ public sealed class CompactionTests
     }
 
     [Fact]
-    public void Compact_MessagesForOthers_AreNotCounted()
+    public void Compact_MessagesForOtherReaders_AreNotCounted()
     {
         var model = new LogModel(logs: 1, 1 << 30);
         model.Publish(0, "key", 100, isForReader: false);

@@ -16,7 +16,7 @@ public sealed class CursorStartTests
         GC.KeepAlive(cursor);
     }
 
-    // No local variable of the test may hold a block.
+    // Create the blocks in another method, because a local variable of the test could keep a block alive.
     [MethodImpl(MethodImplOptions.NoInlining)]
     static (Cursor Cursor, WeakReference<Block> First) Begin(MessageLog log)
     {

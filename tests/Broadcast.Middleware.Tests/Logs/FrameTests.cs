@@ -10,7 +10,7 @@ public sealed class FrameTests
     [InlineData(65_535, 4)]
     [InlineData(65_536, 10)]
     [InlineData(1_000_000, 10)]
-    public void Frame_OfAnyLength_HasShortestHeaderAndRoundTrips(int length, int header)
+    public void Frame_OfAnyLength_HasShortestHeaderAndCanBeParsed(int length, int header)
     {
         Assert.Equal(header, Frame.HeaderSize(length));
         Assert.Equal(header + length, Frame.Size(length));
@@ -27,7 +27,7 @@ public sealed class FrameTests
     }
 
     [Fact]
-    public void FrameLength_IsWrittenInNetworkOrder()
+    public void FrameLength_MoreThanOneByte_IsWrittenInNetworkOrder()
     {
         var medium = new byte[4 + 0x1234];
         Frame.Write(medium, MessageType.Text, new byte[0x1234]);
@@ -38,7 +38,7 @@ public sealed class FrameTests
     }
 
     [Fact]
-    public void FrameRun_IsParsedInOrder()
+    public void FrameRun_FramesOfDifferentLengths_IsParsedInOrder()
     {
         int[] lengths = [3, 0, 200, 70_000, 125];
         var bytes = new byte[lengths.Sum(Frame.Size)];

@@ -1,7 +1,10 @@
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>A model of logs with one reader. It records published messages, received messages and the number of dropped messages.</summary>
+/// <summary>
+/// A model of logs with one reader. The model records published messages, received messages and the number of dropped
+/// messages.
+/// </summary>
 sealed class LogModel
 {
     static readonly Subscriber Reading = new();
@@ -62,7 +65,7 @@ sealed class LogModel
         _hasLeft[log] = true;
     }
 
-    /// <summary>Does what the writer of a stalled reader does at the backlog limit.</summary>
+    /// <summary>Compacts the messages of the reader, as the writer of a stalled reader does at the backlog limit.</summary>
     public bool TryCompact(long bytes, int largest, long lastSequence = long.MaxValue)
     {
         if (!Reader.TryCatchUp(bytes, lastSequence, largest, out _, out var leftOut)) return false;
@@ -76,14 +79,14 @@ sealed class LogModel
         LeftOut += leftOut;
     }
 
-    /// <summary>The bytes of a log that wait and are not replaced.</summary>
+    /// <summary>The number of unread bytes in a log, without replaced messages.</summary>
     public int Waiting(int log)
     {
         var waiting = _published.Where(message => message.Log == log && (Got is [] || message.Number > Got[^1])).ToList();
         return waiting.Where(message => message.Key is null || waiting.Last(other => other.Key == message.Key) == message).Sum(message => message.Size);
     }
 
-    /// <summary>Asserts order, no duplicates, and that missing messages were counted.</summary>
+    /// <summary>Asserts that the messages are in order without duplicates, and that the reader counted the missing messages.</summary>
     public void AssertCounted()
     {
         Assert.Equal(Got, Got.Order().Distinct());
@@ -91,7 +94,10 @@ sealed class LogModel
         Assert.Equal(ForReader().Count() - Got.Count, LeftOut);
     }
 
-    /// <summary>Also asserts that only replaced messages are missing.</summary>
+    /// <summary>
+    /// Asserts that the messages are in order without duplicates, that the reader counted the missing messages, and
+    /// that newer messages replaced them.
+    /// </summary>
     public void AssertConflated()
     {
         AssertCounted();

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Logs;
 
-/// <summary>Tests a reader of several logs. The test needs no host, no connection and no service container.</summary>
+/// <summary>Tests a reader of several logs. The tests need no host, no connection and no service container.</summary>
 public sealed class LogReaderTests
 {
     readonly SequenceClock _clock = new();
@@ -84,8 +84,30 @@ public sealed class LogReaderTests
     }
 
     /// <summary>
-    /// A message gets its number before readers can find it. If the reader sent a higher number first, the client would
-    /// get this message without a number and could not reconnect until its next acknowledgement.
+    /// A leave marks the cursor first, and then adds the cursor again. In between, the reader may already remove it.
+    /// </summary>
+    [Fact]
+    public void Add_ReleasedCursor_AddsNothing()
+    {
+        var log = TestLog.Create(_clock, 1_024);
+        Cursor cursor;
+        lock (log.Gate) cursor = new Cursor(log, _subscriber, new NoSet());
+        _reader.Add(cursor);
+        Append(log, "1");
+        Assert.Equal(["1"], ReadAll());
+        cursor.Leave(log);
+        Assert.Empty(ReadAll());
+        Assert.Empty(_reader.Cursors.ToArray());
+
+        _reader.Add(cursor);
+
+        Assert.Empty(_reader.AdmitCursors().ToArray());
+    }
+
+    /// <summary>
+    /// A message gets its number before readers can find the message. If the reader sent a higher number first, the
+    /// client would receive this message without a number. The client could then not reconnect before its next
+    /// acknowledgement.
     /// </summary>
     [Fact]
     public async Task Read_LowerNumberStillBeingAppended_WaitsForThatMessage()
@@ -94,7 +116,7 @@ public sealed class LogReaderTests
         var timestamps = 0;
         var clock = new SequenceClock(() =>
         {
-            // The clock gives the number first, and then the time.
+            // An append reads the sequence number from the clock before it reads the time.
             if (Interlocked.Increment(ref timestamps) > 1) return 0;
             isAppending.Set();
             mayEnd.Wait();
@@ -114,7 +136,7 @@ public sealed class LogReaderTests
         List<string> received = [];
         var reading = new Thread(() => received = ReadAll(reader)) { IsBackground = true };
         reading.Start();
-        // The reader waits for the first append. An incorrect reader ends.
+        // A correct reader waits for the first append. An incorrect reader returns before it.
         await Eventually.True(() => (reading.ThreadState & (ThreadState.WaitSleepJoin | ThreadState.Stopped)) != 0);
         mayEnd.Set();
         await appending;
@@ -156,5 +178,16 @@ public sealed class LogReaderTests
         public void OnNewMessages() { }
 
         public void OnPrivateLogRead() { }
+    }
+
+    sealed class NoSet : ICursorSet
+    {
+        public void Add(Cursor cursor) { }
+
+        public void Remove(Cursor cursor) { }
+
+        public void TrackLocked(Cursor cursor) { }
+
+        public void ActivateAnnounced() { }
     }
 }

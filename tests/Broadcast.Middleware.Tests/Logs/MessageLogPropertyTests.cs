@@ -41,7 +41,7 @@ public sealed class MessageLogPropertyTests
                     switch (step)
                     {
                         case LogStep.Append:
-                            // Another log takes a sequence number.
+                            // Another log uses this sequence number.
                             if (which == 0) clock.Next();
                             lock (log.Gate) Assert.Equal(sizesByOffset.Count, log.Append(new(Payload.Make(sizesByOffset.Count, size), MessageType.Text), null));
                             sizesByOffset.Add(size);
@@ -115,7 +115,7 @@ public sealed class MessageLogPropertyTests
             iter: 500 * Effort.Factor);
 
     [Fact]
-    public void Log_WithCurrentReaders_KeepsNoOldBlock() =>
+    public void Log_ReadersHaveReadAllMessages_KeepsNoOldBlock() =>
         Gen.Select(Gen.Int[1_000, 1 << 20], Gen.Int[0, 3_000].Array[100, 400]).Sample(
             (capacity, sizes) =>
             {
@@ -221,7 +221,7 @@ public sealed class MessageLogPropertyTests
             lock (log.Gate)
             {
                 log.Append(new(default, MessageType.Binary), null);
-                // Two calls of TrimIdle in a row end the block.
+                // Two consecutive calls of TrimIdle end the block.
                 log.TrimIdle();
                 log.TrimIdle();
             }

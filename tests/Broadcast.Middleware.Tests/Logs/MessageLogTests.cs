@@ -9,7 +9,7 @@ public sealed class MessageLogTests
     readonly MessageLog _log = new(new SequenceClock(), new LogSettings(Capacity, SlowConsumer.Disconnect));
 
     [Fact]
-    public void NewLog_HoldsNoBytes()
+    public void Log_New_HoldsNoBytes()
     {
         Assert.Equal(0, _log.End.Block.Capacity);
         Assert.Equal(1, _log.NextOffset);
@@ -37,7 +37,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Cursor_NewMessages_ReadsThemInOrder()
+    public void Cursor_NewMessages_ReadsMessagesInOrder()
     {
         Append(5);
         var cursor = NewCursor();
@@ -65,7 +65,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Behind_DoesNotCountNewestMessage()
+    public void Behind_UnreadMessages_DoesNotCountNewestMessage()
     {
         var cursor = NewCursor();
         Append(9_000);
@@ -86,7 +86,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void PassedBlocks_AreGarbageCollected()
+    public void PassedBlocks_CursorHasReadAll_AreGarbageCollected()
     {
         var cursor = NewCursor();
         var passed = FirstBlock();
@@ -129,7 +129,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void IdleLog_FreesItsBlockAndContinuesOffsets()
+    public void TrimIdle_IdleLog_FreesBlockAndContinuesOffsets()
     {
         var cursor = NewCursor();
         Append(10);
@@ -143,14 +143,14 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void UnusedLog_HasNothingToFree()
+    public void TrimIdle_UnusedLog_FreesNothing()
     {
         Assert.False(_log.TrimIdle());
         Assert.False(_log.TrimIdle());
     }
 
     [Fact]
-    public void Trim_OnlyReaderIsCurrent_FreesLargeBlock()
+    public void Trim_OnlyReaderHasReadAllMessages_FreesLargeBlock()
     {
         var cursor = NewCursor();
         Append(10);
@@ -181,7 +181,7 @@ public sealed class MessageLogTests
     }
 
     [Fact]
-    public void Cursor_WithSequenceLimit_ReadsUpToIt()
+    public void Cursor_WithSequenceLimit_ReadsUpToTheLimit()
     {
         var cursor = NewCursor();
         for (var i = 0; i < 5; i++) Append(1);
@@ -197,7 +197,7 @@ public sealed class MessageLogTests
         return _log.Append(new(new byte[size], MessageType.Binary), null);
     }
 
-    // The cursor has no writer to notify.
+    // The cursor has no subscriber, because these tests need no notification.
     Cursor NewCursor()
     {
         lock (_log.Gate) return new Cursor(_log, null!, null);

@@ -6,7 +6,7 @@ public sealed class RetentionTests
     const int Backlog = 1_024;
 
     [Fact]
-    public void EmptyBlock_SuccessorPinnedFirst_IsNotCut()
+    public void EmptyBlock_SuccessorPinnedEarlier_KeepsItsSuccessor()
     {
         var log = new MessageLog(new SequenceClock(), new LogSettings(Backlog, SlowConsumer.Disconnect, MaxRetained: 1 << 20));
         lock (log.Gate)
@@ -40,7 +40,7 @@ public sealed class RetentionTests
     }
 
     [Fact]
-    public void TryMark_LaterMessagesAreGone_Fails()
+    public void TrySetBookmark_LaterMessagesAreDropped_Fails()
     {
         var log = TestLog.Create(new SequenceClock(), Backlog);
         lock (log.Gate)

@@ -2,7 +2,7 @@ using System.Reflection;
 
 namespace Broadcast.Middleware.Tests.Messages;
 
-/// <summary>Tests the value equality of all public types that have it.</summary>
+/// <summary>Tests all public types with value equality.</summary>
 public sealed class ValueEqualityTests
 {
     /// <summary>Creates different values of each type. Each call creates new objects.</summary>
@@ -81,7 +81,7 @@ public sealed class ValueEqualityTests
     public void Operators_OfStruct_AgreeWithEquals(Type type)
     {
         var (equal, notEqual) = (Operator(type, "op_Equality"), Operator(type, "op_Inequality"));
-        // The classes have no operators, like most classes of the framework.
+        // Only structs have operators. The classes have none, like most classes of the framework.
         Assert.Equal((type.IsValueType, type.IsValueType), (equal is not null, notEqual is not null));
         if (equal is null || notEqual is null) return;
         var (left, right) = (Values[type](), Values[type]());

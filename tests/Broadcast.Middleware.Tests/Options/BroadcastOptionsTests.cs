@@ -11,7 +11,7 @@ public sealed class BroadcastOptionsTests
     static readonly BroadcastOptionsValidator Validator = new();
 
     [Fact]
-    public void Defaults_HaveDocumentedValuesAndAreValid()
+    public void Options_Default_HaveDocumentedValuesAndAreValid()
     {
         var options = new BroadcastOptions();
         Assert.Equal(65_536, options.MaxMessageBytes);
@@ -150,7 +150,7 @@ public sealed class BroadcastOptionsTests
     }
 
     [Fact]
-    public void NamedBroadcasts_Options_AreSeparate()
+    public void Options_OfNamedBroadcasts_AreSeparate()
     {
         var services = new ServiceCollection();
         services.AddBroadcast(options => options.MaxMessageBytes = 1);
@@ -174,7 +174,7 @@ public sealed class BroadcastOptionsTests
     {
         var options = new BroadcastOptions();
         typeof(BroadcastOptions).GetProperty(option)!.SetValue(options, value);
-        // These two options depend on each other, so the other one gets a matching value.
+        // The two options depend on each other, so set the other option to a matching value.
         if (option == nameof(options.MaxMessageBytes)) options.MaxBacklogBytes = 1 << 30;
         if (option == nameof(options.MaxBacklogBytes)) options.MaxMessageBytes = 1;
         return Validator.Validate("", options).FailureMessage;

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Options;
 
-/// <summary>Logs keep twice the backlog as soon as one endpoint conflates.</summary>
+/// <summary>Tests that logs keep twice the backlog if at least one endpoint conflates.</summary>
 public sealed class ConflationReserveTests
 {
     const int Backlog = 100_000;
@@ -33,7 +33,7 @@ public sealed class ConflationReserveTests
         var payload = Encoding.ASCII.GetBytes(new string('x', 10_000));
         lock (log.Gate)
         {
-            // The blocks before the newest block have more than the backlog, but less than twice the backlog.
+            // The blocks before the newest block have more bytes than the backlog limit, but less than twice this limit.
             for (var i = 0; i < 20; i++) log.AppendLocked(new Message(payload, MessageType.Text), null);
         }
 

@@ -5,7 +5,7 @@ using System.Xml.Linq;
 
 namespace Broadcast.Middleware.Tests.Options;
 
-/// <summary>The XML documentation of each option states the default and the range that the table of ranges contains.</summary>
+/// <summary>Tests that the XML documentation of each option states the default value and the range from the table of ranges.</summary>
 public sealed partial class OptionDocumentationTests
 {
     static readonly Dictionary<string, string> Documentation = XDocument
@@ -95,7 +95,7 @@ public sealed partial class OptionDocumentationTests
         }
     }
 
-    /// <summary>Returns the problem of options with this value. Options that depend on it have a value that fits.</summary>
+    /// <summary>Returns the problem of options with this value. Options that depend on this option get a matching value.</summary>
     static string? ProblemWith(string type, string option, object value)
     {
         var options = new BroadcastOptions { MaxBacklogBytes = 1 << 30, MaxMessageBytes = 1, MaxMessagesPerSecond = 1 };
@@ -113,7 +113,7 @@ public sealed partial class OptionDocumentationTests
 
     static string DefaultOf(string type, string option) => type switch
     {
-        // The default is the option of the broadcast with the same name.
+        // The default of an endpoint option is the option of the broadcast with the same name.
         nameof(BroadcastEndpointOptions) => $"BroadcastOptions.{option}",
         nameof(GroupOptions) => Format(PropertyOf(type, option).GetValue(new GroupOptions())),
         _ => Format(PropertyOf(type, option).GetValue(new BroadcastOptions())),
@@ -159,7 +159,7 @@ public sealed partial class OptionDocumentationTests
     static PropertyInfo PropertyOf(string type, string option) =>
         typeof(BroadcastOptions).Assembly.GetType($"Broadcast.Middleware.{type}")!.GetProperty(option)!;
 
-    /// <summary>Returns the text of a summary. A reference becomes the last two parts of its name.</summary>
+    /// <summary>Returns the text of a summary. Replaces each reference with the last two parts of its name.</summary>
     static string ToText(XElement summary)
     {
         var text = string.Concat(summary.Nodes().Select(static node => node switch

@@ -21,7 +21,7 @@ public sealed class PresenceMemoryTests
 
         for (var i = 0; i < 50_000; i++)
         {
-            // A connection that joins and leaves makes the same calls.
+            // These calls are the same as the calls for a connection that joins and leaves.
             states.OnJoined(stays, Group);
             var other = stage.Admit(stage.Pumps[0], Group);
             states.OnJoined(other, Group);

@@ -30,7 +30,7 @@ public sealed class PresenceTests
         Assert.Equal(0, await presence.CountAsync("nowhere", Token));
         Assert.Empty(await presence.GetMembersAsync("nowhere", Token));
         await ann.CloseAsync();
-        // The registry removes a connection from its list before it removes the connection from its groups.
+        // The registry removes a connection first from its list and then from its groups. Wait for both removals.
         await Eventually.True(() => app.Registry.Count == 2 && app.Registry.CountGroupMembers("/ws") == 2);
         Assert.Equal(2, await presence.CountAsync("/ws", Token));
         Assert.All(await presence.GetMembersAsync("/ws", Token), member => Assert.Equal(0, member.State.Length));
@@ -66,7 +66,7 @@ public sealed class PresenceTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task State_MembershipEnds_IsRemoved(bool isRemoved)
+    public async Task MemberState_MembershipEnds_IsRemoved(bool isRemoved)
     {
         using var stage = new TestEngine();
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
@@ -98,7 +98,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task Presence_CanceledToken_DoesNothing()
+    public async Task Presence_CanceledToken_ThrowsAndChangesNothing()
     {
         using var stage = new TestEngine();
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
@@ -157,7 +157,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task Watch_Canceled_LeavesNothingBehind()
+    public async Task Watch_Canceled_StopsTrackingTheGroup()
     {
         using var stage = new TestEngine();
         var presence = stage.Presence;
@@ -204,7 +204,7 @@ public sealed class PresenceTests
     [Fact]
     public async Task Watch_StartsDuringRemoval_DropsTheRemovedMember()
     {
-        // The registry removes a connection after the connection has left its groups. A watch may start in between.
+        // The registry removes a connection after the connection has left its groups. This watch starts between these two steps.
         using var registry = new SlowToForget();
         using var stage = new TestEngine(registry: registry);
         var (presence, connection) = (stage.Presence, stage.Connect(stage.Pumps[0], Group, new ManualSink()));
@@ -263,7 +263,7 @@ public sealed class PresenceTests
                     }
                 }
 
-                // Each call of Look takes one change. At the end, take all remaining changes.
+                // Each call of Look takes one change, so take all remaining changes at the end.
                 var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
                 var started = TimeProvider.System.GetTimestamp();
                 while (!picture.Has(last.Id))
@@ -345,7 +345,7 @@ public sealed class PresenceTests
         Assert.Equal(watching.Count, pictures.Count);
         Assert.All(pictures, picture => AssertSame(members, picture));
 
-        // Watch until the last state arrives. Some watchers are slow. Changes of the same batch may still follow.
+        // Watch until the last state arrives. Further changes of the same batch may follow. Some watchers are slow.
         async Task WatchAsync(int number)
         {
             var picture = new Picture();
@@ -367,7 +367,7 @@ public sealed class PresenceTests
     }
 
     [Fact]
-    public async Task NamedBroadcast_Presence_IsSeparate()
+    public async Task Presence_OfNamedBroadcast_IsSeparate()
     {
         await using var app = await InMemoryApp.StartAsync(
             builder => builder.Services.AddBroadcast("chat"),
@@ -428,7 +428,7 @@ public sealed class PresenceTests
         }
     }
 
-    /// <summary>The default registry, but Remove waits for the test.</summary>
+    /// <summary>A wrapper of the default registry. Remove waits until the test continues.</summary>
     sealed class SlowToForget : IConnectionRegistry, IDisposable
     {
         readonly ConnectionRegistry _registry = new();

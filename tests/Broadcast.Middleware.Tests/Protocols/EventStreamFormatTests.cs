@@ -4,12 +4,12 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests that a parser that follows the specification reads back every published message.</summary>
+/// <summary>Tests the format of event streams. A parser that follows the specification must return every published message.</summary>
 public sealed partial class EventStreamFormatTests
 {
     const ulong Epoch = 0x00c0ffee00c0ffee;
 
-    // Text that has a meaning in the format, or that may break the format.
+    // Text that has a special meaning in the format.
     static readonly Gen<string> _pieces = Gen.Frequency(
         (6, OneOf("\n", "\r", "\r\n", "\n\n", "\r\r\n", " ", ":", "\0", "\t")),
         (4, OneOf("data: x", "id: 1", "event: close", "retry: 1", ": comment", "data", "\uFEFF", "\u2028", "\u0085")),
@@ -99,7 +99,7 @@ public sealed partial class EventStreamFormatTests
     }
 
     [Fact]
-    public void Encode_StartMissedAndClose_WritesExpectedEvents()
+    public void Encode_StartMissedAndClose_WritesIdAndEventLines()
     {
         var position = new Position(Epoch, 42);
         Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null)));

@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests which group states a subscriber receives, even when it reads slowly.</summary>
+/// <summary>Tests which group states a fast or slow subscriber receives.</summary>
 public sealed class GroupStateFeedTests
 {
     const string Group = "g";
@@ -48,7 +48,7 @@ public sealed class GroupStateFeedTests
     }
 
     [Fact]
-    public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToIt()
+    public void Take_OneSubscriberFarBehind_ReturnsSnapshotOnlyToThatSubscriber()
     {
         const int Members = 2_000;
         var (feed, slow) = Subscribe();
@@ -102,7 +102,7 @@ public sealed class GroupStateFeedTests
         Assert.Equal("", Take(feed, subscription));
     }
 
-    /// <summary>Thousands of clients subscribe after a network problem, while others change their states.</summary>
+    /// <summary>Tests thousands of clients that subscribe after a network problem, while other clients change their states.</summary>
     [Fact]
     public void Take_ManySubscribersAndFewChanges_SharesOneSnapshot()
     {
@@ -156,7 +156,7 @@ public sealed class GroupStateFeedTests
                             states.Remove($"{who}");
                             break;
                         case 6 when number < 40:
-                            // This loop clears so many states that the feed forgets some of them.
+                            // This loop clears so many states that the feed forgets some of the cleared states.
                             for (var i = 0; i < 300; i++)
                             {
                                 feed.Set($"{at} {i}", null, State(i), At(at));
@@ -169,7 +169,7 @@ public sealed class GroupStateFeedTests
                             feed.Restart(subscription);
                             break;
                         case 7 when number < 200:
-                            // Another subscriber may let the feed encode a snapshot.
+                            // Another subscriber can cause the feed to encode a snapshot.
                             feed.Take(new GroupStateSubscription(Group, static _ => { }), number, out _);
                             break;
                         default:

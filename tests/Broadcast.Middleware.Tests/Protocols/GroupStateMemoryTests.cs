@@ -38,7 +38,7 @@ public sealed class GroupStateMemoryTests
             Assert.False(feed.Take(subscription, int.MaxValue, out _).IsEmpty);
         }
 
-        // A copy of the members in each subscription would exceed this limit.
+        // If each subscription had a copy of the members, the memory would exceed this limit.
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, Subscribers * 1_000);
         GC.KeepAlive(feed);
     }

@@ -3,7 +3,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests how requests about group states are parsed.</summary>
+/// <summary>Tests the parser of requests about group states.</summary>
 public sealed class GroupStateRequestTests
 {
     [Theory]

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests how group state subscriptions continue and end. The tests drive the pumps of the connections.</summary>
+/// <summary>Tests the continuation and the end of group state subscriptions. The tests drive the pumps of the connections.</summary>
 public sealed class GroupStateSubscriptionTests
 {
     static readonly JsonProtocol _protocol = new();
@@ -92,10 +92,13 @@ public sealed class GroupStateSubscriptionTests
         }
     }
 
-    static long Sent(Connection connection) => PrivateLogOf(connection) is { Log: var log } ? log.NextOffset - 1 : 0;
+    static long Sent(Connection connection) => PrivateLogOf(connection) is { } log ? LogOf(log).NextOffset - 1 : 0;
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_privateLog")]
     static extern ref PrivateLog? PrivateLogOf(Connection connection);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<log>P")]
+    static extern ref MessageLog LogOf(PrivateLog log);
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
     static extern ref GroupStateSender? StatesOf(ProtocolContext context);

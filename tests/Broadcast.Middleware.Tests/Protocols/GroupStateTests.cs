@@ -42,7 +42,7 @@ public sealed class GroupStateTests
         await DoAsync(bob, Set("g", "{}"));
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, "{}", time.GetUtcNow())));
 
-        // A client clears its state by omitting it, by sending null, by leaving the group, or by disconnecting.
+        // A client clears its state when it omits the state, sends null, leaves the group, or disconnects.
         time.Advance(TimeSpan.FromMilliseconds(1));
         await DoAsync(bob, """{"type":"setGroupState","group":"g","ackId":0}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(bobId, null, null, time.GetUtcNow())));
@@ -58,7 +58,7 @@ public sealed class GroupStateTests
         ann.Reset();
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(annId, "ann", null, time.GetUtcNow())));
 
-        // A subscriber sees its own state too. The state is gone after the subscriber leaves and joins again.
+        // A subscriber also receives its own state. After the subscriber leaves and joins again, it has no state.
         await DoAsync(eve, Join("g"));
         await JsonClient.SayAsync(eve, """{"type":"setGroupState","group":"g","state":{"me":"1"}}""");
         await JsonClient.HearsAsync(eve, StatePicture.Update("g", StatePicture.Of(eveId, null, """{"me":"1"}""", time.GetUtcNow())));
@@ -70,7 +70,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task SetGroupState_Member_IsVisibleInPresence()
+    public async Task SetGroupState_ByMember_IsVisibleInPresence()
     {
         await using var app = await StartAsync();
         var (client, id) = await OpenAsync(app, "ann");
@@ -213,7 +213,7 @@ public sealed class GroupStateTests
         Assert.True(await presence.SetStateAsync(id, "g", default, Token));
         await DoAsync(client, Set("g", """{"color":"red"}"""));
         Assert.Equal("""{"color":"red"}""", await StateAsync(app));
-        // The state ends with the membership, so the new membership starts without a state.
+        // The state ends with the membership, so the next membership starts without a state.
         Assert.True(await presence.SetStateAsync(id, "g", "{}"u8.ToArray(), Token));
         await DoAsync(client, """{"type":"leaveGroup","group":"g","ackId":0}""", Join("g"), Set("g", """{"color":"blue"}"""));
         Assert.Equal("""{"color":"blue"}""", await StateAsync(app));
@@ -246,7 +246,7 @@ public sealed class GroupStateTests
         await JsonClient.FailsAsync(client, 2, "Forbidden");
         await JsonClient.SucceedsAsync(client, 0);
         await JsonClient.SucceedsAsync(client, 3);
-        // The operation Join does not include the states.
+        // The permission to join does not include the permission to use states.
         await JsonClient.FailsAsync(client, 4, "Forbidden");
     }
 
@@ -282,7 +282,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task GroupStateRequest_AckIdRepeated_TakesEffectOnceUnlessFailed()
+    public async Task GroupStateRequest_AckIdRepeated_IsDuplicateUnlessFirstOneFailed()
     {
         await using var app = await StartAsync();
         var (client, _) = await OpenAsync(app);
@@ -457,7 +457,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task SlowSubscriber_ManyUpdates_ReceivesLatestStateWithoutDelayingOthers()
+    public async Task SlowSubscriber_ManyUpdates_ReceivesLatestStateWithoutDelayingOtherSubscribers()
     {
         const int States = 4_000;
         await using var app = await StartAsync(configure: Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 256 * 1024);
@@ -557,7 +557,7 @@ public sealed class GroupStateTests
     }
 
     [Fact]
-    public async Task Subscriber_Disconnects_LeavesNothingBehind()
+    public async Task Subscriber_Disconnects_LeavesNoSubscriptionOrState()
     {
         await using var app = await StartAsync();
         for (var i = 0; i < 60; i++)

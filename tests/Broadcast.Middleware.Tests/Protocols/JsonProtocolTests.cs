@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests the JSON subprotocol from the client's side, on a real server.</summary>
+/// <summary>Tests the JSON subprotocol with clients of a real server.</summary>
 public sealed class JsonProtocolTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -30,7 +30,7 @@ public sealed class JsonProtocolTests
     [InlineData("json.reliable.webpubsub.azure.v1", "json.reliable.webpubsub.azure.v1")]
     [InlineData("chat, json.webpubsub.azure.v1, other", JsonClient.Subprotocol)]
     [InlineData("json.webpubsub.azure.v1,chat", JsonClient.Subprotocol)]
-    public async Task Handshake_SubprotocolsOffered_SelectsKnownOneOrRaw(string? offered, string? taken)
+    public async Task Handshake_SubprotocolsOffered_SelectsKnownSubprotocolOrRaw(string? offered, string? taken)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var client = await RawClient.ConnectAsync(app);
@@ -65,7 +65,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Connect_RefusedByFilter_ClosesWith1008()
+    public async Task Connect_RefusedByFilter_ClosesWithCode1008()
     {
         await using var app = await BroadcastApp.StartAsync(map: app => app.MapBroadcast("/ws").UseConnect((_, _) => Task.CompletedTask));
         await using var client = await RawClient.ConnectAsync(app);
@@ -217,7 +217,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Filter_Throws_ClosesWith1011()
+    public async Task Filter_Throws_ClosesWithCode1011()
     {
         await using var app = await StartAsync(map: app => app.MapBroadcast("/ws").Use((_, _) => throw new ArgumentException("boom")));
         await using var one = await JsonClient.OpenAsync(app);
@@ -230,7 +230,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task JoinGroup_OverMaxGroupsPerConnection_IsBadRequest()
+    public async Task JoinGroup_OverMaxGroupsPerConnection_IsRejectedAsBadRequest()
     {
         await using var app = await StartAsync(options: options => options.MaxGroupsPerConnection = 2);
         await using var client = await JsonClient.OpenAsync(app);
@@ -292,7 +292,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task Request_AckIdAmongLast1000_IsRejectedAsDuplicate()
+    public async Task Request_AckIdAmongLast1000AckIds_IsRejectedAsDuplicate()
     {
         await using var app = await StartAsync();
         await using var client = await JsonClient.OpenAsync(app);
@@ -368,7 +368,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task SlowClient_OverBacklogLimit_ReceivesDisconnectedEventAndClose1013()
+    public async Task SlowClient_OverBacklogLimit_ReceivesDisconnectedEventAndCloseCode1013()
     {
         await using var app = await BroadcastApp.StartAsync(Stall.SmallSendBuffers, options: options => options.MaxBacklogBytes = 64 * 1024);
         using var meters = new Meters(app);
@@ -500,7 +500,7 @@ public sealed class JsonProtocolTests
     [InlineData("utf8")]
     [InlineData("size")]
     [InlineData("type")]
-    public async Task CustomProtocol_InvalidMessage_ClosesWith1011(string invalidPart)
+    public async Task CustomProtocol_InvalidMessage_ClosesWithCode1011(string invalidPart)
     {
         var own = new OwnProtocol
         {
@@ -522,7 +522,7 @@ public sealed class JsonProtocolTests
     }
 
     [Fact]
-    public async Task CustomProtocol_ConnectedThrows_LeavesNothingBehind()
+    public async Task CustomProtocol_ConnectedThrows_LeavesNoConnectionOrGroup()
     {
         var own = new OwnProtocol { OnConnected = _ => throw new InvalidOperationException("boom") };
         await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IBroadcastProtocol>(own));

@@ -4,7 +4,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests which requests the JSON protocol accepts and which it rejects.</summary>
+/// <summary>Tests which requests the JSON protocol accepts, and which requests it rejects.</summary>
 public sealed class JsonRequestTests
 {
     static readonly string[] _valid =
@@ -63,7 +63,7 @@ public sealed class JsonRequestTests
     }
 
     [Fact]
-    public void Parse_DuplicateProperties_LastOneWins()
+    public void Parse_DuplicateProperties_UsesLastValue()
     {
         var request = Read("""{"type":"ping","type":"sendToGroup","group":"a","group":"b","data":1,"data":2,"ackId":1,"ackId":2,"noEcho":true,"noEcho":false}""");
         Assert.Equal((JsonRequestKind.Send, "b", "2", 2UL, false), (request.Kind, request.Group, request.Data.ToString(), request.AckId, request.NoEcho));
@@ -165,7 +165,7 @@ public sealed class JsonRequestTests
     [Fact]
     public void Parse_Base64WithSpareBits_IsRejectedOrDecoded()
     {
-        // Decoders differ on spare bits. Invariant: data that passes the check also decodes.
+        // Base64 decoders treat spare bits differently. Invariant: data that passes the check can be decoded.
         var request = JsonRequest.Parse(Bytes(Send("\"binary\"", "\"AB==\"")), out var problem);
         Assert.True(problem is not null || request.Data.Payload.Length == 1);
     }
@@ -323,7 +323,7 @@ public sealed class JsonRequestTests
                 Check(Bytes(text));
             }, iter: 20_000 * Effort.Factor);
 
-    /// <summary>Checks what other components rely on in an accepted request.</summary>
+    /// <summary>Asserts the properties of an accepted request on which other components rely.</summary>
     static void Check(byte[] json)
     {
         var request = JsonRequest.Parse(json, out var problem);

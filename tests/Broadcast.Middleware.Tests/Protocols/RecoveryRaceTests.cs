@@ -21,7 +21,7 @@ public sealed class RecoveryRaceTests
     [InlineData(10, true)]
     [InlineData(2, false)]
     [InlineData(10, false)]
-    public async Task Reconnect_SeveralClientsAtOnce_OneGetsAllMessages(int count, bool isDisconnected)
+    public async Task Reconnect_SeveralClientsAtOnce_OneClientGetsAllMessages(int count, bool isDisconnected)
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var stranger = await ReliableClient.OpenAsync(app);
@@ -47,7 +47,7 @@ public sealed class RecoveryRaceTests
         var winner = Assert.Single(await Task.WhenAll(readings), heard => heard.HasAll);
         Assert.Equal(published, winner.Messages);
         Assert.Equal(2, app.Registry.Count);
-        // The token of the winner is the valid one.
+        // The server accepts only the token of the client that reconnected.
         await using var again = await client.ReconnectAsync(app, winner.Token);
         for (var i = 0; i < published; i++) await again.HearsAsync(i.ToString(CultureInfo.InvariantCulture));
         await again.HearsAsync(End);
@@ -58,13 +58,13 @@ public sealed class RecoveryRaceTests
 
         void Publish(string text) => app.Broadcaster.PublishAsync(Message.FromText(text), Recipients.Connection(client.Id), Token).AsTask().GetAwaiter().GetResult();
 
-        // Reads all messages in order until the client is refused, is disconnected, or has the last message.
+        // Reads all messages in order until the server refuses or disconnects the client, or until the last message.
         async Task<(bool HasAll, int Messages, string? Token)> ReadAsync()
         {
             var (messages, token) = (0, default(string));
             try
             {
-                // The server may disconnect this client before the handshake is answered.
+                // The server may disconnect this client before it answers the handshake.
                 await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token);
                 while (true)
                 {
@@ -110,7 +110,7 @@ public sealed class RecoveryRaceTests
         filter.Release();
 
         await using var again = await client.ReconnectAsync(transport);
-        // The old transport published this message. Its answer is lost, so the client repeats the request.
+        // The client published this message on the old transport. The answer is lost, so the client repeats the request.
         await again.HearsAsync("1");
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":1,"data":1}""");
         await JsonClient.FailsAsync(again.Transport, 1, "Duplicate");
@@ -156,7 +156,7 @@ public sealed class RecoveryRaceTests
     }
 
     [Fact]
-    public async Task Reconnect_TwoClientsWaitForFilter_LaterOneWins()
+    public async Task Reconnect_TwoClientsWaitForFilter_LaterClientWins()
     {
         using var filter = new BlockingFilter(Stage.Message, Blocking.Task);
         await using var app = await StartAsync(filter);
@@ -242,7 +242,7 @@ public sealed class RecoveryRaceTests
         client.Disconnect();
         await _clock.WaitsAsync();
 
-        // A reconnect claims the session first. The old request ends only after the new request has taken its place.
+        // First, a reconnect claims the session. The old request ends only after the new request has replaced it.
         Assert.NotNull(await connection.Session!.ClaimAsync(client.Token!));
         Assert.False(HasEnded(context));
         connection.Session.OnTakenOver("token");

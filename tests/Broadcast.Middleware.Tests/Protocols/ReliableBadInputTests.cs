@@ -43,7 +43,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierOnes()
+    public async Task SequenceAck_IdBetweenOwnMessages_AcknowledgesEarlierMessages()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -84,7 +84,7 @@ public sealed class ReliableBadInputTests
         await JsonClient.FailsAsync(asking.Transport, 5, "BadRequest");
         await JsonClient.EndsAsync(other.Transport, 1008);
         await other.IsRefusedAsync(app);
-        // The invalid request acknowledged nothing.
+        // The invalid request acknowledged no message, so the server resends all messages.
         await using var again = await asking.ReconnectAsync(app);
         await again.HearsAsync("1");
     }
@@ -119,7 +119,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task Request_UnknownTypeWithAckId_IsBadRequest()
+    public async Task Request_UnknownTypeWithAckId_IsRejectedAsBadRequest()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -200,7 +200,7 @@ public sealed class ReliableBadInputTests
         await using var transport = await ReliableClient.AskAsync(app, id, token, path, user is null ? [] : [TestUsers.As(user)]);
         await ReliableClient.IsRefusedAsync(transport);
 
-        // The old transport still works, and its client can reconnect.
+        // The old transport is still open, and its client can reconnect.
         await JsonClient.HearsNothingElseAsync(client.Transport);
         foreach (var each in new[] { client, other })
         {
@@ -214,7 +214,7 @@ public sealed class ReliableBadInputTests
     }
 
     [Fact]
-    public async Task Reconnect_RequestLineTooLong_IsRefusedWith414()
+    public async Task Reconnect_RequestLineTooLong_IsRefusedWithStatus414()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -241,7 +241,7 @@ public sealed class ReliableBadInputTests
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.CloseTimeout = TimeSpan.FromSeconds(5));
         await using var transport = await ReliableClient.AskAsync(app, "unknown", "unknown");
         Assert.Equal(1008, (await transport.ReadFrameAsync()).CloseCode);
-        // The client sends more frames instead of answering the close frame.
+        // The client does not answer the close frame and sends other frames.
         await transport.SendAsync(ClientFrame.OfText("""{"type":"ping"}"""), ClientFrame.Make(ClientFrame.Ping, []));
 
         var end = transport.ReadEndAsync();

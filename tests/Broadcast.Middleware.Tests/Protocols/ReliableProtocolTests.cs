@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests how the reliable subprotocol differs from the plain one while clients stay connected.</summary>
+/// <summary>Tests the differences between the reliable and the plain subprotocol while clients stay connected.</summary>
 public sealed class ReliableProtocolTests
 {
     readonly RecoveryClock _clock = new();
@@ -45,12 +45,12 @@ public sealed class ReliableProtocolTests
     [Theory]
     [InlineData("json.webpubsub.azure.v1", """{"type":"message","from":"server","dataType":"text","data":"hi"}""")]
     [InlineData(null, "hi")]
-    public async Task OtherProtocols_ReconnectParameters_AreIgnored(string? subprotocol, string message)
+    public async Task ReconnectParameters_OfOtherProtocols_AreIgnored(string? subprotocol, string message)
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var reliable = await ReliableClient.OpenAsync(app);
         await using var transport = await RawClient.ConnectAsync(app);
-        // Other protocols ignore the reconnect parameters of the URL, so this is a new connection.
+        // Other protocols ignore the reconnect parameters of the URL, so the server opens a new connection.
         var answer = await transport.HandshakeAsync(
             $"/ws?awps_connection_id={reliable.Id}&awps_reconnection_token={reliable.Token}", ("Sec-WebSocket-Protocol", subprotocol));
         Assert.Equal(101, answer.Status);
@@ -66,7 +66,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOthers()
+    public async Task SequenceIds_SeveralGroups_IncreaseAndSkipMessagesToOtherClients()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
@@ -84,7 +84,7 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task Message_EachDataType_CarriesSameSequenceIdForAll()
+    public async Task Message_EachDataType_HasSameSequenceIdForAllClients()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var ann = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
@@ -128,7 +128,7 @@ public sealed class ReliableProtocolTests
             await client.AcknowledgedAsync(app);
         }
 
-        // Both clients share the kept messages.
+        // The server keeps each message once for both clients.
         Assert.InRange(app.Kept(), 9 * 60_000, 11 * 60_000);
         await lagging.AcknowledgedAsync(app, heard[5].Id);
         Assert.InRange(app.Kept(), 3 * 60_000, 6 * 60_000);
@@ -153,13 +153,13 @@ public sealed class ReliableProtocolTests
     }
 
     [Fact]
-    public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAll()
+    public async Task SequenceAck_AnswersBetweenMessages_AcknowledgesAllMessages()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, options => options.MaxUnacknowledgedMessages = 2);
         await using var client = await ReliableClient.OpenAsync(app);
         await app.PublishAsync("1", "2", "3");
         await client.HearsAsync("1", "2", "3");
-        // Answers use up sequence IDs too, but do not carry them.
+        // Each answer also uses a sequence ID, but does not contain the ID.
         await JsonClient.HearsNothingElseAsync(client.Transport);
         await client.AcknowledgedAsync(app);
 

@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Protocols;
 
-/// <summary>Tests that a disconnected client reconnects and misses no message.</summary>
+/// <summary>Tests that a disconnected client can reconnect without missing a message.</summary>
 public sealed class ReliableRecoveryTests
 {
     readonly RecoveryClock _clock = new();
@@ -71,11 +71,11 @@ public sealed class ReliableRecoveryTests
         await client.HearsAsync("old");
 
         await using var unheard = await client.ReconnectAsync(app);
-        // An acknowledged old message does not prove that the client has the new token.
+        // An acknowledgement of an old message does not prove that the client has received the new token.
         await unheard.HearsAsync("old");
         await unheard.AcknowledgedAsync(app);
         await using var again = await client.ReconnectAsync(app);
-        // The second reconnect replaced the token of the first.
+        // The second reconnect replaced the token of the first reconnect.
         await unheard.IsRefusedAsync(app);
         await app.PublishAsync("new");
         await again.HearsAsync("new");
@@ -96,7 +96,7 @@ public sealed class ReliableRecoveryTests
 
         await first.IsRefusedAsync(app);
 
-        // The refused attempt does not disturb the connected client.
+        // The refused attempt does not affect the connected client.
         await JsonClient.HearsNothingElseAsync(third.Transport);
     }
 
@@ -118,7 +118,7 @@ public sealed class ReliableRecoveryTests
     }
 
     [Fact]
-    public async Task Reconnect_OldTransportStalled_ReplacesIt()
+    public async Task Reconnect_OldTransportStalled_ReplacesOldTransport()
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: Stall.SmallSendBuffers);
         using var meters = new Meters(app);
@@ -139,7 +139,7 @@ public sealed class ReliableRecoveryTests
     [InlineData("half a message")]
     [InlineData("close without a code")]
     [InlineData("no pong")]
-    public async Task Session_AnyKindOfDisconnect_WaitsForReconnect(string disconnect)
+    public async Task Session_AnyDisconnect_WaitsForReconnect(string disconnect)
     {
         await using var app = await BroadcastApp.StartReliableAsync(
             _clock, options => options.KeepAliveInterval = options.KeepAliveTimeout = TimeSpan.FromSeconds(4));
@@ -186,7 +186,7 @@ public sealed class ReliableRecoveryTests
     {
         await using var app = await BroadcastApp.StartReliableAsync(_clock);
         await using var client = await ReliableClient.OpenAsync(app);
-        // The answers lie between messages that are sent again.
+        // The lost answers came between the messages that the server now sends again.
         await app.PublishToAsync(Recipients.Connection(client.Id), "0");
         await client.HearsAsync("0");
         await client.SayAsync(
@@ -202,7 +202,7 @@ public sealed class ReliableRecoveryTests
 
         await again.HearsAsync("0", "1", "2");
         await JsonClient.HearsNothingElseAsync(again.Transport);
-        // A request that has taken effect is a duplicate on the new transport too.
+        // A repeated request is a duplicate on the new transport, because it has already taken effect.
         await again.SayAsync("""{"type":"sendToGroup","group":"/ws","ackId":7,"data":1}""");
         await JsonClient.FailsAsync(again.Transport, 7, "Duplicate");
         await JsonClient.HearsNothingElseAsync(again.Transport);
@@ -237,7 +237,7 @@ public sealed class ReliableRecoveryTests
         await again.HearsAsync("in", "in again", "other");
         Assert.True(again.LastId > last[0].Id);
         await JsonClient.HearsNothingElseAsync(again.Transport);
-        // The server frees the messages of the left group after the client acknowledges all of them.
+        // After the client has left a group and acknowledged its messages, the server frees these messages.
         await again.AcknowledgedAsync(app);
         await using var late = await again.ReconnectAsync(app);
         await JsonClient.HearsNothingElseAsync(late.Transport);
@@ -352,7 +352,7 @@ public sealed class ReliableRecoveryTests
         {
             await client.Transport.SendAsync(batch);
             await JsonClient.HearsNothingElseAsync(client.Transport);
-            // One heartbeat passes.
+            // One heartbeat passes between the disconnect and the reconnect.
             if (sent % (10 * Batch) == 0) _clock.Advance(TimeSpan.FromSeconds(3));
         }
 
@@ -407,7 +407,7 @@ public sealed class ReliableRecoveryTests
         client.Disconnect();
         await _clock.WaitsAsync();
 
-        // The connection keeps its properties without a request.
+        // While the connection has no request, it keeps its properties.
         Assert.Equal(("/ws", "ann"), (connection.HomeGroup, connection.UserId));
         Assert.Equal("ann", connection.User.Identity is { IsAuthenticated: true } ? connection.UserId : null);
         var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("ann"), ("X-Line", "2")]);
@@ -488,7 +488,7 @@ public sealed class ReliableRecoveryTests
         Assert.Equal(id, (await ReadConnectedAsync(again)).Id);
         foreach (var data in new[] { "1", "2" }) Assert.Equal(data, ReliableMessage.Parse(await JsonClient.ReadAsync(again)).Data);
 
-        // The old transport stays open. Then the whole HTTP/2 connection of the new transport is reset.
+        // The old transport stays open. The client then resets the whole HTTP/2 connection of the new transport.
         await using var third = await other.HandshakeAsync($"/ws?awps_connection_id={id}&awps_reconnection_token={token}", ReliableClient.Subprotocol);
         var (_, newest) = await ReadConnectedAsync(third);
         other.Reset();

@@ -47,7 +47,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Publish_EachKindOfRecipients_ReachesOnlyThem()
+    public async Task Publish_EachKindOfRecipients_ReachesOnlyTheseRecipients()
     {
         await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
         using var phone = await app.ConnectAsync("/rooms/a", "ann");
@@ -133,7 +133,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Position_UserOrConnection_IsNull()
+    public async Task Position_OfMessageToUserOrConnection_IsNull()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync(user: "ann");
@@ -195,7 +195,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Broadcaster_CanceledToken_DoesNothing()
+    public async Task Broadcaster_CanceledToken_ThrowsAndChangesNothing()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -210,7 +210,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task Member_JoinsAndLeaves_ReceivesOnlyMessagesInBetween()
+    public async Task Connection_JoinsAndLeavesGroup_ReceivesOnlyMessagesInBetween()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -232,7 +232,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task HomeGroup_Left_StillReceivesMessagesToAll()
+    public async Task Connection_LeftHomeGroup_StillReceivesMessagesToAll()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();
@@ -295,7 +295,7 @@ public sealed partial class BroadcasterTests
     }
 
     [Fact]
-    public async Task AppStops_OpenConnection_ClosesWith1001()
+    public async Task AppStops_OpenConnection_ClosesWithCode1001()
     {
         await using var app = await InMemoryApp.StartAsync();
         using var device = await app.ConnectAsync();

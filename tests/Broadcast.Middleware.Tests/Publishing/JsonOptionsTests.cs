@@ -6,7 +6,7 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Publishing;
 
-/// <summary>Tests which JSON options a publish of a value uses.</summary>
+/// <summary>Tests which JSON options the library uses to publish a value.</summary>
 public sealed partial class JsonOptionsTests
 {
     static readonly Order Value = new(Speed.Express, 3);
@@ -16,7 +16,7 @@ public sealed partial class JsonOptionsTests
     [Theory]
     [InlineData(null)]
     [InlineData("key")]
-    public async Task PublishValue_AppHasJsonOptions_UsesThem(string? key)
+    public async Task PublishValue_AppHasJsonOptions_UsesOptionsOfApp(string? key)
     {
         await using var app = await InMemoryApp.StartAsync(Configure);
         using var device = await app.ConnectAsync();

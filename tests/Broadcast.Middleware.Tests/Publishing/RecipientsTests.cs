@@ -102,7 +102,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Groups_Names_AreCopiedAndListed()
+    public void Groups_NamesChangedAfterCall_KeepsOriginalNames()
     {
         string[] names = ["a", "b"];
         var recipients = Recipients.Groups(names);
@@ -124,7 +124,7 @@ public sealed class RecipientsTests
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", null!));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups("a", "b\n"));
         Assert.Throws<ArgumentException>("names", () => Recipients.Groups(new string('a', 256), "b"));
-        // This collection returns another name on the second read.
+        // This collection returns a different name on the second read, so that a missing copy is detected.
         Assert.Equal(["a"], Recipients.Groups(new Fickle()).Names);
     }
 

@@ -3,7 +3,7 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Tests.Publishing;
 
 /// <summary>
-/// Stress tests of publishing to several groups, on real threads. At the end, every message is accounted for.
+/// Stress tests of publishing to several groups, on real threads. At the end, each test checks every message.
 /// </summary>
 [Collection(PropertiesCollection.Name)]
 public sealed class SeveralGroupsStressTests
@@ -19,7 +19,7 @@ public sealed class SeveralGroupsStressTests
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History("/h*", 10_000_000, 1 << 29));
         var published = new ConcurrentDictionary<long, Sent>();
 
-        // These connections stay in some of the groups. The churning connections join and leave groups.
+        // These connections stay in some of the groups. Other connections repeatedly join and leave groups.
         var staying = Enumerable.Range(1, 12).Select(i => Connect(i, [.. _names.Where((_, index) => ((i * 5) & (1 << index)) != 0)])).ToArray();
         var churning = Enumerable.Range(20, 3).Select(i => Connect(i, [])).ToArray();
         var ends = 0;
@@ -31,7 +31,7 @@ public sealed class SeveralGroupsStressTests
             {
                 var id = ((long)publisher << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // The names come in random order. A publisher that locks in the given order would soon deadlock.
+                // The names are in random order. If publishers locked the groups in the given order, they would soon deadlock.
                 var names = _names.Where(_ => random.Next(2) == 0).ToArray();
                 random.Shuffle(names);
                 var excluded = random.Next(8) == 0 ? staying[random.Next(staying.Length)].Connection.Id : null;
@@ -60,7 +60,7 @@ public sealed class SeveralGroupsStressTests
         }));
         await Task.WhenAll([.. publishing, .. coming]).WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
 
-        // A log with a history contains exactly the messages to its group. It defines their order.
+        // A log with a history contains exactly the messages to its group. So this log defines the expected order.
         var orders = new Dictionary<string, List<long>>();
         foreach (var name in _names.Where(name => name.StartsWith("/h", StringComparison.Ordinal)))
         {
@@ -84,7 +84,7 @@ public sealed class SeveralGroupsStressTests
             foreach (var name in peer.Groups)
             {
                 var ids = peer.Sink.Ids.Where(id => published[id].Names.Contains(name)).ToList();
-                // Without a history, the first member defines the order.
+                // Without a history, the first member defines the expected order.
                 if (orders.TryAdd(name, ids)) continue;
                 var order = orders[name].Select((id, index) => (id, index)).ToDictionary();
                 var places = ids.Where(order.ContainsKey).Select(id => order[id]).ToList();
@@ -122,7 +122,7 @@ public sealed class SeveralGroupsStressTests
     }
 
     [Fact]
-    public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNothing()
+    public async Task PublishToSeveralGroups_WhileGroupsAreRemovedAndRecreated_LosesNoMessage()
     {
         var rounds = 1_500 * Effort.Factor;
         using var broadcaster = new TestEngine(pumps: 0, maxBacklog: 1 << 29, configure: RecoveryHelpers.History("/h*", maxEmptyGroups: 1));
@@ -140,7 +140,7 @@ public sealed class SeveralGroupsStressTests
             {
                 var id = ((long)member.Number << 32) | (uint)i;
                 BitConverter.TryWriteBytes(payload, id);
-                // The member is now in one group, then in both. It must receive its own messages in any case.
+                // The member alternates between one group and both groups. In both states, it must receive its own messages.
                 var (first, second) = random.Next(2) == 0 ? ("/a", "/h1") : ("/h1", "/a");
                 member.Connection.Join(first, Replay.None);
                 if (i % 2 == 0) member.Connection.Join(second, Replay.None);

@@ -1,6 +1,9 @@
 namespace Broadcast.Middleware.Tests.Publishing;
 
-/// <summary>Publishing to several groups, on one thread. The random schedules of ScheduleTests publish to several groups, too.</summary>
+/// <summary>
+/// Tests publishing to several groups, on one thread. The random schedules of ScheduleTests also publish to several
+/// groups.
+/// </summary>
 public sealed class SeveralGroupsTests
 {
     [Fact]
@@ -22,7 +25,7 @@ public sealed class SeveralGroupsTests
         var shared = EntryMetadata.WithCommit(null, commit);
         var sequence = clock.Next();
         lock (one.Gate) one.AppendLocked(message, shared, sequence);
-        // The uncommitted message must not be the end of an earlier run either.
+        // The uncommitted message must also not be the last message of an earlier run.
         Assert.True(reader.TryTake(long.MaxValue, out var before));
         Assert.Equal(1, before.Messages);
         Assert.False(reader.TryTake(long.MaxValue, out _));
@@ -64,7 +67,7 @@ public sealed class SeveralGroupsTests
     }
 
     [Fact]
-    public void Leave_OneOfSeveralGroups_StillDeliversThroughTheOther()
+    public void Leave_OneOfTwoGroups_StillDeliversThroughTheOtherGroup()
     {
         using var broadcast = new TestEngine();
         var listener = new Listener(broadcast, "/home") { Sink = { Mode = WriteMode.Later } };
@@ -100,7 +103,7 @@ public sealed class SeveralGroupsTests
         {
             for (var i = 0; i < 2_000; i++)
             {
-                // Only a few messages go to the group that must not lose any.
+                // Only a few messages go to the group whose messages the server must not skip.
                 var recipients = i % 50 == 0 ? Recipients.Groups("/prices", "/chat") : Recipients.Group("/prices");
                 broadcast.Publish(new(Payload.Make(++id, 100), MessageType.Binary) { Key = "k" }, recipients);
                 broadcast.RunUntilIdle();

@@ -5,7 +5,10 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Readme;
 
-/// <summary>Contains the C# code of the README, so that the compiler checks it. <see cref="ReadmeTests"/> compares both.</summary>
+/// <summary>
+/// Contains the C# code of the README, so that the compiler checks the code. <see cref="ReadmeTests"/> compares the
+/// README with this file.
+/// </summary>
 static class Snippets
 {
     public static void Start(string[] args)

@@ -9,17 +9,17 @@ public enum Stage
 
 public enum Blocking
 {
-    /// <summary>Waits for a task that does not complete.</summary>
+    /// <summary>The filter waits for a task that does not complete.</summary>
     Task,
 
-    /// <summary>Blocks its thread.</summary>
+    /// <summary>The filter blocks its thread.</summary>
     Thread,
 
-    /// <summary>Waits until its request is aborted.</summary>
+    /// <summary>The filter waits until its request is aborted.</summary>
     UntilAborted,
 }
 
-/// <summary>Blocks one stage of the connections of the user "it" until the test releases the filter.</summary>
+/// <summary>A filter that blocks one stage of the connections of the user "it" until the test releases the filter.</summary>
 sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, IDisposable
 {
     readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -47,7 +47,7 @@ sealed class BlockingFilter(Stage stage, Blocking blocking) : IBroadcastFilter, 
     public void Dispose()
     {
         Release();
-        // Otherwise, a thread that still waits would use a disposed event.
+        // Wait for the end of the filter, because its thread would otherwise use a disposed event.
         if (_entered.Task.IsCompleted) _left.Task.Wait(Eventually.Patience);
         _threadReleased.Dispose();
     }

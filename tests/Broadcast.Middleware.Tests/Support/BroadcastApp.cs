@@ -11,7 +11,7 @@ using Microsoft.Extensions.Logging.Testing;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A real Kestrel server on a free loopback port. By default, it maps /ws to the default broadcast.</summary>
+/// <summary>A real Kestrel server on a free loopback port. By default, the server maps /ws to the default broadcast.</summary>
 sealed class BroadcastApp : IAsyncDisposable
 {
     readonly WebApplication _app;
@@ -29,12 +29,15 @@ sealed class BroadcastApp : IAsyncDisposable
 
     public int Port { get; private set; }
 
-    /// <param name="configure">Adds to the host.</param>
+    /// <param name="configure">Configures the host.</param>
     /// <param name="map">Maps the endpoints.</param>
     /// <param name="options">Sets the broadcast's options.</param>
     /// <param name="protocols">The HTTP protocols that the server accepts.</param>
-    /// <param name="listen">Adds to the endpoint on which the server listens.</param>
-    /// <param name="choosesSends">True if the test chooses how the server sends, so that both passes are the same.</param>
+    /// <param name="listen">Configures the endpoint on which the server listens.</param>
+    /// <param name="choosesSends">
+    /// True if the test itself chooses between the server's own sends and inline sends. Such a test is the same in both
+    /// passes.
+    /// </param>
     public static async Task<BroadcastApp> StartAsync(
         Action<WebApplicationBuilder>? configure = null,
         Action<WebApplication>? map = null,
@@ -44,8 +47,8 @@ sealed class BroadcastApp : IAsyncDisposable
         bool choosesSends = false)
     {
         if (!choosesSends) TestPass.AssertRunsTwice();
-        // The tests start more than a thousand apps. Watching configuration files and recording the server's debug messages would cost
-        // more CPU time than many tests.
+        // The tests start more than a thousand apps. To watch configuration files and to record debug messages would
+        // need more CPU time than many tests.
         var builder = WebApplication.CreateSlimBuilder(["--hostBuilder:reloadConfigOnChange=false"]);
         builder.Logging.ClearProviders().AddFakeLogging().SetMinimumLevel(LogLevel.Debug)
             .AddFilter("Microsoft", LogLevel.Information).AddFilter("System", LogLevel.Information);
@@ -57,7 +60,8 @@ sealed class BroadcastApp : IAsyncDisposable
         }));
         builder.Services.AddBroadcast(all =>
         {
-            // These timeouts must not end connections on a busy machine. Tests of the timeouts use a manual clock or set the options.
+            // These timeouts must not end connections on a busy machine. Tests of the timeouts use a manual clock or
+            // set the options themselves.
             if (!builder.Services.Any(static service => service.ServiceType == typeof(TimeProvider) && service.ImplementationInstance != TimeProvider.System))
             {
                 all.KeepAliveInterval = all.SendTimeout = Timeout.InfiniteTimeSpan;
@@ -98,7 +102,7 @@ sealed class BroadcastApp : IAsyncDisposable
 
     public BroadcastInstance Inside() => Services.GetRequiredKeyedService<BroadcastInstance>("");
 
-    /// <summary>The bytes that the server keeps for clients that have not acknowledged them.</summary>
+    /// <summary>The number of unacknowledged bytes that the server keeps for clients.</summary>
     public long Kept() => Inside().Groups.GetSettings("").Budget!.Used;
 
     public Task PublishAsync(params string[] messages) => PublishToAsync(Recipients.All, messages);
@@ -108,7 +112,10 @@ sealed class BroadcastApp : IAsyncDisposable
         foreach (var message in messages) await Broadcaster.PublishAsync(message, recipients, cancellationToken: TestContext.Current.CancellationToken);
     }
 
-    /// <summary>Waits until no connections, no groups and no kept bytes are left, except the group of all connections.</summary>
+    /// <summary>
+    /// Waits until the server has no connections, no unacknowledged bytes, and no groups except the group of all
+    /// connections.
+    /// </summary>
     public async Task IsEmptyAsync()
     {
         await Eventually.True(() => Registry.Count == 0);
@@ -117,8 +124,8 @@ sealed class BroadcastApp : IAsyncDisposable
     }
 
     /// <summary>
-    /// Waits until the pumps of all connections have run the work that was queued before this call. After the fake clock advances,
-    /// each connection has then handled the heartbeat.
+    /// Waits until the pumps of all connections have run the work that was queued before this call. If the test has
+    /// advanced the fake clock, each connection has then processed the heartbeat.
     /// </summary>
     public Task SettleAsync() => Task.WhenAll(
         Registry.Connections.Cast<Connection>().Select(connection => connection.Writer.Pump).Distinct().Select(PumpBarrier.PassAsync));
@@ -130,7 +137,7 @@ sealed class BroadcastApp : IAsyncDisposable
     public ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _isDisposed, true)) return default;
-        // End the connections that wait for their clients. Otherwise, the server waits one second for their requests.
+        // End the disconnected connections, because the server would otherwise wait one second for their requests.
         _app.Lifetime.StopApplication();
         return _app.DisposeAsync();
     }

@@ -7,7 +7,7 @@ static class ConnectionExtensions
 {
     extension(IBroadcastConnection connection)
     {
-        /// <summary>The request of the current transport.</summary>
+        /// <summary>Returns the request of the connection's current transport.</summary>
         public HttpContext HttpContext => TransportOf((Connection)connection) switch
         {
             WebSocketTransport webSocket => ContextOf(webSocket),

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A client together with its connection on the server. It stands for one device of a user.</summary>
+/// <summary>A client and its connection on the server. Each object stands for one device of a user.</summary>
 sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDisposable
 {
     static readonly TimeSpan Patience = Eventually.Patience;
@@ -37,7 +37,7 @@ sealed class Device(WebSocket socket, IBroadcastConnection connection) : IDispos
         return (_buffer[..length], result.MessageType);
     }
 
-    /// <summary>Reads and answers a close frame. Fails if the next frame is another one.</summary>
+    /// <summary>Reads and answers a close frame. Fails if the next frame is not a close frame.</summary>
     public async Task<(int Status, string? Reason)> HearCloseAsync()
     {
         var (length, result) = await ReceiveToEndAsync();

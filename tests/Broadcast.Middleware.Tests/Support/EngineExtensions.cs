@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Short calls of the engine for tests.</summary>
+/// <summary>Shorter forms of engine calls for tests.</summary>
 static class EngineExtensions
 {
     public static long Append(this MessageLog log, Message message, EntryMetadata? metadata)
@@ -38,7 +38,7 @@ static class EngineExtensions
         lock (log.Gate) cursor.LeaveLocked();
     }
 
-    /// <summary>Joins a group of a broadcast without a cluster. The join completes at once.</summary>
+    /// <summary>Joins a group of a broadcast without a cluster. Such a join completes synchronously.</summary>
     public static JoinResult Join(this Connection connection, string group, Replay replay = default)
     {
         var joining = connection.JoinAsync(group, replay, CancellationToken.None).AsTask();
@@ -46,7 +46,7 @@ static class EngineExtensions
         return joining.GetAwaiter().GetResult();
     }
 
-    /// <summary>Does what the endpoint does after the loss of the transport. Then call WaitAsync.</summary>
+    /// <summary>Does what the endpoint does after the loss of a transport. After this method, call WaitAsync.</summary>
     public static Task SuspendAsync(this Connection connection)
     {
         connection.Detach();

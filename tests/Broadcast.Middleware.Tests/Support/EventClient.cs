@@ -5,7 +5,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client for server-sent events on a bare socket, or on any stream that is a response's body. It sees how the body ends.
+/// A client for server-sent events on a socket, or on a stream with the body of a response. The client can tell how the body ends.
 /// </summary>
 sealed class EventClient : StreamClient
 {
@@ -32,7 +32,7 @@ sealed class EventClient : StreamClient
 
     public int Comments => _parser.Comments;
 
-    // Without a last chunk, bytes are missing.
+    // If the last chunk is missing, bytes are missing.
     protected override TransportEnd EndOfStream => TransportEnd.Reset;
 
     /// <summary>Connects, requests events, and waits until the client is a member of its group.</summary>
@@ -84,7 +84,7 @@ sealed class EventClient : StreamClient
         return next;
     }
 
-    /// <summary>Returns the data of the next events. Fails if one of them is not a text message.</summary>
+    /// <summary>Returns the data of the next events. Fails if an event is not a text message.</summary>
     public async Task<string[]> HearAsync(int count)
     {
         var heard = new string[count];
@@ -98,7 +98,7 @@ sealed class EventClient : StreamClient
         return heard;
     }
 
-    /// <summary>Returns the first ID, which may come without an event. Call this method before you take an event.</summary>
+    /// <summary>Returns the first ID, which the server may send without an event. Call this method before you take an event.</summary>
     public async Task<string> ReadIdAsync()
     {
         while (_parser.FirstId is null) await FeedAsync();
@@ -110,7 +110,7 @@ sealed class EventClient : StreamClient
         for (var before = Comments; Comments == before;) await FeedAsync();
     }
 
-    /// <summary>Returns all events up to the end, and how the body ended.</summary>
+    /// <summary>Returns all events up to the end of the body, and the kind of this end.</summary>
     public async Task<(List<ServerEvent> Events, TransportEnd End)> ReadToEndAsync()
     {
         var events = new List<ServerEvent>();
@@ -153,7 +153,7 @@ sealed class EventClient : StreamClient
     async Task FeedAsync()
     {
         if (_isChunked && !await ReadChunkAsync()) throw new TransportEndedException(TransportEnd.Finished);
-        // Without chunks, the body ends with the stream. After an end within a chunk, bytes are missing.
+        // A body without chunks ends with the stream. If the stream ends within a chunk, bytes are missing.
         if (!await TryFillAsync()) throw new TransportEndedException(_isChunked ? TransportEnd.Reset : TransportEnd.Finished);
         var bytes = Take(_isChunked ? _chunk : int.MaxValue);
         _parser.Feed(bytes);

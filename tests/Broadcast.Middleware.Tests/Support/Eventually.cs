@@ -2,10 +2,13 @@ using System.Runtime.CompilerServices;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Polls a condition that no event reports. Fails the test after a timeout.</summary>
+/// <summary>Polls a condition that has no event. Fails the test after a timeout.</summary>
 static class Eventually
 {
-    /// <summary>How long a test waits for something that has to happen. A passing test never waits that long, even on a busy machine.</summary>
+    /// <summary>
+    /// The maximum time that a test waits for an expected event. A test that passes never waits so long, even on a busy
+    /// machine.
+    /// </summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     public static async Task True(

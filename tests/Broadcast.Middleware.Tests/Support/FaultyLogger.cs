@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Throws when a log message contains the text.</summary>
+/// <summary>A logger that throws if a log message contains the text.</summary>
 sealed class FaultyLogger(string text) : ILoggerProvider, ILogger
 {
     public ILogger CreateLogger(string categoryName) => this;

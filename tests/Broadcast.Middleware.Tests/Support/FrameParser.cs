@@ -3,15 +3,14 @@ using System.Buffers.Binary;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// Parses server frames (RFC 6455, section 5.2). It shares no code with the product, so it shares no bug.
+/// Parses server frames (RFC 6455, section 5.2). The parser shares no code with the library, so a bug of the library cannot hide in both.
 /// </summary>
 static class FrameParser
 {
     public delegate void OnFrame(int opcode, ReadOnlySpan<byte> payload);
 
     /// <summary>
-    /// Returns null or the error. The bytes must be complete, final, unmasked data frames with the shortest length
-    /// encoding.
+    /// Returns the error, or null if the bytes are complete, final, unmasked data frames with the shortest length encoding.
     /// </summary>
     public static string? Read(ReadOnlySpan<byte> bytes, OnFrame onFrame)
     {

@@ -4,7 +4,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>One HTTP/2 connection without TLS, with WebSockets on it (RFC 8441).</summary>
+/// <summary>One HTTP/2 connection without TLS that carries WebSockets (RFC 8441).</summary>
 sealed class Http2Client : IDisposable
 {
     readonly BroadcastApp _app;
@@ -35,7 +35,7 @@ sealed class Http2Client : IDisposable
         return client;
     }
 
-    /// <summary>Sends the handshake and reads no frame yet.</summary>
+    /// <summary>Sends the handshake without reading a frame.</summary>
     public async Task<RawClient> HandshakeAsync(string path, string? subprotocol = null)
     {
         var request = Request(HttpMethod.Connect, path);

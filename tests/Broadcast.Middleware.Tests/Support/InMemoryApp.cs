@@ -15,8 +15,8 @@ using NSubstitute;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// An app on the in-memory test server, which has its own WebSockets. It uses the whole framework except the network. By default,
-/// it maps /ws to the default broadcast.
+/// An app on the in-memory test server, which has its own WebSockets. The app uses the whole framework except the
+/// network. By default, the app maps /ws to the default broadcast.
 /// </summary>
 sealed class InMemoryApp : IAsyncDisposable
 {
@@ -148,10 +148,10 @@ sealed class InMemoryApp : IAsyncDisposable
     }
 }
 
-/// <summary>A request of a test, and the endpoint's work on it.</summary>
+/// <summary>A request of a test, and the task in which the endpoint serves the request.</summary>
 sealed record Served(HttpContext Context, IHttpRequestLifetimeFeature Lifetime, Task Task)
 {
-    /// <summary>Ends when the request has.</summary>
+    /// <summary>Completes when the request ends.</summary>
     public Task Ended => Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     public string Body => Encoding.UTF8.GetString(((MemoryStream)Context.Response.Body).ToArray());

@@ -45,7 +45,7 @@ static class JsonClient
         foreach (var message in messages) Assert.Equal(message, await ReadAsync(client));
     }
 
-    /// <summary>Fails if another message is on its way: the next frame must be the answer to a ping.</summary>
+    /// <summary>Asserts that the server has sent no other message. The next frame must be the answer to a ping.</summary>
     public static async Task HearsNothingElseAsync(RawClient client)
     {
         await SayAsync(client, """{"type":"ping"}""");

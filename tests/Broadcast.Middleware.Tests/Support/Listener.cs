@@ -26,7 +26,7 @@ sealed class Listener
 
     public string? Problem { get; private set; }
 
-    /// <summary>Connects to a node of a cluster, where joining takes time.</summary>
+    /// <summary>Connects to a node of a cluster, in which a join is asynchronous.</summary>
     public static async Task<Listener> ConnectAsync(TestEngine broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
     {
         var listener = new Listener(broadcast, new FakeRequest { UserId = user });

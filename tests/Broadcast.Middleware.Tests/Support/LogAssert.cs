@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Tests.Support;
 
 static class LogAssert
 {
-    /// <summary>Asserts that the server logged no error. Client-caused events are not errors.</summary>
+    /// <summary>Asserts that the server logged no error. Events that clients cause are not errors.</summary>
     public static void NoErrors(BroadcastApp app) =>
         Assert.DoesNotContain(app.Logs.GetSnapshot(), record => record.Level >= LogLevel.Error);
 }

@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A pump that runs on the test's thread, when the test calls it.</summary>
+/// <summary>A pump that runs on the thread of the test when the test calls <see cref="RunTurn"/>.</summary>
 sealed class ManualPump
 {
     IThreadPoolWorkItem? _scheduled;
@@ -15,7 +15,7 @@ sealed class ManualPump
 
     public bool IsScheduled => Volatile.Read(ref _scheduled) is not null;
 
-    /// <summary>Runs the scheduled work. Returns false when there is none.</summary>
+    /// <summary>Runs the scheduled work. Returns false if no work is scheduled.</summary>
     public bool RunTurn()
     {
         if (Interlocked.Exchange(ref _scheduled, null) is not { } work) return false;

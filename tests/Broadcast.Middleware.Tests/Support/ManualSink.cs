@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Defines how a <see cref="ManualSink"/> handles the next write.</summary>
+/// <summary>The behavior of the next write of a <see cref="ManualSink"/>.</summary>
 enum WriteMode
 {
     AtOnce,
@@ -12,7 +12,7 @@ enum WriteMode
 }
 
 /// <summary>
-/// A sink whose writes complete or fail when the test says so. It detects violations of the sink contract.
+/// A sink whose writes complete or fail on request of the test. The sink detects violations of the sink contract.
 /// </summary>
 sealed class ManualSink(Action<ReadOnlyMemory<byte>>? onWrite = null) : Sink, IValueTaskSource
 {

@@ -6,7 +6,7 @@ using System.Text;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Many cheap clients. Each has one socket, and a small buffer only while it waits.</summary>
+/// <summary>Many clients that use little memory. Each client has one socket, and has a small buffer only while it waits.</summary>
 sealed class ManyClients : IAsyncDisposable
 {
     static readonly byte[] Handshake = Encoding.ASCII.GetBytes(

@@ -22,7 +22,7 @@ sealed class Meters : IDisposable
         _delivered = Listen<long>(DeliveredName);
     }
 
-    /// <summary>Listens for latency. The product measures latency while the collector exists.</summary>
+    /// <summary>Listens for latency. The library measures latency only while a listener exists.</summary>
     public MetricCollector<double> Latency() => Listen<double>(LatencyName);
 
     public long Sum(string counter) => _counters[counter].GetMeasurementSnapshot().Sum(measurement => measurement.Value);

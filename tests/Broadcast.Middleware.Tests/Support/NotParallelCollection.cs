@@ -1,5 +1,5 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Runs test classes without any other test in parallel.</summary>
+/// <summary>Runs its test classes while no other test runs in parallel.</summary>
 [CollectionDefinition(nameof(NotParallelCollection), DisableParallelization = true)]
 public sealed class NotParallelCollection;

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Messages that contain their number. Every byte can be checked.</summary>
+/// <summary>Creates and reads messages that contain their number. A test can check every byte.</summary>
 static class Numbered
 {
     public static byte[] Make(int number, int size)
@@ -21,7 +21,7 @@ static class Numbered
     }
 
     /// <summary>
-    /// Reads <paramref name="count"/> data frames. They must be the messages from 0 on, in order and without a gap.
+    /// Reads <paramref name="count"/> data frames. The frames must contain the messages from 0 on, in order and without a gap.
     /// </summary>
     public static async Task ReadAllAsync(RawClient client, int count, Action<int>? received = null)
     {
@@ -35,7 +35,7 @@ static class Numbered
     }
 
     /// <summary>
-    /// Publishes messages from 0 on. It waits when the reader is further behind than a healthy client may be.
+    /// Publishes messages from 0 on. Waits while the reader is further behind than a healthy client may be.
     /// </summary>
     public static async Task PublishAllAsync(BroadcastApp app, int count, int size, Func<int> received)
     {

@@ -3,7 +3,7 @@ using System.Net.WebSockets;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A custom protocol of an app. It puts text in angle brackets.</summary>
+/// <summary>A custom protocol of an app, which puts text in angle brackets.</summary>
 sealed class OwnProtocol : IBroadcastProtocol
 {
     int _writes;

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// Payloads that contain the message ID, from four bytes on. Each other byte depends on its index, so misplaced bytes
-/// are detected.
+/// Creates payloads of at least four bytes that contain the message ID. Each other byte depends on its index, so that a
+/// test detects misplaced bytes.
 /// </summary>
 static class Payload
 {

@@ -5,7 +5,8 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A WebSocket client without a WebSocket library, on a bare socket or on any stream: it can break every rule, and sees every byte.
+/// A WebSocket client without a WebSocket library, on a socket or on a stream. The client can violate each rule of the
+/// protocol and can read every byte.
 /// </summary>
 sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stream, socket)
 {
@@ -37,7 +38,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
         return client;
     }
 
-    /// <summary>Returns the answer to a handshake and drops the connection.</summary>
+    /// <summary>Returns the answer to a handshake and closes the connection.</summary>
     public static async Task<HttpAnswer> TryAsync(BroadcastApp app, params (string Name, string? Value)[] headers)
     {
         await using var client = await ConnectAsync(app);
@@ -45,7 +46,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
     }
 
     /// <summary>
-    /// Waits until the connection has joined its group. The server reads only afterwards, so a pong proves it.
+    /// Waits until the connection has joined its group. The server reads data only after the join, so a pong proves the join.
     /// </summary>
     public async Task JoinedAsync()
     {
@@ -54,13 +55,12 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
     }
 
     /// <summary>
-    /// Fails unless the connection is open. The answer uses the normal send path. So the server has finished earlier work for this
-    /// connection when the answer arrives.
+    /// Asserts that the connection is open. The answer uses the normal send path, so it follows all earlier messages to this connection.
     /// </summary>
     public Task IsThereAsync() => JoinedAsync();
 
     /// <summary>
-    /// Sends the handshake of RFC 6455, section 4.1. The changes replace headers; null removes a header.
+    /// Sends the handshake of RFC 6455, section 4.1. Each change replaces a header, or removes it if the value is null.
     /// </summary>
     public Task<HttpAnswer> HandshakeAsync(string path = "/ws", params (string Name, string? Value)[] changes) =>
         RequestAsync($"GET {path} HTTP/1.1", changes);
@@ -82,7 +82,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
     }
 
     /// <summary>
-    /// Reads the next frame. It must be valid: unmasked, unfragmented, no reserved bits, shortest length encoding.
+    /// Reads the next frame. The frame must be unmasked and unfragmented, without reserved bits, and with the shortest length encoding.
     /// </summary>
     public async Task<ServerFrame> ReadFrameAsync()
     {

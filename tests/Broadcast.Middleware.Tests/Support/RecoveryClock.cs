@@ -2,14 +2,14 @@ using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A manual clock that counts waits for a reconnect. Only these waits create timers of this duration.</summary>
+/// <summary>A manual clock that counts the waits for a reconnect. Only these waits create timers with the given duration.</summary>
 sealed class RecoveryClock : FakeTimeProvider
 {
     public static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
 
     int _waits;
 
-    /// <summary>The number of started waits: of sessions for their clients, and of clients for their sessions.</summary>
+    /// <summary>The number of started waits. A session waits for its client, or a client waits for its session.</summary>
     public int Waits => Volatile.Read(ref _waits);
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)

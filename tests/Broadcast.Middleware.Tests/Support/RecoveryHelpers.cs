@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Helpers that many tests of this folder use.</summary>
+/// <summary>Helpers for tests of the recovery and of group histories.</summary>
 static class RecoveryHelpers
 {
     public static Action<BroadcastOptions> History(
@@ -12,7 +12,7 @@ static class RecoveryHelpers
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = age ?? Timeout.InfiniteTimeSpan, ReplayOnJoin = replayOnJoin,
         };
         options.MaxEmptyGroups = maxEmptyGroups ?? options.MaxEmptyGroups;
-        // The tests advance the clock by minutes. Only the history may react to that.
+        // The tests advance the clock by minutes. Only the history may react to this time.
         (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     };
 

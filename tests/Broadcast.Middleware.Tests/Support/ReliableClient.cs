@@ -3,8 +3,8 @@ using System.Text.Json;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client of the reliable protocol on one transport. It knows its connection ID, its token and the last sequence ID. The test fails
-/// when a sequence ID does not increase.
+/// A client of the reliable protocol on one transport. The client stores its connection ID, its token and the last
+/// sequence ID. The test fails if a sequence ID does not increase.
 /// </summary>
 sealed class ReliableClient : IAsyncDisposable
 {
@@ -84,7 +84,7 @@ sealed class ReliableClient : IAsyncDisposable
     /// <summary>Acknowledges the given sequence ID, or the last one.</summary>
     public Task AcknowledgeAsync(long? id = null) => SayAsync($$"""{"type":"sequenceAck","sequenceId":{{id ?? LastId}}}""");
 
-    /// <summary>Acknowledges, and waits until the server has processed the acknowledgement.</summary>
+    /// <summary>Acknowledges a sequence ID and waits until the server has processed the acknowledgement.</summary>
     public async Task AcknowledgedAsync(BroadcastApp app, long? id = null)
     {
         await AcknowledgeAsync(id);
@@ -103,7 +103,7 @@ sealed class ReliableClient : IAsyncDisposable
         return message;
     }
 
-    /// <summary>Reads messages with this data. Each must have a sequence ID.</summary>
+    /// <summary>Reads messages with this data. Each message must have a sequence ID.</summary>
     public async Task<ReliableMessage[]> HearsAsync(params string[] data)
     {
         var messages = new List<ReliableMessage>();

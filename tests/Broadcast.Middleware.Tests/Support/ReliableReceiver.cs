@@ -5,8 +5,8 @@ using System.Text.Json;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A client of the reliable subprotocol. Like the published clients, it drops each message whose ID is not above its
-/// last ID. It keeps its state across transports.
+/// A client of the reliable subprotocol. Like the published clients, this client drops each message whose ID is not
+/// above its last ID. The client keeps its state across transports.
 /// </summary>
 sealed class ReliableReceiver
 {
@@ -44,7 +44,7 @@ sealed class ReliableReceiver
     public static Message Numbered(int number, int size = 0, string? key = null) =>
         new(Encoding.UTF8.GetBytes(Text(number).PadRight(size, '.')), MessageType.Text) { Key = key };
 
-    /// <summary>Creates the reply to a request. A reply arrives in order with the messages.</summary>
+    /// <summary>Creates the reply to a request. The client receives replies and messages in the order of sending.</summary>
     public static Message Answer(int number) =>
         new(Encoding.UTF8.GetBytes("{\"type\":\"ack\",\"ackId\":" + Text(number) + "}"), MessageType.Text) { IsVerbatim = true };
 
@@ -68,7 +68,7 @@ sealed class ReliableReceiver
         }
     });
 
-    /// <summary>Receives at most <paramref name="most"/> frames of a write. The other frames are lost.</summary>
+    /// <summary>Receives at most <paramref name="most"/> frames of a write. Loses the other frames.</summary>
     public void Receive(ReadOnlySpan<byte> frames, int most = int.MaxValue)
     {
         lock (_gate)

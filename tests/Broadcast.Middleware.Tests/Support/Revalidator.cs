@@ -11,14 +11,14 @@ sealed class Revalidator : IConnectionRevalidator
 
     public Func<IBroadcastConnection, CancellationToken, ValueTask<bool>> Answer { get; set; } = static (_, _) => new(true);
 
-    /// <summary>True to keep each answer back until <see cref="AnswerAsync"/> is called.</summary>
+    /// <summary>True to delay each answer until the test calls <see cref="AnswerAsync"/>.</summary>
     public bool HoldsAnswers { get; set; }
 
     public int Asked => _asked.Count;
 
     public int TimesAsked(string userId) => _asked.Count(asked => asked == userId);
 
-    /// <summary>Releases the held answers. After that, the connections have scheduled the next call.</summary>
+    /// <summary>Releases the delayed answers. When this method completes, the connections have scheduled the next call.</summary>
     public async Task AnswerAsync(int count)
     {
         await Eventually.True(() => _held.Count == count);

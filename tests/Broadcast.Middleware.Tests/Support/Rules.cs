@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>An authorizer whose rule the test supplies.</summary>
+/// <summary>An authorizer with a rule from the test.</summary>
 sealed class Rules(Func<string, GroupOperation, bool> allows) : IGroupAuthorizer
 {
     public static Rules AllowAll { get; } = new((_, _) => true);

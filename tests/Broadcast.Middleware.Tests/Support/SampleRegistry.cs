@@ -1,6 +1,6 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A simple correct registry: one lock around dictionaries. A test can make it wrong in one way.</summary>
+/// <summary>A simple registry with one lock around its dictionaries. The registry is correct, unless a test selects one mistake.</summary>
 sealed class SampleRegistry(RegistryMistake mistake = RegistryMistake.None) : IConnectionRegistry
 {
     readonly Dictionary<string, IBroadcastConnection> _connections = [];

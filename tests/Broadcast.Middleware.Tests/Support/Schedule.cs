@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>One step of a random schedule. The step and the current state define what the numbers select.</summary>
+/// <summary>One step of a random schedule. The numbers select objects, depending on the step and the current state.</summary>
 readonly record struct Operation<TStep>(TStep Step, int A, int B, int C, int Size);
 
 /// <summary>Generates random schedules. CsCheck prints and shrinks them when a test fails.</summary>

@@ -6,8 +6,8 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>A substituted <see cref="WebSocket"/> that receives scripted messages and records sent messages.</summary>
-/// <remarks>Like a real socket, it ends every waiting call when it is aborted.</remarks>
+/// <summary>A substitute for a <see cref="WebSocket"/> that receives scripted messages and records sent messages.</summary>
+/// <remarks>Like a real socket, the substitute ends every waiting call when it is aborted.</remarks>
 sealed class ScriptedSocket
 {
     readonly Channel<Func<Incoming>> _incoming = Channel.CreateUnbounded<Func<Incoming>>();
@@ -16,7 +16,7 @@ sealed class ScriptedSocket
 
     public ScriptedSocket()
     {
-#pragma warning disable CA2012 // NSubstitute describes calls in this way.
+#pragma warning disable CA2012 // NSubstitute needs calls without an await to describe the calls of the substitute.
         Socket.ReceiveAsync(Arg.Any<Memory<byte>>(), Arg.Any<CancellationToken>())
             .Returns(call => ReceiveAsync(call.Arg<Memory<byte>>()));
         Socket.SendAsync(Arg.Any<ReadOnlyMemory<byte>>(), Arg.Any<WebSocketMessageType>(), Arg.Any<bool>(), Arg.Any<CancellationToken>())
@@ -29,10 +29,10 @@ sealed class ScriptedSocket
 
     public WebSocket Socket { get; } = Substitute.For<WebSocket>();
 
-    /// <summary>Runs before a message counts as sent.</summary>
+    /// <summary>A callback that runs before a message counts as sent.</summary>
     public Func<Task> Sending { get; set; } = static () => Task.CompletedTask;
 
-    /// <summary>Runs before a close frame counts as sent.</summary>
+    /// <summary>A callback that runs before a close frame counts as sent.</summary>
     public Func<Task> Closing { get; set; } = static () => Task.CompletedTask;
 
     /// <summary>True if the peer answers a close frame.</summary>

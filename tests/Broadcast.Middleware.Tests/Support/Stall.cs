@@ -4,12 +4,12 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Helpers for clients that do not read. Their socket buffers are soon full.</summary>
+/// <summary>Helpers for clients that do not read. The socket buffers of such clients are small, so a write soon stalls.</summary>
 static class Stall
 {
     public const int SmallWindow = 4096;
 
-    /// <summary>More bytes than small socket buffers and the server's own buffer hold.</summary>
+    /// <summary>A number of bytes that exceeds the capacity of small socket buffers and of the server's own buffer.</summary>
     public const int FillBytes = 512 * 1024;
 
     const int FillMessage = 16 * 1024;
@@ -34,8 +34,8 @@ static class Stall
         for (var sent = 1; ; sent++)
         {
             await app.Broadcaster.PublishAsync(new byte[FillMessage], Recipients.Connection(connectionId), cancellationToken: TestContext.Current.CancellationToken);
-            // No event reports that a write waits. The test assumes it after 60 checks without progress. Each check waits for the pump,
-            // so a busy machine only makes the checks slower.
+            // No event reports that a write waits. So the test assumes a waiting write after 60 checks without
+            // progress. Each check waits for the pump, so a busy machine only makes the checks slower.
             for (var looks = 0; meters.Delivered < before + sent; looks++)
             {
                 if (looks == 60) return sent;

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Rebuilds a group's states from the messages that a subscriber receives. Fails on an invalid message.</summary>
+/// <summary>The states of a group, rebuilt from the messages that a subscriber receives. Fails on an invalid message.</summary>
 sealed class StatePicture(string group)
 {
     readonly Dictionary<string, (string? User, string State, long At)> _members = [];

@@ -6,7 +6,7 @@ using System.Text;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// Reads and writes the bytes of a client, on a bare socket or on any stream. Each wait for the server ends after
+/// Reads and writes the bytes of a client, on a socket or on a stream. Each wait for the server ends after
 /// <see cref="Eventually.Patience"/>.
 /// </summary>
 abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
@@ -15,7 +15,7 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
     int _start;
     int _end;
 
-    /// <summary>How the transport ended, if it ends where more bytes must come.</summary>
+    /// <summary>The kind of end to report if the transport ends before all expected bytes.</summary>
     protected virtual TransportEnd EndOfStream => TransportEnd.Finished;
 
     public async Task SendAsync(params ReadOnlyMemory<byte>[] pieces)
@@ -71,7 +71,7 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
         }
     }
 
-    /// <summary>Sends the head of a request. Headers without a value are left out.</summary>
+    /// <summary>Sends the head of a request. Omits headers without a value.</summary>
     protected Task SendRequestAsync(string requestLine, IEnumerable<(string Name, string? Value)> headers)
     {
         var lines = headers.Where(header => header.Value is not null).Select(header => $"{header.Name}: {header.Value}\r\n");
@@ -99,14 +99,14 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
     /// <summary>Reads the empty line at the end of a chunk.</summary>
     protected async Task ReadEndOfChunkAsync() => Assert.Equal("", await ReadLineAsync());
 
-    /// <summary>Waits for bytes. Returns false if the server has ended the stream in order.</summary>
+    /// <summary>Waits for bytes. Returns false if the server has ended the stream without a reset.</summary>
     protected async ValueTask<bool> TryFillAsync()
     {
         if (_start == _end) (_start, _end) = (0, await ReceiveAsync());
         return _end > 0;
     }
 
-    /// <summary>Takes received bytes, at most this number.</summary>
+    /// <summary>Takes at most this number of received bytes.</summary>
     protected ArraySegment<byte> Take(int count)
     {
         var taken = new ArraySegment<byte>(_buffer, _start, Math.Min(count, _end - _start));

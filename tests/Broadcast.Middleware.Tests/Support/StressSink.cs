@@ -18,7 +18,7 @@ enum Pace
     Stuck,
 }
 
-/// <summary>Records the IDs of the received messages. Checks that there is only one write at a time.</summary>
+/// <summary>A sink that records the IDs of the received messages. The sink checks that only one write runs at a time.</summary>
 sealed class StressSink(Pace pace, int seed) : Sink, IValueTaskSource, IThreadPoolWorkItem
 {
     readonly Random _random = new(seed);

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Time.Testing;
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// A real broadcast without an app. By default, the test drives its pumps and its clock. With zero pumps, the broadcast uses its own
-/// pumps and the system clock.
+/// A real broadcast without an app. By default, the test drives the pumps and the clock. With zero pumps, the broadcast
+/// uses its own pumps and the system clock.
 /// </summary>
 sealed class TestEngine : IDisposable
 {
@@ -59,8 +59,8 @@ sealed class TestEngine : IDisposable
 
     public PublishResult Publish(Message message, Recipients recipients)
     {
-        // A task would allocate, and some tests measure the allocations.
-#pragma warning disable CA2012 // The assertion checks that the result is there.
+        // Do not create a task, because a task would allocate and some tests measure the allocations.
+#pragma warning disable CA2012 // The assertion checks that the task has completed.
         var publishing = _instance.Router.PublishAsync(message, recipients, CancellationToken.None);
         Assert.True(publishing.IsCompletedSuccessfully);
         return publishing.GetAwaiter().GetResult();
@@ -89,7 +89,7 @@ sealed class TestEngine : IDisposable
         string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken = default) =>
         Public.CloseAsync(connectionId, status, reason, cancellationToken);
 
-    /// <summary>Admits a connection without an HTTP request. Without a pump, the broadcast chooses one of its own pumps.</summary>
+    /// <summary>Admits a connection without an HTTP request. If the pump is null, the broadcast chooses one of its own pumps.</summary>
     public Connection Admit(FakeRequest request, string homeGroup, ConnectionFormat? format = null, Pump? pump = null)
     {
         var facts = new ConnectionRequest(
@@ -115,7 +115,7 @@ sealed class TestEngine : IDisposable
         return connection;
     }
 
-    /// <summary>Connects to a node of a cluster, where joining takes time.</summary>
+    /// <summary>Connects to a node of a cluster, in which a join is asynchronous.</summary>
     public async Task<Connection> ConnectAsync(
         ManualPump? pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
     {
@@ -127,7 +127,7 @@ sealed class TestEngine : IDisposable
 
     public void Remove(Connection connection) => _instance.Connections.Remove(connection);
 
-    /// <summary>Does what the endpoint does when the request ends. Waits for the end of a write.</summary>
+    /// <summary>Does what the endpoint does when the request ends. Waits until a pending write ends.</summary>
     public async Task DisconnectAsync(Connection connection)
     {
         Remove(connection);
@@ -161,7 +161,7 @@ sealed class TestEngine : IDisposable
         }
     }
 
-    /// <summary>Runs the pumps and completes the pending writes until nothing is left to do.</summary>
+    /// <summary>Runs the pumps and completes the pending writes until no work is left.</summary>
     public void RunUntilWritten(Func<IEnumerable<ManualSink>> sinks)
     {
         do

@@ -1,12 +1,13 @@
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// The suite runs the test classes that start a real server twice: once with the server's own sends, and once with inline sends. The
-/// other classes behave the same in both passes, so the second pass omits them.
+/// The pass of the test suite. The suite runs the test classes that start a real server twice. The first pass uses the
+/// server's own sends, and the second pass uses inline sends. The other classes do not depend on the sends, so the
+/// second pass omits these classes.
 /// </summary>
 /// <remarks>
-/// test.sh searches the sources for these classes and runs both passes in parallel. BROADCAST_TEST_SERVER_CLASSES names a file with
-/// the classes that test.sh has found.
+/// The script test.sh searches the sources for these classes and runs both passes in parallel.
+/// BROADCAST_TEST_SERVER_CLASSES names a file with the classes that the script has found.
 /// </remarks>
 static class TestPass
 {

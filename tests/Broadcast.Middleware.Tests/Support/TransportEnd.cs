@@ -1,11 +1,11 @@
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>How the server ended the transport.</summary>
+/// <summary>The ways in which a server can end a transport.</summary>
 enum TransportEnd
 {
-    /// <summary>In order: all bytes from the server have arrived.</summary>
+    /// <summary>A normal end. All bytes from the server have arrived.</summary>
     Finished,
 
-    /// <summary>By a reset: bytes may be lost.</summary>
+    /// <summary>A reset. Bytes may be lost.</summary>
     Reset,
 }

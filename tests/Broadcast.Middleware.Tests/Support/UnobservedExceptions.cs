@@ -2,10 +2,10 @@ using System.Text.RegularExpressions;
 
 namespace Broadcast.Middleware.Tests.Support;
 
-/// <summary>Collects the exceptions of tasks that no code awaits.</summary>
+/// <summary>Collects unobserved exceptions of tasks that no code awaits.</summary>
 sealed class UnobservedExceptions : IDisposable
 {
-    // Matches code of the library, but not code of the tests.
+    // Matches stack frames of the library, but not of the tests.
     static readonly Regex OfOurs = new(@"at Broadcast\.Middleware\.(?!Tests\.)", RegexOptions.CultureInvariant);
 
     readonly List<string> _exceptions = [];
@@ -13,7 +13,7 @@ sealed class UnobservedExceptions : IDisposable
     public UnobservedExceptions() => TaskScheduler.UnobservedTaskException += Note;
 
     /// <summary>
-    /// Fails if an exception passed through this library. Tests that run at the same time may leave other exceptions.
+    /// Fails if an exception passed through this library. Ignores other exceptions, because tests that run at the same time may cause them.
     /// </summary>
     public void AssertNoneOfOurs()
     {

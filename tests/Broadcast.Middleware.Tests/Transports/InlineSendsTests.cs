@@ -55,7 +55,7 @@ public sealed class InlineSendsTests
 
     [Theory]
     [MemberData(nameof(Protocols))]
-    public async Task ConcurrentRequests_EachGetTheirOwnAnswer(string protocol, string scheme)
+    public async Task ConcurrentRequests_ToOneServer_GetTheirOwnAnswers(string protocol, string scheme)
     {
         var body = RandomNumberGenerator.GetBytes(Mega);
         await using var app = await StartAsync(body, protocol, scheme);
@@ -64,7 +64,7 @@ public sealed class InlineSendsTests
         await Parallel.ForAsync(0, 80 * Effort.Factor, new ParallelOptions { MaxDegreeOfParallelism = 20, CancellationToken = Token }, async (i, token) =>
         {
             var start = i % 200 * 1_000;
-            // Some responses declare a length. The others use chunks or frames.
+            // Some responses declare their length. The other responses use chunks or HTTP/2 frames.
             var path = $"pieces?start={start}&length={(i % 2 == 0 ? Mega - start : i)}&declared={i % 3 == 0}";
             var answer = await http.GetByteArrayAsync(new Uri($"{scheme}://127.0.0.1:{app.Port}/{path}"), token);
             Assert.Equal(SHA256.HashData(body.AsSpan(start, answer.Length)), SHA256.HashData(answer));
@@ -122,7 +122,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task PipelinedRequests_AreAnsweredInOrder()
+    public async Task PipelinedRequests_WithDifferentLengths_AreAnsweredInOrder()
     {
         const int Count = 200;
         var body = Encoding.ASCII.GetBytes(RandomNumberGenerator.GetHexString(Mega));
@@ -148,7 +148,7 @@ public sealed class InlineSendsTests
     [InlineData(HttpProtocols.Http1, false)]
     [InlineData(HttpProtocols.Http1, true)]
     [InlineData(HttpProtocols.Http2, false)]
-    public async Task Disconnects_DuringBroadcast_DoNotAffectOthers(HttpProtocols protocols, bool stalls)
+    public async Task Disconnects_DuringBroadcast_DoNotAffectOtherConnections(HttpProtocols protocols, bool stalls)
     {
         const int Messages = 1_000, Size = 2_000;
         using var unobserved = new UnobservedExceptions();
@@ -346,7 +346,7 @@ public sealed class InlineSendsTests
         }
         catch (SocketException)
         {
-            // The reset arrived before the client knew that it was connected.
+            // The reset can arrive before the connect of the client has completed.
         }
 
         await app.StopAsync();
@@ -354,7 +354,7 @@ public sealed class InlineSendsTests
     }
 
     [Fact]
-    public async Task UseInlineSends_AfterUseHttps_SendsNothingUnencrypted()
+    public async Task UseInlineSends_AfterUseHttps_SendsOnlyEncryptedBytes()
     {
         await using var app = await BroadcastApp.StartAsync(
             builder => Configure(builder),
@@ -373,7 +373,7 @@ public sealed class InlineSendsTests
 
         await tls.WriteAsync("GET /file HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"u8.ToArray(), Token);
 
-        // Only TLS records with encrypted content may arrive.
+        // Each byte that arrives must belong to a TLS record with encrypted content.
         var header = new byte[5];
         while (await stream.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, Token) > 0)
         {
@@ -435,7 +435,7 @@ public sealed class InlineSendsTests
     }
 
     /// <summary>
-    /// Starts an app with inline sends and small buffers. It serves a broadcast and, in several ways, the body.
+    /// Starts an app with inline sends and small buffers. The app serves a broadcast, and serves the body at several URLs.
     /// </summary>
     static Task<BroadcastApp> StartAsync(
         byte[] body, string protocol = "HTTP/1.1", string scheme = "http", TimeSpan? shutdownTimeout = null) =>
@@ -547,7 +547,7 @@ public sealed class InlineSendsTests
 
         public int Running => Volatile.Read(ref _running);
 
-        /// <summary>Writes pieces of all sizes, some of them through the pipe.</summary>
+        /// <summary>Writes the body in pieces of different sizes. Writes some pieces through the pipe.</summary>
         public async Task ServePiecesAsync(HttpContext context)
         {
             var start = Number("start") ?? 0;

@@ -1,7 +1,7 @@
 
 namespace Broadcast.Middleware.Tests.Transports;
 
-/// <summary>Runs alone, because the whole process shares the heap.</summary>
+/// <summary>Tests the memory of inline writers. No other test runs in parallel, because all tests share the heap.</summary>
 [Collection(nameof(NotParallelCollection))]
 public sealed class InlineWriterMemoryTests
 {
@@ -15,7 +15,7 @@ public sealed class InlineWriterMemoryTests
 
         Flush(10_000);
 
-        // The runtime may recompile methods meanwhile. A flush itself allocates nothing.
+        // A flush allocates nothing, but the runtime may recompile methods during the test. So the test allows a small number of bytes.
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 10_000);
 
         void Flush(int count)
@@ -34,7 +34,7 @@ public sealed class InlineWriterMemoryTests
     [Theory]
     [InlineData(500, 300)]
     [InlineData(LoopbackConnection.TooMuch, 120)]
-    public async Task IdleWriter_HoldsNoBuffer(int size, int count)
+    public async Task InlineWriter_AllBytesSent_HoldsNoBuffer(int size, int count)
     {
         var token = TestContext.Current.CancellationToken;
         using var loopback = LoopbackConnection.Open();
@@ -44,7 +44,7 @@ public sealed class InlineWriterMemoryTests
 
         await FlushAsync(count);
 
-        // The limit is half a buffer per writer. The pool keeps some buffers, but not one per writer.
+        // The limit is half a buffer per writer. The pool keeps some buffers, but not one buffer for each writer.
         var limit = count * Math.Max(size, 64 * 1024L) / 2;
         Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - before, long.MinValue, limit);
         GC.KeepAlive(writers);

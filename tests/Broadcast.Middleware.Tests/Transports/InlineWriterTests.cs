@@ -82,7 +82,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Write_AfterUnflushedBytes_FlushesBoth()
+    public async Task Write_AfterUnflushedBytes_FlushesUnflushedAndNewBytes()
     {
         _loopback.Write(10);
 
@@ -110,9 +110,9 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_AfterPartialSend_SendsOnlyTheRest()
+    public async Task Flush_AfterPartialSend_SendsOnlyRemainingBytes()
     {
-        // These sizes fit into a buffer, but are a little more than the socket takes.
+        // These sizes fit into a buffer, but are slightly larger than the free space of the socket.
         foreach (var size in new[] { 20_000, 30_000, 40_000, 60_000, 65_536 })
         {
             _loopback.Write(size);
@@ -134,7 +134,7 @@ public sealed class InlineWriterTests : IDisposable
         using var loopback = LoopbackConnection.Open(buffers);
         var random = new Random(seed);
         var readerRandom = new Random(seed);
-        // The reader starts when a flush is pending, so that at least one flush waits.
+        // Start the reader only when a flush is pending, so that at least one flush waits.
         var waits = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
 
         await Task.WhenAll(Task.Run(WriteAsync, Token), Task.Run(ReadAsync, Token));
@@ -188,7 +188,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task FlushCancelledByToken_NextFlush_WaitsForBoth()
+    public async Task NextFlush_AfterFlushCancelledByToken_WaitsForBytesOfBoth()
     {
         using var cancellation = new CancellationTokenSource();
         var first = _loopback.Stall(cancellation.Token);
@@ -207,7 +207,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Flush_AlreadyCancelledToken_FlushesNothing()
+    public async Task Flush_AlreadyCancelledToken_SendsNoBytes()
     {
         _loopback.Write(10);
 
@@ -274,7 +274,7 @@ public sealed class InlineWriterTests : IDisposable
     [Fact]
     public async Task Write_WhileAbandonedFlushCompletes_IsKept()
     {
-        // The test cannot see when the flush completes. Usually it completes before the second write.
+        // The test cannot observe the moment in which the flush completes. The flush usually completes before the second write.
         for (var round = 0; round < 100; round++)
         {
             _loopback.Write(100_000);
@@ -301,7 +301,8 @@ public sealed class InlineWriterTests : IDisposable
         Writer.CancelPendingFlush();
         Assert.Equal((true, false), await ResultAsync(flush));
 
-        // This write uses a new buffer. The operating system still reads the old one, so the pool must not hand it out.
+        // This write uses a new buffer. The operating system still reads the old buffer, so the pool must not give the
+        // old buffer to another writer.
         _loopback.Write(2 * LoopbackConnection.TooMuch, hint: count => count);
         var others = new List<byte[]>();
         for (var size = 16; size <= 4 * LoopbackConnection.TooMuch; size *= 2)
@@ -324,10 +325,11 @@ public sealed class InlineWriterTests : IDisposable
     [Fact]
     public async Task GetMemory_AfterAbandonedFlushFilledBuffer_HasSpace()
     {
-        // The test cannot see when the last byte is sent. Usually it is sent in time.
+        // The test cannot observe the moment in which the system sends the last byte. The system usually sends this
+        // byte before the next step.
         for (var round = 0; round < 100; round++)
         {
-            // More than half of the buffer waits. The bytes therefore stay where they are and fill the buffer.
+            // More than half of the buffer contains unsent bytes. The writer therefore does not move these bytes, and they fill the buffer.
             _loopback.Write(Writer.GetMemory().Length);
             var flush = Writer.FlushAsync(Token);
             Writer.CancelPendingFlush();
@@ -346,7 +348,7 @@ public sealed class InlineWriterTests : IDisposable
     [InlineData(1, 4 * 1024)]
     [InlineData(2, 16 * 1024)]
     [InlineData(3, 32 * 1024)]
-    public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNothing(int seed, int buffers)
+    public async Task AbandonedFlushes_AtRandomTimes_LoseAndReorderNoBytes(int seed, int buffers)
     {
         const int Total = 12 * 1024 * 1024;
         using var loopback = LoopbackConnection.Open(buffers);
@@ -368,7 +370,7 @@ public sealed class InlineWriterTests : IDisposable
             {
                 loopback.Write((int)Math.Min(Total - loopback.Written, NextSize(random)), hint: count => random.Next(1, count + 1));
                 var how = random.Next(4);
-                // This keeps the writer from running far ahead of the reader.
+                // Wait for the reader, so that the writer does not run far ahead of it.
                 if (how == 3 || random.Next(8) == 0) await FlushAsync(Token);
                 else if (how < 2) await GiveUpAsync(how == 0, random.Next(4));
             }
@@ -393,7 +395,7 @@ public sealed class InlineWriterTests : IDisposable
             await canceling;
         }
 
-        // Returns true when the flush was abandoned. A late cancellation affects the next flush.
+        // Returns true if the cancellation ended the flush early. A late cancellation affects the next flush.
         async Task<bool> FlushAsync(CancellationToken token)
         {
             try
@@ -494,7 +496,7 @@ public sealed class InlineWriterTests : IDisposable
     [Theory]
     [InlineData(100)]
     [InlineData(LoopbackConnection.TooMuch)]
-    public async Task Complete_WithUnflushedBytes_SendsThem(int size)
+    public async Task Complete_WithUnflushedBytes_SendsUnflushedBytes(int size)
     {
         _loopback.Write(size);
 
@@ -528,7 +530,7 @@ public sealed class InlineWriterTests : IDisposable
     }
 
     [Fact]
-    public async Task Finish_WithAbandonedFlush_WaitsUntilAllIsSent()
+    public async Task Finish_WithAbandonedFlush_WaitsUntilAllBytesAreSent()
     {
         using var cancellation = new CancellationTokenSource();
         var flush = _loopback.Stall(cancellation.Token);

@@ -6,13 +6,13 @@ using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
-/// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket that need not read.</summary>
+/// <summary>A loopback connection between an <see cref="InlineWriter"/> and a socket. A test decides whether the socket reads.</summary>
 sealed class LoopbackConnection : IDisposable
 {
-    /// <summary>Far more bytes than small buffers hold.</summary>
+    /// <summary>A number of bytes that is far larger than the capacity of small buffers.</summary>
     public const int TooMuch = 1024 * 1024;
 
-    // The length is prime, so that lost, repeated or swapped bytes are detected.
+    // The length is prime, so that a test detects lost, repeated or swapped bytes.
     static readonly byte[] Pattern = MakePattern(65_521);
 
     readonly Socket _socket;
@@ -86,7 +86,7 @@ sealed class LoopbackConnection : IDisposable
         return flush;
     }
 
-    /// <summary>Reads this number of bytes. They must be the next bytes of the pattern.</summary>
+    /// <summary>Reads this number of bytes. The bytes must be the next bytes of the pattern.</summary>
     public async Task ReadAsync(long count, Func<int>? nextSize = null)
     {
         var buffer = new byte[64 * 1024];
@@ -127,7 +127,7 @@ sealed class LoopbackConnection : IDisposable
     /// <summary>Reads all bytes that were written and not yet read.</summary>
     public Task ReadRestAsync() => ReadAsync(_written - _read);
 
-    /// <summary>Reads the rest and checks that no other byte follows.</summary>
+    /// <summary>Reads the remaining bytes and checks that no other byte follows.</summary>
     public async Task ReadToEndAsync()
     {
         await ReadRestAsync();

@@ -4,7 +4,7 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>Presence in a cluster when one of its nodes is killed or stops.</summary>
+/// <summary>Tests presence in a cluster when one of its nodes is killed or stops.</summary>
 public sealed class ClusterPresenceTests
 {
     [Fact]
@@ -40,7 +40,7 @@ public sealed class ClusterPresenceTests
         var stopping = cluster.Two.StopAsync();
         await bob.AssertClosedAsync(WebSocketCloseStatus.EndpointUnavailable);
         await bob.CloseOutputAsync(WebSocketCloseStatus.EndpointUnavailable, null, TestContext.Current.CancellationToken);
-        // NodeTimeout is 12 seconds, so a change within 10 seconds does not come from the timeout.
+        // NodeTimeout is 12 seconds, so NodeTimeout cannot cause a change within 10 seconds.
         var removed = await watcher.NextPresenceChangeAsync(static (_, name) => name is null)
             .WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
         Assert.Equal((bobsId, null), removed);

@@ -1,6 +1,6 @@
 namespace WebDemo.Tests;
 
-/// <summary>Messages between clients of different nodes.</summary>
+/// <summary>Tests messages between clients of different nodes.</summary>
 public sealed class ClusterTests
 {
     [Fact]

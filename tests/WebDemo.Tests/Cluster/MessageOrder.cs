@@ -3,7 +3,7 @@ namespace WebDemo.Tests;
 /// <summary>Combines the segments that different clients have received into one common order of all messages.</summary>
 static class MessageOrder
 {
-    /// <summary>Fails if two segments contradict each other: a missing, repeated or reordered message.</summary>
+    /// <summary>Fails if two segments contradict each other, because a message is missing, repeated or reordered.</summary>
     public static List<string> Combine(IReadOnlyList<List<string>> segments)
     {
         var next = new Dictionary<string, string>();
@@ -12,7 +12,7 @@ static class MessageOrder
         {
             foreach (var (first, second) in segment.Zip(segment.Skip(1)))
             {
-                // A missing, repeated or reordered message has different neighbors in different segments.
+                // If a message is missing, repeated or reordered, a message has different neighbors in different segments.
                 if (!next.TryAdd(first, second)) Assert.Equal((first, next[first]), (first, second));
                 if (!previous.TryAdd(second, first)) Assert.Equal((previous[second], second), (first, second));
             }

@@ -12,7 +12,7 @@ static class MessageStream
 
     public static string CreateText(string publisher, int number) => string.Create(CultureInfo.InvariantCulture, $"{publisher} {number}");
 
-    /// <summary>Returns false for the end of the stream, which has no publisher.</summary>
+    /// <summary>Parses a message of a publisher. Returns false for the end of the stream, which has no publisher.</summary>
     public static bool TryParse(string text, out string publisher, out int number)
     {
         var parts = text.Split(' ');

@@ -4,7 +4,10 @@ using System.Text.Json;
 namespace WebDemo.Tests;
 
 /// <summary>Reads the stream from one node over a plain WebSocket, until the end of the stream or a close frame.</summary>
-/// <remarks>The listeners of the other nodes continue when one node stops. At any time, some of them receive every message.</remarks>
+/// <remarks>
+/// When one node stops, the listeners of the other nodes continue. At any time, at least one listener receives every
+/// message.
+/// </remarks>
 sealed class NodeListener : IDisposable
 {
     readonly ClientWebSocket _socket;

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>Reads the changes at a presence URL.</summary>
+/// <summary>Extension methods that read the changes at a presence URL.</summary>
 static class PresenceExtensions
 {
     /// <summary>Returns the first change that matches. A new member may raise a second change when its name is known.</summary>

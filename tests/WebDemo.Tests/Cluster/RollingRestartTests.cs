@@ -4,17 +4,17 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>A cluster of three nodes that restart one after the other, while clients connect, reconnect and publish.</summary>
+/// <summary>Tests a cluster of three nodes that restart one after the other, while clients connect, reconnect and publish.</summary>
 [Collection<RollingRestartCollection>]
 public sealed class RollingRestartTests : IAsyncLifetime
 {
     const int ClientCount = 6;
     const int NpmPublisherCount = 3;
 
-    // The load balancer cuts the transports of clients whose URL has this query.
+    // The load balancer resets the transports of clients whose URL contains this query.
     const string UnstableQuery = "?transport=unstable";
 
-    // The default of DrainTimeout. A faster stop shows that the node has not aborted any connection.
+    // The default of DrainTimeout. If a stop takes less time, the node has not aborted a connection.
     static readonly TimeSpan DrainTimeout = TimeSpan.FromSeconds(10);
 
     // A retry on another connection would be a new request, so the clients do not retry.
@@ -64,7 +64,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
         var longestStop = TimeSpan.Zero;
         for (var number = 0; number < _nodes.Length; number++)
         {
-            // The clients of some connections reconnect to other nodes. The stopping node then has sessions without a transport.
+            // The clients of the reset connections reconnect to other nodes. The stopping node then has sessions without a transport.
             var attempts = _balancer.RecoveryAttempts;
             var cut = _balancer.ResetConnections(_nodes[number].Url, UnstableQuery);
             await WaitUntilAsync(() => _balancer.RecoveryAttempts >= attempts + cut, "Not all clients have tried to recover their connections.");
@@ -97,7 +97,7 @@ public sealed class RollingRestartTests : IAsyncLifetime
             Assert.Equal(acknowledged.Order(), acknowledged);
         }
 
-        // A stopping node completes the requests that it has begun. It begins no request that it cannot acknowledge.
+        // A stopping node completes its pending requests. The node starts no request that it cannot acknowledge.
         var failed = publishers.SelectMany(static publisher => publisher.Published).Where(static message => !message.IsAcknowledged).ToArray();
         Assert.DoesNotContain(failed, message => places.ContainsKey(message.Text));
         TestContext.Current.TestOutputHelper?.WriteLine(string.Create(CultureInfo.InvariantCulture,
@@ -126,12 +126,12 @@ public sealed class RollingRestartTests : IAsyncLifetime
         return listener;
     }
 
-    /// <summary>Waits until each listener has received a message from each publisher that was published after this call.</summary>
+    /// <summary>Waits until each listener has received, from each publisher, a message that was published after this call.</summary>
     static async Task AssertAllReceiveAsync(StreamListener[] listeners, StreamPublisher[] publishers)
     {
         foreach (var publisher in publishers)
         {
-            // One message may be on its way, so wait for the message after it.
+            // One earlier message may still be in flight, so wait for the message after it.
             var number = publisher.Published.Count + 1;
             foreach (var listener in listeners)
             {

@@ -24,7 +24,7 @@ sealed class StreamListener
 
     public int MessageCount => Segments.Sum(static segment => segment.Count);
 
-    /// <summary>The longest time between the last event of a connection and the first event of the next one.</summary>
+    /// <summary>The longest time between the last event of a connection and the first event of the next connection.</summary>
     public TimeSpan LongestDisconnection { get; private set; }
 
     /// <summary>Returns the number of the last message from a publisher, or -1.</summary>
@@ -44,7 +44,7 @@ sealed class StreamListener
                     isConnected = false;
                     continue;
                 case "connected":
-                    // The client raises this event after it has joined its group again. Messages may come before it.
+                    // The client raises this event after it has joined its group again. Messages may come before this event.
                     var connectionId = arguments.GetProperty("connectionId").GetString()!;
                     Assert.True(_connectionIds.Add(connectionId), $"The client connected with the connection ID {connectionId} twice.");
                     OnReceived();

@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 
 namespace WebDemo.Tests;
 
-/// <summary>Publishes numbered messages, one at a time. Each message is published once, even if it fails.</summary>
+/// <summary>Publishes numbered messages, one at a time. Does not repeat a publish that fails.</summary>
 /// <param name="name">The name of the publisher, which each message contains.</param>
 /// <param name="publish">Publishes a text. Returns true if the server acknowledges it.</param>
 sealed class StreamPublisher(string name, Func<string, Task<bool>> publish)

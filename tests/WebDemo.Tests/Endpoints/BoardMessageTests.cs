@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The messages that /board accepts. Needs a server of its own, because there is only one board.</summary>
+/// <summary>Tests the messages that /board accepts. The class needs its own server, because a server has only one board.</summary>
 public sealed class BoardMessageTests(DemoServer server) : IClassFixture<DemoServer>
 {
     const string InvalidMessage =

@@ -1,6 +1,6 @@
 namespace WebDemo.Tests;
 
-/// <summary>The sender of the messages of /board. Needs a server of its own, because the board keeps strokes.</summary>
+/// <summary>Tests the sender in the messages of /board. The class needs its own server, because the board keeps strokes.</summary>
 public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServer>
 {
     [Fact]
@@ -16,7 +16,7 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         Assert.StartsWith("guest ", stroke.GetProperty("name").GetString(), StringComparison.Ordinal);
         Assert.Equal([0, 0, 2000, 2000], stroke.GetProperty("points").EnumerateArray().Select(static number => number.GetInt32()));
 
-        // Everyone except the sender gets a cursor. The board does not keep it for clients that join later.
+        // All clients except the sender receive the cursor. The board does not keep the cursor for clients that join later.
         await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
         using var later = await server.ConnectAsync("/board");

@@ -3,7 +3,10 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>The groups that a client may join and publish to. Needs a server of its own, because it counts the connections of /ws.</summary>
+/// <summary>
+/// Tests the groups that a client may join and publish to. The class needs its own server, because it counts the
+/// connections of /ws.
+/// </summary>
 public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<DemoServer>
 {
     const string Subprotocol = "json.webpubsub.azure.v1";

@@ -5,7 +5,7 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>The endpoint POST /publish. Needs a server of its own, because some tests publish to all connections.</summary>
+/// <summary>Tests the endpoint POST /publish. The class needs its own server, because some tests publish to all connections.</summary>
 public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
 {
     [Fact]
@@ -29,7 +29,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Post_WithoutGroup_ReachesEveryone()
+    public async Task Post_WithoutGroup_ReachesAllConnections()
     {
         using var ws = await server.ConnectAsync("/ws");
         using var seed = await server.ConnectAsync("/seed");
@@ -96,7 +96,7 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
             "larger than 65536 bytes. Send a smaller body, or increase Broadcast:MaxMessageBytes",
             await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
 
-        // The unread rest of the body does not affect the next request on the connection.
+        // The server has not read the whole body. The unread bytes must not affect the next request on the connection.
         await PublishAsync("/publish", "hello");
     }
 

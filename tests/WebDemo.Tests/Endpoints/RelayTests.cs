@@ -3,7 +3,7 @@ using System.Text;
 
 namespace WebDemo.Tests;
 
-/// <summary>Messages between clients at /ws and in rooms. Needs a server of its own for /ws.</summary>
+/// <summary>Tests messages between clients at /ws and in rooms. The class needs its own server for /ws.</summary>
 public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
 {
     public static TheoryData<string, WebSocketMessageType, byte[]> Messages => new()
@@ -18,7 +18,7 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     };
 
     [Theory, MemberData(nameof(Messages))]
-    public async Task Send_AnyMessage_ReachesAllIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
+    public async Task Send_TextOrBinary_ReachesAllClientsIncludingSenderUnchanged(string name, WebSocketMessageType type, byte[] bytes)
     {
         var group = $"/rooms/{name}";
         using var one = await server.ConnectAsync(group);
@@ -34,7 +34,7 @@ public sealed class RelayTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
-    public async Task Send_TextThenBinaryAtWs_ArriveInOrder()
+    public async Task Send_TextThenBinary_ArrivesInOrder()
     {
         using var one = await server.ConnectAsync("/ws");
         using var two = await server.ConnectAsync("/ws");

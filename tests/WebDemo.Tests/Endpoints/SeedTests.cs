@@ -3,11 +3,11 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The URL /seed, which behaves like the original Python server. No other test uses /seed of the shared server.</summary>
+/// <summary>Tests the URL /seed, which behaves like the original Python server. No other test uses /seed of the shared server.</summary>
 public sealed class SeedTests(DemoServer server)
 {
     [Fact(Timeout = 120_000)]
-    public async Task PythonClients_OneSends_BothReceive()
+    public async Task PythonClients_OneClientSends_BothReceive()
     {
         var problem = await PythonClient.FindProblemAsync();
         Assert.SkipUnless(problem is null, problem ?? "");
@@ -36,7 +36,7 @@ public sealed class SeedTests(DemoServer server)
     [InlineData("hello", "Message: hello")]
     [InlineData("", "Message: ")]
     [InlineData("你好", "Message: 你好")]
-    public async Task Send_Text_ReachesAllWithPrefix(string text, string expected)
+    public async Task Send_Text_ReachesAllClientsWithPrefix(string text, string expected)
     {
         using var one = await server.ConnectAsync("/seed");
         using var two = await server.ConnectAsync("/seed");
@@ -49,7 +49,7 @@ public sealed class SeedTests(DemoServer server)
     }
 
     [Fact]
-    public async Task Send_Binary_ClosesOnlySenderWith1003()
+    public async Task Send_Binary_ClosesOnlySenderWithCode1003()
     {
         using var other = await server.ConnectAsync("/seed");
         using var sender = await server.ConnectAsync("/seed");

@@ -10,7 +10,7 @@ public sealed class BrowserFixture : IAsyncDisposable
 {
     const string FullBrowserPath = "/usr/bin/chromium";
 
-    // The same browser without windows and toolbars. A new page takes a quarter of the CPU time.
+    // Use the headless program of the same browser. With this program, a new page needs only a quarter of the CPU time.
     const string HeadlessShellPath = "/usr/bin/chromium-headless-shell";
 
     static readonly string ExecutablePath =

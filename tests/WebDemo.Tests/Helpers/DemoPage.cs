@@ -6,7 +6,10 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>A page of the demo in a browser window. Tests find its elements by their accessible names, like a screen reader.</summary>
+/// <summary>
+/// A page of the demo in a browser window. Like a screen reader, tests find the elements of the page by their
+/// accessible names.
+/// </summary>
 /// <remarks>Disposing the page fails the test if the page has raised a script error.</remarks>
 public sealed class DemoPage : IAsyncDisposable
 {
@@ -16,7 +19,7 @@ public sealed class DemoPage : IAsyncDisposable
     {
         Page = page;
         page.PageError += (_, error) => _errors.Enqueue(error);
-        // The browser itself logs net::ERR_ messages when it cannot reach the server. Tests that stop the server expect them.
+        // The browser itself logs net::ERR_ messages when it cannot reach the server. Tests that stop the server expect these messages.
         page.Console += (_, message) =>
         {
             if (message.Type == "error" && !message.Text.Contains("net::ERR_", StringComparison.Ordinal)) _errors.Enqueue(message.Text);
@@ -93,7 +96,7 @@ public sealed class DemoPage : IAsyncDisposable
     public async Task<int> GetRetrySecondsAsync() =>
         int.Parse((await Countdown.InnerTextAsync()).Split(' ')[1], CultureInfo.InvariantCulture);
 
-    /// <summary>Ignores the errors so far. Tests of a refused connection expect an error.</summary>
+    /// <summary>Ignores all earlier errors. Tests of a refused connection expect an error.</summary>
     public void ForgetErrors() => _errors.Clear();
 
     public async ValueTask DisposeAsync()

@@ -7,7 +7,10 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>The demo in a process of its own, on a free loopback port. Its working directory differs from its program directory.</summary>
+/// <summary>
+/// The demo in its own process, on a free loopback port. The working directory of the process differs from its program
+/// directory.
+/// </summary>
 public sealed class DemoServer : IAsyncLifetime
 {
     const string Announcement = "Now listening on: ";
@@ -40,7 +43,8 @@ public sealed class DemoServer : IAsyncLifetime
             WorkingDirectory = Path.GetTempPath(),
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-            // The tests start many short-lived servers. These settings save a third of the CPU time of a start. 64 is hexadecimal.
+            // The tests start many servers for a short time. These settings save a third of the CPU time of a start.
+            // The value 64 is hexadecimal.
             Environment = { ["DOTNET_gcServer"] = "0", ["DOTNET_TC_CallCountingDelayMs"] = "64" },
         };
         var listening = new TaskCompletionSource<Uri>(TaskCreationOptions.RunContinuationsAsynchronously);

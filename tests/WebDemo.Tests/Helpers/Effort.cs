@@ -2,7 +2,10 @@ using System.Globalization;
 
 namespace WebDemo.Tests;
 
-/// <summary>The scale of the long tests. BROADCAST_TEST_EFFORT=20 makes them up to 20 times as long. The default is 1.</summary>
+/// <summary>
+/// The effort of the long tests. With BROADCAST_TEST_EFFORT=20, these tests are up to 20 times as long. The default is
+/// 1.
+/// </summary>
 static class Effort
 {
     public static readonly int Factor =

@@ -8,7 +8,7 @@ using System.Threading.Channels;
 namespace WebDemo.Tests;
 
 /// <summary>
-/// Runs one <c>@azure/web-pubsub-client</c> from npm in a Node.js process of its own. The environment variable NODE selects the
+/// Runs one <c>@azure/web-pubsub-client</c> from npm in its own Node.js process. The environment variable NODE selects the
 /// Node.js program.
 /// </summary>
 /// <remarks>A test calls the methods of the client by name and reads its events in order.</remarks>

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>An error that a method of the npm client has thrown.</summary>
+/// <summary>Reports an error that a method of the npm client has thrown.</summary>
 sealed class NpmClientException(JsonElement error) : Exception(error.ToString())
 {
     /// <summary>The error name of the server's acknowledgement, for example Forbidden or BadRequest.</summary>

@@ -32,7 +32,7 @@ static class PricesPage
                 """, before);
         }
 
-        /// <summary>Waits until no shown price is older than this.</summary>
+        /// <summary>Waits until no shown price is older than this number of milliseconds.</summary>
         public Task AssertPricesAreNewerThanAsync(int milliseconds) => page.Page.WaitForFunctionAsync(
             "maxAge => [...document.querySelectorAll('.tile')].every(tile => Date.now() - tile.dataset.time < maxAge)", milliseconds);
 

@@ -41,7 +41,10 @@ static class WebSocketExtensions
 
         public async Task<JsonElement> ReceiveJsonAsync() => JsonSerializer.Deserialize<JsonElement>(await socket.ReceiveTextAsync());
 
-        /// <summary>Asserts that the next frame is a close frame with this code. The reason is not checked if it is null.</summary>
+        /// <summary>
+        /// Asserts that the next frame is a close frame with this code. Does not check the reason if the given reason
+        /// is null.
+        /// </summary>
         public async Task AssertClosedAsync(WebSocketCloseStatus code, string? reason = null)
         {
             Assert.Equal(WebSocketMessageType.Close, (await socket.ReceiveMessageAsync()).Type);

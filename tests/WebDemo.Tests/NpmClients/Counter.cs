@@ -1,6 +1,6 @@
 namespace WebDemo.Tests;
 
-/// <summary>A counter that other tasks can wait for.</summary>
+/// <summary>A counter with a method that waits for a value.</summary>
 sealed class Counter
 {
     readonly List<(int Value, TaskCompletionSource Reached)> _waiters = [];

@@ -12,10 +12,10 @@ using Microsoft.Extensions.Options;
 
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client with URLs that expire, as with a token in the query string.</summary>
+/// <summary>Tests the published npm client with URLs that expire, like URLs with a token in the query string.</summary>
 public sealed class NpmClientExpiringUrlTests
 {
-    // The published client gives up a recovery after 30 seconds.
+    // The published client ends its recovery attempts after 30 seconds.
     static readonly TimeSpan Limit = TimeSpan.FromSeconds(15);
 
     [Fact]
@@ -47,7 +47,10 @@ public sealed class NpmClientExpiringUrlTests
         client.AssertNoMoreEvents();
     }
 
-    /// <summary>Accepts each URL for one request. So the URL has expired when the client wants to recover.</summary>
+    /// <summary>
+    /// An authentication handler that accepts each URL for one request. So the URL has expired when the client tries to
+    /// recover.
+    /// </summary>
     sealed class ExpiringUrls(IOptionsMonitor<AuthenticationSchemeOptions> options, ILoggerFactory logger, UrlEncoder encoder)
         : AuthenticationHandler<AuthenticationSchemeOptions>(options, logger, encoder)
     {

@@ -2,7 +2,7 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client together with raw WebSocket clients. Needs servers of its own for /ws.</summary>
+/// <summary>Tests the published npm client together with raw WebSocket clients. The class needs its own servers for /ws.</summary>
 public sealed class NpmClientInteropTests
 {
     [Theory]

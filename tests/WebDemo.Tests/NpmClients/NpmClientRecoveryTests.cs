@@ -3,19 +3,20 @@ using System.Net.WebSockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client with its reliable protocol, on transports that break.</summary>
+/// <summary>Tests the published npm client with its reliable protocol on transports that break.</summary>
 public sealed class NpmClientRecoveryTests(DemoServer server)
 {
     const int Messages = 10_000;
 
-    // The server keeps 100 times as many messages per connection as one second produces.
+    // The server can keep 100 times the number of messages that the test sends per second.
     const int PerTick = 10;
 
     static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(10);
 
     /// <remarks>
-    /// The plan contains each kind of fault five times, in random order and at random positions in the stream. Some faults have one
-    /// or two more faults in the reconnect that follows: in the request, in the response, or in the first messages.
+    /// The plan contains each kind of fault five times, in random order and at random positions in the stream. After
+    /// some faults, the next reconnect has one or two more faults, in the request, in the response, or in the first
+    /// messages.
     /// </remarks>
     [Fact(Timeout = 240_000)]
     public async Task Recovery_TransportBreaks35Times_Receives10000MessagesOnceInOrder()
@@ -33,7 +34,7 @@ public sealed class NpmClientRecoveryTests(DemoServer server)
         var last = 0L;
         for (var number = 0; number < Messages; number++)
         {
-            // This also asserts that the client raises no disconnected or connected event between the messages.
+            // These assertions also fail if the client raises a disconnected or connected event between the messages.
             var message = await ann.NextGroupMessageAsync();
             Assert.Equal($"number {number}", message.GetProperty("data").GetString());
             Assert.InRange(message.GetProperty("sequenceId").GetInt64(), last + 1, long.MaxValue);
@@ -41,7 +42,7 @@ public sealed class NpmClientRecoveryTests(DemoServer server)
         }
 
         await publishing.WaitAsync(TestContext.Current.CancellationToken);
-        // All faults have happened, and the client still has its first connection.
+        // All faults have occurred, and the client still has its first connection.
         Assert.Equal(faults.Length, proxy.FaultCount);
         Assert.Equal(faults.Length + 1, proxy.ConnectionCount);
         Assert.Equal(1, await server.CountAsync("stream"));
@@ -60,7 +61,7 @@ public sealed class NpmClientRecoveryTests(DemoServer server)
         await using var ann = await NpmClient.ConnectAsync(proxy.Url, NpmClient.Reliable);
         await using var ben = await NpmClient.ConnectAsync(server.Url, NpmClient.Reliable);
         await ben.JoinAsync("repeated");
-        // Another request is acknowledged before the transport breaks.
+        // The server acknowledges another request before the transport breaks.
         Assert.False((await ann.CallAsync("sendToGroup", "repeated", "before", "text", new { ackId = 76 })).GetProperty("isDuplicated").GetBoolean());
         proxy.DropResponses();
         var sending = ann.CallAsync("sendToGroup", "repeated", "pay", "text", new { ackId = 77 });
@@ -91,7 +92,7 @@ public sealed class NpmClientRecoveryTests(DemoServer server)
             yield return new Fault(kind, random.Next(4_000, 50_000));
             for (var i = 0; i < count; i++)
             {
-                // A request has about 400 bytes, a response 130, and the first message after it about 200.
+                // A request has about 400 bytes, a response has 130 bytes, and the first message after the response has about 200 bytes.
                 var isInRequest = random.Next(3) == 0;
                 yield return new Fault(random.GetItems(kinds, 1)[0], random.Next(isInRequest ? 350 : 400), isInRequest);
             }

@@ -1,6 +1,6 @@
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client when its server restarts. Each test uses a server of its own.</summary>
+/// <summary>Tests the published npm client when its server restarts. Each test uses its own server.</summary>
 public sealed class NpmClientRestartTests
 {
     static readonly object FastReconnect = new { reconnectRetryOptions = new { retryDelayInMs = 50 } };

@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace WebDemo.Tests;
 
-/// <summary>The published npm client with both of its protocols.</summary>
+/// <summary>Tests the published npm client with both of its protocols.</summary>
 public sealed class NpmClientTests(DemoServer server)
 {
     // By default, the client retries a failed request three times, one second apart.
@@ -55,9 +55,9 @@ public sealed class NpmClientTests(DemoServer server)
     }
 
     [Theory, MemberData(nameof(Protocols))]
-    public async Task LeaveGroup_Member_ReceivesNoMoreMessages(string protocol)
+    public async Task LeaveGroup_ByMember_ReceivesNoMoreMessages(string protocol)
     {
-        // The server waits for disconnected clients of the reliable protocol. They would count as members of the same group.
+        // The server waits for disconnected clients of the reliable protocol. These clients would count as members of the same group.
         var group = $"left, {protocol}";
         await using var ann = await ConnectAsync(protocol);
         await using var ben = await ConnectAsync(protocol);
@@ -74,14 +74,14 @@ public sealed class NpmClientTests(DemoServer server)
     }
 
     [Theory, MemberData(nameof(Protocols))]
-    public async Task Call_Rejected_ThrowsWithReason(string protocol)
+    public async Task Call_RejectedByServer_ThrowsWithReason(string protocol)
     {
         await using var ann = await ConnectAsync(protocol, NoRetries);
         Assert.Equal("BadRequest", (await Assert.ThrowsAsync<NpmClientException>(() => ann.CallAsync("sendEvent", "greet", "hello", "text"))).Name);
         Assert.Equal("Forbidden", (await Assert.ThrowsAsync<NpmClientException>(() => ann.CallAsync("joinGroup", "/rooms/npm"))).Name);
         Assert.Equal("Forbidden", (await Assert.ThrowsAsync<NpmClientException>(() => ann.CallAsync("sendToGroup", "/rooms/npm", "hello", "text"))).Name);
         Assert.Equal(0, await server.CountAsync("/rooms/npm"));
-        // The connection still works.
+        // The rejected call does not end the connection.
         await ann.JoinAsync("refused");
         await ann.CallAsync("sendToGroup", "refused", "hello", "text");
         await ann.AssertNextGroupMessageAsync("refused", "hello");

@@ -4,7 +4,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The board page. Each test uses a server of its own, because a server has only one board.</summary>
+/// <summary>Tests the board page. Each test uses its own server, because a server has only one board.</summary>
 public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
 {
     readonly DemoServer _server = new();
@@ -12,7 +12,7 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
     public ValueTask InitializeAsync() => _server.StartAsync();
 
     [Fact]
-    public async Task Draw_Stroke_IsShownToAllUntilCleared()
+    public async Task Draw_Stroke_IsShownOnAllPagesUntilCleared()
     {
         await using var ann = await OpenAsync("Ann");
         await using var ben = await OpenAsync("Ben");
@@ -35,7 +35,7 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Cursor_OtherPerson_FollowsAndDisappearsOnDisconnect()
+    public async Task Cursor_OfOtherPerson_FollowsMouseAndDisappearsOnDisconnect()
     {
         await using var ann = await OpenAsync("Ann");
         await using (var ben = await OpenAsync("Ben"))

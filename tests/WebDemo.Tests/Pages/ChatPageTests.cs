@@ -4,7 +4,10 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The chat page at /ws, /seed and in rooms. Needs a server of its own, because it counts the connections of /ws.</summary>
+/// <summary>
+/// Tests the chat page at /ws, at /seed and in rooms. The class needs its own server, because it counts the connections
+/// of /ws.
+/// </summary>
 public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : IClassFixture<DemoServer>
 {
     [Fact]
@@ -40,7 +43,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
         await ben.ExpectLastMessageAsync("Ben: for green");
         await Expect(ben.Messages).ToHaveCountAsync(1);
 
-        // A new room name connects to that room at once.
+        // When the user enters a new room name, the page connects to that room immediately.
         await cleo.Room.FillAsync("green");
         await cleo.Room.PressAsync("Enter");
         await ben.ExpectCountAsync(2);
@@ -49,7 +52,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
-    public async Task SelectRoom_NameWithSpecialCharacters_WorksInLinkAndCommand()
+    public async Task SelectRoom_NameWithSpecialCharacters_LinkAndCommandLeadToRoom()
     {
         const string Name = "a/b ü? #1 & <i>'%2F";
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/");
@@ -113,7 +116,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     }
 
     [Fact]
-    public async Task MessageList_ManyMessages_KeepsLast500AndScrollPosition()
+    public async Task MessageList_ManyMessages_KeepsLast500MessagesAndScrollPosition()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/many");
         await ann.ConnectAsync();
@@ -151,7 +154,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
     [Theory]
     [InlineData(390, 844, ColorScheme.Light)]
     [InlineData(320, 568, ColorScheme.Dark)]
-    public async Task Page_OnPhone_FitsWidth(int width, int height, ColorScheme colors)
+    public async Task Page_OnPhone_FitsScreenWidth(int width, int height, ColorScheme colors)
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/" + new string('w', 100), new()
         {
@@ -165,7 +168,7 @@ public sealed class ChatPageTests(DemoServer server, BrowserFixture browser) : I
 
         async Task AssertFitsAsync()
         {
-            // Elements can exceed the window although the document does not. Check both.
+            // Elements can be wider than the window, even if the document is not. So check the document and the elements.
             var widest = await ann.Page.EvaluateAsync<double>("""
                 () => Math.max(document.documentElement.scrollWidth, document.getElementById("log").scrollWidth,
                   ...[...document.querySelectorAll("input:not([type=radio]), button, .bubble, .note, header, label")].map(element => element.getBoundingClientRect().right))

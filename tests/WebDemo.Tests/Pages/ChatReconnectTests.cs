@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The chat page when its server stops or restarts. Each test uses a server of its own.</summary>
+/// <summary>Tests the chat page when its server stops or restarts. Each test uses its own server.</summary>
 public sealed class ChatReconnectTests(BrowserFixture browser)
 {
     [Fact]
@@ -47,7 +47,7 @@ public sealed class ChatReconnectTests(BrowserFixture browser)
         for (var attempt = 1; attempt <= 7; attempt++)
         {
             await ann.ExpectReconnectingAsync();
-            // The full delay doubles from 1 s up to 30 s. The actual delay is at least half of it.
+            // The full delay doubles from 1 s up to 30 s. The actual delay is at least half of the full delay.
             var maxSeconds = Math.Min(30, 1 << (attempt - 1));
             Assert.InRange(await ann.GetRetrySecondsAsync(), Math.Max(1, maxSeconds / 2), maxSeconds);
             await ann.Page.RunAndWaitForWebSocketAsync(() => ann.Page.Clock.FastForwardAsync(maxSeconds * 1000));

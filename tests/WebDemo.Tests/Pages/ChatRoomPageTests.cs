@@ -4,11 +4,11 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The chat page in rooms: history, recovery and the list of people.</summary>
+/// <summary>Tests the chat page in rooms: the history, the recovery and the list of people.</summary>
 public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
-    public async Task Join_RoomWithHistory_ShowsLast50ThenNewMessages()
+    public async Task Join_RoomWithHistory_ShowsLast50MessagesThenNewMessages()
     {
         await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/memory");
         await using var ben = await browser.OpenChatAsync(server, "Ben", "/rooms/memory");
@@ -92,7 +92,7 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
         await ann.ExpectPeopleAsync("Ann");
         await ann.ExpectCountAsync(1);
 
-        // A new name replaces the old one. A page that is not connected is not in the list.
+        // A new name replaces the old name. The list omits a page that is not connected.
         await ann.EnterNameAsync("Annabel");
         await ann.ExpectPeopleAsync("Annabel");
         await using var cleo = await browser.OpenChatAsync(server, "Cleo", Room);
@@ -103,7 +103,7 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Chat_OtherClients_ReceiveOnlyChatMessages()
+    public async Task RawAndEventStreamClients_InChatRoom_ReceiveOnlyChatMessages()
     {
         using var other = await server.ConnectAsync("/rooms/plain");
         using var events = await server.Http.SendAsync(
@@ -128,13 +128,13 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
         Assert.Equal(["Ann: first", "second"], received);
     }
 
-    /// <summary>Crashes the whole browser without close frames, like kill -9.</summary>
+    /// <summary>Crashes the whole browser, which sends no close frames, like a process after kill -9.</summary>
     static async Task CrashAsync(IBrowser browser)
     {
         var disconnected = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         browser.Disconnected += (_, _) => disconnected.TrySetResult();
         var session = await browser.NewBrowserCDPSessionAsync();
-        // The browser crashes before it answers.
+        // The browser crashes before it answers this command.
         _ = session.SendAsync("Browser.crash").ContinueWith(static call => call.Exception, TaskScheduler.Default);
         await disconnected.Task.WaitAsync(TestLimits.Wait, TestContext.Current.CancellationToken);
     }

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging;
 
 namespace WebDemo.Tests;
 
-/// <summary>The EventSource client of a browser.</summary>
+/// <summary>Tests the EventSource client of a browser.</summary>
 public sealed class EventSourceTests(BrowserFixture browser)
 {
     [Fact]
@@ -18,7 +18,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
         var token = TestContext.Current.CancellationToken;
         await using var server = await DemoServer.CreateAsync(
             "--Broadcast:Groups:/ws:HistoryMessages=100000", "--Broadcast:Groups:/ws:HistoryBytes=16777216");
-        // Small chunks let a cut fall into the middle of a message.
+        // The proxy relays small chunks, so that a reset can occur in the middle of a message.
         await using var proxy = new TcpProxy(server.Url, chunkBytes: 41);
         proxy.Start();
         await using var ann = await browser.OpenChatAsync(server, "Ann");
@@ -37,7 +37,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
         await server.WaitForCountAsync("/ws", 1);
         await ann.Page.WaitForFunctionAsync("() => opened === 1");
 
-        // The browser waits three seconds before each reconnect. The server publishes all the time.
+        // The browser waits three seconds before each reconnect. The server publishes during this time.
         var published = 0;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(token);
         var publishing = Task.Run(async () =>
@@ -77,7 +77,7 @@ public sealed class EventSourceTests(BrowserFixture browser)
     [Theory]
     [InlineData("/final", "closed")]
     [InlineData("/rejected", "")]
-    public async Task Close_FinalOrRejected_StopsTheBrowser(string path, string lastEventId)
+    public async Task EventSource_FinalCloseOrRejection_DoesNotReconnect(string path, string lastEventId)
     {
         var token = TestContext.Current.CancellationToken;
         var builder = WebApplication.CreateSlimBuilder();

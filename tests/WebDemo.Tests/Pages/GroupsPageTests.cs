@@ -4,7 +4,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The groups page, which runs the published npm client in the browser.</summary>
+/// <summary>Tests the groups page, which runs the published npm client in the browser.</summary>
 public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
@@ -72,7 +72,7 @@ public sealed class GroupsPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
-    public async Task Join_AnyNameExceptUrl_Joins()
+    public async Task Join_NameWithSpecialCharacters_JoinsUnlessNameIsUrl()
     {
         const string Name = "a/b ü? #1 & <i>'%2F";
         await using var ann = await OpenAsync("Ann", "plain");

@@ -1,6 +1,9 @@
 namespace WebDemo.Tests;
 
-/// <summary>A browser opens a page and a WebSocket through nginx. The settings of docs/hosting.md decide about the header Host.</summary>
+/// <summary>
+/// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/hosting.md determine the
+/// header Host.
+/// </summary>
 public sealed class NginxOriginTests(BrowserFixture browser)
 {
     const string Upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
@@ -8,7 +11,7 @@ public sealed class NginxOriginTests(BrowserFixture browser)
     [Theory]
     [InlineData("$http_host", "Production")]
     [InlineData("$host", "Development")]
-    public async Task WebSocket_HostKeptOrDevelopment_Opens(string host, string environment)
+    public async Task WebSocket_HostKeptOrDevelopmentEnvironment_Opens(string host, string environment)
     {
         await using var server = await DemoServer.CreateAsync("--environment", environment);
         await using var nginx = await NginxProxy.StartAsync(server.Url, $"{Upgrade} proxy_set_header Host {host};");
@@ -16,7 +19,10 @@ public sealed class NginxOriginTests(BrowserFixture browser)
         Assert.Equal("open", await ConnectAsync(page));
     }
 
-    /// <summary>The variable $host has no port. Without a setting, nginx sends the host of the server.</summary>
+    /// <summary>
+    /// Tests settings that replace the header Host. The variable $host has no port, and without a setting, nginx sends
+    /// the host of the server.
+    /// </summary>
     [Theory]
     [InlineData("proxy_set_header Host $host;", "http://127.0.0.1. ")]
     [InlineData("", "http://127.0.0.1:{0}. ")]
@@ -38,7 +44,10 @@ public sealed class NginxOriginTests(BrowserFixture browser)
         Assert.Equal("open", await ConnectAsync(page));
     }
 
-    /// <summary>Without settings, nginx uses HTTP/1.0 and removes the headers of the handshake.</summary>
+    /// <summary>
+    /// Tests nginx without settings. In this configuration, nginx uses HTTP/1.0 and removes the headers of the
+    /// handshake.
+    /// </summary>
     [Fact]
     public async Task WebSocket_NginxWithoutSettings_FailsWithWarning()
     {

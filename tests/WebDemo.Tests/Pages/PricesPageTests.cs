@@ -3,11 +3,11 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The prices page.</summary>
+/// <summary>Tests the prices page.</summary>
 public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
 {
     [Fact]
-    public async Task Prices_All50_ChangeAndShowDirection()
+    public async Task Prices_OfAll50Symbols_ChangeAndShowDirection()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
         await ann.AssertAllPricesChangeAsync();

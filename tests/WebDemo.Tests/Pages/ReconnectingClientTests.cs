@@ -37,16 +37,16 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
             async client => {
                 const clients = await import('/clients.js');
                 window.received = [];
-                if (client === 'connect') clients.connect(`ws://${location.host}/ws`, data => received.push(data), { silence: 3000 });
-                else clients.listen('/ws', data => received.push(data), 3000);
+                if (client === 'connect') clients.connect(`ws://${location.host}/ws`, data => received.push(data), { silence: 6000 });
+                else clients.listen('/ws', data => received.push(data), 6000);
             }
             """, client);
         await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
         var first = registry.Connections.Single().Id;
         await PublishAsync("before");
         await window.Page.WaitForFunctionAsync("() => received.length === 1");
-        // Heartbeats keep the connection open although there are no other messages.
-        await window.Page.WaitForTimeoutAsync(5000);
+        // The server sends no other messages, but its heartbeat messages keep the connection open.
+        await window.Page.WaitForTimeoutAsync(7000);
         Assert.Equal(first, registry.Connections.Single().Id);
 
         proxy.DropResponses();

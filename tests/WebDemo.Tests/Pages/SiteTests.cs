@@ -3,7 +3,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The start page, the navigation and the layout of all pages on a phone.</summary>
+/// <summary>Tests the start page, the navigation and the layout of all pages on a phone.</summary>
 public sealed class SiteTests(DemoServer server, BrowserFixture browser)
 {
     [Theory]
@@ -33,7 +33,7 @@ public sealed class SiteTests(DemoServer server, BrowserFixture browser)
     [InlineData("/board.html", 320)]
     [InlineData("/groups.html", 390)]
     [InlineData("/groups.html", 320)]
-    public async Task Page_OnPhone_FitsWidth(string path, int width)
+    public async Task Page_OnPhone_FitsScreenWidth(string path, int width)
     {
         await using var ann = await browser.OpenAsync(
             new(server.Url, path), window: new() { ViewportSize = new() { Width = width, Height = 700 }, IsMobile = true, HasTouch = true });

@@ -2,7 +2,7 @@ using static Microsoft.Playwright.Assertions;
 
 namespace WebDemo.Tests;
 
-/// <summary>The prices page on a slow transport.</summary>
+/// <summary>Tests the prices page on a slow transport.</summary>
 public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture browser)
 {
     // The server publishes about 16,000 bytes per second.
@@ -11,11 +11,11 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
     static readonly int Milliseconds = Math.Min(40_000, 10_000 * Effort.Factor);
 
     /// <remarks>
-    /// Without conflation, the slow page would be 7 seconds late after each second of prices.
-    /// Chromium's own throttling is not suitable, because its buffers and those of the system hold more than a minute of prices.
+    /// Without conflation, each second of prices would increase the delay of the slow page by 7 seconds.
+    /// The throttling of Chromium is not suitable, because its buffers and the buffers of the system hold more than a minute of prices.
     /// </remarks>
     [Fact(Timeout = 240_000)]
-    public async Task Prices_SlowTransport_ShowsRecentPricesWithoutEffectOnOthers()
+    public async Task Prices_SlowTransport_ShowsRecentPricesWithoutDelayOfOtherPages()
     {
         await using var proxy = new ThrottlingProxy(server.Url);
         proxy.Start();
@@ -25,23 +25,23 @@ public sealed class SlowTransportPricesTests(DemoServer server, BrowserFixture b
         proxy.BytesPerSecond = SlowBytesPerSecond;
         var start = (await slow.GetPriceAgesAsync()).Now;
 
-        // Wait until every shown price is this much newer than the start.
+        // Wait until each shown price is newer than this moment after the start of the test.
         await slow.Page.WaitForFunctionAsync(
             "until => [...document.querySelectorAll('.tile')].every(tile => tile.dataset.time > until)", start + Milliseconds, new() { Timeout = 150_000 })
             .WaitAsync(TestContext.Current.CancellationToken);
         var slowAges = (await slow.GetPriceAgesAsync()).Ages;
         TestContext.Current.TestOutputHelper?.WriteLine($"The prices of the slow page are {slowAges.Min()} to {slowAges.Max()} ms old.");
 
-        // The buffers hold about 20 KB, which takes 10 seconds. One price of each symbol takes 2 seconds more.
+        // The slow transport needs 10 seconds for the 20 KB in the buffers, and 2 more seconds for one price of each symbol.
         Assert.InRange(slowAges.Max(), 0, 16_000);
 
-        // The fast page is up to date. A busy machine may delay the browser for a moment, so the test waits for this.
+        // The fast page must show recent prices. A busy machine may delay the browser for a moment, so the test waits for recent prices.
         await fast.AssertPricesAreNewerThanAsync(milliseconds: 3_000);
         await fast.AssertAllPricesChangeAsync();
         await slow.ExpectStateAsync("Connected");
         await Expect(slow.Page.Locator("#problem")).ToBeHiddenAsync();
 
-        // A fast transport brings the page up to date.
+        // When the transport becomes fast, the slow page must also show recent prices.
         proxy.BytesPerSecond = int.MaxValue;
         await slow.AssertPricesAreNewerThanAsync(milliseconds: 2_000);
     }

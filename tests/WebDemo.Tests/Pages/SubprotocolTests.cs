@@ -1,6 +1,6 @@
 namespace WebDemo.Tests;
 
-/// <summary>A browser requests subprotocols. It closes the connection if the answer contains none of them.</summary>
+/// <summary>Tests a browser that requests subprotocols. The browser closes the connection if the answer contains none of them.</summary>
 public sealed class SubprotocolTests(BrowserFixture browser)
 {
     [Fact]
@@ -23,7 +23,10 @@ public sealed class SubprotocolTests(BrowserFixture browser)
         await server.WaitForOutputAsync("RawSubprotocols");
     }
 
-    /// <summary>Sends a text and three bytes to the own group. Returns the accepted subprotocol and what the page received.</summary>
+    /// <summary>
+    /// Sends a text and three bytes to the client's own group. Returns the accepted subprotocol and the data that the
+    /// page received.
+    /// </summary>
     static Task<string> ConnectAsync(DemoPage page, params string[] subprotocols) => page.Page.EvaluateAsync<string>("""
         subprotocols => new Promise(resolve => {
             const socket = new WebSocket(`ws://${location.host}/ws`, subprotocols)

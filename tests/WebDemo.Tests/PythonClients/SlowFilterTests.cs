@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace WebDemo.Tests;
 
-/// <summary>The Python package websockets closes a connection that does not answer its pings.</summary>
+/// <summary>Tests the Python package websockets, which closes a connection that does not answer its pings.</summary>
 public sealed class SlowFilterTests
 {
     const string Client = """

@@ -30,7 +30,7 @@ function write(line) {
   process.stdout.write(JSON.stringify(line, toBase64) + "\n");
 }
 
-// JSON has no type for bytes, so they are sent as { base64 }.
+// JSON has no type for bytes, so the program sends bytes as { base64 }.
 function toBase64(_, value) {
   return value instanceof ArrayBuffer ? { base64: Buffer.from(value).toString("base64") } : value;
 }

@@ -3,7 +3,7 @@ namespace WebDemo.Tests;
 /// <summary>The ways in which a <see cref="FaultProxy"/> breaks a connection.</summary>
 enum FaultKind
 {
-    /// <summary>Client and server get a TCP reset. Data on the way is lost.</summary>
+    /// <summary>Client and server get a TCP reset. Data in transit is lost.</summary>
     Reset,
 
     /// <summary>Client and server get a normal TCP end in the middle of a message.</summary>
@@ -15,6 +15,6 @@ enum FaultKind
     /// <summary>Only the client gets a TCP reset. The server receives nothing more.</summary>
     ClientReset,
 
-    /// <summary>The server gets a TCP reset. The client gets one after the delay.</summary>
+    /// <summary>The server gets a TCP reset immediately. The client gets a TCP reset after the delay.</summary>
     ServerReset,
 }

@@ -2,10 +2,13 @@ using System.Net.Sockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>A proxy that breaks each connection by a plan: the first fault for the first connection, and so on.</summary>
+/// <summary>
+/// A proxy that breaks its connections by a plan. The first connection gets the first fault, the second connection gets
+/// the second fault, and so on.
+/// </summary>
 /// <param name="server">The server.</param>
 /// <param name="faults">The faults. Connections after the last fault stay intact.</param>
-/// <param name="delay">The delay of the faults that have one.</param>
+/// <param name="delay">The delay of faults with a delay.</param>
 sealed class FaultProxy(Uri server, IEnumerable<Fault> faults, Func<Task> delay) : TcpProxy(server)
 {
     const int ChunkBytes = 4096;
@@ -56,7 +59,7 @@ sealed class FaultProxy(Uri server, IEnumerable<Fault> faults, Func<Task> delay)
 
         protected override void OnEnd(Socket to)
         {
-            // A broken connection closes its sockets by its plan.
+            // The fault of a broken connection closes its sockets.
             if (!_isBroken) base.OnEnd(to);
         }
 

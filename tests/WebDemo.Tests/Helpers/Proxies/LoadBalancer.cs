@@ -3,7 +3,7 @@ using System.Text;
 
 namespace WebDemo.Tests;
 
-/// <summary>A proxy for several servers. It connects each client to the next server that accepts the connection.</summary>
+/// <summary>A proxy for several servers. The proxy connects each client to the next server that accepts the connection.</summary>
 sealed class LoadBalancer(IReadOnlyList<Uri> servers) : TcpProxy(servers[0])
 {
     const int ChunkBytes = 4096;

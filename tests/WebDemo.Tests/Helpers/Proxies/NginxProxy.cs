@@ -5,7 +5,7 @@ using System.Net.Sockets;
 
 namespace WebDemo.Tests;
 
-/// <summary>An nginx process on a free loopback port. It passes all requests to a server.</summary>
+/// <summary>An nginx process on a free loopback port. The process passes all requests to a server.</summary>
 sealed class NginxProxy : IAsyncDisposable
 {
     readonly Process _process;

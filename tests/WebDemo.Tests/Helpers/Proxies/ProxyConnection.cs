@@ -9,7 +9,7 @@ class ProxyConnection(Socket client, Socket server, int chunkBytes)
 
     protected Socket Server => server;
 
-    /// <summary>Relays both directions until both have ended. Each direction ends on its own, so the other one is not cut.</summary>
+    /// <summary>Relays both directions until both have ended. The end of one direction does not end the other direction.</summary>
     public virtual async Task RelayAsync()
     {
         await Task.WhenAll(RelayAsync(client, server, isRequest: true), RelayAsync(server, client, isRequest: false));
@@ -17,7 +17,7 @@ class ProxyConnection(Socket client, Socket server, int chunkBytes)
         server.Dispose();
     }
 
-    /// <summary>Resets both sockets. Data on the way is lost.</summary>
+    /// <summary>Resets both sockets. Data in transit is lost.</summary>
     public void Reset()
     {
         Reset(client);

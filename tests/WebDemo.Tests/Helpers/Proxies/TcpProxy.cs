@@ -26,7 +26,7 @@ class TcpProxy(Uri server, int chunkBytes = 4096) : IAsyncDisposable
         _accepting = AcceptAsync(_listener);
     }
 
-    /// <summary>Refuses new connections and resets all open ones. Returns the number of reset connections.</summary>
+    /// <summary>Refuses new connections and resets all open connections. Returns the number of reset connections.</summary>
     public int Stop()
     {
         _listener?.Dispose();

@@ -9,7 +9,7 @@ sealed class ThrottlingProxy(Uri server) : TcpProxy(server, BufferBytes)
 
     readonly int _serverPort = server.Port;
 
-    /// <summary>The download rate of each connection. A test may change it at any time.</summary>
+    /// <summary>The download rate of each connection. A test may change the rate at any time.</summary>
     public int BytesPerSecond { get; set; } = int.MaxValue;
 
     protected override Task<Socket?> ConnectToServerAsync() => ConnectAsync(_serverPort, receiveBufferBytes: BufferBytes);
@@ -22,7 +22,7 @@ sealed class ThrottlingProxy(Uri server) : TcpProxy(server, BufferBytes)
 
     sealed class Connection(ThrottlingProxy proxy, Socket client, Socket server) : ProxyConnection(client, server, BufferBytes)
     {
-        // One chunk lasts at most a tenth of a second.
+        // The proxy needs at most a tenth of a second for one chunk.
         protected override int GetChunkBytes(int bufferBytes, bool isRequest) =>
             isRequest ? bufferBytes : Math.Min(proxy.BytesPerSecond / 10, bufferBytes);
 
