@@ -134,7 +134,7 @@ sealed partial class BroadcastLogger(ILogger logger)
         "The cluster is reachable again. Other nodes did not receive {Count} messages of this node.")]
     public partial void DeliversToAllNodes(long count);
 
-    [LoggerMessage(30, LogLevel.Warning,
+    [LoggerMessage(28, LogLevel.Warning,
         "When the app shuts down, the connections close before its hosted services stop, because the app adds " +
         "Kestrel after the broadcast. To let hosted services publish while they stop, call UseKestrel() before " +
         "AddBroadcast().")]
