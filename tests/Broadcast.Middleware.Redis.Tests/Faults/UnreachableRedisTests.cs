@@ -88,8 +88,8 @@ public sealed class UnreachableRedisTests : RedisTest
         using var http = new HttpClient();
         http.DefaultRequestHeaders.Accept.Add(new("text/event-stream"));
         using var answer = await http.GetAsync(node.GetUri("http", "/rooms/new"), Token);
-        Assert.Equal(HttpStatusCode.ServiceUnavailable, answer.StatusCode);
-        Assert.NotNull(answer.Headers.RetryAfter);
+        // A browser does not reconnect after an HTTP error, so an event stream receives a close event instead.
+        Assert.Contains("event: close\ndata: 1013 ", await answer.Content.ReadAsStringAsync(Token), StringComparison.Ordinal);
         // This connect completes only after the client has joined the group.
         using var second = await node.ConnectAsync("/rooms/known");
 
