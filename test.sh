@@ -55,12 +55,9 @@ npm=tests/WebDemo.Tests/npm
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
-dotnet build Broadcast.sln --configuration Release
-
 reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
-status=0
 run() { ${priority:-} dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
 pack() {
   for package in Broadcast.Middleware Broadcast.Middleware.Redis; do
@@ -68,7 +65,8 @@ pack() {
   done
 }
 
-# In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only classes that start a server, because the options of the server do not affect other classes.
+# In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
+# classes that start a server, because the options of the server do not affect other classes.
 server_classes() {
   find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
     xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
@@ -79,21 +77,22 @@ export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
 # Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
-# because some of them must run alone. So the other suites run with a lower priority.
+# because some of them must run alone. So they start first, while the other projects still build, and they have a higher priority.
+dotnet build tests/Broadcast.Middleware.Tests --configuration Release
+{ run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
+library=$!
+priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
+open=$!
+dotnet build Broadcast.sln --configuration Release
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
-priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
-open=$!
 pack >"$reports/pack" 2>&1 &
 pack=$!
-run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library" || status=$?
 
-wait "$open" || status=$?
-wait "$redis" || status=$?
-wait "$demo" || status=$?
-wait "$pack" || status=$?
+status=0
+for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
 cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.

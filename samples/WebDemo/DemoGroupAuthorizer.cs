@@ -4,15 +4,15 @@ namespace WebDemo;
 
 /// <summary>Decides which groups a client may join, and to which groups the client may publish.</summary>
 /// <remarks>
-/// A client at /ws may use any group whose name does not start with a slash. The group of a URL has a name with a
-/// slash. The client may publish to the group of its own URL, but not to the groups of other URLs. So no client can
-/// bypass the filters of another URL.
+/// A client at /ws may use any group whose name contains no slash. Names with a slash belong to URLs. With the option
+/// GroupScope, such a name need not start with a slash: shop/rooms/blue. The client may publish to the group of its own
+/// URL, but not to the groups of other URLs. So no client can bypass the filters of another URL.
 /// </remarks>
 sealed class DemoGroupAuthorizer : IGroupAuthorizer
 {
     public ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
     {
-        var isFree = !group.StartsWith('/');
+        var isFree = !group.Contains('/');
         var isPublishToOwnUrl = group == connection.HomeGroup && operation == GroupOperation.Publish;
         return new(connection.HomeGroup == "/ws" && (isFree || isPublishToOwnUrl));
     }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Text.Json;
 using Broadcast.Middleware;
 
@@ -17,14 +16,16 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
     /// <summary>The name of the presence broadcast, and the last segment of the presence URLs.</summary>
     public const string Broadcast = "presence";
 
-    readonly ConcurrentDictionary<string, CancellationTokenSource> _watches = new();
+    // The server creates a filter for each event, so the connection keeps its watch.
+    static readonly object WatchKey = new();
 
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
         await next(context);
         if (!context.Result.Joined) return;
         var connection = context.Connection;
-        var watch = _watches[connection.Id] = new CancellationTokenSource();
+        var watch = new CancellationTokenSource();
+        connection.Items[WatchKey] = watch;
         var watchedGroup = connection.HomeGroup[..^(Broadcast.Length + 1)];
         _ = WatchAsync(context.Broadcaster, connection.Id, watchedGroup, watch.Token);
     }
@@ -34,7 +35,7 @@ sealed class PresenceFilter(IPresence presence) : IBroadcastFilter
 
     public Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
     {
-        if (_watches.TryRemove(context.Connection.Id, out var watch)) watch.Cancel();
+        if (context.Connection.Items.TryGetValue(WatchKey, out var watch)) ((CancellationTokenSource)watch!).Cancel();
         return next(context);
     }
 

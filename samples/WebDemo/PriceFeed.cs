@@ -9,12 +9,12 @@ namespace WebDemo;
 /// The key of a message is its symbol. So a client with a slow network gets the latest price of each symbol instead of
 /// a growing backlog.
 /// </remarks>
-sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time) : BackgroundService
+sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time, ILogger<PriceFeed> logger) : BackgroundService
 {
     public const string Group = "/prices";
     const int UpdatesPerTick = 10;
 
-    static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(50);
+    static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(50), RetryDelay = TimeSpan.FromSeconds(1);
     static readonly Recipients GroupMembers = Recipients.Group(Group);
 
     static readonly string[] Symbols =
@@ -35,14 +35,29 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
     {
         while (true)
         {
-            // Wait for the first presence change, which reports that the group has a member.
-            await presence.WatchAsync(Group, stoppingToken).FirstAsync(stoppingToken);
-            using var timer = new PeriodicTimer(Tick, time);
-            while (broadcaster.Connections.CountGroupMembers(Group) > 0)
+            try
             {
-                await timer.WaitForNextTickAsync(stoppingToken);
-                for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(stoppingToken);
+                await PublishWhileWatchedAsync(stoppingToken);
             }
+            catch (BackplaneException exception)
+            {
+                // An exception would stop the host. The next prices are newer, so no message needs to be repeated.
+                LogPause(exception.Message);
+                await Task.Delay(RetryDelay, time, stoppingToken);
+            }
+        }
+    }
+
+    /// <summary>Waits for the first member of the group, and publishes until the group is empty.</summary>
+    async Task PublishWhileWatchedAsync(CancellationToken cancellationToken)
+    {
+        // The first presence change of a group is its first member.
+        await presence.WatchAsync(Group, cancellationToken).FirstAsync(cancellationToken);
+        using var timer = new PeriodicTimer(Tick, time);
+        while (broadcaster.Connections.CountGroupMembers(Group) > 0)
+        {
+            await timer.WaitForNextTickAsync(cancellationToken);
+            for (var i = 0; i < UpdatesPerTick; i++) await PublishNextAsync(cancellationToken);
         }
     }
 
@@ -56,6 +71,9 @@ sealed class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvide
         var update = new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds());
         await broadcaster.PublishAsync(update, DemoJson.Default.PriceUpdate, GroupMembers, quote.Symbol, cancellationToken);
     }
+
+    [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
+    partial void LogPause(string problem);
 
     /// <summary>A price that moves at random and tends to return to its opening value.</summary>
     sealed class Quote(string symbol, double opening)

@@ -33,6 +33,8 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     readonly Lock _lock = new();
     SubscriptionManager? _subscriptions;
     Task? _stopped;
+    readonly CancellationTokenSource _leaving = new();
+    Task _heartbeatLoop = Task.CompletedTask;
     Task _backgroundWork = Task.CompletedTask;
     readonly TaskCompletionSource<Task> _startupChecks = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -102,6 +104,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         var isFirstConnect = 1;
         _connection.Connected += () =>
         {
+            _subscriptions.CheckSoon();
             if (Interlocked.Exchange(ref isFirstConnect, 0) == 0)
             {
                 _metrics.Reconnected();
@@ -119,9 +122,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         };
         _connection.Start();
         var stopping = _connection.Stopping;
+        _heartbeatLoop = Task.Run(() => _heartbeat.RunAsync(_leaving.Token), CancellationToken.None);
         _backgroundWork = Task.WhenAll(
             Task.Run(() => _subscriptions.RunChecksAsync(stopping), CancellationToken.None),
-            Task.Run(() => _heartbeat.RunAsync(stopping), CancellationToken.None),
             Task.Run(() => _memberWriter.RunAsync(stopping), CancellationToken.None));
     }
 
@@ -177,17 +180,12 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     }
 
     /// <summary>
-    /// Checks that Redis executes each command that the backplane needs. The health check uses this method.
+    /// Checks that Redis executes each command that the backplane needs, and returns the time of one round trip. The
+    /// health check uses this method.
     /// </summary>
     /// <exception cref="BackplaneException">Redis refuses a command, or does not answer in time.</exception>
-    public Task CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+    public Task<TimeSpan> CheckAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
         _commandCheck.RunAsync(timeout, cancellationToken);
-
-    /// <summary>Sends a PING to Redis and returns the round-trip time. The health check uses this method.</summary>
-    public Task<TimeSpan> PingAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
-        _connection.ExecuteAsync(
-            static multiplexer => multiplexer.GetDatabase().PingAsync(), _connection.GetDeadline(timeout),
-            retries: false, cancellationToken: cancellationToken);
 
     /// <summary>
     /// Supports containers that dispose of services synchronously. This method blocks the thread for a limited time.
@@ -211,6 +209,9 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     async Task StopAsync(bool leaves)
     {
         _subscriptions?.EndAll();
+        await _leaving.CancelAsync();
+        await _heartbeatLoop;
+        _leaving.Dispose();
         if (leaves) await _heartbeat.LeaveAsync(LeaveTimeout);
         await _connection.DisposeAsync();
         await _backgroundWork;
@@ -220,19 +221,25 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     /// <summary>Logs a warning if a setting of Redis can cause lost messages without an error.</summary>
     async Task RunStartupChecksAsync(CancellationToken stopping)
     {
-        try
+        await RunAsync(new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping));
+        await RunAsync(_commandCheck.RunAsync(CheckTimeout, stopping));
+
+        async Task RunAsync(Task check)
         {
-            await new EvictionPolicyCheck(_connection, _logger).RunAsync(CheckTimeout, stopping);
-            await _commandCheck.RunAsync(CheckTimeout, stopping);
-        }
-        catch (BackplaneException exception) when (!IsTemporary(exception))
-        {
-            _logger.Refused(exception.Message);
-        }
-        catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
-        {
-            // This error is temporary, because the connection is lost or busy. The health check can check Redis later.
-            _logger.Retrying(exception.Message);
+            try
+            {
+                await check;
+            }
+            catch (BackplaneException exception) when (!IsTemporary(exception))
+            {
+                _logger.Refused(exception.Message);
+            }
+            catch (Exception exception) when (exception is BackplaneException or OperationCanceledException)
+            {
+                // This error is temporary, because the connection is lost or busy. The health check can run the command
+                // check later.
+                _logger.Retrying(exception.Message);
+            }
         }
 
         static bool IsTemporary(BackplaneException exception) =>

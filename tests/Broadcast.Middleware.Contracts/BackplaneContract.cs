@@ -29,7 +29,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     protected abstract ValueTask CrashAsync(IBackplane node);
 
     /// <summary>The time limit for an expected event.</summary>
-    protected virtual TimeSpan Patience => TimeSpan.FromSeconds(20);
+    protected virtual TimeSpan Patience => TimeSpan.FromSeconds(60);
 
     /// <summary>The total number of messages in tests with many publishers.</summary>
     protected virtual int Many => 2_000;

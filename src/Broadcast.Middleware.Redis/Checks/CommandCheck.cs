@@ -16,9 +16,12 @@ sealed class CommandCheck(RedisConnection connection)
     static readonly TimeSpan KeyLifetime = TimeSpan.FromSeconds(30);
     static readonly RedisValue[] Fields = ["f"];
 
-    /// <summary>Runs the check once. If the check fails, the exception states the problem and the fix.</summary>
+    /// <summary>
+    /// Runs the check once, and returns the time of one round trip. If the check fails, the exception states the
+    /// problem and the fix.
+    /// </summary>
     /// <exception cref="BackplaneException">Redis refuses a command, or does not answer.</exception>
-    public async Task RunAsync(TimeSpan timeout, CancellationToken cancellationToken)
+    public async Task<TimeSpan> RunAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
         var deadline = connection.GetDeadline(timeout);
         var keySpace = await connection.GetKeySpaceAsync(deadline, cancellationToken);
@@ -30,27 +33,19 @@ sealed class CommandCheck(RedisConnection connection)
         try
         {
             await listener.OpenAsync(keys.Channel, deadline, cancellationToken, retries: false);
-            await RunAsync(database => database.ScriptEvaluateAsync(
-                Scripts.CheckCommands, [keys.State, keys.Stream, keys.Index, keys.Nodes], [keys.FullChannel]));
+            await connection.RunScriptAsync(
+                Scripts.CheckCommands, [keys.State, keys.Stream, keys.Index, keys.Nodes], [keys.FullChannel], deadline,
+                retries: false, cancellationToken: cancellationToken);
             await WaitForMessageAsync();
             var heartbeat = keySpace.Heartbeat($"check-{name}");
-            await RunAsync(database => database.StringSetAsync(heartbeat, "", KeyLifetime));
-            await RunAsync(database => database.KeyExpireAsync(heartbeat, KeyLifetime));
-            await RunAsync(database => database.KeyExistsAsync(heartbeat));
-            await RunAsync(database => database.KeyDeleteAsync(heartbeat));
-            await RunAsync(database => database.SetMembersAsync(keys.Nodes));
-            await RunAsync(database => database.HashGetAllAsync(keys.State));
-            await RunAsync(database => database.HashGetAsync(keys.State, Fields));
-            await RunAsync(database => database.HashLengthAsync(keys.State));
+            return await connection.ExecuteAsync(
+                multiplexer => RunPlainCommandsAsync(multiplexer.GetDatabase(), keys, heartbeat), deadline,
+                retries: false, cancellationToken: cancellationToken);
         }
         finally
         {
             listener.Close();
         }
-
-        Task<T> RunAsync<T>(Func<IDatabase, Task<T>> command) => connection.ExecuteAsync(
-            multiplexer => command(multiplexer.GetDatabase()), deadline, retries: false,
-            cancellationToken: cancellationToken);
 
         async Task WaitForMessageAsync()
         {
@@ -72,5 +67,26 @@ sealed class CommandCheck(RedisConnection connection)
                     exception);
             }
         }
+    }
+
+    /// <summary>
+    /// Runs the commands that the backplane uses outside scripts. All commands start before the first wait, so together
+    /// they need one round trip.
+    /// </summary>
+    static async Task<TimeSpan> RunPlainCommandsAsync(IDatabase database, GroupKeys keys, RedisKey heartbeat)
+    {
+        const CommandFlags FromMaster = CommandFlags.DemandMaster;
+        var ping = database.PingAsync(FromMaster);
+        await Task.WhenAll(
+            ping,
+            database.StringSetAsync(heartbeat, "", KeyLifetime),
+            database.KeyExpireAsync(heartbeat, KeyLifetime),
+            database.KeyExistsAsync(heartbeat, FromMaster),
+            database.SetMembersAsync(keys.Nodes, FromMaster),
+            database.HashGetAllAsync(keys.State, FromMaster),
+            database.HashGetAsync(keys.State, Fields, FromMaster),
+            database.HashLengthAsync(keys.State, FromMaster),
+            database.KeyDeleteAsync(heartbeat));
+        return await ping;
     }
 }

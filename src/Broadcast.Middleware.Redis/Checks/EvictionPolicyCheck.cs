@@ -24,7 +24,7 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
                 foreach (var master in masters)
                 {
                     var policy = await TryAsync(() => ReadConfigAsync(master))
-                        ?? await TryAsync(() => ReadInfoAsync(multiplexer.GetDatabase()));
+                        ?? await TryAsync(() => ReadInfoAsync(master));
                     if (policy is null) logger.EvictionPolicyUnknown();
                     else if (policy != NoEviction) logger.EvictionPolicyWrong(policy);
                 }
@@ -42,9 +42,9 @@ sealed class EvictionPolicyCheck(RedisConnection connection, RedisLogger logger)
     /// <summary>
     /// Reads INFO in a script, because StackExchange.Redis sends the plain command only with <c>allowAdmin</c>.
     /// </summary>
-    static async Task<string?> ReadInfoAsync(IDatabase database)
+    static async Task<string?> ReadInfoAsync(IServer server)
     {
-        var info = (string?)await database.ScriptEvaluateAsync("return redis.call('INFO', 'memory')");
+        var info = (string?)await server.ExecuteAsync("EVAL", "return redis.call('INFO', 'memory')", 0);
         var line = info?.Split('\n')
             .FirstOrDefault(static line => line.StartsWith(InfoField, StringComparison.Ordinal));
         return line?[InfoField.Length..].Trim();

@@ -36,7 +36,8 @@ static partial class ConnectionString
         // If a password contains a comma, StackExchange.Redis would treat the text after the comma as a server name.
         // StackExchange.Redis would then write a part of the password into the log.
         var afterPassword = text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
-            .SkipWhile(static part => !part.StartsWith("password=", StringComparison.OrdinalIgnoreCase));
+            .SkipWhile(static part =>
+                !part.Split('=')[0].Trim().Equals("password", StringComparison.OrdinalIgnoreCase));
         if (afterPassword.Any(static part => !part.Contains('=')))
         {
             throw new FormatException(

@@ -62,8 +62,8 @@ public sealed class RedisBackplaneOptions
     public TimeSpan CheckInterval { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// The time for which other nodes list the members of a node after the last heartbeat of the node. Default 12
-    /// seconds. Range 3 seconds to 15 seconds.
+    /// The time for which other nodes list the members of a node after the last heartbeat of the node. The backplane
+    /// rounds the time up to whole seconds. Default 12 seconds. Range 3 seconds to 15 seconds.
     /// </summary>
     public TimeSpan NodeTimeout { get; set; } = TimeSpan.FromSeconds(12);
 }

@@ -3,6 +3,10 @@ namespace Broadcast.Middleware;
 /// <summary>
 /// The behavior of a publish while Redis is unreachable. See <see cref="RedisBackplaneOptions.WhenUnreachable"/>.
 /// </summary>
+/// <remarks>
+/// Redis is unreachable while this node has no connection to the master of the group. After the start of the app, a
+/// publish waits up to two seconds for the first connect.
+/// </remarks>
 public enum WhenUnreachable
 {
     /// <summary>

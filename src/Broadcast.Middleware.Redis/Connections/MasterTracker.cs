@@ -25,14 +25,13 @@ sealed class MasterTracker
         }
     }
 
-    /// <summary>True if at least one master is connected.</summary>
-    public static bool IsConnected(IConnectionMultiplexer multiplexer) =>
-        multiplexer.GetServers().Any(static server => server is { IsConnected: true, IsReplica: false });
-
     /// <summary>
-    /// True if the event is about a connection to a master. This method treats an unknown server as a master.
+    /// True if the event is about the connection that sends commands to a master. This method treats an unknown server
+    /// as a master.
     /// </summary>
-    public static bool IsMaster(IConnectionMultiplexer multiplexer, ConnectionFailedEventArgs args) =>
-        args.EndPoint is not { } endPoint
-        || !multiplexer.GetServers().Any(server => server.IsReplica && endPoint.Equals(server.EndPoint));
+    public static bool IsMaster(object? sender, ConnectionFailedEventArgs args) =>
+        args.ConnectionType == ConnectionType.Interactive
+        && (args.EndPoint is not { } endPoint
+            || sender is not IConnectionMultiplexer multiplexer
+            || !multiplexer.GetServers().Any(server => server.IsReplica && endPoint.Equals(server.EndPoint)));
 }

@@ -3,10 +3,25 @@ namespace Broadcast.Middleware.Redis.Connections;
 /// <summary>Decides whether an operation fails immediately while Redis is unreachable.</summary>
 sealed class OutageCheck(RedisConnection connection, WhenUnreachable whenUnreachable)
 {
-    /// <summary>Returns the error of the operation, or null if the operation may wait for Redis.</summary>
-    public BackplaneException? Find()
+    /// <summary>
+    /// Waits for the first attempt to connect, and then returns the result of <see cref="Find"/>. At the deadline,
+    /// this method returns null.
+    /// </summary>
+    public async Task<BackplaneException?> FindAsync(
+        string group, long deadline, CancellationToken cancellationToken = default)
     {
-        if (whenUnreachable == WhenUnreachable.Wait || connection.IsConnected) return null;
+        if (whenUnreachable != WhenUnreachable.Wait)
+            await connection.WaitForFirstAttemptAsync(deadline, cancellationToken);
+        return Find(group);
+    }
+
+    /// <summary>
+    /// Returns the error of an operation on a group, or null if the operation may wait for Redis. This method also
+    /// returns null while the first attempt to connect runs, because Redis can be reachable.
+    /// </summary>
+    public BackplaneException? Find(string group)
+    {
+        if (whenUnreachable == WhenUnreachable.Wait || connection.IsConnected(group)) return null;
         return whenUnreachable == WhenUnreachable.Local
             ? new("Redis is unreachable. Check that Redis runs and that this node can connect to it.")
             {

@@ -19,15 +19,22 @@ sealed class RedisConnection(
     static readonly TimeSpan MaxRetryDelay = TimeSpan.FromSeconds(1);
     static readonly TimeSpan QuickReconnect = TimeSpan.FromSeconds(1);
 
+    /// <summary>
+    /// The time after which the first attempt to connect counts as failed. Without a server, StackExchange.Redis
+    /// returns only after its own timeout of 5 seconds.
+    /// </summary>
+    static readonly TimeSpan FirstAttemptTimeout = TimeSpan.FromSeconds(2);
+
     readonly TaskCompletionSource<IConnectionMultiplexer> _multiplexer =
         new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource<KeySpace> _keySpace = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly CancellationTokenSource _stopping = new();
+    readonly TaskCompletionSource _firstAttempt = new(TaskCreationOptions.RunContinuationsAsynchronously);
     TaskCompletionSource _nextConnect = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     readonly MasterTracker _masters = new();
 
-    // The timestamp at which a connection to Redis failed. 0 while no connection has failed.
+    // The timestamp at which the connection to a master failed. 0 before the first failure and after a reconnect.
     long _lostAt;
 
     /// <summary>Occurs after the first connect and after each reconnect.</summary>
@@ -47,24 +54,37 @@ sealed class RedisConnection(
     {
         get
         {
-            var lostAt = Volatile.Read(ref _lostAt);
-            return lostAt == 0 || time.GetElapsedTime(lostAt) < QuickReconnect
-                || (_multiplexer.Task is { IsCompletedSuccessfully: true } task
-                    && MasterTracker.IsConnected(task.Result));
+            if (IsConnected()) return true;
+            // The event of the loss can still follow. A master that has become a replica raises no event.
+            Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+            return time.GetElapsedTime(Volatile.Read(ref _lostAt)) < QuickReconnect;
         }
     }
-
-    public bool IsConnected =>
-        _multiplexer.Task is { IsCompletedSuccessfully: true } task && task.Result.IsConnected;
 
     /// <summary>Canceled when the node stops.</summary>
     public CancellationToken Stopping => _stopping.Token;
 
-    public void Start() => _ = Task.Run(ConnectAsync);
+    public void Start()
+    {
+        _ = Task.Run(ConnectAsync);
+        _ = EndFirstAttemptAsync();
+    }
 
     /// <summary>Returns the timestamp at which <paramref name="timeout"/> expires.</summary>
     public long GetDeadline(TimeSpan timeout) =>
         time.GetTimestamp() + (long)(timeout.TotalSeconds * time.TimestampFrequency);
+
+    /// <summary>Waits until the first attempt to connect has ended, or the deadline passes.</summary>
+    public async Task WaitForFirstAttemptAsync(long deadline, CancellationToken cancellationToken)
+    {
+        if (_firstAttempt.Task.IsCompleted) return;
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, Stopping);
+        var remaining = GetRemaining(deadline);
+        await _firstAttempt.Task
+            .WaitAsync(remaining > TimeSpan.Zero ? remaining : TimeSpan.Zero, time, linked.Token)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        cancellationToken.ThrowIfCancellationRequested();
+    }
 
     /// <summary>
     /// Returns the key space. This method waits for the first connection, because the key names depend on the settings
@@ -78,14 +98,27 @@ sealed class RedisConnection(
         string script, RedisKey[] keys, RedisValue[] values, long deadline, bool retries = true,
         Action<string>? onRetry = null, CancellationToken cancellationToken = default) =>
         ExecuteAsync(
-            multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(script, keys, values),
+            multiplexer => multiplexer.GetDatabase().ScriptEvaluateAsync(
+                script, keys, values, CommandFlags.DemandMaster),
             deadline, retries, onRetry, cancellationToken);
 
     /// <summary>Raises <see cref="MasterConnected"/> if a replica has become a master since the last call.</summary>
     public void FindNewMasters()
     {
         if (_multiplexer.Task is { IsCompletedSuccessfully: true } task && _masters.HasNewMaster(task.Result))
-            MasterConnected?.Invoke();
+            OnMasterConnected();
+    }
+
+    /// <summary>
+    /// True if the master of a group is connected, or any master if <paramref name="group"/> is null. Also true before
+    /// the first attempt to connect has ended.
+    /// </summary>
+    public bool IsConnected(string? group = null)
+    {
+        if (!_firstAttempt.Task.IsCompleted) return true;
+        if (_multiplexer.Task is not { IsCompletedSuccessfully: true } task) return false;
+        var key = group is null ? default : _keySpace.Task.Result.ForGroup(group).State;
+        return task.Result.GetDatabase().IsConnected(key, CommandFlags.DemandMaster);
     }
 
     /// <summary>Repeats an operation until it succeeds or the deadline passes.</summary>
@@ -204,7 +237,7 @@ sealed class RedisConnection(
             try
             {
                 var multiplexer = await connect(_stopping.Token);
-                _keySpace.SetResult(createKeySpace(multiplexer));
+                _keySpace.TrySetResult(createKeySpace(multiplexer));
                 multiplexer.ConnectionRestored += OnConnectionRestored;
                 multiplexer.ConnectionFailed += OnConnectionFailed;
                 if (!_multiplexer.TrySetResult(multiplexer))
@@ -213,10 +246,7 @@ sealed class RedisConnection(
                     return;
                 }
 
-                _masters.HasNewMaster(multiplexer);
-                if (multiplexer.IsConnected) OnConnected(isMaster: true);
-                else OnConnectFailed("Redis does not answer.");
-                return;
+                break;
             }
             catch (Exception exception) when (!_stopping.IsCancellationRequested)
             {
@@ -240,33 +270,51 @@ sealed class RedisConnection(
 
             if (delay < MaxRetryDelay) delay *= 2;
         }
+
+        if (_multiplexer.Task is not { IsCompletedSuccessfully: true } task) return;
+        _masters.HasNewMaster(task.Result);
+        if (task.Result.GetDatabase().IsConnected(default, CommandFlags.DemandMaster)) OnConnected(isMaster: true);
+        else OnConnectFailed("Redis does not answer.");
+    }
+
+    async Task EndFirstAttemptAsync()
+    {
+        await Task.WhenAny(_firstAttempt.Task, Task.Delay(FirstAttemptTimeout, time, Stopping));
+        _firstAttempt.TrySetResult();
     }
 
     void OnConnectionRestored(object? sender, ConnectionFailedEventArgs args)
     {
         logger.ConnectionRestored();
-        OnConnected(sender is not IConnectionMultiplexer multiplexer || MasterTracker.IsMaster(multiplexer, args));
+        OnConnected(MasterTracker.IsMaster(sender, args));
     }
 
     void OnConnectionFailed(object? sender, ConnectionFailedEventArgs args)
     {
-        Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+        if (MasterTracker.IsMaster(sender, args)) Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
         logger.ConnectionLost(args.FailureType.ToString());
     }
 
     void OnConnectFailed(string error)
     {
         Interlocked.CompareExchange(ref _lostAt, time.GetTimestamp(), 0);
+        _firstAttempt.TrySetResult();
         logger.ConnectFailed(error);
     }
 
     void OnConnected(bool isMaster)
     {
-        if (isMaster) Volatile.Write(ref _lostAt, 0);
+        _firstAttempt.TrySetResult();
         var connected = Interlocked.Exchange(
             ref _nextConnect, new(TaskCreationOptions.RunContinuationsAsynchronously));
         connected.TrySetResult();
         Connected?.Invoke();
-        if (isMaster) MasterConnected?.Invoke();
+        if (isMaster) OnMasterConnected();
+    }
+
+    void OnMasterConnected()
+    {
+        Volatile.Write(ref _lostAt, 0);
+        MasterConnected?.Invoke();
     }
 }

@@ -39,9 +39,11 @@ static class RedisErrors
             FailureType: ConnectionFailureType.AuthenticationFailure,
         };
 
-    // If an error occurs in a script, Redis 6 writes other text before the error code.
+    // If an error occurs in a script, Redis 6 writes other text before the error code. Scripts.CheckCommands also
+    // writes other text before the code.
     static string GetHint(string error) => Hints.FirstOrDefault(hint =>
         error.StartsWith(hint.Code, StringComparison.Ordinal)
         || error.Contains($" -{hint.Code} ", StringComparison.Ordinal)
+        || error.Contains($" failed: {hint.Code} ", StringComparison.Ordinal)
         || (hint.Code.Contains(' ') && error.Contains(hint.Code, StringComparison.Ordinal))).Hint;
 }

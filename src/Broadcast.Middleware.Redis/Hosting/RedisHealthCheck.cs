@@ -16,8 +16,7 @@ sealed class RedisHealthCheck(RedisBackplane backplane) : IHealthCheck
         {
             var timeout = context.Registration.Timeout;
             if (timeout == Timeout.InfiniteTimeSpan) timeout = DefaultTimeout;
-            var roundTrip = await backplane.PingAsync(timeout, cancellationToken);
-            await backplane.CheckAsync(timeout, cancellationToken);
+            var roundTrip = await backplane.CheckAsync(timeout, cancellationToken);
             return HealthCheckResult.Healthy(data: new Dictionary<string, object> { ["roundTrip"] = roundTrip });
         }
         catch (BackplaneException exception)

@@ -15,7 +15,10 @@ sealed class GroupMembers(string group)
     const int MaxBytesPerWrite = 16 * 1024;
 
     readonly Dictionary<string, byte[]> _members = new(StringComparer.Ordinal);
-    readonly Dictionary<string, byte[]?> _changes = new(StringComparer.Ordinal);
+
+    // The members that changed, in the order of the writes. The queue and the set contain the same names.
+    readonly Queue<string> _changes = new();
+    readonly HashSet<string> _changedNames = new(StringComparer.Ordinal);
     readonly Lock _lock = new();
     Rewrite _rewrite = Rewrite.Check;
     bool _isChecking;
@@ -58,6 +61,9 @@ sealed class GroupMembers(string group)
     /// </summary>
     public string? NodeInRedis { get; set; }
 
+    /// <summary>True if the last write failed. Only the current write uses this property.</summary>
+    public bool HasFailed { get; set; }
+
     public int Count
     {
         get
@@ -79,7 +85,7 @@ sealed class GroupMembers(string group)
             if (_state == State.Removed) return false;
             if (value is null) _members.Remove(member);
             else _members[member] = value;
-            _changes[member] = value;
+            AddChangeLocked(member);
             needsWrite = MarkDirtyLocked();
             return true;
         }
@@ -94,7 +100,8 @@ sealed class GroupMembers(string group)
         lock (_lock)
         {
             if (_state == State.Removed) return false;
-            RequestRewriteLocked(_rewrite == Rewrite.Replace ? Rewrite.Replace : Rewrite.Check);
+            if (_rewrite != Rewrite.Replace) _rewrite = Rewrite.Check;
+            AddAllMembersLocked();
             return MarkDirtyLocked();
         }
     }
@@ -108,7 +115,11 @@ sealed class GroupMembers(string group)
         lock (_lock)
         {
             Debug.Assert(_state == State.Dirty);
-            RequestRewriteLocked(Rewrite.Replace);
+            _rewrite = Rewrite.Replace;
+            // The delete makes removals unnecessary.
+            _changes.Clear();
+            _changedNames.Clear();
+            AddAllMembersLocked();
         }
     }
 
@@ -123,14 +134,15 @@ sealed class GroupMembers(string group)
             Debug.Assert(_state == State.Dirty);
             var changes = new List<KeyValuePair<string, byte[]?>>();
             var bytes = 0;
-            foreach (var change in _changes)
+            while (changes.Count < MaxChangesPerWrite && bytes < MaxBytesPerWrite
+                && _changes.TryDequeue(out var member))
             {
-                if (changes.Count == MaxChangesPerWrite || bytes >= MaxBytesPerWrite) break;
-                bytes += change.Key.Length + (change.Value?.Length ?? 0);
-                changes.Add(change);
+                _changedNames.Remove(member);
+                var value = _members.GetValueOrDefault(member);
+                bytes += member.Length + (value?.Length ?? 0);
+                changes.Add(new(member, value));
             }
 
-            foreach (var (member, _) in changes) _changes.Remove(member);
             var deletesFirst = _rewrite == Rewrite.Replace;
             _isChecking |= _rewrite == Rewrite.Check;
             _rewrite = Rewrite.None;
@@ -152,8 +164,7 @@ sealed class GroupMembers(string group)
             Debug.Assert(_state == State.Dirty);
             if (write.DeletesFirst) _rewrite = Rewrite.Replace;
             _isChecking |= write.ExpectedCount is not null;
-            // The members may have changed during the write, so add the current values.
-            foreach (var (member, _) in write.Changes) _changes[member] = _members.GetValueOrDefault(member);
+            foreach (var (member, _) in write.Changes) AddChangeLocked(member);
         }
     }
 
@@ -176,13 +187,18 @@ sealed class GroupMembers(string group)
         }
     }
 
-    void RequestRewriteLocked(Rewrite rewrite)
+    void AddAllMembersLocked()
+    {
+        // Redis has all members only after the last of these writes, so an earlier check cannot succeed.
+        _isChecking = false;
+        foreach (var (member, _) in _members) AddChangeLocked(member);
+    }
+
+    /// <summary>Adds a change. The write takes the value that the member has at the start of the write.</summary>
+    void AddChangeLocked(string member)
     {
         Debug.Assert(_lock.IsHeldByCurrentThread);
-        _rewrite = rewrite;
-        _isChecking = false;
-        _changes.Clear();
-        foreach (var (member, value) in _members) _changes[member] = value;
+        if (_changedNames.Add(member)) _changes.Enqueue(member);
     }
 
     /// <summary>Marks the group as dirty. Returns true if the group was clean.</summary>

@@ -9,9 +9,6 @@ sealed class LocalMembers
     readonly ConcurrentDictionary<string, GroupMembers> _groups = new(StringComparer.Ordinal);
     readonly ConcurrentQueue<GroupMembers> _dirty = new();
 
-    /// <summary>The number of groups that need a write.</summary>
-    public int DirtyCount => _dirty.Count;
-
     /// <summary>
     /// Sets a member, or removes it if <paramref name="value"/> is null. Returns true if the group became dirty.
     /// </summary>
@@ -33,12 +30,8 @@ sealed class LocalMembers
 
     public bool TryTakeDirty([NotNullWhen(true)] out GroupMembers? members) => _dirty.TryDequeue(out members);
 
-    /// <summary>Schedules another write after a failed write.</summary>
-    public void Retry(GroupMembers members, in MemberWrite write)
-    {
-        members.Retry(write);
-        _dirty.Enqueue(members);
-    }
+    /// <summary>Schedules the next write of a dirty group.</summary>
+    public void AddDirty(GroupMembers members) => _dirty.Enqueue(members);
 
     /// <summary>Schedules writes that set all members of this node again.</summary>
     public void RequestRewriteOfAll()

@@ -12,6 +12,11 @@ sealed class MemberDirectory(
     RedisConnection connection, LocalMembers local, NodeHeartbeat heartbeat, MemberWriter writer,
     OutageCheck outages, TimeSpan queryTimeout)
 {
+    /// <summary>
+    /// A replica that has lost its master must not answer. On this replica, the heartbeats of all other nodes expire.
+    /// </summary>
+    const CommandFlags FromMaster = CommandFlags.DemandMaster;
+
     public void Set(string group, string member, ReadOnlyMemory<byte> value) =>
         Change(group, member, value.ToArray());
 
@@ -23,7 +28,7 @@ sealed class MemberDirectory(
         // For this node, use the members in memory, because they are newer than the copy in Redis.
         if (local.TryGet(group, out var own)) own.CopyTo(members);
         var hashes = await QueryOtherNodesAsync(
-            group, static (database, key) => database.HashGetAllAsync(key), cancellationToken);
+            group, static (database, key) => database.HashGetAllAsync(key, FromMaster), cancellationToken);
         foreach (var entry in hashes.SelectMany(static hash => hash))
         {
             var name = KeySpace.Unescape((string)entry.Name!);
@@ -36,7 +41,7 @@ sealed class MemberDirectory(
     public async Task<long> CountAsync(string group, CancellationToken cancellationToken)
     {
         var counts = await QueryOtherNodesAsync(
-            group, static (database, key) => database.HashLengthAsync(key), cancellationToken);
+            group, static (database, key) => database.HashLengthAsync(key, FromMaster), cancellationToken);
         return counts.Sum() + (local.TryGet(group, out var own) ? own.Count : 0);
     }
 
@@ -49,20 +54,22 @@ sealed class MemberDirectory(
     async Task<List<T>> QueryOtherNodesAsync<T>(
         string group, Func<IDatabase, RedisKey, Task<T>> query, CancellationToken cancellationToken)
     {
-        if (outages.Find() is { } outage) throw outage;
         var deadline = connection.GetDeadline(queryTimeout);
+        if (await outages.FindAsync(group, deadline, cancellationToken) is { } outage) throw outage;
         var keySpace = await connection.GetKeySpaceAsync(deadline, cancellationToken);
         var keys = keySpace.ForGroup(group);
         return await connection.ExecuteAsync(
             async multiplexer =>
             {
                 var database = multiplexer.GetDatabase();
-                var nodes = (await database.SetMembersAsync(keys.Nodes))
+                var nodes = (await database.SetMembersAsync(keys.Nodes, FromMaster))
                     .Select(static node => (string)node!)
                     .Where(node => node != heartbeat.NodeName)
                     .ToArray();
                 // Start all queries before the first wait, so that all queries together need one round trip.
-                var heartbeats = nodes.Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node))).ToArray();
+                var heartbeats = nodes
+                    .Select(node => database.KeyExistsAsync(keySpace.Heartbeat(node), FromMaster))
+                    .ToArray();
                 var results = nodes.Select(node => query(database, keys.Members(node))).ToArray();
                 await Task.WhenAll([.. heartbeats, .. results]);
                 var alive = new List<T>(nodes.Length);
@@ -77,7 +84,7 @@ sealed class MemberDirectory(
                     // A dead node cannot delete its own members, so another node must delete them.
                     _ = database.ScriptEvaluateAsync(
                         Scripts.DeleteNode, [keys.Members(nodes[i]), keys.Nodes], [nodes[i]],
-                        CommandFlags.FireAndForget);
+                        FromMaster | CommandFlags.FireAndForget);
                 }
 
                 return alive;

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using Broadcast.Middleware.Redis.Connections;
 using Broadcast.Middleware.Redis.Diagnostics;
 using Broadcast.Middleware.Redis.Storage;
@@ -8,9 +9,16 @@ namespace Broadcast.Middleware.Redis.Members;
 
 /// <summary>Writes the members of this node to Redis.</summary>
 /// <remarks>
+/// <para>
 /// Each node has its own hash for each group. So a node can replace its hash, and other nodes can delete the hash of a
 /// dead node.
+/// </para>
+/// <para>
+/// After each write, a group waits behind all other groups that need a write. So a group that changes all the time does
+/// not delay other groups.
+/// </para>
 /// </remarks>
+[SuppressMessage("Design", "CA1001", Justification = "The semaphore has no wait handle.")]
 sealed class MemberWriter(
     RedisConnection connection, LocalMembers members, NodeHeartbeat heartbeat, TimeSpan publishTimeout,
     TimeProvider time, RedisLogger logger)
@@ -20,7 +28,7 @@ sealed class MemberWriter(
     static readonly TimeSpan IdleInterval = TimeSpan.FromMinutes(1);
 
     /// <summary>
-    /// The maximum time of one write. A write must not take longer, because a slow write delays the writes of other
+    /// The maximum time of one write. A write must not take longer, because slow writes delay the writes of other
     /// groups.
     /// </summary>
     static readonly TimeSpan MaxWriteTimeout = TimeSpan.FromSeconds(5);
@@ -33,9 +41,10 @@ sealed class MemberWriter(
 
     readonly AsyncAutoResetEvent _workAvailable = new(time);
     readonly TimeSpan _writeTimeout = publishTimeout < MaxWriteTimeout ? publishTimeout : MaxWriteTimeout;
+    readonly SemaphoreSlim _slots = new(MaxParallelWrites);
     volatile bool _rewritesAll;
-    volatile bool _hasFailed;
     long _lastRewrite;
+    int _failedGroupCount;
     string? _lastError;
 
     /// <summary>Requests a write in the background.</summary>
@@ -58,25 +67,12 @@ sealed class MemberWriter(
         {
             try
             {
-                if (_hasFailed) await Task.Delay(RetryDelay, time, stopping);
-                else await _workAvailable.WaitAsync(IdleInterval, stopping);
-                // The writer cannot write members while the node has no name. NameConfirmed requests a rewrite later.
-                if (heartbeat.NodeName is null)
+                await _workAvailable.WaitAsync(IdleInterval, stopping);
+                while (TryTakeGroup() is { } group)
                 {
-                    _hasFailed = false;
-                    continue;
+                    await _slots.WaitAsync(stopping);
+                    _ = WriteAsync(group, stopping);
                 }
-
-                if (_rewritesAll || time.GetElapsedTime(_lastRewrite) > Retention / 2)
-                {
-                    _rewritesAll = false;
-                    _lastRewrite = time.GetTimestamp();
-                    members.RequestRewriteOfAll();
-                }
-
-                _hasFailed = false;
-                await WriteDirtyGroupsAsync(stopping);
-                if (!_hasFailed) _lastError = null;
             }
             catch (OperationCanceledException) when (stopping.IsCancellationRequested)
             {
@@ -85,49 +81,63 @@ sealed class MemberWriter(
             catch (Exception exception)
             {
                 logger.UnexpectedError(exception);
-                _hasFailed = true;
             }
         }
     }
 
-    async Task WriteDirtyGroupsAsync(CancellationToken stopping)
+    /// <summary>Takes the next group that needs a write. Returns null if no group can be written now.</summary>
+    GroupMembers? TryTakeGroup()
     {
-        var writes = new List<Task>();
-        // A failed write adds its group to the queue again. Because of the count, this loop does not repeat the write.
-        for (var count = members.DirtyCount; count > 0 && members.TryTakeDirty(out var group); count--)
+        // The writer cannot write members while the node has no name. NameConfirmed requests a rewrite later.
+        if (heartbeat.NodeName is null) return null;
+        if (_rewritesAll || time.GetElapsedTime(_lastRewrite) > Retention / 2)
         {
-            writes.Add(WriteAsync(group, stopping));
-            if (writes.Count < MaxParallelWrites) continue;
-            await Task.WhenAll(writes);
-            writes.Clear();
+            _rewritesAll = false;
+            _lastRewrite = time.GetTimestamp();
+            members.RequestRewriteOfAll();
         }
 
-        await Task.WhenAll(writes);
+        return members.TryTakeDirty(out var group) ? group : null;
     }
 
+    /// <summary>
+    /// Writes changes of a group once, and releases a slot. After a failure, this method waits before it adds the group
+    /// to the queue again.
+    /// </summary>
     async Task WriteAsync(GroupMembers group, CancellationToken stopping)
     {
-        while (group.TryTakeChanges(out var write))
+        if (!group.TryTakeChanges(out var write))
         {
-            var node = heartbeat.NodeName;
-            if (node is null || !await TryWriteAsync(group, node, write, stopping))
-            {
-                // Repeat only the changes of the failed write. If the node repeated all writes of a large group, a slow
-                // Redis would never receive all members.
-                members.Retry(group, write);
-                _hasFailed = true;
-                return;
-            }
+            members.RemoveIfEmpty(group);
+            _slots.Release();
+            return;
         }
 
-        members.RemoveIfEmpty(group);
+        var isWritten = await TryWriteAsync(group, write, stopping);
+        // Repeat only the changes of the failed write. If the node repeated all writes of a large group, a slow Redis
+        // would never receive all members.
+        if (!isWritten) group.Retry(write);
+        _slots.Release();
+        CountFailure(group, isFailed: !isWritten);
+        if (!isWritten) await Task.WhenAny(Task.Delay(RetryDelay, time, stopping));
+        members.AddDirty(group);
+        _workAvailable.Set();
     }
 
-    async Task<bool> TryWriteAsync(
-        GroupMembers group, string node, MemberWrite write, CancellationToken stopping)
+    /// <summary>Forgets the last error when the last write of each group has succeeded.</summary>
+    void CountFailure(GroupMembers group, bool isFailed)
+    {
+        if (group.HasFailed == isFailed) return;
+        group.HasFailed = isFailed;
+        if (isFailed) Interlocked.Increment(ref _failedGroupCount);
+        else if (Interlocked.Decrement(ref _failedGroupCount) == 0) _lastError = null;
+    }
+
+    async Task<bool> TryWriteAsync(GroupMembers group, MemberWrite write, CancellationToken stopping)
     {
         try
         {
+            if (heartbeat.NodeName is not { } node) return false;
             var deadline = connection.GetDeadline(_writeTimeout);
             var keys = (await connection.GetKeySpaceAsync(deadline, stopping)).ForGroup(group.Group);
             // Delete the members under an earlier name of this node, because no node reads them.
@@ -145,6 +155,15 @@ sealed class MemberWriter(
         catch (BackplaneException exception)
         {
             logger.Failed(exception, ref _lastError);
+            return false;
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            return false;
+        }
+        catch (Exception exception)
+        {
+            logger.UnexpectedError(exception);
             return false;
         }
     }

@@ -17,16 +17,23 @@ namespace Broadcast.Middleware.Redis.Members;
 sealed class NodeHeartbeat(
     RedisConnection connection, TimeSpan nodeTimeout, TimeSpan publishTimeout, TimeProvider time, RedisLogger logger)
 {
-    static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan MaxRetryDelay = TimeSpan.FromSeconds(1);
 
     readonly AsyncAutoResetEvent _renewalRequested = new(time);
     readonly TimeSpan _interval = nodeTimeout / 3;
+
+    // The key must survive one renewal that times out, so the retry follows soon.
+    readonly TimeSpan _retryDelay = nodeTimeout / 12 < MaxRetryDelay ? nodeTimeout / 12 : MaxRetryDelay;
+
+    // For whole seconds, StackExchange.Redis uses the commands that docs/redis.md lists.
+    readonly TimeSpan _keyLifetime = TimeSpan.FromSeconds(Math.Ceiling(nodeTimeout.TotalSeconds));
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 
     // After its heartbeat has expired, a node takes a new name, because other nodes may still delete the members of the
     // old name.
     string _candidate = CreateName();
     volatile string? _nodeName;
+    bool _mayBeInRedis;
     string? _lastError;
 
     /// <summary>Occurs after Redis has confirmed a new name. Redis has no members of this name yet.</summary>
@@ -47,7 +54,7 @@ sealed class NodeHeartbeat(
             {
                 var started = time.GetTimestamp();
                 var isRenewed = await RenewAsync(stopping);
-                var wait = isRenewed ? _interval - time.GetElapsedTime(started) : RetryDelay;
+                var wait = isRenewed ? _interval - time.GetElapsedTime(started) : _retryDelay;
                 if (wait > TimeSpan.Zero) await _renewalRequested.WaitAsync(wait, stopping);
             }
             catch (OperationCanceledException) when (stopping.IsCancellationRequested)
@@ -57,21 +64,24 @@ sealed class NodeHeartbeat(
             catch (Exception exception)
             {
                 logger.UnexpectedError(exception);
-                await Task.WhenAny(Task.Delay(RetryDelay, time, stopping));
+                await Task.WhenAny(Task.Delay(_retryDelay, time, stopping));
             }
         }
     }
 
-    /// <summary>Deletes the heartbeat, so that other nodes immediately stop listing the members of this node.</summary>
+    /// <summary>
+    /// Deletes the heartbeat, so that other nodes immediately stop listing the members of this node. Call this method
+    /// after the end of <see cref="RunAsync"/>. Otherwise, the loop would miss the key and take a new name.
+    /// </summary>
     public async Task LeaveAsync(TimeSpan timeout)
     {
-        if (!connection.IsConnected || _nodeName is not { } name) return;
+        if (!_mayBeInRedis || !connection.IsConnected()) return;
         var deadline = connection.GetDeadline(timeout);
         try
         {
             var keySpace = await connection.GetKeySpaceAsync(deadline);
             await connection.ExecuteAsync(
-                multiplexer => multiplexer.GetDatabase().KeyDeleteAsync(keySpace.Heartbeat(name)),
+                multiplexer => multiplexer.GetDatabase().KeyDeleteAsync(keySpace.Heartbeat(_candidate)),
                 deadline, retries: false);
         }
         catch (BackplaneException)
@@ -96,9 +106,10 @@ sealed class NodeHeartbeat(
 
             if (_nodeName is null)
             {
+                _mayBeInRedis = true;
                 await connection.ExecuteAsync(
                     multiplexer => multiplexer.GetDatabase().StringSetAsync(
-                        keySpace.Heartbeat(_candidate), "", nodeTimeout),
+                        keySpace.Heartbeat(_candidate), "", _keyLifetime),
                     deadline, cancellationToken: stopping);
                 _nodeName = _candidate;
                 NameConfirmed?.Invoke();
@@ -108,7 +119,7 @@ sealed class NodeHeartbeat(
             return true;
 
             Task<bool> RenewAsync(RedisKey key) => connection.ExecuteAsync(
-                multiplexer => multiplexer.GetDatabase().KeyExpireAsync(key, nodeTimeout),
+                multiplexer => multiplexer.GetDatabase().KeyExpireAsync(key, _keyLifetime),
                 deadline, cancellationToken: stopping);
         }
         catch (BackplaneException exception)

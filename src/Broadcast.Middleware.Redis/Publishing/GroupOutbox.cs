@@ -89,11 +89,11 @@ sealed class GroupOutbox(
     {
         try
         {
-            // The connection may have failed after the publish call. Redis does not have these messages yet, so the
-            // publish can fail.
-            if (outages.Find() is { } outage) throw outage;
             var lastPublish = batch.Max(static entry => entry.Timestamp);
             var deadline = lastPublish + (long)(publishTimeout.TotalSeconds * time.TimestampFrequency);
+            // The connection may have failed after the publish call. Redis does not have these messages yet, so the
+            // publish can fail.
+            if (await outages.FindAsync(group, deadline) is { } outage) throw outage;
             // Do not send the messages after the deadline, because the callers receive an error.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);

@@ -34,7 +34,7 @@ sealed class Outbox(
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        if (outages.Find() is { } outage)
+        if (outages.Find(group) is { } outage)
         {
             if (!outage.DeliverLocally) metrics.Failed();
             throw outage;

@@ -192,7 +192,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             {
                 var database = multiplexer.GetDatabase();
                 RenewExpiration(database, offset);
-                return database.HashGetAsync(_keys.State, PositionFields);
+                return database.HashGetAsync(_keys.State, PositionFields, CommandFlags.DemandMaster);
             },
             _connection.GetDeadline(timeout), retries: false);
         var (epoch, lastOffset) = ((string?)fields[0] ?? "", (long)fields[1]);
@@ -236,7 +236,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         _ = database.ScriptEvaluateAsync(
             Scripts.RenewEmptyGroup, [_keys.State],
             [Scripts.FormatMilliseconds(_repairWindow.Age + RepairWindow.ExtraStateRetention)],
-            CommandFlags.FireAndForget);
+            CommandFlags.DemandMaster | CommandFlags.FireAndForget);
     }
 
     void IThreadPoolWorkItem.Execute() => _ = DeliverAllAsync();
@@ -388,7 +388,10 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         (string Epoch, long Last, string Tag) next;
         lock (_lock)
         {
-            if (!_acknowledged.TryPeek(out next) || next.Epoch != _epoch || next.Last <= _offset) return true;
+            // An acknowledgement can arrive after the delivery of its batch, or before the start of the subscription.
+            while (_acknowledged.TryPeek(out next) && (next.Epoch != _epoch || next.Last <= _offset))
+                _acknowledged.Dequeue();
+            if (_acknowledged.Count == 0) return true;
         }
 
         return await _catchUpReader.ReadAsync(_keys, _epoch, next.Last, next.Tag, _stopping.Token) is not null;

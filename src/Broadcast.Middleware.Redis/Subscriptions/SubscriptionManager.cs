@@ -92,7 +92,7 @@ sealed class SubscriptionManager(
                 var interval = remainingFastChecks > 0 && fastInterval < checkInterval ? fastInterval : checkInterval;
                 var isRequested = await _checkRequested.WaitAsync(interval, stopping);
                 remainingFastChecks = isRequested ? FastCheckCount : Math.Max(remainingFastChecks - 1, 0);
-                if (!connection.IsConnected) continue;
+                if (!connection.IsConnected()) continue;
                 foreach (var subscriptions in _groups.Values.Chunk(MaxParallelChecks))
                     await Task.WhenAll(subscriptions.Select(CheckAsync));
             }

@@ -174,8 +174,25 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         else TryChange(ReceiveState.Starting, ReceiveState.AwaitingFirstMessage);
     }
 
-    /// <summary>Sets the user. The connection must not be in a group yet.</summary>
-    public void SetUser(ClaimsPrincipal user, string? userId) => (_user, UserId) = (user, userId);
+    /// <summary>
+    /// True if a connect filter has set the user. The connection then keeps this user and its expiration after a
+    /// reconnect, because a reconnect runs no connect filter.
+    /// </summary>
+    public bool IsUserSetByFilter { get; private set; }
+
+    /// <summary>Sets the user for a connect filter. The connection must not be in a group yet.</summary>
+    public void SetUser(ClaimsPrincipal user, string? userId) =>
+        (_user, UserId, IsUserSetByFilter) = (user, userId, true);
+
+    /// <summary>Returns true if the user of a request may resume the connection with a valid token.</summary>
+    public bool HasUserOf(ConnectionRequest request)
+    {
+        var isAuthenticated = request.User is { Identity.IsAuthenticated: true };
+        // If a filter has set the user, the request of the reconnect can be anonymous. The token proves the identity.
+        if (IsUserSetByFilter && request.UserId is null && !isAuthenticated) return true;
+        // An anonymous request must not replace an authenticated user without an ID.
+        return request.UserId == UserId && (isAuthenticated || _user is not { Identity.IsAuthenticated: true });
+    }
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
     public void OnReceivesNothing() => TryChange(ReceiveState.Starting, ReceiveState.Reading);
@@ -531,7 +548,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     void SetRequest(ConnectionRequest request)
     {
-        _user = request.User;
+        if (!IsUserSetByFilter) _user = request.User;
         _routeValues = request.RouteValues;
         RemoteAddress = request.RemoteAddress;
         Volatile.Write(ref _transport, request.Transport);

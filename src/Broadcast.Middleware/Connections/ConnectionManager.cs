@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Net;
 using System.Net.WebSockets;
 using System.Security.Claims;
 using Broadcast.Middleware.Delivery;
@@ -94,6 +95,9 @@ sealed class ConnectionManager : IDisposable
 
     public bool IsStopping => _isStopping;
 
+    /// <summary>See <see cref="BroadcastOptions.DrainTimeout"/>.</summary>
+    public TimeSpan DrainTimeout => _options.DrainTimeout;
+
     /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
 
@@ -186,17 +190,17 @@ sealed class ConnectionManager : IDisposable
     /// Counts a request that cannot reconnect and waits for the end of its close handshake. Returns the limit that the
     /// request would exceed. These limits are separate, so that strangers take no place of a client that can reconnect.
     /// </summary>
-    public RefusalReason BeginRefusal(ConnectionRequest request) =>
-        _refusalLimits.Enter(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+    public RefusalReason BeginRefusal(string? userId, IPAddress? address) =>
+        _refusalLimits.Enter(userId, _limits.GetCountedAddress(address));
 
     /// <summary>Reverts <see cref="BeginRefusal"/>.</summary>
-    public void EndRefusal(ConnectionRequest request) =>
-        _refusalLimits.Leave(request.UserId, _limits.GetCountedAddress(request.RemoteAddress));
+    public void EndRefusal(string? userId, IPAddress? address) =>
+        _refusalLimits.Leave(userId, _limits.GetCountedAddress(address));
 
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        Watch(connection, request.AuthenticationExpires, request.Ticket);
+        if (!connection.IsUserSetByFilter) Watch(connection, request.AuthenticationExpires, request.Ticket);
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;

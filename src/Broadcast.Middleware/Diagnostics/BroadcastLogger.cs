@@ -110,7 +110,8 @@ sealed partial class BroadcastLogger(ILogger logger)
         "The server refuses pages of the origin {Origin}, because it is not the origin of the request, " +
         "{Scheme}://{Host}. If the page belongs to your app, add the origin to the option AllowedOrigins. " +
         "If a proxy replaces the header Host, configure the proxy to keep the header, or add " +
-        "UseForwardedHeaders() to the app. The server logs the next refusals of this origin at level Debug.")]
+        "UseForwardedHeaders() with ForwardedHeaders.XForwardedHost to the app. " +
+        "The server logs the next refusals of this origin at level Debug.")]
     public partial void OriginRefused(string origin, string scheme, string host);
 
     [LoggerMessage(24, LogLevel.Warning,
@@ -132,4 +133,10 @@ sealed partial class BroadcastLogger(ILogger logger)
     [LoggerMessage(27, LogLevel.Warning,
         "The cluster is reachable again. Other nodes did not receive {Count} messages of this node.")]
     public partial void DeliversToAllNodes(long count);
+
+    [LoggerMessage(28, LogLevel.Warning,
+        "When the app shuts down, the connections close before its hosted services stop, because the app adds " +
+        "Kestrel after the broadcast. To let hosted services publish while they stop, call UseKestrel() before " +
+        "AddBroadcast().")]
+    public partial void KestrelAddedTooLate();
 }

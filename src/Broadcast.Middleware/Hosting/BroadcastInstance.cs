@@ -168,7 +168,7 @@ sealed class BroadcastInstance : IDisposable
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
         var lifecycle = new ConnectionLifecycle(
             pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);
-        var refusal = new Refusal(_logger, _metrics);
+        var refusal = new Refusal(settings, _logger, _metrics);
         var webSockets = new WebSocketHandler(
             Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,
             _metrics);

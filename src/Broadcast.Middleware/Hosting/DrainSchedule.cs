@@ -1,13 +1,16 @@
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Decides when a stopping app closes its connections. The hosted services of the app may publish messages while they
-/// stop, so the connections close after the hosted services have stopped.
+/// stop, so the connections close after the hosted services have stopped. If the services or other requests take too
+/// long, the connections close in time for <see cref="BroadcastOptions.DrainTimeout"/>.
 /// </summary>
 /// <remarks>
 /// If the app has no hosted services, the connections close at once. The connections also close at once if the server
@@ -17,9 +20,12 @@ namespace Broadcast.Middleware.Hosting;
 sealed class DrainSchedule : IDisposable
 {
     readonly IServiceProvider _services;
+
+    // The timer may call Cancel during the disposal of this class, so nothing disposes the source.
     readonly CancellationTokenSource _starting = new();
     readonly CancellationTokenRegistration _stopping;
     readonly List<ConnectionManager> _managers = [];
+    ITimer? _latestStart;
 
     public DrainSchedule(IServiceProvider services)
     {
@@ -34,6 +40,10 @@ sealed class DrainSchedule : IDisposable
 
     /// <summary>True if the connections stay open until the hosted services have stopped.</summary>
     public bool IsDelayed { get; private set; }
+
+    /// <summary>True if the app has hosted services that may publish messages while they stop.</summary>
+    public bool HasServicesOfApp =>
+        _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
 
     /// <summary>True if a broadcast has connections.</summary>
     public bool HasConnections
@@ -70,15 +80,15 @@ sealed class DrainSchedule : IDisposable
     public void Dispose()
     {
         _stopping.Dispose();
-        _starting.Dispose();
+        _latestStart?.Dispose();
     }
 
     void OnStopping()
     {
         try
         {
-            IsDelayed = _services.GetService<IServer>() is DrainingServer
-                && _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
+            IsDelayed = _services.GetService<IServer>() is DrainingServer && HasServicesOfApp;
+            if (IsDelayed) StartTimer();
         }
         finally
         {
@@ -86,6 +96,25 @@ sealed class DrainSchedule : IDisposable
             // messages.
             if (!IsDelayed) Start();
         }
+    }
+
+    /// <summary>
+    /// Reserves the drain timeout at the end of the shutdown timeout. After the shutdown timeout, the server aborts all
+    /// connections at once.
+    /// </summary>
+    void StartTimer()
+    {
+        var shutdownTimeout = _services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
+        if (shutdownTimeout == Timeout.InfiniteTimeSpan) return;
+        TimeSpan drainTimeout;
+        lock (_managers) drainTimeout = _managers.Select(static manager => manager.DrainTimeout).Append(default).Max();
+        var delay = shutdownTimeout - drainTimeout;
+        _latestStart = BackgroundWork.CreateTimer(
+            _services.GetRequiredService<TimeProvider>(),
+            static schedule => ((DrainSchedule)schedule!).Start(),
+            this,
+            delay > TimeSpan.Zero ? delay : TimeSpan.Zero,
+            Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>

@@ -1,18 +1,26 @@
+using Broadcast.Middleware.Diagnostics;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
 /// Closes the connections after all hosted services have stopped, and then waits until the server has also stopped.
 /// </summary>
-sealed class DrainService(DrainSchedule schedule, IServiceProvider services) : IHostedLifecycleService
+sealed class DrainService(DrainSchedule schedule, IServiceProvider services, ILoggerFactory loggerFactory)
+    : IHostedLifecycleService
 {
     public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    public Task StartedAsync(CancellationToken cancellationToken)
+    {
+        if (DrainingServer.IsBypassed(services) && schedule.HasServicesOfApp)
+            new BroadcastLogger(loggerFactory.CreateLogger("Broadcast")).KestrelAddedTooLate();
+        return Task.CompletedTask;
+    }
 
     public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 

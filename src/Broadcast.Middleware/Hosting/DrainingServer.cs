@@ -34,14 +34,20 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
         {
             var descriptor = services[i];
             if (descriptor.ServiceType != typeof(IServer) || descriptor.IsKeyedService) continue;
-            if (descriptor.ImplementationType is not { } type
-                || type.Assembly != typeof(KestrelServerOptions).Assembly) return;
+            if (descriptor.ImplementationType is not { } type || !IsKestrel(type)) return;
             services.AddSingleton(type);
             services[i] = ServiceDescriptor.Singleton<IServer>(provider => new DrainingServer(
                 (IServer)provider.GetRequiredService(type), provider.GetRequiredService<DrainSchedule>()));
             return;
         }
     }
+
+    /// <summary>
+    /// True if the app has added Kestrel after <see cref="Decorate"/>. The last server takes effect, for example the
+    /// server of a later call of <c>UseKestrel</c>.
+    /// </summary>
+    public static bool IsBypassed(IServiceProvider services) =>
+        services.GetService<IServer>() is { } server && IsKestrel(server.GetType());
 
     public Task StartAsync<TContext>(IHttpApplication<TContext> application, CancellationToken cancellationToken)
         where TContext : notnull =>
@@ -64,6 +70,8 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
 
     // The container disposes Kestrel.
     public void Dispose() { }
+
+    static bool IsKestrel(Type server) => server.Assembly == typeof(KestrelServerOptions).Assembly;
 
     bool IsServingOnlyConnections() =>
         schedule.HasConnections && Volatile.Read(ref _requests) <= schedule.OpenRequests;

@@ -101,9 +101,9 @@ sealed class BroadcastEndpoint
             || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
         context.Response.Clear();
         var transport = new WebSocketTransport(context);
-        var request = _requests.Create(context, transport, "", hasRouteValues: false, protocol, _settings);
         PrepareForLongRequest(context);
-        return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: false);
+        var address = context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
+        return _webSockets.RefuseRecoveryAsync(context, null, address, transport, protocol);
     }
 
     Task AdmitAsync(HttpContext context)
@@ -134,7 +134,7 @@ sealed class BroadcastEndpoint
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
             PrepareForLongRequest(context);
-            return _webSockets.RecoverAsync(context, request, transport, protocol, isAuthorized: true);
+            return _webSockets.RecoverAsync(context, request, transport, protocol);
         }
 
         if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);

@@ -3,6 +3,7 @@ using System.Security.Claims;
 using Broadcast.Middleware.Connections;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Authentication.Cookies;
+using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Http;
@@ -13,88 +14,117 @@ namespace Broadcast.Middleware.Http;
 /// </summary>
 /// <remarks>
 /// After half of the lifetime of a cookie, cookie authentication renews the cookie in the next request to the app. The
-/// old and the new cookie have the same user. So the key of a cookie also contains the times at which the cookie is
-/// issued and expires.
+/// class observes the cookies that the server writes, not the events of the scheme. An app can replace the events, and
+/// a sign-out in the same request cancels the renewal. Two requests can renew one cookie at the same time, and the
+/// browser keeps one of the new cookies. So all cookies that replace each other share one session.
 /// </remarks>
 sealed class CookieRenewals(TimeProvider time) : IPostConfigureOptions<CookieAuthenticationOptions>
 {
-    const int MaxRenewals = 100_000;
+    // Above this number, the class records no more renewals. The connections then end with their cookies.
+    const int MaxCookies = 200_000;
 
-    // A heartbeat detects an expiration a few seconds late. So the class keeps a renewal for this additional time.
+    // A heartbeat detects an expiration a few seconds late. So the class keeps a cookie for this additional time.
     static readonly TimeSpan Margin = TimeSpan.FromMinutes(1);
 
     readonly ConcurrentDictionary<string, byte> _schemes = new(StringComparer.Ordinal);
-    readonly ConcurrentDictionary<TicketKey, TicketKey> _renewals = new();
-    long _nextTrim;
+    readonly Lock _gate = new();
+    readonly Dictionary<CookieKey, Session> _sessions = [];
+    DateTimeOffset _nextTrim;
 
-    /// <summary>Observes the renewals of a cookie scheme.</summary>
+    /// <summary>Observes the cookies of a scheme.</summary>
     public void PostConfigure(string? name, CookieAuthenticationOptions options)
     {
         if (name is null) return;
-        var (checkSliding, validate) = (options.Events.OnCheckSlidingExpiration, options.Events.OnValidatePrincipal);
-        options.Events.OnCheckSlidingExpiration = async context =>
-        {
-            await checkSliding(context);
-            if (context.ShouldRenew) Add(context);
-        };
-        options.Events.OnValidatePrincipal = async context =>
-        {
-            // The app may change the principal or set it to null.
-            var old = CreateKey(context.Scheme.Name, context.Principal, context.Properties);
-            await validate(context);
-            if (context.Principal is null && old is { } rejected) _renewals.TryRemove(rejected, out _);
-            else if (context.ShouldRenew) Add(context);
-        };
+        // The default of ASP.NET Core is also a ChunkingCookieManager.
+        options.CookieManager =
+            new CookieObserver(this, name, options, options.CookieManager ?? new ChunkingCookieManager());
         _schemes[name] = 0;
     }
 
     /// <summary>Returns the cookie of a request. Null if the request has no cookie that can be renewed.</summary>
     public RenewableTicket? Find(AuthenticationTicket? ticket) =>
-        ticket is not null && _schemes.ContainsKey(ticket.AuthenticationScheme)
-        && CreateKey(ticket.AuthenticationScheme, ticket.Principal, ticket.Properties) is { } key
+        ticket is not null && _schemes.ContainsKey(ticket.AuthenticationScheme) && CreateKey(ticket) is { } key
             ? new Cookie(this, key)
             : null;
 
-    void Add(PrincipalContext<CookieAuthenticationOptions> context)
+    /// <summary>Records that the client receives a new cookie.</summary>
+    /// <param name="old">The valid cookie of the request.</param>
+    /// <param name="renewed">The cookie of the response.</param>
+    void Add(CookieKey old, CookieKey renewed)
     {
-        if (CreateKey(context.Scheme.Name, context.Principal, context.Properties) is not { } old) return;
-        var now = (context.Options.TimeProvider ?? time).GetUtcNow().ToUnixTimeSeconds();
-        Trim(now);
-        if (_renewals.Count < MaxRenewals)
-            _renewals[old] = old with { Issued = now, Expires = now + old.Expires - old.Issued };
-    }
-
-    void Trim(long now)
-    {
-        var next = Volatile.Read(ref _nextTrim);
-        var margin = (long)Margin.TotalSeconds;
-        if (now < next || Interlocked.CompareExchange(ref _nextTrim, now + margin, next) != next) return;
-        foreach (var (old, _) in _renewals)
+        if (renewed.User != old.User || renewed.Expires <= old.Expires) return;
+        lock (_gate)
         {
-            if (old.Expires + margin < now) _renewals.TryRemove(old, out _);
+            TrimLocked(time.GetUtcNow());
+            if (_sessions.Count >= MaxCookies) return;
+            if (!_sessions.TryGetValue(old, out var session)) _sessions[old] = session = new();
+            _sessions[renewed] = session;
+            if (renewed.Expires > session.Expires) session.Expires = renewed.Expires;
         }
     }
 
-    static TicketKey? CreateKey(string scheme, ClaimsPrincipal? user, AuthenticationProperties properties) =>
-        properties is { IssuedUtc: { } issued, ExpiresUtc: { } expires }
-            ? new(scheme, GetUser(user), issued.ToUnixTimeSeconds(), expires.ToUnixTimeSeconds())
+    void TrimLocked(DateTimeOffset now)
+    {
+        if (now < _nextTrim) return;
+        _nextTrim = now + Margin;
+        foreach (var (cookie, _) in _sessions)
+        {
+            if (cookie.Expires + Margin < now) _sessions.Remove(cookie);
+        }
+    }
+
+    /// <summary>Returns null if the ticket has no expiration or no user.</summary>
+    static CookieKey? CreateKey(AuthenticationTicket? ticket) =>
+        ticket is { Properties.ExpiresUtc: { } expires } && GetUser(ticket.Principal) is { } user
+            ? new(ticket.AuthenticationScheme, user, expires)
             : null;
 
-    static string? GetUser(ClaimsPrincipal? user) =>
-        user?.FindFirst(ClaimTypes.NameIdentifier)?.Value ?? user?.FindFirst("sub")?.Value ?? user?.Identity?.Name;
+    static string? GetUser(ClaimsPrincipal user) =>
+        user.FindFirst(ClaimTypes.NameIdentifier)?.Value ?? user.FindFirst("sub")?.Value ?? user.Identity?.Name;
 
-    /// <summary>Identifies a cookie. The times are in seconds, because a cookie stores whole seconds.</summary>
-    readonly record struct TicketKey(string Scheme, string? User, long Issued, long Expires);
+    /// <summary>Identifies a cookie.</summary>
+    readonly record struct CookieKey(string Scheme, string User, DateTimeOffset Expires);
 
-    sealed class Cookie(CookieRenewals renewals, TicketKey key) : RenewableTicket
+    /// <summary>The cookies that replace each other.</summary>
+    sealed class Session
     {
-        TicketKey _key = key;
+        /// <summary>The expiration of the newest cookie. Code that uses this property holds the lock.</summary>
+        public DateTimeOffset Expires { get; set; }
+    }
+
+    sealed class Cookie(CookieRenewals renewals, CookieKey key) : RenewableTicket
+    {
+        // The dictionary forgets an expired cookie, but the session can last longer.
+        Session? _session;
 
         public override DateTimeOffset? GetRenewedExpiration()
         {
-            var expires = _key.Expires;
-            while (renewals._renewals.TryGetValue(_key, out var next) && next.Expires > _key.Expires) _key = next;
-            return _key.Expires > expires ? DateTimeOffset.FromUnixTimeSeconds(_key.Expires) : null;
+            lock (renewals._gate)
+            {
+                _session ??= renewals._sessions.GetValueOrDefault(key);
+                return _session?.Expires;
+            }
         }
+    }
+
+    /// <summary>Observes the cookies that a scheme writes.</summary>
+    sealed class CookieObserver(
+        CookieRenewals renewals, string scheme, CookieAuthenticationOptions options, ICookieManager cookies)
+        : ICookieManager
+    {
+        public string? GetRequestCookie(HttpContext context, string key) => cookies.GetRequestCookie(context, key);
+
+        public void AppendResponseCookie(HttpContext context, string key, string? value, CookieOptions cookieOptions)
+        {
+            cookies.AppendResponseCookie(context, key, value, cookieOptions);
+            // A sign-in also writes a cookie. This cookie counts only if the request has a valid cookie of the same
+            // user.
+            var ticket = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult?.Ticket;
+            if (ticket?.AuthenticationScheme == scheme && CreateKey(ticket) is { } old
+                && CreateKey(options.TicketDataFormat.Unprotect(value)) is { } renewed) renewals.Add(old, renewed);
+        }
+
+        public void DeleteCookie(HttpContext context, string key, CookieOptions cookieOptions) =>
+            cookies.DeleteCookie(context, key, cookieOptions);
     }
 }

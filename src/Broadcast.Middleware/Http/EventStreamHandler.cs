@@ -58,6 +58,15 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
         return Replay.After(Position.TryParse(lastEventId, out var position) ? position : default);
     }
 
+    public static void SetHeaders(HttpResponse response)
+    {
+        response.ContentType = MediaType;
+        // A proxy that compresses the response may hold back events. "no-transform" forbids the compression.
+        response.Headers.CacheControl = "no-cache, no-store, no-transform";
+        // This header tells proxies such as nginx not to buffer the response.
+        response.Headers["X-Accel-Buffering"] = "no";
+    }
+
     static string? GetLastEventId(HttpRequest request)
     {
         string? lastEventId = request.Headers["Last-Event-ID"];
@@ -71,18 +80,13 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
     /// </summary>
     static EventStreamSink CreateSink(HttpContext context, Connection connection)
     {
-        var response = context.Response;
-        response.ContentType = MediaType;
-        // A proxy that compresses the response may hold back events. "no-transform" forbids the compression.
-        response.Headers.CacheControl = "no-cache, no-store, no-transform";
-        // This header tells proxies such as nginx not to buffer the response.
-        response.Headers["X-Accel-Buffering"] = "no";
+        SetHeaders(context.Response);
         context.Features.Get<IHttpResponseBodyFeature>()?.DisableBuffering();
         // The minimum data rate of the server would end the response to a slow client, so remove this rate. SendTimeout
         // limits how long a write may stall.
         var isHttp2 = HttpProtocol.IsHttp2(context.Request.Protocol);
         if (!isHttp2 && context.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = null;
         return new EventStreamSink(
-            response, ClientSocket.Find(context), connection, connection.Settings.EventStreamRetry);
+            context.Response, ClientSocket.Find(context), connection, connection.Settings.EventStreamRetry);
     }
 }

@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Http;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>Answers a request that the server refuses. The answer states the problem and the fix.</summary>
-sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
+sealed class Refusal(EndpointSettings settings, BroadcastLogger logger, BroadcastMetrics metrics)
 {
     const string SupportedVersion = "13";
 
@@ -17,6 +17,8 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
 
     // The value is in seconds. Clients should add a random delay, so that not all clients reconnect at the same time.
     const string RetryAfter = "5";
+
+    static readonly byte[] EventStreamRetry = EventStreamEncoder.EncodeRetry(TimeSpan.FromSeconds(5));
 
     // The texts of the warnings in the log. Each text is a constant, so the memory is bounded.
     readonly ConcurrentDictionary<string, bool> _warnings = new();
@@ -80,7 +82,7 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
             RefusalReason.MaxConnectionsPerAddress => (StatusCodes.Status429TooManyRequests,
                 "Your address has reached the maximum number of connections (MaxConnectionsPerAddress). " +
                 "Close a connection first. If all clients have the address of a proxy, add UseForwardedHeaders() " +
-                "to the app."),
+                "with ForwardedHeaders.XForwardedFor to the app."),
             RefusalReason.Failed => (StatusCodes.Status500InternalServerError, CloseReasons.Failed),
             RefusalReason.ShuttingDown => (StatusCodes.Status503ServiceUnavailable,
                 CloseReasons.ShuttingDown + " Try again."),
@@ -126,9 +128,23 @@ sealed class Refusal(BroadcastLogger logger, BroadcastMetrics metrics)
     {
         logger.HandshakeRefused(statusCode, problem);
         metrics.Refused(reason);
+        if (statusCode == StatusCodes.Status503ServiceUnavailable && EventStreamHandler.IsRequested(context.Request))
+            return WriteCloseEventAsync(context.Response, problem);
         context.Response.StatusCode = statusCode;
         context.Response.ContentType = "text/plain; charset=utf-8";
         return context.Response.WriteAsync(problem + "\n");
+    }
+
+    /// <summary>
+    /// Answers with status 200 and a close event instead of status 503, because a browser never reconnects after an
+    /// HTTP error (HTML Standard, section 9.2.3).
+    /// </summary>
+    Task WriteCloseEventAsync(HttpResponse response, string problem)
+    {
+        EventStreamHandler.SetHeaders(response);
+        var close = EventStreamEncoder.EncodeClose((int)CloseStatus.TryAgainLater, problem);
+        return response.Body.WriteAsync((byte[])[.. settings.EventStreamRetry ?? EventStreamRetry, .. close.Span])
+            .AsTask();
     }
 
     /// <summary>Returns true if a proxy has probably removed headers from a handshake.</summary>

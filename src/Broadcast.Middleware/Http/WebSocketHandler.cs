@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.WebSockets;
 using System.Runtime.ExceptionServices;
 using Broadcast.Middleware.Connections;
@@ -50,21 +51,13 @@ sealed class WebSocketHandler(
     /// <param name="request">The properties of the request.</param>
     /// <param name="transport">The WebSocket.</param>
     /// <param name="protocol">The protocol of the client.</param>
-    /// <param name="isAuthorized">
-    /// False if the app has refused the request. The server then does not check the token.
-    /// </param>
     public async Task RecoverAsync(
-        HttpContext context,
-        ConnectionRequest request,
-        WebSocketTransport transport,
-        ProtocolDescriptor protocol,
-        bool isAuthorized)
+        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
     {
         // Check the token before the request takes a place of a client that can reconnect.
-        var found = isAuthorized ? Find(context.Request.Query, request) : null;
-        if (found is null)
+        if (Find(context.Request.Query, request) is not { } found)
         {
-            await RefuseRecoveryAsync(context, request, transport, protocol);
+            await RefuseRecoveryAsync(context, request.UserId, request.RemoteAddress, transport, protocol);
             return;
         }
 
@@ -88,8 +81,12 @@ sealed class WebSocketHandler(
         }
 
         if (connection is not null) await RunAsync(context, connection, transport, protocol, isNew: false);
-        // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
-        else await Task.WhenAll(ending, RefuseRecoveryAsync(context, request, transport, protocol));
+        else
+        {
+            // Run both tasks at the same time, so that the client does not wait for a slow disconnect filter.
+            var refusing = RefuseRecoveryAsync(context, request.UserId, request.RemoteAddress, transport, protocol);
+            await Task.WhenAll(ending, refusing);
+        }
     }
 
     /// <summary>
@@ -114,10 +111,19 @@ sealed class WebSocketHandler(
     /// Completes the handshake, if it is not complete, and closes the WebSocket. If too many refused clients already
     /// wait, the method answers with an HTTP error, or aborts the request after the handshake.
     /// </summary>
-    async Task RefuseRecoveryAsync(
-        HttpContext context, ConnectionRequest request, WebSocketTransport transport, ProtocolDescriptor protocol)
+    /// <param name="context">The request.</param>
+    /// <param name="userId">The user ID. Null if the app does not authorize the request.</param>
+    /// <param name="address">The address of the client.</param>
+    /// <param name="transport">The WebSocket.</param>
+    /// <param name="protocol">The protocol of the client.</param>
+    public async Task RefuseRecoveryAsync(
+        HttpContext context,
+        string? userId,
+        IPAddress? address,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol)
     {
-        var exceeded = connections.BeginRefusal(request);
+        var exceeded = connections.BeginRefusal(userId, address);
         if (exceeded != RefusalReason.None)
         {
             if (transport.IsAccepted) context.Abort();
@@ -133,7 +139,7 @@ sealed class WebSocketHandler(
         }
         finally
         {
-            connections.EndRefusal(request);
+            connections.EndRefusal(userId, address);
         }
     }
 
@@ -275,7 +281,7 @@ sealed class WebSocketHandler(
         if (query[ConnectionIdKey] is not [{ Length: > 0 } id]) return null;
         if (query[TokenKey] is not [{ Length: > 0 } token]) return null;
         if (connections.Find(id) is not { Session: { } session } connection) return null;
-        if (connection.HomeGroup != request.HomeGroup || connection.UserId != request.UserId) return null;
+        if (connection.HomeGroup != request.HomeGroup || !connection.HasUserOf(request)) return null;
         return session.IsValid(token) ? connection : null;
     }
 

@@ -81,7 +81,8 @@ public sealed class BroadcastEndpointOptions
 
     /// <summary>
     /// The first part of the names of this URL's groups. Null means the required host and the path base of the request.
-    /// Endpoints with the same text share the groups of the same path. Default:
+    /// Endpoints with the same text share the groups of the same path. An <see cref="IGroupAuthorizer"/> must consider
+    /// that with a text, the names of these groups need not start with a slash. Default:
     /// <see cref="BroadcastOptions.GroupScope"/>.
     /// </summary>
     public string? GroupScope { get; set; }

@@ -48,8 +48,9 @@ public sealed class BroadcastOptions
     public TimeSpan FirstMessageTimeout { get; set; } = Timeout.InfiniteTimeSpan;
 
     /// <summary>
-    /// The maximum number of connections of this node. The server refuses further connections with status 503. Null
-    /// means no limit. Default: null. Range: 1 to 2,147,483,647.
+    /// The maximum number of connections of this node. The server refuses further connections with status 503. Event
+    /// streams get an event <c>close</c> instead, so that browsers try again. Null means no limit. Default: null.
+    /// Range: 1 to 2,147,483,647.
     /// </summary>
     public int? MaxConnections { get; set; }
 
@@ -93,7 +94,8 @@ public sealed class BroadcastOptions
     /// <c>//a.example/ws</c>. The path base is part of a name if the request has a path base: <c>/tenant/ws</c>. The
     /// host and the path base are in lower case. With a text, all hosts and path bases share their groups: the text
     /// <c>shop</c> results in <c>shop/ws</c>. With an empty text, a name is the path: <c>/ws</c>. A text must be valid
-    /// as a group name, and it must not end with a slash. Default: null.
+    /// as a group name, and it must not end with a slash. An <see cref="IGroupAuthorizer"/> must consider that with a
+    /// text, the names of these groups need not start with a slash. Default: null.
     /// </summary>
     public string? GroupScope { get; set; }
 

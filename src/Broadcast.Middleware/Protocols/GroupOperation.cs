@@ -10,8 +10,9 @@ public enum GroupOperation
     Publish,
 
     /// <summary>
-    /// The client sets its own presence state in the group. The client must be a member of the group. A client can
-    /// never change a state that the app has set.
+    /// The client sets its own presence state in the group. The client must be a member of the group. A client cannot
+    /// change a state that the app has set. Such a state ends when the client leaves the group. So a client that may
+    /// also join the group can leave, join again, and set its own state.
     /// </summary>
     SetState,
 

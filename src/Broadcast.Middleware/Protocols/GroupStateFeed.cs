@@ -91,23 +91,15 @@ sealed class GroupStateFeed(string group) : StateFeed
     /// <param name="hasMore">True if more changes remain.</param>
     public ReadOnlyMemory<byte> Take(GroupStateSubscription subscription, int maxBytes, out bool hasMore)
     {
-        GroupStateSnapshot? snapshot = null;
         bool isNew;
-        lock (_gate)
+        lock (_gate) isNew = subscription.SentRemovalVersion < _forgottenVersion;
+        if (isNew || subscription.SentVersion < subscription.SnapshotVersion)
         {
-            isNew = subscription.SentRemovalVersion < _forgottenVersion;
-            if (!isNew && subscription.SentVersion < subscription.SnapshotVersion) snapshot = _snapshot;
-        }
-
-        if (isNew)
-        {
-            snapshot = GetSnapshot();
-            (subscription.SentVersion, subscription.SnapshotVersion) = (0, snapshot.Version);
-            subscription.SentRemovalVersion = snapshot.Version;
-        }
-
-        if (snapshot is not null)
-        {
+            // The other parts can come from a newer snapshot. That snapshot contains all items of the remaining parts,
+            // and later changes.
+            var snapshot = GetSnapshot();
+            subscription.SnapshotVersion = snapshot.Version;
+            if (isNew) (subscription.SentVersion, subscription.SentRemovalVersion) = (0, snapshot.Version);
             var items = snapshot.Take(subscription.SentVersion, maxBytes, out var lastVersion);
             subscription.SentVersion = lastVersion;
             if (isNew || !items.IsEmpty)

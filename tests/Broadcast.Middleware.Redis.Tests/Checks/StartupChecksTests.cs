@@ -24,7 +24,7 @@ public sealed partial class StartupChecksTests : RedisTest
         await StartNodeAsync(Redis.Configuration);
         Assert.Equal(isWarned, _log.Warnings.Any(message =>
             message.Contains($"maxmemory-policy of Redis is '{policy}'", StringComparison.Ordinal)));
-        Assert.Equal(isWarned ? 1 : 0, _log.Warnings.Length);
+        Assert.Equal(isWarned ? 1 : 0, _log.Warnings.Count(IsAboutEvictionPolicy));
     }
 
     [Theory]
@@ -36,23 +36,6 @@ public sealed partial class StartupChecksTests : RedisTest
         await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
         Assert.Equal(warnings, _log.Warnings.Count(message =>
             message.Contains("cannot read the maxmemory-policy", StringComparison.Ordinal)));
-    }
-
-    [Theory]
-    [InlineData("set")]
-    [InlineData("expire")]
-    [InlineData("smembers")]
-    [InlineData("xadd")]
-    public async Task Acl_DeniesOneCommand_WarningNamesTheCommand(string command)
-    {
-        // For a value that expires, StackExchange.Redis sends SET or SETEX. Deny both commands.
-        var denied = command == "set" ? "-set -setex" : $"-{command}";
-        await ExecuteAsync($"{AllPermissions} {denied}");
-        await StartNodeAsync($"{Redis.Configuration},{LimitedUser}");
-        await TestNode.EventuallyAsync(
-            () => new(_log.Warnings.Any(message => message.Contains(command, StringComparison.OrdinalIgnoreCase)
-                && message.Contains("Allow the Redis user", StringComparison.Ordinal))),
-            "A warning names the command and the fix.", TestNode.Patience);
     }
 
     [Theory]
@@ -89,7 +72,9 @@ public sealed partial class StartupChecksTests : RedisTest
         var configuration = $"{Redis.Configuration},user=test,password=secret";
         var history = new GroupOptions { HistoryMessages = 100, HistoryAge = Timeout.InfiniteTimeSpan };
         var node = await StartNodeAsync(configuration);
-        var other = _log.StartNode(Nodes, configuration);
+        // StackExchange.Redis would use other commands for a fraction of a second.
+        var other = _log.StartNode(
+            Nodes, configuration, static options => options.NodeTimeout = TimeSpan.FromSeconds(14.5));
         await node.SubscribeAsync(Group, history);
         for (var i = 0; i < 200; i++) await other.PublishAsync(Group, $"{i}", history);
         await node.WaitForMessagesAsync(Group, 200);
@@ -106,7 +91,8 @@ public sealed partial class StartupChecksTests : RedisTest
 
         // A node reads the eviction policy with CONFIG or INFO. The documented commands include neither of them, so the
         // node logs a warning.
-        Assert.All(_log.Warnings, static message => Assert.Contains("maxmemory-policy", message, StringComparison.Ordinal));
+        Assert.NotEmpty(_log.Warnings);
+        Assert.All(_log.Warnings, static message => Assert.True(IsAboutEvictionPolicy(message), message));
         var denied = (RedisResult[])(await connection.GetServers()[0].ExecuteAsync("ACL", "LOG"))!;
         // StackExchange.Redis tries these commands and this channel, but does not need them.
         string[] optional =
@@ -131,9 +117,13 @@ public sealed partial class StartupChecksTests : RedisTest
             .Select(match => match.Groups[1].Value).Distinct().Order();
     }
 
+    static bool IsAboutEvictionPolicy(string message) =>
+        message.Contains("maxmemory-policy", StringComparison.Ordinal);
+
     async Task<TestNode> StartNodeAsync(string configuration, Action<RedisBackplaneOptions>? configure = null)
     {
-        var node = _log.StartNode(Nodes, configuration, configure);
+        // The checks run once. On a busy machine, Redis can need longer than the default timeout of the backplane.
+        var node = _log.StartNode(Nodes, $"{configuration},syncTimeout=20000", configure);
         await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
         return node;
     }

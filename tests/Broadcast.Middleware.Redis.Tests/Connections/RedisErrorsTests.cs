@@ -52,9 +52,9 @@ public sealed class RedisErrorsTests : RedisTest
         }
 
         // A failed publish may still take effect. So wait until no batch is in flight. Then wait until Redis has
-        // processed all commands before the PING.
+        // processed all commands before this query.
         await TestNode.EventuallyAsync(() => new(publisher.Outbox.IsIdle), "No batch is in flight.");
-        await TestNode.TryAsync(() => publisher.PingAsync());
+        await TestNode.TryAsync(() => publisher.Backplane.CountMembersAsync(Group, Token).AsTask());
         await ExecuteAsync(connection, fixCommands);
         await TestNode.EventuallyAsync(
             async () => await TestNode.TryAsync(() => publisher.PublishAsync(Group, "2")), "The node can publish.");

@@ -27,14 +27,11 @@ public sealed class RedisBackplaneOptionsValidatorTests
         Assert.Contains(expectedError, error.Message, StringComparison.Ordinal);
     }
 
-    [Theory]
-    [InlineData("localhost,password=a,s3cret=1")]
-    [InlineData("redis://s3cret@localhost")]
-    [InlineData("unknown://:s3cret@localhost")]
-    public void Configuration_InvalidText_IsNotInTheError(string configuration)
+    [Fact]
+    public void Configuration_InvalidText_IsNotInTheError()
     {
         var services = new ServiceCollection();
-        services.AddBroadcast().AddRedis(configuration, options => options.Prefix = "a");
+        services.AddBroadcast().AddRedis("localhost,password=a,s3cret=1", options => options.Prefix = "a");
         using var provider = services.BuildServiceProvider();
         var monitor = provider.GetRequiredService<IOptionsMonitor<RedisBackplaneOptions>>();
         var error = Assert.Throws<OptionsValidationException>(() => monitor.Get(""));

@@ -17,7 +17,7 @@ public sealed class RedisHealthCheckTests
         var services = new ServiceCollection();
         services.AddLogging();
         services.AddBroadcast().AddRedis(server.Configuration, options => options.Prefix = "shop");
-        var timeout = TimeSpan.FromMilliseconds(500);
+        var timeout = TimeSpan.FromSeconds(3);
         services.AddHealthChecks()
             .AddBroadcastRedis(timeout: timeout)
             .AddBroadcastRedis(name: "lenient", failureStatus: HealthStatus.Degraded, timeout: timeout);
@@ -41,23 +41,6 @@ public sealed class RedisHealthCheckTests
         await server.SuspendAsync();
         Assert.Equal(HealthStatus.Unhealthy, (await health.CheckHealthAsync(Token)).Status);
         await server.ResumeAsync();
-    }
-
-    [Theory]
-    [InlineData("-eval -evalsha", "eval")]
-    [InlineData("-subscribe", "subscribe")]
-    [InlineData("resetchannels", "channels that begin with the prefix")]
-    [InlineData("-xadd", "XADD")]
-    [InlineData("-hgetall", "HGETALL")]
-    public async Task HealthCheck_PermissionIsMissing_NamesPermission(string denied, string expected)
-    {
-        await using var server = await RedisServer.StartNewAsync();
-        await using var connection = await server.ConnectAsync();
-        object[] rules = ["SETUSER", "limited", "on", ">secret", "~test:*", "&test:*", "+@all", .. denied.Split(' ')];
-        await connection.GetServers()[0].ExecuteAsync("ACL", rules);
-        var result = await CheckAsync($"{server.Configuration},user=limited,password=secret");
-        Assert.Equal(HealthStatus.Unhealthy, result.Status);
-        Assert.Contains(expected, result.Description, StringComparison.OrdinalIgnoreCase);
     }
 
     /// <summary>Twemproxy forwards neither subscriptions nor streams, so the backplane cannot use it.</summary>
@@ -85,7 +68,7 @@ public sealed class RedisHealthCheckTests
         {
             var result = await CheckAsync($"127.0.0.1:{port},proxy=Twemproxy");
             Assert.Equal(HealthStatus.Unhealthy, result.Status);
-            TestContext.Current.TestOutputHelper?.WriteLine($"{result.Description}");
+            Assert.Contains("pub/sub API is not available via Twemproxy", result.Description, StringComparison.Ordinal);
         }
         finally
         {
@@ -113,7 +96,7 @@ public sealed class RedisHealthCheckTests
     {
         var services = new ServiceCollection();
         services.AddLogging();
-        services.AddBroadcast().AddRedis(configuration, options => options.Prefix = "test");
+        services.AddBroadcast().AddRedis($"{configuration},syncTimeout=20000", options => options.Prefix = "test");
         services.AddHealthChecks().AddBroadcastRedis(timeout: TimeSpan.FromSeconds(20));
         await using var provider = services.BuildServiceProvider();
         var node = new TestNode(provider.GetRequiredService<IBackplane>());

@@ -18,7 +18,8 @@ sealed class LogRecorder
         StartNode(nodes, builder => builder.AddRedis(configuration, options =>
         {
             options.Prefix = "test";
-            options.NodeTimeout = TimeSpan.FromSeconds(3);
+            options.PublishTimeout = TimeSpan.FromSeconds(20);
+            options.NodeTimeout = TimeSpan.FromSeconds(15);
             configure?.Invoke(options);
         }));
 

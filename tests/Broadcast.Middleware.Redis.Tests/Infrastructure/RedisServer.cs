@@ -45,6 +45,18 @@ sealed class RedisServer : IAsyncDisposable
         return server;
     }
 
+    /// <summary>Starts a replica and waits until it has the data of the master.</summary>
+    public static async Task<RedisServer> StartReplicaAsync(RedisServer master)
+    {
+        var replica = await StartNewAsync("--replicaof", "127.0.0.1", $"{master.Port}");
+        await using var connection = await replica.ConnectAsync();
+        await TestNode.EventuallyAsync(
+            async () => (await connection.GetServers()[0].InfoRawAsync("replication"))!
+                .Contains("master_link_status:up", StringComparison.Ordinal),
+            "The replica has the data of the master.");
+        return replica;
+    }
+
     /// <summary>
     /// Starts a Sentinel that watches one master. The Sentinel needs no agreement with other Sentinels.
     /// </summary>
@@ -59,7 +71,7 @@ sealed class RedisServer : IAsyncDisposable
              bind 127.0.0.1
              dir {server._directory}
              sentinel monitor {name} 127.0.0.1 {masterPort} 1
-             sentinel down-after-milliseconds {name} 1000
+             sentinel down-after-milliseconds {name} 5000
              sentinel failover-timeout {name} 5000
 
              """);

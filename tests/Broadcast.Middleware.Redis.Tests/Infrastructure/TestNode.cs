@@ -27,11 +27,18 @@ sealed class TestNode
     /// <summary>Completes after the checks that follow the first connect.</summary>
     public Task StartupChecks => ((RedisBackplane)Backplane).StartupChecks;
 
-    public Task PingAsync() =>
-        ((RedisBackplane)Backplane).PingAsync(Patience, TestContext.Current.CancellationToken);
-
     public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         _listener.PublishAsync(group, text, history).AsTask();
+
+    /// <summary>Publishes until Redis accepts the message. A new node may not be connected yet.</summary>
+    public async Task<Position> PublishUntilAcceptedAsync(string group, string text)
+    {
+        Position position = default;
+        await EventuallyAsync(
+            async () => await TryAsync(async () => position = await PublishAsync(group, text)),
+            "Redis accepts the message.");
+        return position;
+    }
 
     public Task<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history = null) =>
         _listener.SubscribeAsync(group, history).AsTask();

@@ -1,3 +1,4 @@
+using Broadcast.Middleware.Redis.Storage;
 using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Members;
@@ -28,6 +29,31 @@ public sealed class MemberDirectoryTests : RedisTest
                     && await other.Backplane.CountMembersAsync(Group, Token) == names.Length;
             },
             $"The members are {string.Join(", ", names)}.");
+    }
+
+    [Fact]
+    public async Task Members_MasterIsDownAndReplicaIsConnected_QueryFails()
+    {
+        await using var replica = await RedisServer.StartReplicaAsync(Redis);
+        var (listed, other) = (
+            StartNode(), StartNode(
+                $"{Redis.Configuration},{replica.Configuration}",
+                options => options.PublishTimeout = TimeSpan.FromSeconds(1)));
+        listed.Backplane.SetMember(Group, "m", default);
+        await using var connection = await replica.ConnectAsync();
+        var keySpace = new KeySpace("test", "", 0, []);
+        await TestNode.EventuallyAsync(
+            async () => listed.NodeName is { } name
+                && await connection.GetDatabase().KeyExistsAsync(Keys.Members(name))
+                && await connection.GetDatabase().KeyExistsAsync(keySpace.Heartbeat(name)),
+            "The replica has the member and the heartbeat.");
+        var name = listed.NodeName!;
+        await Redis.KillAsync();
+        await TestNode.EventuallyAsync(
+            async () => !await connection.GetDatabase().KeyExistsAsync(keySpace.Heartbeat(name)),
+            "The heartbeat expires on the replica.");
+        await Assert.ThrowsAsync<BackplaneException>(() => other.Backplane.CountMembersAsync(Group, Token).AsTask());
+        await Assert.ThrowsAsync<BackplaneException>(() => other.Backplane.GetMembersAsync(Group, Token).AsTask());
     }
 
     [Fact]

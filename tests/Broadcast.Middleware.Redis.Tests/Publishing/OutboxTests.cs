@@ -110,6 +110,9 @@ public sealed class OutboxTests : RedisTest
     {
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.WhenUnreachable) = (TimeSpan.FromHours(1), WhenUnreachable.Fail));
+        // The first publish waits for the end of the first attempt to connect.
+        await Assert.ThrowsAsync<BackplaneException>(
+            () => node.PublishAsync(Group, "").WaitAsync(TestNode.Patience, Token));
         var publish = node.PublishAsync(Group, "");
         Assert.True(publish.IsCompleted);
         var error = await Assert.ThrowsAsync<BackplaneException>(() => publish);

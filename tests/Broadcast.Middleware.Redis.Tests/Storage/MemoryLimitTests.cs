@@ -27,11 +27,25 @@ public sealed class MemoryLimitTests : RedisTest
     public async Task Publish_ToNewGroupWithoutMemory_IsRefused()
     {
         var node = StartNode(configure: options => options.PublishTimeout = TimeSpan.FromSeconds(3));
-        await node.PublishAsync("/other", "");
+        await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
+        await StartNode().PublishAsync("/other", "");
         await using var connection = await Redis.ConnectAsync();
         await connection.GetServers()[0].ConfigSetAsync("maxmemory", "1");
         var error = await Assert.ThrowsAsync<BackplaneException>(() => node.PublishAsync(Group, "1"));
         Assert.Contains("OOM", error.Message, StringComparison.Ordinal);
         Assert.False(await connection.GetDatabase().KeyExistsAsync(Keys.Stream));
+    }
+
+    [Fact]
+    public async Task CommandCheck_WithoutMemory_ReportsFix()
+    {
+        var node = StartNode();
+        await node.StartupChecks.WaitAsync(TestNode.Patience, Token);
+        await using var connection = await Redis.ConnectAsync();
+        await connection.GetServers()[0].ConfigSetAsync("maxmemory", "1");
+        var error = await Assert.ThrowsAsync<BackplaneException>(
+            () => ((RedisBackplane)node.Backplane).CheckAsync(TestNode.Patience, Token));
+        Assert.Contains("OOM", error.Message, StringComparison.Ordinal);
+        Assert.Contains("Give Redis more memory", error.Message, StringComparison.Ordinal);
     }
 }

@@ -103,6 +103,24 @@ public sealed class EpochTests : RedisTest
         await second.WaitForLossAsync(Group);
     }
 
+    /// <summary>The acknowledgement of a message can arrive while the node delivers the same message.</summary>
+    [Fact]
+    public async Task RedisRestore_AfterLateAcknowledgement_ReportsLoss()
+    {
+        var backplane = (RedisBackplane)Nodes.Create(Redis.Configuration);
+        var receiver = new Receiver(position => Acknowledge(position.Epoch, position.Offset));
+        backplane.Start(receiver);
+        var start = await backplane.SubscribeAsync(Group, null, Token);
+        await StartNode().PublishAsync(Group, "1");
+        await receiver.Received.WaitAsync(TestNode.Patience, Token);
+        // Redis has acknowledged the second message, and has lost it before any node received it.
+        Acknowledge(start.Position.Epoch, 2);
+        await receiver.Lost.WaitAsync(TestNode.Patience, Token);
+
+        void Acknowledge(ulong epoch, long offset) =>
+            backplane.Subscriptions.OnAcknowledged(Group, $"{epoch:x16}", offset, $"tag{offset}");
+    }
+
     [Fact]
     public async Task Publish_AcknowledgedMessagesArrive_ReportsNoLoss()
     {
@@ -226,12 +244,14 @@ public sealed class EpochTests : RedisTest
         var later = await first.SubscribeAsync(Group);
         Assert.InRange(later.Position.Epoch, start.Position.Epoch + 1, ulong.MaxValue);
 
+        var transaction = database.CreateTransaction();
         foreach (var (key, dump) in keys.Zip(dumps))
         {
-            await database.KeyDeleteAsync(key);
-            await database.KeyRestoreAsync(key, dump);
+            _ = transaction.KeyDeleteAsync(key);
+            _ = transaction.KeyRestoreAsync(key, dump);
         }
 
+        Assert.True(await transaction.ExecuteAsync());
         await first.WaitForLossAsync(Group);
         var last = await second.SubscribeAsync(Group);
         Assert.InRange(last.Position.Epoch, later.Position.Epoch + 1, ulong.MaxValue);
@@ -255,4 +275,22 @@ public sealed class EpochTests : RedisTest
 
     static Task WaitForMemberAsync(TestNode node) => TestNode.EventuallyAsync(
         async () => await node.Backplane.CountMembersAsync(Group, Token) == 1, "The member is listed.");
+
+    sealed class Receiver(Action<Position> onMessage) : IBackplaneReceiver
+    {
+        readonly TaskCompletionSource _received = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        readonly TaskCompletionSource _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Received => _received.Task;
+
+        public Task Lost => _lost.Task;
+
+        public void OnMessage(string group, Position position, ReadOnlyMemory<byte> message)
+        {
+            onMessage(position);
+            _received.TrySetResult();
+        }
+
+        public void OnLost(string group) => _lost.TrySetResult();
+    }
 }

@@ -1,6 +1,8 @@
 using System.Net;
 using System.Net.WebSockets;
+using System.Security.Claims;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.HttpOverrides;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -73,7 +75,6 @@ public sealed class RecoveryCarryOverTests
         await _clock.WaitsAsync();
         await Revalidator.CheckedAsync(connection);
         await using var returned = await client.ReconnectAsync(app);
-        await returned.Transport.IsThereAsync();
 
         _clock.Advance(TimeSpan.FromSeconds(5));
 
@@ -99,6 +100,71 @@ public sealed class RecoveryCarryOverTests
         _clock.Advance(Minute);
 
         Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
+    }
+
+    [Theory]
+    [InlineData("ann", "ann")]
+    [InlineData(null, "ann")]
+    [InlineData(null, null)]
+    public async Task UserOfConnectFilter_ClientReconnects_KeepsUserAndExpiration(string? requestUser, string? userId)
+    {
+        await using var app = await StartWithUserAsync(userId, _clock.GetUtcNow() + Minute);
+        var headers = HeadersOf(requestUser, _clock.GetUtcNow() + (10 * Minute));
+        await using var client = await ReliableClient.OpenAsync(app, headers: headers);
+        var user = client.ConnectionOf(app).User;
+        await using var returned = await ReconnectAsync(app, client);
+
+        var connection = returned.ConnectionOf(app);
+        Assert.Equal((userId, "silver"), (connection.UserId, connection.User.FindFirst("level")?.Value));
+        Assert.Same(user, connection.User);
+        Assert.Equal(userId is null ? 0 : 1, app.Registry.GetUserConnections("ann").Count());
+        _clock.Advance(Minute - TimeSpan.FromSeconds(5));
+        await returned.Transport.IsThereAsync();
+        _clock.Advance(TimeSpan.FromSeconds(10));
+        Assert.Equal(1008, await returned.Transport.ClosedWithAsync());
+    }
+
+    [Fact]
+    public async Task UserOfConnectFilter_ExpiresWhileDisconnected_RefusesRecovery()
+    {
+        await using var app = await StartWithUserAsync("ann", _clock.GetUtcNow() + TimeSpan.FromSeconds(10));
+        await using var client = await ReliableClient.OpenAsync(app);
+        client.Disconnect();
+        await _clock.WaitsAsync();
+
+        _clock.Advance(TimeSpan.FromSeconds(15));
+        await app.SettleAsync();
+
+        await client.IsRefusedAsync(app);
+    }
+
+    [Fact]
+    public async Task UserOfConnectFilter_OtherUserHasToken_RefusesRecovery()
+    {
+        await using var app = await StartWithUserAsync("ann", null);
+        await using var client = await ReliableClient.OpenAsync(app);
+        client.Disconnect();
+        await _clock.WaitsAsync();
+
+        await using var transport = await ReliableClient.AskAsync(app, client.Id, client.Token, headers: [TestUsers.As("bob")]);
+
+        await ReliableClient.IsRefusedAsync(transport);
+    }
+
+    /// <summary>An anonymous request would remove the user and the expiration of the connection.</summary>
+    [Fact]
+    public async Task UserWithoutId_AnonymousRequestHasToken_RefusesRecovery()
+    {
+        await using var app = await BroadcastApp.StartReliableAsync(
+            _clock, configure: builder => builder.Services.AddSingleton<IUserIdProvider>(new NoUserIds()));
+        await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann")]);
+        client.Disconnect();
+        await _clock.WaitsAsync();
+
+        await using (var transport = await ReliableClient.AskAsync(app, client.Id, client.Token)) await ReliableClient.IsRefusedAsync(transport);
+
+        await using var returned = await client.ReconnectAsync(app);
+        Assert.True(returned.ConnectionOf(app).User.Identity!.IsAuthenticated);
     }
 
     [Fact]
@@ -210,9 +276,27 @@ public sealed class RecoveryCarryOverTests
         Assert.Equal(EndReason.ClosedByApp, connection.EndReason);
     }
 
+    /// <summary>Starts an app whose connect filter sets the user of each connection.</summary>
+    Task<BroadcastApp> StartWithUserAsync(string? userId, DateTimeOffset? expires) => BroadcastApp.StartReliableAsync(
+        _clock,
+        map: app => app.MapBroadcast("/ws").UseConnect((context, next) =>
+        {
+            var identity = new ClaimsIdentity([new("level", "silver")], "Filter");
+            if (userId is not null) identity.AddClaim(new(ClaimTypes.NameIdentifier, userId));
+            return context.TrySetUser(new(identity), expires) ? next(context) : Task.CompletedTask;
+        }));
+
+    static (string, string?)[] HeadersOf(string? user, DateTimeOffset expires) =>
+        user is null ? [] : [TestUsers.As(user), TestUsers.Until(expires)];
+
     Task<BroadcastApp> StartAsync(Revalidator? revalidator = null) => BroadcastApp.StartReliableAsync(
         _clock,
-        options => options.RevalidationInterval = Minute,
+        options =>
+        {
+            options.RevalidationInterval = Minute;
+            // The server may close the connection before the clock advances. The clock must then not abort the connection.
+            options.CloseTimeout = TimeSpan.FromHours(1);
+        },
         configure: builder =>
         {
             if (revalidator is not null) builder.Services.AddSingleton<IConnectionRevalidator>(revalidator);
@@ -230,5 +314,10 @@ public sealed class RecoveryCarryOverTests
         // The server sends the first message before it has carried over all state.
         await returned.Transport.IsThereAsync();
         return returned;
+    }
+
+    sealed class NoUserIds : IUserIdProvider
+    {
+        public string? GetUserId(HttpContext context) => null;
     }
 }

@@ -79,7 +79,7 @@ public sealed class SlidingCookieTests : IDisposable
     public async Task Cookie_PrincipalRejectedDuringRenewal_ClosesConnectionWithCode1008()
     {
         var rejects = false;
-        await using var app = await StartAsync(events => events.OnValidatePrincipal = context =>
+        await using var app = await StartAsync(cookie => cookie.Events.OnValidatePrincipal = context =>
         {
             if (rejects) context.RejectPrincipal();
             return Task.CompletedTask;
@@ -96,14 +96,102 @@ public sealed class SlidingCookieTests : IDisposable
         Assert.Equal(1008, await client.ClosedWithAsync());
     }
 
-    Task<BroadcastApp> StartAsync(Action<CookieAuthenticationEvents>? configure = null) => BroadcastApp.StartAsync(
+    [Fact]
+    public async Task SignOut_AfterHalfOfLifetime_DoesNotExtendConnection()
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        _time.Advance(6 * Minute);
+        using var response = await GetAsync(app, cookie, "/signout");
+        Assert.StartsWith(".AspNetCore.Cookies=;", response.Headers.GetValues("Set-Cookie").Single(), StringComparison.Ordinal);
+        _time.Advance(5 * Minute);
+
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    [Fact]
+    public async Task SignIn_OtherUserInSameBrowser_DoesNotExtendConnection()
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        _time.Advance(6 * Minute);
+        using var response = await GetAsync(app, cookie, "/signin/bob");
+        Assert.NotNull(ReadCookie(response));
+        _time.Advance(5 * Minute);
+
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    [Fact]
+    public async Task Cookie_RenewedWithEventsFromServices_KeepsConnection()
+    {
+        await using var app = await StartAsync(cookie => cookie.EventsType = typeof(ScopedEvents));
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        _time.Advance(6 * Minute);
+        Assert.NotNull(await GetRenewedCookieAsync(app, cookie));
+        _time.Advance(5 * Minute);
+
+        await client.IsThereAsync();
+    }
+
+    [Fact]
+    public async Task Cookie_PrincipalRejectedByOverriddenMethod_ClosesConnectionWith1008()
+    {
+        var events = new RejectingEvents();
+        await using var app = await StartAsync(cookie => cookie.Events = events);
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+
+        _time.Advance(6 * Minute);
+        events.Rejects = true;
+        using var response = await GetAsync(app, cookie);
+        Assert.Equal("", await response.Content.ReadAsStringAsync(Token));
+        _time.Advance(5 * Minute);
+
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    /// <summary>Two requests renew one cookie at the same time. The browser keeps one of the two new cookies.</summary>
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task Cookie_RenewedByTwoRequests_EitherCookieKeepsConnection(int kept)
+    {
+        await using var app = await StartAsync();
+        var cookie = await SignInAsync(app, "ann");
+        await using var client = await RawClient.OpenAsync(app, ("Cookie", cookie));
+        var renewed = new string?[2];
+        for (var i = 0; i < renewed.Length; i++)
+        {
+            _time.Advance((i == 0 ? 6 : 0.1) * Minute);
+            renewed[i] = await GetRenewedCookieAsync(app, cookie);
+        }
+
+        _time.Advance(5 * Minute);
+        await client.IsThereAsync();
+        _time.Advance(Minute);
+        Assert.NotNull(await GetRenewedCookieAsync(app, renewed[kept]));
+        _time.Advance(5 * Minute);
+
+        await client.IsThereAsync();
+        _time.Advance(6 * Minute);
+        Assert.Equal(1008, await client.ClosedWithAsync());
+    }
+
+    Task<BroadcastApp> StartAsync(Action<CookieAuthenticationOptions>? configure = null) => BroadcastApp.StartAsync(
         builder =>
         {
-            builder.Services.AddSingleton<TimeProvider>(_time);
+            builder.Services.AddSingleton<TimeProvider>(_time).AddScoped<ScopedEvents>();
             builder.Services.AddAuthentication(CookieAuthenticationDefaults.AuthenticationScheme).AddCookie(cookie =>
             {
                 cookie.ExpireTimeSpan = 10 * Minute;
-                configure?.Invoke(cookie.Events);
+                configure?.Invoke(cookie);
             });
         },
         app =>
@@ -112,6 +200,7 @@ public sealed class SlidingCookieTests : IDisposable
             app.MapGet("/name", (HttpContext context) => context.User.Identity?.Name ?? "");
             app.MapGet("/signin/{name}", (HttpContext context, string name) => context.SignInAsync(new ClaimsPrincipal(new ClaimsIdentity(
                 [new(ClaimTypes.NameIdentifier, name), new(ClaimTypes.Name, name)], CookieAuthenticationDefaults.AuthenticationScheme))));
+            app.MapGet("/signout", (HttpContext context) => context.SignOutAsync());
         },
         options => options.KeepAliveInterval = Timeout.InfiniteTimeSpan);
 
@@ -128,13 +217,27 @@ public sealed class SlidingCookieTests : IDisposable
         return ReadCookie(response);
     }
 
-    Task<HttpResponseMessage> GetAsync(BroadcastApp app, string cookie)
+    Task<HttpResponseMessage> GetAsync(BroadcastApp app, string cookie, string path = "/name")
     {
-        var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"http://localhost:{app.Port}/name"));
+        var request = new HttpRequestMessage(HttpMethod.Get, new Uri($"http://localhost:{app.Port}{path}"));
         request.Headers.Add("Cookie", cookie);
         return _http.SendAsync(request, Token);
     }
 
     static string? ReadCookie(HttpResponseMessage response) =>
         response.Headers.TryGetValues("Set-Cookie", out var cookies) ? cookies.Single().Split(';')[0] : null;
+
+    sealed class ScopedEvents : CookieAuthenticationEvents;
+
+    /// <summary>Overrides the method and does not call the delegates of the base class.</summary>
+    sealed class RejectingEvents : CookieAuthenticationEvents
+    {
+        public bool Rejects { get; set; }
+
+        public override Task ValidatePrincipal(CookieValidatePrincipalContext context)
+        {
+            if (Rejects) context.RejectPrincipal();
+            return Task.CompletedTask;
+        }
+    }
 }

@@ -1,7 +1,10 @@
 using System.Collections.Concurrent;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Broadcast.Middleware.Tests.Hosting;
 
@@ -87,6 +90,24 @@ public sealed class ShutdownPublishTests
     }
 
     [Fact]
+    public async Task Start_KestrelAddedAfterBroadcast_LogsWarning()
+    {
+        await using var app = await BroadcastApp.StartAsync(builder =>
+        {
+            builder.WebHost.UseKestrel();
+            builder.Services.AddHostedService<Goodbye>();
+        });
+
+        var warning = Assert.Single(app.Logs.GetSnapshot(), record => record.Level == LogLevel.Warning).Message;
+
+        Assert.Contains("UseKestrel", warning, StringComparison.Ordinal);
+        await using var client = await RawClient.OpenAsync(app);
+        var stopping = app.StopAsync();
+        Assert.Equal(1001, await client.ClosedWithAsync());
+        await stopping.WaitAsync(Eventually.Patience, Token);
+    }
+
+    [Fact]
     public async Task Stop_HostedServiceHangs_EndsWithinShutdownTimeout()
     {
         await using var app = await BroadcastApp.StartAsync(
@@ -106,6 +127,62 @@ public sealed class ShutdownPublishTests
 
         await client.ReadEndAsync();
         await Eventually.True(() => app.Registry.Count == 0);
+    }
+
+    /// <summary>The drain must not wait for the end of a service or request that hangs. Otherwise, the host aborts all connections.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Stop_ServiceOrRequestHangs_ConnectionsCloseBeforeShutdownTimeout(bool isRequest)
+    {
+        var (time, release, running) = (new FakeTimeProvider(), new TaskCompletionSource(), new TaskCompletionSource());
+        var (shutdownTimeout, drainTimeout) = (TimeSpan.FromHours(1), TimeSpan.FromSeconds(20));
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = shutdownTimeout);
+                builder.Services.AddSingleton<TimeProvider>(time).AddSingleton<IHostedService>(new Stubborn(isRequest ? Task.CompletedTask : release.Task));
+            },
+            map =>
+            {
+                map.MapBroadcast("/ws");
+                map.MapGet("/slow", async () =>
+                {
+                    running.SetResult();
+                    await release.Task;
+                });
+            },
+            options => (options.DrainTimeout, options.KeepAliveInterval) = (drainTimeout, Timeout.InfiniteTimeSpan));
+        await using var client = await RawClient.OpenAsync(app);
+        using var http = new HttpClient();
+        var slow = Task.CompletedTask;
+        if (isRequest)
+        {
+            slow = http.GetAsync(new Uri($"http://localhost:{app.Port}/slow"), Token);
+            await running.Task.WaitAsync(Eventually.Patience, Token);
+        }
+
+        var stopping = app.StopAsync();
+        await Eventually.True(() => app.Inside().Connections.IsStopping);
+        try
+        {
+            time.Advance(shutdownTimeout - drainTimeout - TimeSpan.FromSeconds(1));
+            await client.IsThereAsync();
+            time.Advance(TimeSpan.FromSeconds(1));
+
+            Assert.Equal(1001, await client.ClosedWithAsync());
+            await Eventually.True(() => app.Registry.Count == 0);
+            Assert.False(stopping.IsCompleted);
+        }
+        finally
+        {
+            // Without this release, a failed test would wait for the shutdown timeout.
+            release.SetResult();
+        }
+
+        await slow;
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        LogAssert.NoErrors(app);
     }
 
     sealed class Goodbye(IBroadcaster broadcaster) : IHostedLifecycleService
@@ -134,6 +211,14 @@ public sealed class ShutdownPublishTests
             onStop();
             return Task.CompletedTask;
         }
+    }
+
+    /// <summary>Ignores the token of the shutdown.</summary>
+    sealed class Stubborn(Task stop) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => stop;
     }
 
     sealed class Hanging : IHostedService

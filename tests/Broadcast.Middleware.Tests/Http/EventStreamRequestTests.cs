@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.ResponseCompression;
@@ -249,13 +250,58 @@ public sealed class EventStreamRequestTests
     }
 
     [Fact]
-    public async Task MaxConnections_Reached_RefusesEventStreamWithStatus503()
+    public async Task MaxConnections_Reached_AnswersEventStreamWithCloseEvent()
     {
         await using var app = await BroadcastApp.StartAsync(options: options => options.MaxConnections = 1);
+        using var meters = new Meters(app);
         await using var client = await EventClient.OpenAsync(app);
-        await using var refused = await EventClient.AskAsync(app, headers: ("Accept", Events));
-        Assert.Equal(503, refused.Status);
+
+        await IsToldToComeBackAsync(app, "1013 The server has its maximum number of connections");
+
         Assert.Equal(503, (await RawClient.TryAsync(app)).Status);
+        Assert.Equal(1, app.Registry.Count);
+        Assert.Equal(2, meters.ByReason(Meters.Refused)["max_connections"]);
+    }
+
+    [Fact]
+    public async Task Cluster_Unreachable_AnswersEventStreamWithCloseEvent()
+    {
+        var backplane = new FlakyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
+        await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
+
+        await IsToldToComeBackAsync(app, "1013 The server cannot reach its cluster.");
+
+        Assert.Equal(0, app.Registry.Count);
+    }
+
+    [Fact]
+    public async Task App_ShuttingDown_AnswersEventStreamWithCloseEvent()
+    {
+        await using var app = await BroadcastApp.StartAsync(options: options => options.EventStreamRetryDelay = TimeSpan.FromSeconds(9));
+        // The open connection lets the server handle requests during the shutdown.
+        await using var late = await EventClient.AskAsync(app, "/other");
+        Assert.Equal(404, late.Status);
+        app.StopApplication();
+        await late.RequestAsync("/ws", "GET", "HTTP/1.1", ("Accept", Events));
+
+        Assert.Equal(200, late.Status);
+        var body = await late.ReadTextAsync();
+        Assert.Equal("retry: 9000\n\nevent: close\ndata: 1013 The server is shutting down. Try again.\n\n", body);
+    }
+
+    /// <summary>
+    /// A browser does not reconnect after an HTTP error. So the answer is a complete event stream that asks the browser to reconnect.
+    /// </summary>
+    static async Task IsToldToComeBackAsync(BroadcastApp app, string data)
+    {
+        await using var refused = await EventClient.AskAsync(app, headers: [("Accept", Events), ("Last-Event-ID", "00c0ffee00c0ffee-3")]);
+        Assert.Equal(200, refused.Status);
+        Assert.Equal("text/event-stream", refused.Headers["Content-Type"]);
+        var body = await refused.ReadTextAsync();
+        Assert.StartsWith($"retry: 5000\n\nevent: close\ndata: {data}", body, StringComparison.Ordinal);
+        Assert.EndsWith("\n\n", body, StringComparison.Ordinal);
+        // The browser keeps its Last-Event-ID.
+        Assert.DoesNotContain("id:", body, StringComparison.Ordinal);
     }
 
     [Fact]

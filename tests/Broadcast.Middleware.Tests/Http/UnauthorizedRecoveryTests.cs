@@ -1,3 +1,4 @@
+using System.Security.Claims;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
@@ -53,6 +54,18 @@ public sealed class UnauthorizedRecoveryTests
         Assert.Equal(401, answer.Status);
     }
 
+    /// <summary>The provider of the app may expect an authenticated user, because the endpoint requires authorization.</summary>
+    [Fact]
+    public async Task Recovery_WithoutAuthentication_DoesNotCallUserIdProvider()
+    {
+        await using var app = await StartAsync(configure: builder => builder.Services.AddSingleton<IUserIdProvider>(new UsersOnly()));
+
+        await using var stranger = await ReliableClient.AskAsync(app, "1", "2");
+
+        await ReliableClient.IsRefusedAsync(stranger);
+        LogAssert.NoErrors(app);
+    }
+
     [Fact]
     public async Task Recovery_WithoutAuthentication_CountsTowardsLimits()
     {
@@ -87,11 +100,13 @@ public sealed class UnauthorizedRecoveryTests
         await returned.Transport.IsThereAsync();
     }
 
-    static Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? options = null) => BroadcastApp.StartAsync(
+    static Task<BroadcastApp> StartAsync(
+        Action<BroadcastOptions>? options = null, Action<WebApplicationBuilder>? configure = null) => BroadcastApp.StartAsync(
         builder =>
         {
             TestUsers.Add(builder);
             builder.Services.AddAuthorization();
+            configure?.Invoke(builder);
         },
         app =>
         {
@@ -100,4 +115,9 @@ public sealed class UnauthorizedRecoveryTests
             app.MapGet("/page", () => Results.Ok()).RequireAuthorization();
         },
         options);
+
+    sealed class UsersOnly : IUserIdProvider
+    {
+        public string? GetUserId(HttpContext context) => context.User.FindFirst(ClaimTypes.NameIdentifier)!.Value;
+    }
 }

@@ -127,6 +127,33 @@ public sealed class GroupStateFeedTests
         Assert.Null(SnapshotOf(feed));
     }
 
+    /// <summary>
+    /// Without a new snapshot, each further part would copy all remaining states while it holds the lock of the feed.
+    /// </summary>
+    [Fact]
+    public void Take_ManyChangesWhilePartsRemain_ContinuesWithNewSnapshot()
+    {
+        const int Members = 1_000;
+        var (feed, subscription) = Subscribe();
+        for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
+        var picture = new StatePicture(Group);
+        picture.Apply(feed.Take(subscription, 5_000, out var hasMore));
+        Assert.True(hasMore);
+        for (var i = 0; i < Members / 8; i++) feed.Set($"{i}", null, "{\"k\":\"changed\"}"u8.ToArray(), At(i));
+        Assert.Null(SnapshotOf(feed));
+
+        picture.Apply(feed.Take(subscription, 5_000, out hasMore));
+        Assert.NotNull(SnapshotOf(feed));
+        while (hasMore)
+        {
+            if (feed.Take(subscription, 5_000, out hasMore) is { IsEmpty: false } message) picture.Apply(message);
+        }
+
+        Assert.Equal((1, Members), (picture.Snapshots, picture.States.Count()));
+        for (var i = 0; i < Members; i++)
+            Assert.Equal(i < Members / 8 ? "{\"k\":\"changed\"}" : $"{{\"k\":\"{i}\"}}", picture[$"{i}"]);
+    }
+
     [Theory]
     [InlineData(0)]
     [InlineData(100)]

@@ -13,9 +13,7 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
 
     [Theory]
     [InlineData("blue")]
-    [InlineData("a/b")]
     [InlineData("ws")]
-    [InlineData(" /ws")]
     [InlineData("Grüße, 🛰")]
     public async Task JoinAndSend_NameWithoutSlash_IsAllowed(string group)
     {
@@ -39,6 +37,8 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
     [InlineData("/board")]
     [InlineData("/board/cursors")]
     [InlineData("/nowhere")]
+    [InlineData(" /ws")]
+    [InlineData("a/b")]
     public async Task Join_GroupOfUrl_IsForbidden(string group)
     {
         using var ann = await ConnectAsync("/ws");
@@ -56,6 +56,7 @@ public sealed class GroupAuthorizationTests(DemoServer server) : IClassFixture<D
     [InlineData("/prices")]
     [InlineData("/board")]
     [InlineData("/board/cursors")]
+    [InlineData("shop/ws")]
     public async Task Send_ToGroupOfOtherUrl_IsForbidden(string group)
     {
         using var ann = await ConnectAsync("/ws");

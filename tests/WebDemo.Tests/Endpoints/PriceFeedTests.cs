@@ -23,6 +23,20 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
+    public async Task Feed_RedisIsDown_WarnsAndKeepsHostRunning()
+    {
+        // Nothing listens on port 1.
+        await using var own = await DemoServer.CreateAsync(
+            "--Broadcast:Redis:Configuration=127.0.0.1:1,abortConnect=false", "--Broadcast:Redis:PublishTimeout=00:00:00.1");
+
+        await own.WaitForOutputAsync("The price feed cannot reach the cluster and tries again.");
+
+        Assert.Equal(0, await own.CountAsync());
+        // SIGTERM ends the host only if the host is still running.
+        Assert.Equal(0, await own.StopAsync());
+    }
+
+    [Fact]
     public async Task Feed_NoMembers_PublishesNothing()
     {
         // A history keeps the offsets of the group while the group is empty.
