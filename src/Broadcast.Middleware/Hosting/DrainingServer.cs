@@ -55,9 +55,6 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
 
     public async Task StopAsync(CancellationToken cancellationToken)
     {
-        // Kestrel aborts its own connections after the shutdown timeout. It does not know connections that were handed
-        // over.
-        cancellationToken.UnsafeRegister(static schedule => ((DrainSchedule)schedule!).AbortAll(), schedule);
         Stopped = kestrel.StopAsync(cancellationToken);
         while (schedule.IsDelayed && !Stopped.IsCompleted)
         {

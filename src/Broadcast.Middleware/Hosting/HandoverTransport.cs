@@ -39,6 +39,9 @@ static class HandoverTransport
         var hasLimit = limits.MaxConcurrentConnections is not null || limits.MaxConcurrentUpgradedConnections is not null;
         return new HandoverListenerFactory(
             services.GetRequiredService<SocketTransportFactory>(),
-            new(options.HandsOverConnections && !hasLimit, options.SendsInline));
+            new(
+                options.HandsOverConnections && !hasLimit,
+                options.SendsInline,
+                services.GetRequiredService<DrainSchedule>().Abandoned));
     }
 }

@@ -24,12 +24,12 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
 
     /// <summary>
     /// Waits for the connections that are handed over, and then disposes the inner listener. The connections use
-    /// memory of the inner listener.
+    /// memory of the inner listener. A filter that never returns can keep a connection open, so the wait is limited.
     /// </summary>
     public async ValueTask DisposeAsync()
     {
         if (!Interlocked.Exchange(ref _isDisposed, true)) Release();
-        await _idle.Task;
+        await _idle.Task.WaitAsync(options.Abandoned).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await listener.DisposeAsync();
     }
 
