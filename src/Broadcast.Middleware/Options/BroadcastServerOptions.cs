@@ -6,13 +6,13 @@ namespace Broadcast.Middleware;
 /// </summary>
 /// <remarks>
 /// The options have an effect on TCP sockets and Unix domain sockets. They have no effect on other servers, or if the
-/// app adds its own <c>IConnectionListenerFactory</c>.
+/// app adds its own <c>IConnectionListenerFactory</c> or calls <c>UseSockets</c> after <c>AddBroadcast</c>.
 /// </remarks>
 public sealed class BroadcastServerOptions
 {
     /// <summary>
     /// True if the HTTP request of a WebSocket ends after the handshake and the connect filters. An idle connection
-    /// then needs about half the memory. Default: true.
+    /// then needs about a quarter less memory. Default: true.
     /// </summary>
     /// <remarks>
     /// The request stays open over HTTP/2, over TLS, behind connection middleware such as <c>UseConnectionLogging</c>,
