@@ -36,7 +36,7 @@ static class HandoverTransport
         var options = services.GetRequiredService<IOptions<BroadcastServerOptions>>().Value;
         var limits = services.GetRequiredService<IOptions<KestrelServerOptions>>().Value.Limits;
         // Kestrel enforces these limits by counting connections and requests that it serves.
-        var hasLimit = limits.MaxConcurrentConnections is not null || limits.MaxConcurrentUpgradedConnections is not null;
+        var hasLimit = (limits.MaxConcurrentConnections ?? limits.MaxConcurrentUpgradedConnections) is not null;
         return new HandoverListenerFactory(
             services.GetRequiredService<SocketTransportFactory>(),
             new(

@@ -25,14 +25,17 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     WebSocket? _webSocket;
     FrameStream? _frames;
 
-    public override CancellationToken ClientGone => _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
+    public override CancellationToken ClientGone =>
+        _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
 
     /// <summary>The WebSocket. Valid after <see cref="AcceptAsync"/>.</summary>
     public WebSocket WebSocket => _webSocket!;
 
     public bool IsAccepted => _webSocket is not null;
 
-    /// <summary>The TCP socket. Null if other requests share the socket, or if the server does not provide it.</summary>
+    /// <summary>
+    /// The TCP socket. Null if other requests share the socket, or if the server does not provide the socket.
+    /// </summary>
     public Socket? Socket => _connection is null ? ClientSocket.Find(_context!) : _connection.Socket;
 
     /// <summary>The upgraded stream. Null if the server has its own WebSocket implementation.</summary>

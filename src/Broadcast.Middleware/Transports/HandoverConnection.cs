@@ -133,7 +133,9 @@ sealed class HandoverConnection
         bool IsHandedOver => Volatile.Read(ref connection._isHandedOver);
 
         public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
-            IsHandedOver ? new((_read ??= new()).Task.WaitAsync(cancellationToken)) : Inner.ReadAsync(cancellationToken);
+            IsHandedOver
+                ? new((_read ??= new()).Task.WaitAsync(cancellationToken))
+                : Inner.ReadAsync(cancellationToken);
 
         public override bool TryRead(out ReadResult result)
         {

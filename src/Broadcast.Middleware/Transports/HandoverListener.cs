@@ -3,7 +3,9 @@ using Microsoft.AspNetCore.Connections;
 
 namespace Broadcast.Middleware.Transports;
 
-/// <summary>Accepts connections. The listener stays open until all connections that it handed over have ended.</summary>
+/// <summary>
+/// Accepts connections. The listener stays open until all connections that were handed over have ended.
+/// </summary>
 sealed class HandoverListener(IConnectionListener listener, HandoverOptions options) : IConnectionListener
 {
     readonly TaskCompletionSource _idle = new(TaskCreationOptions.RunContinuationsAsynchronously);
