@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This script builds the solution and runs all tests. Library tests that start a server run a second time, with inline sends.
+# This script builds the solution and runs all tests. Library tests that start a server run a second time, with open requests.
 # The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
 #   ./test.sh                    runs the tests.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
@@ -65,7 +65,8 @@ pack() {
   done
 }
 
-# The second run of the library's tests uses inline sends. This run contains only classes that start a server, because inline sends do not affect other classes.
+# In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
+# classes that start a server, because the options of the server do not affect other classes.
 server_classes() {
   find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
     xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
@@ -80,8 +81,8 @@ mapfile -t classes <"$reports/classes"
 dotnet build tests/Broadcast.Middleware.Tests --configuration Release
 { run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
 library=$!
-priority="nice -n 5" BROADCAST_TEST_INLINE_SENDS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/inline" 2>&1 &
-inline=$!
+priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
+open=$!
 dotnet build Broadcast.sln --configuration Release
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
@@ -91,11 +92,11 @@ pack >"$reports/pack" 2>&1 &
 pack=$!
 
 status=0
-for suite in $library $inline $redis $demo $pack; do wait "$suite" || status=$?; done
-cat "$reports/inline" "$reports/redis" "$reports/demo" "$reports/pack"
+for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
+cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { cat "$reports"/{library,inline,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { cat "$reports"/{library,open,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$status" = 0 ] && [ "$passed" -gt 0 ] && [ "$failed" = 0 ] && [ "$skipped" = 0 ]

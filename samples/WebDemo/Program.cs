@@ -4,7 +4,6 @@ using WebDemo;
 
 // The settings and pages are next to the program, so the demo can start from any directory.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
-builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
 var settings = builder.Configuration.GetSection("Broadcast");
 IBroadcastBuilder[] broadcasts = [builder.Services.AddBroadcast(settings), builder.Services.AddBroadcast(PresenceFilter.Broadcast)];
 var health = builder.Services.AddHealthChecks();

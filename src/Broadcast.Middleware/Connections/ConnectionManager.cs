@@ -35,6 +35,7 @@ sealed class ConnectionManager : IDisposable
     readonly ConcurrentDictionary<string, Connection> _connections = new(StringComparer.Ordinal);
     readonly CancellationTokenRegistration _stopping;
     readonly CancellationTokenRegistration _draining;
+    int _openRequests;
     volatile bool _isStopping;
 
     /// <param name="pumps">The pumps that share the connections.</param>
@@ -99,6 +100,9 @@ sealed class ConnectionManager : IDisposable
 
     /// <summary>The number of connections, including disconnected connections.</summary>
     public int Count => _connections.Count;
+
+    /// <summary>The number of HTTP requests that stay open for connections.</summary>
+    public int OpenRequests => Volatile.Read(ref _openRequests);
 
     /// <summary>The connections of this node.</summary>
     public IEnumerable<Connection> All => _connections.Select(static entry => entry.Value);
@@ -335,6 +339,16 @@ sealed class ConnectionManager : IDisposable
 
         _connections.TryRemove(connection.Id, out _);
         return false;
+    }
+
+    public void OnRequestStarted() => Interlocked.Increment(ref _openRequests);
+
+    public void OnRequestEnded() => Interlocked.Decrement(ref _openRequests);
+
+    /// <summary>Aborts all connections when the shutdown takes too long.</summary>
+    public void AbortAll()
+    {
+        foreach (var connection in All) connection.Abort(EndReason.ShuttingDown);
     }
 
     void StopAdmitting()

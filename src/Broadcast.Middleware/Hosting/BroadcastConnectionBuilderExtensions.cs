@@ -40,16 +40,8 @@ public static class BroadcastConnectionBuilderExtensions
                 "Call UseInlineSends() before UseHttps().");
         }
 
-        try
-        {
-            socket.Blocking = false;
-        }
-        catch (ObjectDisposedException)
-        {
-            // The connection is already aborted. The next write detects the abort.
-        }
-
-        var writer = new InlineWriter(connection, connection.Transport, socket);
+        if (connection.Features.Get<HandoverConnection>() is { SendsInline: true }) return next(connection);
+        var writer = InlineWriter.Create(connection, socket);
         connection.Transport = writer;
         return ServeAsync(next(connection), writer);
     }

@@ -185,7 +185,7 @@ sealed class BroadcastInstance : IDisposable
             Connections,
             _groupProvider,
             webSockets,
-            new EventStreamHandler(lifecycle),
+            new EventStreamHandler(Connections, lifecycle),
             refusal,
             _loggerFactory);
     }

@@ -61,6 +61,7 @@ public static class BroadcastServiceCollectionExtensions
         services.TryAddSingleton<DrainSchedule>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, DrainService>());
         DrainingServer.Decorate(services);
+        HandoverTransport.Decorate(services);
         services.TryAddSingleton<CookieRenewals>();
         services.TryAddEnumerable(
             ServiceDescriptor.Singleton<IPostConfigureOptions<CookieAuthenticationOptions>, CookieRenewals>(

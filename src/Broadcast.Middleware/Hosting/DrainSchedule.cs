@@ -19,6 +19,8 @@ namespace Broadcast.Middleware.Hosting;
 /// </remarks>
 sealed class DrainSchedule : IDisposable
 {
+    static readonly TimeSpan AbandonTime = TimeSpan.FromSeconds(1);
+
     readonly IServiceProvider _services;
 
     // The timer may call Cancel during the disposal of this class, so nothing disposes the source.
@@ -26,6 +28,10 @@ sealed class DrainSchedule : IDisposable
     readonly CancellationTokenRegistration _stopping;
     readonly List<ConnectionManager> _managers = [];
     ITimer? _latestStart;
+
+    // The shutdown timeout uses the time of the system, as the host does.
+    readonly CancellationTokenSource _timedOut = new();
+    readonly CancellationTokenSource _abandoned = new();
 
     public DrainSchedule(IServiceProvider services)
     {
@@ -45,12 +51,21 @@ sealed class DrainSchedule : IDisposable
     public bool HasServicesOfApp =>
         _services.GetServices<IHostedService>().Any(static service => IsOfApp(service.GetType()));
 
-    /// <summary>The number of connections of all broadcasts.</summary>
-    public int Connections
+    /// <summary>True if a broadcast has connections.</summary>
+    public bool HasConnections
     {
         get
         {
-            lock (_managers) return _managers.Sum(static manager => manager.Count);
+            lock (_managers) return _managers.Any(static manager => manager.Count > 0);
+        }
+    }
+
+    /// <summary>The number of HTTP requests that stay open for connections of all broadcasts.</summary>
+    public int OpenRequests
+    {
+        get
+        {
+            lock (_managers) return _managers.Sum(static manager => manager.OpenRequests);
         }
     }
 
@@ -58,6 +73,12 @@ sealed class DrainSchedule : IDisposable
     {
         lock (_managers) _managers.Add(manager);
     }
+
+    /// <summary>
+    /// Canceled when the server no longer waits for connections that were handed over. Kestrel also waits for its own
+    /// connections until one second after the shutdown timeout.
+    /// </summary>
+    public CancellationToken Abandoned => _abandoned.Token;
 
     /// <summary>Closes the connections. Further calls have no effect.</summary>
     public void Start() => _starting.Cancel();
@@ -72,6 +93,8 @@ sealed class DrainSchedule : IDisposable
     {
         try
         {
+            var timeout = _services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
+            if (timeout != Timeout.InfiniteTimeSpan) BackgroundWork.Start(() => StartTimeout(timeout));
             IsDelayed = _services.GetService<IServer>() is DrainingServer && HasServicesOfApp;
             if (IsDelayed) StartTimer();
         }
@@ -81,6 +104,21 @@ sealed class DrainSchedule : IDisposable
             // messages.
             if (!IsDelayed) Start();
         }
+    }
+
+    /// <summary>
+    /// Aborts all connections after the shutdown timeout. Kestrel aborts only the connections that it serves.
+    /// </summary>
+    void StartTimeout(TimeSpan shutdownTimeout)
+    {
+        _timedOut.Token.UnsafeRegister(static schedule => ((DrainSchedule)schedule!).AbortAll(), this);
+        _timedOut.CancelAfter(shutdownTimeout);
+        _abandoned.CancelAfter(shutdownTimeout + AbandonTime);
+    }
+
+    void AbortAll()
+    {
+        lock (_managers) _managers.ForEach(static manager => manager.AbortAll());
     }
 
     /// <summary>

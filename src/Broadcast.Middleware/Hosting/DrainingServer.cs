@@ -56,8 +56,6 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         Stopped = kestrel.StopAsync(cancellationToken);
-        // Each connection has at least one request. A connection that ends or reconnects can have one more request for
-        // a short time.
         while (schedule.IsDelayed && !Stopped.IsCompleted)
         {
             if (IsServingOnlyConnections()) return;
@@ -73,7 +71,7 @@ sealed class DrainingServer(IServer kestrel, DrainSchedule schedule) : IServer
     static bool IsKestrel(Type server) => server.Assembly == typeof(KestrelServerOptions).Assembly;
 
     bool IsServingOnlyConnections() =>
-        schedule.Connections is > 0 and var connections && Volatile.Read(ref _requests) <= connections;
+        schedule.HasConnections && Volatile.Read(ref _requests) <= schedule.OpenRequests;
 
     /// <summary>Counts the requests of an app.</summary>
     sealed class CountedApplication<TContext>(IHttpApplication<TContext> application, DrainingServer server)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -72,11 +73,11 @@ sealed class ConnectionLifecycle(
     /// Limits the unsent bytes that the operating system buffers for the client. The limit applies only if slow clients
     /// skip messages, because a client cannot skip buffered bytes.
     /// </summary>
-    public void LimitUnsentBytes(Connection connection, HttpContext httpContext)
+    public void LimitUnsentBytes(Connection connection, Socket? socket)
     {
         var whenSlow = groups.GetSettings(connection.HomeGroup).WhenSlow ?? connection.Settings.SlowConsumer;
         if (whenSlow == SlowConsumer.Disconnect) return;
-        if (ClientSocket.Find(httpContext) is { } socket) TcpOptions.LimitUnsentBytes(socket, MaxUnsentBytes);
+        if (socket is not null) TcpOptions.LimitUnsentBytes(socket, MaxUnsentBytes);
     }
 
     /// <summary>

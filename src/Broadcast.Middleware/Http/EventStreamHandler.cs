@@ -8,7 +8,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>Serves clients with server-sent events (HTML Standard, section 9.2).</summary>
-sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
+sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecycle lifecycle)
 {
     const string MediaType = "text/event-stream";
 
@@ -24,10 +24,11 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
 
     public async Task ServeAsync(HttpContext context, Connection connection)
     {
+        connections.OnRequestStarted();
         try
         {
             var sink = CreateSink(context, connection);
-            lifecycle.LimitUnsentBytes(connection, context);
+            lifecycle.LimitUnsentBytes(connection, ClientSocket.Find(context));
             connection.Open(sink);
             await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
             connection.OnReceivesNothing();
@@ -39,6 +40,7 @@ sealed class EventStreamHandler(ConnectionLifecycle lifecycle)
         finally
         {
             await lifecycle.EndAsync(connection, null, null, null);
+            connections.OnRequestEnded();
         }
     }
 

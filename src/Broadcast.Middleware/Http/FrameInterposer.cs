@@ -1,4 +1,5 @@
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Broadcast.Middleware.Http;
@@ -7,13 +8,14 @@ namespace Broadcast.Middleware.Http;
 /// Replaces the upgrade features of the server during the handshake. The WebSocket of ASP.NET Core then reads and
 /// writes a <see cref="FrameStream"/>.
 /// </summary>
-sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
+sealed class FrameInterposer(
+    IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     : IHttpUpgradeFeature, IHttpExtendedConnectFeature
 {
     public static void Interpose(
         IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
     {
-        var interposer = new FrameInterposer(upgrade, connect);
+        var interposer = new FrameInterposer(features, upgrade, connect);
         if (upgrade is not null) features.Set<IHttpUpgradeFeature>(interposer);
         if (connect is not null) features.Set<IHttpExtendedConnectFeature>(interposer);
         features.Set<IHttpWebSocketFeature>(null);
@@ -23,7 +25,7 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
     /// Restores the features of the server, so that the connection does not keep the objects of the handshake in
     /// memory.
     /// </summary>
-    public void Release(IFeatureCollection features)
+    public void Release()
     {
         if (upgrade is not null) features.Set(upgrade);
         if (connect is not null) features.Set(connect);
@@ -39,7 +41,12 @@ sealed class FrameInterposer(IHttpUpgradeFeature? upgrade, IHttpExtendedConnectF
 
     public string? Protocol => connect?.Protocol;
 
-    public async Task<Stream> UpgradeAsync() => Interpose(await upgrade!.UpgradeAsync());
+    public async Task<Stream> UpgradeAsync()
+    {
+        var upgraded = await upgrade!.UpgradeAsync();
+        // Kestrel has sent the response of the handshake. So the library can use the bytes of the connection directly.
+        return Interpose(HandoverConnection.Find(features)?.CreateStream() ?? upgraded);
+    }
 
     public async ValueTask<Stream> AcceptAsync() => Interpose(await connect!.AcceptAsync());
 

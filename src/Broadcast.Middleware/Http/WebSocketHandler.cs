@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.WebSockets;
+using System.Runtime.ExceptionServices;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
@@ -149,16 +150,50 @@ sealed class WebSocketHandler(
         ProtocolDescriptor protocol,
         bool isNew)
     {
-        // This method runs until the connection ends. ServeAsync is not async, because an async caller would keep a
-        // second state machine in memory during this time.
-        if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
-        WebSocketCloseStatus? closedByPeer = null;
-        Exception? failure = null;
+        connections.OnRequestStarted();
         try
         {
+            if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
             var receiver = new MessageReceiver(connection, transport, _createContext, time, logger, metrics);
-            if (isNew) await StartAsync(context, connection, transport, receiver);
-            else OnRecovered(connection);
+            Exception? failure = null;
+            try
+            {
+                if (isNew) await StartAsync(context, connection, transport, receiver);
+                else OnRecovered(connection);
+            }
+            catch (Exception exception)
+            {
+                failure = exception;
+            }
+
+            var http2ConnectionId = HttpProtocol.IsHttp2(context.Request.Protocol) ? context.Connection.Id : null;
+            if (transport.TryTakeOver())
+            {
+                // The connection outlives the request, so it must not keep the execution context of the request.
+                _ = BackgroundWork.Run(() => ReceiveAsync(connection, transport, receiver, failure, null));
+                return;
+            }
+
+            await ReceiveAsync(connection, transport, receiver, failure, http2ConnectionId);
+        }
+        finally
+        {
+            connections.OnRequestEnded();
+        }
+    }
+
+    /// <summary>Receives the messages of a connection until it ends or another request takes it over.</summary>
+    async Task ReceiveAsync(
+        Connection connection,
+        WebSocketTransport transport,
+        MessageReceiver receiver,
+        Exception? failure,
+        string? http2ConnectionId)
+    {
+        WebSocketCloseStatus? closedByPeer = null;
+        try
+        {
+            if (failure is not null) ExceptionDispatchInfo.Throw(failure);
             closedByPeer = await receiver.RunAsync();
             await connection.Writer.Closed;
         }
@@ -176,12 +211,13 @@ sealed class WebSocketHandler(
             try
             {
                 isTakenOver = MayReconnect(connection, closedByPeer, failure)
-                    && await WaitForClientAsync(context, connection, transport);
+                    && await WaitForClientAsync(connection, transport, http2ConnectionId);
             }
             finally
             {
-                // After a takeover, the connection belongs to another request.
+                // After a reconnect, the connection belongs to another request.
                 if (!isTakenOver) await lifecycle.EndAsync(connection, transport, closedByPeer, failure);
+                await transport.EndAsync();
             }
         }
     }
@@ -225,7 +261,7 @@ sealed class WebSocketHandler(
     async Task StartAsync(
         HttpContext context, Connection connection, WebSocketTransport transport, MessageReceiver receiver)
     {
-        lifecycle.LimitUnsentBytes(connection, context);
+        lifecycle.LimitUnsentBytes(connection, transport.Socket);
         connection.Open(transport.CreateSink(connection.Writer));
         await lifecycle.ConnectAsync(connection, context, default, receiver);
     }
@@ -262,7 +298,7 @@ sealed class WebSocketHandler(
     {
         try
         {
-            lifecycle.LimitUnsentBytes(connection, context);
+            lifecycle.LimitUnsentBytes(connection, transport.Socket);
             var reattaching = connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
             // Call OnReattached after ReattachAsync, because the revalidator must see the user of the new request.
             connections.OnReattached(connection, request);
@@ -288,7 +324,8 @@ sealed class WebSocketHandler(
     /// <summary>
     /// Waits for the client to reconnect. Returns true if another request has taken over the connection.
     /// </summary>
-    static async Task<bool> WaitForClientAsync(HttpContext context, Connection connection, WebSocketTransport transport)
+    static async Task<bool> WaitForClientAsync(
+        Connection connection, WebSocketTransport transport, string? http2ConnectionId)
     {
         // A client that sent a close frame without a code waits for the answer. Read input until the client has
         // received the answer.
@@ -296,7 +333,7 @@ sealed class WebSocketHandler(
         connection.Detach();
         await connection.Writer.SuspendAsync();
         transport.WebSocket.Dispose();
-        var http2ConnectionId = HttpProtocol.IsHttp2(context.Request.Protocol) ? context.Connection.Id : null;
+        await transport.EndAsync();
         return await connection.Session!.WaitAsync(http2ConnectionId);
     }
 }

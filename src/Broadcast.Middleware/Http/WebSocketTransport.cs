@@ -1,24 +1,42 @@
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Net.Http.Headers;
 
 namespace Broadcast.Middleware.Http;
 
-/// <summary>The transport of a WebSocket client: the WebSocket of the HTTP request.</summary>
+/// <summary>
+/// The transport of a WebSocket client: the WebSocket of the HTTP request. If the server can hand over the connection,
+/// the transport outlives the request.
+/// </summary>
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {
+    // Null after the handover. The server reuses the objects of the request.
+    HttpContext? _context = context;
+    HandoverConnection? _handover =
+        HttpProtocol.IsHttp11(context.Request.Protocol) ? HandoverConnection.Find(context.Features) : null;
+
+    HandedOverConnection? _connection;
+    bool _hasEnded;
     WebSocket? _webSocket;
     FrameStream? _frames;
 
-    public override CancellationToken ClientGone => context.RequestAborted;
+    public override CancellationToken ClientGone =>
+        _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
 
     /// <summary>The WebSocket. Valid after <see cref="AcceptAsync"/>.</summary>
     public WebSocket WebSocket => _webSocket!;
 
     public bool IsAccepted => _webSocket is not null;
+
+    /// <summary>
+    /// The TCP socket. Null if other requests share the socket, or if the server does not provide the socket.
+    /// </summary>
+    public Socket? Socket => _connection is null ? ClientSocket.Find(_context!) : _connection.Socket;
 
     /// <summary>The upgraded stream. Null if the server has its own WebSocket implementation.</summary>
     public Stream? Upgraded => _frames?.Inner;
@@ -35,6 +53,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
     public async Task AcceptAsync(string subprotocol, TimeSpan keepAliveInterval, TimeSpan keepAliveTimeout)
     {
+        var context = _context!;
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
         // With a FrameStream, the connection writer sends the keep-alive pings. Other WebSocket implementations must
@@ -48,13 +67,24 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
         if (interposer is not null)
         {
-            interposer.Release(context.Features);
+            interposer.Release();
             // Remove the headers that only the handshake needs. These headers would use 0.2 KB until the connection
             // ends.
             var headers = context.Request.Headers;
             headers.Remove(HeaderNames.SecWebSocketKey);
             headers.Remove(HeaderNames.SecWebSocketVersion);
             headers.Remove(HeaderNames.SecWebSocketExtensions);
+        }
+
+        if (_handover is not null && interposer?.Frames is { } frames)
+        {
+            // The WebSocket of the handshake keeps the request in memory. So use another WebSocket on the same stream.
+            webSocket = WebSocket.CreateFromStream(frames, new WebSocketCreationOptions
+            {
+                IsServer = true,
+                SubProtocol = acceptContext.SubProtocol,
+                KeepAliveInterval = Timeout.InfiniteTimeSpan,
+            });
         }
 
         // Set the fields last. If a call above throws an exception, IsAccepted stays false.
@@ -66,7 +96,29 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         if (_frames is null) return new WebSocketSink(WebSocket);
         _frames.Writer = writer;
-        return new StreamSink(_frames.Inner, _frames, WebSocket, ClientSocket.Find(context));
+        return new StreamSink(_frames.Inner, _frames, WebSocket, Socket);
+    }
+
+    /// <summary>
+    /// Takes the connection over from the server, so that the request can end. Returns false if the request must stay
+    /// open. After a takeover, the caller must call <see cref="EndAsync"/>.
+    /// </summary>
+    public bool TryTakeOver()
+    {
+        if (_handover is null || _frames is null) return false;
+        // Abort reads both fields under the lock.
+        lock (this) (_connection, _handover, _context) = (_handover.HandOver(), null, null);
+        return true;
+    }
+
+    /// <summary>
+    /// Closes a connection after a takeover. Otherwise, the server closes the connection. Further calls have no effect.
+    /// </summary>
+    public Task EndAsync()
+    {
+        if (_connection is null || _hasEnded) return Task.CompletedTask;
+        _hasEnded = true;
+        return _connection.EndAsync();
     }
 
     /// <summary>Reverts <see cref="CreateSink"/> for a writer that does not use the sink.</summary>
@@ -87,13 +139,14 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         catch (Exception)
         {
             // The client is gone, violates the protocol, or does not answer.
-            context.Abort();
+            _context!.Abort();
         }
     }
 
     protected override void AbortCore()
     {
         _webSocket?.Abort();
-        context.Abort();
+        if (_connection is null) _context!.Abort();
+        else _connection.Abort();
     }
 }

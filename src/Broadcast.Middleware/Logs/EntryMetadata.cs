@@ -31,7 +31,7 @@ sealed class EntryMetadata
     /// The group of the message, if the entry is in a private log. Null for an entry in the log of its group, and for a
     /// message without a group.
     /// </summary>
-    public string? Group { get; private init; }
+    public string? SourceGroup { get; private init; }
 
     /// <summary>
     /// The token that all copies of the message share, if the publisher appends the copies at once. Null for other
@@ -53,11 +53,11 @@ sealed class EntryMetadata
     /// <summary>Returns the metadata of a message. Returns null if the message needs no metadata.</summary>
     /// <param name="message">The message.</param>
     /// <param name="excluded">See <see cref="Excluded"/>.</param>
-    /// <param name="group">See <see cref="Group"/>.</param>
+    /// <param name="group">See <see cref="SourceGroup"/>.</param>
     public static EntryMetadata? Create(Message message, ExcludedConnections? excluded, string? group = null) =>
         message is { IsJson: false, Sender: null, IsVerbatim: false } && excluded is null && group is null
             ? null
-            : new(excluded, message.Sender, message.IsJson, message.IsVerbatim) { Group = group };
+            : new(excluded, message.Sender, message.IsJson, message.IsVerbatim) { SourceGroup = group };
 
     /// <summary>
     /// Creates metadata with a commit token, for a message that the publisher appends to several logs at once.

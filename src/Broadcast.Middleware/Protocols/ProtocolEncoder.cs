@@ -31,7 +31,7 @@ sealed class ProtocolEncoder(IBroadcastProtocol protocol, ProtocolEncoder? unseq
         buffer.ResetWrittenCount();
         var message = new Message(payload, type) { IsJson = metadata is { IsJson: true } };
         long? sequenceId = unsequenced is null ? null : block[index].Sequence;
-        var group = log.Name ?? metadata?.Group;
+        var group = log.Name ?? metadata?.SourceGroup;
         protocol.Write(buffer, new OutgoingMessage(message, group, metadata?.Sender, sequenceId));
         WriteFrame(output, buffer.WrittenSpan);
         if (buffer.Capacity > MaxKeptBufferBytes) _buffer = null;

@@ -38,6 +38,21 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     bool _hasFailed;
     bool _isCompleted;
 
+    /// <summary>Creates the writer of a connection.</summary>
+    public static InlineWriter Create(ConnectionContext connection, Socket socket)
+    {
+        try
+        {
+            socket.Blocking = false;
+        }
+        catch (ObjectDisposedException)
+        {
+            // The connection is already aborted. The next write detects the abort.
+        }
+
+        return new InlineWriter(connection, connection.Transport, socket);
+    }
+
     public PipeReader Input => transport.Input;
 
     public PipeWriter Output => this;

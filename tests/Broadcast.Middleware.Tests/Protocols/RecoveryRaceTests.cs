@@ -235,7 +235,7 @@ public sealed class RecoveryRaceTests
     [Fact]
     public async Task Abort_OldRequestHasEnded_DoesNotThrow()
     {
-        await using var app = await BroadcastApp.StartReliableAsync(_clock);
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: BroadcastApp.KeepRequestsOpen);
         await using var client = await ReliableClient.OpenAsync(app);
         var connection = client.ConnectionOf(app);
         var context = connection.HttpContext;

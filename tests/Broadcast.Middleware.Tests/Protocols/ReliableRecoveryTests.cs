@@ -399,7 +399,11 @@ public sealed class ReliableRecoveryTests
     [Fact]
     public async Task HttpContext_Reconnect_ReplacesRequestAndServices()
     {
-        await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: builder => builder.Services.AddScoped<object>());
+        await using var app = await BroadcastApp.StartReliableAsync(_clock, configure: builder =>
+        {
+            BroadcastApp.KeepRequestsOpen(builder);
+            builder.Services.AddScoped<object>();
+        });
         await using var client = await ReliableClient.OpenAsync(app, headers: [TestUsers.As("ann"), ("X-Line", "1")]);
         var connection = client.ConnectionOf(app);
         var services = connection.HttpContext.RequestServices.GetRequiredService<object>();
@@ -456,7 +460,7 @@ public sealed class ReliableRecoveryTests
         {
             await context.ReplyAsync(((Connection)context.Connection).HttpContext.Request.Headers["X-Line"].ToString());
             await next(context);
-        }));
+        }), configure: BroadcastApp.KeepRequestsOpen);
         await using var client = await ReliableClient.OpenAsync(app, headers: [("X-Line", "1")]);
         await client.SayAsync("""{"type":"sendToGroup","group":"/ws","data":1}""");
         await client.HearsAsync("1", "1");

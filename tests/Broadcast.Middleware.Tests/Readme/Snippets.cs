@@ -1,5 +1,4 @@
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -125,9 +124,13 @@ static class Snippets
         });
     }
 
-    public static void InlineSends(WebApplicationBuilder builder)
+    public static void ServerOptions(WebApplicationBuilder builder)
     {
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen => listen.UseInlineSends()));
+        builder.Services.Configure<BroadcastServerOptions>(server =>
+        {
+            server.HandsOverConnections = false;
+            server.SendsInline = false;
+        });
     }
 
     public static void Named(WebApplicationBuilder builder, WebApplication app)

@@ -55,7 +55,6 @@ sealed class BroadcastApp : IAsyncDisposable
         builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, endpoint =>
         {
             endpoint.Protocols = protocols;
-            if (TestPass.InlineSends && !choosesSends) endpoint.UseInlineSends();
             listen?.Invoke(endpoint);
         }));
         builder.Services.AddBroadcast(all =>
@@ -70,6 +69,8 @@ sealed class BroadcastApp : IAsyncDisposable
 
             options?.Invoke(all);
         });
+        if (TestPass.RequestsStayOpen && !choosesSends)
+            builder.Services.Configure<BroadcastServerOptions>(static server => server.SendsInline = server.HandsOverConnections = false);
         configure?.Invoke(builder);
         var app = builder.Build();
         if (map is null) app.MapBroadcast("/ws");
@@ -78,6 +79,10 @@ sealed class BroadcastApp : IAsyncDisposable
         var address = app.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single();
         return new BroadcastApp(app) { Port = new Uri(address).Port };
     }
+
+    /// <summary>Keeps the request of each connection open, so that a test can look at the request.</summary>
+    public static void KeepRequestsOpen(WebApplicationBuilder builder) =>
+        builder.Services.Configure<BroadcastServerOptions>(static server => server.HandsOverConnections = false);
 
     /// <summary>Starts an app with a manual clock. Its clients may join and publish to any group.</summary>
     public static Task<BroadcastApp> StartReliableAsync(

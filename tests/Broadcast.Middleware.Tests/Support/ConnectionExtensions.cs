@@ -7,10 +7,12 @@ static class ConnectionExtensions
 {
     extension(IBroadcastConnection connection)
     {
-        /// <summary>Returns the request of the connection's current transport.</summary>
+        /// <summary>
+        /// Returns the request of the connection's current transport. After a handover, the connection has no request.
+        /// </summary>
         public HttpContext HttpContext => TransportOf((Connection)connection) switch
         {
-            WebSocketTransport webSocket => ContextOf(webSocket),
+            WebSocketTransport webSocket when ContextOf(webSocket) is { } context => context,
             EventStreamTransport eventStream => ContextOf(eventStream),
             _ => throw new InvalidOperationException("The connection has no request."),
         };
@@ -19,8 +21,8 @@ static class ConnectionExtensions
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_transport")]
     static extern ref ConnectionTransport? TransportOf(Connection connection);
 
-    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<context>P")]
-    static extern ref HttpContext ContextOf(WebSocketTransport transport);
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_context")]
+    static extern ref HttpContext? ContextOf(WebSocketTransport transport);
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "<context>P")]
     static extern ref HttpContext ContextOf(EventStreamTransport transport);

@@ -148,7 +148,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
         return close.CloseCode;
     }
 
-    async Task<HttpAnswer> ReadAnswerAsync()
+    public async Task<HttpAnswer> ReadAnswerAsync()
     {
         var (status, headers) = await ReadHeadAsync();
         var body = new StringBuilder();

@@ -1,9 +1,10 @@
 namespace Broadcast.Middleware.Tests.Support;
 
 /// <summary>
-/// The pass of the test suite. The suite runs the test classes that start a real server twice. The first pass uses the
-/// server's own sends, and the second pass uses inline sends. The other classes do not depend on the sends, so the
-/// second pass omits these classes.
+/// The pass of the test suite. The suite runs the test classes that start a real server twice. In the first pass, the
+/// server hands over connections and sends inline, which is the default. In the second pass, the request of each
+/// connection stays open, and Kestrel sends. The other classes do not depend on these options, so the second pass omits
+/// these classes.
 /// </summary>
 /// <remarks>
 /// The script test.sh searches the sources for these classes and runs both passes in parallel.
@@ -11,8 +12,8 @@ namespace Broadcast.Middleware.Tests.Support;
 /// </remarks>
 static class TestPass
 {
-    /// <summary>True in the second pass, in which servers send inline.</summary>
-    public static readonly bool InlineSends = Environment.GetEnvironmentVariable("BROADCAST_TEST_INLINE_SENDS") == "1";
+    /// <summary>True in the second pass, in which requests stay open.</summary>
+    public static readonly bool RequestsStayOpen = Environment.GetEnvironmentVariable("BROADCAST_TEST_OPEN_REQUESTS") == "1";
 
     static readonly HashSet<string>? FoundClasses =
         Environment.GetEnvironmentVariable("BROADCAST_TEST_SERVER_CLASSES") is { Length: > 0 } file ? [.. File.ReadLines(file)] : null;

@@ -475,6 +475,8 @@ public sealed class InlineSendsTests
     {
         Stall.SmallSendBuffers(builder);
         builder.Services.AddSingleton<Requests>();
+        // Only UseInlineSends enables inline sends in these tests.
+        builder.Services.Configure<BroadcastServerOptions>(static server => server.SendsInline = false);
         if (shutdownTimeout is not { } timeout) return;
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = timeout);
         builder.Services.AddBroadcast(options => options.DrainTimeout = timeout / 2);

@@ -1,0 +1,47 @@
+using Broadcast.Middleware.Transports;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>Wraps the socket transport of Kestrel in a <see cref="HandoverListenerFactory"/>.</summary>
+static class HandoverTransport
+{
+    /// <summary>
+    /// Replaces the socket transport. If the app has not added Kestrel yet, Kestrel uses the added transport. The
+    /// transports of the app stay unchanged.
+    /// </summary>
+    public static void Decorate(IServiceCollection services)
+    {
+        services.TryAddSingleton<SocketTransportFactory>();
+        var isAdded = false;
+        for (var i = 0; i < services.Count; i++)
+        {
+            if (services[i].ServiceType != typeof(IConnectionListenerFactory)) continue;
+            isAdded = true;
+            if (services[i] is { IsKeyedService: false, ImplementationType: { } type }
+                && type == typeof(SocketTransportFactory))
+                services[i] = ServiceDescriptor.Singleton(Create);
+        }
+
+        if (!isAdded) services.AddSingleton(Create);
+    }
+
+    static IConnectionListenerFactory Create(IServiceProvider services)
+    {
+        var options = services.GetRequiredService<IOptions<BroadcastServerOptions>>().Value;
+        var limits = services.GetRequiredService<IOptions<KestrelServerOptions>>().Value.Limits;
+        // Kestrel enforces these limits by counting connections and requests that it serves.
+        var hasLimit = (limits.MaxConcurrentConnections ?? limits.MaxConcurrentUpgradedConnections) is not null;
+        return new HandoverListenerFactory(
+            services.GetRequiredService<SocketTransportFactory>(),
+            new(
+                options.HandsOverConnections && !hasLimit,
+                options.SendsInline,
+                services.GetRequiredService<DrainSchedule>().Abandoned));
+    }
+}

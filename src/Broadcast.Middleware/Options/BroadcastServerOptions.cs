@@ -1,0 +1,33 @@
+namespace Broadcast.Middleware;
+
+/// <summary>
+/// Options for the connections of the server Kestrel. They apply to all broadcasts of the app. To set an option, call
+/// <c>services.Configure&lt;BroadcastServerOptions&gt;(options => …)</c>.
+/// </summary>
+/// <remarks>
+/// The options have an effect on TCP sockets and Unix domain sockets. They have no effect on other servers, or if the
+/// app adds its own <c>IConnectionListenerFactory</c> or calls <c>UseSockets</c> after <c>AddBroadcast</c>.
+/// </remarks>
+public sealed class BroadcastServerOptions
+{
+    /// <summary>
+    /// True if the HTTP request of a WebSocket ends after the handshake and the connect filters. An idle connection
+    /// then needs about a quarter less memory. Default: true.
+    /// </summary>
+    /// <remarks>
+    /// The request stays open over HTTP/2, over TLS, behind connection middleware such as <c>UseConnectionLogging</c>,
+    /// and if the app sets <c>KestrelServerLimits.MaxConcurrentConnections</c> or
+    /// <c>KestrelServerLimits.MaxConcurrentUpgradedConnections</c>, because Kestrel counts open requests.
+    /// </remarks>
+    public bool HandsOverConnections { get; set; } = true;
+
+    /// <summary>
+    /// True if the server sends data on the thread that writes the data, not on another thread. Inline sends reduce CPU
+    /// use and tail latency when a message has many recipients. Default: true.
+    /// </summary>
+    /// <remarks>
+    /// The option applies to all requests of the app. To enable inline sends only for some endpoints, set the option to
+    /// false, and call <c>UseInlineSends</c> for these endpoints.
+    /// </remarks>
+    public bool SendsInline { get; set; } = true;
+}

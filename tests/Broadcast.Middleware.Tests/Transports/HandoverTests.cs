@@ -1,0 +1,271 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Transports;
+
+/// <summary>Tests that the HTTP request of a WebSocket ends after the handshake, and that nothing else changes.</summary>
+public sealed class HandoverTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Request_AfterHandshake_EndsWhileConnectionIsOpen()
+    {
+        var requests = new Requests();
+        await using var app = await StartAsync(requests);
+        await using var client = await RawClient.OpenAsync(app);
+
+        await Eventually.True(() => requests.Ended == 1);
+
+        await EchoAsync(client);
+        Assert.Equal(1, app.Registry.Count);
+        LogAssert.NoErrors(app);
+    }
+
+    public static TheoryData<string> StayOpen => ["option", "connection logging", "MaxConcurrentConnections", "MaxConcurrentUpgradedConnections"];
+
+    [Theory]
+    [MemberData(nameof(StayOpen))]
+    public async Task Request_HandoverImpossible_StaysOpen(string reason)
+    {
+        var requests = new Requests();
+        await using var app = await StartAsync(
+            requests,
+            builder =>
+            {
+                if (reason == "option") builder.Services.Configure<BroadcastServerOptions>(static server => server.HandsOverConnections = false);
+                builder.WebHost.ConfigureKestrel(kestrel =>
+                {
+                    if (reason == "MaxConcurrentConnections") kestrel.Limits.MaxConcurrentConnections = 10;
+                    if (reason == "MaxConcurrentUpgradedConnections") kestrel.Limits.MaxConcurrentUpgradedConnections = 10;
+                });
+            },
+            endpoint =>
+            {
+                if (reason == "connection logging") endpoint.UseConnectionLogging();
+            });
+        var client = await RawClient.OpenAsync(app);
+
+        await EchoAsync(client);
+        Assert.Equal((1, 0), (requests.Started, requests.Ended));
+        await client.LeaveAsync();
+
+        await Eventually.True(() => requests.Ended == 1);
+        await Eventually.True(() => app.Registry.Count == 0);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Handshake_MessagesInSamePacket_LosesNothing()
+    {
+        await using var app = await StartAsync();
+        for (var round = 0; round < 100; round++)
+        {
+            await using var client = await RawClient.ConnectAsync(app);
+            var request =
+                "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+                $"Sec-WebSocket-Key: {RawClient.Key}\r\n\r\n";
+            var frames = Enumerable.Range(0, 20).SelectMany(static i => ClientFrame.OfText($"{i}"));
+
+            await client.SendAsync((byte[])[.. Encoding.ASCII.GetBytes(request), .. frames]);
+
+            Assert.Equal(101, (await client.ReadAnswerAsync()).Status);
+            for (var i = 0; i < 20; i++) Assert.Equal($"{i}", (await client.ReadFrameAsync()).Text);
+        }
+
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task RequestObjects_AfterHandover_AreNotInMemory()
+    {
+        var requests = new Requests();
+        await using var app = await StartAsync(requests);
+        await using var client = await RawClient.OpenAsync(app);
+        await EchoAsync(client);
+        await Eventually.True(() => requests.Ended == 1);
+
+        await Eventually.True(() =>
+        {
+            GC.Collect();
+            return !requests.IsAlive;
+        });
+
+        await EchoAsync(client);
+    }
+
+    [Fact]
+    public async Task ConnectionAborted_ClientResetsAfterHandover_IsCanceled()
+    {
+        var requests = new Requests();
+        await using var app = await StartAsync(requests);
+        var client = await RawClient.OpenAsync(app);
+        await Eventually.True(() => requests.Ended == 1);
+        var aborted = app.Registry.Connections.Single().ConnectionAborted;
+        Assert.False(aborted.IsCancellationRequested);
+
+        client.Reset();
+
+        await Eventually.True(() => aborted.IsCancellationRequested);
+        await Eventually.True(() => app.Registry.Count == 0);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Connection_ManyClientsResetDuringHandshake_LeavesNothing()
+    {
+        var clients = 300 * Effort.Factor;
+        using var unobserved = new UnobservedExceptions();
+        var requests = new Requests();
+        await using var app = await StartAsync(requests);
+        using var meters = new Meters(app);
+        var handshake = Encoding.ASCII.GetBytes(
+            "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+            $"Sec-WebSocket-Key: {RawClient.Key}\r\n\r\n");
+        await Parallel.ForAsync(0, clients, new ParallelOptions { MaxDegreeOfParallelism = 16, CancellationToken = Token }, async (i, _) =>
+        {
+            var client = await RawClient.ConnectAsync(app);
+            await client.SendAsync(handshake);
+            // The client resets at different moments of the handshake.
+            for (var spins = 0; spins < i % 50; spins++) await Task.Yield();
+            client.Reset();
+        });
+
+        await Eventually.True(() => requests.Ended == requests.Started);
+        await Eventually.True(() => app.Registry.Count == 0 && meters.Sum(Meters.Connections) == 0);
+        await app.StopAsync().WaitAsync(Eventually.Patience, Token);
+        unobserved.AssertNone();
+    }
+
+    [Fact]
+    public async Task Stop_ConnectionsWereHandedOver_ClosesThemBeforeServerStops()
+    {
+        var requests = new Requests();
+        await using var app = await StartAsync(requests);
+        var clients = new List<RawClient>();
+        for (var i = 0; i < 10; i++) clients.Add(await RawClient.OpenAsync(app));
+        await Eventually.True(() => requests.Ended == clients.Count);
+
+        var stopping = app.StopAsync();
+        foreach (var client in clients) Assert.Equal(1001, (await client.ReadCloseAsync()).CloseCode);
+        Assert.False(stopping.IsCompleted, "The server does not wait for the connections.");
+        foreach (var client in clients)
+        {
+            await client.SendAsync(ClientFrame.OfClose(1001));
+            await client.ReadEndAsync();
+        }
+
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        Assert.Equal(0, app.Registry.Count);
+        LogAssert.NoErrors(app);
+        foreach (var client in clients) await client.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Server_KeepAliveRequestsBeforeHandshake_AnswersThem()
+    {
+        await using var app = await StartAsync();
+        await using var client = await RawClient.ConnectAsync(app);
+        for (var i = 0; i < 3; i++)
+        {
+            await client.SendAsync("GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n"u8.ToArray());
+            var answer = await client.ReadAnswerAsync();
+            Assert.Equal((200, "plain"), (answer.Status, answer.Body));
+        }
+
+        Assert.Equal(101, (await client.HandshakeAsync()).Status);
+        await client.JoinedAsync();
+        await EchoAsync(client);
+    }
+
+    [Fact]
+    public async Task OwnTransportOfApp_IsNotReplaced()
+    {
+        await using var app = await StartAsync(configure: static builder => builder.Services.AddSingleton<IConnectionListenerFactory, OwnTransport>());
+        await using var client = await RawClient.OpenAsync(app);
+        await EchoAsync(client);
+        Assert.IsType<OwnTransport>(app.Services.GetServices<IConnectionListenerFactory>().Last());
+    }
+
+    static async Task EchoAsync(RawClient client)
+    {
+        await client.SendAsync(ClientFrame.OfText("echo"));
+        Assert.Equal("echo", (await client.ReadFrameAsync()).Text);
+    }
+
+    static Task<BroadcastApp> StartAsync(
+        Requests? requests = null, Action<WebApplicationBuilder>? configure = null, Action<ListenOptions>? listen = null) => BroadcastApp.StartAsync(
+        configure,
+        app =>
+        {
+            if (requests is not null) app.Use(requests.RunAsync);
+            app.MapBroadcast("/ws");
+            app.MapGet("/plain", static () => "plain");
+        },
+        listen: listen,
+        choosesSends: true);
+
+    /// <summary>Middleware that counts the requests.</summary>
+    sealed class Requests
+    {
+        int _started, _ended;
+        WeakReference? _context;
+
+        public int Started => Volatile.Read(ref _started);
+
+        public int Ended => Volatile.Read(ref _ended);
+
+        public bool IsAlive => _context!.IsAlive;
+
+        public async Task RunAsync(HttpContext context, RequestDelegate next)
+        {
+            Remember(context);
+            Interlocked.Increment(ref _started);
+            try
+            {
+                await next(context);
+            }
+            finally
+            {
+                Interlocked.Increment(ref _ended);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        void Remember(HttpContext context) => _context = new WeakReference(context);
+    }
+
+    sealed class UnobservedExceptions : IDisposable
+    {
+        readonly List<Exception> _exceptions = [];
+
+        public UnobservedExceptions() => TaskScheduler.UnobservedTaskException += OnUnobserved;
+
+        public void AssertNone()
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            lock (_exceptions) Assert.DoesNotContain(_exceptions, static exception => exception.ToString().Contains("Broadcast.Middleware.Transports", StringComparison.Ordinal));
+        }
+
+        public void Dispose() => TaskScheduler.UnobservedTaskException -= OnUnobserved;
+
+        void OnUnobserved(object? sender, UnobservedTaskExceptionEventArgs args)
+        {
+            lock (_exceptions) _exceptions.Add(args.Exception);
+        }
+    }
+
+    sealed class OwnTransport(SocketTransportFactory sockets) : IConnectionListenerFactory
+    {
+        public ValueTask<IConnectionListener> BindAsync(System.Net.EndPoint endpoint, CancellationToken cancellationToken = default) =>
+            sockets.BindAsync(endpoint, cancellationToken);
+    }
+}
