@@ -31,12 +31,18 @@ sealed class PipeStream(PipeReader input, PipeWriter output) : Stream
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         var result = await input.ReadAsync(cancellationToken);
+        while (result.IsCanceled)
+        {
+            // A server that stops cancels the reads of its requests. Only the token cancels a read of this stream.
+            input.AdvanceTo(result.Buffer.Start);
+            result = await input.ReadAsync(cancellationToken);
+        }
+
         var data = result.Buffer;
         var length = (int)Math.Min(data.Length, buffer.Length);
         var end = data.Start;
         try
         {
-            if (result.IsCanceled) throw new OperationCanceledException("The read was canceled.");
             if (length == 0) return 0;
             var read = data.Slice(0, length);
             end = read.End;

@@ -7,6 +7,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
@@ -168,6 +169,42 @@ public sealed class HandoverTests
         foreach (var client in clients) await client.DisposeAsync();
     }
 
+    /// <summary>A server that stops cancels the reads of open requests. The handover can come after this moment.</summary>
+    [Fact]
+    public async Task Stop_DuringConnectFilter_KeepsConnectionUntilDrain()
+    {
+        var (entered, release) = (new TaskCompletionSource(), new TaskCompletionSource());
+        var service = new SlowService();
+        await using var app = await BroadcastApp.StartAsync(
+            // The connections stay open until this service has stopped.
+            builder => builder.Services.AddSingleton<IHostedService>(service),
+            map => map.MapBroadcast("/ws").UseConnect(async (context, next) =>
+            {
+                entered.SetResult();
+                await release.Task;
+                await next(context);
+            }),
+            choosesSends: true);
+        await using var idle = await RawClient.ConnectAsync(app);
+        await idle.SendAsync("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"u8.ToArray());
+        Assert.Equal(404, (await idle.ReadAnswerAsync()).Status);
+        await using var client = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync()).Status);
+        await entered.Task.WaitAsync(Eventually.Patience, Token);
+
+        var stopping = app.StopAsync();
+        // The server closes an idle connection at the moment at which it cancels the reads of open requests.
+        await idle.ReadEndAsync();
+        release.SetResult();
+
+        await client.JoinedAsync();
+        await EchoAsync(client);
+        service.Stopped.SetResult();
+        Assert.Equal(1001, await client.ClosedWithAsync());
+        await stopping.WaitAsync(Eventually.Patience, Token);
+        LogAssert.NoErrors(app);
+    }
+
     [Fact]
     public async Task Server_KeepAliveRequestsBeforeHandshake_AnswersThem()
     {
@@ -211,6 +248,15 @@ public sealed class HandoverTests
         },
         listen: listen,
         choosesSends: true);
+
+    sealed class SlowService : IHostedService
+    {
+        public TaskCompletionSource Stopped { get; } = new();
+
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Stopped.Task.WaitAsync(cancellationToken);
+    }
 
     /// <summary>Middleware that counts the requests.</summary>
     sealed class Requests
