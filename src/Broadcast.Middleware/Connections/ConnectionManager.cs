@@ -345,7 +345,7 @@ sealed class ConnectionManager : IDisposable
 
     public void OnRequestEnded() => Interlocked.Decrement(ref _openRequests);
 
-    /// <summary>Aborts all connections when the shutdown takes too long.</summary>
+    /// <summary>Aborts all connections, for example when the shutdown takes too long.</summary>
     public void AbortAll()
     {
         foreach (var connection in All) connection.Abort(EndReason.ShuttingDown);

@@ -75,7 +75,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
         {
             var cursor = _cursors[_next++];
-            // The group also posts its shards without a message, for example to end an idle block.
+            // The group also posts its shards when there is no new message, for example after it has ended an idle
+            // block. Then no announcement has activated the tracked cursors, so activate the cursor here.
             if (cursor is { IsTracked: true, IsActive: false }) cursor.Subscriber.OnAnnounced(cursor);
             cursor.Subscriber.OnNewMessages();
         }

@@ -78,8 +78,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void ClusterUnreachable(string connectionId, string problem);
 
     [LoggerMessage(17, LogLevel.Warning,
-        "Other nodes cannot reach this node yet. This node tries again. " +
-        "If this warning repeats, check the backplane. {Problem}")]
+        "This node failed to subscribe to the messages of other nodes, so other nodes cannot reach this node yet. " +
+        "This node tries again. If this warning repeats, check the backplane. {Problem}")]
     public partial void InboxUnreachable(string problem);
 
     [LoggerMessage(18, LogLevel.Warning,

@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using Broadcast.Middleware;
 using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
@@ -17,6 +18,8 @@ public static class BroadcastConnectionBuilderExtensions
     /// that changes the data.
     /// </param>
     /// <remarks>
+    /// By default, an app with a broadcast sends inline at all endpoints: see
+    /// <see cref="BroadcastServerOptions.SendsInline"/>. The method then has no effect.
     /// If the socket does not accept all data at once, the server sends the rest later. The method supports HTTP/1.1,
     /// HTTP/2 and TLS. The method has no effect on transports without sockets. To configure all endpoints, call
     /// <c>builder.WebHost.ConfigureKestrel(kestrel => kestrel.ConfigureEndpointDefaults(listen =>

@@ -192,6 +192,8 @@ sealed class BroadcastInstance : IDisposable
 
     public void Dispose()
     {
+        // If the host was disposed without a stop, connections that were handed over are still open.
+        Connections.AbortAll();
         Connections.Dispose();
         Heartbeat.Dispose();
         Cluster?.Dispose();

@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Options;
 
 namespace Broadcast.Middleware.Hosting;
@@ -21,10 +22,9 @@ static class HandoverTransport
         var isAdded = false;
         for (var i = 0; i < services.Count; i++)
         {
-            if (services[i].ServiceType != typeof(IConnectionListenerFactory)) continue;
+            if (services[i].ServiceType != typeof(IConnectionListenerFactory) || services[i].IsKeyedService) continue;
             isAdded = true;
-            if (services[i] is { IsKeyedService: false, ImplementationType: { } type }
-                && type == typeof(SocketTransportFactory))
+            if (services[i].ImplementationType == typeof(SocketTransportFactory))
                 services[i] = ServiceDescriptor.Singleton(Create);
         }
 
@@ -42,6 +42,7 @@ static class HandoverTransport
             new(
                 options.HandsOverConnections && !hasLimit,
                 options.SendsInline,
+                services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
                 services.GetRequiredService<DrainSchedule>().Abandoned));
     }
 }

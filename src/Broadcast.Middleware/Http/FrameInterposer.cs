@@ -1,6 +1,7 @@
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Broadcast.Middleware.Http;
 
@@ -35,6 +36,9 @@ sealed class FrameInterposer(
     /// <summary>The stream of the WebSocket. Null before the upgrade.</summary>
     public FrameStream? Frames { get; private set; }
 
+    /// <summary>The connection that the server can hand over. Null if the request must stay open.</summary>
+    public HandoverConnection? Connection { get; private set; }
+
     public bool IsUpgradableRequest => upgrade is { IsUpgradableRequest: true };
 
     public bool IsExtendedConnect => connect is { IsExtendedConnect: true };
@@ -44,8 +48,12 @@ sealed class FrameInterposer(
     public async Task<Stream> UpgradeAsync()
     {
         var upgraded = await upgrade!.UpgradeAsync();
+        // Middleware of the app may replace the feature, for example to count bytes. Then use the stream of the
+        // middleware.
+        if (upgrade.GetType().Assembly != typeof(KestrelServerOptions).Assembly) return Interpose(upgraded);
         // Kestrel has sent the response of the handshake. So the library can use the bytes of the connection directly.
-        return Interpose(HandoverConnection.Find(features)?.CreateStream() ?? upgraded);
+        Connection = HandoverConnection.Find(features);
+        return Interpose(Connection?.CreateStream() ?? upgraded);
     }
 
     public async ValueTask<Stream> AcceptAsync() => Interpose(await connect!.AcceptAsync());

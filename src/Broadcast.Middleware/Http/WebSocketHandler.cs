@@ -216,8 +216,14 @@ sealed class WebSocketHandler(
             finally
             {
                 // After a reconnect, the connection belongs to another request.
-                if (!isTakenOver) await lifecycle.EndAsync(connection, transport, closedByPeer, failure);
-                await transport.EndAsync();
+                try
+                {
+                    if (!isTakenOver) await lifecycle.EndAsync(connection, transport, closedByPeer, failure);
+                }
+                finally
+                {
+                    await transport.EndAsync();
+                }
             }
         }
     }

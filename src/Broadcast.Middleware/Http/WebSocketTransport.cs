@@ -76,6 +76,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             headers.Remove(HeaderNames.SecWebSocketExtensions);
         }
 
+        _handover = interposer?.Connection;
         if (_handover is not null && interposer?.Frames is { } frames)
         {
             // The WebSocket of the handshake keeps the request in memory. So use another WebSocket on the same stream.

@@ -6,8 +6,8 @@ namespace Broadcast.Middleware.Logs;
 /// </summary>
 sealed class LogReader
 {
-    // The number of messages with copies that the reader remembers, so that the reader skips further copies of these
-    // messages. The reader needs this memory only after the subscriber has left a group.
+    // A message to several groups has one copy in each group. The reader remembers this number of copies, and skips
+    // further copies of the same messages. The reader needs this memory only after the subscriber has left a group.
     const int RememberedCopies = 64;
 
     // A reader with at most this number of logs checks each log. A reader with more logs tracks the logs, and checks

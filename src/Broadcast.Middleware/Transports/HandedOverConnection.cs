@@ -7,6 +7,8 @@ namespace Broadcast.Middleware.Transports;
 /// <summary>A connection whose HTTP request has ended. The library owns the socket.</summary>
 sealed class HandedOverConnection(ConnectionContext connection, InlineWriter? inlineWriter, HandoverListener listener)
 {
+    static readonly TimeSpan MaxCloseTime = TimeSpan.FromSeconds(5);
+
     /// <summary>The socket. Null if the transport uses no socket.</summary>
     public Socket? Socket => connection.Features.Get<IConnectionSocketFeature>()?.Socket;
 
@@ -15,13 +17,19 @@ sealed class HandedOverConnection(ConnectionContext connection, InlineWriter? in
 
     public void Abort() => connection.Abort(new ConnectionAbortedException("The server has aborted the connection."));
 
-    /// <summary>Sends the bytes that are already written, and then closes the socket.</summary>
+    /// <summary>
+    /// Sends the bytes that are already written, and then closes the socket. If the client does not receive the bytes
+    /// in time, the method aborts the connection.
+    /// </summary>
     public async Task EndAsync()
     {
         try
         {
             if (inlineWriter is not null) await inlineWriter.FinishAsync();
-            await connection.DisposeAsync();
+            var closing = connection.DisposeAsync().AsTask();
+            await ((Task)closing.WaitAsync(MaxCloseTime)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (!closing.IsCompleted) Abort();
+            await closing;
         }
         finally
         {

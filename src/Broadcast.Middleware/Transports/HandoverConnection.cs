@@ -123,25 +123,23 @@ sealed class HandoverConnection
         await _connection.DisposeAsync();
     }
 
-    /// <summary>The input for Kestrel. After the handover, reads do not complete until Kestrel cancels them.</summary>
+    /// <summary>The input for Kestrel. After the handover, the input ends.</summary>
     sealed class Reader(HandoverConnection connection) : PipeReader
     {
-        TaskCompletionSource<ReadResult>? _read;
+        static ReadResult End => new(default, isCanceled: false, isCompleted: true);
 
         PipeReader Inner => connection._connection.Transport.Input;
 
         bool IsHandedOver => Volatile.Read(ref connection._isHandedOver);
 
         public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
-            IsHandedOver
-                ? new((_read ??= new()).Task.WaitAsync(cancellationToken))
-                : Inner.ReadAsync(cancellationToken);
+            IsHandedOver ? new(End) : Inner.ReadAsync(cancellationToken);
 
         public override bool TryRead(out ReadResult result)
         {
             if (!IsHandedOver) return Inner.TryRead(out result);
-            result = default;
-            return false;
+            result = End;
+            return true;
         }
 
         public override void AdvanceTo(SequencePosition consumed)
@@ -156,8 +154,7 @@ sealed class HandoverConnection
 
         public override void CancelPendingRead()
         {
-            if (IsHandedOver) (_read ??= new()).TrySetResult(new(default, isCanceled: true, isCompleted: false));
-            else Inner.CancelPendingRead();
+            if (!IsHandedOver) Inner.CancelPendingRead();
         }
 
         public override void Complete(Exception? exception = null)

@@ -25,14 +25,18 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
         listener.UnbindAsync(cancellationToken);
 
     /// <summary>
-    /// Waits for the connections that are handed over, and then disposes the inner listener. The connections use
-    /// memory of the inner listener. A filter that never returns can keep a connection open, so the wait is limited.
+    /// Disposes the inner listener when all connections that were handed over have ended, because they use its memory.
     /// </summary>
+    /// <remarks>
+    /// If the app is stopping, the method waits for this moment, so that the server does not end before the drain. A
+    /// filter that never returns can keep a connection open, so the wait is limited. Kestrel also disposes a listener
+    /// when the configuration of its endpoint changes. The clients of this endpoint stay connected then.
+    /// </remarks>
     public async ValueTask DisposeAsync()
     {
         if (!Interlocked.Exchange(ref _isDisposed, true)) Release();
-        await _idle.Task.WaitAsync(options.Abandoned).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await listener.DisposeAsync();
+        var disposing = DisposeWhenIdleAsync();
+        if (options.Stopping.IsCancellationRequested) await disposing;
     }
 
     /// <summary>Keeps the listener open until the call of <see cref="Release"/>.</summary>
@@ -40,6 +44,13 @@ sealed class HandoverListener(IConnectionListener listener, HandoverOptions opti
 
     public void Release()
     {
-        if (Interlocked.Decrement(ref _uses) == 0) _idle.SetResult();
+        // A connection may be handed over after the server has given up, so the number can become 0 twice.
+        if (Interlocked.Decrement(ref _uses) == 0) _idle.TrySetResult();
+    }
+
+    async Task DisposeWhenIdleAsync()
+    {
+        await _idle.Task.WaitAsync(options.Abandoned).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await listener.DisposeAsync();
     }
 }

@@ -34,6 +34,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     // connection.
     PendingFlush? _pending;
     bool _isSending;
+    bool _hasMemory; // True while the caller writes into the buffer, between GetMemory and Advance.
     bool _cancelsNext;
     bool _hasFailed;
     bool _isCompleted;
@@ -65,6 +66,13 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
     public override Memory<byte> GetMemory(int sizeHint = 0)
     {
+        if (!Volatile.Read(ref _isSending)) return GetFreeMemory(sizeHint);
+        // The caller writes before its earlier flush has completed. The end of the send must not release the buffer.
+        lock (this) return GetFreeMemory(sizeHint);
+    }
+
+    Memory<byte> GetFreeMemory(int sizeHint)
+    {
         if (_isCompleted) throw new InvalidOperationException("The writer is completed. Do not write after Complete.");
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         if (_buffer is null)
@@ -77,6 +85,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             Move(Math.Max(BufferSize, Math.Max(2 * used, used + sizeHint)));
         }
 
+        _hasMemory = true;
         return _buffer.AsMemory(_end);
     }
 
@@ -85,6 +94,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(bytes, (_buffer?.Length ?? 0) - _end);
         _end += bytes;
+        Volatile.Write(ref _hasMemory, false);
     }
 
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
@@ -102,6 +112,7 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         }
 
         _flushed = _end;
+        _hasMemory = false;
         SendNow();
         if (_sent == _flushed || _hasFailed)
         {
@@ -245,7 +256,8 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
             _hasFailed |= failure is not null;
             // After a canceled flush, another thread may write to the buffer now. So keep the buffer.
             isAwaited = _pending!.IsAwaited;
-            if (isAwaited || _pending.Finished is not null) Release();
+            if ((isAwaited && !Volatile.Read(ref _hasMemory) && _end == _flushed) || _pending.Finished is not null)
+                Release();
             _pending.IsAwaited = false;
             isCompleted = _isCompleted;
             Volatile.Write(ref _isSending, false);

@@ -1,3 +1,4 @@
+using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using System.Text;
 using Microsoft.AspNetCore.Builder;
@@ -8,6 +9,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Transports;
 
@@ -16,17 +18,29 @@ public sealed class HandoverTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    [Fact]
-    public async Task Request_AfterHandshake_EndsWhileConnectionIsOpen()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Request_AfterHandshake_EndsWhileConnectionIsOpen(bool sendsInline)
     {
         var requests = new Requests();
-        await using var app = await StartAsync(requests);
+        await using var app = await StartAsync(
+            requests, builder => builder.Services.Configure<BroadcastServerOptions>(server => server.SendsInline = sendsInline));
         await using var client = await RawClient.OpenAsync(app);
 
         await Eventually.True(() => requests.Ended == 1);
 
         await EchoAsync(client);
-        Assert.Equal(1, app.Registry.Count);
+        // These messages do not fit into the buffers of the sockets at once.
+        var payload = new string('x', 16_000);
+        var publishing = Task.Run(async () =>
+        {
+            for (var i = 0; i < 50; i++) await app.PublishAsync($"{i} {payload}");
+        }, Token);
+        for (var i = 0; i < 50; i++) Assert.Equal($"{i} {payload}", (await client.ReadFrameAsync()).Text);
+        await publishing;
+        await client.LeaveAsync();
+        await Eventually.True(() => app.Registry.Count == 0);
         LogAssert.NoErrors(app);
     }
 
@@ -203,6 +217,25 @@ public sealed class HandoverTests
         Assert.Equal(1001, await client.ClosedWithAsync());
         await stopping.WaitAsync(Eventually.Patience, Token);
         LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task Dispose_HostWasNotStopped_EndsOpenConnections()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.Services.AddBroadcast();
+        var app = builder.Build();
+        app.MapBroadcast("/ws");
+        await app.StartAsync(Token);
+        using var socket = new ClientWebSocket();
+        await socket.ConnectAsync(new UriBuilder(app.Urls.Single()) { Scheme = "ws", Path = "/ws" }.Uri, Token);
+        var receiving = socket.ReceiveAsync(new byte[1], Token);
+
+        await app.DisposeAsync().AsTask().WaitAsync(Eventually.Patience, Token);
+
+        await Assert.ThrowsAsync<WebSocketException>(() => receiving.WaitAsync(Eventually.Patience, Token));
     }
 
     [Fact]

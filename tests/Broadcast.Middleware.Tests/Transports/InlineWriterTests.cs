@@ -294,6 +294,25 @@ public sealed class InlineWriterTests : IDisposable
         await _loopback.ReadToEndAsync();
     }
 
+    /// <summary>A pipe allows writes while a flush is pending. Connection handlers of an app may rely on this.</summary>
+    [Fact]
+    public async Task Write_WhileFlushIsPending_IsKept()
+    {
+        for (var round = 0; round < 20; round++)
+        {
+            var flush = _loopback.Stall(Token);
+            _loopback.Write(100);
+            await _loopback.ReadAsync(LoopbackConnection.TooMuch);
+
+            Assert.Equal((false, false), await ResultAsync(flush));
+            Assert.Equal(100, Writer.UnflushedBytes);
+            Assert.Equal((false, false), await ResultAsync(Writer.FlushAsync(Token)));
+            await _loopback.ReadAsync(100);
+        }
+
+        await _loopback.ReadToEndAsync();
+    }
+
     [Fact]
     public async Task AbandonedFlush_BufferInUse_IsNotOverwritten()
     {
