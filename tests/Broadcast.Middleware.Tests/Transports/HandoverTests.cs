@@ -256,7 +256,7 @@ public sealed class HandoverTests
     }
 
     [Fact]
-    public async Task OwnTransportOfApp_IsNotReplaced()
+    public async Task AddBroadcast_AppHasOwnTransport_DoesNotReplaceIt()
     {
         await using var app = await StartAsync(configure: static builder => builder.Services.AddSingleton<IConnectionListenerFactory, OwnTransport>());
         await using var client = await RawClient.OpenAsync(app);
