@@ -55,6 +55,8 @@ npm=tests/WebDemo.Tests/npm
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
+dotnet build Broadcast.sln --configuration Release
+
 reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
@@ -77,13 +79,11 @@ export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
 # Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
-# because some of them must run alone. So they start first, while the other projects still build, and they have a higher priority.
-dotnet build tests/Broadcast.Middleware.Tests --configuration Release
+# because some of them must run alone. So the other suites have a lower priority.
 { run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
 library=$!
 priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
 open=$!
-dotnet build Broadcast.sln --configuration Release
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
 priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &

@@ -9,14 +9,11 @@ namespace Broadcast.Redis.Benchmarks;
 /// <summary>Starts Kestrel on a free loopback port, without logging.</summary>
 static class Hosts
 {
-    public static async Task<WebApplication> StartAsync(Action<WebApplicationBuilder> configure, Action<WebApplication> map, bool inline = false)
+    public static async Task<WebApplication> StartAsync(Action<WebApplicationBuilder> configure, Action<WebApplication> map)
     {
         var builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders().SetMinimumLevel(LogLevel.None);
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen =>
-        {
-            if (inline) listen.UseInlineSends();
-        }));
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0));
         configure(builder);
         var app = builder.Build();
         map(app);
@@ -38,8 +35,7 @@ static class Hosts
             });
             if (redis is not null) broadcast.AddRedis(redis, options => options.Prefix = prefix);
         },
-        static app => app.MapBroadcast("/rooms/{room}"),
-        inline: true);
+        static app => app.MapBroadcast("/rooms/{room}"));
 
     public static Uri UriOf(WebApplication app, string path) => new(new(app.Urls.First()), path);
 }

@@ -23,7 +23,7 @@ sealed class DrainSchedule : IDisposable
 
     readonly IServiceProvider _services;
 
-    // The timer may call Cancel during the disposal of this class, so nothing disposes the source.
+    // A timer may call Cancel during the disposal of this class, so nothing disposes this source.
     readonly CancellationTokenSource _starting = new();
     readonly CancellationTokenRegistration _stopping;
     readonly List<ConnectionManager> _managers = [];
@@ -87,6 +87,9 @@ sealed class DrainSchedule : IDisposable
     {
         _stopping.Dispose();
         _latestStart?.Dispose();
+        // The timers of these sources would otherwise keep this object in memory until the shutdown timeout.
+        _timedOut.Dispose();
+        _abandoned.Dispose();
     }
 
     void OnStopping()
@@ -94,9 +97,10 @@ sealed class DrainSchedule : IDisposable
         try
         {
             var timeout = _services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
-            if (timeout != Timeout.InfiniteTimeSpan) BackgroundWork.Start(() => StartTimeout(timeout));
+            var isLimited = timeout != Timeout.InfiniteTimeSpan;
+            if (isLimited) BackgroundWork.Start(() => StartTimeout(timeout));
             IsDelayed = _services.GetService<IServer>() is DrainingServer && HasServicesOfApp;
-            if (IsDelayed) StartTimer();
+            if (IsDelayed && isLimited) ReserveDrainTimeout(timeout);
         }
         finally
         {
@@ -107,7 +111,8 @@ sealed class DrainSchedule : IDisposable
     }
 
     /// <summary>
-    /// Aborts all connections after the shutdown timeout. Kestrel aborts only the connections that it serves.
+    /// Aborts all connections after the shutdown timeout, because Kestrel aborts only the connections that it serves.
+    /// A second later, the server no longer waits for connections.
     /// </summary>
     void StartTimeout(TimeSpan shutdownTimeout)
     {
@@ -125,10 +130,8 @@ sealed class DrainSchedule : IDisposable
     /// Reserves the drain timeout at the end of the shutdown timeout. After the shutdown timeout, the server aborts all
     /// connections at once.
     /// </summary>
-    void StartTimer()
+    void ReserveDrainTimeout(TimeSpan shutdownTimeout)
     {
-        var shutdownTimeout = _services.GetRequiredService<IOptions<HostOptions>>().Value.ShutdownTimeout;
-        if (shutdownTimeout == Timeout.InfiniteTimeSpan) return;
         TimeSpan drainTimeout;
         lock (_managers) drainTimeout = _managers.Select(static manager => manager.DrainTimeout).Append(default).Max();
         var delay = shutdownTimeout - drainTimeout;

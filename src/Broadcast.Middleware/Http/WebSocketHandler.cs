@@ -215,9 +215,9 @@ sealed class WebSocketHandler(
             }
             finally
             {
-                // After a reconnect, the connection belongs to another request.
                 try
                 {
+                    // After a reconnect, the connection belongs to another request.
                     if (!isTakenOver) await lifecycle.EndAsync(connection, transport, closedByPeer, failure);
                 }
                 finally

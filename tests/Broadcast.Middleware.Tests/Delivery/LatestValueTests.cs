@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using Microsoft.AspNetCore.Hosting;
 
 namespace Broadcast.Middleware.Tests.Delivery;
 
@@ -40,7 +39,6 @@ public sealed class LatestValueTests
                 // Disable pings, because these clients do not answer pings.
                 options.KeepAliveInterval = Timeout.InfiniteTimeSpan;
             },
-            listen: endpoint => endpoint.UseInlineSends(),
             choosesSends: true);
         var clients = new List<RawClient>();
         for (var i = 0; i < Connections; i++) clients.Add(i < Slow ? await Stall.OpenAsync(app) : await RawClient.OpenAsync(app));
