@@ -30,7 +30,8 @@ static class CloseStatus
         }
     }
 
-    static bool IsSendable(WebSocketCloseStatus status) => (int)status switch
+    /// <summary>Returns true if a frame may contain the close code (RFC 6455, section 7.4).</summary>
+    public static bool IsSendable(WebSocketCloseStatus status) => (int)status switch
     {
         1004 or 1005 or 1006 or 1015 => false,
         >= 1000 and <= 1014 => true,

@@ -29,7 +29,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     // Requests from other threads.
     Sink? _sink;
     TransportChange? _transportChange;
-    FrameStream? _controlFrame;
+    ControlFrame? _controlFrame;
     CloseRequest? _close;
     CloseResult? _closeResult;
     TaskCompletionSource? _detach;
@@ -37,8 +37,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     volatile WriterState _state; // Only the thread of the pump changes this field.
     volatile bool _isCloseFrameSent; // The value stays true after the end of the connection.
-    FrameStream? _writingControlFrame;
-    HeldCloseFrame? _heldCloseFrame;
+    ControlFrame? _writingControlFrame;
     PendingWrite? _pending; // The first write that does not complete at once creates this object.
     KeepAlive _keepAlive;
     int _writingMessages;
@@ -64,11 +63,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     public string Id => _owner.Id;
 
-    /// <summary>
-    /// True if the client can reconnect. The stream must then recognize a close frame without a code.
-    /// </summary>
-    public bool CanReconnect => _owner.CanReconnect;
-
     /// <summary>The code of the close frame. Null without a close request.</summary>
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
@@ -84,8 +78,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     bool IsWriting => _pending is { IsActive: true };
 
     /// <summary>The highest sequence number to send before a close frame.</summary>
-    long LastSequence => Math.Min(
-        Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue, _heldCloseFrame?.LastSequence ?? long.MaxValue);
+    long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
 
     /// <summary>Asks the pump to give the writer a turn. Any thread may call this method.</summary>
     public void Post() => Pump.Post(this);
@@ -134,20 +127,12 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     /// </summary>
     public Task<bool> ResumeAsync(Sink sink, ReadOnlyMemory<byte> opening) => ChangeTransportAsync(new(sink, opening));
 
-    /// <summary>Sends a control frame of the framework's WebSocket between two whole frames.</summary>
-    public void WriteControlFrame(FrameStream frame)
+    /// <summary>Sends an answer to a control frame of the client between two whole frames.</summary>
+    /// <remarks>The caller must wait for <see cref="ControlFrame.Sent"/> before the next call.</remarks>
+    public void WriteControlFrame(ControlFrame frame)
     {
         Volatile.Write(ref _controlFrame, frame);
         Post();
-    }
-
-    /// <summary>
-    /// Aborts the connection, unless the server has sent a close frame. The framework's WebSocket disposes its stream
-    /// when it considers the client lost.
-    /// </summary>
-    public void OnStreamDisposed()
-    {
-        if (!IsCloseFrameSent) _owner.Abort(EndReason.Lost);
     }
 
     /// <summary>Records that the client has received every message up to this sequence number.</summary>
@@ -173,7 +158,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         try
         {
             TakeTurn();
-            _heldCloseFrame?.LimitTime(_heartbeat, _settings.CloseTimeout, this);
         }
         catch (Exception error)
         {
@@ -197,8 +181,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_keepAlive.Beat != _heartbeat.Beat) OnHeartbeat();
         if (_reader.Resend is { } resend) Acknowledge(resend);
-        HoldCloseFrame();
-        if (_heldCloseFrame is { IsOverdue: true }) _owner.Abort(EndReason.Lost);
         if (Interlocked.Exchange(ref _closeResult, null) is { } result) OnCloseCompleted(result);
         if (_pending is { IsActive: true } pending)
         {
@@ -211,6 +193,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             EndPendingWrite(pending);
         }
 
+        // The sink still sends the close frame.
+        if (_state == WriterState.Closing) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
         else if (_state == WriterState.Suspended) OnStillSuspended();
@@ -223,7 +207,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     void OnStillSuspended()
     {
-        // The old WebSocket may write a control frame although the transport is gone.
+        // The old request may answer a control frame although its transport is gone.
         FailControlFrames();
         EndRecoveryIfImpossible();
     }
@@ -242,7 +226,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
         // A client that receives the pending write is alive, and a ping must wait for the write. After the close frame,
         // the close timeout applies.
-        var isClosing = _heldCloseFrame is not null || _state is WriterState.Closing or WriterState.Closed;
+        var isClosing = _state is WriterState.Closing or WriterState.Closed;
         var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
@@ -291,30 +275,29 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     /// <summary>
     /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
-    /// notices, messages. After the last message, this method starts a requested close. A close frame of the
-    /// framework's WebSocket also waits for earlier messages.
+    /// notices, messages. After the last message, this method starts a requested close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
         if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
         {
-            if (!MustHold(control))
+            if (_state != WriterState.Closed)
             {
                 _writingControlFrame = control;
-                return control.Frame;
+                return control.Bytes;
             }
 
-            Hold(control);
+            // After a close frame, the client expects no other frame.
+            control.Complete(null);
         }
 
         if (_state == WriterState.Closed)
         {
-            // The framework's WebSocket may have sent its own close frame before the close request arrived.
+            // The server may have answered a close frame before the close request arrived.
             CompleteClose();
             return default;
         }
 
-        if (_state == WriterState.Closing) return default;
         if (_resumed is { } resumed)
         {
             _resumed = null;
@@ -326,25 +309,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
         return GetNextMessages(sink);
     }
-
-    /// <summary>
-    /// True for a close frame of the framework's WebSocket, unless the writer has already sent all earlier messages.
-    /// </summary>
-    bool MustHold(FrameStream control) =>
-        _state == WriterState.Open && Frame.Opcode(control.Frame.Span) == Frame.Close;
-
-    /// <summary>
-    /// Holds a close frame of the framework's WebSocket, even while a write is pending. The close timeout then starts.
-    /// </summary>
-    void HoldCloseFrame()
-    {
-        if (Volatile.Read(ref _controlFrame) is not { } control || !MustHold(control)) return;
-        // The WebSocket sends no other frame until this frame is complete.
-        Volatile.Write(ref _controlFrame, null);
-        Hold(control);
-    }
-
-    void Hold(FrameStream control) => _heldCloseFrame = new HeldCloseFrame(control, _reader.NewestSequence);
 
     ReadOnlyMemory<byte> GetNextMessages(Sink sink)
     {
@@ -363,14 +327,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
             if (!_reader.HasMissed || !TryCatchUp()) break;
             if (sink.TakeNotice() is { IsEmpty: false } notice) return notice;
-        }
-
-        if (_heldCloseFrame is { } held)
-        {
-            _heldCloseFrame = null;
-            held.StopTimer();
-            _writingControlFrame = held.Frame;
-            return held.Frame.Frame;
         }
 
         if (_reader.IsClosed) close = _close;
@@ -437,15 +393,12 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         _writingMessages = 0;
         if (_writingControlFrame is not { } control) return true;
         _writingControlFrame = null;
-        if (Frame.Opcode(control.Frame.Span) == Frame.Close) OnCloseFrameSent();
+        if (control.IsClose) OnCloseFrameSent();
         control.Complete(null);
         return true;
     }
 
-    /// <remarks>
-    /// While this method waits for the sink, the writer sends only control frames. The framework's WebSocket sends its
-    /// close frame through <see cref="WriteControlFrame"/>.
-    /// </remarks>
+    /// <remarks>While this method waits for the sink, the writer sends nothing.</remarks>
     async Task SendCloseAsync(Sink sink, CloseRequest close)
     {
         Exception? error = null;
@@ -458,18 +411,14 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             error = exception;
         }
 
-        Volatile.Write(ref _closeResult, new CloseResult(sink, error));
+        Volatile.Write(ref _closeResult, new CloseResult(error));
         Post();
     }
 
     void OnCloseCompleted(CloseResult result)
     {
-        if (result.Sink != _sink) return;
         if (result.Error is null) OnCloseFrameSent();
-        // After a protocol violation, the framework's WebSocket sends its own close frame and rejects a second close
-        // frame.
-        else if (!_isCloseFrameSent) _owner.Abort(EndReason.Lost, result.Error);
-        CompleteClose();
+        else Fail(result.Error);
     }
 
     void OnCloseFrameSent()
@@ -530,16 +479,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         var writing = _writingControlFrame;
         _writingControlFrame = null;
         Complete(writing);
-        if (_heldCloseFrame is { } held)
-        {
-            _heldCloseFrame = null;
-            held.StopTimer();
-            Complete(held.Frame);
-        }
-
         Complete(Interlocked.Exchange(ref _controlFrame, null));
 
-        static void Complete(FrameStream? frame) => frame?.Complete(new IOException("The connection has ended."));
+        static void Complete(ControlFrame? frame) => frame?.Complete(new IOException("The connection has ended."));
     }
 
     void Detach(TaskCompletionSource detached)

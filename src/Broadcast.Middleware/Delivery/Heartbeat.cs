@@ -10,8 +10,8 @@ namespace Broadcast.Middleware.Delivery;
 /// </summary>
 /// <remarks>
 /// A writer gets its turn through the group of all connections. Until the connection has joined this group, the
-/// heartbeat posts the writer directly. One shared timer saves memory: the framework's WebSocket would use one timer of
-/// 240 bytes for each connection.
+/// heartbeat posts the writer directly. One shared timer saves memory: a timer for each connection would use
+/// 240 bytes.
 /// </remarks>
 sealed class Heartbeat : IDisposable
 {
@@ -71,10 +71,6 @@ sealed class Heartbeat : IDisposable
         Shorten([settings.SendTimeout, settings.FirstMessageTimeout]);
         if (settings.HasHeartbeatMessages) Shorten([settings.HeartbeatInterval]);
     }
-
-    /// <summary>Starts a timer that fires once.</summary>
-    public ITimer StartTimer(TimeSpan dueTime, Action callback) => BackgroundWork.CreateTimer(
-        _time, static callback => ((Action)callback!).Invoke(), callback, dueTime, Timeout.InfiniteTimeSpan);
 
     public void Dispose() => _timer.Dispose();
 

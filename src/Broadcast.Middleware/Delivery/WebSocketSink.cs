@@ -13,6 +13,13 @@ sealed class WebSocketSink(WebSocket webSocket) : Sink
     {
         while (!frames.IsEmpty)
         {
+            if (Frame.Opcode(frames.Span) == Frame.Close)
+            {
+                var (status, reason) = Frame.ReadClose(frames.Span);
+                await CloseAsync(status, reason).ConfigureAwait(false);
+                return;
+            }
+
             var payload = Frame.Next(ref frames, out var type);
             var webSocketType = type == MessageType.Text ? WebSocketMessageType.Text : WebSocketMessageType.Binary;
             await webSocket

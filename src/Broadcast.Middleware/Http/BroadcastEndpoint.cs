@@ -85,9 +85,9 @@ sealed class BroadcastEndpoint
         var upgrade = context.Features.Get<IHttpUpgradeFeature>();
         var connect = context.Features.Get<IHttpExtendedConnectFeature>();
 
-        // If the server can upgrade requests, run the handshake of ASP.NET Core on a FrameStream. This handshake
-        // replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test servers,
-        // have their own WebSocket implementation.
+        // If the server can upgrade requests, run the handshake of ASP.NET Core and then use the upgraded stream. This
+        // handshake replaces the handshake of UseWebSockets(), if the app uses that method. Other servers, such as test
+        // servers, have their own WebSocket implementation.
         var canUpgrade = upgrade is { IsUpgradableRequest: true } || connect is { IsExtendedConnect: true };
         if (!canUpgrade) return serve(context);
         FrameInterposer.Interpose(context.Features, upgrade, connect);

@@ -61,9 +61,7 @@ sealed class ConnectionLifecycle(
         connections.Remove(connection);
         if (transport is not null && !connection.Writer.IsCloseFrameSent) connection.AbortNow();
         await connection.Writer.DetachAsync();
-        // Do not dispose the WebSocket of a failed upgraded connection. Dispose would abort the request, and the abort
-        // could overtake the close frame.
-        if (failure is null || transport?.Upgraded is null) transport?.WebSocket.Dispose();
+        transport?.DisposeWebSocket();
         connection.End();
         if (!connection.WasOpened) return;
         await DisconnectAsync(connection, closedByPeer ?? connection.Writer.ClosingStatus, failure);

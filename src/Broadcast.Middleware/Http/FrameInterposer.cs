@@ -1,4 +1,3 @@
-using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -6,8 +5,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// Replaces the upgrade features of the server during the handshake. The WebSocket of ASP.NET Core then reads and
-/// writes a <see cref="FrameStream"/>.
+/// Replaces the upgrade features of the server during the handshake of ASP.NET Core, and keeps the upgraded stream.
 /// </summary>
 sealed class FrameInterposer(
     IFeatureCollection features, IHttpUpgradeFeature? upgrade, IHttpExtendedConnectFeature? connect)
@@ -33,8 +31,8 @@ sealed class FrameInterposer(
         features.Set<IHttpWebSocketFeature>(null);
     }
 
-    /// <summary>The stream of the WebSocket. Null before the upgrade.</summary>
-    public FrameStream? Frames { get; private set; }
+    /// <summary>The upgraded stream. Null before the upgrade.</summary>
+    public Stream? Upgraded { get; private set; }
 
     /// <summary>The connection that the server can hand over. Null if the request must stay open.</summary>
     public HandoverConnection? Connection { get; private set; }
@@ -47,16 +45,14 @@ sealed class FrameInterposer(
 
     public async Task<Stream> UpgradeAsync()
     {
-        var upgraded = await upgrade!.UpgradeAsync();
+        Upgraded = await upgrade!.UpgradeAsync();
+        // Kestrel has sent the response of the handshake. So the library can use the bytes of the connection directly.
         // Middleware of the app may replace the feature, for example to count bytes. Then use the stream of the
         // middleware.
-        if (upgrade.GetType().Assembly != typeof(KestrelServerOptions).Assembly) return Interpose(upgraded);
-        // Kestrel has sent the response of the handshake. So the library can use the bytes of the connection directly.
-        Connection = HandoverConnection.Find(features);
-        return Interpose(Connection?.CreateStream() ?? upgraded);
+        if (upgrade.GetType().Assembly == typeof(KestrelServerOptions).Assembly)
+            Connection = HandoverConnection.Find(features);
+        return Upgraded;
     }
 
-    public async ValueTask<Stream> AcceptAsync() => Interpose(await connect!.AcceptAsync());
-
-    FrameStream Interpose(Stream upgraded) => Frames = new FrameStream(upgraded);
+    public async ValueTask<Stream> AcceptAsync() => Upgraded = await connect!.AcceptAsync();
 }

@@ -1,10 +1,11 @@
-using System.Buffers;
 using System.Diagnostics;
+using System.IO.Pipelines;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
+using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Middleware.Http;
@@ -27,22 +28,16 @@ sealed class MessageReceiver(
     BroadcastLogger logger,
     BroadcastMetrics metrics) : IFirstMessageReceiver
 {
-    const int InitialBufferSize = 4096;
-    const int SmallFragmentSize = 64;
-
     // If a filter takes longer than this time, the server answers control frames while the filter runs. Before this
     // time has passed, the server reads no ping or close frame that follows the message. On a connection whose filter
     // often waits, the time can be twice as long: see HandlerWatch.
     static readonly TimeSpan MaxControlFrameDelay = TimeSpan.FromSeconds(1);
 
-    byte[] _buffer = [];
-    int _length;
-    int _smallFragments;
     HandlerWatch? _watch; // Null on an idle connection.
 
     EndpointSettings Settings => connection.Settings;
 
-    WebSocket WebSocket => transport.WebSocket;
+    MessageReader Reader => transport.Reader;
 
     IBroadcastProtocol Protocol => ((ProtocolDescriptor)connection.Format).Protocol;
 
@@ -57,38 +52,39 @@ sealed class MessageReceiver(
         Activity.Current = null;
         connection.OnReceiving();
         // A connect filter may already have received the close frame.
-        if (WebSocket.CloseStatus is not null)
-            return connection.EndReason == EndReason.ClosedByPeer ? transport.CloseStatus : null;
+        if (Reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
         try
         {
-            var waiting = WaitForMessageAsync();
+            var reading = Reader.ReadAsync();
             while (true)
             {
-                (_length, _smallFragments) = (0, 0);
                 // While the connection is idle, this method waits for the socket directly. An async method in between
                 // would keep a second state machine in memory.
-                var received = await waiting;
-                var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
-                if (type == WebSocketMessageType.Close) return await AnswerCloseAsync();
-                // After a call of Close, the server drops further messages.
-                var isDropped = connection.Writer.ClosingStatus is not null || !IsWithinRate();
-                var handling = isDropped ? Task.CompletedTask : HandleAsync(type);
-                if (!handling.IsCompleted)
+                var item = Reader.Take(await reading);
+                if (item == ReceivedItem.Close) return await AnswerCloseAsync();
+                if (item == ReceivedItem.Message)
                 {
-                    var handled = await WaitForHandlerAsync(handling);
-                    if (handled.IsClosed) return handled.ClosedByPeer;
-                    waiting = handled.Waiting;
-                    continue;
-                }
+                    // After a call of Close, the server drops further messages.
+                    var isDropped = connection.Writer.ClosingStatus is not null || !IsWithinRate();
+                    var handling = isDropped ? Task.CompletedTask : HandleAsync();
+                    if (!handling.IsCompleted)
+                    {
+                        var handled = await WaitForHandlerAsync(handling);
+                        if (handled.IsClosed) return handled.ClosedByPeer;
+                        reading = handled.Reading;
+                        continue;
+                    }
 
-                ReturnBuffer();
-                waiting = WaitForMessageAsync();
+                    Reader.Release();
+                }
+                else if (item != ReceivedItem.Nothing) await AnswerAsync(item);
+                reading = Reader.ReadAsync();
             }
         }
         finally
         {
             _watch?.End();
-            ReturnBuffer();
+            Reader.Release();
         }
     }
 
@@ -97,40 +93,32 @@ sealed class MessageReceiver(
         connection.OnReceiving();
         try
         {
-            (_length, _smallFragments) = (0, 0);
-            var received = await WaitForMessageAsync();
-            var type = IsComplete(received) ? received.MessageType : await ReceiveAsync();
-            if (type == WebSocketMessageType.Close)
+            ReceivedItem item;
+            do
             {
-                await AnswerCloseAsync();
-                return null;
+                item = Reader.Take(await Reader.ReadAsync());
+                if (item == ReceivedItem.Close) await AnswerCloseAsync();
+                else if (item != ReceivedItem.Message) await AnswerAsync(item);
             }
+            while (item != ReceivedItem.Message && connection.Writer.ClosingStatus is null);
 
             if (connection.Writer.ClosingStatus is not null || !IsWithinRate() || !connection.TryStartMessage())
                 return null;
             metrics.Received();
             // The filter may keep the message, so copy the buffer.
-            return new Message(_buffer.AsSpan(0, _length).ToArray(), ToMessageType(type));
+            return new Message(Reader.Payload.ToArray(), Reader.Type);
         }
         catch (Exception)
         {
             // The client is gone or violates the protocol. RunAsync gets the same error again and ends the connection.
-            connection.SetEndReason(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            connection.SetEndReason(EndReason.Lost);
             return null;
         }
         finally
         {
-            ReturnBuffer();
+            Reader.Release();
         }
     }
-
-    /// <summary>
-    /// Waits for the next message without a buffer: a receive into an empty buffer completes when data arrives. Only
-    /// the WebSocket of ASP.NET Core supports such a receive. For other WebSockets, the method returns at once.
-    /// </summary>
-    ValueTask<ValueWebSocketReceiveResult> WaitForMessageAsync() => transport.Upgraded is not null
-        ? WebSocket.ReceiveAsync(Memory<byte>.Empty, CancellationToken.None)
-        : new(new ValueWebSocketReceiveResult(0, WebSocketMessageType.Binary, endOfMessage: false));
 
     /// <summary>
     /// Waits until the protocol has handled the current message. If the wait takes long, the server answers control
@@ -138,12 +126,11 @@ sealed class MessageReceiver(
     /// </summary>
     async Task<HandledMessage> WaitForHandlerAsync(Task handling)
     {
-        // Other WebSockets cannot wait for a message without a buffer.
-        var watch = transport.Upgraded is null ? null : Watch(handling);
+        var watch = Watch(handling);
         await handling;
         // Return the buffer only after the filter has completed, because the filter uses the buffer.
-        ReturnBuffer();
-        return watch?.Stop() is { } answering ? await answering : new(WaitForMessageAsync());
+        Reader.Release();
+        return watch.Stop() is { } answering ? await answering : new(Reader.ReadAsync());
     }
 
     HandlerWatch Watch(Task handling)
@@ -152,26 +139,63 @@ sealed class MessageReceiver(
         return _watch = new(this, handling);
     }
 
-    /// <summary>
-    /// Answers pings and a close frame while a filter runs. To find these frames, the WebSocket reads up to the header
-    /// of the next message.
-    /// </summary>
+    /// <summary>Answers pings and a close frame while a filter runs. The method reads up to the next message.</summary>
     async Task<HandledMessage> AnswerControlFramesAsync(Task handling)
     {
-        var waiting = WaitForMessageAsync().AsTask();
-        await Task.WhenAny(handling, waiting);
-        if (waiting.IsCompletedSuccessfully && waiting.Result.MessageType == WebSocketMessageType.Close)
-            return new(await AnswerCloseAsync());
-        // The client is gone, or the client has violated the protocol. The filter must not keep the transport open.
-        if (waiting.IsFaulted)
+        try
         {
+            while (true)
+            {
+                var reading = Reader.ReadAsync().AsTask();
+                await Task.WhenAny(handling, reading);
+                if (handling.IsCompleted) return new(new ValueTask<ReadResult>(reading));
+                var item = Reader.Take(await reading, isHandling: true);
+                if (item == ReceivedItem.Close) return new(await AnswerCloseAsync());
+                if (item == ReceivedItem.NextMessage) return new(Reader.ReadAsync());
+                if (item != ReceivedItem.Nothing) await AnswerAsync(item);
+            }
+        }
+        catch (Exception)
+        {
+            // The client is gone, or the client has violated the protocol. The filter must not keep the transport open.
             await handling.WaitAsync(Settings.CloseTimeout, time)
                 .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (!handling.IsCompleted)
-                connection.Abort(connection.Writer.IsCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
+            if (!handling.IsCompleted) connection.Abort(EndReason.Lost);
+            throw;
         }
+    }
 
-        return new(new ValueTask<ValueWebSocketReceiveResult>(waiting));
+    /// <summary>Handles everything except a message and a close frame.</summary>
+    /// <exception cref="WebSocketException">The client has violated the protocol.</exception>
+    async ValueTask AnswerAsync(ReceivedItem item)
+    {
+        var (maxBytes, maxFragments) = (Settings.MaxMessageBytes, Settings.MaxSmallFragments);
+        switch (item)
+        {
+            case ReceivedItem.Ping:
+                await SendAsync(Frame.CreatePong(Reader.PingPayload));
+                break;
+            case ReceivedItem.TooBig:
+                Refuse(
+                    $"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}). Send smaller messages.");
+                break;
+            case ReceivedItem.TooManyFragments:
+                Refuse(
+                    $"A message exceeds {nameof(Settings.MaxSmallFragments)} ({maxFragments}). Send larger fragments.");
+                break;
+            case ReceivedItem.Error:
+                var (status, reason) = Reader.Error!;
+                connection.Close(EndReason.ProtocolError, status, reason);
+                await connection.Writer.Closed;
+                throw new WebSocketException(WebSocketError.Faulted, reason);
+        }
+    }
+
+    Task SendAsync(byte[] controlFrame)
+    {
+        var frame = new ControlFrame(controlFrame);
+        connection.Writer.WriteControlFrame(frame);
+        return frame.Sent;
     }
 
     ITimer StartTimer(HandlerWatch watch) => BackgroundWork.CreateTimer(
@@ -181,35 +205,17 @@ sealed class MessageReceiver(
         MaxControlFrameDelay,
         Timeout.InfiniteTimeSpan);
 
-    /// <summary>Receives all fragments of the message into the buffer.</summary>
-    async ValueTask<WebSocketMessageType> ReceiveAsync()
-    {
-        ValueWebSocketReceiveResult received;
-        do
-        {
-            received = await WebSocket.ReceiveAsync(GetFreeBuffer(), CancellationToken.None);
-            OnReceived(received);
-        }
-        while (!IsComplete(received));
-
-        return received.MessageType;
-    }
-
-    static bool IsComplete(ValueWebSocketReceiveResult received) =>
-        received.EndOfMessage || received.MessageType == WebSocketMessageType.Close;
-
-    async Task HandleAsync(WebSocketMessageType webSocketType)
+    async Task HandleAsync()
     {
         // Without an answer, the client may send its request again to another node. So the server handles only messages
         // that it can answer before the close frame.
         if (!connection.TryStartMessage()) return;
-        var type = ToMessageType(webSocketType);
         metrics.Received();
         try
         {
             var context = connection.ProtocolState as ProtocolContext;
             if (context is null) connection.ProtocolState = context = createContext(connection);
-            await Protocol.ReceiveAsync(context, new Message(_buffer.AsMemory(0, _length), type));
+            await Protocol.ReceiveAsync(context, new Message(Reader.Payload, Reader.Type));
         }
         catch (Exception exception)
         {
@@ -221,9 +227,6 @@ sealed class MessageReceiver(
         }
     }
 
-    static MessageType ToMessageType(WebSocketMessageType type) =>
-        type == WebSocketMessageType.Text ? MessageType.Text : MessageType.Binary;
-
     bool IsWithinRate()
     {
         if (connection.TryCountMessage()) return true;
@@ -232,45 +235,6 @@ sealed class MessageReceiver(
             EndReason.RateLimited, WebSocketCloseStatus.PolicyViolation,
             $"The client sent more than {Settings.MaxMessagesPerSecond} messages per second. Send fewer messages.");
         return false;
-    }
-
-    Memory<byte> GetFreeBuffer()
-    {
-        if (_length == _buffer.Length)
-        {
-            var size = (int)Math.Min(Math.Max(_length * 2L, InitialBufferSize), Settings.MaxMessageBytes + 1);
-            var larger = ArrayPool<byte>.Shared.Rent(size);
-            _buffer.AsSpan(0, _length).CopyTo(larger);
-            ReturnBuffer();
-            _buffer = larger;
-        }
-
-        // Allow one byte more than the limit. If the client fills this byte, the message is too big.
-        return _buffer.AsMemory(_length, Math.Min(_buffer.Length, Settings.MaxMessageBytes + 1) - _length);
-    }
-
-    void ReturnBuffer()
-    {
-        if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
-        _buffer = [];
-    }
-
-    void OnReceived(ValueWebSocketReceiveResult received)
-    {
-        _length += received.Count;
-        if (received.Count < SmallFragmentSize && !received.EndOfMessage) _smallFragments++;
-        var (maxBytes, maxFragments) = (Settings.MaxMessageBytes, Settings.MaxSmallFragments);
-        if (_length > maxBytes)
-        {
-            Refuse(
-                $"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}). Send smaller messages.");
-        }
-        else if (_smallFragments > maxFragments)
-        {
-            Refuse($"A message exceeds {nameof(Settings.MaxSmallFragments)} ({maxFragments}). Send larger fragments.");
-        }
-
-        if (connection.Writer.ClosingStatus is not null) _length = 0;
     }
 
     void Refuse(string problem)
@@ -282,12 +246,12 @@ sealed class MessageReceiver(
 
     async Task<WebSocketCloseStatus?> AnswerCloseAsync()
     {
-        var status = transport.CloseStatus;
+        var status = Reader.CloseStatus!.Value;
         if (status == WebSocketCloseStatus.Empty && connection is { Session: not null, Writer.ClosingStatus: null })
         {
             // A Web PubSub client of Microsoft that detects a dead transport sends a close frame without a code and
-            // then reconnects.
-            await WebSocket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, CancellationToken.None);
+            // then reconnects. The client then receives the messages that this answer overtakes.
+            await SendAsync(Frame.CreateClose(WebSocketCloseStatus.NormalClosure, null));
             return status;
         }
 
@@ -295,7 +259,7 @@ sealed class MessageReceiver(
         // frame must not contain this code (RFC 6455, section 7.4.1).
         var isFirst = status == WebSocketCloseStatus.Empty
             ? connection.Close(EndReason.ClosedByPeer, WebSocketCloseStatus.NormalClosure, null)
-            : connection.Close(EndReason.ClosedByPeer, status, WebSocket.CloseStatusDescription);
+            : connection.Close(EndReason.ClosedByPeer, status, Reader.CloseReason);
         return isFirst ? status : null;
     }
 
@@ -375,12 +339,12 @@ sealed class MessageReceiver(
     /// <summary>The state of the receiver after the protocol has handled a message.</summary>
     readonly struct HandledMessage
     {
-        public HandledMessage(ValueTask<ValueWebSocketReceiveResult> waiting) => Waiting = waiting;
+        public HandledMessage(ValueTask<ReadResult> reading) => Reading = reading;
 
         public HandledMessage(WebSocketCloseStatus? closedByPeer) => (IsClosed, ClosedByPeer) = (true, closedByPeer);
 
-        /// <summary>The wait for the next message.</summary>
-        public ValueTask<ValueWebSocketReceiveResult> Waiting { get; }
+        /// <summary>The next read.</summary>
+        public ValueTask<ReadResult> Reading { get; }
 
         /// <summary>True if the client closed the connection during the wait.</summary>
         public bool IsClosed { get; }

@@ -103,7 +103,6 @@ sealed class WebSocketHandler(
             return (connection, Task.CompletedTask);
 
         // The server no longer has all unacknowledged messages, so the client cannot reconnect.
-        transport.ReleaseWriter();
         return (null, lifecycle.EndAsync(connection, null, null, null));
     }
 
@@ -199,11 +198,11 @@ sealed class WebSocketHandler(
         }
         catch (Exception exception)
         {
-            // The client is gone, or the WebSocket of .NET has closed the connection after a protocol violation.
+            // The client is gone or has violated the protocol.
             failure = exception;
             var isCloseFrameSent = connection.Writer.IsCloseFrameSent;
             connection.SetEndReason(isCloseFrameSent ? EndReason.ProtocolError : EndReason.Lost);
-            if (isCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
+            if (isCloseFrameSent) await transport.LingerAsync();
         }
         finally
         {
@@ -254,7 +253,7 @@ sealed class WebSocketHandler(
         var subprotocol = protocol.Protocol.Subprotocol;
         try
         {
-            await transport.AcceptAsync(subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
+            await transport.AcceptAsync(subprotocol, settings);
             return true;
         }
         catch (InvalidOperationException) when (!context.Response.HasStarted)
@@ -268,7 +267,7 @@ sealed class WebSocketHandler(
         HttpContext context, Connection connection, WebSocketTransport transport, MessageReceiver receiver)
     {
         lifecycle.LimitUnsentBytes(connection, transport.Socket);
-        connection.Open(transport.CreateSink(connection.Writer));
+        connection.Open(transport.CreateSink());
         await lifecycle.ConnectAsync(connection, context, default, receiver);
     }
 
@@ -305,7 +304,7 @@ sealed class WebSocketHandler(
         try
         {
             lifecycle.LimitUnsentBytes(connection, transport.Socket);
-            var reattaching = connection.ReattachAsync(request, transport.CreateSink(connection.Writer), token);
+            var reattaching = connection.ReattachAsync(request, transport.CreateSink(), token);
             // Call OnReattached after ReattachAsync, because the revalidator must see the user of the new request.
             connections.OnReattached(connection, request);
             return await reattaching;
@@ -335,10 +334,10 @@ sealed class WebSocketHandler(
     {
         // A client that sent a close frame without a code waits for the answer. Read input until the client has
         // received the answer.
-        if (connection.Writer.IsCloseFrameSent && transport.Upgraded is { } stream) await Linger.ReadToEndAsync(stream);
+        if (connection.Writer.IsCloseFrameSent) await transport.LingerAsync();
         connection.Detach();
         await connection.Writer.SuspendAsync();
-        transport.WebSocket.Dispose();
+        transport.DisposeWebSocket();
         await transport.EndAsync();
         return await connection.Session!.WaitAsync(http2ConnectionId);
     }

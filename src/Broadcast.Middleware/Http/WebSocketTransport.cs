@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
@@ -15,57 +16,61 @@ namespace Broadcast.Middleware.Http;
 /// </summary>
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {
+    static readonly TimeSpan MaxLingerTime = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan MaxLingerSilence = TimeSpan.FromMilliseconds(250);
+
+    // The server closes the stream. A read of zero bytes waits for data without a buffer.
+    static readonly StreamPipeReaderOptions _readerOptions = new(leaveOpen: true, useZeroByteReads: true);
+
     // Null after the handover. The server reuses the objects of the request.
     HttpContext? _context = context;
     HandoverConnection? _handover =
         HttpProtocol.IsHttp11(context.Request.Protocol) ? HandoverConnection.Find(context.Features) : null;
 
     HandedOverConnection? _connection;
+    Stream? _upgraded;
+    WebSocket? _webSocket; // The WebSocket of a server that upgrades no requests, such as a test server.
+    MessageReader? _reader;
     bool _hasEnded;
-    WebSocket? _webSocket;
-    FrameStream? _frames;
 
     public override CancellationToken ClientGone =>
         _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
 
-    /// <summary>The WebSocket. Valid after <see cref="AcceptAsync"/>.</summary>
-    public WebSocket WebSocket => _webSocket!;
+    /// <summary>Reads from the client. Valid after <see cref="AcceptAsync"/>.</summary>
+    public MessageReader Reader => _reader!;
 
-    public bool IsAccepted => _webSocket is not null;
+    public bool IsAccepted => _reader is not null;
 
     /// <summary>
     /// The TCP socket. Null if other requests share the socket, or if the server does not provide the socket.
     /// </summary>
     public Socket? Socket => _connection is null ? ClientSocket.Find(_context!) : _connection.Socket;
 
-    /// <summary>The upgraded stream. Null if the server has its own WebSocket implementation.</summary>
-    public Stream? Upgraded => _frames?.Inner;
-
-    /// <summary>The close code of the client. The value is 1005 if the close frame contains no code.</summary>
-    public WebSocketCloseStatus CloseStatus => _frames is { EndsWithEmptyClose: true }
-        ? WebSocketCloseStatus.Empty
-        : WebSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
-
     /// <summary>Answers the handshake.</summary>
     /// <param name="subprotocol">The subprotocol of the answer. Empty for an answer without a subprotocol.</param>
-    /// <param name="keepAliveInterval">See <see cref="BroadcastOptions.KeepAliveInterval"/>.</param>
-    /// <param name="keepAliveTimeout">See <see cref="BroadcastOptions.KeepAliveTimeout"/>.</param>
+    /// <param name="settings">The settings of the connection.</param>
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
-    public async Task AcceptAsync(string subprotocol, TimeSpan keepAliveInterval, TimeSpan keepAliveTimeout)
+    public async Task AcceptAsync(string subprotocol, EndpointSettings settings)
     {
         var context = _context!;
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // With a FrameStream, the connection writer sends the keep-alive pings. Other WebSocket implementations must
-        // send their own pings.
+        // On an upgraded stream, the library sends and receives the frames itself. So nothing uses the WebSocket of
+        // ASP.NET Core there. Other WebSocket implementations must send their own pings.
         var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
-            KeepAliveInterval = interposer is null ? keepAliveInterval : Timeout.InfiniteTimeSpan,
-            KeepAliveTimeout = interposer is null ? keepAliveTimeout : Timeout.InfiniteTimeSpan,
+            KeepAliveInterval = interposer is null ? settings.KeepAliveInterval : Timeout.InfiniteTimeSpan,
+            KeepAliveTimeout = interposer is null ? settings.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
-        if (interposer is not null)
+        PipeReader input;
+        if (interposer is null)
+        {
+            input = new WebSocketInput(webSocket);
+            _webSocket = webSocket;
+        }
+        else
         {
             interposer.Release();
             // Remove the headers that only the handshake needs. These headers would use 0.2 KB until the connection
@@ -74,30 +79,25 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             headers.Remove(HeaderNames.SecWebSocketKey);
             headers.Remove(HeaderNames.SecWebSocketVersion);
             headers.Remove(HeaderNames.SecWebSocketExtensions);
+            (_upgraded, _handover) = (interposer.Upgraded, interposer.Connection);
+            input = _handover?.ClientInput ?? PipeReader.Create(_upgraded!, _readerOptions);
         }
 
-        _handover = interposer?.Connection;
-        if (_handover is not null && interposer?.Frames is { } frames)
+        // Set the field last. If a call above throws an exception, IsAccepted stays false.
+        _reader = new MessageReader(input, isMasked: interposer is not null)
         {
-            // The WebSocket of the handshake keeps the request in memory. So use another WebSocket on the same stream.
-            webSocket = WebSocket.CreateFromStream(frames, new WebSocketCreationOptions
-            {
-                IsServer = true,
-                SubProtocol = acceptContext.SubProtocol,
-                KeepAliveInterval = Timeout.InfiniteTimeSpan,
-            });
-        }
-
-        // Set the fields last. If a call above throws an exception, IsAccepted stays false.
-        (_webSocket, _frames) = (webSocket, interposer?.Frames);
+            MaxMessageBytes = settings.MaxMessageBytes,
+            MaxSmallFragments = settings.MaxSmallFragments,
+        };
     }
 
     /// <summary>Creates the sink of a connection. Afterwards, the writer sends all frames of the connection.</summary>
-    public Sink CreateSink(ConnectionWriter writer)
+    public Sink CreateSink()
     {
-        if (_frames is null) return new WebSocketSink(WebSocket);
-        _frames.Writer = writer;
-        return new StreamSink(_frames.Inner, _frames, WebSocket, Socket);
+        if (_webSocket is not null) return new WebSocketSink(_webSocket);
+        return _handover is null
+            ? new StreamSink(_upgraded!, Reader, Socket)
+            : new PipeSink(_handover.ClientOutput, Reader, Socket);
     }
 
     /// <summary>
@@ -106,26 +106,46 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     /// </summary>
     public bool TryTakeOver()
     {
-        if (_handover is null || _frames is null) return false;
+        if (_handover is null) return false;
         // Abort reads both fields under the lock.
-        lock (this) (_connection, _handover, _context) = (_handover.HandOver(), null, null);
+        lock (this) (_connection, _handover, _context, _upgraded) = (_handover.HandOver(), null, null, null);
         return true;
     }
 
+    /// <summary>Disposes the WebSocket of a server that upgrades no requests.</summary>
+    public void DisposeWebSocket() => _webSocket?.Dispose();
+
     /// <summary>
-    /// Closes a connection after a takeover. Otherwise, the server closes the connection. Further calls have no effect.
+    /// Reads and discards input for a short time after a close frame. The operating system resets a socket that closes
+    /// with unread input, and the reset can overtake the close frame. A client that has received the close frame stops
+    /// sending and closes the connection.
     /// </summary>
-    public Task EndAsync()
+    public async Task LingerAsync()
     {
-        if (_connection is null || _hasEnded) return Task.CompletedTask;
-        _hasEnded = true;
-        return _connection.EndAsync();
+        if (_webSocket is not null) return;
+        using var total = new CancellationTokenSource(MaxLingerTime);
+        using var silence = CancellationTokenSource.CreateLinkedTokenSource(total.Token);
+        try
+        {
+            do silence.CancelAfter(MaxLingerSilence);
+            while (await Reader.DiscardAsync(silence.Token));
+        }
+        catch (Exception)
+        {
+            // The time is over, or the client is gone. The connection ends in both cases.
+        }
     }
 
-    /// <summary>Reverts <see cref="CreateSink"/> for a writer that does not use the sink.</summary>
-    public void ReleaseWriter()
+    /// <summary>
+    /// Ends the use of the input. After a takeover, the method also closes the connection. Otherwise, the server closes
+    /// the connection. Further calls have no effect.
+    /// </summary>
+    public async Task EndAsync()
     {
-        _frames?.Writer = null;
+        if (_hasEnded) return;
+        _hasEnded = true;
+        if (_connection is not null) await _connection.EndAsync();
+        else await Reader.CompleteAsync();
     }
 
     /// <summary>Closes the WebSocket of a refused client, and gives the client time to answer.</summary>
@@ -134,12 +154,16 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         using var timeoutSource = new CancellationTokenSource(timeout, time);
         try
         {
-            await WebSocket.CloseAsync(WebSocketCloseStatus.PolicyViolation, reason, timeoutSource.Token);
-            WebSocket.Dispose();
+            await CreateSink().CloseAsync(WebSocketCloseStatus.PolicyViolation, reason).WaitAsync(timeoutSource.Token);
+            ReceivedItem item;
+            do item = Reader.Take(await Reader.ReadAsync(timeoutSource.Token));
+            while (item is not (ReceivedItem.Close or ReceivedItem.Error));
+            Reader.Release();
+            DisposeWebSocket();
         }
         catch (Exception)
         {
-            // The client is gone, violates the protocol, or does not answer.
+            // The client is gone or does not answer.
             _context!.Abort();
         }
     }

@@ -1,16 +1,19 @@
 using System.Buffers.Binary;
+using System.Net.WebSockets;
+using System.Text;
 
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>
-/// Reads and writes the data frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and
-/// unmasked, so the server can send the same bytes to every receiver.
+/// Reads and writes the frames of a WebSocket server (RFC 6455, section 5.2). Server frames are final and unmasked, so
+/// the server can send the same bytes to every receiver.
 /// </summary>
 static class Frame
 {
     public const int MaxHeaderSize = 10;
     public const byte Close = 8;
 
+    const byte Pong = 10;
     const byte Final = 0x80;
     const byte OpcodeMask = 0x0F;
 
@@ -49,6 +52,26 @@ static class Frame
         Write(frame, MessageType.Text, text);
         return frame;
     }
+
+    /// <summary>Creates a pong frame.</summary>
+    /// <param name="payload">The payload of the ping: at most 125 bytes.</param>
+    public static byte[] CreatePong(ReadOnlySpan<byte> payload) => [Final | Pong, (byte)payload.Length, .. payload];
+
+    /// <summary>Creates a close frame.</summary>
+    /// <param name="status">The close code. 1005 for a frame without a code.</param>
+    /// <param name="reason">The reason: at most 123 bytes in UTF-8.</param>
+    public static byte[] CreateClose(WebSocketCloseStatus status, string? reason)
+    {
+        if (status == WebSocketCloseStatus.Empty) return [Final | Close, 0];
+        var text = Encoding.UTF8.GetBytes(reason ?? "");
+        var (high, low) = ((byte)((int)status >> 8), (byte)status);
+        return [Final | Close, (byte)(sizeof(ushort) + text.Length), high, low, .. text];
+    }
+
+    /// <summary>Returns the code and the reason of a frame that <see cref="CreateClose"/> created.</summary>
+    public static (WebSocketCloseStatus Status, string Reason) ReadClose(ReadOnlySpan<byte> frame) => frame.Length > 2
+        ? ((WebSocketCloseStatus)BinaryPrimitives.ReadUInt16BigEndian(frame[2..]), Encoding.UTF8.GetString(frame[4..]))
+        : (WebSocketCloseStatus.Empty, "");
 
     /// <summary>Removes the first frame from frames that <see cref="Write"/> wrote, and returns its payload.</summary>
     public static ReadOnlyMemory<byte> Next(ref ReadOnlyMemory<byte> frames, out MessageType type)

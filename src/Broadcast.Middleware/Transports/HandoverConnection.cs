@@ -83,7 +83,11 @@ sealed class HandoverConnection
     /// <summary>True if the connection sends data on the thread that flushes the data.</summary>
     public bool SendsInline => _inlineWriter is not null;
 
-    PipeWriter InnerOutput => _inlineWriter ?? _connection.Transport.Output;
+    /// <summary>The bytes of the client. Kestrel must not read after the first use.</summary>
+    public PipeReader ClientInput => _connection.Transport.Input;
+
+    /// <summary>The output to the client. Kestrel must not write after the first use.</summary>
+    public PipeWriter ClientOutput => _inlineWriter ?? _connection.Transport.Output;
 
     /// <summary>
     /// Finds the connection of an HTTP/1.1 request. Returns null if the server has no such connection, or if
@@ -94,9 +98,6 @@ sealed class HandoverConnection
         && ReferenceEquals(requestFeatures.Get<IConnectionTransportFeature>()?.Transport, connection)
             ? connection
             : null;
-
-    /// <summary>Creates a stream that reads and writes the bytes of the connection.</summary>
-    public Stream CreateStream() => new PipeStream(_connection.Transport.Input, InnerOutput);
 
     /// <summary>
     /// Takes the connection over. Afterwards, the request can end, and the caller must call
@@ -128,7 +129,7 @@ sealed class HandoverConnection
     {
         static ReadResult End => new(default, isCanceled: false, isCompleted: true);
 
-        PipeReader Inner => connection._connection.Transport.Input;
+        PipeReader Inner => connection.ClientInput;
 
         bool IsHandedOver => Volatile.Read(ref connection._isHandedOver);
 
@@ -166,7 +167,7 @@ sealed class HandoverConnection
     /// <summary>The output for Kestrel. After the handover, the writer drops all bytes.</summary>
     sealed class Writer(HandoverConnection connection) : PipeWriter
     {
-        PipeWriter Inner => connection.InnerOutput;
+        PipeWriter Inner => connection.ClientOutput;
 
         bool IsHandedOver => Volatile.Read(ref connection._isHandedOver);
 

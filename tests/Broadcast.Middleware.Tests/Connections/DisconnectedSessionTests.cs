@@ -249,7 +249,7 @@ public sealed class DisconnectedSessionTests
                 break;
             case "a protocol error":
                 await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, "unmasked"u8, mask: false));
-                status = null;
+                status = WebSocketCloseStatus.ProtocolError;
                 break;
             case "a message that is too long":
                 await client.Transport.SendAsync(ClientFrame.Make(ClientFrame.Text, new byte[70_000]));
@@ -307,9 +307,9 @@ public sealed class DisconnectedSessionTests
         await using var app = await StartAsync();
         await using var client = await ReliableClient.OpenAsync(app);
         var writer = client.ConnectionOf(app).Writer;
-        // Answer the close frame in the same way as the framework.
-        await using var frames = new FrameStream(Stream.Null) { Writer = writer };
-        await frames.WriteAsync(new byte[] { 0x88, 0 }, Token);
+        var answer = new ControlFrame([0x88, 0]);
+        writer.WriteControlFrame(answer);
+        await answer.Sent.WaitAsync(Eventually.Patience, Token);
         Assert.True(writer.IsCloseFrameSent);
 
         await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);

@@ -108,16 +108,12 @@ public sealed class ConnectionWriterTests
         Assert.True(!closedNormally || stuck.SentTexts.Contains("second"), "Closed with 1000, but an earlier message is missing.");
     }
 
-    /// <summary>
-    /// The framework's WebSocket waits until its control frames are sent. A lost control frame would block its reads
-    /// forever.
-    /// </summary>
+    /// <summary>The server waits until its control frames are sent. A lost control frame would block its reads forever.</summary>
     [Fact]
     public async Task ControlFrame_SinkFailsDuringSend_Completes()
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink { Mode = WriteMode.Throws });
-        var frames = new FrameStream(Stream.Null) { Writer = connection.Writer };
         var isDone = false;
         // This thread runs the pump repeatedly, so that a frame can arrive at any moment of a turn.
         var pumping = Task.Run(() =>
@@ -133,7 +129,7 @@ public sealed class ConnectionWriterTests
         {
             for (var i = 0; i < 100_000 * Effort.Factor; i++)
             {
-                var write = frames.WriteAsync(Pong, Token).AsTask();
+                var write = SendPongAsync(connection);
                 Assert.True(SpinWait.SpinUntil(() => write.IsCompleted, Eventually.Patience), "The frame is lost.");
                 Assert.IsType<IOException>(write.Exception?.InnerException);
             }
@@ -150,7 +146,6 @@ public sealed class ConnectionWriterTests
     {
         using var broadcast = new TestEngine();
         var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new ManualSink(), protocol: ReliableReceiver.Protocol);
-        var frames = new FrameStream(Stream.Null) { Writer = connection.Writer };
         broadcast.RunUntilIdle();
         connection.Detach();
         _ = connection.Writer.SuspendAsync();
@@ -159,11 +154,11 @@ public sealed class ConnectionWriterTests
         _ = session.WaitAsync();
         var token = await session.ClaimAsync(session.FirstToken);
 
-        var late = frames.WriteAsync(Pong, Token).AsTask();
+        var late = SendPongAsync(connection);
         broadcast.RunUntilIdle();
         await Assert.ThrowsAsync<IOException>(() => late.WaitAsync(Eventually.Patience, Token));
         // The writer finds this frame and the resume in the same turn.
-        var later = frames.WriteAsync(Pong, Token).AsTask();
+        var later = SendPongAsync(connection);
         var client = new ReliableReceiver();
         var resumed = connection.ReattachAsync(new FakeRequest(), new ManualSink(written => client.Receive(written.Span)), token!);
         broadcast.RunUntilIdle();
@@ -172,6 +167,13 @@ public sealed class ConnectionWriterTests
         await Assert.ThrowsAsync<IOException>(() => later.WaitAsync(Eventually.Patience, Token));
         Assert.Equal(token, client.Token);
         Assert.Null(client.Problem);
+    }
+
+    static Task SendPongAsync(Connection connection)
+    {
+        var pong = new ControlFrame(Pong);
+        connection.Writer.WriteControlFrame(pong);
+        return pong.Sent;
     }
 
     /// <summary>Tests encoded messages, which can be much larger than the messages in the log.</summary>

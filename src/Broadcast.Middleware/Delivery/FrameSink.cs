@@ -1,0 +1,22 @@
+using System.Net.Sockets;
+using System.Net.WebSockets;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Transports;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// Sends frames exactly as the log contains them. One write can send many frames. The two classes below differ only in
+/// the output.
+/// </summary>
+/// <param name="reader">Reads the frames of the client.</param>
+/// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>
+abstract class FrameSink(MessageReader reader, Socket? socket) : Sink
+{
+    public override int? Received => reader.Reads;
+
+    public override long? Acknowledged => socket is null ? null : TcpOptions.GetAcknowledgedBytes(socket);
+
+    public override async Task CloseAsync(WebSocketCloseStatus status, string? reason) =>
+        await WriteAsync(Frame.CreateClose(status, reason)).ConfigureAwait(false);
+}

@@ -1,0 +1,31 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>Sends frames through the output pipe of a connection that the server can hand over.</summary>
+/// <param name="output">The output pipe.</param>
+/// <param name="reader">Reads the frames of the client.</param>
+/// <param name="socket">The TCP socket. Null if the transport uses no socket.</param>
+sealed class PipeSink(PipeWriter output, MessageReader reader, Socket? socket) : FrameSink(reader, socket)
+{
+    public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
+    {
+        output.Write(frames.Span);
+        var flush = output.FlushAsync();
+        if (!flush.IsCompletedSuccessfully) return WaitAsync(flush);
+        ThrowIfClosed(flush.Result);
+        return default;
+    }
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder))]
+    static async ValueTask WaitAsync(ValueTask<FlushResult> flush) =>
+        ThrowIfClosed(await flush.ConfigureAwait(false));
+
+    static void ThrowIfClosed(FlushResult result)
+    {
+        if (result.IsCompleted) throw new IOException("The write failed because the client is gone.");
+    }
+}

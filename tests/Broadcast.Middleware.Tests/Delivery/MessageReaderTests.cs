@@ -1,0 +1,301 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.IO.Pipelines;
+using System.Net.WebSockets;
+using System.Text;
+using CsCheck;
+
+namespace Broadcast.Middleware.Tests.Delivery;
+
+/// <summary>Tests the parser of client frames. The framework's WebSocket parses the same bytes and must report the same items.</summary>
+public sealed class MessageReaderTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Take_RandomFramesInRandomPieces_EqualsFramework() =>
+        await Gen.Select(Frames, Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 5_000])).SampleAsync(
+            async (frames, piece) =>
+            {
+                byte[] bytes = [.. frames.SelectMany(static frame => frame)];
+                Assert.Equal(await FrameworkItemsAsync(bytes), await ItemsAsync(InPieces(bytes, piece)));
+            },
+            iter: 2_000 * Effort.Factor);
+
+    [Fact]
+    public async Task Take_RandomFramesOfForeignWebSocket_EqualsFramework() =>
+        await Gen.Select(Frames, Gen.Int[1, 9_000]).SampleAsync(
+            async (frames, piece) =>
+            {
+                byte[] bytes = [.. frames.SelectMany(static frame => frame)];
+                using var webSocket = Framework(new FrameworkStream(InPieces(bytes, piece), []));
+                // The foreign WebSocket itself answers pings and reports protocol errors.
+                Assert.Equal(Contents(await FrameworkItemsAsync(bytes)), Contents(await ItemsAsync(new WebSocketInput(webSocket), isMasked: false)));
+
+                static IEnumerable<string> Contents(List<string> items) =>
+                    items.Where(static item => item.StartsWith("text", StringComparison.Ordinal) || item.StartsWith("binary", StringComparison.Ordinal) || item.StartsWith("close", StringComparison.Ordinal));
+            },
+            iter: 1_000 * Effort.Factor);
+
+    [Fact]
+    public async Task Take_RandomTextInRandomPieces_FindsFirstInvalidByte() =>
+        await Gen.Select(Gen.OneOf(Gen.Byte.Array[0, 40], TextBytes, Gen.Select(TextBytes, Gen.Byte.Array[0, 4], static (text, rest) => (byte[])[.. text, .. rest])),
+            Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 700]), Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 900]), Gen.Bool).SampleAsync(
+            async (text, fragment, piece, hasControlFrames) =>
+            {
+                // The message has no last fragment, so only an early check can find an error.
+                byte[] bytes = [.. Fragments(text, fragment, hasControlFrames)];
+                var items = await ItemsAsync(InPieces(bytes, piece));
+                Assert.Equal(HasInvalidPrefix(text) ? "error 1007" : "end", items[^1]);
+            },
+            iter: 1_500 * Effort.Factor);
+
+    [Fact]
+    public async Task Take_TextInIncompleteFrame_IsRejectedBeforeItsEnd()
+    {
+        var bytes = ClientFrame.Make(ClientFrame.Text, [0x61, 0xFF, .. new byte[1000]]).AsMemory(0, 20);
+        Assert.Equal(["error 1007"], await ItemsAsync(InPieces(bytes.ToArray(), 20)));
+    }
+
+    [Fact]
+    public async Task Take_MessageAboveLimit_IsDroppedWithoutBuffer()
+    {
+        byte[] bytes =
+        [
+            .. ClientFrame.Make(ClientFrame.Binary, new byte[60], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, new byte[41], fin: false),
+            .. ClientFrame.Make(ClientFrame.Continuation, new byte[1000]), .. ClientFrame.Make(ClientFrame.Binary, new byte[100]),
+        ];
+        Assert.Equal(["too big", "binary 0", "binary 100", "end"], await ItemsAsync(InPieces(bytes, 7), maxBytes: 100, reportsLength: true));
+    }
+
+    [Fact]
+    public async Task Take_LengthAboveLimit_IsRefusedBeforeThePayload()
+    {
+        var header = ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 40);
+        Assert.Equal(["too big", "end"], await ItemsAsync(InPieces(header, header.Length), maxBytes: 1 << 20));
+    }
+
+    [Theory]
+    [InlineData(63, "too many fragments")]
+    [InlineData(64, "binary 193")]
+    public async Task Take_FourthFragment_CountsIfSmall(int size, string expected)
+    {
+        byte[] bytes =
+        [
+            .. ClientFrame.Make(ClientFrame.Binary, new byte[64], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, [], fin: false),
+            .. ClientFrame.Make(ClientFrame.Continuation, new byte[1], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, new byte[size], fin: false),
+            .. ClientFrame.Make(ClientFrame.Continuation, new byte[64]),
+        ];
+        Assert.Equal(expected, (await ItemsAsync(InPieces(bytes, 3), maxFragments: 2, reportsLength: true))[0]);
+    }
+
+    [Fact]
+    public async Task Take_WhileAppHandlesMessage_ReadsOnlyControlFrames()
+    {
+        byte[] bytes =
+        [
+            .. ClientFrame.OfText("first"), .. ClientFrame.Make(ClientFrame.Ping, "a"u8), .. ClientFrame.Make(ClientFrame.Pong, "b"u8), .. ClientFrame.OfText("second"),
+        ];
+        var reader = Reader(PipeReader.Create(new ReadOnlySequence<byte>(bytes)));
+        Assert.Equal(ReceivedItem.Message, reader.Take(await reader.ReadAsync(Token)));
+        Assert.Equal(ReceivedItem.Ping, reader.Take(await reader.ReadAsync(Token), isHandling: true));
+        Assert.Equal(ReceivedItem.Pong, reader.Take(await reader.ReadAsync(Token), isHandling: true));
+        Assert.Equal(ReceivedItem.NextMessage, reader.Take(await reader.ReadAsync(Token), isHandling: true));
+        Assert.Equal(ReceivedItem.NextMessage, reader.Take(await reader.ReadAsync(Token), isHandling: true));
+        Assert.Equal("first", Encoding.UTF8.GetString(reader.Payload.Span));
+        reader.Release();
+        Assert.Equal(ReceivedItem.Message, reader.Take(await reader.ReadAsync(Token)));
+        Assert.Equal("second", Encoding.UTF8.GetString(reader.Payload.Span));
+    }
+
+    [Fact]
+    public async Task Take_AfterError_RepeatsError()
+    {
+        var reader = Reader(PipeReader.Create(new ReadOnlySequence<byte>([.. ClientFrame.Make(3, []), .. ClientFrame.OfText("late")])));
+        for (var i = 0; i < 3; i++) Assert.Equal(ReceivedItem.Error, reader.Take(await reader.ReadAsync(Token)));
+        Assert.Equal(WebSocketCloseStatus.ProtocolError, reader.Error!.Status);
+    }
+
+    // The header of a frame changes at some of these lengths.
+    static readonly int[] _lengths = [125, 126, 127, 4096, 65_535, 65_536];
+
+    static Gen<byte[]> TextBytes { get; } = Gen.String["aé€😀\ud83d\ude00"].Select(Encoding.UTF8.GetBytes);
+
+    /// <summary>Generates complete frames. Most of them are valid, so that a sequence contains many items.</summary>
+    static Gen<byte[][]> Frames { get; } = Gen.Frequency(
+        (30, Payloads().Select(static payload => ClientFrame.Make(ClientFrame.Text, payload))),
+        (30, Gen.Select(
+            Gen.Int[ClientFrame.Continuation, ClientFrame.Binary], Gen.Bool, Payloads(), static (opcode, fin, payload) => ClientFrame.Make(opcode, payload, fin))),
+        (20, Gen.Select(Gen.Int[ClientFrame.Ping, ClientFrame.Pong], Gen.Byte.Array[0, 125], static (opcode, payload) => ClientFrame.Make(opcode, payload))),
+        // The framework rejects the codes 1012 to 1014, which were registered later than the code 1011.
+        (4, Gen.Select(Gen.OneOf(Gen.Int[0, 1011], Gen.Int[1015, 5000]), Gen.Int[0, 60], static (code, length) => ClientFrame.OfClose(code, new string('é', length)))),
+        (2, Gen.Byte.Array[0, 1].Select(static payload => ClientFrame.Make(ClientFrame.Close, payload))),
+        (2, Gen.Byte.Array[1, 5].Select(static reason => ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. reason]))),
+        (4, Gen.Select(
+            Gen.Int[0, 15].Where(static opcode => opcode != ClientFrame.Close), Gen.Bool, Gen.Int[0, 7], Gen.Bool, Gen.Byte.Array[0, 130],
+            static (opcode, fin, rsv, mask, payload) => ClientFrame.Make(opcode, payload, fin, rsv, mask)))).Array[1, 12];
+
+    static Gen<byte[]> Payloads() => Gen.Frequency(
+        (6, TextBytes), (1, Gen.Byte.Array[0, 20]), (1, Gen.Int[0, _lengths.Length - 1].Select(static index => new byte[_lengths[index]])));
+
+    static MessageReader Reader(PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue) =>
+        new(input, isMasked) { MaxMessageBytes = maxBytes, MaxSmallFragments = maxFragments };
+
+    static PipeReader InPieces(byte[] bytes, int size)
+    {
+        var pipe = new Pipe(new PipeOptions(pauseWriterThreshold: 0, minimumSegmentSize: 16));
+        _ = WriteAsync();
+        return pipe.Reader;
+
+        async Task WriteAsync()
+        {
+            for (var i = 0; i < bytes.Length; i += size)
+            {
+                await pipe.Writer.WriteAsync(bytes.AsMemory(i, Math.Min(size, bytes.Length - i)));
+                await Task.Yield();
+            }
+
+            await pipe.Writer.CompleteAsync();
+        }
+    }
+
+    static async Task<List<string>> ItemsAsync(
+        PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue, bool reportsLength = false)
+    {
+        var reader = Reader(input, isMasked, maxBytes, maxFragments);
+        var items = new List<string>();
+        try
+        {
+            while (true)
+            {
+                switch (reader.Take(await reader.ReadAsync(Token)))
+                {
+                    case ReceivedItem.Message:
+                        items.Add(reportsLength ? $"{reader.Type} {reader.Payload.Length}".ToLowerInvariant() : Item(reader.Type == MessageType.Text, reader.Payload.Span));
+                        reader.Release();
+                        break;
+                    case ReceivedItem.Ping:
+                        items.Add($"ping {Convert.ToHexString(reader.PingPayload)}");
+                        break;
+                    case ReceivedItem.TooBig:
+                        items.Add("too big");
+                        break;
+                    case ReceivedItem.TooManyFragments:
+                        items.Add("too many fragments");
+                        break;
+                    case ReceivedItem.Close:
+                        items.Add($"close {(int)reader.CloseStatus!.Value} {reader.CloseReason}");
+                        return items;
+                    case ReceivedItem.Error:
+                        items.Add($"error {(int)reader.Error!.Status}");
+                        return items;
+                }
+            }
+        }
+        catch (WebSocketException)
+        {
+            items.Add("end");
+            return items;
+        }
+    }
+
+    static string Item(bool isText, ReadOnlySpan<byte> payload) => $"{(isText ? "text" : "binary")} {Convert.ToHexString(payload)}";
+
+    static WebSocket Framework(Stream stream) =>
+        WebSocket.CreateFromStream(stream, new WebSocketCreationOptions { IsServer = true, KeepAliveInterval = Timeout.InfiniteTimeSpan });
+
+    static async Task<List<string>> FrameworkItemsAsync(byte[] bytes)
+    {
+        var items = new List<string>();
+        using var webSocket = Framework(new FrameworkStream(PipeReader.Create(new ReadOnlySequence<byte>(bytes)), items));
+        var message = new ArrayBufferWriter<byte>();
+        var buffer = new byte[1000];
+        try
+        {
+            while (true)
+            {
+                var received = await webSocket.ReceiveAsync(buffer.AsMemory(), Token);
+                if (received.MessageType == WebSocketMessageType.Close)
+                {
+                    // The framework reports code 1000 for a close frame without a code.
+                    var isEmpty = bytes.AsSpan().IndexOf(ClientFrame.Make(ClientFrame.Close, [])) >= 0;
+                    items.Add($"close {(isEmpty ? 1005 : (int)webSocket.CloseStatus!.Value)} {webSocket.CloseStatusDescription}");
+                    return items;
+                }
+
+                message.Write(buffer.AsSpan(0, received.Count));
+                if (!received.EndOfMessage) continue;
+                items.Add(Item(received.MessageType == WebSocketMessageType.Text, message.WrittenSpan));
+                message.ResetWrittenCount();
+            }
+        }
+        catch (WebSocketException)
+        {
+            // After a protocol error, the framework has sent a close frame.
+            if (items is [] || !items[^1].StartsWith("error", StringComparison.Ordinal)) items.Add("end");
+            return items;
+        }
+    }
+
+    /// <summary>Creates fragments of one text without a last fragment.</summary>
+    static IEnumerable<byte> Fragments(byte[] text, int fragment, bool hasControlFrames)
+    {
+        var opcode = ClientFrame.Text;
+        for (var i = 0; i < text.Length; i += fragment)
+        {
+            foreach (var next in ClientFrame.Make(opcode, text.AsSpan(i, Math.Min(fragment, text.Length - i)), fin: false)) yield return next;
+            if (hasControlFrames)
+            {
+                foreach (var next in ClientFrame.Make(ClientFrame.Ping, [0xFF, 0xC0])) yield return next;
+            }
+
+            opcode = ClientFrame.Continuation;
+        }
+    }
+
+    static bool HasInvalidPrefix(ReadOnlySpan<byte> text)
+    {
+        while (!text.IsEmpty)
+        {
+            switch (Rune.DecodeFromUtf8(text, out _, out var count))
+            {
+                case OperationStatus.NeedMoreData:
+                    return false;
+                case OperationStatus.InvalidData:
+                    return true;
+            }
+
+            text = text[count..];
+        }
+
+        return false;
+    }
+
+    /// <summary>The stream of the framework's WebSocket. The stream records pong and close frames as items.</summary>
+    sealed class FrameworkStream(PipeReader input, List<string> items) : Stream
+    {
+        readonly Stream _input = input.AsStream();
+
+        public override bool CanRead => true;
+        public override bool CanWrite => true;
+        public override bool CanSeek => false;
+        public override long Length => throw new NotSupportedException();
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => _input.ReadAsync(buffer, cancellationToken);
+
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            var frame = buffer.Span;
+            items.Add(frame[0] == 0x8A ? $"ping {Convert.ToHexString(frame[2..])}" : $"error {BinaryPrimitives.ReadUInt16BigEndian(frame[2..])}");
+            return default;
+        }
+
+        public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+        public override void Flush() { }
+        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+        public override void SetLength(long value) => throw new NotSupportedException();
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+}
