@@ -100,10 +100,10 @@ sealed class MessageReceiver(
                 if (item == ReceivedItem.Close) await AnswerCloseAsync();
                 else if (item != ReceivedItem.Message) await AnswerAsync(item);
             }
-            while (item != ReceivedItem.Message && connection.Writer.ClosingStatus is null);
+            while (item is not (ReceivedItem.Message or ReceivedItem.Close) && connection.Writer.ClosingStatus is null);
 
-            if (connection.Writer.ClosingStatus is not null || !IsWithinRate() || !connection.TryStartMessage())
-                return null;
+            if (item == ReceivedItem.Close || connection.Writer.ClosingStatus is not null) return null;
+            if (!IsWithinRate() || !connection.TryStartMessage()) return null;
             metrics.Received();
             // The filter may keep the message, so copy the buffer.
             return new Message(Reader.Payload.ToArray(), Reader.Type);
