@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
@@ -13,8 +12,7 @@ sealed class PipeSink(PipeWriter output, MessageReader reader, Socket? socket) :
 {
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
     {
-        output.Write(frames.Span);
-        var flush = output.FlushAsync();
+        var flush = output.WriteAsync(frames);
         if (!flush.IsCompletedSuccessfully) return WaitAsync(flush);
         ThrowIfClosed(flush.Result);
         return default;

@@ -97,6 +97,21 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         Volatile.Write(ref _hasMemory, false);
     }
 
+    /// <summary>
+    /// Writes and flushes. If there are no earlier bytes, the socket takes the bytes without a copy. Only the bytes that
+    /// the socket does not take at once are copied.
+    /// </summary>
+    public override ValueTask<FlushResult> WriteAsync(
+        ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+    {
+        var hasEarlierBytes = _buffer is not null || Volatile.Read(ref _isSending);
+        var canSend = !source.IsEmpty && !_isCompleted && !cancellationToken.IsCancellationRequested;
+        if (canSend && !hasEarlierBytes)
+            source = source[Send(source.Span)..];
+        if (!source.IsEmpty) this.Write(source.Span);
+        return FlushAsync(cancellationToken);
+    }
+
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
     {
         if (cancellationToken.IsCancellationRequested) return ValueTask.FromCanceled<FlushResult>(cancellationToken);
@@ -189,17 +204,25 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
 
     void SendNow()
     {
+        if (_sent != _flushed) _sent += Send(_buffer.AsSpan(_sent, _flushed - _sent));
+    }
+
+    /// <summary>Returns the number of bytes that the socket takes at once.</summary>
+    int Send(ReadOnlySpan<byte> bytes)
+    {
         try
         {
-            if (_hasFailed || _sent == _flushed) return;
-            var sent = socket.Send(_buffer.AsSpan(_sent, _flushed - _sent), SocketFlags.None, out var error);
-            if (error == SocketError.Success) _sent += sent;
-            else if (error != SocketError.WouldBlock) Fail(new SocketException((int)error));
+            if (_hasFailed) return 0;
+            var sent = socket.Send(bytes, SocketFlags.None, out var error);
+            if (error == SocketError.Success) return sent;
+            if (error != SocketError.WouldBlock) Fail(new SocketException((int)error));
         }
         catch (ObjectDisposedException exception)
         {
             Fail(exception);
         }
+
+        return 0;
     }
 
     void SendRest()

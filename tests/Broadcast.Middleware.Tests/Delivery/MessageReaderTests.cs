@@ -18,7 +18,9 @@ public sealed class MessageReaderTests
             async (frames, piece) =>
             {
                 byte[] bytes = [.. frames.SelectMany(static frame => frame)];
-                Assert.Equal(await FrameworkItemsAsync(bytes), await ItemsAsync(InPieces(bytes, piece)));
+                var items = await ItemsAsync(InPieces(bytes, piece));
+                // The framework reports code 1000 for a close frame without a code.
+                Assert.Equal(await FrameworkItemsAsync(bytes), items.Select(static item => item == "close 1005 " ? "close 1000 " : item));
             },
             iter: 2_000 * Effort.Factor);
 
@@ -33,7 +35,7 @@ public sealed class MessageReaderTests
                 Assert.Equal(Contents(await FrameworkItemsAsync(bytes)), Contents(await ItemsAsync(new WebSocketInput(webSocket), isMasked: false)));
 
                 static IEnumerable<string> Contents(List<string> items) =>
-                    items.Where(static item => item.StartsWith("text", StringComparison.Ordinal) || item.StartsWith("binary", StringComparison.Ordinal) || item.StartsWith("close", StringComparison.Ordinal));
+                    items.Where(static item => !item.StartsWith("ping", StringComparison.Ordinal) && item != "end" && !item.StartsWith("error", StringComparison.Ordinal));
             },
             iter: 1_000 * Effort.Factor);
 
@@ -55,6 +57,13 @@ public sealed class MessageReaderTests
     {
         var bytes = ClientFrame.Make(ClientFrame.Text, [0x61, 0xFF, .. new byte[1000]]).AsMemory(0, 20);
         Assert.Equal(["error 1007"], await ItemsAsync(InPieces(bytes.ToArray(), 20)));
+    }
+
+    [Fact]
+    public async Task Take_CloseFrameWithoutCode_IsReportedAs1005()
+    {
+        var bytes = ClientFrame.Make(ClientFrame.Close, []);
+        Assert.Equal(["close 1005 "], await ItemsAsync(InPieces(bytes, 1)));
     }
 
     [Fact]
@@ -131,8 +140,9 @@ public sealed class MessageReaderTests
         (4, Gen.Select(Gen.OneOf(Gen.Int[0, 1011], Gen.Int[1015, 5000]), Gen.Int[0, 60], static (code, length) => ClientFrame.OfClose(code, new string('é', length)))),
         (2, Gen.Byte.Array[0, 1].Select(static payload => ClientFrame.Make(ClientFrame.Close, payload))),
         (2, Gen.Byte.Array[1, 5].Select(static reason => ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. reason]))),
+        // The framework needs six bytes of a frame to find an error.
         (4, Gen.Select(
-            Gen.Int[0, 15].Where(static opcode => opcode != ClientFrame.Close), Gen.Bool, Gen.Int[0, 7], Gen.Bool, Gen.Byte.Array[0, 130],
+            Gen.Int[0, 15].Where(static opcode => opcode != ClientFrame.Close), Gen.Bool, Gen.Int[0, 7], Gen.Bool, Gen.Byte.Array[4, 130],
             static (opcode, fin, rsv, mask, payload) => ClientFrame.Make(opcode, payload, fin, rsv, mask)))).Array[1, 12];
 
     static Gen<byte[]> Payloads() => Gen.Frequency(
@@ -217,9 +227,7 @@ public sealed class MessageReaderTests
                 var received = await webSocket.ReceiveAsync(buffer.AsMemory(), Token);
                 if (received.MessageType == WebSocketMessageType.Close)
                 {
-                    // The framework reports code 1000 for a close frame without a code.
-                    var isEmpty = bytes.AsSpan().IndexOf(ClientFrame.Make(ClientFrame.Close, [])) >= 0;
-                    items.Add($"close {(isEmpty ? 1005 : (int)webSocket.CloseStatus!.Value)} {webSocket.CloseStatusDescription}");
+                    items.Add($"close {(int)webSocket.CloseStatus!.Value} {webSocket.CloseStatusDescription}");
                     return items;
                 }
 
