@@ -22,13 +22,17 @@ static class CloseStatus
                 "Use 1000, or a code of your own from 4000 to 4999.", nameof(status));
         }
 
-        if (reason is not null && Encoding.UTF8.GetByteCount(reason) is var length and > MaxReasonBytes)
+        if (!IsShort(reason))
         {
             throw new ArgumentException(
-                $"The close reason has {length} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.",
+                $"The close reason has {Encoding.UTF8.GetByteCount(reason!)} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.",
                 nameof(reason));
         }
     }
+
+    /// <summary>Returns true if the reason fits into a close frame.</summary>
+    public static bool IsShort(string? reason) =>
+        reason is null || Encoding.UTF8.GetByteCount(reason) <= MaxReasonBytes;
 
     /// <summary>Returns true if a frame may contain the close code (RFC 6455, section 7.4).</summary>
     public static bool IsSendable(WebSocketCloseStatus status) => (int)status switch

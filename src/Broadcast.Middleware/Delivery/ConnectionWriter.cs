@@ -193,8 +193,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             EndPendingWrite(pending);
         }
 
-        // The sink still sends the close frame.
-        if (_state == WriterState.Closing) return;
+        // The request must not end while the sink still sends the close frame. An abort ends the send. Sinks of other
+        // WebSocket implementations may ignore an abort.
+        if (_state == WriterState.Closing && _sink is FrameSink) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
         else if (_state == WriterState.Suspended) OnStillSuspended();
@@ -224,9 +225,9 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     {
         if (_settings.HasHeartbeatMessages) _keepAlive.CheckMessage(_heartbeat, _settings.HeartbeatInterval, Id[0]);
         var isProgressing = _pending is { IsActive: true, IsCompleted: false } pending && CheckProgress(pending);
-        // A client that receives the pending write is alive, and a ping must wait for the write. After the close frame,
-        // the close timeout applies.
-        var isClosing = _state is WriterState.Closing or WriterState.Closed;
+        // A client that receives the pending write is alive, and a ping must wait for the write. During a close, the
+        // close timeout applies.
+        var isClosing = ClosingStatus is not null || _state is WriterState.Closing or WriterState.Closed;
         var isSilenceAllowed = isProgressing || _owner.IsBusy || isClosing;
         if (_keepAlive.IsPeerLost(_heartbeat, _settings, Volatile.Read(ref _sink)?.Received, isSilenceAllowed))
             _owner.Abort(EndReason.KeepAliveTimeout);
@@ -279,6 +280,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
+        if (_state == WriterState.Closing) return default;
         if (Interlocked.Exchange(ref _controlFrame, null) is { } control)
         {
             if (_state != WriterState.Closed)
@@ -411,12 +413,14 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             error = exception;
         }
 
-        Volatile.Write(ref _closeResult, new CloseResult(error));
+        Volatile.Write(ref _closeResult, new CloseResult(sink, error));
         Post();
     }
 
     void OnCloseCompleted(CloseResult result)
     {
+        // After an error, the client may already use another transport.
+        if (result.Sink != _sink) return;
         if (result.Error is null) OnCloseFrameSent();
         else Fail(result.Error);
     }

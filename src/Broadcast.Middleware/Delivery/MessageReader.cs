@@ -15,8 +15,9 @@ namespace Broadcast.Middleware.Delivery;
 /// </summary>
 /// <remarks>
 /// <para>
-/// Call <see cref="ReadAsync"/> and <see cref="Take"/> in turn. An idle connection waits directly for its input, so the
-/// wait needs no buffer and no state machine. Only one thread at a time uses the reader.
+/// Call <see cref="ReadAsync"/> and <see cref="Take"/> in turn. A caller waits directly for the input. So after a
+/// handover, an idle connection needs no buffer and no state machine of this class. Only one thread at a time uses the
+/// reader.
 /// </para>
 /// <para>A frame of a client can be much larger than a buffer. So the reader consumes a payload in pieces.</para>
 /// </remarks>
@@ -31,6 +32,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     const byte Continuation = 0, Text = 1, Binary = 2, Pong = 10;
 
     byte[] _buffer = [];
+    byte[]? _pong;
     int _length;
     int _validLength; // The number of text bytes that the reader has checked.
     int _smallFragments;
@@ -55,13 +57,10 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     public MessageType Type { get; private set; }
 
     /// <summary>
-    /// The payload of the last message or ping. Valid until <see cref="Release"/> or the next call of
-    /// <see cref="Take"/>.
+    /// The payload of the last message. Valid until <see cref="Release"/> or until <see cref="Take"/> begins the next
+    /// message.
     /// </summary>
     public ReadOnlyMemory<byte> Payload => _buffer.AsMemory(0, _length);
-
-    /// <summary>The payload of the last ping.</summary>
-    public byte[] PingPayload { get; private set; } = [];
 
     /// <summary>
     /// The close code of the client. Null before a close frame. The value is 1005 if the close frame contains no code.
@@ -99,8 +98,9 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         }
         finally
         {
-            // If an item is complete, the next read returns the remaining bytes at once.
-            input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
+            // If an item is complete, the next read returns the remaining bytes at once. After an error, no byte counts.
+            if (item == ReceivedItem.Error) input.AdvanceTo(unread.End);
+            else input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
         }
 
         if (item == ReceivedItem.Nothing && result.IsCompleted)
@@ -108,12 +108,21 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return item;
     }
 
-    /// <summary>Returns the buffer of the message.</summary>
+    /// <summary>Returns the buffer of the message. The reader then drops the rest of an incomplete message.</summary>
     public void Release()
     {
         if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
         _buffer = [];
-        _length = 0;
+        (_length, _validLength) = (0, 0);
+        if (_part == MessagePart.Kept) _part = MessagePart.Dropped;
+    }
+
+    /// <summary>Returns the answer to the last ping.</summary>
+    public byte[] TakePong()
+    {
+        var pong = _pong!;
+        _pong = null;
+        return pong;
     }
 
     /// <summary>Reads and discards bytes of the client. Returns false at the end of the input.</summary>
@@ -151,12 +160,15 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     /// </summary>
     ReceivedItem ReadHeader(ref ReadOnlySequence<byte> unread, bool isHandling)
     {
-        if (unread.Length < 2) return ReceivedItem.Nothing;
+        if (unread.IsEmpty) return ReceivedItem.Nothing;
         Span<byte> header = stackalloc byte[Frame.MaxHeaderSize + MaskSize];
         var available = unread.Slice(0, Math.Min(unread.Length, header.Length));
         available.CopyTo(header);
         var opcode = Frame.Opcode(header);
         var isControl = opcode >= Frame.Close;
+        // The result must not depend on more bytes than the first byte. A pipe does not allow the reader to examine
+        // bytes and then to return to an earlier byte.
+        if (available.Length < 2) return isHandling && !isControl ? ReceivedItem.NextMessage : ReceivedItem.Nothing;
         if (FindError(header, opcode, isControl) is { } problem) return Fail(problem);
         if (isHandling && !isControl) return ReceivedItem.NextMessage;
         var length = (header[1] & 0x7F) switch { 126 => 2, 127 => 8, _ => 0 };
@@ -180,7 +192,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     string? FindError(ReadOnlySpan<byte> header, byte opcode, bool isControl)
     {
         if ((header[0] & 0x70) != 0) return "A frame has a reserved bit. The client and the server use no extension.";
-        if ((header[1] & 0x80) != 0 != isMasked) return "A frame has no mask. A client must mask its frames.";
+        if (isMasked && (header[1] & 0x80) == 0) return "A frame has no mask. A client must mask its frames.";
         if (isControl)
         {
             if (opcode > Pong) return $"A frame has the unknown opcode {opcode}.";
@@ -255,7 +267,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         Unmask(payload, mask);
         if (opcode == Frame.Close) return ReadCloseFrame(payload);
         if (opcode == Pong) return ReceivedItem.Pong;
-        PingPayload = payload.ToArray();
+        _pong = Frame.CreatePong(payload);
         return ReceivedItem.Ping;
     }
 
@@ -323,7 +335,8 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         if (mask == 0) return;
         if (Vector.IsHardwareAccelerated)
         {
-            var vector = Vector.AsVectorByte(new Vector<uint>(mask));
+            var inMemory = BitConverter.IsLittleEndian ? mask : BinaryPrimitives.ReverseEndianness(mask);
+            var vector = Vector.AsVectorByte(new Vector<uint>(inMemory));
             for (; bytes.Length >= Vector<byte>.Count; bytes = bytes[Vector<byte>.Count..])
                 (new Vector<byte>(bytes) ^ vector).CopyTo(bytes);
         }

@@ -12,7 +12,7 @@ enum ReceivedItem : byte
     /// <summary>The next frame belongs to a message, but the app still uses the last message.</summary>
     NextMessage,
 
-    /// <summary>A ping. The server must answer with a pong that has the same payload.</summary>
+    /// <summary>A ping. The server must answer with <see cref="MessageReader.TakePong"/>.</summary>
     Ping,
 
     /// <summary>A pong.</summary>

@@ -13,7 +13,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <remarks>Each received piece of a message becomes a fragment. The WebSocket itself answers pings.</remarks>
 sealed class WebSocketInput(WebSocket webSocket) : PipeReader
 {
-    const int HeaderSize = 4, MaxPieceSize = 4096;
+    // A header and a piece together fit into one buffer of 4 KB.
+    const int HeaderSize = 4, MaxPieceSize = 4096 - HeaderSize;
     const byte Final = 0x80, MediumLength = 126;
 
     // The pipe has no limit, because each read adds one piece at most.
@@ -60,7 +61,11 @@ sealed class WebSocketInput(WebSocket webSocket) : PipeReader
     void WriteCloseFrame()
     {
         var status = webSocket.CloseStatus ?? WebSocketCloseStatus.Empty;
-        _pipe.Writer.Write(Frame.CreateClose(status, webSocket.CloseStatusDescription));
+        var reason = webSocket.CloseStatusDescription;
+        // The WebSocket may allow codes and reasons that a close frame cannot contain.
+        if (!CloseStatus.IsSendable(status)) status = WebSocketCloseStatus.Empty;
+        if (!CloseStatus.IsShort(reason)) reason = null;
+        _pipe.Writer.Write(Frame.CreateClose(status, reason));
         _isClosed = true;
         _pipe.Writer.Complete();
     }

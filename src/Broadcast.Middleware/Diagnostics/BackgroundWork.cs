@@ -21,6 +21,13 @@ static class BackgroundWork
         return Task.Run(work);
     }
 
+    /// <summary>
+    /// Runs the work on the thread pool, and keeps no task in memory while the work waits. The work must handle its own
+    /// exceptions.
+    /// </summary>
+    public static void Post(Func<Task> work) =>
+        ThreadPool.UnsafeQueueUserWorkItem(static work => _ = work(), work, preferLocal: false);
+
     /// <summary>Calls a method that itself starts background work.</summary>
     public static void Start(Action start)
     {

@@ -55,6 +55,8 @@ sealed class MessageReceiver(
         if (Reader.CloseStatus is { } status) return connection.EndReason == EndReason.ClosedByPeer ? status : null;
         try
         {
+            // A connect filter may already have received an error.
+            if (Reader.Error is not null) await AnswerAsync(ReceivedItem.Error);
             var reading = Reader.ReadAsync();
             while (true)
             {
@@ -91,6 +93,8 @@ sealed class MessageReceiver(
     public async ValueTask<Message?> ReceiveFirstAsync()
     {
         connection.OnReceiving();
+        // The client sends no more messages.
+        if (Reader is not { Error: null, CloseStatus: null } || connection.Writer.ClosingStatus is not null) return null;
         try
         {
             ReceivedItem item;
@@ -110,7 +114,7 @@ sealed class MessageReceiver(
         }
         catch (Exception)
         {
-            // The client is gone or violates the protocol. RunAsync gets the same error again and ends the connection.
+            // The client is gone or violates the protocol. RunAsync finds the same error and ends the connection.
             connection.SetEndReason(EndReason.Lost);
             return null;
         }
@@ -128,9 +132,11 @@ sealed class MessageReceiver(
     {
         var watch = Watch(handling);
         await handling;
-        // Return the buffer only after the filter has completed, because the filter uses the buffer.
+        var answering = watch.Stop();
+        var handled = answering is null ? default : await answering;
+        // Return the buffer only now. The filter used the buffer, and only one thread at a time may use the reader.
         Reader.Release();
-        return watch.Stop() is { } answering ? await answering : new(Reader.ReadAsync());
+        return answering is null ? new(Reader.ReadAsync()) : handled;
     }
 
     HandlerWatch Watch(Task handling)
@@ -173,7 +179,7 @@ sealed class MessageReceiver(
         switch (item)
         {
             case ReceivedItem.Ping:
-                await SendAsync(Frame.CreatePong(Reader.PingPayload));
+                await SendAsync(Reader.TakePong());
                 break;
             case ReceivedItem.TooBig:
                 Refuse(

@@ -169,7 +169,7 @@ sealed class WebSocketHandler(
             if (transport.TryTakeOver())
             {
                 // The connection outlives the request, so it must not keep the execution context of the request.
-                _ = BackgroundWork.Run(() => ReceiveAsync(connection, transport, receiver, failure, null));
+                BackgroundWork.Post(() => ReceiveAsync(connection, transport, receiver, failure, null));
                 return;
             }
 

@@ -65,6 +65,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         };
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
         PipeReader input;
+        // If middleware of the app answered the handshake itself, the connection must stay with its request.
+        _handover = interposer?.Connection;
         if (interposer is null)
         {
             input = new WebSocketInput(webSocket);
@@ -79,7 +81,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             headers.Remove(HeaderNames.SecWebSocketKey);
             headers.Remove(HeaderNames.SecWebSocketVersion);
             headers.Remove(HeaderNames.SecWebSocketExtensions);
-            (_upgraded, _handover) = (interposer.Upgraded, interposer.Connection);
+            _upgraded = interposer.Upgraded;
             input = _handover?.ClientInput ?? PipeReader.Create(_upgraded!, _readerOptions);
         }
 
@@ -152,19 +154,25 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     public async Task RefuseAsync(string reason, TimeSpan timeout, TimeProvider time)
     {
         using var timeoutSource = new CancellationTokenSource(timeout, time);
+        var closing = Task.CompletedTask;
         try
         {
-            await CreateSink().CloseAsync(WebSocketCloseStatus.PolicyViolation, reason).WaitAsync(timeoutSource.Token);
+            closing = CreateSink().CloseAsync(WebSocketCloseStatus.PolicyViolation, reason);
+            await closing.WaitAsync(timeoutSource.Token);
             ReceivedItem item;
             do item = Reader.Take(await Reader.ReadAsync(timeoutSource.Token));
             while (item is not (ReceivedItem.Close or ReceivedItem.Error));
-            Reader.Release();
             DisposeWebSocket();
         }
         catch (Exception)
         {
             // The client is gone or does not answer.
-            _context!.Abort();
+            AbortCore();
+            await closing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+        finally
+        {
+            Reader.Release();
         }
     }
 

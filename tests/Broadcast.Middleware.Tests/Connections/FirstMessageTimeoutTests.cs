@@ -76,6 +76,31 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal(EndReason.FirstMessageTimeout, connection.EndReason);
     }
 
+    /// <summary>The time stands still, so the server must not wait for a timeout.</summary>
+    [Theory]
+    [InlineData("an invalid text", 1007)]
+    [InlineData("a reserved opcode", 1002)]
+    [InlineData("a close frame without a code", 1000)]
+    public async Task ReceiveAsync_ClientEndsDuringConnectFilter_ReturnsNullAndCloses(string end, int code)
+    {
+        var results = new TaskCompletionSource<(Message?, Message?)>();
+        await using var app = await StartAsync(new FakeTimeProvider(), Timeout.InfiniteTimeSpan, app => app.MapBroadcast("/ws").UseConnect(async (context, next) =>
+            results.SetResult((await context.ReceiveAsync(), await context.ReceiveAsync()))));
+        await using var client = await RawClient.ConnectAsync(app);
+        await client.HandshakeAsync();
+
+        await client.SendAsync(end switch
+        {
+            "an invalid text" => ClientFrame.Make(ClientFrame.Text, [0xFF]),
+            "a reserved opcode" => ClientFrame.Make(3, []),
+            _ => ClientFrame.Make(ClientFrame.Close, []),
+        });
+
+        Assert.Equal((null, null), await results.Task.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
+        Assert.Equal(code, await client.ClosedWithAsync());
+        await Eventually.True(() => app.Registry.Count == 0);
+    }
+
     [Fact]
     public async Task FirstMessageTimeout_Infinite_AllowsSilentClient()
     {

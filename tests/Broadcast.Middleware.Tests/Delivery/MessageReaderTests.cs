@@ -117,6 +117,63 @@ public sealed class MessageReaderTests
         Assert.Equal("second", Encoding.UTF8.GetString(reader.Payload.Span));
     }
 
+    /// <summary>A pipe does not allow a reader to examine bytes and then to return to an earlier byte.</summary>
+    [Fact]
+    public async Task Take_FrameInTwoPieces_EqualsWholeFrame()
+    {
+        byte[][] frames =
+        [
+            ClientFrame.Make(3, "ab"u8), ClientFrame.Make(ClientFrame.Text, "ab"u8, mask: false), ClientFrame.Make(ClientFrame.Ping, "ab"u8, rsv: 4),
+            ClientFrame.Make(ClientFrame.Continuation, "ab"u8), ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 63), ClientFrame.OfClose(999),
+            ClientFrame.Make(ClientFrame.Text, [0xFF]), ClientFrame.OfText("ab"), ClientFrame.Make(ClientFrame.Binary, new byte[300]), ClientFrame.OfClose(1000, "bye"),
+            ClientFrame.Make(ClientFrame.Ping, "ab"u8), ClientFrame.Make(ClientFrame.Binary, [], declared: 1ul << 62),
+        ];
+        foreach (var frame in frames)
+        {
+            var expected = await ItemsAsync(InPieces(frame, frame.Length));
+            for (var cut = 1; cut < frame.Length; cut++)
+            {
+                foreach (var isHandling in (bool[])[false, true])
+                {
+                    var pipe = new Pipe();
+                    var reader = Reader(pipe.Reader);
+                    await pipe.Writer.WriteAsync(frame.AsMemory(0, cut), Token);
+                    var item = reader.Take(await reader.ReadAsync(Token), isHandling);
+                    await pipe.Writer.WriteAsync(frame.AsMemory(cut), Token);
+                    await pipe.Writer.CompleteAsync();
+                    if (item == ReceivedItem.Nothing) item = reader.Take(await reader.ReadAsync(Token), isHandling);
+                    if (item is ReceivedItem.NextMessage or ReceivedItem.Nothing) item = reader.Take(await reader.ReadAsync(Token));
+                    Assert.Equal(expected[0], Describe(item, reader));
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Release_IncompleteText_DropsRestOfMessage()
+    {
+        var pipe = new Pipe();
+        var reader = Reader(pipe.Reader);
+        await pipe.Writer.WriteAsync(ClientFrame.OfText(new string('x', 200)).AsMemory(0, 150), Token);
+        Assert.Equal(ReceivedItem.Nothing, reader.Take(await reader.ReadAsync(Token)));
+        reader.Release();
+        await pipe.Writer.WriteAsync(ClientFrame.OfText(new string('x', 200)).AsMemory(150), Token);
+        Assert.Equal((ReceivedItem.Message, 0), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
+        await pipe.Writer.WriteAsync(ClientFrame.OfText("next"), Token);
+        Assert.Equal((ReceivedItem.Message, 4), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
+    }
+
+    [Theory]
+    [InlineData(1000, 124, "close 1000 ")]
+    [InlineData(1000, 3, "close 1000 rrr")]
+    [InlineData(999, 3, "close 1005 ")]
+    public async Task WebSocketInput_CloseThatFrameCannotContain_IsShortened(int code, int length, string expected)
+    {
+        var socket = new ScriptedSocket();
+        socket.ReceivesClose((WebSocketCloseStatus)code, new string('r', length));
+        Assert.Equal([expected], await ItemsAsync(new WebSocketInput(socket.Socket), isMasked: false));
+    }
+
     [Fact]
     public async Task Take_AfterError_RepeatsError()
     {
@@ -178,28 +235,11 @@ public sealed class MessageReaderTests
         {
             while (true)
             {
-                switch (reader.Take(await reader.ReadAsync(Token)))
-                {
-                    case ReceivedItem.Message:
-                        items.Add(reportsLength ? $"{reader.Type} {reader.Payload.Length}".ToLowerInvariant() : Item(reader.Type == MessageType.Text, reader.Payload.Span));
-                        reader.Release();
-                        break;
-                    case ReceivedItem.Ping:
-                        items.Add($"ping {Convert.ToHexString(reader.PingPayload)}");
-                        break;
-                    case ReceivedItem.TooBig:
-                        items.Add("too big");
-                        break;
-                    case ReceivedItem.TooManyFragments:
-                        items.Add("too many fragments");
-                        break;
-                    case ReceivedItem.Close:
-                        items.Add($"close {(int)reader.CloseStatus!.Value} {reader.CloseReason}");
-                        return items;
-                    case ReceivedItem.Error:
-                        items.Add($"error {(int)reader.Error!.Status}");
-                        return items;
-                }
+                var item = reader.Take(await reader.ReadAsync(Token));
+                if (item is ReceivedItem.Nothing or ReceivedItem.Pong) continue;
+                items.Add(item == ReceivedItem.Message && reportsLength ? $"{reader.Type} {reader.Payload.Length}".ToLowerInvariant() : Describe(item, reader));
+                if (item is ReceivedItem.Close or ReceivedItem.Error) return items;
+                if (item == ReceivedItem.Message) reader.Release();
             }
         }
         catch (WebSocketException)
@@ -208,6 +248,17 @@ public sealed class MessageReaderTests
             return items;
         }
     }
+
+    static string Describe(ReceivedItem item, MessageReader reader) => item switch
+    {
+        ReceivedItem.Message => Item(reader.Type == MessageType.Text, reader.Payload.Span),
+        ReceivedItem.Ping => $"ping {Convert.ToHexString(reader.TakePong().AsSpan(2))}",
+        ReceivedItem.TooBig => "too big",
+        ReceivedItem.TooManyFragments => "too many fragments",
+        ReceivedItem.Close => $"close {(int)reader.CloseStatus!.Value} {reader.CloseReason}",
+        ReceivedItem.Error => $"error {(int)reader.Error!.Status}",
+        _ => item.ToString(),
+    };
 
     static string Item(bool isText, ReadOnlySpan<byte> payload) => $"{(isText ? "text" : "binary")} {Convert.ToHexString(payload)}";
 

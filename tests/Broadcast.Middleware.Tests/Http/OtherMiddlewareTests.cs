@@ -1,6 +1,7 @@
 using System.Threading.RateLimiting;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.HttpLogging;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -73,6 +74,31 @@ public sealed class OtherMiddlewareTests
         await using var late = await EventClient.OpenAsync(app);
         await app.PublishAsync("third");
         Assert.Equal(["third"], await late.HearAsync(1));
+        LogAssert.NoErrors(app);
+    }
+
+    /// <summary>The server must not take over a connection whose WebSocket belongs to the middleware.</summary>
+    [Fact]
+    public async Task WebSockets_MiddlewareAnswersHandshake_StayWithTheirRequest()
+    {
+        await using var app = await BroadcastApp.StartAsync(map: app =>
+        {
+            app.UseWebSockets();
+            app.Use((context, next) =>
+            {
+                // The library then finds the WebSocket of UseWebSockets, but no request that the server can upgrade.
+                context.Features.Set<IHttpUpgradeFeature>(null);
+                return next(context);
+            });
+            app.MapBroadcast("/ws");
+        });
+        await using var one = await RawClient.OpenAsync(app);
+        await using var two = await RawClient.OpenAsync(app);
+
+        await one.SendAsync(ClientFrame.OfText("hello"));
+
+        Assert.Equal("hello", (await one.ReadFrameAsync()).Text);
+        Assert.Equal("hello", (await two.ReadFrameAsync()).Text);
         LogAssert.NoErrors(app);
     }
 
