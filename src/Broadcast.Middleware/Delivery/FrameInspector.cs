@@ -55,8 +55,10 @@ struct FrameInspector
         _isFinal = (header[0] & 0x80) != 0;
         var opcode = header[0] & 0x0F;
         _isControl = opcode >= 8;
-        // A frame with another opcode continues the message or belongs to no message.
-        if (opcode is 1 or 2) (_isText, _incompleteLength) = (opcode == 1, 0);
+        // A frame with another opcode continues the message or belongs to no message. The bit RSV1 marks a compressed
+        // message. The WebSocket checks the text after the decompression.
+        var isCompressed = (header[0] & 0x40) != 0;
+        if (opcode is 1 or 2) (_isText, _incompleteLength) = (opcode == 1 && !isCompressed, 0);
         _remaining = (header[1] & 0x7F) switch
         {
             126 => BinaryPrimitives.ReadUInt16BigEndian(header[2..]),

@@ -254,7 +254,7 @@ sealed class WebSocketHandler(
         var subprotocol = protocol.Protocol.Subprotocol;
         try
         {
-            await transport.AcceptAsync(subprotocol, settings.KeepAliveInterval, settings.KeepAliveTimeout);
+            await transport.AcceptAsync(subprotocol, settings);
             return true;
         }
         catch (InvalidOperationException) when (!context.Response.HasStarted)

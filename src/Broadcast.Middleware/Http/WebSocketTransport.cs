@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -24,6 +25,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     bool _hasEnded;
     WebSocket? _webSocket;
     FrameStream? _frames;
+    FrameCompression? _compression;
 
     public override CancellationToken ClientGone =>
         _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
@@ -48,10 +50,9 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 
     /// <summary>Answers the handshake.</summary>
     /// <param name="subprotocol">The subprotocol of the answer. Empty for an answer without a subprotocol.</param>
-    /// <param name="keepAliveInterval">See <see cref="BroadcastOptions.KeepAliveInterval"/>.</param>
-    /// <param name="keepAliveTimeout">See <see cref="BroadcastOptions.KeepAliveTimeout"/>.</param>
+    /// <param name="settings">The settings of the endpoint.</param>
     /// <exception cref="InvalidOperationException">The server accepts no more upgraded connections.</exception>
-    public async Task AcceptAsync(string subprotocol, TimeSpan keepAliveInterval, TimeSpan keepAliveTimeout)
+    public async Task AcceptAsync(string subprotocol, EndpointSettings settings)
     {
         var context = _context!;
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
@@ -61,9 +62,18 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
-            KeepAliveInterval = interposer is null ? keepAliveInterval : Timeout.InfiniteTimeSpan,
-            KeepAliveTimeout = interposer is null ? keepAliveTimeout : Timeout.InfiniteTimeSpan,
+            KeepAliveInterval = interposer is null ? settings.KeepAliveInterval : Timeout.InfiniteTimeSpan,
+            KeepAliveTimeout = interposer is null ? settings.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
+        // Other WebSocket implementations cannot send frames that are already compressed.
+        FrameCompression? compression = null;
+        if (interposer is not null && settings.Compression is { } available
+            && DeflateOffer.Accept(context.Request.Headers.SecWebSocketExtensions) is { } offer)
+        {
+            compression = available.ForWindow(offer.WindowBits);
+            context.Response.Headers.SecWebSocketExtensions = offer.Response;
+        }
+
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
         if (interposer is not null)
         {
@@ -77,19 +87,24 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         }
 
         _handover = interposer?.Connection;
-        if (_handover is not null && interposer?.Frames is { } frames)
+        if ((_handover is not null || compression is not null) && interposer?.Frames is { } frames)
         {
-            // The WebSocket of the handshake keeps the request in memory. So use another WebSocket on the same stream.
+            // The WebSocket of the handshake keeps the request in memory and has no compression. So use another
+            // WebSocket on the same stream.
             webSocket = WebSocket.CreateFromStream(frames, new WebSocketCreationOptions
             {
                 IsServer = true,
                 SubProtocol = acceptContext.SubProtocol,
                 KeepAliveInterval = Timeout.InfiniteTimeSpan,
+                // The WebSocket decompresses the messages of the client. The connection writer compresses messages.
+                DangerousDeflateOptions = compression is null
+                    ? null
+                    : new() { ClientContextTakeover = false, ServerContextTakeover = false },
             });
         }
 
         // Set the fields last. If a call above throws an exception, IsAccepted stays false.
-        (_webSocket, _frames) = (webSocket, interposer?.Frames);
+        (_webSocket, _frames, _compression) = (webSocket, interposer?.Frames, compression);
     }
 
     /// <summary>Creates the sink of a connection. Afterwards, the writer sends all frames of the connection.</summary>
@@ -97,7 +112,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         if (_frames is null) return new WebSocketSink(WebSocket);
         _frames.Writer = writer;
-        return new StreamSink(_frames.Inner, _frames, WebSocket, Socket);
+        return new StreamSink(_frames.Inner, _frames, WebSocket, Socket) { Compression = _compression };
     }
 
     /// <summary>
