@@ -7,15 +7,24 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="threshold">See <see cref="BroadcastOptions.CompressMessagesAbove"/>.</param>
 sealed class CompressionSettings(int threshold)
 {
-    /// <summary>
-    /// The window for clients that ask for a smaller window than the largest one. One size for all these clients limits
-    /// the number of times that the server compresses a message.
-    /// </summary>
-    public const int SmallWindowBits = 9;
+    const int MediumWindowBits = 12;
+
+    /// <summary>The smallest window that the server supports: 2 to the power of 9 bytes.</summary>
+    public const int MinWindowBits = 9;
 
     readonly FrameCompression _large = new(threshold, MessageDeflater.MaxWindowBits);
-    readonly FrameCompression _small = new(threshold, SmallWindowBits);
+    readonly FrameCompression _medium = new(threshold, MediumWindowBits);
+    readonly FrameCompression _small = new(threshold, MinWindowBits);
 
-    /// <summary>Returns the compression for a window of 2 to the power of this number, in bytes.</summary>
-    public FrameCompression ForWindow(int bits) => bits == MessageDeflater.MaxWindowBits ? _large : _small;
+    /// <summary>
+    /// Returns the compression for clients with a window of 2 to the power of this number, in bytes. The result may use
+    /// a smaller window. Three sizes for all clients limit the number of times that the server compresses a message. The
+    /// Python library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
+    /// </summary>
+    public FrameCompression ForWindow(int bits) => bits switch
+    {
+        MessageDeflater.MaxWindowBits => _large,
+        >= MediumWindowBits => _medium,
+        _ => _small,
+    };
 }

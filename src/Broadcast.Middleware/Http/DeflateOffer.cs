@@ -1,3 +1,4 @@
+using System.Globalization;
 using Broadcast.Middleware.Compression;
 using Broadcast.Middleware.Delivery;
 using Microsoft.Extensions.Primitives;
@@ -7,15 +8,24 @@ namespace Broadcast.Middleware.Http;
 /// <summary>
 /// An offer of the extension <c>permessage-deflate</c> that the server accepts (RFC 7692, section 7.1).
 /// </summary>
-/// <param name="WindowBits">
-/// The window that the server uses to compress: see <see cref="MessageDeflater.Deflate"/>.
-/// </param>
-/// <param name="Response">The value of <c>Sec-WebSocket-Extensions</c> in the response.</param>
-readonly record struct DeflateOffer(int WindowBits, string Response)
+/// <param name="WindowBits">The client's window: 2 to the power of this number, in bytes.</param>
+/// <param name="LimitsWindow">True if the client asks for this window. False if it accepts every window.</param>
+readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
 {
     const string Name = "permessage-deflate";
-    const int MaxBits = MessageDeflater.MaxWindowBits, SmallBits = CompressionSettings.SmallWindowBits;
-    const string NoContextTakeover = $"{Name}; server_no_context_takeover; client_no_context_takeover";
+    const int MinBits = CompressionSettings.MinWindowBits, MaxBits = MessageDeflater.MaxWindowBits;
+
+    /// <summary>Returns the value of <c>Sec-WebSocket-Extensions</c> in the response.</summary>
+    /// <param name="windowBits">
+    /// The window that the server uses. It may be smaller than the client asks for (RFC 7692, section 7.1.2.1).
+    /// </param>
+    public string CreateResponse(int windowBits)
+    {
+        const string NoContextTakeover = $"{Name}; server_no_context_takeover; client_no_context_takeover";
+        return LimitsWindow
+            ? string.Create(CultureInfo.InvariantCulture, $"{NoContextTakeover}; server_max_window_bits={windowBits}")
+            : NoContextTakeover;
+    }
 
     /// <summary>
     /// Returns the first offer that the server accepts. Returns null if the server accepts no offer. The WebSocket then
@@ -37,14 +47,8 @@ readonly record struct DeflateOffer(int WindowBits, string Response)
                 var windowBits = ReadWindowBits(ref reader);
                 if (!reader.IsValid) break;
                 // Many libraries cannot use a window of 8 bits, so the server skips such an offer.
-                if (name != Name || windowBits is not { } bits || bits is > 0 and < SmallBits) continue;
-                return bits switch
-                {
-                    0 => new(MaxBits, NoContextTakeover),
-                    MaxBits => new(MaxBits, $"{NoContextTakeover}; server_max_window_bits=15"),
-                    // The client accepts a smaller window than it asks for (RFC 7692, section 7.1.2.1).
-                    _ => new(SmallBits, $"{NoContextTakeover}; server_max_window_bits=9"),
-                };
+                if (name != Name || windowBits is not { } bits || bits is > 0 and < MinBits) continue;
+                return bits == 0 ? new(MaxBits, LimitsWindow: false) : new(bits, LimitsWindow: true);
             }
         }
 

@@ -71,7 +71,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             && DeflateOffer.Accept(context.Request.Headers.SecWebSocketExtensions) is { } offer)
         {
             compression = available.ForWindow(offer.WindowBits);
-            context.Response.Headers.SecWebSocketExtensions = offer.Response;
+            context.Response.Headers.SecWebSocketExtensions = offer.CreateResponse(compression.WindowBits);
         }
 
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);

@@ -23,6 +23,8 @@ sealed class FrameCompression(int threshold, int windowBits)
     readonly ConcurrentDictionary<EntryEncoder, Encoder> _encoders = new(ReferenceEqualityComparer.Instance);
     Encoder? _rawEncoder;
 
+    public int WindowBits => windowBits;
+
     /// <summary>Returns the encoder that compresses the entries of a format.</summary>
     /// <param name="format">The encoder of the format. Null for the WebSocket frames of the log.</param>
     public EntryEncoder GetEncoder(EntryEncoder? format)

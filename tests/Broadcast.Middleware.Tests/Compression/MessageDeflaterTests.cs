@@ -7,6 +7,7 @@ public sealed class MessageDeflaterTests
 {
     [Theory]
     [InlineData(15)]
+    [InlineData(12)]
     [InlineData(9)]
     public void Deflate_AnyPayload_DecompressesToPayload(int windowBits)
     {
