@@ -19,6 +19,7 @@ readonly record struct ClusterMessage(
         None = 0,
         Binary = 1,
         Json = 2,
+        NoCompression = 4,
     }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
@@ -35,6 +36,7 @@ readonly record struct ClusterMessage(
         writer.WriteVersion();
         var parts = Message.Type == MessageType.Binary ? Parts.Binary : Parts.None;
         if (Message.IsJson) parts |= Parts.Json;
+        if (Message.DisableCompression) parts |= Parts.NoCompression;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
@@ -64,6 +66,7 @@ readonly record struct ClusterMessage(
         var message = new Message(reader.Rest, parts.HasFlag(Parts.Binary) ? MessageType.Binary : MessageType.Text)
         {
             IsJson = parts.HasFlag(Parts.Json),
+            DisableCompression = parts.HasFlag(Parts.NoCompression),
             Key = key,
             Sender = sender is null ? null : new(sender, user),
         };

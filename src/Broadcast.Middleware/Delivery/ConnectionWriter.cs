@@ -320,7 +320,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         var lastSequence = LastSequence;
         while (true)
         {
-            if (_reader.TryTake(lastSequence, out var run))
+            if (_reader.TryTake(lastSequence, out var run, sink.Compression))
             {
                 _writingMessages = run.Messages;
                 if (run.PublishedAt != 0) _owner.OnDelivering(run.PublishedAt);

@@ -9,7 +9,9 @@ namespace Broadcast.Middleware.Delivery;
 /// </summary>
 /// <param name="options">The options of the endpoint.</param>
 /// <param name="maxBacklogBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
-sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBytes)
+/// <param name="compression">The compression of the endpoint. Null without compression.</param>
+sealed class EndpointSettings(
+    BroadcastEndpointOptions options, int maxBacklogBytes, CompressionSettings? compression = null)
 {
     /// <summary>The settings of an endpoint without its own options.</summary>
     public EndpointSettings(BroadcastOptions options)
@@ -31,6 +33,8 @@ sealed class EndpointSettings(BroadcastEndpointOptions options, int maxBacklogBy
 
     /// <summary>Selects what the server does with a slow client in groups that have no setting of their own.</summary>
     public SlowConsumer SlowConsumer { get; } = options.SlowConsumer;
+
+    public CompressionSettings? Compression { get; } = compression;
 
     public TimeSpan SendTimeout { get; } = options.SendTimeout;
 

@@ -5,6 +5,7 @@ using System.Net.WebSockets;
 using System.Numerics;
 using System.Text;
 using System.Text.Unicode;
+using Broadcast.Middleware.Compression;
 using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
@@ -28,11 +29,14 @@ namespace Broadcast.Middleware.Delivery;
 sealed class MessageReader(PipeReader input, bool isMasked)
 {
     const int InitialBufferSize = 4096, SmallFragmentSize = 64;
+    const int InflateChunkSize = 1024;
     const int MaxControlPayload = 125, MaskSize = 4, MaxIncompleteBytes = 3;
+    const int ReservedBits = 0x70, Rsv1 = 0x40;
     const byte Continuation = 0, Text = 1, Binary = 2, Pong = 10;
 
     byte[] _buffer = [];
     byte[]? _pong;
+    MessageInflater? _inflater; // Null unless the current message is compressed.
     int _length;
     int _validLength; // The number of text bytes that the reader has checked.
     int _smallFragments;
@@ -47,6 +51,9 @@ sealed class MessageReader(PipeReader input, bool isMasked)
 
     /// <summary>See <see cref="BroadcastOptions.MaxSmallFragments"/>.</summary>
     public required int MaxSmallFragments { get; init; }
+
+    /// <summary>True if the client may compress messages (RFC 7692).</summary>
+    public bool Decompresses { get; init; }
 
     /// <summary>
     /// The number of reads that have completed. A change of the number shows that the client is alive.
@@ -114,6 +121,8 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         if (_buffer.Length > 0) ArrayPool<byte>.Shared.Return(_buffer);
         _buffer = [];
         (_length, _validLength) = (0, 0);
+        _inflater?.Return();
+        _inflater = null;
         if (_part == MessagePart.Kept) _part = MessagePart.Dropped;
     }
 
@@ -146,12 +155,21 @@ sealed class MessageReader(PipeReader input, bool isMasked)
                 if (item != ReceivedItem.Message) return item;
             }
 
-            if (!TryReadPayload(ref unread)) return ReceivedItem.Error;
+            var isKept = _part == MessagePart.Kept;
+            var problem = ReadPayload(ref unread);
+            var isComplete = _isFinal && _remaining == 0;
+            if (isComplete) EndMessage();
+            if (problem != ReceivedItem.Nothing) return problem;
+            if (isComplete && isKept) return ReceivedItem.Message;
             if (_remaining > 0) return ReceivedItem.Nothing;
-            if (!_isFinal) continue;
-            _part = MessagePart.None;
-            return ReceivedItem.Message;
         }
+    }
+
+    void EndMessage()
+    {
+        _part = MessagePart.None;
+        _inflater?.Return();
+        _inflater = null;
     }
 
     /// <summary>
@@ -185,13 +203,15 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         var isFinal = (header[0] & 0x80) != 0;
         if (isControl) return ReadControlFrame(ref unread, opcode, size, (int)payload, mask);
         unread = unread.Slice(size);
-        return StartFrame(opcode, isFinal, payload, mask);
+        return StartFrame(opcode, isFinal, isCompressed: (header[0] & Rsv1) != 0, payload, mask);
     }
 
     /// <summary>Returns the violation in the first two bytes of a frame. Null without a violation.</summary>
     string? FindError(ReadOnlySpan<byte> header, byte opcode, bool isControl)
     {
-        if ((header[0] & 0x70) != 0) return "A frame has a reserved bit. The client and the server use no extension.";
+        // Only the first frame of a message can mark the message as compressed (RFC 7692, section 6).
+        var reserved = Decompresses && opcode is Text or Binary ? ReservedBits & ~Rsv1 : ReservedBits;
+        if ((header[0] & reserved) != 0) return "A frame has a reserved bit that no extension allows.";
         if (isMasked && (header[1] & 0x80) == 0) return "A frame has no mask. A client must mask its frames.";
         if (isControl)
         {
@@ -205,19 +225,20 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return _part == MessagePart.None ? null : "A new message begins inside a fragmented message.";
     }
 
-    ReceivedItem StartFrame(byte opcode, bool isFinal, ulong payload, uint mask)
+    ReceivedItem StartFrame(byte opcode, bool isFinal, bool isCompressed, ulong payload, uint mask)
     {
         if (opcode != Continuation)
         {
             (_length, _validLength, _smallFragments) = (0, 0, 0);
             Type = opcode == Text ? MessageType.Text : MessageType.Binary;
             _part = MessagePart.Kept;
+            if (isCompressed) _inflater = MessageInflater.Rent();
         }
 
         (_remaining, _mask, _isFinal) = (payload, mask, isFinal);
         if (!isFinal && payload < SmallFragmentSize) _smallFragments++;
         if (_part == MessagePart.Dropped) return ReceivedItem.Message;
-        if ((ulong)_length + payload > (ulong)MaxMessageBytes) return Drop(ReceivedItem.TooBig);
+        if (_inflater is null && (ulong)_length + payload > (ulong)MaxMessageBytes) return Drop(ReceivedItem.TooBig);
         if (_smallFragments > MaxSmallFragments) return Drop(ReceivedItem.TooManyFragments);
         return ReceivedItem.Message;
     }
@@ -230,8 +251,11 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         return reason;
     }
 
-    /// <summary>Returns false if the text is not valid UTF-8.</summary>
-    bool TryReadPayload(ref ReadOnlySequence<byte> unread)
+    /// <summary>
+    /// Reads the available bytes of a payload. The result <see cref="ReceivedItem.Nothing"/> means that no problem was
+    /// found.
+    /// </summary>
+    ReceivedItem ReadPayload(ref ReadOnlySequence<byte> unread)
     {
         var count = (int)Math.Min(Math.Min(_remaining, (ulong)unread.Length), int.MaxValue);
         var payload = unread.Slice(0, count);
@@ -240,20 +264,56 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         if (_part == MessagePart.Dropped)
         {
             Release();
-            return true;
+            return ReceivedItem.Nothing;
         }
 
-        Reserve(count);
-        var added = _buffer.AsSpan(_length, count);
-        payload.CopyTo(added);
-        Unmask(added, _mask);
-        _mask = BitOperations.RotateRight(_mask, 8 * (count % MaskSize));
-        _length += count;
-        if (Type != MessageType.Text || IsTextValid(isComplete: _isFinal && _remaining == 0)) return true;
-        Error = new(
-            WebSocketCloseStatus.InvalidPayloadData,
-            "A text message is not valid UTF-8. Send binary data in binary messages.");
-        return false;
+        var isComplete = _isFinal && _remaining == 0;
+        if (_inflater is null)
+        {
+            Reserve(count);
+            Unmask(payload, _buffer.AsSpan(_length, count));
+            _length += count;
+        }
+        else if (Inflate(payload, isComplete) is var problem and not ReceivedItem.Nothing)
+        {
+            return problem;
+        }
+
+        if (Type != MessageType.Text || IsTextValid(isComplete)) return ReceivedItem.Nothing;
+        return FailPayload("A text message is not valid UTF-8. Send binary data in binary messages.");
+    }
+
+    /// <summary>Decompresses the payload into the buffer. The buffer never exceeds the limit.</summary>
+    ReceivedItem Inflate(ReadOnlySequence<byte> payload, bool isComplete)
+    {
+        Span<byte> buffer = stackalloc byte[InflateChunkSize];
+        while (true)
+        {
+            var piece = payload.Slice(0, Math.Min(payload.Length, InflateChunkSize));
+            payload = payload.Slice(piece.End);
+            Unmask(piece, buffer[..(int)piece.Length]);
+            ReadOnlySpan<byte> compressed = buffer[..(int)piece.Length];
+            var isLast = isComplete && payload.IsEmpty;
+            while (true)
+            {
+                var message = _buffer.AsSpan(0, Math.Min(_buffer.Length, MaxMessageBytes));
+                var result = _inflater!.Inflate(ref compressed, isLast, message, ref _length);
+                if (result == InflateResult.Invalid) return FailPayload("A compressed message is corrupt.");
+                if (result != InflateResult.NeedsSpace) break;
+                if (_length == MaxMessageBytes) return Drop(ReceivedItem.TooBig);
+                Reserve(1);
+            }
+
+            if (payload.IsEmpty) return ReceivedItem.Nothing;
+        }
+    }
+
+    /// <summary>Copies and unmasks the next bytes of the payload.</summary>
+    void Unmask(ReadOnlySequence<byte> payload, Span<byte> output)
+    {
+        payload.CopyTo(output);
+        Unmask(output, _mask);
+        _mask = BitOperations.RotateRight(_mask, 8 * (output.Length % MaskSize));
     }
 
     ReceivedItem ReadControlFrame(
@@ -291,6 +351,12 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     ReceivedItem Fail(string problem)
     {
         Error = new(WebSocketCloseStatus.ProtocolError, problem);
+        return ReceivedItem.Error;
+    }
+
+    ReceivedItem FailPayload(string problem)
+    {
+        Error = new(WebSocketCloseStatus.InvalidPayloadData, problem);
         return ReceivedItem.Error;
     }
 

@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
@@ -8,6 +9,9 @@ namespace Broadcast.Middleware.Delivery;
 abstract class Sink
 {
     static readonly byte[] PingFrame = [0x89, 0];
+
+    /// <summary>The compression of messages. Null if the client and the server have not agreed on compression.</summary>
+    public FrameCompression? Compression { get; init; }
 
     /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 using System.Text.Json;
 using Broadcast.Middleware.Clustering;
@@ -35,6 +36,7 @@ sealed class BroadcastInstance : IDisposable
     readonly FilterActions _filterActions;
     readonly ILoggerFactory _loggerFactory;
     readonly IGroupProvider _groupProvider;
+    readonly ConcurrentDictionary<int, CompressionSettings> _compressions = new();
 
     public BroadcastInstance(
         string name,
@@ -162,7 +164,7 @@ sealed class BroadcastInstance : IDisposable
         IEnumerable<IBroadcastFilter> filters)
     {
         EndpointOptionsValidator.ThrowIfInvalid(pattern.RawText, options, _options.MaxBacklogBytes);
-        var settings = new EndpointSettings(options, _options.MaxBacklogBytes);
+        var settings = new EndpointSettings(options, _options.MaxBacklogBytes, GetCompression(options));
         Heartbeat.Adapt(settings);
         Groups.Adapt(settings);
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
@@ -189,6 +191,15 @@ sealed class BroadcastInstance : IDisposable
             refusal,
             _loggerFactory);
     }
+
+    /// <summary>
+    /// Returns the compression of an endpoint. Endpoints with the same threshold share the object, because their clients
+    /// can be members of the same groups.
+    /// </summary>
+    CompressionSettings? GetCompression(BroadcastEndpointOptions options) =>
+        options.CompressMessagesAbove is { } threshold
+            ? _compressions.GetOrAdd(threshold, static threshold => new(threshold))
+            : null;
 
     public void Dispose()
     {

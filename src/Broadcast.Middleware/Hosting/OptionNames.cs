@@ -32,6 +32,7 @@ static class OptionNames
         nameof(BroadcastOptions.MaxUnacknowledgedBytes),
         nameof(BroadcastOptions.MaxUnacknowledgedMessages),
         nameof(BroadcastOptions.MaxTotalUnacknowledgedBytes),
+        nameof(BroadcastOptions.CompressMessagesAbove),
         nameof(BroadcastOptions.SendTimeout),
         nameof(BroadcastOptions.KeepAliveInterval),
         nameof(BroadcastOptions.KeepAliveTimeout),

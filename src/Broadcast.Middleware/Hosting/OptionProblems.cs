@@ -62,6 +62,7 @@ sealed class OptionProblems
         Check(OptionRanges.MaxMessagesPerSecond, options.MaxMessagesPerSecond);
         Check(OptionRanges.MaxMessageBurst, options.MaxMessageBurst);
         Check(OptionRanges.FirstMessageTimeout, options.FirstMessageTimeout);
+        Check(OptionRanges.CompressMessagesAbove, options.CompressMessagesAbove);
         Check(OptionRanges.SendTimeout, options.SendTimeout);
         Check(OptionRanges.KeepAliveInterval, options.KeepAliveInterval);
         Check(OptionRanges.KeepAliveTimeout, options.KeepAliveTimeout);

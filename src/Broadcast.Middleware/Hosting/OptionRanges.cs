@@ -18,6 +18,7 @@ static class OptionRanges
     public static readonly NumberRange MaxMessagesPerSecond = new(nameof(MaxMessagesPerSecond), 1, 1_000_000);
     public static readonly NumberRange MaxMessageBurst = new(nameof(MaxMessageBurst), 1, 1_000_000);
     public static readonly TimeRange FirstMessageTimeout = new(nameof(FirstMessageTimeout), OneSecond, OneDay, true);
+    public static readonly NumberRange CompressMessagesAbove = new(nameof(CompressMessagesAbove), 0, OneGiB);
     public static readonly TimeRange SendTimeout = new(nameof(SendTimeout), OneSecond, OneDay, true);
     public static readonly TimeRange KeepAliveInterval = new(nameof(KeepAliveInterval), OneSecond, OneDay, true);
     public static readonly TimeRange KeepAliveTimeout = new(nameof(KeepAliveTimeout), OneSecond, OneDay, true);

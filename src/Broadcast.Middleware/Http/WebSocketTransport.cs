@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Transports;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -32,6 +33,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     WebSocket? _webSocket; // The WebSocket of a server that upgrades no requests, such as a test server.
     MessageReader? _reader;
     bool _hasEnded;
+    FrameCompression? _compression;
 
     public override CancellationToken ClientGone =>
         _connection?.Closed ?? _handover?.ConnectionClosed ?? _context!.RequestAborted;
@@ -63,6 +65,15 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             KeepAliveInterval = interposer is null ? settings.KeepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? settings.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
+        // Other WebSocket implementations cannot send frames that are already compressed.
+        FrameCompression? compression = null;
+        if (interposer is not null && settings.Compression is { } available
+            && DeflateOffer.Accept(context.Request.Headers.SecWebSocketExtensions) is { } offer)
+        {
+            compression = available.ForWindow(offer.WindowBits);
+            context.Response.Headers.SecWebSocketExtensions = offer.CreateResponse(compression.WindowBits);
+        }
+
         var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
         PipeReader input;
         // If middleware of the app answered the handshake itself, the connection must stay with its request.
@@ -85,11 +96,13 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             input = _handover?.ClientInput ?? PipeReader.Create(_upgraded!, _readerOptions);
         }
 
-        // Set the field last. If a call above throws an exception, IsAccepted stays false.
+        // Set the fields last. If a call above throws an exception, IsAccepted stays false.
+        _compression = compression;
         _reader = new MessageReader(input, isMasked: interposer is not null)
         {
             MaxMessageBytes = settings.MaxMessageBytes,
             MaxSmallFragments = settings.MaxSmallFragments,
+            Decompresses = compression is not null,
         };
     }
 
@@ -98,8 +111,8 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     {
         if (_webSocket is not null) return new WebSocketSink(_webSocket);
         return _handover is null
-            ? new StreamSink(_upgraded!, Reader, Socket)
-            : new PipeSink(_handover.ClientOutput, Reader, Socket);
+            ? new StreamSink(_upgraded!, Reader, Socket) { Compression = _compression }
+            : new PipeSink(_handover.ClientOutput, Reader, Socket) { Compression = _compression };
     }
 
     /// <summary>

@@ -109,10 +109,13 @@ sealed class Block
     /// <summary>The offset of an entry in the log.</summary>
     public long OffsetOf(int index) => _offsets is null ? FirstOffset + index : _offsets[index];
 
+    /// <summary>Returns the WebSocket frame of an entry. The memory belongs to the block.</summary>
+    public ReadOnlyMemory<byte> FrameOf(int index) => _data.AsMemory(EndOf(index), SizeOf(index));
+
     /// <summary>Returns the payload of an entry. The memory belongs to the block.</summary>
     public ReadOnlyMemory<byte> PayloadOf(int index, out MessageType type)
     {
-        ReadOnlyMemory<byte> frame = _data.AsMemory(EndOf(index), SizeOf(index));
+        var frame = FrameOf(index);
         return Frame.Next(ref frame, out type);
     }
 

@@ -195,7 +195,9 @@ sealed class Cursor
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to return.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
-    public EntryRun Take(long lastSequence, Acknowledgements? acknowledgements = null)
+    /// <param name="compression">The compression of the transport. Null without compression.</param>
+    public EntryRun Take(
+        long lastSequence, Acknowledgements? acknowledgements = null, FrameCompression? compression = null)
     {
         // Read the count before the leave mark. If the count includes a message that was published after the leave, the
         // mark is already set.
@@ -216,6 +218,8 @@ sealed class Cursor
         var isOld = false;
         if (acknowledgements is not null && to > from) (to, isOld) = FindNumbers(block, from, to, acknowledgements);
         if (isOld) encoder = encoder?.Unsequenced;
+        // Only this subscriber reads a compacted block. Do not compress the same messages once more for one subscriber.
+        if (compression is not null && !block.IsCompacted) encoder = compression.GetEncoder(encoder);
         var run = encoder is null ? block.Run(from, to) : block.Run(from, to, encoder, _log);
         _index = from + run.Messages;
         if (acknowledgements is not null && run.Messages > 0) OnSent(block, from, _index, isOld, acknowledgements);

@@ -7,8 +7,23 @@ namespace Broadcast.Middleware.Logs;
 /// </summary>
 sealed class EntryMetadata
 {
-    EntryMetadata(ExcludedConnections? excluded, MessageSender? sender, bool isJson, bool isVerbatim) =>
-        (Excluded, Sender, IsJson, IsVerbatim) = (excluded, sender, isJson, isVerbatim);
+    EntryMetadata(Message message, ExcludedConnections? excluded)
+    {
+        Excluded = excluded;
+        Sender = message.Sender;
+        IsJson = message.IsJson;
+        IsVerbatim = message.IsVerbatim;
+        DisablesCompression = message.DisableCompression;
+    }
+
+    EntryMetadata(EntryMetadata? other)
+    {
+        Excluded = other?.Excluded;
+        Sender = other?.Sender;
+        IsJson = other is { IsJson: true };
+        IsVerbatim = other is { IsVerbatim: true };
+        DisablesCompression = other is { DisablesCompression: true };
+    }
 
     public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
 
@@ -26,6 +41,9 @@ sealed class EntryMetadata
     /// True if the entry is an answer to one connection, in the format of that connection's protocol.
     /// </summary>
     public bool IsVerbatim { get; }
+
+    /// <summary>See <see cref="Message.DisableCompression"/>.</summary>
+    public bool DisablesCompression { get; }
 
     /// <summary>
     /// The group of the message, if the entry is in a private log. Null for an entry in the log of its group, and for a
@@ -55,19 +73,18 @@ sealed class EntryMetadata
     /// <param name="excluded">See <see cref="Excluded"/>.</param>
     /// <param name="group">See <see cref="SourceGroup"/>.</param>
     public static EntryMetadata? Create(Message message, ExcludedConnections? excluded, string? group = null) =>
-        message is { IsJson: false, Sender: null, IsVerbatim: false } && excluded is null && group is null
+        message is { IsJson: false, Sender: null, IsVerbatim: false, DisableCompression: false }
+            && excluded is null && group is null
             ? null
-            : new(excluded, message.Sender, message.IsJson, message.IsVerbatim) { SourceGroup = group };
+            : new(message, excluded) { SourceGroup = group };
 
     /// <summary>
     /// Creates metadata with a commit token, for a message that the publisher appends to several logs at once.
     /// </summary>
-    public static EntryMetadata WithCommit(EntryMetadata? other, CommitToken commit) =>
-        new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Commit = commit };
+    public static EntryMetadata WithCommit(EntryMetadata? other, CommitToken commit) => new(other) { Commit = commit };
 
     /// <summary>Creates metadata that describes one copy of a message. The copies arrive one by one.</summary>
-    public static EntryMetadata WithCopy(EntryMetadata? other, EntryCopy copy) =>
-        new(other?.Excluded, other?.Sender, other?.IsJson ?? false, other?.IsVerbatim ?? false) { Copy = copy };
+    public static EntryMetadata WithCopy(EntryMetadata? other, EntryCopy copy) => new(other) { Copy = copy };
 
     public bool Excludes(string connectionId) => Excluded is not null && Excluded.Contains(connectionId);
 }

@@ -15,6 +15,7 @@ static class Frame
 
     const byte Pong = 10;
     const byte Final = 0x80;
+    const byte Compressed = 0x40; // The bit RSV1.
     const byte OpcodeMask = 0x0F;
 
     public static int HeaderSize(int payload) => payload < 126 ? 2 : payload <= ushort.MaxValue ? 4 : 10;
@@ -23,27 +24,12 @@ static class Frame
 
     public static byte Opcode(ReadOnlySpan<byte> frame) => (byte)(frame[0] & OpcodeMask);
 
-    public static void Write(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload)
-    {
-        output[0] = (byte)(Final | (byte)type);
-        var header = HeaderSize(payload.Length);
-        switch (header)
-        {
-            case 2:
-                output[1] = (byte)payload.Length;
-                break;
-            case 4:
-                output[1] = 126;
-                BinaryPrimitives.WriteUInt16BigEndian(output[2..], (ushort)payload.Length);
-                break;
-            default:
-                output[1] = 127;
-                BinaryPrimitives.WriteUInt64BigEndian(output[2..], (ulong)payload.Length);
-                break;
-        }
+    public static void Write(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload) =>
+        WriteFinal(output, (byte)type, payload);
 
-        payload.CopyTo(output[header..]);
-    }
+    /// <summary>Writes a frame whose payload is compressed (RFC 7692, section 6).</summary>
+    public static void WriteCompressed(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload) =>
+        WriteFinal(output, (byte)(Compressed | (byte)type), payload);
 
     /// <summary>Creates a text frame.</summary>
     public static byte[] CreateText(ReadOnlySpan<byte> text)
@@ -87,5 +73,27 @@ static class Frame
         var payload = frames.Slice(header, length);
         frames = frames[(header + length)..];
         return payload;
+    }
+
+    static void WriteFinal(Span<byte> output, byte type, ReadOnlySpan<byte> payload)
+    {
+        output[0] = (byte)(Final | type);
+        var header = HeaderSize(payload.Length);
+        switch (header)
+        {
+            case 2:
+                output[1] = (byte)payload.Length;
+                break;
+            case 4:
+                output[1] = 126;
+                BinaryPrimitives.WriteUInt16BigEndian(output[2..], (ushort)payload.Length);
+                break;
+            default:
+                output[1] = 127;
+                BinaryPrimitives.WriteUInt64BigEndian(output[2..], (ulong)payload.Length);
+                break;
+        }
+
+        payload.CopyTo(output[header..]);
     }
 }

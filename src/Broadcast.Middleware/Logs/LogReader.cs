@@ -210,7 +210,8 @@ sealed class LogReader
     /// </remarks>
     /// <param name="lastSequence">The highest sequence number to take.</param>
     /// <param name="run">The messages.</param>
-    public bool TryTake(long lastSequence, out EntryRun run)
+    /// <param name="compression">The compression of the transport. Null without compression.</param>
+    public bool TryTake(long lastSequence, out EntryRun run, FrameCompression? compression = null)
     {
         run = default;
         while (run.IsEmpty)
@@ -271,7 +272,8 @@ sealed class LogReader
             }
 
             if (appending is not null) appending.WaitForAppend();
-            else if (firstSequence <= newest) run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1));
+            else if (firstSequence <= newest)
+                run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1), compression);
         }
 
         Resend?.OnTaken();
@@ -280,16 +282,26 @@ sealed class LogReader
 
     SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
 
-    EntryRun Take(Cursor cursor, long sequence, long lastSequence)
+    EntryRun Take(Cursor cursor, long sequence, long lastSequence, FrameCompression? compression)
     {
         // A subscriber that has left a log and joined it again has two cursors in this log. Both cursors may be at the
         // same sequence number. So take at least the message with this number.
-        if (!cursor.IsAtCopy) return cursor.Take(Math.Max(sequence, lastSequence), Resend?.Acknowledgements);
-        if (cursor.Copy is not { } copy)
-            return TrySkipCopies(cursor, sequence) ? cursor.Take(sequence, Resend?.Acknowledgements) : default;
-        if (IsFirstCopy(copy, sequence)) return cursor.Take(sequence, Resend?.Acknowledgements);
-        cursor.Skip();
-        return default;
+        var last = Math.Max(sequence, lastSequence);
+        if (cursor.IsAtCopy)
+        {
+            last = sequence;
+            if (cursor.Copy is not { } copy)
+            {
+                if (!TrySkipCopies(cursor, sequence)) return default;
+            }
+            else if (!IsFirstCopy(copy, sequence))
+            {
+                cursor.Skip();
+                return default;
+            }
+        }
+
+        return cursor.Take(last, Resend?.Acknowledgements, compression);
     }
 
     /// <summary>True if the reader has not taken another copy of a message whose copies arrive one by one.</summary>

@@ -31,6 +31,14 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public bool IsJson { get; init; }
 
     /// <summary>
+    /// True if the server must not compress the message: see <see cref="BroadcastOptions.CompressMessagesAbove"/>. Set
+    /// this property if the message contains a secret and also text that another user chooses. The size of the
+    /// compressed message would reveal whether that text repeats a part of the secret (the attacks CRIME and BREACH).
+    /// Default: false.
+    /// </summary>
+    public bool DisableCompression { get; init; }
+
+    /// <summary>
     /// The client that sent the message. Null if the protocol of the client does not name the sender.
     /// </summary>
     internal MessageSender? Sender { get; init; }

@@ -22,6 +22,7 @@ public sealed class BroadcastEndpointOptions
         GroupScope = options.GroupScope;
         RawSubprotocols = [.. options.RawSubprotocols];
         SlowConsumer = options.SlowConsumer;
+        CompressMessagesAbove = options.CompressMessagesAbove;
         SendTimeout = options.SendTimeout;
         KeepAliveInterval = options.KeepAliveInterval;
         KeepAliveTimeout = options.KeepAliveTimeout;
@@ -99,6 +100,13 @@ public sealed class BroadcastEndpointOptions
     /// <see cref="BroadcastOptions.SlowConsumer"/>.
     /// </summary>
     public SlowConsumer SlowConsumer { get; set; }
+
+    /// <summary>
+    /// The server compresses a message if its payload has more than this number of bytes and the client supports
+    /// compression (<c>permessage-deflate</c>, RFC 7692). Null means no compression. Default:
+    /// <see cref="BroadcastOptions.CompressMessagesAbove"/>. Range: 0 to 1,073,741,824.
+    /// </summary>
+    public int? CompressMessagesAbove { get; set; }
 
     /// <summary>
     /// How long a write to a client may stall. After this time, the server aborts the connection. Default:

@@ -184,6 +184,15 @@ public sealed class BroadcastOptions
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
+    /// The server compresses a message if its payload has more than this number of bytes and the client supports
+    /// compression (<c>permessage-deflate</c>, RFC 7692). The server compresses a message once for all clients of a
+    /// format. A message is not compressed if that would make it larger, or if it sets
+    /// <see cref="Message.DisableCompression"/>. Clients may then also compress their messages. Event streams and test
+    /// servers have no compression. Null means no compression. Default: null. Range: 0 to 1,073,741,824.
+    /// </summary>
+    public int? CompressMessagesAbove { get; set; }
+
+    /// <summary>
     /// How long a write to a client may stall. After this time, the server aborts the connection. On Linux and over
     /// HTTP/1.1, a write stalls while the operating system of the client accepts no bytes. A client may therefore read
     /// slowly. On other systems and over other HTTP versions, the server must complete a whole write within the

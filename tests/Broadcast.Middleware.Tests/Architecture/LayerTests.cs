@@ -11,7 +11,7 @@ public sealed class LayerTests
     /// <summary>The folders of the library, from the lowest layer to the highest.</summary>
     static readonly string[] _layers =
     [
-        "Diagnostics", "Transports", "Messages", "Options", "Logs", "Delivery", "Connections", "Publishing", "Filters",
+        "Diagnostics", "Compression", "Transports", "Messages", "Options", "Logs", "Delivery", "Connections", "Publishing", "Filters",
         "Presence", "Protocols", "Clustering", "Http", "Hosting",
     ];
 

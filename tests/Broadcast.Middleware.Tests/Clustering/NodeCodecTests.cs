@@ -118,7 +118,7 @@ public sealed class NodeCodecTests
         Assert.Equal((expected.PublishedAt, expected.CopyId), (actual.PublishedAt, actual.CopyId));
         Assert.Equal(expected.Excluded, actual.Excluded);
         var (message, read) = (expected.Message, actual.Message);
-        Assert.Equal((message.Type, message.IsJson, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
+        Assert.Equal((message.Type, message.IsJson, message.DisableCompression, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.DisableCompression, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
         Assert.Equal(message.Payload.ToArray(), read.Payload.ToArray());
     }
 
@@ -126,6 +126,7 @@ public sealed class NodeCodecTests
         new Message(AnyBytes(random), random.Next(2) == 0 ? MessageType.Text : MessageType.Binary)
         {
             IsJson = random.Next(2) == 0,
+            DisableCompression = random.Next(2) == 0,
             Key = AnyText(random),
             Sender = random.Next(2) == 0 ? null : new(AnyText(random) ?? "", AnyText(random)),
         },

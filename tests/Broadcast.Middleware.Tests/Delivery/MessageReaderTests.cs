@@ -74,8 +74,29 @@ public sealed class MessageReaderTests
             .. ClientFrame.Make(ClientFrame.Binary, new byte[60], fin: false), .. ClientFrame.Make(ClientFrame.Continuation, new byte[41], fin: false),
             .. ClientFrame.Make(ClientFrame.Continuation, new byte[1000]), .. ClientFrame.Make(ClientFrame.Binary, new byte[100]),
         ];
-        Assert.Equal(["too big", "binary 0", "binary 100", "end"], await ItemsAsync(InPieces(bytes, 7), maxBytes: 100, reportsLength: true));
+        Assert.Equal(["too big", "binary 100", "end"], await ItemsAsync(InPieces(bytes, 7), maxBytes: 100, reportsLength: true));
     }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(7)]
+    [InlineData(5000)]
+    public async Task Take_CompressedMessages_AreDecompressedUpToLimit(int piece)
+    {
+        byte[] bytes =
+        [
+            .. Compressed(new byte[100], 3), .. Compressed(new byte[101], 3), .. ClientFrame.Make(ClientFrame.Binary, new byte[100]), .. Compressed([], 1),
+            .. Compressed(new byte[50], 100), .. Compressed(new byte[1 << 20], 100), .. ClientFrame.Make(ClientFrame.Binary, new byte[3]),
+        ];
+        // The limit applies to the decompressed message.
+        Assert.Equal(
+            ["binary 100", "too big", "binary 100", "binary 0", "binary 50", "too big", "binary 3", "end"],
+            await ItemsAsync(InPieces(bytes, piece), maxBytes: 100, reportsLength: true, decompresses: true));
+    }
+
+    [Fact]
+    public async Task Take_CompressedMessageWithoutNegotiation_IsProtocolError() =>
+        Assert.Equal(["error 1002"], await ItemsAsync(InPieces(Compressed(new byte[100], 1000), 1000)));
 
     [Fact]
     public async Task Take_LengthAboveLimit_IsRefusedBeforeThePayload()
@@ -158,7 +179,7 @@ public sealed class MessageReaderTests
         Assert.Equal(ReceivedItem.Nothing, reader.Take(await reader.ReadAsync(Token)));
         reader.Release();
         await pipe.Writer.WriteAsync(ClientFrame.OfText(new string('x', 200)).AsMemory(150), Token);
-        Assert.Equal((ReceivedItem.Message, 0), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
+        Assert.Equal((ReceivedItem.Nothing, 0), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
         await pipe.Writer.WriteAsync(ClientFrame.OfText("next"), Token);
         Assert.Equal((ReceivedItem.Message, 4), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
     }
@@ -205,8 +226,16 @@ public sealed class MessageReaderTests
     static Gen<byte[]> Payloads() => Gen.Frequency(
         (6, TextBytes), (1, Gen.Byte.Array[0, 20]), (1, Gen.Int[0, _lengths.Length - 1].Select(static index => new byte[_lengths[index]])));
 
-    static MessageReader Reader(PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue) =>
-        new(input, isMasked) { MaxMessageBytes = maxBytes, MaxSmallFragments = maxFragments };
+    /// <summary>Returns the frames of a compressed message.</summary>
+    static byte[] Compressed(byte[] payload, int fragment)
+    {
+        const int Rsv1 = 4;
+        var chunks = Deflate.Compress(payload).Chunk(fragment).ToArray();
+        return [.. chunks.SelectMany((chunk, i) => ClientFrame.Make(i == 0 ? ClientFrame.Binary : ClientFrame.Continuation, chunk, i == chunks.Length - 1, i == 0 ? Rsv1 : 0))];
+    }
+
+    static MessageReader Reader(PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue, bool decompresses = false) =>
+        new(input, isMasked) { MaxMessageBytes = maxBytes, MaxSmallFragments = maxFragments, Decompresses = decompresses };
 
     static PipeReader InPieces(byte[] bytes, int size)
     {
@@ -227,9 +256,10 @@ public sealed class MessageReaderTests
     }
 
     static async Task<List<string>> ItemsAsync(
-        PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue, bool reportsLength = false)
+        PipeReader input, bool isMasked = true, int maxBytes = 1 << 24, int maxFragments = int.MaxValue, bool reportsLength = false,
+        bool decompresses = false)
     {
-        var reader = Reader(input, isMasked, maxBytes, maxFragments);
+        var reader = Reader(input, isMasked, maxBytes, maxFragments, decompresses);
         var items = new List<string>();
         try
         {

@@ -267,7 +267,7 @@ public sealed class EndpointOptionsTests
             (all.CloseTimeout, all.SlowConsumer) = (TimeSpan.FromSeconds(9), SlowConsumer.Conflate);
             (all.EventStreamRetryDelay, all.HeartbeatInterval, all.HeartbeatMessage) = (TimeSpan.FromSeconds(10), TimeSpan.FromSeconds(11), "12");
             all.AllowedOrigins.Add("https://example.com");
-            all.GroupScope = "shop";
+            (all.GroupScope, all.CompressMessagesAbove) = ("shop", 13);
             all.IsOriginAllowed = static origin => origin == "x";
             all.RawSubprotocols.Add("chat");
         });
@@ -277,12 +277,12 @@ public sealed class EndpointOptionsTests
         Assert.Equal((7, 8), (received.KeepAliveInterval.Seconds, received.KeepAliveTimeout.Seconds));
         Assert.Equal((9, SlowConsumer.Conflate), (received.CloseTimeout.Seconds, received.SlowConsumer));
         Assert.Equal(["https://example.com"], received.AllowedOrigins);
-        Assert.Equal("shop", received.GroupScope);
+        Assert.Equal(("shop", 13), (received.GroupScope, received.CompressMessagesAbove));
         Assert.True(received.IsOriginAllowed!("x"));
         Assert.Equal(["chat"], received.RawSubprotocols);
         Assert.Equal((10, 11), (received.EventStreamRetryDelay?.Seconds, received.HeartbeatInterval.Seconds));
         Assert.Equal("12", received.HeartbeatMessage);
-        Assert.Equal(17, typeof(BroadcastEndpointOptions).GetProperties().Length);
+        Assert.Equal(18, typeof(BroadcastEndpointOptions).GetProperties().Length);
     }
 
     [Fact]

@@ -120,7 +120,7 @@ public sealed class BroadcastOptionsTests
             ("MaxGroupsPerConnection", "17"), ("MaxEmptyGroups", "18"), ("MaxPresenceStateBytes", "19"),
             ("RecoveryTimeout", "00:00:20"), ("MaxDisconnectedSessions", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
             ("MaxTotalUnacknowledgedBytes", "2400"), ("GroupScope", "shop"), ("RawSubprotocols:0", "chat"),
-            ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"),
+            ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"), ("CompressMessagesAbove", "28"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
             ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
         var options = Options(services, "");
@@ -141,7 +141,8 @@ public sealed class BroadcastOptionsTests
         // A configuration file cannot set the function IsOriginAllowed.
         Assert.Null(options.IsOriginAllowed);
         Assert.Equal((25, 27, "beat"), (options.EventStreamRetryDelay?.Seconds, options.HeartbeatInterval.Seconds, options.HeartbeatMessage));
-        Assert.Equal(33, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal(28, options.CompressMessagesAbove);
+        Assert.Equal(34, typeof(BroadcastOptions).GetProperties().Length);
         var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
         Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));

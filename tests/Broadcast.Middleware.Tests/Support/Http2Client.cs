@@ -36,15 +36,17 @@ sealed class Http2Client : IDisposable
     }
 
     /// <summary>Sends the handshake without reading a frame.</summary>
-    public async Task<RawClient> HandshakeAsync(string path, string? subprotocol = null)
+    public async Task<RawClient> HandshakeAsync(string path, string? subprotocol = null, string? extensions = null)
     {
         var request = Request(HttpMethod.Connect, path);
         request.Headers.Protocol = "websocket";
         request.Headers.Add("Sec-WebSocket-Version", "13");
         if (subprotocol is not null) request.Headers.Add("Sec-WebSocket-Protocol", subprotocol);
+        if (extensions is not null) request.Headers.Add("Sec-WebSocket-Extensions", extensions);
         var response = await _invoker.SendAsync(request, TestContext.Current.CancellationToken);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
-        return new RawClient(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
+        var stream = await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken);
+        return new RawClient(stream) { HasCompression = response.Headers.Contains("Sec-WebSocket-Extensions") };
     }
 
     public Task<HttpResponseMessage> GetAsync(string path = "/ws", params (string Name, string Value)[] headers)

@@ -78,16 +78,23 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
         };
         foreach (var (name, value) in changes) headers[name] = value;
         await SendRequestAsync(requestLine, headers.Select(header => (header.Key, header.Value)));
-        return await ReadAnswerAsync();
+        var answer = await ReadAnswerAsync();
+        HasCompression = answer["Sec-WebSocket-Extensions"] is not null;
+        return answer;
     }
+
+    /// <summary>True if the server has accepted an extension. Data frames may then be compressed.</summary>
+    public bool HasCompression { get; set; }
 
     /// <summary>
     /// Reads the next frame. The frame must be unmasked and unfragmented, without reserved bits, and with the shortest length encoding.
+    /// With <see cref="HasCompression"/>, a data frame may have the bit RSV1. The payload of the result is then decompressed.
     /// </summary>
     public async Task<ServerFrame> ReadFrameAsync()
     {
         var header = await ReadAsync(2);
-        Assert.True((header[0] & 0xF0) == 0x80, $"Not one whole frame without extensions: {header[0]:x2}");
+        var isCompressed = HasCompression && (header[0] & 0xF0) == 0xC0 && (header[0] & 0x0F) < ClientFrame.Close;
+        Assert.True(isCompressed || (header[0] & 0xF0) == 0x80, $"Not one whole frame without extensions: {header[0]:x2}");
         Assert.Contains(header[0] & 0x0F, new[] { ClientFrame.Text, ClientFrame.Binary, ClientFrame.Close, ClientFrame.Ping, ClientFrame.Pong });
         Assert.True((header[1] & 0x80) == 0, "A server's frame is not masked.");
         var length = (int)header[1];
@@ -104,7 +111,8 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
             Assert.InRange(length, ushort.MaxValue + 1, int.MaxValue);
         }
 
-        return new(header, await ReadAsync(length));
+        var sent = await ReadAsync(length);
+        return new(header, isCompressed ? Deflate.Decompress(sent) : sent) { Sent = sent };
     }
 
     public async Task<byte> ReadByteAsync() => (await ReadAsync(1))[0];

@@ -8,6 +8,12 @@ sealed record ServerFrame(byte[] Header, byte[] Payload)
 {
     public int Opcode => Header[0] & 0x0F;
 
+    /// <summary>True if the frame has the bit RSV1 (RFC 7692, section 6).</summary>
+    public bool IsCompressed => (Header[0] & 0x40) != 0;
+
+    /// <summary>The payload as the server sent it.</summary>
+    public byte[] Sent { get; init; } = Payload;
+
     public string Text => Encoding.UTF8.GetString(Payload);
 
     /// <summary>The code of a close frame, or null.</summary>

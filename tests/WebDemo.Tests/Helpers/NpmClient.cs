@@ -51,11 +51,18 @@ sealed class NpmClient : IAsyncDisposable
     /// <param name="options">The options for <c>new WebPubSubClient(url, options)</c>.</param>
     public static async Task<NpmClient> ConnectAsync(Uri server, string protocol, object? options = null)
     {
-        Assert.SkipUnless(Problem.Value is null, Problem.Value ?? "");
+        SkipIfMissing();
         var client = new NpmClient(new UriBuilder(server) { Scheme = "ws", Path = "/ws" }.Uri, protocol, options);
         await client.CallAsync("start");
         client.ConnectionId = (await client.NextEventAsync("connected")).GetProperty("connectionId").GetString()!;
         return client;
+    }
+
+    /// <summary>Starts a script that can import the installed packages. Skips the test if the packages are not installed.</summary>
+    public static Process StartScript(string script, params string[] arguments)
+    {
+        SkipIfMissing();
+        return Start(["--input-type=module", "--eval", script, .. arguments]);
     }
 
     public async Task JoinAsync(string group) => await CallAsync("joinGroup", group);
@@ -110,6 +117,8 @@ sealed class NpmClient : IAsyncDisposable
         await _reading;
         _process.Dispose();
     }
+
+    static void SkipIfMissing() => Assert.SkipUnless(Problem.Value is null, Problem.Value ?? "");
 
     static string? FindProblem()
     {

@@ -1,0 +1,60 @@
+using System.Diagnostics;
+using System.IO.Compression;
+
+namespace Broadcast.Middleware.Compression;
+
+/// <summary>
+/// Compresses the payloads of messages with DEFLATE (RFC 7692, section 7.2.1). The compressed bytes of a message do not
+/// depend on earlier messages, so the server can send the same bytes to every client.
+/// </summary>
+/// <remarks>
+/// The fastest level needs a third of the time of the default level, and its output is about a fifth larger.
+/// </remarks>
+static class MessageDeflater
+{
+    /// <summary>The largest window of DEFLATE: 2 to the power of 15 bytes (RFC 1951, section 2).</summary>
+    public const int MaxWindowBits = 15;
+
+    const int MaxKeptBytes = 1 << 20;
+
+    [ThreadStatic]
+    static MemoryStream? _output;
+
+    // The end of each compressed message. The sender removes these bytes.
+    static ReadOnlySpan<byte> Tail => [0x00, 0x00, 0xFF, 0xFF];
+
+    /// <summary>Compresses a payload. The result is valid until the next call on this thread.</summary>
+    /// <param name="payload">The payload. An empty payload is not allowed.</param>
+    /// <param name="windowBits">
+    /// The size of the client's window: 2 to the power of this number, in bytes. The compressed bytes contain no
+    /// reference to bytes outside this window.
+    /// </param>
+    public static ReadOnlySpan<byte> Deflate(ReadOnlySpan<byte> payload, int windowBits)
+    {
+        Debug.Assert(!payload.IsEmpty);
+        if (_output is not { Capacity: <= MaxKeptBytes } output) _output = output = new();
+        output.SetLength(0);
+        // The streams of .NET use the largest window. For a smaller window, this method compresses pieces of the size of
+        // the window, so that no reference is longer than the window.
+        var maxPiece = windowBits == MaxWindowBits ? payload.Length : 1 << windowBits;
+        while (!payload.IsEmpty)
+        {
+            var piece = payload[..Math.Min(maxPiece, payload.Length)];
+            payload = payload[piece.Length..];
+            long end;
+            using (var deflate = new DeflateStream(output, CompressionLevel.Fastest, leaveOpen: true))
+            {
+                deflate.Write(piece);
+                deflate.Flush();
+                end = output.Length;
+            }
+
+            // Remove the final block, which the dispose has written.
+            output.SetLength(end);
+        }
+
+        var compressed = output.GetBuffer().AsSpan(0, (int)output.Length);
+        Debug.Assert(compressed.EndsWith(Tail));
+        return compressed[..^Tail.Length];
+    }
+}

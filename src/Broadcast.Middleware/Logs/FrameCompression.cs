@@ -1,0 +1,89 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Compression;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// The compression of messages to clients (RFC 7692). Readers with the same object and the same format share the
+/// compressed bytes, so the server compresses each message of a log once.
+/// </summary>
+/// <param name="threshold">
+/// The server compresses messages with more than this number of bytes: see
+/// <see cref="BroadcastOptions.CompressMessagesAbove"/>.
+/// </param>
+/// <param name="windowBits">See <see cref="MessageDeflater.Deflate"/>.</param>
+sealed class FrameCompression(int threshold, int windowBits)
+{
+    const int MaxKeptBufferBytes = 1 << 20;
+
+    [ThreadStatic]
+    static ArrayBufferWriter<byte>? _buffer;
+
+    readonly ConcurrentDictionary<EntryEncoder, Encoder> _encoders = new(ReferenceEqualityComparer.Instance);
+    Encoder? _rawEncoder;
+
+    public int WindowBits => windowBits;
+
+    /// <summary>Returns the encoder that compresses the entries of a format.</summary>
+    /// <param name="format">The encoder of the format. Null for the WebSocket frames of the log.</param>
+    public EntryEncoder GetEncoder(EntryEncoder? format)
+    {
+        if (format is not null) return _encoders.GetOrAdd(format, Create, this);
+        return _rawEncoder ?? Interlocked.CompareExchange(ref _rawEncoder, new(this, null), null) ?? _rawEncoder;
+    }
+
+    static Encoder Create(EntryEncoder format, FrameCompression compression) => new(compression, format);
+
+    /// <summary>Writes a frame, and compresses the payload if that makes the frame smaller.</summary>
+    void Write(IBufferWriter<byte> output, ReadOnlySpan<byte> frame, MessageType type, ReadOnlySpan<byte> payload)
+    {
+        if (payload.Length > threshold)
+        {
+            var compressed = MessageDeflater.Deflate(payload, windowBits);
+            if (compressed.Length < payload.Length)
+            {
+                var size = Frame.Size(compressed.Length);
+                Frame.WriteCompressed(output.GetSpan(size), type, compressed);
+                output.Advance(size);
+                return;
+            }
+        }
+
+        output.Write(frame);
+    }
+
+    /// <summary>Compresses the entries of one format.</summary>
+    sealed class Encoder(FrameCompression compression, EntryEncoder? format) : EntryEncoder
+    {
+        public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
+        {
+            var isPlain = block[index].Metadata is { DisablesCompression: true };
+            if (format is null)
+            {
+                var frame = block.FrameOf(index);
+                if (isPlain) output.Write(frame.Span);
+                else Compress(output, frame);
+            }
+            else if (isPlain)
+            {
+                format.Write(output, log, block, index);
+            }
+            else
+            {
+                var buffer = _buffer ??= new();
+                buffer.ResetWrittenCount();
+                format.Write(buffer, log, block, index);
+                Compress(output, buffer.WrittenMemory);
+                if (buffer.Capacity > MaxKeptBufferBytes) _buffer = null;
+            }
+        }
+
+        void Compress(IBufferWriter<byte> output, ReadOnlyMemory<byte> frame)
+        {
+            var rest = frame;
+            var payload = Frame.Next(ref rest, out var type);
+            compression.Write(output, frame.Span, type, payload.Span);
+        }
+    }
+}
