@@ -15,13 +15,20 @@ static class MessageDeflater
     /// <summary>The largest window of DEFLATE: 2 to the power of 15 bytes (RFC 1951, section 2).</summary>
     public const int MaxWindowBits = 15;
 
-    const int MaxKeptBytes = 1 << 20;
+    const int MaxKeptBytes = 1 << 20, MaxPieces = 64;
 
     [ThreadStatic]
     static MemoryStream? _output;
 
     // The end of each compressed message. The sender removes these bytes.
     static ReadOnlySpan<byte> Tail => [0x00, 0x00, 0xFF, 0xFF];
+
+    /// <summary>
+    /// The largest payload to compress for a window. For a small window, a large payload would need many pieces, and
+    /// each piece costs much more time than its bytes.
+    /// </summary>
+    public static int MaxLength(int windowBits) =>
+        windowBits == MaxWindowBits ? int.MaxValue : MaxPieces << windowBits;
 
     /// <summary>Compresses a payload. The result is valid until the next call on this thread.</summary>
     /// <param name="payload">The payload. An empty payload is not allowed.</param>
@@ -32,7 +39,7 @@ static class MessageDeflater
     public static ReadOnlySpan<byte> Deflate(ReadOnlySpan<byte> payload, int windowBits)
     {
         Debug.Assert(!payload.IsEmpty);
-        if (_output is not { Capacity: <= MaxKeptBytes } output) _output = output = new();
+        var output = _output ??= new();
         output.SetLength(0);
         // The streams of .NET use the largest window. For a smaller window, this method compresses pieces of the size of
         // the window, so that no reference is longer than the window.
@@ -55,6 +62,7 @@ static class MessageDeflater
 
         var compressed = output.GetBuffer().AsSpan(0, (int)output.Length);
         Debug.Assert(compressed.EndsWith(Tail));
+        if (output.Capacity > MaxKeptBytes) _output = null;
         return compressed[..^Tail.Length];
     }
 }

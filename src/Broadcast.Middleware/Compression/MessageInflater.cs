@@ -324,7 +324,7 @@ sealed class MessageInflater : IResettable
         if (input.Length >= sizeof(ulong))
         {
             var bytes = (63 - _bitCount) >> 3;
-            if (bytes == 0) return;
+            if (bytes <= 0) return;
             var next = BinaryPrimitives.ReadUInt64LittleEndian(input) & (ulong.MaxValue >> (64 - (bytes * 8)));
             _bits |= next << _bitCount;
             _bitCount += bytes * 8;

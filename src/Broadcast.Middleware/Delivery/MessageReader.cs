@@ -29,21 +29,23 @@ namespace Broadcast.Middleware.Delivery;
 sealed class MessageReader(PipeReader input, bool isMasked)
 {
     const int InitialBufferSize = 4096, SmallFragmentSize = 64;
-    const int InflateChunkSize = 1024;
+    const int InflateChunkSize = 1024, MaxEmptyBlockBytes = 1024;
     const int MaxControlPayload = 125, MaskSize = 4, MaxIncompleteBytes = 3;
     const int ReservedBits = 0x70, Rsv1 = 0x40;
     const byte Continuation = 0, Text = 1, Binary = 2, Pong = 10;
 
     byte[] _buffer = [];
     byte[]? _pong;
-    MessageInflater? _inflater; // Null unless the current message is compressed.
+    MessageInflater? _inflater; // The first byte of a compressed payload creates the inflater.
     int _length;
     int _validLength; // The number of text bytes that the reader has checked.
     int _smallFragments;
     int _reads;
+    ulong _compressedLength; // The size of the frames of a compressed message.
     ulong _remaining; // The number of payload bytes that the frame still needs.
     uint _mask; // The mask of the next payload byte is in the lowest byte.
     MessagePart _part;
+    bool _isCompressed;
     bool _isFinal; // True if the current frame is the last frame of the message.
 
     /// <summary>The largest message in bytes.</summary>
@@ -79,6 +81,15 @@ sealed class MessageReader(PipeReader input, bool isMasked)
 
     /// <summary>The error of the client. Null without an error.</summary>
     public ReceiveError? Error { get; private set; }
+
+    /// <summary>
+    /// The largest payload of the next frame. The inflater limits the decompressed size of a message. But compressed
+    /// bytes can be empty blocks, so a message without a limit on its compressed size could last forever. DEFLATE never
+    /// needs more bytes than this limit for a message that is small enough.
+    /// </summary>
+    ulong MaxPayload => _isCompressed
+        ? (2 * (ulong)MaxMessageBytes) + MaxEmptyBlockBytes - _compressedLength
+        : (ulong)(MaxMessageBytes - _length);
 
     /// <summary>Waits for bytes of the client. Pass the result to <see cref="Take"/>.</summary>
     public ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
@@ -231,14 +242,14 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         {
             (_length, _validLength, _smallFragments) = (0, 0, 0);
             Type = opcode == Text ? MessageType.Text : MessageType.Binary;
-            _part = MessagePart.Kept;
-            if (isCompressed) _inflater = MessageInflater.Rent();
+            (_part, _isCompressed, _compressedLength) = (MessagePart.Kept, isCompressed, 0);
         }
 
         (_remaining, _mask, _isFinal) = (payload, mask, isFinal);
         if (!isFinal && payload < SmallFragmentSize) _smallFragments++;
         if (_part == MessagePart.Dropped) return ReceivedItem.Message;
-        if (_inflater is null && (ulong)_length + payload > (ulong)MaxMessageBytes) return Drop(ReceivedItem.TooBig);
+        if (payload > MaxPayload) return Drop(ReceivedItem.TooBig);
+        _compressedLength += payload;
         if (_smallFragments > MaxSmallFragments) return Drop(ReceivedItem.TooManyFragments);
         return ReceivedItem.Message;
     }
@@ -268,13 +279,13 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         }
 
         var isComplete = _isFinal && _remaining == 0;
-        if (_inflater is null)
+        if (!_isCompressed)
         {
             Reserve(count);
             Unmask(payload, _buffer.AsSpan(_length, count));
             _length += count;
         }
-        else if (Inflate(payload, isComplete) is var problem and not ReceivedItem.Nothing)
+        else if ((count > 0 || isComplete) && Inflate(payload, isComplete) is var problem and not ReceivedItem.Nothing)
         {
             return problem;
         }
@@ -286,6 +297,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     /// <summary>Decompresses the payload into the buffer. The buffer never exceeds the limit.</summary>
     ReceivedItem Inflate(ReadOnlySequence<byte> payload, bool isComplete)
     {
+        _inflater ??= MessageInflater.Rent();
         Span<byte> buffer = stackalloc byte[InflateChunkSize];
         while (true)
         {
@@ -297,7 +309,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
             while (true)
             {
                 var message = _buffer.AsSpan(0, Math.Min(_buffer.Length, MaxMessageBytes));
-                var result = _inflater!.Inflate(ref compressed, isLast, message, ref _length);
+                var result = _inflater.Inflate(ref compressed, isLast, message, ref _length);
                 if (result == InflateResult.Invalid) return FailPayload("A compressed message is corrupt.");
                 if (result != InflateResult.NeedsSpace) break;
                 if (_length == MaxMessageBytes) return Drop(ReceivedItem.TooBig);

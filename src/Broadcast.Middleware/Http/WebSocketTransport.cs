@@ -74,7 +74,17 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
             context.Response.Headers.SecWebSocketExtensions = offer.CreateResponse(compression.WindowBits);
         }
 
-        var webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
+        WebSocket webSocket;
+        try
+        {
+            webSocket = await context.Features.GetRequiredFeature<IHttpWebSocketFeature>().AcceptAsync(acceptContext);
+        }
+        catch (InvalidOperationException) when (!context.Response.HasStarted)
+        {
+            context.Response.Headers.Remove(HeaderNames.SecWebSocketExtensions);
+            throw;
+        }
+
         PipeReader input;
         // If middleware of the app answered the handshake itself, the connection must stay with its request.
         _handover = interposer?.Connection;

@@ -216,7 +216,11 @@ sealed class Block
                 while (_ends.Count < from) EncodeNextLocked(block, log);
                 var start = from == 0 ? 0 : _ends[from - 1];
                 var limit = start + MaxEncodedRunBytes;
-                while (_ends.Count < to && (_ends.Count == from || _ends[^1] <= limit)) EncodeNextLocked(block, log);
+                // Each entry counts at least EntrySize bytes, so that tiny entries do not need a long time either.
+                var newLimit = block.CostOf(_ends.Count) + encoder.MaxNewBytes;
+                while (_ends.Count < to
+                    && (_ends.Count == from || (_ends[^1] <= limit && block.CostOf(_ends.Count) <= newLimit)))
+                    EncodeNextLocked(block, log);
                 // Other readers may have encoded more entries than one run can have.
                 var end = Math.Min(to, _ends.Count);
                 while (end > from + 1 && _ends[end - 1] > limit) end--;

@@ -11,6 +11,12 @@ abstract class EntryEncoder
     /// <summary>The encoder for entries that must not contain a sequence number.</summary>
     public virtual EntryEncoder Unsequenced => this;
 
+    /// <summary>
+    /// The number of bytes of a log that one run may newly encode. A run contains at least one entry. Without a limit by
+    /// default.
+    /// </summary>
+    public virtual int MaxNewBytes => int.MaxValue;
+
     /// <summary>Returns the bytes before the first entry of a log. Empty by default.</summary>
     /// <param name="position">The reader receives every message after this position.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>

@@ -22,6 +22,9 @@ static class Frame
 
     public static int Size(int payload) => HeaderSize(payload) + payload;
 
+    /// <summary>Returns the size of the payload in a frame of <paramref name="size"/> bytes.</summary>
+    public static int PayloadSize(int size) => size - (size <= 127 ? 2 : size <= ushort.MaxValue + 4 ? 4 : 10);
+
     public static byte Opcode(ReadOnlySpan<byte> frame) => (byte)(frame[0] & OpcodeMask);
 
     public static void Write(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload) =>

@@ -20,7 +20,7 @@ sealed class FrameCompression(int threshold, int windowBits)
     [ThreadStatic]
     static ArrayBufferWriter<byte>? _buffer;
 
-    readonly ConcurrentDictionary<EntryEncoder, Encoder> _encoders = new(ReferenceEqualityComparer.Instance);
+    readonly ConcurrentDictionary<EntryEncoder, Encoder> _encoders = new();
     Encoder? _rawEncoder;
 
     public int WindowBits => windowBits;
@@ -33,12 +33,36 @@ sealed class FrameCompression(int threshold, int windowBits)
         return _rawEncoder ?? Interlocked.CompareExchange(ref _rawEncoder, new(this, null), null) ?? _rawEncoder;
     }
 
+    /// <summary>
+    /// Returns true if the entries of a log contain an entry to compress. Without such an entry, a reader of WebSocket
+    /// frames needs no encoder. Clients that offer compression then share the frames of the log with other clients.
+    /// </summary>
+    public bool CompressesAny(Block block, int from, int to)
+    {
+        for (var i = from; i < to; i++)
+        {
+            if (IsLong(Frame.PayloadSize(block.SizeOf(i))) && !IsPlain(block, i)) return true;
+        }
+
+        return false;
+    }
+
+    bool IsLong(int length) => length > threshold && length <= MessageDeflater.MaxLength(windowBits);
+
+    /// <summary>
+    /// True for a message that sets <see cref="Message.DisableCompression"/>, and for the answers of a protocol. Each
+    /// connection has its own answers, so the compression would cost too much. Answers with the states of several users
+    /// can also contain secrets.
+    /// </summary>
+    static bool IsPlain(Block block, int index) =>
+        block[index].Metadata is { DisablesCompression: true } or { IsVerbatim: true };
+
     static Encoder Create(EntryEncoder format, FrameCompression compression) => new(compression, format);
 
     /// <summary>Writes a frame, and compresses the payload if that makes the frame smaller.</summary>
     void Write(IBufferWriter<byte> output, ReadOnlySpan<byte> frame, MessageType type, ReadOnlySpan<byte> payload)
     {
-        if (payload.Length > threshold)
+        if (IsLong(payload.Length))
         {
             var compressed = MessageDeflater.Deflate(payload, windowBits);
             if (compressed.Length < payload.Length)
@@ -56,9 +80,12 @@ sealed class FrameCompression(int threshold, int windowBits)
     /// <summary>Compresses the entries of one format.</summary>
     sealed class Encoder(FrameCompression compression, EntryEncoder? format) : EntryEncoder
     {
+        // A turn of a pump must not take long. Compressing this number of bytes needs less than a millisecond.
+        public override int MaxNewBytes => 16 * 1024;
+
         public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
         {
-            var isPlain = block[index].Metadata is { DisablesCompression: true };
+            var isPlain = IsPlain(block, index);
             if (format is null)
             {
                 var frame = block.FrameOf(index);

@@ -94,6 +94,36 @@ public sealed class MessageReaderTests
             await ItemsAsync(InPieces(bytes, piece), maxBytes: 100, reportsLength: true, decompresses: true));
     }
 
+    /// <summary>Empty blocks have no content. So the limit on the content would never end such a message.</summary>
+    [Fact]
+    public async Task Take_CompressedMessageOfEmptyBlocks_IsTooBig()
+    {
+        byte[] emptyBlocks = [.. Enumerable.Repeat<byte[]>([0x00, 0x00, 0x00, 0xFF, 0xFF], 100).SelectMany(static block => block)];
+        byte[] bytes =
+        [
+            .. ClientFrame.Make(ClientFrame.Binary, emptyBlocks, fin: false, rsv: 4), .. ClientFrame.Make(ClientFrame.Continuation, emptyBlocks, fin: false),
+            .. ClientFrame.Make(ClientFrame.Continuation, emptyBlocks, fin: false), .. ClientFrame.Make(ClientFrame.Continuation, []), .. ClientFrame.Make(ClientFrame.Binary, [1]),
+        ];
+        Assert.Equal(["too big", "binary 1", "end"], await ItemsAsync(InPieces(bytes, 100), maxBytes: 100, reportsLength: true, decompresses: true));
+    }
+
+    [Fact]
+    public async Task Take_LongCompressedFrame_IsRefusedBeforeThePayload()
+    {
+        var header = ClientFrame.Make(ClientFrame.Binary, [], rsv: 4, declared: 1ul << 40);
+        Assert.Equal(["too big", "end"], await ItemsAsync(InPieces(header, header.Length), maxBytes: 1 << 20, decompresses: true));
+    }
+
+    /// <summary>Stored blocks are the longest encoding that DEFLATE needs.</summary>
+    [Fact]
+    public async Task Take_MessageOfStoredBlocks_IsAcceptedUpToLimit()
+    {
+        var payload = new byte[100_000];
+        new Random(1).NextBytes(payload);
+        var frame = ClientFrame.Make(ClientFrame.Binary, Deflate.Compress(payload, System.IO.Compression.CompressionLevel.NoCompression), rsv: 4);
+        Assert.Equal(["binary 100000", "end"], await ItemsAsync(InPieces(frame, 5000), maxBytes: 100_000, reportsLength: true, decompresses: true));
+    }
+
     [Fact]
     public async Task Take_CompressedMessageWithoutNegotiation_IsProtocolError() =>
         Assert.Equal(["error 1002"], await ItemsAsync(InPieces(Compressed(new byte[100], 1000), 1000)));

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Text;
 
 namespace Broadcast.Middleware.Tests.Logs;
 
@@ -100,6 +101,77 @@ public sealed class FrameCompressionTests
     }
 
     [Fact]
+    public void Take_OnlyShortMessages_SharesTheFramesOfTheLog()
+    {
+        var log = TestLog.Create(_clock, 1 << 20);
+        var (compressing, plain) = (AddReader(log, null), AddReader(log, null));
+        for (var i = 0; i < 3; i++) Append(log, Message.FromText(new string('x', 100)));
+
+        Assert.True(plain.TryTake(long.MaxValue, out var run));
+
+        Assert.True(TakeRun(compressing).Frames.Equals(run.Frames), "The reader has its own copy of the messages.");
+    }
+
+    [Theory]
+    [InlineData(9, 32 * 1024)]
+    [InlineData(12, 256 * 1024)]
+    public void Take_LongMessageForSmallWindow_IsPlain(int windowBits, int maxLength)
+    {
+        var compression = new FrameCompression(threshold: 100, windowBits);
+        var log = TestLog.Create(_clock, 1 << 20);
+        var reader = AddReader(log, null);
+        Append(log, Message.FromText(new string('x', maxLength)));
+        Append(log, Message.FromText(new string('x', maxLength + 1)));
+
+        Assert.Equal([(true, maxLength), (false, maxLength + 1)], Take(reader, compression).Select(static frame => (frame.IsCompressed, frame.Payload.Length)));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Take_AnswerOfProtocol_IsNotCompressed(bool hasFormat)
+    {
+        var log = TestLog.Create(_clock, 1 << 20);
+        var reader = AddReader(log, hasFormat ? new VerbatimEncoder() : null);
+        var text = new string('x', 500);
+        Append(log, new Message(Encoding.UTF8.GetBytes(text), MessageType.Text) { IsVerbatim = true });
+
+        var frame = Assert.Single(Take(reader));
+
+        Assert.Equal((false, text), (frame.IsCompressed, frame.Text));
+    }
+
+    /// <summary>A turn of a pump must not compress a whole block at once.</summary>
+    [Fact]
+    public void Take_ManyNewMessages_CompressesSomeOfThemPerRun()
+    {
+        var log = TestLog.Create(_clock, 1 << 20);
+        var readers = (AddReader(log, _format), AddReader(log, _format));
+        var texts = Enumerable.Range(0, 400).Select(static i => new string((char)('a' + (i % 26)), 150)).ToList();
+        foreach (var text in texts) Append(log, Message.FromText(text));
+
+        for (var encoded = 0; encoded < texts.Count; encoded = _format.Count)
+        {
+            var run = TakeRun(readers.Item1);
+            // An entry has 154 bytes and its index item 32 bytes.
+            Assert.InRange(_format.Count - encoded, 1, (16 * 1024 / 186) + 1);
+            Assert.Equal(_format.Count - encoded, run.Messages);
+        }
+
+        Assert.False(readers.Item1.TryTake(long.MaxValue, out _, _compression));
+        Assert.Equal(texts.Select(static text => text + "!"), Take(readers.Item2).Select(static frame => frame.Text));
+        Assert.Equal(texts.Count, _format.Count);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(125)]
+    [InlineData(126)]
+    [InlineData(65_535)]
+    [InlineData(65_536)]
+    public void PayloadSize_SizeOfFrame_IsSizeOfPayload(int payload) => Assert.Equal(payload, Frame.PayloadSize(Frame.Size(payload)));
+
+    [Fact]
     public void GetEncoder_SameFormat_ReturnsSameObject()
     {
         Assert.Same(_compression.GetEncoder(null), _compression.GetEncoder(null));
@@ -173,6 +245,12 @@ public sealed class FrameCompressionTests
             Count++;
             output.Write(Frame.CreateText([.. block.PayloadOf(index, out _).Span, (byte)'!']));
         }
+    }
+
+    sealed class VerbatimEncoder : EntryEncoder
+    {
+        public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index) =>
+            output.Write(Frame.CreateText(block.PayloadOf(index, out _).Span));
     }
 
     sealed class Subscriber : ILogSubscriber
