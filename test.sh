@@ -2,6 +2,7 @@
 # This script builds the solution and runs all tests. Library tests that start a server run a second time, with open requests.
 # The script installs missing tools as Debian packages. So every test can run, and a skipped test counts as a failure.
 #   ./test.sh                    runs the tests.
+#   ./test.sh --native           compiles the demo with native AOT and tests the native program.
 #   ./test.sh --fuzz [SECONDS]   sends random client data to the endpoint for SECONDS (default: 300).
 #   ./test.sh --soak [MINUTES]   runs 2,000 clients for MINUTES (default: 5). A tenth of the clients is slow.
 set -euo pipefail
@@ -44,12 +45,45 @@ command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v redis-server >/dev/null || missing+=(redis-server)
 [ -x /usr/sbin/nutcracker ] || missing+=(nutcracker)
+if [ "${1:-}" = --native ]; then
+  # The native compiler needs a linker and zlib.
+  command -v clang >/dev/null || command -v gcc >/dev/null || missing+=(clang)
+  [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
+fi
 install "${missing[@]}"
 
 # The tests run the published npm client, in the version of package-lock.json.
 npm=tests/WebDemo.Tests/npm
 [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] ||
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+
+# Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
+count() { { cat "$reports"/{library,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+summarize() {
+  local passed failed skipped
+  passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$1" = 0 ] && [ "$passed" -gt 0 ] && [ "$failed" = 0 ] && [ "$skipped" = 0 ]
+}
+
+if [ "${1:-}" = --native ]; then
+  # A warning of the native compiler fails the build. The build of the solution runs the analyzers, so this build omits them. Without
+  # optimization, the compiler needs a third less CPU time. The checks for trimming and reflection are the same. The build has its
+  # own folder, so it does not change the files of other builds.
+  dotnet publish samples/WebDemo --configuration Release --use-current-runtime --artifacts-path artifacts/native --output artifacts/native/demo \
+    -p:PublishAot=true -p:RunAnalyzers=false -p:Optimize=false -p:DebugType=none
+  dotnet build tests/WebDemo.Tests --configuration Release
+  reports=$(mktemp -d)
+  trap 'rm -rf "$reports"' EXIT
+  # These classes test the chat page, the event stream, the structured clients, the JSON endpoints, and a cluster with Redis.
+  status=0
+  BROADCAST_TEST_NATIVE_DEMO=$PWD/artifacts/native/demo/WebDemo dotnet test --configuration Release --no-build --project tests/WebDemo.Tests \
+    --filter-class '*.NativeDemoTests' '*.ClusterTests' '*.ClusterPresenceTests' '*.NpmClientTests' '*.NpmClientRecoveryTests' '*.EventSourceTests' \
+    '*.ChatRoomPageTests' '*.PublishTests' '*.BoardMessageTests' '*.GroupAuthorizationTests' '*.PriceFeedTests' '*.RollingRestartTests' \
+    2>&1 | tee "$reports/demo" || status=$?
+  summarize "$status"
+  exit
+fi
 
 # A source line of the library has at most 120 columns.
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
@@ -95,8 +129,4 @@ status=0
 for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
 cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
 
-# Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { cat "$reports"/{library,open,redis,demo} 2>/dev/null | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
-passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$status" = 0 ] && [ "$passed" -gt 0 ] && [ "$failed" = 0 ] && [ "$skipped" = 0 ]
+summarize "$status"

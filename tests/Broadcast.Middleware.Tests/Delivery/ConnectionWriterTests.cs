@@ -127,7 +127,7 @@ public sealed class ConnectionWriterTests
 
         try
         {
-            for (var i = 0; i < 100_000 * Effort.Factor; i++)
+            for (var i = 0; i < 10_000 * Effort.Factor; i++)
             {
                 var write = SendPongAsync(connection);
                 Assert.True(SpinWait.SpinUntil(() => write.IsCompleted, Eventually.Patience), "The frame is lost.");

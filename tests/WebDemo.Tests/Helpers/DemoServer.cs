@@ -11,9 +11,17 @@ namespace WebDemo.Tests;
 /// The demo in its own process, on a free loopback port. The working directory of the process differs from its program
 /// directory.
 /// </summary>
+/// <remarks>
+/// The environment variable BROADCAST_TEST_NATIVE_DEMO is the path of a demo that was compiled with native AOT. Without this
+/// variable, the runtime of .NET runs WebDemo.dll.
+/// </remarks>
 public sealed class DemoServer : IAsyncLifetime
 {
     const string Announcement = "Now listening on: ";
+
+    /// <summary>The path of the native demo, or null.</summary>
+    public static readonly string? NativeProgram =
+        Environment.GetEnvironmentVariable("BROADCAST_TEST_NATIVE_DEMO") is { Length: > 0 } path ? Path.GetFullPath(path) : null;
 
     readonly ConcurrentQueue<string> _output = [];
     Process? _process;
@@ -36,9 +44,10 @@ public sealed class DemoServer : IAsyncLifetime
     public async ValueTask StartAsync(params IEnumerable<string> settings)
     {
         var url = Http.BaseAddress?.GetLeftPart(UriPartial.Authority) ?? "http://127.0.0.1:0";
+        string[] program = NativeProgram is null ? [Path.Combine(AppContext.BaseDirectory, "WebDemo.dll")] : [];
         var start = new ProcessStartInfo(
-            Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
-            [Path.Combine(AppContext.BaseDirectory, "WebDemo.dll"), "--urls", url, .. settings])
+            NativeProgram ?? Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
+            [.. program, "--urls", url, .. settings])
         {
             WorkingDirectory = Path.GetTempPath(),
             RedirectStandardOutput = true,
@@ -67,6 +76,10 @@ public sealed class DemoServer : IAsyncLifetime
                 listening.TrySetResult(new(line[(index + Announcement.Length)..]));
         }
     }
+
+    /// <summary>Returns true if the process has loaded a library of this name.</summary>
+    public bool HasLoaded(string library) =>
+        _process!.Modules.Cast<ProcessModule>().Any(module => module.ModuleName.Equals(library, StringComparison.Ordinal));
 
     /// <summary>Waits until the process writes a line with this text. Returns the line.</summary>
     public async Task<string> WaitForOutputAsync(string text)
