@@ -217,7 +217,7 @@ public sealed class ClusterNodeTests : IDisposable
             var joining = _broadcast.JoinAsync(ann.Connection.Id, group, giveUp.Token).AsTask();
             var pending = await _backplane.NextSubscriptionAsync();
             await giveUp.CancelAsync();
-            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(Eventually.Patience, Token));
 
             if (fails) pending.Answer.SetException(new BackplaneException("Unreachable."));
             else pending.Complete();
@@ -235,7 +235,7 @@ public sealed class ClusterNodeTests : IDisposable
         var (joining, joiningToo) = (_broadcast.JoinAsync(ann.Connection.Id, "g", giveUp.Token).AsTask(), bob.Connection.JoinAsync("g", cancellationToken: Token).AsTask());
         var pending = await _backplane.NextSubscriptionAsync();
         await giveUp.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => joining.WaitAsync(Eventually.Patience, Token));
         pending.Complete();
 
         Assert.True((await joiningToo).Joined);
@@ -406,7 +406,7 @@ public sealed class ClusterNodeTests : IDisposable
                 _ => ann.Connection.JoinAsync("i").AsTask(),
             },
             Token);
-        await isWaiting.Task.WaitAsync(TimeSpan.FromSeconds(10), Token);
+        await isWaiting.Task.WaitAsync(Eventually.Patience, Token);
         var delivering = Task.Run(
             () =>
             {

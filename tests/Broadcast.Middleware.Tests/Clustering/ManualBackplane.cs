@@ -137,7 +137,7 @@ sealed class ManualBackplane : IBackplane
 
     /// <summary>Returns the next subscription that waits for its completion.</summary>
     public async Task<PendingSubscription> NextSubscriptionAsync() =>
-        await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        await _deferred.Reader.ReadAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
     /// <summary>Publishes a message as another node, without delivering the message to this node.</summary>
     public Position Publish(string group, byte[] message)

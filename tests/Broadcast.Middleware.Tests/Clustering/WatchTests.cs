@@ -28,7 +28,7 @@ public sealed class WatchTests : IDisposable
         Assert.True(await second.MoveNextAsync());
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (second.Current.Kind, second.Current.Member.ConnectionId));
         // The first watcher also gets its answer without another poll.
-        Assert.True(await looking.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        Assert.True(await looking.WaitAsync(Eventually.Patience, Token));
         Assert.Equal((PresenceChangeKind.Joined, ann.Connection.Id), (first.Current.Kind, first.Current.Member.ConnectionId));
         ann.Disconnect();
 

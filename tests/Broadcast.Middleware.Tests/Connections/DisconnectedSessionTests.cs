@@ -314,7 +314,7 @@ public sealed class DisconnectedSessionTests
 
         await app.Broadcaster.CloseAsync(client.Id, cancellationToken: Token);
 
-        await writer.Closed.WaitAsync(TimeSpan.FromSeconds(10), Token);
+        await writer.Closed.WaitAsync(Eventually.Patience, Token);
     }
 
     [Fact]

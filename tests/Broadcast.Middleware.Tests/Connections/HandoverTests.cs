@@ -75,7 +75,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
-        Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        Assert.False(await wait.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
@@ -86,7 +86,7 @@ public sealed class HandoverTests
         var (connection, _) = Connect(broadcast);
         await SuspendAsync(broadcast, connection);
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.NormalClosure, null);
-        Assert.False(await connection.Session!.WaitAsync().WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        Assert.False(await connection.Session!.WaitAsync().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
     }
 
     /// <summary>The session checks its limits again only at the start of the wait.</summary>
@@ -100,7 +100,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
         broadcast.RunUntilIdle();
-        Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        Assert.False(await wait.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -111,7 +111,7 @@ public sealed class HandoverTests
         await SuspendAsync(broadcast, connection);
         var wait = connection.Session!.WaitAsync();
         broadcast.Time.Advance(broadcast.Options.RecoveryTimeout);
-        Assert.False(await wait.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        Assert.False(await wait.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 
@@ -123,7 +123,7 @@ public sealed class HandoverTests
         var claim = connection.Session!.ClaimAsync(connection.Session.FirstToken);
         broadcast.Remove(connection);
         connection.End();
-        Assert.Null(await claim.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken));
+        Assert.Null(await claim.WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken));
         Assert.Null(await connection.Session!.ClaimAsync(connection.Session.FirstToken));
     }
 

@@ -326,7 +326,7 @@ sealed class ReliableModel : IDisposable
         while (_broadcast.Pumps.Any(pump => pump.IsScheduled));
     }
 
-    static bool Soon(Task<bool> task) => task.WaitAsync(TimeSpan.FromSeconds(10)).GetAwaiter().GetResult();
+    static bool Soon(Task<bool> task) => task.WaitAsync(Eventually.Patience).GetAwaiter().GetResult();
 
     enum State
     {

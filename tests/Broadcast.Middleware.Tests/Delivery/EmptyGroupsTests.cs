@@ -195,7 +195,7 @@ public sealed class EmptyGroupsTests
             listener.Join("/g", Replay.Last(10));
             broadcast.RunUntilIdle();
             Assert.Empty(listener.Got);
-        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        }).WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
     }
 
     [Fact(Timeout = 30_000)]
@@ -207,7 +207,7 @@ public sealed class EmptyGroupsTests
             broadcast.Publish("/g0", 1);
             broadcast.Publish(Recipients.Groups([.. RecoveryHelpers.Range(1, 10).Select(i => $"/g{i}")]), 2);
             Assert.Equal(2, broadcast.Groups.Count);
-        }).WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        }).WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
     }
 
     [Fact]

@@ -17,7 +17,7 @@ public sealed class RejoinTests
         broadcast.Publish("/g", 4);
 
         // The timeout ends the test if the pump never becomes idle.
-        await Task.Run(broadcast.RunUntilIdle, TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        await Task.Run(broadcast.RunUntilIdle, TestContext.Current.CancellationToken).WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
 
         listener.AssertNoViolation();
         Assert.Equal([1, 2, 2, 3, 3, 4], listener.Got.Order());

@@ -507,7 +507,7 @@ public sealed class FilterPipelineTests
         }));
         using var device = await app.ConnectAsync();
         await device.CloseAsync();
-        Assert.False(await joined.Task.WaitAsync(TimeSpan.FromSeconds(10), Token));
+        Assert.False(await joined.Task.WaitAsync(Eventually.Patience, Token));
         Assert.Equal(0, app.Registry.CountGroupMembers("heaven"));
     }
 

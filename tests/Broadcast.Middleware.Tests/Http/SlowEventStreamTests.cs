@@ -149,7 +149,7 @@ public sealed class SlowEventStreamTests
             await client.DisposeAsync();
         }
 
-        await stopping.WaitAsync(TimeSpan.FromSeconds(20), Token);
+        await stopping.WaitAsync(Eventually.Patience, Token);
         Assert.Equal(0, app.Registry.Count);
         Assert.Equal(21, meters.ByReason(Meters.Ended)["shutting_down"]);
         LogAssert.NoErrors(app);

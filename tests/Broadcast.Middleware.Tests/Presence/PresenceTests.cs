@@ -133,7 +133,7 @@ public sealed class PresenceTests
 
         async Task<(PresenceChangeKind, string, string)> NextAsync()
         {
-            Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(10), Token));
+            Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(Eventually.Patience, Token));
             return (watch.Current.Kind, watch.Current.Member.ConnectionId, Text(watch.Current.Member));
         }
     }
@@ -219,7 +219,7 @@ public sealed class PresenceTests
         var last = stage.Connect(stage.Pumps[0], Group, new ManualSink());
         while (true)
         {
-            Assert.True(await next.WaitAsync(TimeSpan.FromSeconds(10), Token));
+            Assert.True(await next.WaitAsync(Eventually.Patience, Token));
             picture.Apply(watch.Current);
             if (picture.Has(last.Id)) break;
             next = watch.MoveNextAsync().AsTask();
@@ -353,7 +353,7 @@ public sealed class PresenceTests
             await using var watch = presence.WatchAsync(Group, cancel.Token).GetAsyncEnumerator(token);
             while (!picture.HasState("last"))
             {
-                Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(20), token));
+                Assert.True(await watch.MoveNextAsync().AsTask().WaitAsync(Eventually.Patience, token));
                 picture.Apply(watch.Current);
                 if (number % 3 == 0) await Task.Yield();
             }

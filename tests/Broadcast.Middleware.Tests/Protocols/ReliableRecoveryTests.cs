@@ -539,7 +539,7 @@ public sealed class ReliableRecoveryTests
         static async Task<string> HearAsync(WebSocket socket)
         {
             var buffer = new byte[1000];
-            var received = await socket.ReceiveAsync(buffer, Token).WaitAsync(TimeSpan.FromSeconds(10), Token);
+            var received = await socket.ReceiveAsync(buffer, Token).WaitAsync(Eventually.Patience, Token);
             return Encoding.UTF8.GetString(buffer, 0, received.Count);
         }
     }

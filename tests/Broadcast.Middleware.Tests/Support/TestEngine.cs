@@ -131,7 +131,7 @@ sealed class TestEngine : IDisposable
     public async Task DisconnectAsync(Connection connection)
     {
         Remove(connection);
-        await connection.Writer.DetachAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        await connection.Writer.DetachAsync().WaitAsync(Eventually.Patience, TestContext.Current.CancellationToken);
         connection.End();
     }
 
