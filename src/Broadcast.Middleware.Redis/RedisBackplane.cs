@@ -134,7 +134,14 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
-        return _outbox.PublishAsync(group, message, history, cancellationToken);
+        return _outbox.PublishAsync(group, message, isTransient: false, history, cancellationToken);
+    }
+
+    public async ValueTask PublishTransientAsync(
+        string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        await _outbox.PublishAsync(group, message, isTransient: true, null, cancellationToken);
     }
 
     public async ValueTask<BackplaneSubscription> SubscribeAsync(

@@ -69,6 +69,64 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
+    public async Task PublishTransient_BetweenMessages_ReachesAllNodesInOrderWithoutPosition()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("transient"));
+        var start = (await nodes[0].SubscribeAsync(group)).Position;
+        await nodes[1].SubscribeAsync(group);
+        await nodes[0].PublishTransientAsync(group, "t0");
+        for (var i = 1; i <= 50; i++)
+        {
+            var position = await nodes[0].PublishAsync(group, $"{i}");
+            Assert.Equal(start.Offset + i, position.Offset);
+            await nodes[0].PublishTransientAsync(group, $"t{i}");
+        }
+
+        await nodes[0].PublishAsync(group, "last");
+        foreach (var node in nodes)
+        {
+            await node.HeardAsync(group, 51);
+            node.Continues(group, start);
+            Assert.Equal(
+                Enumerable.Range(0, 51).Select(i => (new Position(start.Epoch, start.Offset + i), i, $"t{i}")), node.HeardTransient(group));
+        }
+    }
+
+    [Fact]
+    public async Task PublishTransient_WithoutWaiting_KeepsOrderWithMessages()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("transient order"));
+        var start = (await nodes[1].SubscribeAsync(group)).Position;
+        var publishes = new List<Task>();
+        for (var i = 1; i <= 300; i++)
+        {
+            publishes.Add(i % 3 == 0 ? nodes[0].PublishTransientAsync(group, $"{i}").AsTask() : nodes[0].PublishAsync(group, $"{i}").AsTask());
+        }
+
+        await Task.WhenAll(publishes);
+        await nodes[1].HeardAsync(group, 200);
+        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length == 100), Patience, "100 transient messages must arrive.");
+        nodes[1].Continues(group, start);
+        Assert.Equal(Enumerable.Range(1, 100).Select(i => (i * 2, $"{i * 3}")), nodes[1].HeardTransient(group).Select(message => (message.Earlier, message.Text)));
+    }
+
+    [Fact]
+    public async Task PublishTransient_ToGroupWithHistory_IsNotStoredAndKeepsHistory()
+    {
+        var (nodes, group, history) = (await NodesAsync(2), Name("transient history"), Kept(3));
+        await nodes[0].SubscribeAsync(group, history);
+        for (var i = 1; i <= 4; i++) await nodes[0].PublishAsync(group, $"{i}", history);
+        for (var i = 1; i <= 200; i++) await nodes[0].PublishTransientAsync(group, $"t{i}");
+        var subscription = await nodes[1].SubscribeAsync(group, history);
+        Assert.Equal(4, subscription.Position.Offset);
+        Assert.Equal(["2", "3", "4"], subscription.History.Select(message => Encoding.UTF8.GetString(message.Span)));
+        Assert.Empty(nodes[1].HeardTransient(group));
+        await nodes[0].PublishTransientAsync(group, "now");
+        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length > 0), Patience, "The transient message must arrive.");
+        Assert.Equal((subscription.Position, 0, "now"), nodes[1].HeardTransient(group).Single());
+    }
+
+    [Fact]
     public async Task Publish_ByNodeWithoutSubscription_ReachesOnlySubscribedNode()
     {
         var nodes = await NodesAsync(2);

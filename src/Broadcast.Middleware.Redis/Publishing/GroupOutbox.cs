@@ -99,7 +99,8 @@ sealed class GroupOutbox(
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
             EndBatch(batch);
-            for (var i = 0; i < batch.Count; i++) batch[i].Succeed(new(first.Epoch, first.Offset + i));
+            var offset = first.Offset;
+            foreach (var entry in batch) entry.Succeed(new(first.Epoch, entry.IsTransient ? offset : offset++));
         }
         catch (Exception exception)
         {

@@ -7,13 +7,17 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// Invariant: the budget counts the message exactly as long as this object references the message. This is also true
 /// after the caller has stopped waiting.
 /// </remarks>
-sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
+sealed class OutboxEntry(
+    byte[] message, bool isTransient, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
 {
     byte[]? _message = message;
 
     /// <summary>The encoded message. Do not use this property if <see cref="IsDropped"/> is true.</summary>
     public byte[] Message => _message!;
+
+    /// <summary>True for a message without a position, which Redis does not store.</summary>
+    public bool IsTransient => isTransient;
 
     public GroupOptions? History => history;
 

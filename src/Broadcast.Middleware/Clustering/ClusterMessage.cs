@@ -20,6 +20,7 @@ readonly record struct ClusterMessage(
         Binary = 1,
         Json = 2,
         NoCompression = 4,
+        Transient = 8,
     }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
@@ -37,6 +38,7 @@ readonly record struct ClusterMessage(
         var parts = Message.Type == MessageType.Binary ? Parts.Binary : Parts.None;
         if (Message.IsJson) parts |= Parts.Json;
         if (Message.DisableCompression) parts |= Parts.NoCompression;
+        if (Message.IsTransient) parts |= Parts.Transient;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
@@ -67,6 +69,7 @@ readonly record struct ClusterMessage(
         {
             IsJson = parts.HasFlag(Parts.Json),
             DisableCompression = parts.HasFlag(Parts.NoCompression),
+            IsTransient = parts.HasFlag(Parts.Transient),
             Key = key,
             Sender = sender is null ? null : new(sender, user),
         };

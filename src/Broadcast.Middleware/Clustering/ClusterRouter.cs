@@ -68,7 +68,10 @@ sealed class ClusterRouter(
     {
         try
         {
-            var position = await PublishToBackplaneAsync(name, Encode(message, recipients), cancellationToken);
+            var bytes = Encode(message, recipients);
+            Position? position = null;
+            if (message.IsTransient) await backplane.PublishTransientAsync(name, bytes, cancellationToken);
+            else position = await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
             OnPublished();
             return new(position, local.CountMembers(name, recipients.ExcludedConnections));
         }
@@ -86,7 +89,11 @@ sealed class ClusterRouter(
         var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
         // Publish to every group, even if one publish fails immediately.
         var publishes = names
-            .Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken))
+            .Select(async name =>
+            {
+                if (message.IsTransient) await backplane.PublishTransientAsync(name, bytes, cancellationToken);
+                else await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
+            })
             .ToArray();
         try
         {
@@ -114,7 +121,8 @@ sealed class ClusterRouter(
             return result with { RemoteNodes = 0 };
         try
         {
-            var nodes = await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
+            var bytes = Encode(message, recipients);
+            var nodes = await remote.SendAsync(recipients, bytes, message.IsTransient, cancellationToken);
             OnPublished();
             return result with { RemoteNodes = nodes };
         }
@@ -141,9 +149,7 @@ sealed class ClusterRouter(
         if (count > 0) logger.DeliversToAllNodes(count);
     }
 
-    ValueTask<Position> PublishToBackplaneAsync(
-        string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-        backplane.PublishAsync(name, bytes, directory.GetSettings(name).History, cancellationToken);
+    GroupOptions? GetHistory(string name) => directory.GetSettings(name).History;
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
         new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId).Encode();

@@ -58,6 +58,21 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Delivers a message to every subscribed node, including this node, but does not number or store the message. A
+    /// node receives the message after each message that an earlier call of this node has published to the group.
+    /// </summary>
+    /// <remarks>
+    /// A node that has to catch up with the group may miss the message. Every other node receives the message at the
+    /// same place between two numbered messages.
+    /// </remarks>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="cancellationToken">Cancels the call. The backplane may still deliver the message.</param>
+    /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
+    ValueTask PublishTransientAsync(
+        string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Subscribes this node to a group. The node receives every message after the returned position. The first messages
     /// may arrive before the task completes.
     /// </summary>

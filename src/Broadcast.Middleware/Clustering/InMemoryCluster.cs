@@ -79,6 +79,13 @@ public sealed class InMemoryCluster
             return position;
         }
 
+        public bool PublishTransient(ReadOnlyMemory<byte> message)
+        {
+            var after = new Position(_epoch, _offset);
+            foreach (var node in _nodes) node.Receiver.OnTransientMessage(name, after, message);
+            return true;
+        }
+
         public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
         {
             if (_nodes.Contains(node))
@@ -162,6 +169,14 @@ public sealed class InMemoryCluster
         {
             cancellationToken.ThrowIfCancellationRequested();
             return new(cluster.With(group, channel => channel.Publish(message, history)));
+        }
+
+        public ValueTask PublishTransientAsync(
+            string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            cluster.With(group, channel => channel.PublishTransient(message));
+            return default;
         }
 
         public ValueTask<BackplaneSubscription> SubscribeAsync(

@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message is not for exactly one group, or if an empty group
-    /// without history dropped the message.
+    /// The position of the message in its group. Null if the message is not for exactly one group, if the message is
+    /// transient, or if an empty group without history dropped the message.
     /// </summary>
     public Position? Position { get; } = position;
 

@@ -52,7 +52,7 @@ sealed class LocalRouter(
     /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
     public PublishResult SendToConnections(Message message, Recipients recipients)
     {
-        var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
+        var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
         return new(null, Send(message, metadata, FindConnections(recipients)));
     }
 
@@ -68,7 +68,7 @@ sealed class LocalRouter(
         {
             // A structured client receives the name of the group, and a private log has no name.
             var group = name == GroupName.Everyone ? null : name;
-            var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections, group);
+            var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections, group);
             count += Send(message, metadata, FindMembers(name).Where(found.Add));
         }
 

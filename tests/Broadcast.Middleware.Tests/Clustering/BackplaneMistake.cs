@@ -41,4 +41,7 @@ public enum BackplaneMistake
     KeepsEpoch,
     KeepsMembersOfCrashedNodes,
     StartsTwice,
+    NumbersTransientMessages,
+    LosesTransientMessages,
+    ReordersTransientMessages,
 }

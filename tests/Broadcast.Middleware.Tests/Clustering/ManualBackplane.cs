@@ -78,6 +78,18 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
+    public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        ThrowIfFailing(nameof(PublishAsync));
+        ThrowIfFailing($"{nameof(PublishAsync)} {group}");
+        lock (Gate)
+        {
+            var state = StateOf(group);
+            if (state.IsSubscribed) Receiver.OnTransientMessage(group, state.Position, message);
+            return default;
+        }
+    }
+
     public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         lock (Gate)
@@ -158,6 +170,11 @@ sealed class ManualBackplane : IBackplane
     public void Deliver(string group, Position position, ReadOnlyMemory<byte> message)
     {
         lock (Gate) Receiver.OnMessage(group, position, message);
+    }
+
+    public void DeliverTransient(string group, Position after, ReadOnlyMemory<byte> message)
+    {
+        lock (Gate) Receiver.OnTransientMessage(group, after, message);
     }
 
     public void Lose(string group)

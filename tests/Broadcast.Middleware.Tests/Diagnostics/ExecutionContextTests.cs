@@ -112,6 +112,8 @@ public sealed class ExecutionContextTests
         public ValueTask<Position> PublishAsync(
             string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) => default;
 
+        public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken) => default;
+
         public void Unsubscribe(string group)
         {
         }
