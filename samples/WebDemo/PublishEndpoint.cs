@@ -51,7 +51,7 @@ static class PublishEndpoint
     {
         try
         {
-            return group is null ? Recipients.All : Recipients.Group(group);
+            return group is null ? Recipients.Everyone : Recipients.Group(group);
         }
         catch (ArgumentException)
         {

@@ -28,7 +28,9 @@ public interface IBroadcaster
     /// only messages to the same group, user or connection keep this order.
     /// </remarks>
     /// <param name="message">The message. The call copies the payload before it returns.</param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
     /// wait for the backplane. The recipients may then still receive the message.
     /// </param>
