@@ -15,6 +15,10 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     public ValueTask<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         backplane.PublishAsync(group, Encoding.UTF8.GetBytes(text), history, TestContext.Current.CancellationToken);
 
+    public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(string group, string id, string text, TimeSpan? window = null) =>
+        backplane.PublishOnceAsync(
+            group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), null, TestContext.Current.CancellationToken);
+
     public ValueTask PublishTransientAsync(string group, string text) =>
         backplane.PublishTransientAsync(group, Encoding.UTF8.GetBytes(text), TestContext.Current.CancellationToken);
 

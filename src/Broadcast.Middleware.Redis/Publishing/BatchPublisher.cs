@@ -46,10 +46,26 @@ sealed class BatchPublisher(
             history?.HistoryMessages ?? 0, history?.HistoryBytes ?? 0, historyAge,
             Scripts.FormatMilliseconds(repairWindow.GetRetention(history)), _batchMemory,
         ];
-        if (count < batch.Count) arguments = [.. arguments, Encode(batch, includesTransient: true).Body];
+        RedisKey[] scriptKeys = [keys.State, keys.Stream, keys.Index];
+        if (count < batch.Count)
+        {
+            arguments = [.. arguments, Encode(batch, includesTransient: true).Body];
+        }
+        else if (batch[0].Once is { } once)
+        {
+            arguments = [.. arguments, RedisValue.EmptyString, Scripts.FormatMilliseconds(once.Window)];
+            scriptKeys = [.. scriptKeys, keys.MessageId(once.Id)];
+        }
+
         var result = await connection.RunScriptAsync(
-            Scripts.Publish, [keys.State, keys.Stream, keys.Index], arguments, deadline, retries, onRetry);
+            Scripts.Publish, scriptKeys, arguments, deadline, retries, onRetry);
         var (epoch, last) = ((string)result[0]!, (long)result[1]);
+        if (result.Length == 2)
+        {
+            batch[0].Once!.IsDuplicate = true;
+            return new(Epoch.Parse(epoch), last);
+        }
+
         if (count > 0) onAcknowledged(group, epoch, last, (string)result[2]!);
         metrics.Published(batch.Count);
         return new(Epoch.Parse(epoch), last - count + 1);

@@ -146,7 +146,7 @@ sealed class GroupOutbox(
                     continue;
                 }
 
-                if (batch is not null && !Fits(batch, bytes + next.Message.Length)) break;
+                if (batch is not null && !Fits(batch, next, bytes + next.Message.Length)) break;
                 _waiting.Dequeue();
                 bytes += next.Message.Length;
                 next.IsInFlight = true;
@@ -158,8 +158,8 @@ sealed class GroupOutbox(
             return batch;
         }
 
-        static bool Fits(List<OutboxEntry> batch, int bytes) =>
-            batch.Count < MaxBatchMessages && bytes <= MaxBatchBytes;
+        static bool Fits(List<OutboxEntry> batch, OutboxEntry next, int bytes) =>
+            batch.Count < MaxBatchMessages && bytes <= MaxBatchBytes && next.Once is null && batch[0].Once is null;
     }
 
     /// <summary>

@@ -8,7 +8,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// after the caller has stopped waiting.
 /// </remarks>
 sealed class OutboxEntry(
-    byte[] message, bool isTransient, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
+    byte[] message, bool isTransient, PublishOnce? once, GroupOptions? history, long timestamp, OutboxBudget budget,
+    int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
 {
     byte[]? _message = message;
@@ -18,6 +19,12 @@ sealed class OutboxEntry(
 
     /// <summary>True for a message without a position, which Redis does not store.</summary>
     public bool IsTransient => isTransient;
+
+    /// <summary>
+    /// The ID of the message. Null for a message without an ID. A batch with an ID has only one message, because the
+    /// script accepts or rejects the whole batch.
+    /// </summary>
+    public PublishOnce? Once => once;
 
     public GroupOptions? History => history;
 

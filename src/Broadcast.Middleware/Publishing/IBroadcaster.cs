@@ -39,7 +39,7 @@ public interface IBroadcaster
     /// </returns>
     /// <exception cref="ArgumentException">
     /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid
-    /// JSON, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// JSON, is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>, or has an invalid <see cref="Message.Id"/>.
     /// </exception>
     /// <exception cref="BackplaneException">
     /// The other nodes are unreachable. The recipients may still receive the message, but at most once.

@@ -30,6 +30,10 @@ sealed class TestNode
     public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         _listener.PublishAsync(group, text, history).AsTask();
 
+    public Task<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, string text, TimeSpan? window = null) =>
+        _listener.PublishOnceAsync(group, id, text, window).AsTask();
+
     public Task PublishTransientAsync(string group, string text) => _listener.PublishTransientAsync(group, text).AsTask();
 
     /// <summary>Publishes until Redis accepts the message. A new node may not be connected yet.</summary>

@@ -44,4 +44,8 @@ public enum BackplaneMistake
     NumbersTransientMessages,
     LosesTransientMessages,
     ReordersTransientMessages,
+    ForgetsMessageIds,
+    SharesMessageIds,
+    KeepsMessageIdsTooLong,
+    HidesDuplicates,
 }

@@ -78,6 +78,10 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) =>
+        (await PublishAsync(group, message, history, cancellationToken), false);
+
     public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         ThrowIfFailing(nameof(PublishAsync));

@@ -48,6 +48,17 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         }
     }
 
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.ForgetsMessageIds) id += Guid.NewGuid();
+        if (mistake == BackplaneMistake.SharesMessageIds) group = "/all";
+        if (mistake == BackplaneMistake.KeepsMessageIdsTooLong) window = TimeSpan.FromDays(1);
+        var result = await inner.PublishOnceAsync(MapName(group), id, window, message, history, cancellationToken);
+        if (mistake == BackplaneMistake.HidesDuplicates) result.IsDuplicate = false;
+        return result;
+    }
+
     public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.LosesTransientMessages && Interlocked.Increment(ref _count) % 7 == 0) return;
