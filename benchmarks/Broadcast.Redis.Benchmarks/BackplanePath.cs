@@ -38,6 +38,9 @@ sealed class BackplanePath : MessagePath, IBackplaneReceiver
         Receive(number, stamp);
     }
 
+    public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message) =>
+        throw new InvalidOperationException("The benchmark publishes no transient messages.");
+
     public void OnLost(string group)
     {
         Console.Error.WriteLine("A node has lost messages. The result is not valid.");

@@ -5,7 +5,7 @@ namespace WebDemo;
 /// <summary>The response of <c>POST /publish</c>.</summary>
 /// <param name="LocalRecipients">The number of recipients on this node.</param>
 /// <param name="Offset">
-/// The offset of the message in the group. Null if the group is empty and keeps no history.
+/// The offset of the message in the group. Null if the message is transient, or if the group is empty and keeps no history.
 /// </param>
 sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] long? Offset);
 

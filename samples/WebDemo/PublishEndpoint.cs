@@ -10,7 +10,7 @@ namespace WebDemo;
 
 /// <summary>
 /// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. If the URL contains no
-/// group, every connection receives the message.
+/// group, every connection receives the message. With <c>transient=true</c>, the group does not keep the message.
 /// </summary>
 /// <remarks>
 /// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>.
@@ -23,10 +23,14 @@ static class PublishEndpoint
     public static IRequestSizeLimitMetadata NoServerSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
 
     public static async Task<IResult> PublishAsync(
-        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, CancellationToken cancellationToken)
+        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, string? transient,
+        CancellationToken cancellationToken)
     {
         if (GetRecipients(group) is not { } recipients)
             return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
+
+        if (!bool.TryParse(transient ?? bool.FalseString, out var isTransient))
+            return BadRequest("The value of transient is not valid. Use transient=true or transient=false.");
 
         var limit = options.Value.MaxMessageBytes;
         if (request.ContentLength > limit) return TooLarge(limit);
@@ -38,7 +42,8 @@ static class PublishEndpoint
 
         // The endpoint ignores Content-Type, because curl -d sends every body with the content type of a form.
         if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
-        var result = await broadcaster.PublishAsync(new Message(text, MessageType.Text), recipients, cancellationToken);
+        var message = new Message(text, MessageType.Text) { IsTransient = isTransient };
+        var result = await broadcaster.PublishAsync(message, recipients, cancellationToken);
         return TypedResults.Json(new PublishResponse(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishResponse);
     }
 
@@ -46,7 +51,7 @@ static class PublishEndpoint
     {
         try
         {
-            return group is null ? Recipients.All : Recipients.Group(group);
+            return group is null ? Recipients.Everyone : Recipients.Group(group);
         }
         catch (ArgumentException)
         {

@@ -134,7 +134,26 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
-        return _outbox.PublishAsync(group, message, history, cancellationToken);
+        return _outbox.PublishAsync(group, message, isTransient: false, null, history, cancellationToken);
+    }
+
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history,
+        CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        ArgumentException.ThrowIfNullOrEmpty(id);
+        var once = new PublishOnce(id, window);
+        var position = await _outbox.PublishAsync(
+            group, message, isTransient: false, once, history, cancellationToken);
+        return (position, once.IsDuplicate);
+    }
+
+    public async ValueTask PublishTransientAsync(
+        string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(group);
+        await _outbox.PublishAsync(group, message, isTransient: true, null, null, cancellationToken);
     }
 
     public async ValueTask<BackplaneSubscription> SubscribeAsync(

@@ -69,6 +69,106 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
+    public async Task PublishOnce_RepeatedOnAnyNode_TakesEffectOnceAndReturnsFirstPosition()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("once"));
+        var start = (await nodes[1].SubscribeAsync(group)).Position;
+        await nodes[0].PublishAsync(group, "0");
+        var (position, isDuplicate) = await nodes[0].PublishOnceAsync(group, "id", "1");
+        Assert.Equal((start.Offset + 2, false), (position.Offset, isDuplicate));
+        foreach (var node in nodes) Assert.Equal((position, true), await node.PublishOnceAsync(group, "id", "again"));
+        // Other IDs, other spellings and other groups are separate.
+        foreach (var id in (string[])["ID", "id ", "i%d", "\ud800", "\ud801", "{x}", new('x', 128)]) Assert.False((await nodes[0].PublishOnceAsync(group, id, id.Length > 9 ? "long" : "2")).IsDuplicate);
+        Assert.False((await nodes[0].PublishOnceAsync(Name("once more"), "id", "elsewhere")).IsDuplicate);
+        Assert.Equal(start.Offset + 10, (await nodes[1].PublishAsync(group, "3")).Offset);
+        await nodes[1].HeardAsync(group, 10);
+        nodes[1].Continues(group, start);
+        Assert.Equal(["0", "1", "2", "2", "2", "2", "2", "2", "long", "3"], nodes[1].Heard(group).Select(message => message.Text));
+    }
+
+    [Fact]
+    public async Task PublishOnce_Concurrently_PublishesOneMessagePerId()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("once at a time"));
+        await nodes[0].SubscribeAsync(group);
+        var publishes = Enumerable.Range(0, 200).Select(i => nodes[i % 2].PublishOnceAsync(group, $"{i / 4}", $"{i / 4}").AsTask());
+        var results = await Task.WhenAll(publishes);
+        Assert.Equal(50, results.Count(result => !result.IsDuplicate));
+        Assert.All(results.Chunk(4), same => Assert.Single(same.Select(result => result.Position).Distinct()));
+        await nodes[0].HeardAsync(group, 50);
+        Assert.Equal(50, nodes[0].Heard(group).Select(message => message.Text).Distinct().Count());
+    }
+
+    [Fact]
+    public async Task PublishOnce_AfterWindow_PublishesAgain()
+    {
+        var (nodes, group) = (await NodesAsync(1), Name("once per window"));
+        var window = TimeSpan.FromMilliseconds(50);
+        await nodes[0].SubscribeAsync(group);
+        var (first, _) = await nodes[0].PublishOnceAsync(group, "id", "1", window);
+        await Listener.EventuallyAsync(async () => !(await nodes[0].PublishOnceAsync(group, "id", "2", window)).IsDuplicate, Patience, "The ID expires.");
+        Assert.Equal(first.Offset + 2, (await nodes[0].PublishAsync(group, "3")).Offset);
+    }
+
+    [Fact]
+    public async Task PublishTransient_BetweenMessages_ReachesAllNodesInOrderWithoutPosition()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("transient"));
+        var start = (await nodes[0].SubscribeAsync(group)).Position;
+        await nodes[1].SubscribeAsync(group);
+        await nodes[0].PublishTransientAsync(group, "t0");
+        for (var i = 1; i <= 50; i++)
+        {
+            var position = await nodes[0].PublishAsync(group, $"{i}");
+            Assert.Equal(start.Offset + i, position.Offset);
+            await nodes[0].PublishTransientAsync(group, $"t{i}");
+        }
+
+        await nodes[0].PublishAsync(group, "last");
+        foreach (var node in nodes)
+        {
+            await node.HeardAsync(group, 51);
+            node.Continues(group, start);
+            Assert.Equal(
+                Enumerable.Range(0, 51).Select(i => (new Position(start.Epoch, start.Offset + i), i, $"t{i}")), node.HeardTransient(group));
+        }
+    }
+
+    [Fact]
+    public async Task PublishTransient_WithoutWaiting_KeepsOrderWithMessages()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("transient order"));
+        var start = (await nodes[1].SubscribeAsync(group)).Position;
+        var publishes = new List<Task>();
+        for (var i = 1; i <= 300; i++)
+        {
+            publishes.Add(i % 3 == 0 ? nodes[0].PublishTransientAsync(group, $"{i}").AsTask() : nodes[0].PublishAsync(group, $"{i}").AsTask());
+        }
+
+        await Task.WhenAll(publishes);
+        await nodes[1].HeardAsync(group, 200);
+        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length == 100), Patience, "100 transient messages must arrive.");
+        nodes[1].Continues(group, start);
+        Assert.Equal(Enumerable.Range(1, 100).Select(i => (i * 2, $"{i * 3}")), nodes[1].HeardTransient(group).Select(message => (message.Earlier, message.Text)));
+    }
+
+    [Fact]
+    public async Task PublishTransient_ToGroupWithHistory_IsNotStoredAndKeepsHistory()
+    {
+        var (nodes, group, history) = (await NodesAsync(2), Name("transient history"), Kept(3));
+        await nodes[0].SubscribeAsync(group, history);
+        for (var i = 1; i <= 4; i++) await nodes[0].PublishAsync(group, $"{i}", history);
+        for (var i = 1; i <= 200; i++) await nodes[0].PublishTransientAsync(group, $"t{i}");
+        var subscription = await nodes[1].SubscribeAsync(group, history);
+        Assert.Equal(4, subscription.Position.Offset);
+        Assert.Equal(["2", "3", "4"], subscription.History.Select(message => Encoding.UTF8.GetString(message.Span)));
+        Assert.Empty(nodes[1].HeardTransient(group));
+        await nodes[0].PublishTransientAsync(group, "now");
+        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length > 0), Patience, "The transient message must arrive.");
+        Assert.Equal((subscription.Position, 0, "now"), nodes[1].HeardTransient(group).Single());
+    }
+
+    [Fact]
     public async Task Publish_ByNodeWithoutSubscription_ReachesOnlySubscribedNode()
     {
         var nodes = await NodesAsync(2);

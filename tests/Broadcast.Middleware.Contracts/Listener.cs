@@ -15,6 +15,13 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     public ValueTask<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         backplane.PublishAsync(group, Encoding.UTF8.GetBytes(text), history, TestContext.Current.CancellationToken);
 
+    public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(string group, string id, string text, TimeSpan? window = null) =>
+        backplane.PublishOnceAsync(
+            group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), null, TestContext.Current.CancellationToken);
+
+    public ValueTask PublishTransientAsync(string group, string text) =>
+        backplane.PublishTransientAsync(group, Encoding.UTF8.GetBytes(text), TestContext.Current.CancellationToken);
+
     public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history = null) =>
         backplane.SubscribeAsync(group, history, TestContext.Current.CancellationToken);
 
@@ -38,6 +45,15 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
     {
         var received = MessagesOf(group);
         lock (received) return [.. received.Messages.Select(message => message.Bytes)];
+    }
+
+    /// <summary>
+    /// Returns the transient messages, and for each message the position and the number of the earlier messages.
+    /// </summary>
+    public (Position After, int Earlier, string Text)[] HeardTransient(string group)
+    {
+        var received = MessagesOf(group);
+        lock (received) return [.. received.TransientMessages];
     }
 
     public int Losses(string group) => Volatile.Read(ref MessagesOf(group).Losses);
@@ -83,6 +99,14 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
         received.Leave();
     }
 
+    void IBackplaneReceiver.OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message)
+    {
+        var received = MessagesOf(group);
+        received.Enter();
+        lock (received) received.TransientMessages.Add((after, received.Messages.Count, Encoding.UTF8.GetString(message.Span)));
+        received.Leave();
+    }
+
     void IBackplaneReceiver.OnLost(string group)
     {
         var received = MessagesOf(group);
@@ -110,6 +134,8 @@ sealed class Heard
     int _inside;
 
     public List<(Position Position, byte[] Bytes)> Messages { get; } = [];
+
+    public List<(Position After, int Earlier, string Text)> TransientMessages { get; } = [];
 
     public int Losses;
 

@@ -34,7 +34,8 @@ sealed class CommandCheck(RedisConnection connection)
         {
             await listener.OpenAsync(keys.Channel, deadline, cancellationToken, retries: false);
             await connection.RunScriptAsync(
-                Scripts.CheckCommands, [keys.State, keys.Stream, keys.Index, keys.Nodes], [keys.FullChannel], deadline,
+                Scripts.CheckCommands,
+                [keys.State, keys.Stream, keys.Index, keys.Nodes, keys.MessageId("id")], [keys.FullChannel], deadline,
                 retries: false, cancellationToken: cancellationToken);
             await WaitForMessageAsync();
             var heartbeat = keySpace.Heartbeat($"check-{name}");

@@ -26,11 +26,14 @@ sealed class BatchPublisher(
         publishTimeout * 2 > MinBatchMemory ? publishTimeout * 2 : MinBatchMemory);
     long _lastNumber;
 
-    /// <summary>Publishes a batch and returns the position of its first message.</summary>
+    /// <summary>
+    /// Publishes a batch and returns the position of its first message. Transient messages of the batch do not count.
+    /// </summary>
     public async Task<Position> PublishAsync(
         string group, List<OutboxEntry> batch, long deadline, Action<string> onRetry)
     {
-        var (body, bytes, history) = Encode(batch);
+        var count = batch.Count(static entry => !entry.IsTransient);
+        var (body, bytes, history) = Encode(batch, includesTransient: false);
         var keys = (await connection.GetKeySpaceAsync(deadline)).ForGroup(group);
         // Each batch of a node has a higher number than the previous batch. So Redis detects a batch that arrives after
         // a later batch.
@@ -38,29 +41,59 @@ sealed class BatchPublisher(
         var historyAge = Scripts.FormatAge(history?.HistoryAge ?? Timeout.InfiniteTimeSpan);
         RedisValue[] arguments =
         [
-            Epoch.Create(), keys.FullChannel, node, number, batch.Count, bytes, body,
+            Epoch.Create(), keys.FullChannel, node, number, count, bytes, body,
             repairWindow.Messages, repairWindow.Bytes, Scripts.FormatMilliseconds(repairWindow.Age),
             history?.HistoryMessages ?? 0, history?.HistoryBytes ?? 0, historyAge,
             Scripts.FormatMilliseconds(repairWindow.GetRetention(history)), _batchMemory,
         ];
+        RedisKey[] scriptKeys = [keys.State, keys.Stream, keys.Index];
+        if (count < batch.Count)
+        {
+            arguments = [.. arguments, Encode(batch, includesTransient: true).Body];
+        }
+        else if (batch[0].Once is { } once)
+        {
+            arguments = [.. arguments, RedisValue.EmptyString, Scripts.FormatMilliseconds(once.Window)];
+            scriptKeys = [.. scriptKeys, keys.MessageId(once.Id)];
+        }
+
         var result = await connection.RunScriptAsync(
-            Scripts.Publish, [keys.State, keys.Stream, keys.Index], arguments, deadline, retries, onRetry);
+            Scripts.Publish, scriptKeys, arguments, deadline, retries, onRetry);
         var (epoch, last) = ((string)result[0]!, (long)result[1]);
-        onAcknowledged(group, epoch, last, (string)result[2]!);
+        if (result.Length == 2)
+        {
+            batch[0].Once!.IsDuplicate = true;
+            return new(Epoch.Parse(epoch), last);
+        }
+
+        if (count > 0) onAcknowledged(group, epoch, last, (string)result[2]!);
         metrics.Published(batch.Count);
-        return new(Epoch.Parse(epoch), last - batch.Count + 1);
+        return new(Epoch.Parse(epoch), last - count + 1);
     }
 
-    /// <summary>Encodes the messages. Also returns the history options of the last message that has options.</summary>
-    static (byte[] Body, long Bytes, GroupOptions? History) Encode(List<OutboxEntry> batch)
+    /// <summary>
+    /// Encodes the messages. Also returns the number of bytes without transient messages, and the history options of
+    /// the last message that has options.
+    /// </summary>
+    static (byte[] Body, long Bytes, GroupOptions? History) Encode(List<OutboxEntry> batch, bool includesTransient)
     {
         var size = 0;
-        foreach (var entry in batch) size += Batch.GetEncodedSize(entry.Message.Length);
+        foreach (var entry in batch)
+        {
+            if (includesTransient || !entry.IsTransient) size += Batch.GetEncodedSize(entry.Message.Length);
+        }
+
         var body = new byte[size];
         var (index, bytes) = (0, 0L);
         GroupOptions? history = null;
         foreach (var entry in batch)
         {
+            if (entry.IsTransient)
+            {
+                if (includesTransient) Batch.AppendTransient(body, ref index, entry.Message);
+                continue;
+            }
+
             Batch.Append(body, ref index, entry.Message);
             bytes += entry.Message.Length + Batch.MessageOverhead;
             history = entry.History ?? history;

@@ -99,7 +99,8 @@ sealed class GroupOutbox(
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
             EndBatch(batch);
-            for (var i = 0; i < batch.Count; i++) batch[i].Succeed(new(first.Epoch, first.Offset + i));
+            var offset = first.Offset;
+            foreach (var entry in batch) entry.Succeed(new(first.Epoch, entry.IsTransient ? offset : offset++));
         }
         catch (Exception exception)
         {
@@ -145,7 +146,7 @@ sealed class GroupOutbox(
                     continue;
                 }
 
-                if (batch is not null && !Fits(batch, bytes + next.Message.Length)) break;
+                if (batch is not null && !Fits(batch, next, bytes + next.Message.Length)) break;
                 _waiting.Dequeue();
                 bytes += next.Message.Length;
                 next.IsInFlight = true;
@@ -157,8 +158,8 @@ sealed class GroupOutbox(
             return batch;
         }
 
-        static bool Fits(List<OutboxEntry> batch, int bytes) =>
-            batch.Count < MaxBatchMessages && bytes <= MaxBatchBytes;
+        static bool Fits(List<OutboxEntry> batch, OutboxEntry next, int bytes) =>
+            batch.Count < MaxBatchMessages && bytes <= MaxBatchBytes && next.Once is null && batch[0].Once is null;
     }
 
     /// <summary>

@@ -30,8 +30,10 @@ sealed class Outbox(
     /// <summary>True if no message waits and no batch is in flight. Only tests use this property.</summary>
     internal bool IsIdle => _groups.IsEmpty;
 
+    /// <summary>Publishes a message. The position of a transient message has no meaning.</summary>
     public async ValueTask<Position> PublishAsync(
-        string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        string group, ReadOnlyMemory<byte> message, bool isTransient, PublishOnce? once, GroupOptions? history,
+        CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         if (outages.Find(group) is { } outage)
@@ -50,7 +52,8 @@ sealed class Outbox(
         }
 
         var entry = new OutboxEntry(
-            message.ToArray(), history, time.GetTimestamp(), _budget, message.Length + MessageOverhead);
+            message.ToArray(), isTransient, once, history, time.GetTimestamp(), _budget,
+            message.Length + MessageOverhead);
         var queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         while (!queue.TryAdd(entry))
         {

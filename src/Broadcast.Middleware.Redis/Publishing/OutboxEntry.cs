@@ -7,13 +7,24 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// Invariant: the budget counts the message exactly as long as this object references the message. This is also true
 /// after the caller has stopped waiting.
 /// </remarks>
-sealed class OutboxEntry(byte[] message, GroupOptions? history, long timestamp, OutboxBudget budget, int reservedBytes)
+sealed class OutboxEntry(
+    byte[] message, bool isTransient, PublishOnce? once, GroupOptions? history, long timestamp, OutboxBudget budget,
+    int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
 {
     byte[]? _message = message;
 
     /// <summary>The encoded message. Do not use this property if <see cref="IsDropped"/> is true.</summary>
     public byte[] Message => _message!;
+
+    /// <summary>True for a message without a position, which Redis does not store.</summary>
+    public bool IsTransient => isTransient;
+
+    /// <summary>
+    /// The ID of the message. Null for a message without an ID. A batch with an ID has only one message, because the
+    /// script accepts or rejects the whole batch.
+    /// </summary>
+    public PublishOnce? Once => once;
 
     public GroupOptions? History => history;
 

@@ -6,10 +6,12 @@ namespace Broadcast.Middleware.Redis.Storage;
 /// <summary>Consecutive messages of one group that Redis numbers in one step.</summary>
 /// <remarks>
 /// For each message, the body contains the length and the payload. The length is a little-endian number of four bytes.
+/// A transient message has the complement of its length, and no offset. Only a batch from a channel contains transient
+/// messages. If all messages are transient, the batch has the offset and the tag of the batch before it.
 /// </remarks>
 /// <param name="Epoch">The epoch, in the text format of <see cref="Storage.Epoch"/>.</param>
 /// <param name="Last">The offset of the last message.</param>
-/// <param name="Count">The number of messages.</param>
+/// <param name="Count">The number of messages with an offset.</param>
 /// <param name="PreviousTag">The tag of the previous batch. Null in a batch from a stream.</param>
 /// <param name="Tag">Identifies the batch and all batches before it: see <see cref="Scripts.Publish"/>.</param>
 /// <param name="Body">The encoded messages.</param>
@@ -41,10 +43,23 @@ readonly record struct Batch(
         index += LengthBytes + message.Length;
     }
 
+    /// <summary>Writes a transient message: see <see cref="Append"/>.</summary>
+    public static void AppendTransient(byte[] body, ref int index, ReadOnlySpan<byte> message)
+    {
+        var start = index;
+        Append(body, ref index, message);
+        BinaryPrimitives.WriteInt32LittleEndian(body.AsSpan(start), ~message.Length);
+    }
+
     /// <summary>Returns the first message of <paramref name="body"/> and removes it from the body.</summary>
-    public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body)
+    public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body) => TakeMessage(ref body, out _);
+
+    /// <summary>Returns the first message of <paramref name="body"/> and removes it from the body.</summary>
+    public static ReadOnlyMemory<byte> TakeMessage(ref ReadOnlyMemory<byte> body, out bool isTransient)
     {
         var length = BinaryPrimitives.ReadInt32LittleEndian(body.Span);
+        isTransient = length < 0;
+        if (isTransient) length = ~length;
         var message = body.Slice(LengthBytes, length);
         body = body[(LengthBytes + length)..];
         return message;

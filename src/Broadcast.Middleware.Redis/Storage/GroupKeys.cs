@@ -34,6 +34,11 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     /// <summary>The channel name with the channel prefix. Scripts use this name.</summary>
     public byte[] FullChannel { get; } = fullChannel;
 
+    /// <summary>
+    /// A string with the epoch and the offset of the message that has this ID. The key exists until the ID expires.
+    /// </summary>
+    public RedisKey MessageId(string id) => $"{start}:d:{KeySpace.Escape(id)}";
+
     /// <summary>A hash with the group's members on one node.</summary>
     public RedisKey Members(string node) => $"{start}:m:{node}";
 }

@@ -17,21 +17,26 @@ static class Scripts
 
     /// <summary>Numbers a batch, appends it to the stream, trims the stream and publishes the batch.</summary>
     /// <remarks>
-    /// <para>KEYS: state, stream, index.</para>
+    /// <para>KEYS: state, stream, index, and the key of the message ID, if the message has an ID.</para>
     /// <code>
     /// ARGV 1      the epoch of a new group
     ///      2      the channel
     ///      3      the node
     ///      4      the number of the batch
-    ///      5      the number of messages
-    ///      6      the number of bytes
-    ///      7      the body
+    ///      5      the number of messages, without transient messages
+    ///      6      the number of bytes, without transient messages
+    ///      7      the body for the stream, without transient messages
     ///      8-10   the messages, bytes and milliseconds of the repair window
     ///      11-13  the messages, bytes and milliseconds of the history
     ///      14     the milliseconds for which Redis keeps the stream; 0 means forever
     ///      15     the milliseconds for which Redis remembers the last batch of a node
+    ///      16     the body for the channel, if the batch has transient messages; otherwise empty or missing
+    ///      17     the milliseconds for which Redis remembers the message ID
     /// </code>
-    /// <para>Returns the epoch, the last offset and the tag of the batch.</para>
+    /// <para>
+    /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
+    /// changes nothing, and returns the epoch and the offset of the first message with this ID, and no tag.
+    /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
     /// renews the expirations at most once per second. The script trims only when the stream exceeds its limits by a
@@ -44,15 +49,49 @@ static class Scripts
     /// a node has received A, B, C. Without the previous tag, this node could not notice the other order, because both
     /// orders end with C.
     /// </para>
+    /// <para>
+    /// Transient messages go only to the channel. If the batch has no other message, the group keeps its offset and its
+    /// tag. Without a state of the group, there is no subscriber.
+    /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>
     public const string Publish = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g', 'b', 'x', ARGV[3])
         local epoch, before, renewed, taken = state[1], state[3], state[5], state[6]
         if taken then
-          local number, its, last, tag = string.match(taken, '^(%d+) (%x+) (%d+) %d+ (%x+)$')
+          local number, its, last, tag = string.match(taken, '^(%d+) (%x+) (%d+) %d+ ([%x-]+)$')
           if tonumber(number) == tonumber(ARGV[4]) then return {its, last, tag} end
           if tonumber(number) > tonumber(ARGV[4]) then return redis.error_reply('SUPERSEDED by a later batch') end
+        end
+        if KEYS[4] then
+          local known = redis.call('GET', KEYS[4])
+          if known then
+            local its, last = string.match(known, '^(%x+) (%d+)$')
+            return {its, last}
+          end
+        end
+        local body = ARGV[7]
+        if ARGV[16] and ARGV[16] ~= '' then body = ARGV[16] end
+        local function removeOldNodes(now)
+          if taken or redis.call('HLEN', KEYS[1]) <= 64 then return end
+          -- A new node has published. Remove the fields of nodes that no longer publish.
+          local fields = redis.call('HGETALL', KEYS[1])
+          for i = 1, #fields, 2 do
+            local since = string.match(fields[i + 1], '^%d+ %x+ %d+ (%d+) [%x-]+$')
+            if since and now - since > tonumber(ARGV[15]) then redis.call('HDEL', KEYS[1], fields[i]) end
+          end
+        end
+        if ARGV[5] == '0' then
+          if not epoch then return {ARGV[1], '0', '-'} end
+          local clock = redis.call('TIME')
+          local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+          local at = string.format('%.0f', now)
+          local result = ARGV[4] .. ' ' .. epoch .. ' ' .. state[2] .. ' ' .. at .. ' ' .. before
+          redis.call('HSET', KEYS[1], ARGV[3], result)
+          removeOldNodes(now)
+          local header = epoch .. ' ' .. state[2] .. ' 0 ' .. before .. ' ' .. before
+          redis.call('PUBLISH', ARGV[2], header .. '\n' .. body)
+          return {epoch, state[2], before}
         end
         local oldest
         if epoch then
@@ -103,16 +142,10 @@ static class Scripts
           redis.call('XTRIM', KEYS[2], 'MINID', '=', oldestKept .. '-0')
         end
 
-        if not taken and redis.call('HLEN', KEYS[1]) > 64 then
-          -- A new node has published. Remove the fields of nodes that no longer publish.
-          local fields = redis.call('HGETALL', KEYS[1])
-          for i = 1, #fields, 2 do
-            local since = string.match(fields[i + 1], '^%d+ %x+ %d+ (%d+) %x+$')
-            if since and now - since > tonumber(ARGV[15]) then redis.call('HDEL', KEYS[1], fields[i]) end
-          end
-        end
+        removeOldNodes(now)
+        if KEYS[4] then redis.call('SET', KEYS[4], epoch .. ' ' .. last, 'PX', ARGV[17]) end
         local header = epoch .. ' ' .. last .. ' ' .. ARGV[5] .. ' ' .. before .. ' ' .. tag
-        redis.call('PUBLISH', ARGV[2], header .. '\n' .. ARGV[7])
+        redis.call('PUBLISH', ARGV[2], header .. '\n' .. body)
         return {epoch, last, tag}
         """;
 
@@ -313,7 +346,7 @@ static class Scripts
     /// fails, the error of the script names the first failed command, because the error of Redis 7 does not.
     /// </summary>
     /// <remarks>
-    /// <para>KEYS: state, stream, index, the nodes of the group.</para>
+    /// <para>KEYS: state, stream, index, the nodes of the group, the key of a message ID.</para>
     /// <para>ARGV: the channel.</para>
     /// </remarks>
     public const string CheckCommands = """
@@ -341,10 +374,12 @@ static class Scripts
         run('LTRIM', KEYS[3], 0, 0)
         run('SADD', KEYS[4], '1')
         run('SREM', KEYS[4], '1')
+        run('SET', KEYS[5], '1', 'PX', 1000)
+        run('GET', KEYS[5])
         run('PERSIST', KEYS[2])
         run('PEXPIRE', KEYS[2], 1000)
         run('TIME')
-        run('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+        run('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
         run('PUBLISH', ARGV[1], '1')
         if refused then return redis.error_reply(refused) end
         """;

@@ -309,9 +309,14 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             {
                 if (catchesUp || !TryDeliver(batch))
                 {
-                    if (await CatchUpAsync()) continue;
-                    ReportLoss();
-                    return;
+                    if (!await CatchUpAsync())
+                    {
+                        ReportLoss();
+                        return;
+                    }
+
+                    // Without newer messages in the stream, the transient messages are still in order.
+                    if (!catchesUp && batch.Count == 0) TryDeliver(batch);
                 }
             }
         }
@@ -351,7 +356,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     bool TryDeliver(in Batch batch)
     {
         if (batch.Epoch != _epoch) return false;
-        if (batch.Last <= _offset) return true;
+        // The messages of a late batch have already arrived through the stream, without transient messages.
+        if (batch.Last < _offset || (batch.Last == _offset && batch.Count > 0)) return true;
         if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
         Deliver(batch);
         return true;
@@ -399,11 +405,13 @@ sealed class GroupSubscription : IThreadPoolWorkItem
 
     void Deliver(in Batch batch)
     {
-        var body = batch.Body;
-        for (var offset = batch.First; offset <= batch.Last; offset++)
+        var (body, last) = (batch.Body, batch.First - 1);
+        while (!body.IsEmpty)
         {
             if (_stopping.IsCancellationRequested) return;
-            _receiver.OnMessage(_group, new(_epochNumber, offset), Batch.TakeMessage(ref body));
+            var message = Batch.TakeMessage(ref body, out var isTransient);
+            if (isTransient) _receiver.OnTransientMessage(_group, new(_epochNumber, last), message);
+            else _receiver.OnMessage(_group, new(_epochNumber, ++last), message);
         }
 
         lock (_lock) (_offset, _tag) = (batch.Last, batch.Tag);

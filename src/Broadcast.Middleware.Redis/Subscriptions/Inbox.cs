@@ -27,8 +27,9 @@ sealed class Inbox
             return false;
         }
 
-        // The offsets on a channel increase. A smaller offset means that Redis has returned to an older state.
-        if (HasReceived(batch.Epoch, batch.Last)) _catchUpRequested = true;
+        // The offsets on a channel increase, except for transient messages. A smaller offset means that Redis has
+        // returned to an older state.
+        if (HasReceived(batch.Epoch, batch.Count == 0 ? batch.First : batch.Last)) _catchUpRequested = true;
         _batches.Enqueue(batch);
         _bytes += batch.Body.Length;
         _lastReceived = (batch.Epoch, batch.Last);

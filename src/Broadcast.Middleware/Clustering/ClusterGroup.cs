@@ -10,7 +10,9 @@ namespace Broadcast.Middleware.Clustering;
 sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
 {
     readonly Lock _gate = new();
-    List<(Position Position, byte[] Message)>? _early = []; // Messages that arrive before the subscription succeeds.
+
+    // The messages that arrive before the subscription succeeds.
+    List<(Position Position, byte[] Message, bool IsTransient)>? _early = [];
     bool _isLost;
 
     public string Name => name;
@@ -59,20 +61,25 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
             foreach (var message in history) Append(group, message);
             var early = _early!;
             _early = null;
-            foreach (var (position, message) in early) Accept(group, position, message);
+            foreach (var (position, message, isTransient) in early) Accept(group, position, message, isTransient);
             if (_isLost) group.Break();
             return !_isLost;
         }
     }
 
     /// <summary>Appends a message. Before the subscription succeeds, the method stores the message instead.</summary>
+    /// <param name="position">
+    /// The position of the message. For a transient message, the position of the last message before this message.
+    /// </param>
+    /// <param name="message">The message.</param>
+    /// <param name="isTransient">True for a transient message.</param>
     /// <exception cref="InvalidDataException">The message is invalid, or an earlier message is missing.</exception>
-    public void OnMessage(Position position, ReadOnlyMemory<byte> message)
+    public void OnMessage(Position position, ReadOnlyMemory<byte> message, bool isTransient)
     {
         lock (_gate)
         {
-            if (_early is not null) _early.Add((position, message.ToArray()));
-            else Accept(Group!, position, message);
+            if (_early is not null) _early.Add((position, message.ToArray(), isTransient));
+            else Accept(Group!, position, message, isTransient);
         }
     }
 
@@ -90,20 +97,29 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
-    void Accept(Group group, Position position, ReadOnlyMemory<byte> message)
+    void Accept(Group group, Position position, ReadOnlyMemory<byte> message, bool isTransient)
     {
         // Ignore late messages of an earlier subscription. After a loss, ignore every message.
-        if (_isLost || position.Epoch != group.Epoch || position.Offset < group.NextOffset) return;
+        var nextOffset = isTransient ? group.NextOffset - 1 : group.NextOffset;
+        if (_isLost || position.Epoch != group.Epoch || position.Offset < nextOffset) return;
         // The log numbers messages without gaps. After a gap, every later message would get a wrong position.
-        if (position.Offset > group.NextOffset)
+        if (position.Offset > nextOffset)
         {
             throw new InvalidDataException(
-                $"The cluster delivered message {position.Offset} of a group, " +
+                $"The cluster delivered message {(isTransient ? "after " : "")}{position.Offset} of a group, " +
                 $"but message {group.NextOffset} is missing. " +
                 "Fix the IBackplane implementation: it must call OnLost if messages are missing.");
         }
 
-        Append(group, ClusterMessage.Decode(message));
+        var received = ClusterMessage.Decode(message);
+        if (received.Message.IsTransient != isTransient)
+        {
+            throw new InvalidDataException(
+                "The cluster delivered a transient message as a numbered message, or the reverse. " +
+                "Fix the IBackplane implementation: it must pass each message to the matching method of the receiver.");
+        }
+
+        Append(group, received);
     }
 
     void Append(Group group, ClusterMessage received)

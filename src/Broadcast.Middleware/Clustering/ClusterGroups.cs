@@ -58,12 +58,22 @@ sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeP
     /// Receives a message of a group. The method ignores messages of unknown groups, because a message may arrive after
     /// the end of a subscription.
     /// </summary>
-    public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message)
+    public void OnMessage(string name, Position position, ReadOnlyMemory<byte> message) =>
+        OnMessage(name, position, message, isTransient: false);
+
+    /// <summary>Receives a transient message of a group.</summary>
+    /// <param name="name">The name of the group.</param>
+    /// <param name="after">The position of the last message before this message.</param>
+    /// <param name="message">The message.</param>
+    public void OnTransientMessage(string name, Position after, ReadOnlyMemory<byte> message) =>
+        OnMessage(name, after, message, isTransient: true);
+
+    void OnMessage(string name, Position position, ReadOnlyMemory<byte> message, bool isTransient)
     {
         if (!_groups.TryGetValue(name, out var group)) return;
         try
         {
-            group.OnMessage(position, message);
+            group.OnMessage(position, message, isTransient);
         }
         catch (InvalidDataException exception)
         {

@@ -20,6 +20,8 @@ readonly record struct ClusterMessage(
         Binary = 1,
         Json = 2,
         NoCompression = 4,
+        Transient = 8,
+        Id = 16,
     }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
@@ -37,6 +39,8 @@ readonly record struct ClusterMessage(
         var parts = Message.Type == MessageType.Binary ? Parts.Binary : Parts.None;
         if (Message.IsJson) parts |= Parts.Json;
         if (Message.DisableCompression) parts |= Parts.NoCompression;
+        if (Message.IsTransient) parts |= Parts.Transient;
+        if (Message.Id is not null) parts |= Parts.Id;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
@@ -45,6 +49,7 @@ readonly record struct ClusterMessage(
         writer.WriteOrNull(Message.Sender?.UserId);
         writer.Write(Excluded.Count);
         foreach (var id in Excluded) writer.Write(id);
+        if (Message.Id is { } messageId) writer.Write(messageId);
         writer.WriteRest(Message.Payload.Span);
     }
 
@@ -63,11 +68,14 @@ readonly record struct ClusterMessage(
         var (key, sender, user) = (reader.ReadStringOrNull(), reader.ReadStringOrNull(), reader.ReadStringOrNull());
         var excluded = new string[reader.ReadCount()];
         for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();
+        var messageId = parts.HasFlag(Parts.Id) ? reader.ReadString() : null;
         var message = new Message(reader.Rest, parts.HasFlag(Parts.Binary) ? MessageType.Binary : MessageType.Text)
         {
             IsJson = parts.HasFlag(Parts.Json),
             DisableCompression = parts.HasFlag(Parts.NoCompression),
+            IsTransient = parts.HasFlag(Parts.Transient),
             Key = key,
+            Id = messageId,
             Sender = sender is null ? null : new(sender, user),
         };
         return new(message, excluded, publishedAt, copyId);

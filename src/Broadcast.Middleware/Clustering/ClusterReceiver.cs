@@ -33,6 +33,12 @@ sealed class ClusterReceiver(
         else groups.OnMessage(group, position, message);
     }
 
+    public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message)
+    {
+        if (group == remote.Inbox) OnInboxMessage(message);
+        else groups.OnTransientMessage(group, after, message);
+    }
+
     public void OnLost(string group)
     {
         if (group == remote.Inbox) OnInboxLost();

@@ -1,4 +1,6 @@
 using System.Net.WebSockets;
+using System.Security.Cryptography;
+using System.Text;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
@@ -33,15 +35,27 @@ sealed class ClusterRouter(
     public override ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
+        if (message.Id is not null) return PublishOnceAsync(message, recipients, cancellationToken);
         metrics.Published();
-        return recipients.Kind switch
+        return RouteAsync(message, recipients, cancellationToken);
+    }
+
+    async ValueTask<PublishResult> PublishOnceAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        var result = await RouteAsync(message, recipients, cancellationToken);
+        if (!result.IsDuplicate) metrics.Published();
+        return result;
+    }
+
+    ValueTask<PublishResult> RouteAsync(Message message, Recipients recipients, CancellationToken cancellationToken) =>
+        recipients.Kind switch
         {
             RecipientsKind.All => PublishToGroupAsync(GroupName.Everyone, message, recipients, cancellationToken),
             RecipientsKind.Group => PublishToGroupAsync(recipients.Name!, message, recipients, cancellationToken),
             RecipientsKind.Groups => PublishToGroupsAsync(message, recipients, cancellationToken),
             _ => SendToConnectionsAsync(message, recipients, cancellationToken),
         };
-    }
 
     public override async ValueTask<JoinResult> JoinAsync(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken)
@@ -68,13 +82,29 @@ sealed class ClusterRouter(
     {
         try
         {
-            var position = await PublishToBackplaneAsync(name, Encode(message, recipients), cancellationToken);
+            var bytes = Encode(message, recipients);
+            Position? position = null;
+            if (message.IsTransient)
+            {
+                await backplane.PublishTransientAsync(name, bytes, cancellationToken);
+            }
+            else if (message.Id is { } id)
+            {
+                (position, var isDuplicate) = await backplane.PublishOnceAsync(
+                    name, id, local.IdWindow, bytes, GetHistory(name), cancellationToken);
+                if (isDuplicate) return new(position, 0) { IsDuplicate = true };
+            }
+            else
+            {
+                position = await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
+            }
+
             OnPublished();
             return new(position, local.CountMembers(name, recipients.ExcludedConnections));
         }
         catch (BackplaneException exception) when (exception.DeliverLocally)
         {
-            return DeliverLocally(new(null, local.SendToMembers([name], message, recipients)), exception);
+            return DeliverLocally(local.SendToMembersOnce([name], message, recipients), exception);
         }
     }
 
@@ -83,20 +113,36 @@ sealed class ClusterRouter(
     {
         var names = recipients.Names;
         // A member of more than one group receives the message once. The ID links the copies.
-        var bytes = Encode(message, recipients, names.Count > 1 ? Random.Shared.NextInt64(1, long.MaxValue) : 0);
+        var bytes = Encode(message, recipients, names.Count > 1 ? CreateCopyId(message, names) : 0);
         // Publish to every group, even if one publish fails immediately.
         var publishes = names
-            .Select(async name => await PublishToBackplaneAsync(name, bytes, cancellationToken))
+            .Select(async name =>
+            {
+                if (message.Id is { } id)
+                {
+                    var (_, isDuplicate) = await backplane.PublishOnceAsync(
+                        name, id, local.IdWindow, bytes, GetHistory(name), cancellationToken);
+                    return isDuplicate;
+                }
+
+                if (message.IsTransient) await backplane.PublishTransientAsync(name, bytes, cancellationToken);
+                else await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
+                return false;
+            })
             .ToArray();
         try
         {
-            await Task.WhenAll(publishes);
+            var duplicates = await Task.WhenAll(publishes);
             OnPublished();
-            return new(null, names.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)));
+            var fresh = names.Where((_, index) => !duplicates[index]);
+            return new(null, fresh.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)))
+            {
+                IsDuplicate = names.Count > 0 && Array.TrueForAll(duplicates, static isDuplicate => isDuplicate),
+            };
         }
         catch (BackplaneException exception) when (publishes.All(static publish => IsForThisNode(publish)))
         {
-            return DeliverLocally(new(null, local.SendToMembers(names, message, recipients)), exception);
+            return DeliverLocally(local.SendToMembersOnce(names, message, recipients), exception);
         }
 
         // If the cluster has received the message for only some groups, the caller gets the exception of the other
@@ -108,15 +154,26 @@ sealed class ClusterRouter(
     async ValueTask<PublishResult> SendToConnectionsAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
-        var result = local.SendToConnections(message, recipients);
+        PublishedIds.Entry? entry = null;
+        var result = message.Id is { } id
+            ? local.SendToConnectionsOnce(id, message, recipients, out entry)
+            : local.SendToConnections(message, recipients);
+        if (result.IsDuplicate && entry!.IsComplete) return result with { RemoteNodes = 0 };
         // A connection is on exactly one node, but a user may have connections on several nodes.
         if (recipients.Kind != RecipientsKind.User && result.LocalRecipients > 0)
+        {
+            entry?.Complete(null);
             return result with { RemoteNodes = 0 };
+        }
+
         try
         {
-            var nodes = await remote.SendAsync(recipients, Encode(message, recipients), cancellationToken);
+            var bytes = Encode(message, recipients);
+            var nodes = await remote.SendAsync(recipients, bytes, message.IsTransient, cancellationToken);
             OnPublished();
-            return result with { RemoteNodes = nodes };
+            entry?.Complete(null);
+            // The earlier publish may not have reached all nodes. Each node drops a message that it already has.
+            return result with { RemoteNodes = nodes, IsDuplicate = result.IsDuplicate && nodes == 0 };
         }
         catch (BackplaneException exception) when (exception.DeliverLocally)
         {
@@ -141,9 +198,19 @@ sealed class ClusterRouter(
         if (count > 0) logger.DeliversToAllNodes(count);
     }
 
-    ValueTask<Position> PublishToBackplaneAsync(
-        string name, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-        backplane.PublishAsync(name, bytes, directory.GetSettings(name).History, cancellationToken);
+    /// <summary>
+    /// Creates the ID that links the copies of a message. If the message has an ID, a repeated publish within the
+    /// window gets the same result, because the first publish may have reached only some of the groups.
+    /// </summary>
+    long CreateCopyId(Message message, IReadOnlyCollection<string> names)
+    {
+        if (message.Id is not { } id) return Random.Shared.NextInt64(1, long.MaxValue);
+        var window = time.GetUtcNow().Ticks / local.IdWindow.Ticks;
+        var hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{window}\n{id}\n{string.Join('\n', names)}"));
+        return Math.Max(1, BitConverter.ToInt64(hash) & long.MaxValue);
+    }
+
+    GroupOptions? GetHistory(string name) => directory.GetSettings(name).History;
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
         new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId).Encode();

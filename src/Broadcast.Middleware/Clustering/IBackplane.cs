@@ -58,6 +58,47 @@ public interface IBackplane
         CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Publishes a message like <see cref="PublishAsync"/>, unless any node has published a message with the same ID to
+    /// the group within the window. The check and the publish are one atomic step.
+    /// </summary>
+    /// <remarks>
+    /// The backplane remembers an ID from the publish until the end of its window. The backplane need not remember the
+    /// ID of a publish that the cluster has lost.
+    /// </remarks>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="id">The ID: 1 to 128 characters.</param>
+    /// <param name="window">How long the backplane remembers the ID.</param>
+    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="history">See <see cref="PublishAsync"/>.</param>
+    /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
+    /// <returns>
+    /// The position of the first message with this ID, and whether this call published nothing because of that message.
+    /// </returns>
+    /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
+    ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group,
+        string id,
+        TimeSpan window,
+        ReadOnlyMemory<byte> message,
+        GroupOptions? history,
+        CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Delivers a message to every subscribed node, including this node, but does not number or store the message. A
+    /// node receives the message after each message that an earlier call of this node has published to the group.
+    /// </summary>
+    /// <remarks>
+    /// A node that has to catch up with the group may miss the message. Every other node receives the message at the
+    /// same place between two numbered messages.
+    /// </remarks>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="message">The message. The call copies the message before it returns.</param>
+    /// <param name="cancellationToken">Cancels the call. The backplane may still deliver the message.</param>
+    /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
+    ValueTask PublishTransientAsync(
+        string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Subscribes this node to a group. The node receives every message after the returned position. The first messages
     /// may arrive before the task completes.
     /// </summary>

@@ -15,6 +15,17 @@ public interface IBackplaneReceiver
     void OnMessage(string group, Position position, ReadOnlyMemory<byte> message);
 
     /// <summary>
+    /// Receives a message of a subscribed group that has no position and that the cluster does not store: see
+    /// <see cref="IBackplane.PublishTransientAsync"/>.
+    /// </summary>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="after">
+    /// The position of the last message before this message. The offset is 0 if the group never had a message.
+    /// </param>
+    /// <param name="message">The message. The receiver copies the message before the call returns.</param>
+    void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message);
+
+    /// <summary>
     /// Ends a subscription, because messages may be permanently missing. Either the cluster lost messages, or this node
     /// was disconnected for too long.
     /// </summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
+using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware;
 
@@ -9,6 +10,9 @@ namespace Broadcast.Middleware;
 /// </summary>
 public sealed class InMemoryCluster
 {
+    const int MaxMessageIds = 100_000;
+
+    readonly PublishedIds _ids = new(MaxMessageIds, TimeProvider.System);
     readonly ConcurrentDictionary<string, Channel> _groups = new(StringComparer.Ordinal);
 
     /// <summary>The number of groups.</summary>
@@ -77,6 +81,23 @@ public sealed class InMemoryCluster
 
             foreach (var node in _nodes) node.Receiver.OnMessage(name, position, message);
             return position;
+        }
+
+        public (Position, bool) PublishOnce(
+            PublishedIds ids, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history)
+        {
+            if (!ids.TryClaim(RecipientsKind.Group, name, id, window, out var entry))
+                return (entry.Position!.Value, true);
+            // A receiver that throws an exception must not turn a repeated publish into a second message.
+            entry.Complete(new(_epoch, _offset + 1));
+            return (Publish(message, history), false);
+        }
+
+        public bool PublishTransient(ReadOnlyMemory<byte> message)
+        {
+            var after = new Position(_epoch, _offset);
+            foreach (var node in _nodes) node.Receiver.OnTransientMessage(name, after, message);
+            return true;
         }
 
         public BackplaneSubscription Subscribe(Node node, GroupOptions? history)
@@ -162,6 +183,26 @@ public sealed class InMemoryCluster
         {
             cancellationToken.ThrowIfCancellationRequested();
             return new(cluster.With(group, channel => channel.Publish(message, history)));
+        }
+
+        public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+            string group,
+            string id,
+            TimeSpan window,
+            ReadOnlyMemory<byte> message,
+            GroupOptions? history,
+            CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return new(cluster.With(group, channel => channel.PublishOnce(cluster._ids, id, window, message, history)));
+        }
+
+        public ValueTask PublishTransientAsync(
+            string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            cluster.With(group, channel => channel.PublishTransient(message));
+            return default;
         }
 
         public ValueTask<BackplaneSubscription> SubscribeAsync(

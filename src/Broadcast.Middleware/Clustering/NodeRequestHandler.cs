@@ -40,7 +40,9 @@ sealed class NodeRequestHandler(
     void Deliver(ReadOnlyMemory<byte> message, Recipients recipients)
     {
         var received = ClusterMessage.Decode(message);
-        router.SendToConnections(received.Message, recipients.Except(received.Excluded));
+        recipients = recipients.Except(received.Excluded);
+        if (received.Message.Id is { } id) router.SendToConnectionsOnce(id, received.Message, recipients, out _);
+        else router.SendToConnections(received.Message, recipients);
     }
 
     async Task AnswerAsync(NodeMessage request)

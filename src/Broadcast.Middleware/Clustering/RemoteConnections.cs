@@ -100,6 +100,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// <summary>Sends a message to a connection, or to the connections of a user, on other nodes.</summary>
     /// <param name="recipients">The connection or the user.</param>
     /// <param name="message">The message, encoded as a <see cref="ClusterMessage"/>.</param>
+    /// <param name="isTransient">See <see cref="Message.IsTransient"/>.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <returns>The number of nodes to which this node sent the message.</returns>
     /// <exception cref="BackplaneException">
@@ -107,7 +108,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     /// message.
     /// </exception>
     public async Task<int> SendAsync(
-        Recipients recipients, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+        Recipients recipients, ReadOnlyMemory<byte> message, bool isTransient, CancellationToken cancellationToken)
     {
         var name = recipients.Name!;
         var isUser = recipients.Kind == RecipientsKind.User;
@@ -116,7 +117,8 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         var nodes = members.Select(member => isUser ? Encoding.UTF8.GetString(member.Value.Span) : member.Name);
         NodeMessage request = isUser ? new SendToUser(Node, name, message) : new SendToConnection(Node, name, message);
         string[] others = [.. nodes.Where(node => node != Node).Distinct()];
-        var sends = Array.ConvertAll(others, async node => await SendAsync(node, request, cancellationToken));
+        var sends = Array.ConvertAll(
+            others, async node => await SendAsync(node, request, cancellationToken, isTransient));
         try
         {
             await Task.WhenAll(sends);
@@ -247,8 +249,13 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         }
     }
 
-    ValueTask<Position> SendAsync(string node, NodeMessage message, CancellationToken cancellationToken) =>
-        backplane.PublishAsync(InboxOf(node), NodeCodec.Encode(message), null, cancellationToken);
+    async ValueTask SendAsync(
+        string node, NodeMessage message, CancellationToken cancellationToken, bool isTransient = false)
+    {
+        var (inbox, bytes) = (InboxOf(node), NodeCodec.Encode(message));
+        if (isTransient) await backplane.PublishTransientAsync(inbox, bytes, cancellationToken);
+        else await backplane.PublishAsync(inbox, bytes, null, cancellationToken);
+    }
 
     long NextRequestId() => Interlocked.Increment(ref _lastRequestId);
 }

@@ -77,7 +77,8 @@ sealed class EventStreamEncoder : EntryEncoder
     public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
     {
         var payload = block.PayloadOf(index, out var type).Span;
-        if (_hasIds)
+        // The browser keeps the last ID, so a transient message without an ID does not affect the recovery.
+        if (_hasIds && !log.IsTransient)
         {
             output.Write("id: "u8);
             output.Write(Encoding.ASCII.GetBytes(new Position(log.Epoch, block.OffsetOf(index)).ToString()));

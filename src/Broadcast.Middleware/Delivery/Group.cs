@@ -48,6 +48,9 @@ sealed class Group
 
     public long NextOffset => _log.NextOffset;
 
+    /// <summary>The log of the transient messages. Null before the first transient message.</summary>
+    public MessageLog? TransientLog => _log.Transient?.Log;
+
     /// <summary>The number of members.</summary>
     public int Count => CountMembers(Volatile.Read(ref _shards));
 
@@ -80,6 +83,7 @@ sealed class Group
             shard.Members++;
             cursor = new Cursor(_log, writer, shard, cursorOptions);
             writer.AddCursor(cursor);
+            if (cursor.NeedsTransientCursor) writer.AddCursor(cursor.OpenTransientLocked(isNewMember: true));
         }
 
         writer.Post();
@@ -93,6 +97,7 @@ sealed class Group
         bool isEmpty;
         lock (_log.Gate)
         {
+            if (cursor.NeedsTransientCursor) writer.AddCursor(cursor.OpenTransientLocked(isNewMember: false));
             cursor.LeaveLocked();
             // Without new messages, the reader would not check this log, and would not detect the leave.
             if (cursor.IsTracked) writer.AddCursor(cursor);
@@ -112,20 +117,25 @@ sealed class Group
     /// <param name="excludedMembers">The number of members that the message excludes.</param>
     public PublishResult? Publish(Message message, EntryMetadata? metadata, int excludedMembers)
     {
-        long offset;
+        Position? position = null;
         GroupShard[] shards;
         int members;
         lock (_log.Gate)
         {
             if (_isRemoved) return null;
-            AnnounceLocked();
-            offset = _log.AppendLocked(message, metadata);
             shards = _shards;
             members = CountMembers(shards);
+            var log = message.IsTransient ? GetTransientLogLocked() : _log;
+            if (log is not null)
+            {
+                AnnounceLocked(log);
+                var offset = log.AppendLocked(message, metadata);
+                if (!log.IsTransient) position = new(log.Epoch, offset);
+            }
         }
 
         Post(shards);
-        return new(new(_log.Epoch, offset), Math.Max(0, members - excludedMembers));
+        return new(position, Math.Max(0, members - excludedMembers));
     }
 
     /// <summary>
@@ -145,13 +155,19 @@ sealed class Group
         var commit = new CommitToken();
         var entry = EntryMetadata.WithCommit(metadata, commit);
         var shards = new GroupShard[groups.Count][];
+        var logs = new MessageLog?[groups.Count];
         var (locked, members) = (0, 0);
         try
         {
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
-            foreach (var group in groups) group.AnnounceLocked();
+            for (var i = 0; i < groups.Count; i++)
+            {
+                logs[i] = message.IsTransient ? groups[i].GetTransientLogLocked() : groups[i]._log;
+                if (logs[i] is { } log) groups[i].AnnounceLocked(log);
+            }
+
             // While this method holds all locks, these groups get no other message and no member joins or leaves. So
             // the numbers in each log are in order.
             var sequence = clock.Next();
@@ -160,7 +176,7 @@ sealed class Group
                 var group = groups[i];
                 shards[i] = group._shards;
                 members += CountMembers(shards[i]);
-                if (!group._isRemoved) group._log.AppendLocked(message, entry, sequence);
+                if (!group._isRemoved) logs[i]?.AppendLocked(message, entry, sequence);
             }
         }
         finally
@@ -168,9 +184,9 @@ sealed class Group
             commit.Commit();
             while (locked > 0)
             {
-                var log = groups[--locked]._log;
-                log.EndAppendLocked();
-                log.Gate.Exit();
+                locked--;
+                logs[locked]?.EndAppendLocked();
+                groups[locked]._log.Gate.Exit();
             }
         }
 
@@ -188,10 +204,11 @@ sealed class Group
         GroupShard[] shards;
         lock (_log.Gate)
         {
+            if ((message.IsTransient ? GetTransientLogLocked() : _log) is not { } log) return;
             if (createCopy is not null)
-                metadata = EntryMetadata.WithCopy(metadata, createCopy(new(_log.Epoch, _log.NextOffset)));
-            AnnounceLocked();
-            _log.AppendLocked(message, metadata, age);
+                metadata = EntryMetadata.WithCopy(metadata, createCopy(new(log.Epoch, log.NextOffset)));
+            AnnounceLocked(log);
+            log.AppendLocked(message, metadata, age);
             shards = _shards;
         }
 
@@ -224,7 +241,15 @@ sealed class Group
             var hasNoHistory = _log.ExpireLocked();
             _isRemoved |= hasNoHistory && _shards.Length == 0 && Lifetime != GroupLifetime.Owned;
             if (_isRemoved) return true;
-            if (!_log.TrimIdleLocked()) return false;
+            var isTrimmed = _log.TrimIdleLocked();
+            if (_log.Transient is { KeepsFirstBlock: false } transient && transient.Log.TrimIdleLocked())
+            {
+                // The shards visit only the cursors of the main log. The announcement reaches the other cursors.
+                isTrimmed = true;
+                foreach (var shard in _shards) shard.AnnounceLocked();
+            }
+
+            if (!isTrimmed) return false;
             shards = _shards;
         }
 
@@ -263,10 +288,20 @@ sealed class Group
     /// A reader that finds no message stops checking the log, unless an append is in progress. So mark the append
     /// first.
     /// </remarks>
-    void AnnounceLocked()
+    void AnnounceLocked(MessageLog log)
     {
-        _log.BeginAppendLocked();
+        log.BeginAppendLocked();
         foreach (var shard in _shards) shard.AnnounceLocked();
+    }
+
+    /// <summary>
+    /// Returns the log for a transient message. Returns null for an empty or removed group, because no client can
+    /// receive the message.
+    /// </summary>
+    MessageLog? GetTransientLogLocked()
+    {
+        var members = _isRemoved ? 0 : CountMembers(_shards);
+        return members == 0 ? null : _log.Transient?.Log ?? _log.OpenTransientLocked(members, NewEpoch());
     }
 
     static void Post(GroupShard[] shards)

@@ -61,7 +61,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
-        while (FindForPublish(name) is { } group)
+        while (FindForPublish(name, message) is { } group)
         {
             if (group.Publish(message, metadata, excludedMembers) is { } result)
             {
@@ -81,7 +81,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         while (true)
         {
             var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
-            var groups = sorted.Select(FindForPublish).OfType<Group>().ToArray();
+            var groups = sorted.Select(name => FindForPublish(name, message)).OfType<Group>().ToArray();
             if (groups.Length == 0) return default;
             if (Group.Publish(groups, message, metadata, clock) is { } members)
             {
@@ -118,7 +118,11 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
     }
 
-    Group? FindForPublish(string name) => Find(name) ?? (rules.Find(name).History is null ? null : FindOrCreate(name));
+    Group? FindForPublish(string name, Message message)
+    {
+        if (Find(name) is { } group) return group;
+        return message.IsTransient || rules.Find(name).History is null ? null : FindOrCreate(name);
+    }
 
     Group FindOrCreate(string name) =>
         _groups.GetOrAdd(name, static (name, directory) => directory.Create(name), this);

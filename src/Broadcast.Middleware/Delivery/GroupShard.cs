@@ -11,6 +11,7 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
     const int CursorsPerTurn = 256;
 
     readonly List<Cursor> _cursors = [];
+    TransientCursors? _transientCursors; // Null until a member reads transient messages.
     TrackedCursors? _tracked; // The lock of the group guards writes to this field. Null without tracked cursors.
     int _next;
     bool _inPass;
@@ -19,6 +20,8 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     /// <summary>The number of members. The lock of the group guards this property.</summary>
     public int Members { get; set; }
+
+    public ICursorSet ForTransientLog => _transientCursors ??= new(this);
 
     public void Add(Cursor cursor)
     {
@@ -38,9 +41,14 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
         if (_tracked is { } tracked) pump.Announce(tracked);
     }
 
-    public void Remove(Cursor cursor)
+    public void Untrack(Cursor cursor)
     {
         if (cursor.IsTracked) _tracked!.Remove(cursor);
+    }
+
+    public void Remove(Cursor cursor)
+    {
+        Untrack(cursor);
         var hole = cursor.SetIndex;
         // The last cursor of the list fills the hole. During a pass, the cursors before _next have had their turn. If
         // the hole is before _next, first move the last of these cursors into the hole. Otherwise, the last cursor of

@@ -24,7 +24,7 @@ sealed class FilterActions(IBroadcaster broadcaster, MessageValidator validator,
     {
         validator.ThrowIfInvalid(message);
         cancellationToken.ThrowIfCancellationRequested();
-        var sending = connection.SendAsync(message, EntryMetadata.Create(message, null), cancellationToken);
+        var sending = connection.SendAsync(message, EntryMetadata.CreatePrivate(message, null), cancellationToken);
         return sending.IsCompletedSuccessfully ? new(ToResult(sending.Result)) : AwaitAsync(sending);
 
         static async ValueTask<PublishResult> AwaitAsync(ValueTask<bool> sending) =>

@@ -27,7 +27,7 @@ public sealed class MessageContext : FilterContext
         string? eventName = null)
         : base(connection, broadcaster, services)
     {
-        _home = string.IsNullOrEmpty(connection.HomeGroup) ? Recipients.All : Recipients.Group(connection.HomeGroup);
+        _home = string.IsNullOrEmpty(connection.HomeGroup) ? Recipients.Everyone : Recipients.Group(connection.HomeGroup);
         Reset(message);
         Event = eventName;
     }

@@ -77,7 +77,8 @@ sealed class BroadcastInstance : IDisposable
             pumps, registry, Memberships, presence, remote, revalidator, Clock, Heartbeat, options, time, _logger,
             _metrics, applicationStopping, drainStarting ?? applicationStopping);
 
-        var local = new LocalRouter(Groups, Connections, registry, _metrics);
+        var ids = new PublishedIds(options.MaxMessageIds, time);
+        var local = new LocalRouter(Groups, Connections, registry, ids, options.MessageIdWindow, _metrics);
         Router = backplane is null
             ? local
             : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger);

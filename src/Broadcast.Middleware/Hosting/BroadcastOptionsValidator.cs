@@ -17,6 +17,8 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
         problems.Check(OptionRanges.MaxGroupsPerConnection, options.MaxGroupsPerConnection);
         problems.Check(OptionRanges.MaxEmptyGroups, options.MaxEmptyGroups);
         problems.Check(OptionRanges.MaxPresenceStateBytes, options.MaxPresenceStateBytes);
+        problems.Check(OptionRanges.MessageIdWindow, options.MessageIdWindow);
+        problems.Check(OptionRanges.MaxMessageIds, options.MaxMessageIds);
         problems.Check(OptionRanges.MaxDisconnectedSessions, options.MaxDisconnectedSessions);
         problems.Check(OptionRanges.MaxUnacknowledgedBytes, options.MaxUnacknowledgedBytes);
         problems.Check(OptionRanges.MaxUnacknowledgedMessages, options.MaxUnacknowledgedMessages);

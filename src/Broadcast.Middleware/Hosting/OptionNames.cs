@@ -27,6 +27,8 @@ static class OptionNames
         nameof(BroadcastOptions.MaxGroupsPerConnection),
         nameof(BroadcastOptions.MaxEmptyGroups),
         nameof(BroadcastOptions.MaxPresenceStateBytes),
+        nameof(BroadcastOptions.MessageIdWindow),
+        nameof(BroadcastOptions.MaxMessageIds),
         nameof(BroadcastOptions.RecoveryTimeout),
         nameof(BroadcastOptions.MaxDisconnectedSessions),
         nameof(BroadcastOptions.MaxUnacknowledgedBytes),

@@ -36,6 +36,8 @@ static class OptionRanges
     public static readonly NumberRange MaxGroupsPerConnection = new(nameof(MaxGroupsPerConnection), 1, 65_536);
     public static readonly NumberRange MaxEmptyGroups = new(nameof(MaxEmptyGroups), 0, 1_000_000);
     public static readonly NumberRange MaxPresenceStateBytes = new(nameof(MaxPresenceStateBytes), 0, 65_536);
+    public static readonly TimeRange MessageIdWindow = new(nameof(MessageIdWindow), OneSecond, OneDay);
+    public static readonly NumberRange MaxMessageIds = new(nameof(MaxMessageIds), 1, 10_000_000);
     public static readonly NumberRange MaxDisconnectedSessions = new(nameof(MaxDisconnectedSessions), 0, 10_000_000);
     public static readonly NumberRange MaxUnacknowledgedBytes = new(nameof(MaxUnacknowledgedBytes), OneKiB, OneGiB);
     public static readonly NumberRange MaxUnacknowledgedMessages =

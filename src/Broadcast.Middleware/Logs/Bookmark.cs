@@ -21,8 +21,8 @@ sealed class Bookmark(MessageLog log)
     /// <summary>The server sent the messages below this offset on an earlier transport.</summary>
     public long SentBefore { get; private set; }
 
-    /// <summary>The reader does not send answers below this offset again.</summary>
-    public long AnswersBefore { get; private set; }
+    /// <summary>The reader does not send answers and transient messages below this offset again.</summary>
+    public long SentOnceBefore { get; private set; }
 
     /// <summary>Sets the bookmark. The caller holds the lock of the log.</summary>
     public void SetLocked(Block block, int index)
@@ -53,9 +53,9 @@ sealed class Bookmark(MessageLog log)
         : 0;
 
     /// <summary>
-    /// Moves the bookmark past entries that the client does not need again: acknowledged entries, excluded entries and
-    /// answers. After a rewind, the cursor moves with the bookmark, so that the reader does not send acknowledged
-    /// messages again.
+    /// Moves the bookmark past entries that the client does not need again: acknowledged entries, excluded entries,
+    /// answers and transient messages. After a rewind, the cursor moves with the bookmark, so that the reader does not
+    /// send acknowledged messages again.
     /// </summary>
     public void Advance(Cursor cursor, long acknowledged)
     {
@@ -85,7 +85,7 @@ sealed class Bookmark(MessageLog log)
     public void OnRewind(long sentBefore, long nextOffset)
     {
         SentBefore = Math.Max(SentBefore, sentBefore);
-        AnswersBefore = nextOffset;
+        SentOnceBefore = nextOffset;
     }
 
     /// <summary>Removes the bookmark. The log may then release the unacknowledged messages.</summary>
@@ -114,7 +114,7 @@ sealed class Bookmark(MessageLog log)
     {
         while (index < end && block[index].Metadata is { } metadata)
         {
-            if (!metadata.IsVerbatim && !metadata.Excludes(subscriberId)) break;
+            if (!metadata.IsSentOnce && !metadata.Excludes(subscriberId)) break;
             index++;
         }
 

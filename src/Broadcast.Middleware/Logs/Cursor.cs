@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace Broadcast.Middleware.Logs;
 
 /// <summary>The position of one subscriber in one log. Only the thread of the subscriber moves the cursor.</summary>
@@ -17,10 +19,19 @@ sealed class Cursor
     /// <param name="subscriber">The owner of the cursor.</param>
     /// <param name="set">The set that visits the cursor when the log has new messages. Null for a private log.</param>
     /// <param name="options">The options. Null for a cursor that starts at the end and reads WebSocket frames.</param>
-    public Cursor(MessageLog log, ILogSubscriber subscriber, ICursorSet? set, CursorOptions? options = null)
+    /// <param name="leave">
+    /// The end of the subscription, which the cursor in the main log sets. Null for a cursor in a main log.
+    /// </param>
+    public Cursor(
+        MessageLog log,
+        ILogSubscriber subscriber,
+        ICursorSet? set,
+        CursorOptions? options = null,
+        LeaveMark? leave = null)
     {
         _log = log;
         _options = options;
+        _leave = leave;
         Subscriber = subscriber;
         Set = set;
         (_block, _index) = options?.Start ?? log.End;
@@ -74,6 +85,17 @@ sealed class Cursor
     /// <summary>True if the log is broken and this cursor will reach the end of the log.</summary>
     public bool WillBeLost => _log.IsBroken && LeaveOffset == long.MaxValue;
 
+    /// <summary>True for a cursor in the log of transient messages of a group.</summary>
+    public bool IsTransient => _log.IsTransient;
+
+    /// <summary>
+    /// True if the group has a log of transient messages, and this subscriber has no cursor in that log yet.
+    /// </summary>
+    public bool NeedsTransientCursor => _log.Transient is not null && Volatile.Read(ref _leave) is null;
+
+    /// <summary>True if both cursors belong to the same membership.</summary>
+    public bool SharesMembership(Cursor other) => _leave is { } leave && leave == other._leave;
+
     /// <summary>See <see cref="MessageLog.IsAppending"/>.</summary>
     public bool IsAppending => _log.IsAppending;
 
@@ -111,10 +133,10 @@ sealed class Cursor
     public long ReadByte => _block.FirstByte + _block.CostOf(_index);
 
     /// <summary>The offset of the first message that the subscriber no longer receives.</summary>
-    public long LeaveOffset => Volatile.Read(ref _leave)?.Offset ?? long.MaxValue;
+    public long LeaveOffset => Volatile.Read(ref _leave)?.OffsetIn(_log) ?? long.MaxValue;
 
     /// <summary>The value of <see cref="MessageLog.NewestByte"/> when the subscriber left.</summary>
-    public long LeaveByte => Volatile.Read(ref _leave)?.Byte ?? long.MaxValue;
+    public long LeaveByte => Volatile.Read(ref _leave)?.ByteIn(_log) ?? long.MaxValue;
 
     /// <summary>See <see cref="CursorOptions.Bookmark"/>.</summary>
     public Bookmark? Bookmark => _options?.Bookmark;
@@ -130,7 +152,45 @@ sealed class Cursor
     /// </summary>
     public void LeaveLocked()
     {
-        if (!_log.IsBroken) Volatile.Write(ref _leave, new LeaveMark(_log.NextOffset, _log.NewestByte));
+        Debug.Assert(!NeedsTransientCursor);
+        if (_log.IsBroken) return;
+        if (_leave is { } leave) leave.SetLocked(_log);
+        else Volatile.Write(ref _leave, new LeaveMark(_log));
+    }
+
+    /// <summary>
+    /// Creates the cursor of this subscriber in the log of transient messages. The caller holds the lock of the log,
+    /// and adds the cursor to the reader.
+    /// </summary>
+    /// <param name="isNewMember">
+    /// True if the subscriber joins now. The new cursor then starts at the end. Otherwise, the new cursor starts at the
+    /// first message, because the subscriber joined before the log existed.
+    /// </param>
+    public Cursor OpenTransientLocked(bool isNewMember)
+    {
+        Debug.Assert(_log.Gate.IsHeldByCurrentThread && NeedsTransientCursor);
+        var transient = _log.Transient!;
+        var start = isNewMember ? transient.Log.End : transient.TakeStartLocked();
+        var leave = new LeaveMark();
+        // Both cursors share the mark, so the leave ends both subscriptions at once.
+        Volatile.Write(ref _leave, leave);
+        var options = new CursorOptions
+        {
+            Encoder = _options?.Encoder,
+            Start = start,
+            FirstOffset = start.Block.FirstOffset + start.Index,
+        };
+        return new Cursor(transient.Log, Subscriber, Set!.ForTransientLog, options, leave);
+    }
+
+    /// <summary>
+    /// Creates the cursor of this subscriber in the log of transient messages, if the subscriber needs one and has
+    /// none. The caller adds the cursor to the reader.
+    /// </summary>
+    public Cursor? TryOpenTransient()
+    {
+        if (!NeedsTransientCursor) return null;
+        lock (_log.Gate) return NeedsTransientCursor ? OpenTransientLocked(isNewMember: false) : null;
     }
 
     /// <summary>
@@ -313,6 +373,13 @@ sealed class Cursor
         TryPeek(out _);
     }
 
+    /// <summary>Moves the cursor to the end of the log.</summary>
+    public void SkipToEnd()
+    {
+        lock (_log.Gate) (_block, _index) = _log.End;
+        HasMissed = false;
+    }
+
     /// <summary>Moves the cursor to another entry of the log.</summary>
     public void MoveTo(Block block, int index) => (_block, _index) = (block, index);
 
@@ -357,6 +424,8 @@ sealed class Cursor
     public void Release()
     {
         Bookmark?.Clear();
+        // The log of transient messages waits for each member. So open the cursor, although no reader needs it.
+        TryOpenTransient();
         MoveTo(Block.Cut, 0);
     }
 
@@ -374,8 +443,15 @@ sealed class Cursor
     }
 
     /// <summary>Records the entries that the reader is about to send.</summary>
-    static void OnSent(Block block, int from, int to, bool isOld, Acknowledgements acknowledgements)
+    void OnSent(Block block, int from, int to, bool isOld, Acknowledgements acknowledgements)
     {
+        if (IsTransient)
+        {
+            // The server never sends a transient message again, so the message does not count as unacknowledged.
+            if (!isOld) acknowledgements.OnSent(block[to - 1].Sequence, 0, 0);
+            return;
+        }
+
         if (isOld)
         {
             acknowledgements.OnSentWithoutNumber();
@@ -430,16 +506,11 @@ sealed class Cursor
     bool IsExcluded(Block block, int index)
     {
         if (block[index].Metadata is not { } metadata) return false;
-        return metadata.Excludes(Subscriber.Id) || (metadata.IsVerbatim && IsOldAnswer(block, index));
+        return metadata.Excludes(Subscriber.Id) || (metadata.IsSentOnce && IsBeforeRewind(block, index));
     }
 
     /// <summary>
-    /// True for an answer from before a rewind. The client does not expect this answer on the new transport.
+    /// True for an entry from before a rewind. An answer or a transient message of this age is obsolete.
     /// </summary>
-    bool IsOldAnswer(Block block, int index) => block.FirstOffset + index < (Bookmark?.AnswersBefore ?? 0);
-
-    /// <summary>The end of a subscription.</summary>
-    /// <param name="Offset">The offset of the first message that the subscriber no longer receives.</param>
-    /// <param name="Byte">The value of <see cref="MessageLog.NewestByte"/> when the subscriber left.</param>
-    sealed record LeaveMark(long Offset, long Byte);
+    bool IsBeforeRewind(Block block, int index) => block.FirstOffset + index < (Bookmark?.SentOnceBefore ?? 0);
 }

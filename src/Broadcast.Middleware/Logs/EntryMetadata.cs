@@ -46,6 +46,15 @@ sealed class EntryMetadata
     public bool DisablesCompression { get; }
 
     /// <summary>
+    /// True if the entry is in a private log, and its message is transient: see <see cref="Message.IsTransient"/>.
+    /// Messages to a group have a separate log instead: see <see cref="TransientLog"/>.
+    /// </summary>
+    public bool IsTransient { get; private init; }
+
+    /// <summary>True if the server does not send the entry again after the client has reconnected.</summary>
+    public bool IsSentOnce => IsVerbatim || IsTransient;
+
+    /// <summary>
     /// The group of the message, if the entry is in a private log. Null for an entry in the log of its group, and for a
     /// message without a group.
     /// </summary>
@@ -77,6 +86,12 @@ sealed class EntryMetadata
             && excluded is null && group is null
             ? null
             : new(message, excluded) { SourceGroup = group };
+
+    /// <summary>Returns the metadata of a message in a private log: see <see cref="Create"/>.</summary>
+    public static EntryMetadata? CreatePrivate(Message message, ExcludedConnections? excluded, string? group = null) =>
+        message.IsTransient
+            ? new(message, excluded) { SourceGroup = group, IsTransient = true }
+            : Create(message, excluded, group);
 
     /// <summary>
     /// Creates metadata with a commit token, for a message that the publisher appends to several logs at once.

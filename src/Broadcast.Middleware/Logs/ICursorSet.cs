@@ -16,6 +16,12 @@ interface ICursorSet
     /// </summary>
     void TrackLocked(Cursor cursor);
 
+    /// <summary>
+    /// The set for cursors in the log of transient messages of the same group. The set must not visit these cursors,
+    /// because it already visits their subscribers through the cursors of the main log.
+    /// </summary>
+    ICursorSet ForTransientLog { get; }
+
     /// <summary>Reports the announced messages of all sets of this thread to the subscribers.</summary>
     void ActivateAnnounced();
 }

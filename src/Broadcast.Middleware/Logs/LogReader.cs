@@ -99,6 +99,7 @@ sealed class LogReader
     public bool RemoveUnlessNeeded(int index)
     {
         var cursor = _cursors[index];
+        if (_clock.HasTransientLogs) CheckTransientCursor(cursor);
         if (cursor.Bookmark?.IsNeededAfterLeave(cursor) is true) return false;
         RemoveAt(index);
         return true;
@@ -364,14 +365,43 @@ sealed class LogReader
                 continue;
             }
 
-            Resend?.OnAdding(cursor, _count);
-            if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
-            (_cursors[_count], cursor.ReaderIndex) = (cursor, _count);
-            _count++;
-            Activate(cursor);
-            if (cursor.Set is { } set) set.Add(cursor);
-            else _privateLog = cursor;
-            Track(cursor);
+            Insert(cursor);
+        }
+    }
+
+    void Insert(Cursor cursor)
+    {
+        Resend?.OnAdding(cursor);
+        if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
+        (_cursors[_count], cursor.ReaderIndex) = (cursor, _count);
+        _count++;
+        Activate(cursor);
+        if (cursor.Set is { } set) set.Add(cursor);
+        else _privateLog = cursor;
+        Track(cursor);
+    }
+
+    /// <summary>
+    /// Opens the cursors in the logs of transient messages. If such a log is new, its group has announced a message to
+    /// the cursor in the main log. So the cursor in the main log is active.
+    /// </summary>
+    void OpenTransientLogs()
+    {
+        for (var i = _activeCount - 1; i >= 0; i--)
+        {
+            if (_cursors[i].TryOpenTransient() is { } opened) Insert(opened);
+        }
+    }
+
+    /// <summary>
+    /// Checks the log of transient messages again, because the subscriber has left the group. The reader then removes
+    /// the cursor in that log.
+    /// </summary>
+    void CheckTransientCursor(Cursor left)
+    {
+        foreach (var cursor in Cursors)
+        {
+            if (cursor != left && !cursor.IsActive && cursor.SharesMembership(left)) Add(cursor);
         }
     }
 
@@ -384,7 +414,8 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Takes over new cursors, and activates the cursors of logs with announced messages. Returns the active cursors.
+    /// Takes over new cursors, activates the cursors of logs with announced messages, and opens the cursors in new logs
+    /// of transient messages. Returns the active cursors.
     /// </summary>
     /// <remarks>
     /// Invariant: an inactive cursor has read every message that is not announced. Only tracked cursors are inactive.
@@ -393,6 +424,7 @@ sealed class LogReader
     {
         AdmitCursors();
         if (_activeCount < _count) _cursors[_count - 1].Set!.ActivateAnnounced();
+        if (_clock.HasTransientLogs) OpenTransientLogs();
         return _cursors.AsSpan(0, _activeCount);
     }
 

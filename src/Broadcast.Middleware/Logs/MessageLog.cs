@@ -30,6 +30,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     readonly Queue<(WeakReference<Block> Block, long LastByte)> _olderBlocks = new();
     Block _tail = new(0, firstOffset, 0);
     Retention? _retention;
+    TransientLog? _transient;
     long _offsetAtLastTrim;
     long _newestByte;
     bool _isBroken;
@@ -39,7 +40,7 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// The lock of the log. A thread holds the lock to append, or to read a position that must not miss an append.
     /// Invariant: no code waits while it holds this lock.
     /// </summary>
-    public Lock Gate { get; } = new();
+    public Lock Gate { get; private init; } = new();
 
     /// <summary>The offset of the next message. The first message of a log has offset 1.</summary>
     public long NextOffset
@@ -76,6 +77,14 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// </summary>
     public ulong Epoch { get; init; }
 
+    /// <summary>True if the messages of this log are transient: see <see cref="TransientLog"/>.</summary>
+    public bool IsTransient { get; private init; }
+
+    /// <summary>
+    /// The log of the transient messages of the same group. Null until the group has its first transient message.
+    /// </summary>
+    public TransientLog? Transient => Volatile.Read(ref _transient);
+
     /// <summary>True after <see cref="BreakLocked"/>. The log appends no more messages.</summary>
     public bool IsBroken => Volatile.Read(ref _isBroken);
 
@@ -84,6 +93,19 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
     /// the message yet.
     /// </summary>
     public bool IsAppending => Volatile.Read(ref _isAppending);
+
+    /// <summary>Returns <see cref="Transient"/>. Creates the log if necessary.</summary>
+    /// <param name="members">The number of members of the group.</param>
+    /// <param name="epoch">Identifies the new log.</param>
+    public MessageLog OpenTransientLocked(int members, ulong epoch)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread && !IsTransient);
+        if (_transient is { } opened) return opened.Log;
+        var log = new MessageLog(clock, settings) { Gate = Gate, Name = Name, Epoch = epoch, IsTransient = true };
+        Volatile.Write(ref _transient, new TransientLog(log, members));
+        clock.HasTransientLogs = true;
+        return log;
+    }
 
     /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
     /// <param name="replay">The history that the reader requests.</param>

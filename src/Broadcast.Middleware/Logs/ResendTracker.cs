@@ -19,6 +19,7 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
             var bytes = 0L;
             foreach (var cursor in reader.AdmitCursors())
             {
+                if (cursor.IsTransient) continue;
                 if (cursor.HasMissed || cursor.Bookmark is { IsLost: true }) return false;
                 bytes += cursor.Bookmark?.BytesToNewest(cursor) ?? 0;
             }
@@ -59,6 +60,13 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         if (!CanRewind) return false;
         foreach (var cursor in reader.AdmitCursors())
         {
+            if (cursor.IsTransient)
+            {
+                // The client does not receive the transient messages of the time without a transport.
+                cursor.SkipToEnd();
+                continue;
+            }
+
             // The log may release a bookmark after the check. The connection then ends, so the rewound cursors have no
             // effect.
             if (!cursor.TryRewind()) return false;
@@ -83,9 +91,10 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
     /// Stops tracking if the client has too many logs. Without tracking, this method clears the bookmark of the new
     /// cursor. The reader calls this method before it adds a cursor.
     /// </summary>
-    public void OnAdding(Cursor cursor, int cursors)
+    public void OnAdding(Cursor cursor)
     {
-        if (acknowledgements.IsTracking && cursors >= acknowledgements.MaxLogs) Stop();
+        if (cursor.IsTransient) return;
+        if (acknowledgements.IsTracking && CountLogs() >= acknowledgements.MaxLogs) Stop();
         if (!acknowledgements.IsTracking) cursor.Bookmark?.Clear();
     }
 
@@ -103,12 +112,27 @@ sealed class ResendTracker(LogReader reader, Acknowledgements acknowledgements)
         if (!acknowledgements.CanTrack) return;
         foreach (var cursor in reader.Cursors)
         {
-            if (cursor.TrySetBookmark()) continue;
+            if (cursor.IsTransient || cursor.TrySetBookmark()) continue;
             Stop();
             return;
         }
 
         acknowledgements.StartTracking();
+    }
+
+    /// <summary>Returns the number of logs without the logs of transient messages.</summary>
+    int CountLogs()
+    {
+        var cursors = reader.Cursors;
+        // Most clients are in few groups.
+        if (cursors.Length < acknowledgements.MaxLogs) return cursors.Length;
+        var count = 0;
+        foreach (var cursor in cursors)
+        {
+            if (!cursor.IsTransient) count++;
+        }
+
+        return count;
     }
 
     void MoveBookmarks(ReadOnlySpan<Cursor> cursors)

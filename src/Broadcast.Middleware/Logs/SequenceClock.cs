@@ -8,6 +8,7 @@ namespace Broadcast.Middleware.Logs;
 sealed class SequenceClock(Func<long>? timestamp = null)
 {
     long _last;
+    bool _hasTransientLogs;
 
     /// <summary>
     /// The newest number. A reader reads this number before the ends of its logs. The reader then finds every message
@@ -17,6 +18,16 @@ sealed class SequenceClock(Func<long>? timestamp = null)
 
     /// <summary>The current time as a time stamp of the time provider. 0 if no listener measures latency.</summary>
     public long Timestamp => timestamp?.Invoke() ?? 0;
+
+    /// <summary>
+    /// True after a group has created a log for transient messages. Readers then look for such logs. Read this property
+    /// after <see cref="Last"/>.
+    /// </summary>
+    public bool HasTransientLogs
+    {
+        get => Volatile.Read(ref _hasTransientLogs);
+        set => Volatile.Write(ref _hasTransientLogs, value);
+    }
 
     public long Next() => Interlocked.Increment(ref _last);
 }

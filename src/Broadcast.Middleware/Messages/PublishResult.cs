@@ -6,8 +6,8 @@ namespace Broadcast.Middleware;
 public readonly struct PublishResult(Position? position, int localRecipients) : IEquatable<PublishResult>
 {
     /// <summary>
-    /// The position of the message in its group. Null if the message is not for exactly one group, or if an empty group
-    /// without history dropped the message.
+    /// The position of the message in its group. Null if the message is not for exactly one group, if the message is
+    /// transient, or if an empty group without history dropped the message.
     /// </summary>
     public Position? Position { get; } = position;
 
@@ -26,6 +26,13 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     public bool IsLocalOnly { get; init; }
 
     /// <summary>
+    /// True if this publish had no effect, because an earlier publish has the same <see cref="Message.Id"/> and the
+    /// same recipients. <see cref="Position"/> is then the position of the first message, if the server knows it, and
+    /// <see cref="LocalRecipients"/> is 0.
+    /// </summary>
+    public bool IsDuplicate { get; init; }
+
+    /// <summary>
     /// The number of recipients on this node. For a message to several groups, the value is the number of memberships
     /// in these groups. A slow recipient may miss the message: see <see cref="SlowConsumer"/>.
     /// </summary>
@@ -34,18 +41,20 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
     /// <inheritdoc />
     public bool Equals(PublishResult other) =>
         Position == other.Position && LocalRecipients == other.LocalRecipients && RemoteNodes == other.RemoteNodes
-        && IsLocalOnly == other.IsLocalOnly;
+        && IsLocalOnly == other.IsLocalOnly && IsDuplicate == other.IsDuplicate;
 
     /// <inheritdoc />
     public override bool Equals(object? obj) => obj is PublishResult other && Equals(other);
 
     /// <inheritdoc />
-    public override int GetHashCode() => HashCode.Combine(Position, LocalRecipients, RemoteNodes, IsLocalOnly);
+    public override int GetHashCode() =>
+        HashCode.Combine(Position, LocalRecipients, RemoteNodes, IsLocalOnly, IsDuplicate);
 
     /// <inheritdoc />
     public override string ToString() =>
         $"{nameof(Position)} = {Position}, {nameof(LocalRecipients)} = {LocalRecipients}, " +
-        $"{nameof(RemoteNodes)} = {RemoteNodes}, {nameof(IsLocalOnly)} = {IsLocalOnly}";
+        $"{nameof(RemoteNodes)} = {RemoteNodes}, {nameof(IsLocalOnly)} = {IsLocalOnly}, " +
+        $"{nameof(IsDuplicate)} = {IsDuplicate}";
 
     /// <summary>True if all values are equal.</summary>
     public static bool operator ==(PublishResult left, PublishResult right) => left.Equals(right);

@@ -149,6 +149,19 @@ public sealed class BroadcastOptions
     public int MaxPresenceStateBytes { get; set; } = 1024;
 
     /// <summary>
+    /// How long the server remembers the <see cref="Message.Id"/> of a published message. During this time, a repeated
+    /// publish with the same ID has no effect. Default: 5 minutes. Range: 1 second to 1 day.
+    /// </summary>
+    public TimeSpan MessageIdWindow { get; set; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>
+    /// The maximum number of message IDs that this node remembers. Above this limit, the node forgets the oldest ID. A
+    /// backplane may remember the IDs of messages to groups instead: the Redis backplane has no limit for their number.
+    /// Default: 100,000. Range: 1 to 10,000,000.
+    /// </summary>
+    public int MaxMessageIds { get; set; } = 100_000;
+
+    /// <summary>
     /// How long a disconnected client can reconnect. The option needs a protocol that supports reconnects. During this
     /// time, the connection stays a member of its groups. 0 means that clients cannot reconnect. Microsoft's Web PubSub
     /// clients try for 30 seconds. Default: 30 seconds. Range: 0 to 1 hour.

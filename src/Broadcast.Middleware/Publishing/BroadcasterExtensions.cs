@@ -12,7 +12,9 @@ public static class BroadcasterExtensions
     /// <param name="text">
     /// The text. UTF-8 cannot encode a lone surrogate, so the call replaces each lone surrogate with U+FFFD.
     /// </param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     [OverloadResolutionPriority(1)]
@@ -31,7 +33,9 @@ public static class BroadcasterExtensions
     /// <inheritdoc cref="IBroadcaster.PublishAsync"/>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="bytes">The bytes. The call copies the bytes before it returns.</param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     [OverloadResolutionPriority(1)]
@@ -55,7 +59,9 @@ public static class BroadcasterExtensions
     /// </remarks>
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     /// <exception cref="NotSupportedException">
@@ -78,7 +84,9 @@ public static class BroadcasterExtensions
     /// <param name="broadcaster">The broadcaster.</param>
     /// <param name="value">The value.</param>
     /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="key">See <see cref="Message.Key"/>. Default: no key.</param>
     /// <param name="cancellationToken">Cancels the publish before it starts.</param>
     public static ValueTask<PublishResult> PublishAsync<T>(

@@ -28,7 +28,9 @@ public interface IBroadcaster
     /// only messages to the same group, user or connection keep this order.
     /// </remarks>
     /// <param name="message">The message. The call copies the payload before it returns.</param>
-    /// <param name="recipients">The recipients. Default: all connections.</param>
+    /// <param name="recipients">
+    /// The recipients. Default: <see cref="Recipients.Everyone"/>. A message then reaches the connections of every URL.
+    /// </param>
     /// <param name="cancellationToken"> Cancels the publish before it starts. In a cluster, the token also ends the
     /// wait for the backplane. The recipients may then still receive the message.
     /// </param>
@@ -37,7 +39,7 @@ public interface IBroadcaster
     /// </returns>
     /// <exception cref="ArgumentException">
     /// The message has no type, is a text message with invalid UTF-8, has <see cref="Message.IsJson"/> without valid
-    /// JSON, or is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>.
+    /// JSON, is larger than <see cref="BroadcastOptions.MaxBacklogBytes"/>, or has an invalid <see cref="Message.Id"/>.
     /// </exception>
     /// <exception cref="BackplaneException">
     /// The other nodes are unreachable. The recipients may still receive the message, but at most once.

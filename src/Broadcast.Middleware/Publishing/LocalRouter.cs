@@ -11,24 +11,85 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="groups">The groups of this node.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="registry">Finds the connections of a user.</param>
+/// <param name="ids">The IDs of published messages.</param>
+/// <param name="idWindow">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
 /// <param name="metrics">Counts published messages.</param>
 sealed class LocalRouter(
-    GroupDirectory groups, ConnectionManager connections, IConnectionRegistry registry, BroadcastMetrics metrics)
+    GroupDirectory groups,
+    ConnectionManager connections,
+    IConnectionRegistry registry,
+    PublishedIds ids,
+    TimeSpan idWindow,
+    BroadcastMetrics metrics)
     : MessageRouter
 {
+    /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>
+    public TimeSpan IdWindow => idWindow;
+
     public override ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
+        if (message.Id is { } id) return new(PublishOnce(id, message, recipients));
         metrics.Published();
+        return new(Publish(message, recipients));
+    }
+
+    PublishResult Publish(Message message, Recipients recipients)
+    {
         var excluded = recipients.ExcludedConnections;
-        return new(recipients.Kind switch
+        return recipients.Kind switch
         {
             RecipientsKind.All => PublishToGroup(GroupName.Everyone, message, excluded),
             RecipientsKind.Group => PublishToGroup(recipients.Name!, message, excluded),
             RecipientsKind.Groups => groups.Publish(recipients.Names, message, EntryMetadata.Create(message, excluded)),
             _ => SendToConnections(message, recipients),
-        });
+        };
     }
+
+    /// <summary>Publishes a message only for recipients without an earlier publish that has the same ID.</summary>
+    PublishResult PublishOnce(string id, Message message, Recipients recipients)
+    {
+        var claims = Claim(id, recipients, out var duplicate);
+        if (claims.Count == 0) return new(duplicate?.Position, 0) { IsDuplicate = true };
+        var isAll = claims.Count == Math.Max(1, recipients.Names.Count);
+        try
+        {
+            metrics.Published();
+            var fresh = isAll ? recipients : Recipients.Groups([.. claims.Select(static claim => claim.Name)]);
+            if (!isAll && recipients.ExcludedConnections is { } excluded) fresh = fresh.Except(excluded);
+            var result = Publish(message, fresh);
+            foreach (var claim in claims) claim.Entry.Complete(result.Position);
+            return result;
+        }
+        catch
+        {
+            foreach (var claim in claims) ids.Release(KindOf(recipients), claim.Name, id);
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Claims an ID for the recipients. For several groups, the claim of each group is separate. Returns the successful
+    /// claims.
+    /// </summary>
+    List<(string Name, PublishedIds.Entry Entry)> Claim(
+        string id, Recipients recipients, out PublishedIds.Entry? duplicate)
+    {
+        duplicate = null;
+        var claims = new List<(string, PublishedIds.Entry)>();
+        IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.All ? [""] : recipients.Names;
+        foreach (var name in names)
+        {
+            if (ids.TryClaim(KindOf(recipients), name, id, idWindow, out var entry)) claims.Add((name, entry));
+            else duplicate = entry;
+        }
+
+        if (names.Count > 1) duplicate = null;
+        return claims;
+    }
+
+    static RecipientsKind KindOf(Recipients recipients) =>
+        recipients.Kind == RecipientsKind.Groups ? RecipientsKind.Group : recipients.Kind;
 
     public override ValueTask<JoinResult> JoinAsync(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken) =>
@@ -52,8 +113,44 @@ sealed class LocalRouter(
     /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
     public PublishResult SendToConnections(Message message, Recipients recipients)
     {
-        var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections);
+        var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
         return new(null, Send(message, metadata, FindConnections(recipients)));
+    }
+
+    /// <summary>
+    /// Sends a message with an ID like <see cref="SendToConnections"/>, unless this node has already sent it.
+    /// </summary>
+    /// <param name="id">The ID.</param>
+    /// <param name="message">The message.</param>
+    /// <param name="recipients">The connection or the user.</param>
+    /// <param name="entry">The caller completes the entry when all nodes have the message.</param>
+    public PublishResult SendToConnectionsOnce(
+        string id, Message message, Recipients recipients, out PublishedIds.Entry entry)
+    {
+        if (!ids.TryClaim(recipients.Kind, recipients.Name!, id, idWindow, out entry))
+            return new(null, 0) { IsDuplicate = true };
+        try
+        {
+            return SendToConnections(message, recipients);
+        }
+        catch
+        {
+            ids.Release(recipients.Kind, recipients.Name!, id);
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Sends a message like <see cref="SendToMembers"/>. If the message has an ID, this method skips each group to
+    /// which this node has already sent it.
+    /// </summary>
+    public PublishResult SendToMembersOnce(
+        IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
+    {
+        if (message.Id is not { } id) return new(null, SendToMembers(groupNames, message, recipients));
+        string[] fresh =
+            [.. groupNames.Where(name => ids.TryClaim(RecipientsKind.Group, name, id, idWindow, out _))];
+        return new(null, SendToMembers(fresh, message, recipients)) { IsDuplicate = fresh.Length == 0 };
     }
 
     /// <summary>
@@ -68,7 +165,7 @@ sealed class LocalRouter(
         {
             // A structured client receives the name of the group, and a private log has no name.
             var group = name == GroupName.Everyone ? null : name;
-            var metadata = EntryMetadata.Create(message, recipients.ExcludedConnections, group);
+            var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections, group);
             count += Send(message, metadata, FindMembers(name).Where(found.Add));
         }
 

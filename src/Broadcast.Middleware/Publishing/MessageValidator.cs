@@ -10,6 +10,8 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="maxBytes">See <see cref="BroadcastOptions.MaxBacklogBytes"/>.</param>
 sealed class MessageValidator(int maxBytes)
 {
+    const int MaxIdLength = 128;
+
     /// <exception cref="ArgumentException">The message is invalid.</exception>
     public void ThrowIfInvalid(Message message)
     {
@@ -28,6 +30,9 @@ sealed class MessageValidator(int maxBytes)
                 nameof(message));
         }
 
+        if (message.Id is { } id && IdProblem(id, message.IsTransient) is { } problem)
+            throw new ArgumentException(problem, nameof(message));
+
         // A receiver must close the connection if a text message is not valid UTF-8 (RFC 6455, section 8.1).
         if (message.Type == MessageType.Text && !Utf8.IsValid(message.Payload.Span))
         {
@@ -42,6 +47,20 @@ sealed class MessageValidator(int maxBytes)
                 "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.",
                 nameof(message));
         }
+    }
+
+    static string? IdProblem(string id, bool isTransient)
+    {
+        if (id.Length is 0 or > MaxIdLength)
+        {
+            return $"The message ID has {id.Length} characters. Use 1 to {MaxIdLength} characters, for example a " +
+                "GUID, or set Id to null.";
+        }
+
+        return isTransient
+            ? "A transient message cannot have an ID, because the server stores nothing about it. Clear IsTransient, " +
+              "or set Id to null."
+            : null;
     }
 
     static bool IsJson(Message message)

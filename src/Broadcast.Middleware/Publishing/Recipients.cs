@@ -3,7 +3,7 @@ using Broadcast.Middleware.Messages;
 namespace Broadcast.Middleware;
 
 /// <summary>Selects the connections that receive a message.</summary>
-/// <remarks>The default value is <see cref="All"/>.</remarks>
+/// <remarks>The default value is <see cref="Everyone"/>.</remarks>
 public readonly struct Recipients : IEquatable<Recipients>
 {
     readonly object? _names; // A string, or a string[] for several groups.
@@ -15,8 +15,18 @@ public readonly struct Recipients : IEquatable<Recipients>
         ExcludedConnections = excluded;
     }
 
-    /// <summary>Every connection of the broadcast, at any URL.</summary>
-    public static Recipients All => default;
+    /// <summary>
+    /// Selects every connection of the broadcast, at every URL. This also includes connections to URLs that require
+    /// authorization, such as a private room. A publish without recipients has the same effect.
+    /// </summary>
+    /// <remarks>
+    /// To reach only the clients of one URL, use <see cref="Group"/>. A named broadcast, <c>AddBroadcast("name")</c>,
+    /// has separate connections.
+    /// </remarks>
+    public static Recipients Everyone => default;
+
+    /// <summary>The same value as <see cref="Everyone"/>. Prefer that name, because it is harder to misread.</summary>
+    public static Recipients All => Everyone;
 
     /// <summary>
     /// Shows whether the recipients are all connections, a group, several groups, a user or a connection.

@@ -30,6 +30,12 @@ sealed class TestNode
     public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
         _listener.PublishAsync(group, text, history).AsTask();
 
+    public Task<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, string text, TimeSpan? window = null) =>
+        _listener.PublishOnceAsync(group, id, text, window).AsTask();
+
+    public Task PublishTransientAsync(string group, string text) => _listener.PublishTransientAsync(group, text).AsTask();
+
     /// <summary>Publishes until Redis accepts the message. A new node may not be connected yet.</summary>
     public async Task<Position> PublishUntilAcceptedAsync(string group, string text)
     {
@@ -51,6 +57,8 @@ sealed class TestNode
     public (Position Position, string Text)[] GetReceived(string group) => _listener.Heard(group);
 
     public string[] GetReceivedTexts(string group) => [.. GetReceived(group).Select(received => received.Text)];
+
+    public (Position After, int Earlier, string Text)[] GetReceivedTransient(string group) => _listener.HeardTransient(group);
 
     public int GetLossCount(string group) => _listener.Losses(group);
 

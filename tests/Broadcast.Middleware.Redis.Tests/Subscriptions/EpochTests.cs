@@ -291,6 +291,9 @@ public sealed class EpochTests : RedisTest
             _received.TrySetResult();
         }
 
+        public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message) =>
+            throw new InvalidOperationException("This test has no transient messages.");
+
         public void OnLost(string group) => _lost.TrySetResult();
     }
 }

@@ -239,6 +239,9 @@ public sealed class GroupSubscriptionTests : RedisTest
             _firstBytes.GetOrAdd(group, static _ => new()).Enqueue(message.Span[0]);
         }
 
+        public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message) =>
+            throw new InvalidOperationException("This test has no transient messages.");
+
         public void OnLost(string group) => HasLoss = true;
     }
 }

@@ -41,4 +41,11 @@ public enum BackplaneMistake
     KeepsEpoch,
     KeepsMembersOfCrashedNodes,
     StartsTwice,
+    NumbersTransientMessages,
+    LosesTransientMessages,
+    ReordersTransientMessages,
+    ForgetsMessageIds,
+    SharesMessageIds,
+    KeepsMessageIdsTooLong,
+    HidesDuplicates,
 }

@@ -25,6 +25,23 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
         return await publishing;
     }
 
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        ThrowIfUnreachable(group);
+        var publishing = backplane.PublishOnceAsync(group, id, window, message, history, cancellationToken);
+        await Task.Yield();
+        return await publishing;
+    }
+
+    public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        ThrowIfUnreachable(group);
+        var publishing = backplane.PublishTransientAsync(group, message, cancellationToken);
+        await Task.Yield();
+        await publishing;
+    }
+
     public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         ThrowIfUnreachable(group);

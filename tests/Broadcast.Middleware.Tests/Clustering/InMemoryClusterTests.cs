@@ -97,6 +97,9 @@ public sealed class InMemoryClusterTests
             lock (_gate) (Count, _last) = (Count + 1, position);
         }
 
+        public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message) =>
+            throw new InvalidOperationException("This test has no transient messages.");
+
         public void OnLost(string group) => throw new InvalidOperationException("Nothing is lost in this test.");
 
         public (int Count, Position Last) Take()

@@ -78,6 +78,22 @@ sealed class ManualBackplane : IBackplane
         }
     }
 
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) =>
+        (await PublishAsync(group, message, history, cancellationToken), false);
+
+    public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        ThrowIfFailing(nameof(PublishAsync));
+        ThrowIfFailing($"{nameof(PublishAsync)} {group}");
+        lock (Gate)
+        {
+            var state = StateOf(group);
+            if (state.IsSubscribed) Receiver.OnTransientMessage(group, state.Position, message);
+            return default;
+        }
+    }
+
     public ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         lock (Gate)
@@ -158,6 +174,11 @@ sealed class ManualBackplane : IBackplane
     public void Deliver(string group, Position position, ReadOnlyMemory<byte> message)
     {
         lock (Gate) Receiver.OnMessage(group, position, message);
+    }
+
+    public void DeliverTransient(string group, Position after, ReadOnlyMemory<byte> message)
+    {
+        lock (Gate) Receiver.OnTransientMessage(group, after, message);
     }
 
     public void Lose(string group)

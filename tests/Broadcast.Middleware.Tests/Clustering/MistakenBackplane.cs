@@ -48,6 +48,24 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         }
     }
 
+    public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.ForgetsMessageIds) id += Guid.NewGuid();
+        if (mistake == BackplaneMistake.SharesMessageIds) group = "/all";
+        if (mistake == BackplaneMistake.KeepsMessageIdsTooLong) window = TimeSpan.FromDays(1);
+        var result = await inner.PublishOnceAsync(MapName(group), id, window, message, history, cancellationToken);
+        if (mistake == BackplaneMistake.HidesDuplicates) result.IsDuplicate = false;
+        return result;
+    }
+
+    public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
+    {
+        if (mistake == BackplaneMistake.LosesTransientMessages && Interlocked.Increment(ref _count) % 7 == 0) return;
+        if (mistake == BackplaneMistake.NumbersTransientMessages) await inner.PublishAsync(MapName(group), message, null, cancellationToken);
+        else await inner.PublishTransientAsync(MapName(group), message, cancellationToken);
+    }
+
     public async ValueTask<BackplaneSubscription> SubscribeAsync(string group, GroupOptions? history, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
@@ -181,6 +199,18 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         }
 
         _receiver.OnMessage(group, Reported(position), message);
+    }
+
+    public void OnTransientMessage(string group, Position after, ReadOnlyMemory<byte> message)
+    {
+        if (mistake != BackplaneMistake.ReordersTransientMessages)
+        {
+            _receiver.OnTransientMessage(group, Reported(after), message);
+            return;
+        }
+
+        var copy = message.ToArray();
+        RunLater(() => _receiver.OnTransientMessage(group, after, copy), 5);
     }
 
     public void OnLost(string group)

@@ -6,6 +6,8 @@ enum ReliableStep
     Publish,
     PublishToSeveral,
     PublishToAll,
+    PublishTransient,
+    SendTransient,
     Send,
     Answer,
     Join,
@@ -80,6 +82,12 @@ sealed class ReliableModel : IDisposable
 
     public int Dropped => _peers.Sum(peer => peer.Client.Dropped);
 
+    /// <summary>The number of transient messages that clients received.</summary>
+    public int Transient => _peers.Sum(peer => peer.Client.Got.Count(peer.Transient.ContainsKey));
+
+    /// <summary>The number of transient messages that clients missed while they were disconnected.</summary>
+    public int MissedTransient => _peers.Sum(peer => peer.Transient.Keys.Except(peer.Client.Got).Count());
+
     public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
 
     long Retained => _broadcast.Groups.GetSettings("").Budget!.Used;
@@ -116,6 +124,13 @@ sealed class ReliableModel : IDisposable
             case ReliableStep.PublishToAll:
                 Publish(Recipients.All, [Everyone], null, size);
                 break;
+            case ReliableStep.PublishTransient:
+                PublishTransient(c % 3 == 0 ? Everyone : name, c % 5 == 0 ? peer : null, size);
+                break;
+            case ReliableStep.SendTransient when peer is not null:
+                Send(peer, ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)) with { IsTransient = true });
+                peer.Transient[_lastId] = "";
+                break;
             case ReliableStep.Send when peer is not null:
                 Send(peer, ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)));
                 peer.Expect(_lastId);
@@ -147,6 +162,7 @@ sealed class ReliableModel : IDisposable
                 peer.Sink.Mode = (WriteMode)(c % 2);
                 break;
             case ReliableStep.Cut when peer is { State: State.Online, IsCut: false }:
+                peer.WasCut = true;
                 (peer.IsCut, peer.StillArrive) = (true, c % 4 == 0 ? a : 0);
                 break;
             case ReliableStep.Notice when peer is { State: State.Online, IsCut: true }:
@@ -180,6 +196,16 @@ sealed class ReliableModel : IDisposable
             else if (names[0] == Skipping) peer.Lossy[id] = Skipping;
             else peer.Expect(id);
         }
+    }
+
+    void PublishTransient(string name, Peer? excluded, int size)
+    {
+        var recipients = name == Everyone ? Recipients.All : Recipients.Group(name);
+        if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
+        var message = ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)) with { IsTransient = true };
+        _broadcast.Publish(message, recipients);
+        _sequences[_lastId] = _broadcast.Clock.Last;
+        foreach (var peer in Living.Where(peer => peer != excluded && peer.Groups.Contains(name))) peer.Transient[_lastId] = name;
     }
 
     void Send(Peer peer, Message message)
@@ -362,6 +388,15 @@ sealed class ReliableModel : IDisposable
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
 
+        /// <summary>
+        /// The transient messages and their groups. A client receives each message at most once. A client that never
+        /// disconnects receives each message of a group that skips no messages.
+        /// </summary>
+        public Dictionary<int, string> Transient { get; } = [];
+
+        /// <summary>True if the client has lost a transport.</summary>
+        public bool WasCut { get; set; }
+
         /// <summary>The messages that the server may skip. Only the newest message with each value must arrive.</summary>
         public Dictionary<int, string> Lossy { get; } = [];
 
@@ -419,7 +454,7 @@ sealed class ReliableModel : IDisposable
             var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
             foreach (var (id, count) in counts)
             {
-                var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
+                var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Transient.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
                 Assert.True(count <= most, $"Got message {id} {count} times instead of at most {most} times.");
             }
 
@@ -439,6 +474,8 @@ sealed class ReliableModel : IDisposable
             AssertNoViolation();
             var counts = Client.Got.GroupBy(id => id).ToDictionary(group => group.Key, group => group.Count());
             foreach (var (id, expected) in Expected) Assert.True(counts.GetValueOrDefault(id) == expected, $"Got message {id} {counts.GetValueOrDefault(id)} times instead of {expected} times.");
+            foreach (var (id, name) in Transient.Where(message => !WasCut && message.Value is not (Conflated or Skipping)))
+                Assert.True(counts.ContainsKey(id), $"The transient message {id} of '{name}' is missing.");
             foreach (var id in Answers) Assert.True(counts.ContainsKey(id), $"Reply {id} is missing.");
             foreach (var newest in Lossy.GroupBy(entry => entry.Value, entry => entry.Key).Select(ids => ids.Max()))
                 Assert.True(counts.ContainsKey(newest), $"The newest of its kind, {newest}, is missing.");

@@ -15,6 +15,8 @@ public sealed class ReliableTests
         (20, ReliableStep.Publish),
         (5, ReliableStep.PublishToSeveral),
         (5, ReliableStep.PublishToAll),
+        (8, ReliableStep.PublishTransient),
+        (2, ReliableStep.SendTransient),
         (5, ReliableStep.Send),
         (2, ReliableStep.Answer),
         (8, ReliableStep.Join),
@@ -34,7 +36,7 @@ public sealed class ReliableTests
     public void Reconnect_WithLargeLimits_DeliversEachMessageOnce()
     {
         var all = Sample(Gen.Const(ReliableLimits.None with { HasHistory = false }), 200, model => Assert.Equal(0, model.Refused + model.Slow));
-        Assert.True(all is { Resumed: > 0, Dropped: > 0 }, "The random schedules are too easy.");
+        Assert.True(all is { Resumed: > 0, Dropped: > 0, Transient: > 0, MissedTransient: > 0 }, "The random schedules are too easy.");
     }
 
     [Fact]
@@ -91,6 +93,8 @@ public sealed class ReliableTests
         public int Slow { get; private set; }
         public int Dropped { get; private set; }
         public int WithoutId { get; private set; }
+        public int Transient { get; private set; }
+        public int MissedTransient { get; private set; }
 
         public void Add(ReliableModel model)
         {
@@ -100,6 +104,8 @@ public sealed class ReliableTests
             Slow += model.Slow;
             Dropped += model.Dropped;
             WithoutId += model.WithoutId;
+            Transient += model.Transient;
+            MissedTransient += model.MissedTransient;
         }
     }
 }

@@ -5,6 +5,7 @@ enum RecoveryStep
 {
     Publish,
     PublishToAll,
+    PublishTransient,
     Send,
     Connect,
     Disconnect,
@@ -48,6 +49,8 @@ sealed class RecoveryModel : IDisposable
 
     public int FromFuture { get; private set; }
 
+    public int Transient { get; private set; }
+
     public int FromOtherEpoch { get; private set; }
 
     bool HasHistory => _limits.HistoryMessages > 0;
@@ -81,6 +84,9 @@ sealed class RecoveryModel : IDisposable
             case RecoveryStep.PublishToAll:
                 _broadcast.Publish(Recipients.All, ++_lastId);
                 foreach (var other in _clients.Where(other => other.Listener is not null)) other.Others.Add(_lastId);
+                break;
+            case RecoveryStep.PublishTransient:
+                PublishTransient(b < 300 ? client : null, size);
                 break;
             case RecoveryStep.Send when client.Listener is { } listener:
                 _broadcast.Publish(Recipients.Connection(listener.Connection.Id), ++_lastId);
@@ -136,6 +142,20 @@ sealed class RecoveryModel : IDisposable
         Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
         _positions.Add(_lastId, result.Position.Value);
         foreach (var member in Members) member.Stay!.Add(entry);
+    }
+
+    /// <summary>
+    /// Publishes a message that only the current members receive. The message must not affect the history or any position.
+    /// </summary>
+    void PublishTransient(Client? excluded, int size)
+    {
+        var recipients = Recipients.Group(Name);
+        if (excluded is { Listener: { } listener }) recipients = recipients.Except(listener.Connection.Id);
+        var result = _broadcast.Publish(new Message(Payload.Make(++_lastId, size), MessageType.Binary) { IsTransient = true }, recipients);
+        var receivers = Members.Where(member => member != excluded).ToList();
+        Assert.Equal(new PublishResult(null, receivers.Count), result);
+        foreach (var receiver in receivers) receiver.Others.Add(_lastId);
+        Transient += receivers.Count;
     }
 
     void Join(Client client, int how, int number)

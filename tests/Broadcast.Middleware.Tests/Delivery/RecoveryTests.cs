@@ -31,6 +31,7 @@ public sealed class RecoveryTests
         _sizes,
         (30, RecoveryStep.Publish),
         (4, RecoveryStep.PublishToAll),
+        (10, RecoveryStep.PublishTransient),
         (3, RecoveryStep.Send),
         (10, RecoveryStep.Connect),
         (8, RecoveryStep.Disconnect),
@@ -43,7 +44,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()
     {
-        var (recovered, lost, future, otherEpochs) = (0, 0, 0, 0);
+        var (recovered, lost, future, otherEpochs, transient) = (0, 0, 0, 0, 0);
         Gen.Select(_limits, _schedules).Sample(
             (limits, schedule) =>
             {
@@ -53,9 +54,12 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref lost, model.Trimmed);
                 Interlocked.Add(ref future, model.FromFuture);
                 Interlocked.Add(ref otherEpochs, model.FromOtherEpoch);
+                Interlocked.Add(ref transient, model.Transient);
             },
             iter: 300 * Effort.Factor);
-        Assert.True(recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0, $"The random schedules are too easy: {(recovered, lost, future, otherEpochs)}.");
+        Assert.True(
+            recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0 && transient > 0,
+            $"The random schedules are too easy: {(recovered, lost, future, otherEpochs, transient)}.");
     }
 
     [Theory]

@@ -112,6 +112,11 @@ public sealed class ExecutionContextTests
         public ValueTask<Position> PublishAsync(
             string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) => default;
 
+        public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+            string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) => default;
+
+        public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken) => default;
+
         public void Unsubscribe(string group)
         {
         }

@@ -182,6 +182,8 @@ public sealed class LogReaderTests
 
     sealed class NoSet : ICursorSet
     {
+        public ICursorSet ForTransientLog => this;
+
         public void Add(Cursor cursor) { }
 
         public void Remove(Cursor cursor) { }

@@ -36,7 +36,7 @@ public sealed class ValueEqualityTests
         [typeof(PublishResult)] = static () =>
         [
             new PublishResult(new Position(1, 2), 3), new PublishResult(new Position(1, 2), 4), new PublishResult(new Position(1, 3), 3),
-            new PublishResult(null, 3), default(PublishResult),
+            new PublishResult(null, 3), new PublishResult(null, 3) { IsDuplicate = true }, default(PublishResult),
         ],
         [typeof(Recipients)] = static () =>
         [

@@ -121,6 +121,7 @@ public sealed class BroadcastOptionsTests
             ("RecoveryTimeout", "00:00:20"), ("MaxDisconnectedSessions", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
             ("MaxTotalUnacknowledgedBytes", "2400"), ("GroupScope", "shop"), ("RawSubprotocols:0", "chat"),
             ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"), ("CompressMessagesAbove", "28"),
+            ("MessageIdWindow", "00:00:29"), ("MaxMessageIds", "30"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
             ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
         var options = Options(services, "");
@@ -142,7 +143,8 @@ public sealed class BroadcastOptionsTests
         Assert.Null(options.IsOriginAllowed);
         Assert.Equal((25, 27, "beat"), (options.EventStreamRetryDelay?.Seconds, options.HeartbeatInterval.Seconds, options.HeartbeatMessage));
         Assert.Equal(28, options.CompressMessagesAbove);
-        Assert.Equal(34, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal((29, 30), (options.MessageIdWindow.Seconds, options.MaxMessageIds));
+        Assert.Equal(36, typeof(BroadcastOptions).GetProperties().Length);
         var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
         Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));

@@ -1,6 +1,7 @@
 using System.Net.WebSockets;
 using System.Text.Json.Serialization;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Publishing;
 
@@ -65,6 +66,34 @@ public sealed partial class BroadcasterTests
         Assert.Equal(["all", "end", "room b"], (await HearAsync(bob, 3)).Order(StringComparer.Ordinal));
 
         async Task<int> CountAsync(string text, Recipients recipients) => (await app.Broadcaster.PublishAsync(text, recipients, cancellationToken: Token)).LocalRecipients;
+    }
+
+    [Fact]
+    public async Task Publish_Everyone_ReachesEveryUrlAlsoPrivateRooms()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder =>
+            {
+                TestUsers.Add(builder);
+                builder.Services.AddAuthorization();
+            },
+            web =>
+            {
+                web.MapBroadcast("/ws");
+                web.MapBroadcast("/rooms/{room}").RequireAuthorization();
+            });
+        await using var anyone = await RawClient.OpenAsync(app);
+        await using var member = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await member.HandshakeAsync("/rooms/private", TestUsers.As("ann"))).Status);
+        await member.JoinedAsync();
+        var everyone = await app.Broadcaster.PublishAsync("everyone", Recipients.Everyone, cancellationToken: Token);
+        var shortForm = await app.Broadcaster.PublishAsync("short form", cancellationToken: Token);
+        Assert.Equal((2, 2), (everyone.LocalRecipients, shortForm.LocalRecipients));
+        foreach (var client in (RawClient[])[anyone, member])
+        {
+            Assert.Equal("everyone", (await client.ReadFrameAsync()).Text);
+            Assert.Equal("short form", (await client.ReadFrameAsync()).Text);
+        }
     }
 
     [Fact]

@@ -12,6 +12,14 @@ public sealed class RecipientsTests
     }
 
     [Fact]
+    public void Everyone_Always_IsTheDefault()
+    {
+        Assert.Equal(Recipients.Everyone, default);
+        Assert.Equal(Recipients.Everyone, Recipients.All);
+        Assert.Equal(RecipientsKind.All, Recipients.Everyone.Kind);
+    }
+
+    [Fact]
     public void Recipients_EachKind_HasKindAndName()
     {
         Assert.Equal((RecipientsKind.Group, "g"), Of(Recipients.Group("g")));

@@ -33,7 +33,7 @@ static class Snippets
     {
         app.MapPost("/news", async (string headline, IBroadcaster broadcaster) =>
         {
-            await broadcaster.PublishAsync(headline);                                                 // to all connections
+            await broadcaster.PublishAsync(headline, Recipients.Everyone);                            // to every connection, at every URL
             await broadcaster.PublishAsync(headline, Recipients.Group("/rooms/blue"));                // to the members of a group
             await broadcaster.PublishAsync(headline, Recipients.Groups("/rooms/blue", "/rooms/red")); // to several groups, once to each member
             await broadcaster.PublishAsync(headline, Recipients.User("ann"));                         // to all devices of a user

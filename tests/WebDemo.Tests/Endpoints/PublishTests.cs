@@ -54,6 +54,27 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
+    public async Task Post_Transient_ReachesMembersButIsNotReplayed()
+    {
+        using var member = await server.ConnectAsync("/rooms/transient");
+        await server.WaitForCountAsync("/rooms/transient", 1);
+        await PublishAsync("/publish?group=/rooms/transient", "kept");
+        Assert.Equal("""{"localRecipients":1,"offset":null}""", await PublishAsync("/publish?group=/rooms/transient&transient=true", "Ann is typing"));
+        Assert.Equal("""{"localRecipients":1,"offset":2}""", await PublishAsync("/publish?group=/rooms/transient&transient=false", "also kept"));
+        using var later = await server.ConnectAsync("/rooms/transient");
+        foreach (var text in new[] { "kept", "Ann is typing", "also kept" }) Assert.Equal(text, await member.ReceiveTextAsync());
+        foreach (var text in new[] { "kept", "also kept" }) Assert.Equal(text, await later.ReceiveTextAsync());
+    }
+
+    [Fact]
+    public async Task Post_InvalidTransientValue_IsRejected()
+    {
+        var (status, text) = await PostAsync("/publish?transient=maybe", new StringContent("hello"));
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.Contains("Use transient=true or transient=false", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Post_BodyOfMaximumSize_IsPublished()
     {
         using var socket = await server.ConnectAsync("/rooms/large");

@@ -1,0 +1,96 @@
+namespace Broadcast.Middleware.Publishing;
+
+/// <summary>
+/// Remembers the IDs of published messages for a limited time: see <see cref="Message.Id"/>. Apps without message IDs
+/// never create the dictionary.
+/// </summary>
+/// <param name="maxIds">The maximum number of IDs. Above this limit, the object forgets the oldest ID.</param>
+/// <param name="time">The time provider.</param>
+sealed class PublishedIds(int maxIds, TimeProvider time)
+{
+    readonly Lock _gate = new();
+    Dictionary<Key, Entry>? _entries;
+    Queue<(Key Key, Entry Entry)>? _oldestFirst;
+
+    /// <summary>The number of IDs, including expired IDs that the object has not removed yet.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate) return _entries?.Count ?? 0;
+        }
+    }
+
+    /// <summary>
+    /// Claims an ID for a publish, unless an earlier publish has the same ID and the same recipients.
+    /// </summary>
+    /// <param name="kind">The kind of the recipients.</param>
+    /// <param name="name">The group, the user or the connection.</param>
+    /// <param name="id">The ID.</param>
+    /// <param name="window">How long the object remembers the ID.</param>
+    /// <param name="entry">The entry of this publish or of the earlier publish.</param>
+    /// <returns>True if the ID is new.</returns>
+    public bool TryClaim(RecipientsKind kind, string name, string id, TimeSpan window, out Entry entry)
+    {
+        var key = new Key(kind, name, id);
+        lock (_gate)
+        {
+            _entries ??= [];
+            _oldestFirst ??= [];
+            var now = time.GetTimestamp();
+            RemoveOld(now, maxIds);
+            if (_entries.TryGetValue(key, out var known) && known.Expires > now)
+            {
+                entry = known;
+                return false;
+            }
+
+            RemoveOld(now, maxIds - 1);
+            entry = new Entry(now + (long)(window.TotalSeconds * time.TimestampFrequency));
+            _entries[key] = entry;
+            _oldestFirst.Enqueue((key, entry));
+            return true;
+        }
+    }
+
+    /// <summary>Reverts <see cref="TryClaim"/>, because the publish has failed and had no effect.</summary>
+    public void Release(RecipientsKind kind, string name, string id)
+    {
+        // The queue keeps its item. RemoveOld ignores an item without an entry.
+        lock (_gate) _entries!.Remove(new(kind, name, id));
+    }
+
+    void RemoveOld(long now, int maxCount)
+    {
+        while (_oldestFirst!.TryPeek(out var oldest) && (oldest.Entry.Expires <= now || _oldestFirst.Count > maxCount))
+        {
+            _oldestFirst.Dequeue();
+            if (_entries!.TryGetValue(oldest.Key, out var entry) && entry == oldest.Entry) _entries.Remove(oldest.Key);
+        }
+    }
+
+    readonly record struct Key(RecipientsKind Kind, string Name, string Id);
+
+    /// <summary>A publish with an ID.</summary>
+    /// <param name="expires">The time stamp at which the object forgets the ID.</param>
+    public sealed class Entry(long expires)
+    {
+        volatile bool _isComplete;
+
+        public long Expires => expires;
+
+        /// <summary>The position of the message. Null if the message has no position, or has no position yet.</summary>
+        public Position? Position { get; private set; }
+
+        /// <summary>
+        /// True after the publish has reached all nodes. A repeated publish then has nothing to do.
+        /// </summary>
+        public bool IsComplete => _isComplete;
+
+        public void Complete(Position? position)
+        {
+            Position = position;
+            _isComplete = true;
+        }
+    }
+}

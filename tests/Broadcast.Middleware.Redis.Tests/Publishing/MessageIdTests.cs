@@ -1,0 +1,85 @@
+using Broadcast.Middleware.Redis.Tests.Infrastructure;
+
+namespace Broadcast.Middleware.Redis.Tests.Publishing;
+
+/// <summary>Tests that Redis accepts a message with an ID once, also after lost answers and failures.</summary>
+public sealed class MessageIdTests : RedisTest
+{
+    [Fact]
+    public async Task PublishOnce_LostAnswer_IsSentAgainAndIsNoDuplicate()
+    {
+        var proxy = CreateProxy();
+        var (publisher, subscriber) = (StartNode(proxy.Configuration), StartNode());
+        await subscriber.SubscribeAsync(Group);
+        await publisher.PublishUntilAcceptedAsync(Group, "0");
+        proxy.DiscardAnswers();
+        var publishing = publisher.PublishOnceAsync(Group, "id", "once");
+        await subscriber.WaitForMessagesAsync(Group, 2);
+        proxy.Disconnect();
+        // The node sends the batch again. The answer must not report the node's own message as a duplicate.
+        var (position, isDuplicate) = await publishing;
+        Assert.Equal((2, false), (position.Offset, isDuplicate));
+        Assert.Equal((position, true), await subscriber.PublishOnceAsync(Group, "id", "again"));
+        await publisher.PublishAsync(Group, "1");
+        await subscriber.WaitForMessagesAsync(Group, 3);
+        Assert.Equal(["0", "once", "1"], subscriber.GetReceivedTexts(Group));
+    }
+
+    /// <summary>The app retries a publish that failed, as an outbox or a webhook does.</summary>
+    [Fact]
+    public async Task PublishOnce_RetryByOtherNodeAfterFailure_TakesEffectOnce()
+    {
+        var proxy = CreateProxy();
+        var publisher = StartNode(proxy.Configuration, options => options.PublishTimeout = TimeSpan.FromMilliseconds(500));
+        var other = StartNode();
+        await other.SubscribeAsync(Group);
+        await publisher.PublishUntilAcceptedAsync(Group, "0");
+        proxy.DiscardAnswers();
+        await Assert.ThrowsAsync<BackplaneException>(() => publisher.PublishOnceAsync(Group, "id", "once"));
+        await TestNode.EventuallyAsync(
+            async () => (await other.PublishOnceAsync(Group, "id", "once")).IsDuplicate, "Redis knows the ID.");
+        await other.PublishAsync(Group, "1");
+        await TestNode.EventuallyAsync(() => new(other.GetReceivedTexts(Group) is [.., "1"]), "The last message arrives.");
+        Assert.Equal(["0", "once", "1"], other.GetReceivedTexts(Group));
+    }
+
+    [Fact]
+    public async Task PublishOnce_AfterRestartOfRedis_TakesEffectAgainTogetherWithTheLostMessage()
+    {
+        var node = StartNode();
+        Assert.False((await node.PublishOnceAsync(Group, "id", "lost")).IsDuplicate);
+        await using var connection = await Redis.ConnectAsync();
+        Assert.True(await connection.GetDatabase().KeyDeleteAsync([Keys.State, Keys.Stream, Keys.Index, Keys.MessageId("id")]) == 4);
+        Assert.False((await node.PublishOnceAsync(Group, "id", "again")).IsDuplicate);
+    }
+
+    [Fact]
+    public async Task PublishOnce_Always_LeavesKeyThatExpires()
+    {
+        var node = StartNode();
+        await node.PublishOnceAsync(Group, "id", "1", TimeSpan.FromMinutes(3));
+        await node.PublishAsync(Group, "2");
+        await using var connection = await Redis.ConnectAsync();
+        var database = connection.GetDatabase();
+        Assert.InRange((await database.KeyTimeToLiveAsync(Keys.MessageId("id")))!.Value, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(3));
+        // A message without an ID writes no such key.
+        var keys = connection.GetServers()[0].Keys(pattern: "*:d:*").ToArray();
+        Assert.Equal([Keys.MessageId("id")], keys);
+    }
+
+    [Fact]
+    public async Task PublishOnce_BetweenOtherMessages_KeepsOrder()
+    {
+        var node = StartNode();
+        await node.SubscribeAsync(Group);
+        var publishes = Enumerable.Range(0, 200).Select(i => (i % 4) switch
+        {
+            0 => (Task)node.PublishOnceAsync(Group, $"{i}", $"{i}"),
+            1 => node.PublishOnceAsync(Group, $"{i - 1}", "duplicate"),
+            _ => node.PublishAsync(Group, $"{i}"),
+        });
+        await Task.WhenAll(publishes);
+        await node.WaitForMessagesAsync(Group, 150);
+        Assert.Equal(Enumerable.Range(0, 200).Where(i => i % 4 != 1).Select(i => $"{i}"), node.GetReceivedTexts(Group));
+    }
+}

@@ -1,0 +1,222 @@
+using System.Collections.Concurrent;
+using Broadcast.Middleware.Tests.Clustering;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Broadcast.Middleware.Tests.Publishing;
+
+/// <summary>Tests that a publish with a <see cref="Message.Id"/> takes effect once.</summary>
+public sealed class MessageIdTests
+{
+    readonly InMemoryCluster _cluster = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Publish_SameId_TakesEffectOnceForEachRecipient()
+    {
+        await using var app = await BroadcastApp.StartAsync(TestUsers.Add);
+        await using var ann = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        var id = app.Registry.Connections.Single().Id;
+        Recipients[] all = [Recipients.Everyone, Recipients.Group("/ws"), Recipients.User("ann"), Recipients.Connection(id)];
+        foreach (var recipients in all)
+        {
+            var first = await app.Broadcaster.PublishAsync(WithId("id", "once"), recipients, Token);
+            Assert.Equal((1, false), (first.LocalRecipients, first.IsDuplicate));
+            for (var i = 0; i < 3; i++)
+            {
+                var again = await app.Broadcaster.PublishAsync(WithId("id", "again"), recipients, Token);
+                Assert.Equal(new PublishResult(first.Position, 0) { IsDuplicate = true }, again);
+            }
+        }
+
+        await app.Broadcaster.PublishAsync(WithId("other", "end"), Recipients.Group("/ws"), Token);
+        foreach (var text in (string[])["once", "once", "once", "once", "end"]) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task Publish_FilterSetsId_DropsRepeatedMessagesOfClients()
+    {
+        var results = new ConcurrentQueue<bool>();
+        await using var app = await BroadcastApp.StartAsync(map: web => web.MapBroadcast("/ws").Use(async (context, next) =>
+        {
+            context.Message = context.Message with { Id = context.Text![..1] };
+            await next(context);
+            results.Enqueue(context.Result.IsDuplicate);
+        }));
+        await using var ann = await RawClient.OpenAsync(app);
+        await ann.SendAsync(ClientFrame.OfText("1a"), ClientFrame.OfText("1b"), ClientFrame.OfText("2"));
+        Assert.Equal("1a", (await ann.ReadFrameAsync()).Text);
+        Assert.Equal("2", (await ann.ReadFrameAsync()).Text);
+        await Eventually.True(() => results.Count == 3);
+        Assert.Equal([false, true, false], results);
+    }
+
+    [Fact]
+    public void Publish_AfterWindow_TakesEffectAgain()
+    {
+        using var broadcast = new TestEngine(configure: static options => options.MessageIdWindow = TimeSpan.FromSeconds(10));
+        var listener = new Listener(broadcast);
+        Assert.False(Publish(broadcast, 1).IsDuplicate);
+        broadcast.Time.Advance(TimeSpan.FromSeconds(9.9));
+        Assert.True(Publish(broadcast, 2).IsDuplicate);
+        broadcast.Time.Advance(TimeSpan.FromSeconds(0.1));
+        Assert.False(Publish(broadcast, 3).IsDuplicate);
+        Assert.True(Publish(broadcast, 4).IsDuplicate);
+        broadcast.RunUntilIdle();
+        listener.AssertGot(1, 3);
+
+        static PublishResult Publish(TestEngine broadcast, int number) =>
+            broadcast.Publish(new Message(Payload.Make(number, 4), MessageType.Binary) { Id = "id" }, Recipients.Everyone);
+    }
+
+    [Fact]
+    public void Publish_ToSeveralGroups_ReachesOnlyGroupsWithoutEarlierPublish()
+    {
+        using var broadcast = new TestEngine();
+        var (one, both) = (new Listener(broadcast), new Listener(broadcast));
+        one.Join("/a");
+        both.Join("/a");
+        both.Join("/b");
+        Assert.Equal(2, Publish(1, Recipients.Group("/a")).LocalRecipients);
+        Assert.Equal(new PublishResult(null, 1), Publish(2, Recipients.Groups("/a", "/b")));
+        Assert.Equal(new PublishResult(null, 0) { IsDuplicate = true }, Publish(3, Recipients.Groups("/b", "/a")));
+        Assert.True(Publish(4, Recipients.Group("/b")).IsDuplicate);
+        broadcast.RunUntilIdle();
+        one.AssertGot(1);
+        both.AssertGot(1, 2);
+
+        PublishResult Publish(int number, Recipients recipients) =>
+            broadcast.Publish(new Message(Payload.Make(number, 4), MessageType.Binary) { Id = "id" }, recipients);
+    }
+
+    [Fact]
+    public async Task Publish_Concurrently_TakesEffectOnce()
+    {
+        using var broadcast = new TestEngine();
+        var listener = new Listener(broadcast);
+        var results = new ConcurrentQueue<PublishResult>();
+        await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() =>
+        {
+            for (var i = 1; i <= 500; i++)
+            {
+                var message = new Message(Payload.Make(i, 4), MessageType.Binary) { Id = $"{i}" };
+                results.Enqueue(broadcast.Publish(message, Recipients.Everyone));
+            }
+        }, Token)));
+        broadcast.RunUntilIdle();
+        Assert.Equal(500, results.Count(result => !result.IsDuplicate));
+        Assert.Equal(Enumerable.Range(1, 500), listener.Got.Order());
+    }
+
+    [Theory]
+    [InlineData(0, false, "0 characters. Use 1 to 128 characters")]
+    [InlineData(129, false, "129 characters. Use 1 to 128 characters")]
+    [InlineData(1, true, "A transient message cannot have an ID")]
+    public async Task Publish_InvalidId_ThrowsAndHarmsNoOtherMessage(int length, bool isTransient, string problem)
+    {
+        await using var app = await BroadcastApp.StartAsync();
+        await using var ann = await RawClient.OpenAsync(app);
+        var message = Message.FromText("invalid") with { Id = new string('x', length), IsTransient = isTransient };
+        var error = await Assert.ThrowsAsync<ArgumentException>(async () => await app.Broadcaster.PublishAsync(message, cancellationToken: Token));
+        Assert.Contains(problem, error.Message, StringComparison.Ordinal);
+        await app.Broadcaster.PublishAsync(WithId(new string('x', 128), "valid"), cancellationToken: Token);
+        Assert.Equal("valid", (await ann.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public void PublishedIds_TooManyIds_ForgetsOldestFirst()
+    {
+        var ids = new PublishedIds(100, new FakeTimeProvider());
+        for (var i = 0; i < 1_000; i++)
+        {
+            Assert.True(Claim(i));
+            Assert.False(Claim(i));
+            Assert.Equal(Math.Min(i + 1, 100), ids.Count);
+        }
+
+        for (var i = 900; i < 1_000; i++) Assert.False(Claim(i));
+        Assert.True(Claim(0));
+        Assert.True(Claim(900));
+
+        bool Claim(int id) => ids.TryClaim(RecipientsKind.Group, "g", $"{id}", TimeSpan.FromMinutes(1), out _);
+    }
+
+    [Fact]
+    public void PublishedIds_ReleasedAndClaimedAgain_IsRememberedForItsOwnWindow()
+    {
+        var time = new FakeTimeProvider();
+        var ids = new PublishedIds(100, time);
+        Assert.True(Claim());
+        ids.Release(RecipientsKind.User, "u", "id");
+        time.Advance(TimeSpan.FromSeconds(40));
+        Assert.True(Claim());
+        // The item of the released claim expires, but the second claim stays.
+        time.Advance(TimeSpan.FromSeconds(40));
+        Assert.False(Claim());
+        time.Advance(TimeSpan.FromSeconds(40));
+        Assert.True(Claim());
+        Assert.Equal(1, ids.Count);
+
+        bool Claim() => ids.TryClaim(RecipientsKind.User, "u", "id", TimeSpan.FromMinutes(1), out _);
+    }
+
+    [Fact]
+    public async Task TwoNodes_RepeatedPublishOnOtherNode_TakesEffectOnce()
+    {
+        await using var one = await StartNodeAsync();
+        await using var two = await StartNodeAsync();
+        await using var ann = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var device = await RawClient.OpenAsync(two, TestUsers.As("ann"));
+        Recipients[] all = [Recipients.Everyone, Recipients.Group("/ws"), Recipients.Groups("/ws", "/x"), Recipients.User("ann")];
+        foreach (var recipients in all)
+        {
+            for (var i = 0; i < 2; i++)
+            {
+                foreach (var app in (BroadcastApp[])[one, two]) await app.Broadcaster.PublishAsync(WithId($"{recipients}", $"{recipients}"), recipients, Token);
+            }
+        }
+
+        var again = await one.Broadcaster.PublishAsync(WithId($"{Recipients.Everyone}", "again"), Recipients.Everyone, Token);
+        Assert.True(again.IsDuplicate);
+        Assert.True((await two.Broadcaster.PublishAsync(WithId($"{all[2]}", "again"), all[2], Token)).IsDuplicate);
+        Assert.True((await one.Broadcaster.PublishAsync(WithId($"{all[3]}", "again"), all[3], Token)).IsDuplicate);
+        await one.Broadcaster.PublishAsync("end", Recipients.User("ann"), cancellationToken: Token);
+        foreach (var client in (RawClient[])[ann, device])
+        {
+            var texts = new List<string>();
+            for (var i = 0; i < 5; i++) texts.Add((await client.ReadFrameAsync()).Text);
+            Assert.Equal([.. all.Select(recipients => $"{recipients}").Order(), "end"], [.. texts[..4].Order(), texts[4]]);
+        }
+    }
+
+    [Fact]
+    public async Task TwoNodes_RetryAfterPartialFailure_ReachesRemainingRecipientsOnce()
+    {
+        FlakyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FlakyBackplane(backplane));
+        await using var ann = await RawClient.OpenAsync(one);
+        var id = one.Registry.Connections.Single().Id;
+        await one.Broadcaster.JoinAsync(id, "/b", Token);
+        flaky!.UnreachableGroup = "/b";
+        var (message, recipients) = (WithId("id", "once"), Recipients.Groups("/ws", "/b", "/c"));
+        await Assert.ThrowsAsync<BackplaneException>(async () => await one.Broadcaster.PublishAsync(message, recipients, Token));
+        Assert.Equal("once", (await ann.ReadFrameAsync()).Text);
+        flaky.UnreachableGroup = null;
+        Assert.False((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
+        Assert.True((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
+        await one.Broadcaster.PublishAsync("end", Recipients.Group("/b"), cancellationToken: Token);
+        // The client is in two of the groups, and the retry reaches only one of them. The client drops the second copy.
+        Assert.Equal("end", (await ann.ReadFrameAsync()).Text);
+    }
+
+    Task<BroadcastApp> StartNodeAsync(Func<IBackplane, IBackplane>? wrap = null) => BroadcastApp.StartAsync(builder =>
+    {
+        TestUsers.Add(builder);
+        var node = _cluster.CreateNode();
+        builder.Services.AddBroadcast().AddBackplane(_ => wrap?.Invoke(node) ?? node);
+    });
+
+    static Message WithId(string id, string text) => Message.FromText(text) with { Id = id };
+}
