@@ -53,6 +53,48 @@ public sealed class MessageReaderTests
             iter: 1_500 * Effort.Factor);
 
     [Fact]
+    public async Task Take_CompressedMessagesInRandomPieces_EqualsMessages() =>
+        await Gen.Select(
+            Gen.Select(Payloads(), Gen.Bool, Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 500])).Array[1, 6],
+            Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 5_000])).SampleAsync(
+            async (messages, piece) =>
+            {
+                var (bytes, expected) = (new List<byte>(), new List<string>());
+                foreach (var (payload, isCompressed, fragment) in messages)
+                {
+                    var sent = isCompressed ? Deflate.Compress(payload) : payload;
+                    // An empty plain message is one frame.
+                    for (var at = 0; at == 0 || at < sent.Length; at += fragment)
+                    {
+                        var rest = sent.AsSpan(at);
+                        var isLast = rest.Length <= fragment;
+                        var opcode = at == 0 ? ClientFrame.Binary : ClientFrame.Continuation;
+                        bytes.AddRange(ClientFrame.Make(opcode, isLast ? rest : rest[..fragment], isLast, at == 0 && isCompressed ? 4 : 0));
+                    }
+
+                    expected.Add(Item(isText: false, payload));
+                }
+
+                Assert.Equal([.. expected, "end"], await ItemsAsync(InPieces([.. bytes], piece), decompresses: true));
+            },
+            iter: 500 * Effort.Factor);
+
+    [Fact]
+    public async Task Release_IncompleteCompressedMessage_DropsRestOfMessage()
+    {
+        var pipe = new Pipe();
+        var reader = new MessageReader(pipe.Reader, isMasked: true) { MaxMessageBytes = 1000, MaxSmallFragments = 1000, Decompresses = true };
+        var frame = ClientFrame.Make(ClientFrame.Text, Deflate.Compress(Deflate.Json(500)), rsv: 4);
+        await pipe.Writer.WriteAsync(frame.AsMemory(0, 50), Token);
+        Assert.Equal(ReceivedItem.Nothing, reader.Take(await reader.ReadAsync(Token)));
+        reader.Release();
+        await pipe.Writer.WriteAsync(frame.AsMemory(50), Token);
+        Assert.Equal((ReceivedItem.Nothing, 0), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
+        await pipe.Writer.WriteAsync(ClientFrame.Make(ClientFrame.Text, Deflate.Compress("next"), rsv: 4), Token);
+        Assert.Equal((ReceivedItem.Message, 4), (reader.Take(await reader.ReadAsync(Token)), reader.Payload.Length));
+    }
+
+    [Fact]
     public async Task Take_TextInIncompleteFrame_IsRejectedBeforeItsEnd()
     {
         var bytes = ClientFrame.Make(ClientFrame.Text, [0x61, 0xFF, .. new byte[1000]]).AsMemory(0, 20);
