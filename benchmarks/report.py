@@ -78,7 +78,8 @@ def failures(measurement, runs):
 def markdown(measurement, result):
     runs = result["runs"]
     table = cells(measurement, runs)
-    lines = [f"### {measurement.title}", "", measurement.text, "", "| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
+    messages = f"{round(measurement.messages * result['environment']['scale']):,}"
+    lines = [f"### {measurement.title}", "", wrap(measurement.text.format(messages=messages), indent=""), "", "| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
     lines += ["| " + " | ".join(row) + " |" for row in table[1:]]
     lines += [line for failure in failures(measurement, runs) for line in ("", f"**Failed:** {failure}")]
     if measurement.plot:
@@ -118,7 +119,7 @@ def plot(measurement, runs):
         for configuration, series in bars:
             own = configuration.title.startswith("**")
             label, middle = re.sub(r"[*`]", "", configuration.title), y + BAR / 2
-            width, low, high = (value / limit * PLOT_WIDTH for value in (median(series.known), min(series.known), max(series.known)))
+            width, low, high = (max(value, 0) / limit * PLOT_WIDTH for value in (median(series.known), min(series.known), max(series.known)))
             parts.append(f'<text x="{LABEL_WIDTH - 8}" y="{middle + 4.5:.1f}" text-anchor="end">{escape(label)}</text>')
             parts.append(f'<rect class="{"own" if own else "bar"}" x="{LABEL_WIDTH}" y="{y}" width="{max(width, 1):.1f}" height="{BAR}" rx="2"/>')
             if len(series.known) > 1:
@@ -176,13 +177,14 @@ def summary(results):
     return "\n".join(wrap(line) for line in lines)
 
 
-def wrap(line, width=138):
-    """Wraps a list item."""
+def wrap(line, width=138, indent="  "):
+    """Wraps a paragraph or a list item. The indent is for all lines except the first line."""
     words, output = line.split(" "), [""]
     for word in words:
         if len(output[-1]) + len(word) + 1 > width:
-            output.append(" ")
-        output[-1] += word if not output[-1] else " " + word
+            output.append(indent + word)
+        else:
+            output[-1] += word if not output[-1] else " " + word
     return "\n".join(output)
 
 
@@ -199,7 +201,7 @@ def environments(results):
         if measurement.name in results:
             groups.setdefault(describe(results[measurement.name]["environment"]), []).append(measurement.title)
     if len(groups) == 1:
-        return wrap(next(iter(groups)))
+        return wrap(next(iter(groups)), indent="")
     return "\n".join(wrap(f"- {description} Measurements: {'; '.join(titles)}.") for description, titles in groups.items())
 
 

@@ -109,7 +109,7 @@ METRICS = {
 class Measurement:
     name: str
     title: str
-    text: str
+    text: str                       # {messages} stands for the number of messages
     metrics: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     load: tuple[str, ...]
@@ -134,7 +134,7 @@ def configurations(*servers, **options):
 
 def saturated(name, size, messages, window, metrics, servers, **options):
     return Measurement(
-        name, f"Saturated: {size:,} bytes", f"200 connections, {messages:,} messages of {size:,} bytes, {window} in flight.", metrics,
+        name, f"Saturated: {size:,} bytes", f"200 connections, {{messages}} messages of {size:,} bytes, {window} in flight.", metrics,
         configurations(*servers), ("--size", str(size), "--window", str(window)), messages, **options)
 
 
@@ -156,35 +156,40 @@ MEASUREMENTS = (
 
     Measurement(
         "single", "One message at a time: 200 connections",
-        "200 connections, 1,500 messages of 120 bytes. The next publish follows when all clients have received the previous message. "
+        "200 connections, {messages} messages of 120 bytes. The next publish follows when all clients have received the previous message. "
         "So each delivery needs one system call.",
         ("cpu", "small_rate", "p99"), configurations(OURS, LOOP, BUN, SIGNALR, WS, FASTAPI), ("--size", "120"), 1_500, single=True,
         plot=("cpu", "p99")),
     Measurement(
         "single-1000", "One message at a time: 1,000 connections, 1 KB",
-        "1,000 connections, 300 messages of 1,024 bytes.",
+        "1,000 connections, {messages} messages of 1,024 bytes.",
         ("cpu", "small_rate", "p99"), configurations(OURS, LOOP, BUN, SIGNALR), ("--size", "1024"), 300, connections=1_000, single=True),
     Measurement(
         "single-10000", "One message at a time: 10,000 connections",
-        "10,000 connections, 30 messages of 120 bytes.",
+        "10,000 connections, {messages} messages of 120 bytes.",
         ("cpu", "small_rate", "p50", "p99"), configurations(OURS, BUN, SIGNALR), ("--size", "120"), 30, connections=10_000, single=True,
         plot=("p99", "cpu")),
     Measurement(
         "paced", "1,000 messages per second",
-        "100 connections, 2,000 messages of 120 bytes. The latency starts at the planned time of each publish.",
+        "100 connections, {messages} messages of 120 bytes. The latency starts at the planned time of each publish.",
         ("p50", "p99", "cpu"), tuple(
             Configuration(name, server, speed=1.0)
             for name, server in (("ours", OURS), ("loop", LOOP), ("bun", BUN), ("signalr-json", SIGNALR))),
         ("--size", "120", "--rate", "1000"), 2_000, connections=100, plot=("p99",)),
     Measurement(
+        "paced-10000", "Five messages per second to 10,000 connections",
+        "10,000 connections, {messages} messages of 120 bytes. The latency starts at the planned time of each publish.",
+        ("p50", "p99", "cpu"), tuple(Configuration(name, server, speed=1.0) for name, server in (("ours", OURS), ("bun", BUN))),
+        ("--size", "120", "--rate", "5"), 50, connections=10_000, full_only=True),
+    Measurement(
         "groups", "1,000 groups of 10 members",
-        "10,000 connections in 1,000 groups. One member of each group publishes. 20,000 messages of 120 bytes, 64 in flight.",
+        "10,000 connections in 1,000 groups. One member of each group publishes. {messages} messages of 120 bytes, 64 in flight.",
         ("small_rate", "cpu", "p99"), configurations(OURS, BUN, SIGNALR), ("--size", "120", "--window", "64"), 20_000,
         connections=10_000, groups=1_000),
 
     Measurement(
         "stalled", "5 % of the clients never read",
-        "10,000 messages of 1,000 bytes, 64 in flight. The table shows the healthy clients, which receive all messages.",
+        "{messages} messages of 1,000 bytes, 64 in flight. The table shows the healthy clients, which receive all messages.",
         ("p99", "rate", "growth"), (
             Configuration("ours-stalled", OURS, "**this library**, 190 healthy clients, 10 stalled clients", load=("--stalled", "10")),
             Configuration("ours-healthy", OURS, "**this library**, 190 healthy clients", load=("--connections", "190")),
@@ -193,14 +198,14 @@ MEASUREMENTS = (
         ("--size", "1000", "--window", "64"), 10_000),
 
     Measurement(
-        "tls", "TLS, saturated", "200 connections, 10,000 messages of 120 bytes, 64 in flight, TLS 1.3.",
+        "tls", "TLS, saturated", "200 connections, {messages} messages of 120 bytes, 64 in flight, TLS 1.3.",
         ("rate", "cpu", "p99"), configurations(OURS, BUN, SIGNALR, tls=True), ("--size", "120", "--window", "64"), 10_000, plot=("cpu",)),
     Measurement(
-        "tls-single", "TLS, one message at a time", "200 connections, 1,000 messages of 120 bytes, TLS 1.3.",
+        "tls-single", "TLS, one message at a time", "200 connections, {messages} messages of 120 bytes, TLS 1.3.",
         ("cpu", "small_rate", "p99"), configurations(OURS, BUN, SIGNALR, tls=True), ("--size", "120"), 1_000, single=True),
     Measurement(
         "clients", "Protocols of the clients",
-        "One client publishes 20,000 messages of 120 bytes, 64 in flight. 199 clients receive them with the protocol in the table. "
+        "One client publishes {messages} messages of 120 bytes, 64 in flight. 199 clients receive them with the protocol in the table. "
         "Reliable clients acknowledge once a second. Each client has its own TCP connection, also with HTTP/2.",
         ("rate", "cpu", "wire", "p99"), (
             Configuration("raw", OURS, "**WebSocket**"),
@@ -212,8 +217,8 @@ MEASUREMENTS = (
         ("--size", "120", "--window", "64"), 20_000, plot=("cpu",)),
     Measurement(
         "compressed", "Compression",
-        "200 connections, 5,000 JSON messages of 500 bytes, 64 in flight. The load generator accepts permessage-deflate and checks the "
-        "content of each compressed message.",
+        "200 connections, {messages} JSON messages of 500 bytes, 64 in flight. The load generator accepts permessage-deflate, inflates "
+        "the first copy of each message, and compares the other copies with the first copy.",
         ("rate", "cpu", "wire"), (
             Configuration("ours-compressed", OURS, "**this library**, compressed", ("--Broadcast:CompressMessagesAbove=256",), ("--deflate",)),
             Configuration("ours", OURS, "**this library**, uncompressed"),
@@ -237,17 +242,17 @@ MEASUREMENTS = (
         (), 0, connections=10_000, idle=1.0, plot=("idle",)),
 
     Measurement(
-        "server-options", "Handover and inline sends, saturated", "200 connections, 20,000 messages of 120 bytes, 64 in flight.",
+        "server-options", "Handover and inline sends, saturated", "200 connections, {messages} messages of 120 bytes, 64 in flight.",
         ("rate", "cpu", "p99"), SERVER_OPTIONS, ("--size", "120", "--window", "64"), 20_000),
     Measurement(
-        "server-options-single", "Handover and inline sends, one message at a time", "200 connections, 1,500 messages of 120 bytes.",
+        "server-options-single", "Handover and inline sends, one message at a time", "200 connections, {messages} messages of 120 bytes.",
         ("cpu", "small_rate", "p99"), SERVER_OPTIONS, ("--size", "120"), 1_500, single=True),
     Measurement(
-        "server-options-10000", "Handover and inline sends, 10,000 connections", "10,000 connections, 30 messages of 120 bytes, one at a time.",
+        "server-options-10000", "Handover and inline sends, 10,000 connections", "10,000 connections, {messages} messages of 120 bytes, one at a time.",
         ("cpu", "small_rate", "p99"), SERVER_OPTIONS, ("--size", "120"), 30, connections=10_000, single=True, full_only=True),
     Measurement(
         "runtime", "Settings of the runtime",
-        "200 connections, 20,000 messages of 120 bytes, 64 in flight, immediately after the start of the server.",
+        "200 connections, {messages} messages of 120 bytes, 64 in flight, immediately after the start of the server.",
         ("rate", "cpu"), (
             Configuration("tuned", OURS, "**`TieredPGO` off, call counting without a delay**", warms_up=False),
             Configuration("defaults", OURS, "defaults of .NET", environment=DEFAULT_RUNTIME, warms_up=False)),
