@@ -231,6 +231,7 @@ def main():
 
     start, failed, results = time.monotonic(), 0, {}
     for measurement in measurements:
+        measurement_start = time.monotonic()
         chosen = [configuration for configuration in measurement.configurations if arguments.full or not configuration.full_only]
         runs = {configuration.name: [] for configuration in chosen}
         # A B C, A B C, ...: a change of the machine's speed affects all configurations.
@@ -243,7 +244,7 @@ def main():
                     runs[configuration.name].append({"error": str(error)})
                     print(f"ERROR in {measurement.name}, {configuration.name}, round {index + 1}: {error}", file=sys.stderr)
         results[measurement.name] = {"environment": facts, "runs": runs}
-        print(report.console_table(measurement, runs), flush=True)
+        print(report.console_table(measurement, runs, time.monotonic() - measurement_start), flush=True)
         (BUILD / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
 
     minutes = (time.monotonic() - start) / 60

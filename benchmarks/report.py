@@ -61,11 +61,11 @@ def cells(measurement, runs):
     return table
 
 
-def console_table(measurement, runs):
+def console_table(measurement, runs, seconds):
     table = [[re.sub(r"[*`]", "", cell) for cell in row] for row in cells(measurement, runs)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
-    return f"\n{measurement.name}: {measurement.title}\n" + "\n".join("  " + line for line in lines)
+    return f"\n{measurement.name}: {measurement.title} (measured in {seconds:.0f} s)\n" + "\n".join("  " + line for line in lines)
 
 
 def failures(measurement, runs):
@@ -200,12 +200,18 @@ def environments(results):
     for measurement in MEASUREMENTS:
         if measurement.name in results:
             groups.setdefault(describe(results[measurement.name]["environment"]), []).append(measurement.title)
+    if not groups:
+        return ""
     if len(groups) == 1:
         return wrap(next(iter(groups)), indent="")
     return "\n".join(wrap(f"- {description} Measurements: {'; '.join(titles)}.") for description, titles in groups.items())
 
 
 def section(name, results, elsewhere):
+    return generate(name, results, elsewhere) or "Run `benchmarks/run.sh` on an idle machine to write this section."
+
+
+def generate(name, results, elsewhere):
     if name == "summary":
         return summary(results)
     if name == "machine":
@@ -216,7 +222,7 @@ def section(name, results, elsewhere):
     measurement = next((one for one in MEASUREMENTS if one.name == name), None)
     if measurement is None:
         raise SystemExit(f"A document contains the unknown generated section {name}.")
-    return markdown(measurement, results[name]) if name in results else "There are no results yet."
+    return markdown(measurement, results[name]) if name in results else ""
 
 
 SECTION = re.compile(r"(<!-- benchmarks/run\.sh writes this section: (\S+) -->\n).*?(<!-- end of section -->)", re.DOTALL)
@@ -247,6 +253,10 @@ def write_documents(results):
     for measurement in MEASUREMENTS:
         if measurement.plot and measurement.name in results:
             (FOLDER / f"{measurement.name}.svg").write_text(plot(measurement, results[measurement.name]["runs"]), encoding="utf-8")
+    write_sections(results)
+
+
+def write_sections(results):
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         elsewhere = {match[2] for match in SECTION.finditer(text)}

@@ -144,7 +144,7 @@ SERVER_OPTIONS = (
     Configuration("default", OURS, "**handover, inline sends** (default)"),
     Configuration("open-requests", OURS, "open requests, inline sends", OPEN_REQUESTS),
     Configuration("queued-sends", OURS, "handover, sends of Kestrel", QUEUED_SENDS),
-    Configuration("neither", OURS, "open requests, sends of Kestrel", OPEN_REQUESTS + QUEUED_SENDS),
+    Configuration("neither", OURS, "open requests, sends of Kestrel", OPEN_REQUESTS + QUEUED_SENDS, full_only=True),
 )
 DEFAULT_RUNTIME = {"DOTNET_TieredPGO": "1", "DOTNET_TC_CallCountingDelayMs": "100"}
 

@@ -13,8 +13,8 @@ struct totals totals;
 static struct connection *connections;
 static int poll_handle = -1;
 
-enum { MAX_IDLE_ROUNDS = 100 };
-#define IDLE_ROUND_SECONDS 0.1
+enum { MAX_IDLE_ROUNDS = 200 };
+#define IDLE_ROUND_SECONDS 0.05
 #define MAX_IDLE_CPU 0.05
 
 static const char usage[] =
