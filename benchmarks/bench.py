@@ -224,7 +224,9 @@ def main():
     rounds = arguments.rounds or (5 if arguments.full else 3)
     scale = arguments.scale or (3 if arguments.full else 1)
     check_file_limit(measurements)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The exit runs the "finally" blocks, which end the servers. A background job of a shell would otherwise ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     facts = environment(rounds, scale)
     if facts["load_at_start"] > 0.5:
         print(f"Warning: other programs use this machine (load {facts['load_at_start']:.1f}). Only ratios are meaningful.", file=sys.stderr)
@@ -257,7 +259,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -2,7 +2,12 @@ using Microsoft.AspNetCore.SignalR;
 
 // A chat hub of SignalR, with both protocols. /ws?group=7 joins the group 7.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
-builder.Services.AddSignalR(options => options.MaximumReceiveMessageSize = 64 * 1024).AddMessagePackProtocol();
+builder.Services.AddSignalR(options =>
+{
+    options.MaximumReceiveMessageSize = 64 * 1024;
+    // The load generator sends no pings of SignalR.
+    options.ClientTimeoutInterval = TimeSpan.FromMinutes(5);
+}).AddMessagePackProtocol();
 
 var app = builder.Build();
 app.MapHub<ChatHub>("/ws");

@@ -13,7 +13,7 @@ struct totals totals;
 static struct connection *connections;
 static int poll_handle = -1;
 
-enum { MAX_IDLE_ROUNDS = 200 };
+enum { MAX_IDLE_ROUNDS = 200, CONNECTS_PER_POLL = 100 };
 #define IDLE_ROUND_SECONDS 0.05
 #define MAX_IDLE_CPU 0.05
 
@@ -127,23 +127,6 @@ static void create_publication(void) {
   publication.length = length;
 }
 
-static void open_connections(void) {
-  connections = calloc((size_t)options.connections, sizeof *connections);
-  for (int i = 0; i < options.connections; i++) {
-    struct connection *connection = &connections[i];
-    bool signalr = options.dialect == SIGNALR_JSON || options.dialect == SIGNALR_MESSAGEPACK;
-    connection->group = i % options.groups;
-    connection->publishes = i < options.groups;
-    connection->stalled = i >= options.connections - options.stalled;
-    connection->protocol = connection->publishes ? WEBSOCKET : options.protocol;
-    connection->dialect = connection->publishes && !signalr ? RAW : options.dialect;
-    connection_open(connection, i);
-    if (connection->stalled) continue;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-    epoll_ctl(poll_handle, EPOLL_CTL_ADD, connection->fd, &event);
-  }
-}
-
 static void receive(struct connection *connection) {
   if (connection->closed) return;
   connection_receive(connection);
@@ -159,6 +142,25 @@ static void poll_connections(uint64_t nanoseconds) {
   struct timespec timeout = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
   int count = epoll_pwait2(poll_handle, events, 512, &timeout, NULL);
   for (int i = 0; i < count; i++) receive(events[i].data.ptr);
+}
+
+static void open_connections(void) {
+  connections = calloc((size_t)options.connections, sizeof *connections);
+  for (int i = 0; i < options.connections; i++) {
+    struct connection *connection = &connections[i];
+    bool signalr = options.dialect == SIGNALR_JSON || options.dialect == SIGNALR_MESSAGEPACK;
+    connection->group = i % options.groups;
+    connection->publishes = i < options.groups;
+    connection->stalled = i >= options.connections - options.stalled;
+    connection->protocol = connection->publishes ? WEBSOCKET : options.protocol;
+    connection->dialect = connection->publishes && !signalr ? RAW : options.dialect;
+    connection_open(connection, i);
+    if (connection->stalled) continue;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
+    epoll_ctl(poll_handle, EPOLL_CTL_ADD, connection->fd, &event);
+    // Thousands of handshakes can take longer than a server waits for a pong.
+    if (i % CONNECTS_PER_POLL == 0) poll_connections(0);
+  }
 }
 
 static void acknowledge(void) {
