@@ -160,7 +160,7 @@ def field(path, name):
     with open(path, encoding="utf-8") as file:
         for line in file:
             if line.startswith(name):
-                return re.split(r"[:=]", line, maxsplit=1)[1].strip().strip('"')
+                return line[len(name):].strip(" \t\n:=").strip('"')
     return "unknown"
 
 
@@ -182,8 +182,22 @@ def environment(rounds, scale):
         "fastapi": output_of("dpkg-query", "-W", "-f", "${Version}", "python3-fastapi"),
         "rounds": rounds,
         "scale": scale,
-        "load_at_start": os.getloadavg()[0],
+        "busy_processors": busy_processors(),
     }
+
+
+def processor_ticks():
+    """The ticks of all processors: busy, and all."""
+    ticks = [int(value) for value in field("/proc/stat", "cpu ").split()]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def busy_processors():
+    """How many processors other programs use, in the average of two seconds."""
+    busy, total = processor_ticks()
+    time.sleep(2)
+    later_busy, later_total = processor_ticks()
+    return round((later_busy - busy) / max(1, later_total - total) * os.cpu_count(), 2)
 
 
 def check_file_limit(measurements):
@@ -228,8 +242,9 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     facts = environment(rounds, scale)
-    if facts["load_at_start"] > 0.5:
-        print(f"Warning: other programs use this machine (load {facts['load_at_start']:.1f}). Only ratios are meaningful.", file=sys.stderr)
+    if facts["busy_processors"] > report.MAX_BUSY_PROCESSORS:
+        print(f"Warning: other programs use {facts['busy_processors']:.1f} of {facts['processors']} processors. Their use changes the results.",
+              file=sys.stderr)
 
     start, failed, results = time.monotonic(), 0, {}
     for measurement in measurements:
@@ -247,8 +262,11 @@ def main():
                     print(f"ERROR in {measurement.name}, {configuration.name}, round {index + 1}: {error}", file=sys.stderr)
         results[measurement.name] = {"environment": facts, "runs": runs}
         print(report.console_table(measurement, runs, time.monotonic() - measurement_start), flush=True)
-        (BUILD / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+        (BUILD / "results.json").write_text(report.format_results(results), encoding="utf-8")
 
+    # A later measurement also finds programs that started during the run.
+    facts["busy_processors"] = max(facts["busy_processors"], busy_processors())
+    (BUILD / "results.json").write_text(report.format_results(results), encoding="utf-8")
     minutes = (time.monotonic() - start) / 60
     print(f"{sum(len(runs) for result in results.values() for runs in result['runs'].values())} runs in {minutes:.1f} minutes, {failed} failed. "
           f"Results: {BUILD / 'results.json'}")

@@ -12,6 +12,7 @@ ROOT = HERE.parent
 FOLDER = ROOT / "docs" / "performance"
 RESULTS = FOLDER / "results.json"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MAX_BUSY_PROCESSORS = 0.2
 RATIO_METRICS = 2       # how many metrics of a measurement have a column with ratios
 
 
@@ -189,7 +190,7 @@ def wrap(line, width=138, indent="  "):
 
 
 def describe(facts):
-    busy = "" if facts["load_at_start"] <= 0.5 else f" Other programs used the machine (load {facts['load_at_start']:.1f})."
+    busy = "" if facts["busy_processors"] <= MAX_BUSY_PROCESSORS else f" Other programs used {facts['busy_processors']:.1f} processors."
     return (f"{facts['date']}, commit {facts['commit']}: {facts['processors']} processors ({facts['processor']}), {facts['memory_gb']} GB of memory, "
             f"{facts['system']}, Linux {facts['kernel']}, .NET {facts['dotnet']}, Bun {facts['bun']}, Node.js {facts['node']} with ws {facts['ws']}, "
             f"FastAPI {facts['fastapi']}. {facts['rounds']} rounds, {facts['scale']:g} times the messages.{busy}")
