@@ -2,6 +2,7 @@
 // servers share the two processors of a small machine with it. It prints one JSON object.
 #include "fanload.h"
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,7 +131,7 @@ static void create_publication(void) {
 static void receive(struct connection *connection) {
   if (connection->closed) return;
   connection_receive(connection);
-  if (connection_has_output(connection)) connection_flush(connection);
+  if (!connection->closed && connection_has_output(connection)) connection_flush(connection);
   if (!connection->closed) return;
   epoll_ctl(poll_handle, EPOLL_CTL_DEL, connection->fd, NULL);
   totals.closed++;
@@ -248,6 +249,8 @@ static uint64_t send_messages(void) {
 
 int main(int count, char **values) {
   read_options(count, values);
+  // The library of TLS writes to sockets without MSG_NOSIGNAL. A closed connection counts as an error, but must not end the program.
+  signal(SIGPIPE, SIG_IGN);
   connection_setup();
   decode_setup();
   create_publication();
