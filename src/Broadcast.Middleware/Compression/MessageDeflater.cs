@@ -41,8 +41,8 @@ static class MessageDeflater
         Debug.Assert(!payload.IsEmpty);
         var output = _output ??= new();
         output.SetLength(0);
-        // The streams of .NET use the largest window. For a smaller window, this method compresses pieces of the size of
-        // the window, so that no reference is longer than the window.
+        // The streams of .NET use the largest window. For a smaller window, this method compresses pieces of the size
+        // of the window, so that no reference is longer than the window.
         var maxPiece = windowBits == MaxWindowBits ? payload.Length : 1 << windowBits;
         while (!payload.IsEmpty)
         {

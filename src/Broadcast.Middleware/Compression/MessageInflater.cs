@@ -5,9 +5,9 @@ using Microsoft.Extensions.ObjectPool;
 namespace Broadcast.Middleware.Compression;
 
 /// <summary>
-/// Decompresses the payload of one message (RFC 7692, section 7.2.2). The compressed bytes may arrive in any pieces. The
-/// inflater needs a few kilobytes and only while a message is incomplete, so a connection has no inflater while it waits
-/// for a message.
+/// Decompresses the payload of one message (RFC 7692, section 7.2.2). The compressed bytes may arrive in any pieces.
+/// The inflater needs a few kilobytes and only while a message is incomplete, so a connection has no inflater while it
+/// waits for a message.
 /// </summary>
 /// <remarks>
 /// <para>
@@ -69,7 +69,8 @@ sealed class MessageInflater : IResettable
     // The bases and the numbers of extra bits of RFC 1951, section 3.2.5.
     static ReadOnlySpan<ushort> LengthBases =>
     [
-        3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+        3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227,
+        258,
     ];
 
     static ReadOnlySpan<byte> LengthExtraBits =>
@@ -77,8 +78,8 @@ sealed class MessageInflater : IResettable
 
     static ReadOnlySpan<ushort> DistanceBases =>
     [
-        1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
-        8193, 12289, 16385, 24577,
+        1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097,
+        6145, 8193, 12289, 16385, 24577,
     ];
 
     static ReadOnlySpan<byte> DistanceExtraBits =>

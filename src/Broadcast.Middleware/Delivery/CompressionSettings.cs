@@ -18,8 +18,8 @@ sealed class CompressionSettings(int threshold)
 
     /// <summary>
     /// Returns the compression for clients with a window of 2 to the power of this number, in bytes. The result may use
-    /// a smaller window. Three sizes for all clients limit the number of times that the server compresses a message. The
-    /// Python library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
+    /// a smaller window. Three sizes for all clients limit the number of times that the server compresses a message.
+    /// The Python library <c>websockets</c> asks for 12 bits, and most other clients ask for no size.
     /// </summary>
     public FrameCompression ForWindow(int bits) => bits switch
     {

@@ -10,7 +10,7 @@ abstract class Sink
 {
     static readonly byte[] PingFrame = [0x89, 0];
 
-    /// <summary>The compression of messages. Null if the client and the server have not agreed on compression.</summary>
+    /// <summary>The compression of messages. Null if the handshake has not negotiated compression.</summary>
     public FrameCompression? Compression { get; init; }
 
     /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>

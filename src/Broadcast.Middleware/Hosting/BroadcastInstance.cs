@@ -194,8 +194,8 @@ sealed class BroadcastInstance : IDisposable
     }
 
     /// <summary>
-    /// Returns the compression of an endpoint. Endpoints with the same threshold share the object, because their clients
-    /// can be members of the same groups.
+    /// Returns the compression of an endpoint. Endpoints with the same threshold share the object, because their
+    /// clients can be members of the same groups.
     /// </summary>
     CompressionSettings? GetCompression(BroadcastEndpointOptions options) =>
         options.CompressMessagesAbove is { } threshold
