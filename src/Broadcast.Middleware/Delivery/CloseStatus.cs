@@ -25,7 +25,8 @@ static class CloseStatus
         if (!IsShort(reason))
         {
             throw new ArgumentException(
-                $"The close reason has {Encoding.UTF8.GetByteCount(reason!)} bytes in UTF-8. Shorten it to at most {MaxReasonBytes} bytes.",
+                $"The close reason has {Encoding.UTF8.GetByteCount(reason!)} bytes in UTF-8. " +
+                $"Shorten it to at most {MaxReasonBytes} bytes.",
                 nameof(reason));
         }
     }

@@ -116,7 +116,8 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         }
         finally
         {
-            // If an item is complete, the next read returns the remaining bytes at once. After an error, no byte counts.
+            // If an item is complete, the next read returns the remaining bytes at once. After an error, no byte
+            // counts.
             if (item == ReceivedItem.Error) input.AdvanceTo(unread.End);
             else input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
         }

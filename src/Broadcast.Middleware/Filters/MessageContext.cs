@@ -27,7 +27,8 @@ public sealed class MessageContext : FilterContext
         string? eventName = null)
         : base(connection, broadcaster, services)
     {
-        _home = string.IsNullOrEmpty(connection.HomeGroup) ? Recipients.Everyone : Recipients.Group(connection.HomeGroup);
+        var home = connection.HomeGroup;
+        _home = string.IsNullOrEmpty(home) ? Recipients.Everyone : Recipients.Group(home);
         Reset(message);
         Event = eventName;
     }

@@ -94,7 +94,8 @@ sealed class MessageReceiver(
     {
         connection.OnReceiving();
         // The client sends no more messages.
-        if (Reader is not { Error: null, CloseStatus: null } || connection.Writer.ClosingStatus is not null) return null;
+        if (Reader is not { Error: null, CloseStatus: null }) return null;
+        if (connection.Writer.ClosingStatus is not null) return null;
         try
         {
             ReceivedItem item;
@@ -175,7 +176,8 @@ sealed class MessageReceiver(
     /// <exception cref="WebSocketException">The client has violated the protocol.</exception>
     async ValueTask AnswerAsync(ReceivedItem item)
     {
-        var (maxBytes, maxFragments) = (Settings.MaxMessageBytes, Settings.MaxSmallFragments);
+        const string MaxBytes = nameof(BroadcastOptions.MaxMessageBytes);
+        const string MaxFragments = nameof(BroadcastOptions.MaxSmallFragments);
         switch (item)
         {
             case ReceivedItem.Ping:
@@ -183,11 +185,11 @@ sealed class MessageReceiver(
                 break;
             case ReceivedItem.TooBig:
                 Refuse(
-                    $"A message is larger than {nameof(Settings.MaxMessageBytes)} ({maxBytes}). Send smaller messages.");
+                    $"A message is larger than {MaxBytes} ({Settings.MaxMessageBytes}). Send smaller messages.");
                 break;
             case ReceivedItem.TooManyFragments:
                 Refuse(
-                    $"A message exceeds {nameof(Settings.MaxSmallFragments)} ({maxFragments}). Send larger fragments.");
+                    $"A message exceeds {MaxFragments} ({Settings.MaxSmallFragments}). Send larger fragments.");
                 break;
             case ReceivedItem.Error:
                 var (status, reason) = Reader.Error!;

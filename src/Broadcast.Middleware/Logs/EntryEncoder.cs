@@ -12,8 +12,8 @@ abstract class EntryEncoder
     public virtual EntryEncoder Unsequenced => this;
 
     /// <summary>
-    /// The number of bytes of a log that one run may newly encode. A run contains at least one entry. Without a limit by
-    /// default.
+    /// The number of bytes of a log that one run may newly encode. A run contains at least one entry. By default, there
+    /// is no limit.
     /// </summary>
     public virtual int MaxNewBytes => int.MaxValue;
 

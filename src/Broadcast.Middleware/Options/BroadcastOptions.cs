@@ -200,9 +200,9 @@ public sealed class BroadcastOptions
     /// The server compresses a message if the client receives more than this number of bytes and supports compression
     /// (<c>permessage-deflate</c>, RFC 7692). Clients may then also compress their messages. The server compresses a
     /// message once for all clients with the same protocol, window and value of this option. A message stays plain if
-    /// compression does not make it smaller, or if it sets <see cref="Message.DisableCompression"/>. Answers to a single
-    /// client, event streams and test servers have no compression. Null means no compression. Default: null. Range: 0 to
-    /// 1,073,741,824.
+    /// compression does not make it smaller, or if it sets <see cref="Message.DisableCompression"/>. Answers to a
+    /// single client, event streams and test servers have no compression. Null means no compression. Default: null.
+    /// Range: 0 to 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -98,16 +98,15 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
     }
 
     /// <summary>
-    /// Writes and flushes. If there are no earlier bytes, the socket takes the bytes without a copy. Only the bytes that
-    /// the socket does not take at once are copied.
+    /// Writes and flushes. If there are no earlier bytes, the socket takes the bytes without a copy. The writer copies
+    /// only the bytes that the socket does not take at once.
     /// </summary>
     public override ValueTask<FlushResult> WriteAsync(
         ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
     {
         var hasEarlierBytes = _buffer is not null || Volatile.Read(ref _isSending);
         var canSend = !source.IsEmpty && !_isCompleted && !cancellationToken.IsCancellationRequested;
-        if (canSend && !hasEarlierBytes)
-            source = source[Send(source.Span)..];
+        if (canSend && !hasEarlierBytes) source = source[Send(source.Span)..];
         if (!source.IsEmpty) this.Write(source.Span);
         return FlushAsync(cancellationToken);
     }
