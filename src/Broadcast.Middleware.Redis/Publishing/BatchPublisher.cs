@@ -27,7 +27,8 @@ sealed class BatchPublisher(
     long _lastNumber;
 
     /// <summary>
-    /// Publishes a batch and returns the position of its first message. Transient messages of the batch do not count.
+    /// Publishes a batch and returns the position of its first message that is not transient. If all messages of the
+    /// batch are transient, the position has no meaning.
     /// </summary>
     public async Task<Position> PublishAsync(
         string group, List<OutboxEntry> batch, long deadline, Action<string> onRetry)

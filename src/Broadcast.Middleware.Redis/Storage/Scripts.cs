@@ -51,7 +51,7 @@ static class Scripts
     /// </para>
     /// <para>
     /// Transient messages go only to the channel. If the batch has no other message, the group keeps its offset and its
-    /// tag. Without a state of the group, there is no subscriber.
+    /// tag. If Redis has no state of the group, no node subscribes to the group, so the script publishes nothing.
     /// </para>
     /// <para>Invariant: the script checks the type of each key before it writes anything.</para>
     /// </remarks>

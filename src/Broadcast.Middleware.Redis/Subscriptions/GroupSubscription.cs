@@ -315,7 +315,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
                         return;
                     }
 
-                    // Without newer messages in the stream, the transient messages are still in order.
+                    // The stream contains no transient messages, so deliver the batch now. If the stream had newer
+                    // messages, TryDeliver skips the batch, because its messages would be out of order.
                     if (!catchesUp && batch.Count == 0) TryDeliver(batch);
                 }
             }
@@ -356,7 +357,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     bool TryDeliver(in Batch batch)
     {
         if (batch.Epoch != _epoch) return false;
-        // The messages of a late batch have already arrived through the stream, without transient messages.
+        // The stream has already delivered the messages of a late batch, without its transient messages.
         if (batch.Last < _offset || (batch.Last == _offset && batch.Count > 0)) return true;
         if (batch.First != _offset + 1 || batch.PreviousTag != _tag || ReplacesAcknowledged(batch)) return false;
         Deliver(batch);

@@ -106,7 +106,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         if (position.Offset > nextOffset)
         {
             throw new InvalidDataException(
-                $"The cluster delivered message {(isTransient ? "after " : "")}{position.Offset} of a group, " +
+                $"The cluster delivered {(isTransient ? "a transient message after " : "")}message {position.Offset} " +
+                "of a group, " +
                 $"but message {group.NextOffset} is missing. " +
                 "Fix the IBackplane implementation: it must call OnLost if messages are missing.");
         }
@@ -115,7 +116,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         if (received.Message.IsTransient != isTransient)
         {
             throw new InvalidDataException(
-                "The cluster delivered a transient message as a numbered message, or the reverse. " +
+                "The cluster delivered a transient message as a numbered message, or a numbered message as a " +
+                "transient message. " +
                 "Fix the IBackplane implementation: it must pass each message to the matching method of the receiver.");
         }
 

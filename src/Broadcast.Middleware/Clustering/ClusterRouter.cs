@@ -199,8 +199,9 @@ sealed class ClusterRouter(
     }
 
     /// <summary>
-    /// Creates the ID that links the copies of a message. If the message has an ID, a repeated publish within the
-    /// window gets the same result, because the first publish may have reached only some of the groups.
+    /// Creates the ID that links the copies of a message. The first publish of a message with an ID may have reached
+    /// only some of the groups, so a repeated publish gets the same result. The result changes when a new window
+    /// begins. A repeated publish after this change can reach a member of several groups twice.
     /// </summary>
     long CreateCopyId(Message message, IReadOnlyCollection<string> names)
     {

@@ -24,8 +24,8 @@ static class MessageDeflater
     static ReadOnlySpan<byte> Tail => [0x00, 0x00, 0xFF, 0xFF];
 
     /// <summary>
-    /// The largest payload to compress for a window. For a small window, a large payload would need many pieces, and
-    /// each piece costs much more time than its bytes.
+    /// The largest payload to compress for a window. With a small window, a large payload needs many pieces, and each
+    /// piece has a high fixed cost.
     /// </summary>
     public static int MaxLength(int windowBits) =>
         windowBits == MaxWindowBits ? int.MaxValue : MaxPieces << windowBits;
@@ -56,7 +56,7 @@ static class MessageDeflater
                 end = output.Length;
             }
 
-            // Remove the final block, which the dispose has written.
+            // Remove the final block. Dispose has written this block.
             output.SetLength(end);
         }
 

@@ -12,8 +12,8 @@ namespace Broadcast.Middleware.Compression;
 /// <remarks>
 /// <para>
 /// Each message is compressed without the context of earlier messages. So the decompressed bytes of the message are the
-/// window, and the inflater needs no other window. The inflater stops when the buffer of the message is full. A small
-/// message therefore cannot expand beyond the limit of the caller.
+/// window, and the inflater needs no other window. The inflater stops when the buffer of the message is full. So a few
+/// compressed bytes cannot expand beyond the limit of the caller.
 /// </para>
 /// <para>
 /// <see cref="System.IO.Compression.DeflateStream"/> is not suitable. It ignores the bytes after a final block, but a
@@ -49,7 +49,7 @@ sealed class MessageInflater : IResettable
     HuffmanCode _distances = FixedDistances;
     int _literalCount, _distanceCount, _lengthCount; // The numbers of codes in the header of a dynamic block.
     int _lengthIndex; // The index of the next code length in the header of a dynamic block.
-    int _copyLength; // The rest of the current stored block or match.
+    int _copyLength; // The number of bytes of the current stored block or match that the inflater must still copy.
     int _copyDistance;
     bool _isFinalBlock;
     bool _hasInput;
@@ -88,7 +88,7 @@ sealed class MessageInflater : IResettable
     // The order of RFC 1951, section 3.2.7.
     static ReadOnlySpan<byte> LengthCodeOrder => [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-    /// <summary>Returns an inflater for the next message. Return the inflater after the message.</summary>
+    /// <summary>Returns an inflater for one message. Call <see cref="Return"/> after the message.</summary>
     public static MessageInflater Rent() => Pool.Get();
 
     public void Return() => Pool.Return(this);

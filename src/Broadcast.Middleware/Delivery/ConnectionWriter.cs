@@ -193,8 +193,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
             EndPendingWrite(pending);
         }
 
-        // The request must not end while the sink still sends the close frame. An abort ends the send. Sinks of other
-        // WebSocket implementations may ignore an abort.
+        // The request must not end while a FrameSink still sends the close frame. An abort ends this send. Do not wait
+        // for other sinks, because the WebSocket of another server may ignore an abort.
         if (_state == WriterState.Closing && _sink is FrameSink) return;
         if (Volatile.Read(ref _detach) is { } detached) Detach(detached);
         else if (Interlocked.Exchange(ref _transportChange, null) is { } change) ChangeTransport(change);
@@ -208,7 +208,7 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     void OnStillSuspended()
     {
-        // The old request may answer a control frame although its transport is gone.
+        // The request of the lost transport may still try to answer a control frame.
         FailControlFrames();
         EndRecoveryIfImpossible();
     }

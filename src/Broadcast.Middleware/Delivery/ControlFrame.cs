@@ -16,7 +16,8 @@ sealed class ControlFrame(byte[] bytes)
     public bool IsClose => Frame.Opcode(bytes) == Frame.Close;
 
     /// <summary>
-    /// Completes when the server has sent the frame, or does not need to send the frame after a close frame.
+    /// Completes when the server has sent the frame. Also completes if the server has already sent a close frame,
+    /// because no frame may follow a close frame. Fails if the connection ends first.
     /// </summary>
     public Task Sent => _sent.Task;
 

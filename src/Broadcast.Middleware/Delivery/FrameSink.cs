@@ -6,8 +6,8 @@ using Broadcast.Middleware.Transports;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Sends frames exactly as the log contains them. One write can send many frames. <see cref="PipeSink"/> and
-/// <see cref="StreamSink"/> differ only in the output.
+/// Sends frames without changes. One write can send many frames. <see cref="PipeSink"/> and <see cref="StreamSink"/>
+/// differ only in the output.
 /// </summary>
 /// <param name="reader">Reads the frames of the client.</param>
 /// <param name="socket">The TCP socket. Null if other connections share the socket or if the socket is unknown.</param>

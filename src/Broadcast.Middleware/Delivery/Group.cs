@@ -244,7 +244,8 @@ sealed class Group
             var isTrimmed = _log.TrimIdleLocked();
             if (_log.Transient is { KeepsFirstBlock: false } transient && transient.Log.TrimIdleLocked())
             {
-                // The shards visit only the cursors of the main log. The announcement reaches the other cursors.
+                // The turn of a shard visits only the cursors of the main log. The announcement activates the tracked
+                // cursors of the transient log.
                 isTrimmed = true;
                 foreach (var shard in _shards) shard.AnnounceLocked();
             }

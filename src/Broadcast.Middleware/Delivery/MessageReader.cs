@@ -11,14 +11,14 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Parses the frames of a client (RFC 6455, section 5) and assembles messages. The reader checks a text before its
-/// frame is complete, so that an invalid text ends at once.
+/// Parses the frames of a client (RFC 6455, section 5) and assembles messages. The reader checks the UTF-8 of a text
+/// message while the bytes arrive. So the reader detects invalid UTF-8 before the frame is complete.
 /// </summary>
 /// <remarks>
 /// <para>
-/// Call <see cref="ReadAsync"/> and <see cref="Take"/> in turn. A caller waits directly for the input. So after a
-/// handover, an idle connection needs no buffer and no state machine of this class. Only one thread at a time uses the
-/// reader.
+/// Call <see cref="ReadAsync"/> and <see cref="Take"/> in turn. <see cref="ReadAsync"/> returns the task of the input
+/// itself. So while a connection is idle, this class keeps no async state machine in memory, and no buffer after
+/// <see cref="Release"/>. Invariant: only one thread at a time uses the reader.
 /// </para>
 /// <para>A frame of a client can be much larger than a buffer. So the reader consumes a payload in pieces.</para>
 /// </remarks>
@@ -41,7 +41,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     int _validLength; // The number of text bytes that the reader has checked.
     int _smallFragments;
     int _reads;
-    ulong _compressedLength; // The size of the frames of a compressed message.
+    ulong _compressedLength; // The sum of the payload sizes of the frames. Used for a compressed message.
     ulong _remaining; // The number of payload bytes that the frame still needs.
     uint _mask; // The mask of the next payload byte is in the lowest byte.
     MessagePart _part;
@@ -83,9 +83,9 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     public ReceiveError? Error { get; private set; }
 
     /// <summary>
-    /// The largest payload of the next frame. The inflater limits the decompressed size of a message. But compressed
-    /// bytes can be empty blocks, so a message without a limit on its compressed size could last forever. DEFLATE never
-    /// needs more bytes than this limit for a message that is small enough.
+    /// The largest payload that the next frame may have. A compressed message has two limits. The inflater limits the
+    /// decompressed size. This property limits the compressed size, because a client could send empty blocks forever.
+    /// No message within the first limit needs more compressed bytes than the second limit.
     /// </summary>
     ulong MaxPayload => _isCompressed
         ? (2 * (ulong)MaxMessageBytes) + MaxEmptyBlockBytes - _compressedLength
@@ -106,7 +106,7 @@ sealed class MessageReader(PipeReader input, bool isMasked)
     /// </exception>
     public ReceivedItem Take(ReadResult result, bool isHandling = false)
     {
-        // A server that stops cancels the reads of its requests. The drain closes the connections.
+        // A stopping server cancels the reads of its requests. Such a read does not show that the client is alive.
         if (!result.IsCanceled) Volatile.Write(ref _reads, _reads + 1);
         var unread = result.Buffer;
         var item = ReceivedItem.Nothing;
@@ -116,8 +116,8 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         }
         finally
         {
-            // If an item is complete, the next read returns the remaining bytes at once. After an error, no byte
-            // counts.
+            // After an error, discard all bytes. If an item is complete, the next read must return the remaining bytes
+            // at once, so do not mark them as examined.
             if (item == ReceivedItem.Error) input.AdvanceTo(unread.End);
             else input.AdvanceTo(unread.Start, item == ReceivedItem.Nothing ? unread.End : unread.Start);
         }
@@ -196,8 +196,9 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         available.CopyTo(header);
         var opcode = Frame.Opcode(header);
         var isControl = opcode >= Frame.Close;
-        // The result must not depend on more bytes than the first byte. A pipe does not allow the reader to examine
-        // bytes and then to return to an earlier byte.
+        // While the app uses the last message, decide from the first byte whether a message follows. If the reader
+        // waited for the second byte, the first byte would already be examined. Then the reader could not stop before
+        // this byte, because a pipe does not allow a smaller examined position.
         if (available.Length < 2) return isHandling && !isControl ? ReceivedItem.NextMessage : ReceivedItem.Nothing;
         if (FindError(header, opcode, isControl) is { } problem) return Fail(problem);
         if (isHandling && !isControl) return ReceivedItem.NextMessage;
@@ -423,16 +424,16 @@ sealed class MessageReader(PipeReader input, bool isMasked)
         for (var i = 0; i < bytes.Length; i++) bytes[i] ^= (byte)(mask >> (8 * (i % MaskSize)));
     }
 
-    /// <summary>Describes the message whose frames the reader receives.</summary>
+    /// <summary>The state of the message whose frames the reader receives.</summary>
     enum MessagePart : byte
     {
-        /// <summary>The next frame begins a message.</summary>
+        /// <summary>No message is incomplete. The next data frame begins a message.</summary>
         None,
 
-        /// <summary>The next frame continues the message.</summary>
+        /// <summary>A message is incomplete. The reader keeps its payload.</summary>
         Kept,
 
-        /// <summary>The next frame continues a message that the server refused.</summary>
+        /// <summary>A message is incomplete. The reader drops its payload.</summary>
         Dropped,
     }
 }

@@ -7,10 +7,12 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// Reads any <see cref="WebSocket"/> as a sequence of unmasked frames, so that all clients share one
-/// <see cref="MessageReader"/>. For example, test servers have their own WebSocket classes.
+/// Converts the messages of a <see cref="WebSocket"/> to unmasked frames, so that <see cref="MessageReader"/> can read
+/// from every implementation of WebSockets. For example, a test server has its own implementation.
 /// </summary>
-/// <remarks>Each received piece of a message becomes a fragment. The WebSocket itself answers pings.</remarks>
+/// <remarks>
+/// Each received piece of a message becomes a fragment. The <see cref="WebSocket"/> itself answers pings.
+/// </remarks>
 sealed class WebSocketInput(WebSocket webSocket) : PipeReader
 {
     // A header and a piece together fit into one buffer of 4 KB.

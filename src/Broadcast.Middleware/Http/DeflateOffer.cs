@@ -32,9 +32,9 @@ readonly record struct DeflateOffer(int WindowBits, bool LimitsWindow)
     /// has no compression.
     /// </summary>
     /// <remarks>
-    /// The server skips an offer with an unknown, repeated or invalid parameter (RFC 7692, section 7.1). A syntax error
-    /// hides the rest of its header. The server always asks the client to compress each message on its own. So the
-    /// server needs no memory between messages.
+    /// The server skips an offer with an unknown, repeated or invalid parameter (RFC 7692, section 7.1). After a syntax
+    /// error, the server ignores the rest of this header. The server always asks the client to compress each message on
+    /// its own. So the server needs no memory between messages.
     /// </remarks>
     /// <param name="headers">The values of <c>Sec-WebSocket-Extensions</c> in the request.</param>
     public static DeflateOffer? Accept(StringValues headers)

@@ -20,7 +20,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
     static readonly TimeSpan MaxLingerTime = TimeSpan.FromSeconds(1);
     static readonly TimeSpan MaxLingerSilence = TimeSpan.FromMilliseconds(250);
 
-    // The server closes the stream. A read of zero bytes waits for data without a buffer.
+    // The server disposes the stream, so the reader must not. A read of zero bytes waits for data without a buffer.
     static readonly StreamPipeReaderOptions _readerOptions = new(leaveOpen: true, useZeroByteReads: true);
 
     // Null after the handover. The server reuses the objects of the request.
@@ -57,15 +57,15 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         var context = _context!;
         var interposer = context.Features.Get<IHttpUpgradeFeature>() as FrameInterposer
             ?? context.Features.Get<IHttpExtendedConnectFeature>() as FrameInterposer;
-        // On an upgraded stream, the library sends and receives the frames itself. So nothing uses the WebSocket of
-        // ASP.NET Core there. Other WebSocket implementations must send their own pings.
+        // With an upgraded stream, the library sends and receives the frames itself, and does not use the WebSocket of
+        // ASP.NET Core. The WebSocket of another server must send its own pings.
         var acceptContext = new WebSocketAcceptContext
         {
             SubProtocol = subprotocol.Length > 0 ? subprotocol : null,
             KeepAliveInterval = interposer is null ? settings.KeepAliveInterval : Timeout.InfiniteTimeSpan,
             KeepAliveTimeout = interposer is null ? settings.KeepAliveTimeout : Timeout.InfiniteTimeSpan,
         };
-        // Other WebSocket implementations cannot send frames that are already compressed.
+        // The WebSocket of another server cannot send frames that are already compressed.
         FrameCompression? compression = null;
         if (interposer is not null && settings.Compression is { } available
             && DeflateOffer.Accept(context.Request.Headers.SecWebSocketExtensions) is { } offer)

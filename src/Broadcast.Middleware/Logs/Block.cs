@@ -216,7 +216,7 @@ sealed class Block
                 while (_ends.Count < from) EncodeNextLocked(block, log);
                 var start = from == 0 ? 0 : _ends[from - 1];
                 var limit = start + MaxEncodedRunBytes;
-                // Each entry counts at least EntrySize bytes, so that tiny entries do not need a long time either.
+                // CostOf adds EntrySize for each entry, so the limit also bounds the number of tiny entries.
                 var newLimit = block.CostOf(_ends.Count) + encoder.MaxNewBytes;
                 while (_ends.Count < to
                     && (_ends.Count == from || (_ends[^1] <= limit && block.CostOf(_ends.Count) <= newLimit)))

@@ -20,7 +20,7 @@ sealed class Cursor
     /// <param name="set">The set that visits the cursor when the log has new messages. Null for a private log.</param>
     /// <param name="options">The options. Null for a cursor that starts at the end and reads WebSocket frames.</param>
     /// <param name="leave">
-    /// The end of the subscription, which the cursor in the main log sets. Null for a cursor in a main log.
+    /// The mark that the cursor in the main log sets when the subscriber leaves. Null for a cursor in a main log.
     /// </param>
     public Cursor(
         MessageLog log,
@@ -424,7 +424,8 @@ sealed class Cursor
     public void Release()
     {
         Bookmark?.Clear();
-        // The log of transient messages waits for each member. So open the cursor, although no reader needs it.
+        // The log of transient messages keeps its first block until each member has opened its cursor. So open the
+        // cursor, although no reader needs it.
         TryOpenTransient();
         MoveTo(Block.Cut, 0);
     }

@@ -12,8 +12,8 @@ abstract class EntryEncoder
     public virtual EntryEncoder Unsequenced => this;
 
     /// <summary>
-    /// The number of bytes of a log that one run may newly encode. A run contains at least one entry. By default, there
-    /// is no limit.
+    /// The maximum number of log bytes that one run encodes. Entries that an earlier run has encoded do not count. A
+    /// run may exceed the limit by one entry. By default, there is no limit.
     /// </summary>
     public virtual int MaxNewBytes => int.MaxValue;
 

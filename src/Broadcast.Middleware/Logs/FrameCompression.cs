@@ -51,8 +51,8 @@ sealed class FrameCompression(int threshold, int windowBits)
 
     /// <summary>
     /// True for a message that sets <see cref="Message.DisableCompression"/>, and for the answers of a protocol. Each
-    /// connection has its own answers, so the compression would cost too much. Answers with the states of several users
-    /// can also contain secrets.
+    /// connection has its own answers, so their compression would cost too much. An answer can also contain the
+    /// presence states of several users. So it can contain a secret and text that another user chooses.
     /// </summary>
     static bool IsPlain(Block block, int index) =>
         block[index].Metadata is { DisablesCompression: true } or { IsVerbatim: true };

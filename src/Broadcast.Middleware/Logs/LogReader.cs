@@ -394,8 +394,8 @@ sealed class LogReader
     }
 
     /// <summary>
-    /// Checks the log of transient messages again, because the subscriber has left the group. The reader then removes
-    /// the cursor in that log.
+    /// Activates the cursor in the log of transient messages, because the subscriber has left the group. The reader
+    /// then detects the leave and removes this cursor.
     /// </summary>
     void CheckTransientCursor(Cursor left)
     {

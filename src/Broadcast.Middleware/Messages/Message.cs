@@ -42,16 +42,15 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// True for a message that is useful only now, such as "Ann is typing" or the position of a cursor. The server
     /// delivers a transient message in order with the other messages, but never stores or replays it. A transient
     /// message has no position, and does not change the positions of other messages. A client that joins or reconnects
-    /// later does not receive the message. This is also true for a client of the reliable JSON protocol. Default:
-    /// false.
+    /// later does not receive the message, even with the reliable JSON protocol. Default: false.
     /// </summary>
     public bool IsTransient { get; init; }
 
     /// <summary>
     /// Identifies a publish that the app may repeat, such as the ID of a webhook or of an outbox row. A publish with an
     /// ID takes effect once for the same recipients: within <see cref="BroadcastOptions.MessageIdWindow"/>, a repeated
-    /// publish has no effect, and <see cref="PublishResult.IsDuplicate"/> is true. The clients do not receive the ID. 1
-    /// to 128 characters. A transient message cannot have an ID. Default: null. The server then compares no IDs.
+    /// publish has no effect, and <see cref="PublishResult.IsDuplicate"/> is true. An ID has 1 to 128 characters. The
+    /// clients do not receive the ID. A transient message cannot have an ID. Default: null, which means no ID.
     /// </summary>
     public string? Id { get; init; }
 

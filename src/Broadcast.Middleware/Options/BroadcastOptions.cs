@@ -197,12 +197,13 @@ public sealed class BroadcastOptions
     public long MaxTotalUnacknowledgedBytes { get; set; } = 256 * 1024 * 1024;
 
     /// <summary>
-    /// The server compresses a message if the client receives more than this number of bytes and supports compression
-    /// (<c>permessage-deflate</c>, RFC 7692). Clients may then also compress their messages. The server compresses a
-    /// message once for all clients with the same protocol, window and value of this option. A message stays plain if
-    /// compression does not make it smaller, or if it sets <see cref="Message.DisableCompression"/>. Answers to a
-    /// single client, event streams and test servers have no compression. Null means no compression. Default: null.
-    /// Range: 0 to 1,073,741,824.
+    /// The server compresses a message if its payload, in the format of the client's protocol, has more than this
+    /// number of bytes and the client supports compression (<c>permessage-deflate</c>, RFC 7692). Clients may then also
+    /// compress their messages. The server compresses a message once for all clients with the same protocol, window and
+    /// value of this option. A message stays plain if compression does not make it smaller, or if it sets
+    /// <see cref="Message.DisableCompression"/>. The server does not compress the answers of a protocol and event
+    /// streams. Test servers do not support compression. Null means no compression. Default: null. Range: 0 to
+    /// 1,073,741,824.
     /// </summary>
     public int? CompressMessagesAbove { get; set; }
 

@@ -1,8 +1,8 @@
 namespace Broadcast.Middleware.Publishing;
 
 /// <summary>
-/// Remembers the IDs of published messages for a limited time: see <see cref="Message.Id"/>. Apps without message IDs
-/// never create the dictionary.
+/// Remembers the IDs of published messages for a limited time: see <see cref="Message.Id"/>. The first ID creates the
+/// dictionary, so an app without message IDs needs no memory for it.
 /// </summary>
 /// <param name="maxIds">The maximum number of IDs. Above this limit, the object forgets the oldest ID.</param>
 /// <param name="time">The time provider.</param>
@@ -83,7 +83,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         public Position? Position { get; private set; }
 
         /// <summary>
-        /// True after the publish has reached all nodes. A repeated publish then has nothing to do.
+        /// True after the publish has reached all nodes. A repeated publish then sends nothing.
         /// </summary>
         public bool IsComplete => _isComplete;
 

@@ -25,7 +25,7 @@ public readonly struct Recipients : IEquatable<Recipients>
     /// </remarks>
     public static Recipients Everyone => default;
 
-    /// <summary>The same value as <see cref="Everyone"/>. Prefer that name, because it is harder to misread.</summary>
+    /// <summary>The same value as <see cref="Everyone"/>. The name <c>Everyone</c> is clearer.</summary>
     public static Recipients All => Everyone;
 
     /// <summary>
