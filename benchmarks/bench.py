@@ -46,7 +46,7 @@ def bun_program():
 
 
 class RunningServer:
-    """A server process. It ends with this object, or when this program ends."""
+    """A server process. The process ends at the end of the "with" block, or when this program ends."""
 
     def __init__(self, configuration):
         self.port = free_port()
@@ -187,13 +187,13 @@ def environment(rounds, scale):
 
 
 def processor_ticks():
-    """The ticks of all processors: busy, and all."""
+    """Returns the busy ticks and all ticks of all processors together."""
     ticks = [int(value) for value in field("/proc/stat", "cpu ").split()]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def busy_processors():
-    """How many processors other programs use, in the average of two seconds."""
+    """Returns how many processors other programs use, as an average over two seconds."""
     busy, total = processor_ticks()
     time.sleep(2)
     later_busy, later_total = processor_ticks()
@@ -213,8 +213,9 @@ def parse_arguments():
     parser.add_argument("cases", nargs="*", metavar="CASE", help="measurements to run; --list prints their names")
     parser.add_argument("--full", action="store_true", help="run all measurements, with five rounds and three times the messages")
     parser.add_argument("--rounds", type=int, help="rounds per measurement (default: 3, with --full: 5)")
-    parser.add_argument("--scale", type=float, help="multiply the number of messages; below 1, also the number of connections (default: 1)")
-    parser.add_argument("--docs", action="store_true", help="with CASE: also write the results of these measurements to the documents")
+    parser.add_argument("--scale", type=float, help="multiply the number of messages; a value below 1 also reduces the connections and groups, and does not write the documents "
+                             "(default: 1, with --full: 3)")
+    parser.add_argument("--docs", action="store_true", help="with CASE: also write the results to the documents")
     parser.add_argument("--no-docs", action="store_true", help="do not write the documents")
     parser.add_argument("--docs-only", action="store_true", help="write the documents from the stored results, without measurements")
     parser.add_argument("--list", action="store_true", help="print the names of the measurements")
@@ -238,12 +239,12 @@ def main():
     rounds = arguments.rounds or (5 if arguments.full else 3)
     scale = arguments.scale or (3 if arguments.full else 1)
     check_file_limit(measurements)
-    # The exit runs the "finally" blocks, which end the servers. A background job of a shell would otherwise ignore SIGINT.
+    # sys.exit runs the "finally" blocks, which end the servers. Without a handler, a background job of a shell ignores SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     facts = environment(rounds, scale)
     if facts["busy_processors"] > report.MAX_BUSY_PROCESSORS:
-        print(f"Warning: other programs use {facts['busy_processors']:.1f} of {facts['processors']} processors. Their use changes the results.",
+        print(f"Warning: other programs use {facts['busy_processors']:.1f} of {facts['processors']} processors. This changes the results.",
               file=sys.stderr)
 
     start, failed, results = time.monotonic(), 0, {}
@@ -264,7 +265,7 @@ def main():
         print(report.console_table(measurement, runs, time.monotonic() - measurement_start), flush=True)
         (BUILD / "results.json").write_text(report.format_results(results), encoding="utf-8")
 
-    # A later measurement also finds programs that started during the run.
+    # Measure again, because other programs may have started during the run.
     facts["busy_processors"] = max(facts["busy_processors"], busy_processors())
     (BUILD / "results.json").write_text(report.format_results(results), encoding="utf-8")
     minutes = (time.monotonic() - start) / 60

@@ -23,7 +23,7 @@ class Series:
         self.values = [None if "error" in run else metric.value(run) for run in runs]
 
     def ratio_to(self, other):
-        """The ratios of the rounds. The values of one round were measured shortly after each other."""
+        """Returns the ratio of each round. The two values of a round were measured shortly after each other."""
         series = Series([], None)
         series.values = [own / their if own and their else None for own, their in zip(self.values, other.values)]
         return series
@@ -40,7 +40,7 @@ class Series:
 
 
 def rows(measurement, runs):
-    """One row per configuration: the configuration, a series for each metric, a series of ratios for each of the first metrics."""
+    """Yields one row per configuration: the configuration, a series for each metric, and a series of ratios for each of the first metrics."""
     metrics = [METRICS[name] for name in measurement.metrics]
     reference = [Series(runs.get(measurement.reference.name, []), metric) for metric in metrics]
     for configuration in measurement.configurations:
@@ -52,7 +52,7 @@ def rows(measurement, runs):
 
 
 def cells(measurement, runs):
-    """The header and the rows of a table, as texts."""
+    """Returns the header and the rows of a table, as texts."""
     metrics = [METRICS[name] for name in measurement.metrics]
     header = ["server", *(metric.title for metric in metrics), *(f"ratio: {metric.title}" for metric in metrics[:RATIO_METRICS])]
     table = [header]
@@ -103,7 +103,7 @@ STYLE = """
 
 
 def plot(measurement, runs):
-    """Bars with medians, and lines from the minimum to the maximum. The colors follow the color scheme of the reader."""
+    """Draws bars with medians, and lines from the minimum to the maximum. The colors follow the color scheme of the reader."""
     parts, y = [], 0
     for name in measurement.plot:
         metric = METRICS[name]
@@ -136,7 +136,7 @@ def plot(measurement, runs):
 # Generated sections
 
 def ratio(results, measurement_name, configuration_name, metric_name, inverse=False):
-    """The median ratio of this library to another configuration, or None without results."""
+    """Returns the median ratio of this library to another configuration. Returns None without results."""
     measurement = next(one for one in MEASUREMENTS if one.name == measurement_name)
     runs = results.get(measurement_name, {}).get("runs", {})
     if configuration_name not in runs or measurement.reference.name not in runs:
@@ -154,7 +154,7 @@ def value(results, measurement_name, configuration_name, metric_name):
     return median(known) if known else None
 
 
-# Each line: a claim with placeholders, and the numbers. Without a number, the summary omits the line.
+# Each item is a sentence with placeholders, and a function that returns the numbers. If a number is missing, the summary omits the sentence.
 CLAIMS = (
     ("With 200 connections and as many messages as possible, the server makes {:.1f} million deliveries per second: {:.2f} times the rate "
      "of Bun, whose core is written in C++, and {:.1f} times the rate of SignalR.",
@@ -234,7 +234,7 @@ def read_results():
 
 
 def format_results(results):
-    """One line per run, so a change of the file is readable."""
+    """Formats the results with one line per run, so that a diff of the file is readable."""
     parts = []
     for name, result in sorted(results.items()):
         runs = ",\n".join(f"   {json.dumps(configuration)}: [\n" + ",\n".join("    " + json.dumps(run) for run in values) + "\n   ]"

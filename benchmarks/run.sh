@@ -3,7 +3,7 @@
 # docs/performance.md. The script uses only the loopback interface. It installs missing tools as Debian and npm packages.
 #   benchmarks/run.sh              runs the short set, in about 15 minutes.
 #   benchmarks/run.sh --full       runs all measurements with five rounds and more messages.
-#   benchmarks/run.sh CASE…        runs some measurements, and does not write the documents.
+#   benchmarks/run.sh CASE…        runs some measurements. With --docs, also writes their results to the documents.
 #   benchmarks/run.sh --help       prints all options.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -45,7 +45,7 @@ gcc "${flags[@]}" -o "$output/loop" peers/loop.c
 [ -e "$output/certificate.pem" ] ||
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=localhost \
     -keyout "$output/key.pem" -out "$output/certificate.pem" 2>/dev/null
-# The build leaves no build servers behind. They would use CPU time and memory during the measurements.
+# Start no build servers, because they would use CPU time and memory during the measurements.
 for project in Broadcast.BenchmarkServer SignalR.BenchmarkServer; do
   dotnet build "$project" --configuration Release --verbosity quiet -nologo -nodeReuse:false -p:UseSharedCompilation=false >"$output/build.log" ||
     { cat "$output/build.log"; exit 1; }

@@ -19,8 +19,8 @@ class Server:
     http2: tuple[str, ...] = ()
     load: tuple[str, ...] = ()      # arguments of the load generator
     group_path: str = "/rooms/{g}"
-    speed: float = 1.0              # a slow server gets fewer messages, so each run takes about the same time
-    single_speed: float = 1.0       # the same, when messages come one at a time
+    speed: float = 1.0              # a factor for the number of messages, so that a run with a slow server does not take longer
+    single_speed: float = 1.0       # the factor for measurements with one message at a time
     has_collect: bool = False
 
 
@@ -109,7 +109,7 @@ METRICS = {
 class Measurement:
     name: str
     title: str
-    text: str                       # {messages} stands for the number of messages
+    text: str                       # {messages} stands for the number of messages, without the factor of a slow server
     metrics: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     load: tuple[str, ...]

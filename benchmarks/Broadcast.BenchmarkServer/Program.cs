@@ -10,7 +10,7 @@ var app = builder.Build();
 app.MapBroadcast("/ws");
 app.MapBroadcast("/rooms/{room}");
 
-// The load generator calls this URL before it measures memory.
+// The load generator measures memory, calls this URL, and measures memory again.
 app.MapGet("/collect", () =>
 {
     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);

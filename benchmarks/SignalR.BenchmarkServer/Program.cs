@@ -1,6 +1,6 @@
 using Microsoft.AspNetCore.SignalR;
 
-// A chat hub of SignalR, with both protocols. /ws?group=7 joins the group 7.
+// A chat hub of SignalR, with the protocols JSON and MessagePack. /ws?group=7 joins the group 7.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
 builder.Services.AddSignalR(options =>
 {
@@ -12,7 +12,7 @@ builder.Services.AddSignalR(options =>
 var app = builder.Build();
 app.MapHub<ChatHub>("/ws");
 
-// The load generator calls this URL before it measures memory.
+// The load generator measures memory, calls this URL, and measures memory again.
 app.MapGet("/collect", () =>
 {
     GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);

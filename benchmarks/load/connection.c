@@ -199,12 +199,12 @@ static void http1_open(struct connection *connection, const char *path) {
     end = strstr((char *)read_buffer, "\r\n\r\n");
   }
   const char *expected = connection->protocol == EVENT_STREAM ? "HTTP/1.1 200" : "HTTP/1.1 101";
-  if (strncmp((char *)read_buffer, expected, strlen(expected))) fail("Handshake: %.*s", 60, read_buffer);
+  if (strncmp((char *)read_buffer, expected, strlen(expected))) fail("The server refused a handshake: %.*s", 60, read_buffer);
   *end = 0;
   bool compresses = strcasestr((char *)read_buffer, "permessage-deflate") != NULL;
-  if (options.deflate && connection->protocol == WEBSOCKET && !compresses) fail("The server does not offer permessage-deflate.");
+  if (options.deflate && connection->protocol == WEBSOCKET && !compresses) fail("The server did not accept permessage-deflate.");
   if (connection->protocol == EVENT_STREAM && !strcasestr((char *)read_buffer, "transfer-encoding: chunked"))
-    fail("The event stream is not chunked.");
+    fail("The event stream does not use the chunked transfer encoding.");
   unsigned char *rest = (unsigned char *)end + 4;
   size_t rest_length = received - (size_t)(rest - read_buffer);
   if (!rest_length) return;
@@ -294,7 +294,7 @@ void connection_receive(struct connection *connection) {
     if (connection->http2) http2_receive(connection, read_buffer, (size_t)count);
     else if (connection->protocol == EVENT_STREAM) decode_chunked(connection, read_buffer, (size_t)count);
     else decode(connection, read_buffer, (size_t)count);
-    // The library of TLS can hold data that the socket no longer has. A plain socket reports the rest of its data again.
+    // The buffer of OpenSSL can contain data that the socket no longer has. A plain socket reports the rest of its data again.
     if (connection->closed || !connection->tls) return;
   }
 }

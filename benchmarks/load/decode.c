@@ -27,7 +27,8 @@ void write_header(char *header, int group, uint64_t sequence, uint64_t time) {
   write_digits(header + 17, 20, time);
 }
 
-// Counts one message. Returns its sequence number, or UINT64_MAX for a message of the server itself.
+// Checks and counts one message. Returns its sequence number. Returns UINT64_MAX for a malformed message, and for a message that the
+// load generator has not published.
 static uint64_t record(struct connection *connection, const unsigned char *payload, size_t length) {
   const unsigned char *header = memchr(payload, '#', length < MAX_ENVELOPE ? length : MAX_ENVELOPE);
   if (!header) return UINT64_MAX;
@@ -57,8 +58,8 @@ static uint64_t record(struct connection *connection, const unsigned char *paylo
   return sequence;
 }
 
-// Compressed messages. A server without context takeover sends the same bytes to all clients. So the generator inflates only the
-// first copy of each message, and compares the others with it.
+// Compressed messages. A server without context takeover can send the same bytes to all clients. So the generator inflates only the
+// first copy of each message, and compares the length and the hash of the other copies with it.
 struct compressed { uint64_t hash, sent; size_t length; };
 static struct compressed *compressed;
 static z_stream inflater;

@@ -1,5 +1,5 @@
-// The load generator opens connections, publishes messages, and checks and times every delivery. It runs on one thread, because the
-// servers share the two processors of a small machine with it. It prints one JSON object.
+// The load generator opens connections, publishes messages, and checks and times every delivery. It runs on one thread, because it
+// shares the processors with the servers. It prints one JSON object.
 #include "fanload.h"
 #include <getopt.h>
 #include <signal.h>
@@ -19,7 +19,7 @@ enum { MAX_IDLE_ROUNDS = 200, CONNECTS_PER_POLL = 100 };
 #define MAX_IDLE_CPU 0.05
 
 static const char usage[] =
-    "fanload --port PORT [--path PATH] [--pid SERVER]\n"
+    "Usage: fanload --port PORT [--path PATH] [--pid SERVER]\n"
     "  --connections N    --groups N      --stalled N    \"{g}\" in PATH stands for the number of the group\n"
     "  --messages N       --size BYTES    --window N | --rate MESSAGES_PER_SECOND\n"
     "  --receivers websocket|events       --dialect raw|signalr-json|signalr-messagepack|webpubsub|webpubsub-reliable\n"
@@ -65,7 +65,7 @@ static void read_options(int count, char **values) {
     }
   if (!options.port || optind < count) { fputs(usage, stderr); exit(2); }
   if (options.size < 64) fail("--size must be at least 64, because each message has a header.");
-  if (options.groups < 1 || options.groups > 9999 || options.connections < options.groups) fail("Invalid --groups.");
+  if (options.groups < 1 || options.groups > 9999 || options.connections < options.groups) fail("--groups must be from 1 to 9999, and at most --connections.");
   if (options.deflate && options.groups > 1) fail("--deflate supports one group.");
 }
 
@@ -78,7 +78,7 @@ static void pause_for(double seconds) {
 static struct { unsigned char *data; size_t length, header; int opcode; } publication;
 
 static void write_json_payload(char *payload, size_t size) {
-  // The values look like those of a feed, so the payload compresses like typical JSON.
+  // The values look like a price feed, so the payload compresses like typical JSON.
   static const char *const names[] = {"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"};
   size_t length = (size_t)sprintf(payload, "{\"id\":\"");
   memset(payload + length, '0', HEADER_LENGTH);
@@ -159,7 +159,7 @@ static void open_connections(void) {
     if (connection->stalled) continue;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     epoll_ctl(poll_handle, EPOLL_CTL_ADD, connection->fd, &event);
-    // Thousands of handshakes can take longer than a server waits for a pong.
+    // Answer pings in between. Thousands of handshakes can take longer than a server waits for a pong.
     if (i % CONNECTS_PER_POLL == 0) poll_connections(0);
   }
 }
@@ -176,7 +176,7 @@ static void acknowledge(void) {
   }
 }
 
-// The clients answer pings and remain connected for this time, without messages.
+// Sends no messages for this time. The clients stay connected and answer pings.
 static void stay_idle(double seconds) {
   uint64_t end = now() + (uint64_t)(seconds * 1e9);
   for (uint64_t time = now(); time < end; time = now()) poll_connections(end - time);
@@ -249,7 +249,7 @@ static uint64_t send_messages(void) {
 
 int main(int count, char **values) {
   read_options(count, values);
-  // The library of TLS writes to sockets without MSG_NOSIGNAL. A closed connection counts as an error, but must not end the program.
+  // OpenSSL writes to sockets without MSG_NOSIGNAL. A closed connection counts as an error, but SIGPIPE must not end the program.
   signal(SIGPIPE, SIG_IGN);
   connection_setup();
   decode_setup();
@@ -259,7 +259,7 @@ int main(int count, char **values) {
   long memory_before = options.pid ? process_memory(options.pid, "VmRSS") : 0;
   uint64_t start = now();
   open_connections();
-  // A handshake can leave messages in the library of TLS. The socket does not report these messages again.
+  // After a handshake, the buffer of OpenSSL can contain messages. The socket does not report these messages again.
   for (int i = 0; i < options.connections; i++)
     if (!connections[i].stalled) receive(&connections[i]);
   double connect_seconds = (double)(now() - start) / 1e9;
