@@ -54,7 +54,7 @@ public sealed class MessageIdTests : RedisTest
     }
 
     [Fact]
-    public async Task PublishOnce_Always_LeavesKeyThatExpires()
+    public async Task PublishOnce_NewId_WritesKeyThatExpires()
     {
         var node = StartNode();
         await node.PublishOnceAsync(Group, "id", "1", TimeSpan.FromMinutes(3));

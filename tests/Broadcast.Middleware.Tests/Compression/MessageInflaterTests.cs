@@ -135,7 +135,7 @@ public sealed class MessageInflaterTests
     }
 
     [Fact]
-    public void Inflate_MessageOfTheBufferSize_NeedsNoSpace()
+    public void Inflate_MessageOfBufferSize_NeedsNoLargerBuffer()
     {
         var payload = Encoding.UTF8.GetBytes(Deflate.Json(1000));
         foreach (var level in Enum.GetValues<CompressionLevel>())

@@ -76,7 +76,7 @@ public sealed class FirstMessageTimeoutTests
         Assert.Equal(EndReason.FirstMessageTimeout, connection.EndReason);
     }
 
-    /// <summary>The time stands still, so the server must not wait for a timeout.</summary>
+    /// <summary>The fake clock does not advance. So the test fails if the server waits for a timeout.</summary>
     [Theory]
     [InlineData("an invalid text", 1007)]
     [InlineData("a reserved opcode", 1002)]

@@ -25,13 +25,13 @@ public sealed class MessageReaderTests
             iter: 2_000 * Effort.Factor);
 
     [Fact]
-    public async Task Take_RandomFramesOfForeignWebSocket_EqualsFramework() =>
+    public async Task Take_RandomFramesOfOtherWebSocket_EqualsFramework() =>
         await Gen.Select(Frames, Gen.Int[1, 9_000]).SampleAsync(
             async (frames, piece) =>
             {
                 byte[] bytes = [.. frames.SelectMany(static frame => frame)];
                 using var webSocket = Framework(new FrameworkStream(InPieces(bytes, piece), []));
-                // The foreign WebSocket itself answers pings and reports protocol errors.
+                // The other WebSocket itself answers pings and reports protocol errors, so compare only the other items.
                 Assert.Equal(Contents(await FrameworkItemsAsync(bytes)), Contents(await ItemsAsync(new WebSocketInput(webSocket), isMasked: false)));
 
                 static IEnumerable<string> Contents(List<string> items) =>
@@ -45,7 +45,7 @@ public sealed class MessageReaderTests
             Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 700]), Gen.OneOf(Gen.Int[1, 8], Gen.Int[1, 900]), Gen.Bool).SampleAsync(
             async (text, fragment, piece, hasControlFrames) =>
             {
-                // The message has no last fragment, so only an early check can find an error.
+                // The message has no last fragment. So only a check before the end of the message can find an error.
                 byte[] bytes = [.. Fragments(text, fragment, hasControlFrames)];
                 var items = await ItemsAsync(InPieces(bytes, piece));
                 Assert.Equal(HasInvalidPrefix(text) ? "error 1007" : "end", items[^1]);
@@ -136,7 +136,7 @@ public sealed class MessageReaderTests
             await ItemsAsync(InPieces(bytes, piece), maxBytes: 100, reportsLength: true, decompresses: true));
     }
 
-    /// <summary>Empty blocks have no content. So the limit on the content would never end such a message.</summary>
+    /// <summary>Empty blocks have no content. So the limit for the decompressed size never applies to such a message.</summary>
     [Fact]
     public async Task Take_CompressedMessageOfEmptyBlocks_IsTooBig()
     {
@@ -156,7 +156,7 @@ public sealed class MessageReaderTests
         Assert.Equal(["too big", "end"], await ItemsAsync(InPieces(header, header.Length), maxBytes: 1 << 20, decompresses: true));
     }
 
-    /// <summary>Stored blocks are the longest encoding that DEFLATE needs.</summary>
+    /// <summary>Blocks without compression are the longest encoding that a compressor needs.</summary>
     [Fact]
     public async Task Take_MessageOfStoredBlocks_IsAcceptedUpToLimit()
     {
@@ -210,7 +210,7 @@ public sealed class MessageReaderTests
         Assert.Equal("second", Encoding.UTF8.GetString(reader.Payload.Span));
     }
 
-    /// <summary>A pipe does not allow a reader to examine bytes and then to return to an earlier byte.</summary>
+    /// <summary>A pipe does not allow a smaller examined position. So the reader must not examine a byte and then stop before it.</summary>
     [Fact]
     public async Task Take_FrameInTwoPieces_EqualsWholeFrame()
     {
@@ -260,7 +260,7 @@ public sealed class MessageReaderTests
     [InlineData(1000, 124, "close 1000 ")]
     [InlineData(1000, 3, "close 1000 rrr")]
     [InlineData(999, 3, "close 1005 ")]
-    public async Task WebSocketInput_CloseThatFrameCannotContain_IsShortened(int code, int length, string expected)
+    public async Task WebSocketInput_InvalidCloseCodeOrReason_IsOmitted(int code, int length, string expected)
     {
         var socket = new ScriptedSocket();
         socket.ReceivesClose((WebSocketCloseStatus)code, new string('r', length));
@@ -290,7 +290,7 @@ public sealed class MessageReaderTests
         (4, Gen.Select(Gen.OneOf(Gen.Int[0, 1011], Gen.Int[1015, 5000]), Gen.Int[0, 60], static (code, length) => ClientFrame.OfClose(code, new string('é', length)))),
         (2, Gen.Byte.Array[0, 1].Select(static payload => ClientFrame.Make(ClientFrame.Close, payload))),
         (2, Gen.Byte.Array[1, 5].Select(static reason => ClientFrame.Make(ClientFrame.Close, [0x03, 0xE8, .. reason]))),
-        // The framework needs six bytes of a frame to find an error.
+        // The framework finds an error only after it has received six bytes of a frame.
         (4, Gen.Select(
             Gen.Int[0, 15].Where(static opcode => opcode != ClientFrame.Close), Gen.Bool, Gen.Int[0, 7], Gen.Bool, Gen.Byte.Array[4, 130],
             static (opcode, fin, rsv, mask, payload) => ClientFrame.Make(opcode, payload, fin, rsv, mask)))).Array[1, 12];

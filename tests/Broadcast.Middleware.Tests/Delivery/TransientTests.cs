@@ -39,7 +39,7 @@ public sealed class TransientTests
     }
 
     [Fact]
-    public void Recovery_AfterTransientMessage_SucceedsWithoutIt()
+    public void Recovery_AfterTransientMessage_SucceedsWithoutTransientMessage()
     {
         using var broadcast = new TestEngine(configure: RecoveryHelpers.History(Name));
         var listener = Join(broadcast);
@@ -156,7 +156,7 @@ public sealed class TransientTests
             {
                 PublishTransient(broadcast, (round * 100) + i, $"/{i}");
                 expected.Add((round * 100) + i);
-                // The reader deactivates the cursors of idle logs in between.
+                // Between these messages, the reader deactivates the cursors of idle logs.
                 if (i % 7 == 0) broadcast.RunUntilIdle();
             }
         }
@@ -167,7 +167,7 @@ public sealed class TransientTests
         broadcast.RunUntilIdle();
         broadcast.Beat();
         broadcast.RunUntilIdle();
-        // The group of all connections and the home group remain.
+        // Only the cursors in the group of all connections and in the home group remain.
         Assert.Equal(2, ReaderOf(listener.Connection.Writer).Cursors.Length);
     }
 

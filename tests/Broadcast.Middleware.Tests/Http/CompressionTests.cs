@@ -294,7 +294,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task Bomb_OfOneClient_NeedsLittleMemory()
+    public async Task CompressedMessage_ExpandsBeyondLimit_NeedsLittleMemory()
     {
         await using var app = await StartAsync();
         await using var client = await RawClient.OpenAsync(app, Offer);

@@ -24,7 +24,7 @@ public sealed class DeflateOfferTests
     [InlineData("permessage-deflate; server_max_window_bits=\"\\1\\0\"", "; server_max_window_bits=9")]
     [InlineData("\t permessage-deflate \t;\t server_max_window_bits \t=\t 15 \t", "; server_max_window_bits=15")]
     [InlineData(", ,permessage-deflate,", "")]
-    public void Accept_ValidOffer_ReturnsAnswer(string header, string parameters)
+    public void Accept_ValidOffer_CreatesResponse(string header, string parameters)
     {
         Assert.Equal(Answer + parameters, AnswerTo(header));
     }

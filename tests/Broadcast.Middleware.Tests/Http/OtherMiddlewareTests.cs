@@ -79,7 +79,7 @@ public sealed class OtherMiddlewareTests
 
     /// <summary>The server must not take over a connection whose WebSocket belongs to the middleware.</summary>
     [Fact]
-    public async Task WebSockets_MiddlewareAnswersHandshake_StayWithTheirRequest()
+    public async Task WebSocket_AcceptedByOtherMiddleware_StaysWithItsRequest()
     {
         await using var app = await BroadcastApp.StartAsync(map: app =>
         {

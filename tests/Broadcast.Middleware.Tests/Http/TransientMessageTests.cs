@@ -24,7 +24,7 @@ public sealed class TransientMessageTests
             Assert.Equal("1", (await client.NextAsync()).Data);
             last = client.LastEventId;
             var transient = await client.NextAsync();
-            // The event has no ID. A client that has no ID of its own keeps the last ID.
+            // The event has no ID, so the client keeps the ID of the event before.
             Assert.Equal(("typing", last), (transient.Data, client.LastEventId));
         }
 
@@ -85,7 +85,8 @@ public sealed class TransientMessageTests
     }
 
     /// <summary>
-    /// The client acknowledges sequence IDs. It must continue although it never receives the transient messages of the time without a transport.
+    /// The client acknowledges sequence IDs. While the client has no transport, it misses transient messages. The gap in the IDs must not
+    /// stop the client.
     /// </summary>
     [Fact]
     public async Task ReliableClient_Reconnect_ResendsStoredMessagesButNoTransientMessages()

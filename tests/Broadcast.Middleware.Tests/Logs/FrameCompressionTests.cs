@@ -13,7 +13,7 @@ public sealed class FrameCompressionTests
     [Theory]
     [InlineData(100, false)]
     [InlineData(101, true)]
-    public void Take_PayloadAtThreshold_IsCompressedAbove(int length, bool isCompressed)
+    public void Take_PayloadNearThreshold_IsCompressedOnlyAboveThreshold(int length, bool isCompressed)
     {
         var log = TestLog.Create(_clock, 1 << 20);
         var reader = AddReader(log, null);
@@ -88,7 +88,7 @@ public sealed class FrameCompressionTests
     [Fact]
     public void Take_ReaderWithAndWithoutCompression_ReturnsItsOwnEncoding()
     {
-        // The writer passes the compression of the current transport. A client may reconnect without compression.
+        // The writer passes the compression of the current transport to the reader. A client may reconnect without compression.
         var log = TestLog.Create(_clock, 1 << 20);
         var reader = AddReader(log, null);
         var text = Deflate.Json(500);

@@ -12,7 +12,7 @@ public sealed class RecipientsTests
     }
 
     [Fact]
-    public void Everyone_Always_IsTheDefault()
+    public void Everyone_ComparedWithDefault_IsEqual()
     {
         Assert.Equal(Recipients.Everyone, default);
         Assert.Equal(Recipients.Everyone, Recipients.All);

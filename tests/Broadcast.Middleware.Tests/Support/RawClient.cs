@@ -94,7 +94,7 @@ sealed class RawClient(Stream stream, Socket? socket = null) : StreamClient(stre
     {
         var header = await ReadAsync(2);
         var isCompressed = HasCompression && (header[0] & 0xF0) == 0xC0 && (header[0] & 0x0F) < ClientFrame.Close;
-        Assert.True(isCompressed || (header[0] & 0xF0) == 0x80, $"Not one whole frame without extensions: {header[0]:x2}");
+        Assert.True(isCompressed || (header[0] & 0xF0) == 0x80, $"The frame is fragmented or has a reserved bit. Its first byte is {header[0]:x2}.");
         Assert.Contains(header[0] & 0x0F, new[] { ClientFrame.Text, ClientFrame.Binary, ClientFrame.Close, ClientFrame.Ping, ClientFrame.Pong });
         Assert.True((header[1] & 0x80) == 0, "A server's frame is not masked.");
         var length = (int)header[1];

@@ -97,7 +97,7 @@ public sealed class CompressionTests(CompressionTests.CompressingServer server, 
         using (process)
         {
             return await process.StandardOutput.ReadLineAsync(Token)
-                ?? throw new InvalidOperationException($"The client has printed no line. Its errors: {await process.StandardError.ReadToEndAsync(Token)}");
+                ?? throw new InvalidOperationException($"The client ended without output. Its errors: {await process.StandardError.ReadToEndAsync(Token)}");
         }
     }
 
