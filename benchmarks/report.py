@@ -193,7 +193,7 @@ def describe(facts):
     busy = "" if facts["busy_processors"] <= MAX_BUSY_PROCESSORS else f" Other programs used {facts['busy_processors']:.1f} processors."
     return (f"{facts['date']}, commit {facts['commit']}: {facts['processors']} processors ({facts['processor']}), {facts['memory_gb']} GB of memory, "
             f"{facts['system']}, Linux {facts['kernel']}, .NET {facts['dotnet']}, Bun {facts['bun']}, Node.js {facts['node']} with ws {facts['ws']}, "
-            f"FastAPI {facts['fastapi']}. {facts['rounds']} rounds, {facts['scale']:g} times the messages.{busy}")
+            f"FastAPI {facts['fastapi']}. {facts['rounds']} rounds. Factor for the number of messages: {facts['scale']:g}.{busy}")
 
 
 def environments(results):

@@ -217,7 +217,7 @@ MEASUREMENTS = (
         ("--size", "120", "--window", "64"), 20_000, plot=("cpu",)),
     Measurement(
         "compressed", "Compression",
-        "200 connections, {messages} JSON messages of 500 bytes, 64 in flight. The load generator accepts permessage-deflate, inflates "
+        "200 connections, {messages} JSON messages of 500 bytes, 64 in flight. The load generator offers permessage-deflate, inflates "
         "the first copy of each message, and compares the other copies with the first copy.",
         ("rate", "cpu", "wire"), (
             Configuration("ours-compressed", OURS, "**this library**, compressed", ("--Broadcast:CompressMessagesAbove=256",), ("--deflate",)),
@@ -229,7 +229,7 @@ MEASUREMENTS = (
     Measurement(
         "idle", "Memory of idle connections",
         "10,000 connections without messages. The value is the growth of the resident memory of the server, divided by the number of "
-        "connections. The .NET servers then collect their garbage once, and the last column shows the rest.",
+        "connections. The .NET servers then run a garbage collection, and the last column shows the value after it.",
         ("idle", "collected"), (
             Configuration("ours", OURS),
             Configuration("ours-open-requests", OURS, "**this library**, open requests", OPEN_REQUESTS),

@@ -12,8 +12,8 @@ using Microsoft.Net.Http.Headers;
 namespace Broadcast.Middleware.Http;
 
 /// <summary>
-/// The transport of a WebSocket client: the WebSocket of the HTTP request. If the server can hand over the connection,
-/// the transport outlives the request.
+/// The transport of a WebSocket client: the upgraded stream of the HTTP request, or the WebSocket of a server that
+/// upgrades no requests. If the server can hand over the connection, the transport outlives the request.
 /// </summary>
 sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 {

@@ -70,7 +70,7 @@ sealed class LocalRouter(
 
     /// <summary>
     /// Claims an ID for the recipients. For several groups, the claim of each group is separate. Returns the successful
-    /// claims. <paramref name="duplicate"/> is the earlier publish with this ID, if there is only one claim.
+    /// claims. <paramref name="duplicate"/> is the earlier publish with this ID. For several groups, it is always null.
     /// </summary>
     List<(string Name, PublishedIds.Entry Entry)> Claim(
         string id, Recipients recipients, out PublishedIds.Entry? duplicate)
