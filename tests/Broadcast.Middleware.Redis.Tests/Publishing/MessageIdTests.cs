@@ -2,7 +2,7 @@ using Broadcast.Middleware.Redis.Tests.Infrastructure;
 
 namespace Broadcast.Middleware.Redis.Tests.Publishing;
 
-/// <summary>Tests that Redis accepts a message with an ID once, also after lost answers and failures.</summary>
+/// <summary>Tests that Redis accepts a message with an ID only once, even after lost answers and failures.</summary>
 public sealed class MessageIdTests : RedisTest
 {
     [Fact]
@@ -44,7 +44,7 @@ public sealed class MessageIdTests : RedisTest
     }
 
     [Fact]
-    public async Task PublishOnce_AfterRestartOfRedis_TakesEffectAgainTogetherWithTheLostMessage()
+    public async Task PublishOnce_RedisLostGroupAndId_TakesEffectAgain()
     {
         var node = StartNode();
         Assert.False((await node.PublishOnceAsync(Group, "id", "lost")).IsDuplicate);

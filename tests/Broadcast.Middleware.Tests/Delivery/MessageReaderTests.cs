@@ -180,7 +180,7 @@ public sealed class MessageReaderTests
     [Theory]
     [InlineData(63, "too many fragments")]
     [InlineData(64, "binary 193")]
-    public async Task Take_FourthFragment_CountsIfSmall(int size, string expected)
+    public async Task Take_FragmentOfLimitSize_CountsOnlyIfSmaller(int size, string expected)
     {
         byte[] bytes =
         [

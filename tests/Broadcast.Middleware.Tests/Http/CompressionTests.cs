@@ -199,7 +199,7 @@ public sealed class CompressionTests
     }
 
     [Fact]
-    public async Task Message_SetByFilter_IsPlain()
+    public async Task Message_CompressionDisabledByFilter_IsPlain()
     {
         await using var app = await StartAsync(map: static app => app.MapBroadcast("/ws").Use(static (context, next) =>
         {

@@ -207,7 +207,7 @@ public sealed class MessageIdTests
         Assert.False((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
         Assert.True((await one.Broadcaster.PublishAsync(message, recipients, Token)).IsDuplicate);
         await one.Broadcaster.PublishAsync("end", Recipients.Group("/b"), cancellationToken: Token);
-        // The client is in two of the groups, and the retry reaches only one of them. The client drops the second copy.
+        // The client is in two of the groups, and the retry reaches only one of them. The node does not send the second copy to the client.
         Assert.Equal("end", (await ann.ReadFrameAsync()).Text);
     }
 
