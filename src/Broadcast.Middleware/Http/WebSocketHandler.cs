@@ -221,7 +221,14 @@ sealed class WebSocketHandler(
                 }
                 finally
                 {
-                    await transport.EndAsync();
+                    try
+                    {
+                        await transport.EndAsync();
+                    }
+                    finally
+                    {
+                        transport.EndTakeover();
+                    }
                 }
             }
         }

@@ -127,7 +127,7 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
 
     /// <summary>
     /// Takes the connection over from the server, so that the request can end. Returns false if the request must stay
-    /// open. After a takeover, the caller must call <see cref="EndAsync"/>.
+    /// open. After a takeover, the caller must call <see cref="EndAsync"/> and <see cref="EndTakeover"/>.
     /// </summary>
     public bool TryTakeOver()
     {
@@ -172,6 +172,11 @@ sealed class WebSocketTransport(HttpContext context) : ConnectionTransport
         if (_connection is not null) await _connection.EndAsync();
         else await Reader.CompleteAsync();
     }
+
+    /// <summary>
+    /// Ends a takeover: the server no longer waits for the connection. Call this method once, after the last use.
+    /// </summary>
+    public void EndTakeover() => _connection?.Release();
 
     /// <summary>Closes the WebSocket of a refused client, and gives the client time to answer.</summary>
     public async Task RefuseAsync(string reason, TimeSpan timeout, TimeProvider time)

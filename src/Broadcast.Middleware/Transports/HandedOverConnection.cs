@@ -23,17 +23,16 @@ sealed class HandedOverConnection(ConnectionContext connection, InlineWriter? in
     /// </summary>
     public async Task EndAsync()
     {
-        try
-        {
-            if (inlineWriter is not null) await inlineWriter.FinishAsync();
-            var closing = connection.DisposeAsync().AsTask();
-            await ((Task)closing.WaitAsync(MaxCloseTime)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (!closing.IsCompleted) Abort();
-            await closing;
-        }
-        finally
-        {
-            listener.Release();
-        }
+        if (inlineWriter is not null) await inlineWriter.FinishAsync();
+        var closing = connection.DisposeAsync().AsTask();
+        await ((Task)closing.WaitAsync(MaxCloseTime)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (!closing.IsCompleted) Abort();
+        await closing;
     }
+
+    /// <summary>
+    /// Allows the server to end. A connection whose client may reconnect still needs the server after
+    /// <see cref="EndAsync"/>, because its disconnect filters have not run yet.
+    /// </summary>
+    public void Release() => listener.Release();
 }

@@ -101,7 +101,7 @@ sealed class HandoverConnection
 
     /// <summary>
     /// Takes the connection over. Afterwards, the request can end, and the caller must call
-    /// <see cref="HandedOverConnection.EndAsync"/>.
+    /// <see cref="HandedOverConnection.EndAsync"/> and <see cref="HandedOverConnection.Release"/>.
     /// </summary>
     /// <returns>The connection without the objects of Kestrel.</returns>
     public HandedOverConnection HandOver()
