@@ -89,7 +89,8 @@ fi
 long=$(find src -name '*.cs' -not -path '*/obj/*' -exec awk 'length > 120 { print FILENAME ":" FNR }' {} +)
 [ -z "$long" ] || { echo "These lines have more than 120 columns:"; echo "$long"; exit 1; }
 
-dotnet build Broadcast.sln --configuration Release
+# The analyzers need a third of the CPU time of the build. The CI server runs them afterwards, with the build of the whole solution.
+dotnet build tests/Tests.slnf --configuration Release -p:RunAnalyzers=false
 
 reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
