@@ -61,7 +61,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
-        while (FindForPublish(name, message) is { } group)
+        while ((message.IsTransient ? Find(name) : FindForPublish(name)) is { } group)
         {
             if (group.Publish(message, metadata, excludedMembers) is { } result)
             {
@@ -78,10 +78,12 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// <summary>Publishes to several groups. A member of more than one group receives the message once.</summary>
     public PublishResult Publish(IReadOnlyCollection<string> names, Message message, EntryMetadata? metadata)
     {
+        // A delegate with a captured message would allocate a copy of the message.
+        Func<string, Group?> find = message.IsTransient ? Find : FindForPublish;
         while (true)
         {
             var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
-            var groups = sorted.Select(name => FindForPublish(name, message)).OfType<Group>().ToArray();
+            var groups = sorted.Select(find).OfType<Group>().ToArray();
             if (groups.Length == 0) return default;
             if (Group.Publish(groups, message, metadata, clock) is { } members)
             {
@@ -118,10 +120,13 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
         if (group.Lifetime == GroupLifetime.UntilHistoryExpires) TrackEmpty(group, false);
     }
 
-    Group? FindForPublish(string name, Message message)
+    /// <summary>
+    /// Finds the group of a message that the history stores. This method creates a missing group with a history.
+    /// </summary>
+    Group? FindForPublish(string name)
     {
         if (Find(name) is { } group) return group;
-        return message.IsTransient || rules.Find(name).History is null ? null : FindOrCreate(name);
+        return rules.Find(name).History is null ? null : FindOrCreate(name);
     }
 
     Group FindOrCreate(string name) =>
