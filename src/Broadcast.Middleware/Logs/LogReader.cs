@@ -192,8 +192,12 @@ sealed class LogReader
     /// </summary>
     public bool TryRewind()
     {
-        if (Resend?.TryRewind() is not true) return false;
+        AdmitCursors();
         foreach (var cursor in Cursors) Activate(cursor);
+        // Open these logs before the rewind. The rewind then skips the transient messages of the time without a
+        // transport.
+        if (_clock.HasTransientLogs) OpenTransientLogs();
+        if (Resend?.TryRewind() is not true) return false;
         HasMissed = false;
         return true;
     }

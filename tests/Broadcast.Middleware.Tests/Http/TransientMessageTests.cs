@@ -124,6 +124,37 @@ public sealed class TransientMessageTests
         LogAssert.NoErrors(app);
     }
 
+    /// <summary>
+    /// The client has no transport when the group gets its first transient messages. With 2 MiB, the log of transient messages drops its first messages.
+    /// </summary>
+    [Theory]
+    [InlineData(1, 10)]
+    [InlineData(32, 64 * 1024)]
+    public async Task ReliableClient_FirstTransientMessagesWithoutTransport_GetsOnlyStoredMessages(int count, int length)
+    {
+        var clock = new RecoveryClock();
+        await using var app = await BroadcastApp.StartReliableAsync(clock);
+        await using var client = await ReliableClient.OpenAsync(app);
+        await PublishAsync(app, "1");
+        await PublishAsync(app, "2");
+        var before = await client.HearsAsync("1", "2");
+        await client.AcknowledgedAsync(app, before[0].Id);
+
+        client.Disconnect();
+        await clock.WaitsAsync();
+        for (var i = 0; i < count; i++) await PublishTransientAsync(app, new string('x', length));
+        await PublishAsync(app, "3");
+        await PublishTransientAsync(app, "missed too");
+        await using var again = await client.ReconnectAsync(app);
+        var after = await again.HearsAsync("2", "3");
+        Assert.Equal(before[1].Id, after[0].Id);
+        await PublishTransientAsync(app, "live");
+        await PublishAsync(app, "4");
+        await again.HearsAsync("live", "4");
+        await JsonClient.HearsNothingElseAsync(again.Transport);
+        LogAssert.NoErrors(app);
+    }
+
     /// <summary>The client loses its transport before it acknowledges a transient message with the newest sequence ID.</summary>
     [Fact]
     public async Task ReliableClient_UnacknowledgedTransientMessage_DoesNotPreventReconnects()
