@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -23,15 +24,20 @@ sealed class LocalRouter(
     BroadcastMetrics metrics)
     : MessageRouter
 {
+    // A publish with an ID to groups holds this lock from its claims until its append. So a repeated publish never
+    // divides the groups with the first publish, and returns after the first publish has taken effect. The lock is
+    // short, because an append never waits.
+    readonly Lock _idGate = new();
+
     /// <summary>See <see cref="BroadcastOptions.MessageIdWindow"/>.</summary>
     public TimeSpan IdWindow => idWindow;
 
     public override ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients, CancellationToken cancellationToken)
     {
-        if (message.Id is { } id) return new(PublishOnce(id, message, recipients));
-        metrics.Published();
-        return new(Publish(message, recipients));
+        var result = message.Id is { } id ? PublishOnce(id, message, recipients) : Publish(message, recipients);
+        if (!result.IsDuplicate) metrics.Published();
+        return new(result);
     }
 
     PublishResult Publish(Message message, Recipients recipients)
@@ -46,45 +52,62 @@ sealed class LocalRouter(
         };
     }
 
-    /// <summary>Publishes a message only for recipients without an earlier publish that has the same ID.</summary>
     PublishResult PublishOnce(string id, Message message, Recipients recipients)
     {
-        var claims = Claim(id, recipients, out var duplicate);
-        if (claims.Count == 0) return new(duplicate?.Position, 0) { IsDuplicate = true };
-        var isAll = claims.Count == Math.Max(1, recipients.Names.Count);
-        try
+        if (recipients.Kind is not (RecipientsKind.User or RecipientsKind.Connection))
+            return PublishToGroupsOnce(id, message, recipients);
+        var result = SendToConnectionsOnce(id, message, recipients, out var entry);
+        if (!result.IsDuplicate) entry.Complete(null);
+        return result;
+    }
+
+    /// <summary>Publishes a message only to groups without an earlier publish that has the same ID.</summary>
+    PublishResult PublishToGroupsOnce(string id, Message message, Recipients recipients)
+    {
+        IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.All ? [""] : recipients.Names;
+        var kind = KindOf(recipients);
+        lock (_idGate)
         {
-            metrics.Published();
-            var fresh = isAll ? recipients : Recipients.Groups([.. claims.Select(static claim => claim.Name)]);
-            if (!isAll && recipients.ExcludedConnections is { } excluded) fresh = fresh.Except(excluded);
-            var result = Publish(message, fresh);
-            foreach (var claim in claims) claim.Entry.Complete(result.Position);
-            return result;
-        }
-        catch
-        {
-            foreach (var claim in claims) ids.Release(KindOf(recipients), claim.Name, id);
-            throw;
+            var claims = ClaimLocked(kind, names, id, out var duplicate);
+            if (claims.Count == 0 && names.Count > 0)
+                return new(names.Count == 1 ? duplicate?.Position : null, 0) { IsDuplicate = true };
+            try
+            {
+                var fresh = recipients;
+                if (claims.Count < names.Count)
+                {
+                    fresh = Recipients.Groups([.. claims.Select(static claim => claim.Name)]);
+                    if (recipients.ExcludedConnections is { } excluded) fresh = fresh.Except(excluded);
+                }
+
+                var result = Publish(message, fresh);
+                foreach (var (_, entry) in claims) entry.Complete(result.Position);
+                return result;
+            }
+            catch
+            {
+                foreach (var (name, entry) in claims) ids.Release(kind, name, id, entry);
+                throw;
+            }
         }
     }
 
     /// <summary>
-    /// Claims an ID for the recipients. For several groups, the claim of each group is separate. Returns the successful
-    /// claims. <paramref name="duplicate"/> is the earlier publish with this ID. For several groups, it is always null.
+    /// Claims an ID for each group. Returns the successful claims. <paramref name="duplicate"/> is an earlier publish
+    /// with this ID to one of the groups. Null if there is no earlier publish.
     /// </summary>
-    List<(string Name, PublishedIds.Entry Entry)> Claim(
-        string id, Recipients recipients, out PublishedIds.Entry? duplicate)
+    List<(string Name, PublishedIds.Entry Entry)> ClaimLocked(
+        RecipientsKind kind, IReadOnlyCollection<string> names, string id, out PublishedIds.Entry? duplicate)
     {
+        Debug.Assert(_idGate.IsHeldByCurrentThread);
         duplicate = null;
         var claims = new List<(string, PublishedIds.Entry)>();
-        IReadOnlyCollection<string> names = recipients.Kind == RecipientsKind.All ? [""] : recipients.Names;
         foreach (var name in names)
         {
-            if (ids.TryClaim(KindOf(recipients), name, id, idWindow, out var entry)) claims.Add((name, entry));
+            if (ids.TryClaim(kind, name, id, idWindow, out var entry)) claims.Add((name, entry));
             else duplicate = entry;
         }
 
-        if (names.Count > 1) duplicate = null;
         return claims;
     }
 
@@ -135,7 +158,7 @@ sealed class LocalRouter(
         }
         catch
         {
-            ids.Release(recipients.Kind, recipients.Name!, id);
+            ids.Release(recipients.Kind, recipients.Name!, id, entry);
             throw;
         }
     }
@@ -148,9 +171,14 @@ sealed class LocalRouter(
         IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
     {
         if (message.Id is not { } id) return new(null, SendToMembers(groupNames, message, recipients));
-        string[] fresh =
-            [.. groupNames.Where(name => ids.TryClaim(RecipientsKind.Group, name, id, idWindow, out _))];
-        return new(null, SendToMembers(fresh, message, recipients)) { IsDuplicate = fresh.Length == 0 };
+        string[] fresh;
+        // This lock does not include the send, because the send calls the registry of the app.
+        lock (_idGate)
+            fresh = [.. ClaimLocked(RecipientsKind.Group, groupNames, id, out _).Select(static claim => claim.Name)];
+        return new(null, SendToMembers(fresh, message, recipients))
+        {
+            IsDuplicate = fresh.Length == 0 && groupNames.Count > 0,
+        };
     }
 
     /// <summary>

@@ -53,11 +53,14 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         }
     }
 
-    /// <summary>Reverts <see cref="TryClaim"/>, because the publish has failed and had no effect.</summary>
-    public void Release(RecipientsKind kind, string name, string id)
+    /// <summary>
+    /// Reverts <see cref="TryClaim"/>, because the publish has failed and had no effect. This method has no effect if
+    /// the claim has expired and another publish has claimed the ID.
+    /// </summary>
+    public void Release(RecipientsKind kind, string name, string id, Entry entry)
     {
         // The queue keeps its item. RemoveOld ignores an item without an entry.
-        lock (_gate) _entries!.Remove(new(kind, name, id));
+        lock (_gate) Remove(new(kind, name, id), entry);
     }
 
     void RemoveOld(long now, int maxCount)
@@ -65,8 +68,13 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
         while (_oldestFirst!.TryPeek(out var oldest) && (oldest.Entry.Expires <= now || _oldestFirst.Count > maxCount))
         {
             _oldestFirst.Dequeue();
-            if (_entries!.TryGetValue(oldest.Key, out var entry) && entry == oldest.Entry) _entries.Remove(oldest.Key);
+            Remove(oldest.Key, oldest.Entry);
         }
+    }
+
+    void Remove(Key key, Entry entry)
+    {
+        if (_entries!.TryGetValue(key, out var current) && current == entry) _entries.Remove(key);
     }
 
     readonly record struct Key(RecipientsKind Kind, string Name, string Id);
@@ -75,12 +83,13 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
     /// <param name="expires">The time stamp at which the object forgets the ID.</param>
     public sealed class Entry(long expires)
     {
+        Position? _position;
         volatile bool _isComplete;
 
         public long Expires => expires;
 
         /// <summary>The position of the message. Null if the message has no position, or has no position yet.</summary>
-        public Position? Position { get; private set; }
+        public Position? Position => _isComplete ? _position : null;
 
         /// <summary>
         /// True after the publish has reached all nodes. A repeated publish then sends nothing.
@@ -89,7 +98,7 @@ sealed class PublishedIds(int maxIds, TimeProvider time)
 
         public void Complete(Position? position)
         {
-            Position = position;
+            _position = position;
             _isComplete = true;
         }
     }

@@ -110,6 +110,42 @@ public sealed class MessageIdTests
         Assert.Equal(Enumerable.Range(1, 500), listener.Got.Order());
     }
 
+    [Fact]
+    public async Task Publish_ConcurrentlyToSeveralGroups_ReachesMemberOfBothOnce()
+    {
+        using var broadcast = new TestEngine();
+        var both = new Listener(broadcast);
+        both.Join("/a");
+        both.Join("/b");
+        var results = await RepeatAsync(broadcast, Recipients.Groups("/a", "/b"), 2_000);
+        broadcast.RunUntilIdle();
+        both.AssertNoViolation();
+        Assert.Equal(Enumerable.Range(1, 2_000), both.Got.Order());
+        Assert.All(results, static ofId => Assert.Single(ofId, static result => !result.IsDuplicate));
+    }
+
+    [Fact]
+    public async Task Publish_ConcurrentRepeat_ReturnsPositionOfFirstPublish()
+    {
+        using var broadcast = new TestEngine(configure: static options => options.Groups["/a"] = new() { HistoryMessages = 10 });
+        var results = await RepeatAsync(broadcast, Recipients.Group("/a"), 2_000);
+        Assert.All(results, static ofId => Assert.NotNull(Assert.Single(ofId.DistinctBy(static result => result.Position)).Position));
+        Assert.Equal(2_000, results.Select(static ofId => ofId.First().Position).Distinct().Count());
+    }
+
+    [Fact]
+    public async Task Publish_ToNoGroups_IsNoDuplicate()
+    {
+        using var broadcast = new TestEngine();
+        await using var node = await StartNodeAsync();
+        var message = WithId("id", "text");
+        for (var i = 0; i < 2; i++)
+        {
+            Assert.Equal(new PublishResult(null, 0), broadcast.Publish(message, Recipients.Groups([])));
+            Assert.False((await node.Broadcaster.PublishAsync(message, Recipients.Groups([]), Token)).IsDuplicate);
+        }
+    }
+
     [Theory]
     [InlineData(0, false, "0 characters. Use 1 to 128 characters")]
     [InlineData(129, false, "129 characters. Use 1 to 128 characters")]
@@ -148,18 +184,32 @@ public sealed class MessageIdTests
     {
         var time = new FakeTimeProvider();
         var ids = new PublishedIds(100, time);
-        Assert.True(Claim());
-        ids.Release(RecipientsKind.User, "u", "id");
+        Assert.True(Claim(out var released));
+        ids.Release(RecipientsKind.User, "u", "id", released);
         time.Advance(TimeSpan.FromSeconds(40));
-        Assert.True(Claim());
+        Assert.True(Claim(out _));
         // The item of the released claim expires, but the second claim stays.
         time.Advance(TimeSpan.FromSeconds(40));
-        Assert.False(Claim());
+        Assert.False(Claim(out _));
         time.Advance(TimeSpan.FromSeconds(40));
-        Assert.True(Claim());
+        Assert.True(Claim(out _));
         Assert.Equal(1, ids.Count);
 
-        bool Claim() => ids.TryClaim(RecipientsKind.User, "u", "id", TimeSpan.FromMinutes(1), out _);
+        bool Claim(out PublishedIds.Entry entry) => ids.TryClaim(RecipientsKind.User, "u", "id", TimeSpan.FromMinutes(1), out entry);
+    }
+
+    [Fact]
+    public void PublishedIds_ReleaseOfExpiredClaim_KeepsNewClaim()
+    {
+        var time = new FakeTimeProvider();
+        var ids = new PublishedIds(100, time);
+        Assert.True(Claim(out var expired));
+        time.Advance(TimeSpan.FromMinutes(1));
+        Assert.True(Claim(out _));
+        ids.Release(RecipientsKind.User, "u", "id", expired);
+        Assert.False(Claim(out _));
+
+        bool Claim(out PublishedIds.Entry entry) => ids.TryClaim(RecipientsKind.User, "u", "id", TimeSpan.FromMinutes(1), out entry);
     }
 
     [Fact]
@@ -217,6 +267,29 @@ public sealed class MessageIdTests
         var node = _cluster.CreateNode();
         builder.Services.AddBroadcast().AddBackplane(_ => wrap?.Invoke(node) ?? node);
     });
+
+    /// <summary>
+    /// Publishes messages with the numbers 1 to <paramref name="count"/>. Four threads publish each message at the same time, with the same ID.
+    /// </summary>
+    /// <returns>The results of each ID.</returns>
+    static async Task<ILookup<int, PublishResult>> RepeatAsync(TestEngine broadcast, Recipients recipients, int count)
+    {
+        const int Threads = 4;
+        var results = new ConcurrentQueue<(int Number, PublishResult Result)>();
+        using var together = new Barrier(Threads);
+        await Task.WhenAll(Enumerable.Range(0, Threads).Select(_ => Task.Factory.StartNew(Publish, Token, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+        return results.ToLookup(static entry => entry.Number, static entry => entry.Result);
+
+        void Publish()
+        {
+            for (var i = 1; i <= count; i++)
+            {
+                together.SignalAndWait(Token);
+                var message = new Message(Payload.Make(i, 4), MessageType.Binary) { Id = $"{i}" };
+                results.Enqueue((i, broadcast.Publish(message, recipients)));
+            }
+        }
+    }
 
     static Message WithId(string id, string text) => Message.FromText(text) with { Id = id };
 }
