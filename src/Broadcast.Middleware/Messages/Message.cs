@@ -49,8 +49,9 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>
     /// Identifies a publish that the app may repeat, such as the ID of a webhook or of an outbox row. A publish with an
     /// ID takes effect once for the same recipients: within <see cref="BroadcastOptions.MessageIdWindow"/>, a repeated
-    /// publish has no effect, and <see cref="PublishResult.IsDuplicate"/> is true. An ID has 1 to 128 characters. The
-    /// clients do not receive the ID. A transient message cannot have an ID. Default: null, which means no ID.
+    /// publish has no effect, and <see cref="PublishResult.IsDuplicate"/> is true. An ID has 1 to 128 characters and no
+    /// unpaired surrogate. The clients do not receive the ID. A transient message cannot have an ID. Default: null,
+    /// which means no ID.
     /// </summary>
     public string? Id { get; init; }
 

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
 
@@ -57,10 +58,28 @@ sealed class MessageValidator(int maxBytes)
                 "GUID, or set Id to null.";
         }
 
+        // In UTF-8, each unpaired surrogate becomes the same character. So a backplane could not tell such IDs apart.
+        if (HasUnpairedSurrogate(id))
+        {
+            return "The message ID contains an unpaired surrogate (U+D800 to U+DFFF), which UTF-8 cannot encode. Use " +
+                "valid Unicode text, for example a GUID, or set Id to null.";
+        }
+
         return isTransient
             ? "A transient message cannot have an ID, because the server stores nothing about it. Clear IsTransient, " +
               "or set Id to null."
             : null;
+    }
+
+    static bool HasUnpairedSurrogate(string text)
+    {
+        Rune rune;
+        for (var i = 0; i < text.Length; i += rune.Utf16SequenceLength)
+        {
+            if (!Rune.TryGetRuneAt(text, i, out rune)) return true;
+        }
+
+        return false;
     }
 
     static bool IsJson(Message message)

@@ -147,17 +147,20 @@ public sealed class MessageIdTests
     }
 
     [Theory]
-    [InlineData(0, false, "0 characters. Use 1 to 128 characters")]
-    [InlineData(129, false, "129 characters. Use 1 to 128 characters")]
-    [InlineData(1, true, "A transient message cannot have an ID")]
-    public async Task Publish_InvalidId_ThrowsAndHarmsNoOtherMessage(int length, bool isTransient, string problem)
+    [InlineData('x', 0, false, "0 characters. Use 1 to 128 characters")]
+    [InlineData('x', 129, false, "129 characters. Use 1 to 128 characters")]
+    [InlineData('x', 1, true, "A transient message cannot have an ID")]
+    [InlineData('\uD800', 1, false, "an unpaired surrogate")]
+    [InlineData('\uD800', 2, false, "an unpaired surrogate")]
+    [InlineData('\uDC00', 2, false, "an unpaired surrogate")]
+    public async Task Publish_InvalidId_ThrowsAndHarmsNoOtherMessage(char character, int length, bool isTransient, string problem)
     {
         await using var app = await BroadcastApp.StartAsync();
         await using var ann = await RawClient.OpenAsync(app);
-        var message = Message.FromText("invalid") with { Id = new string('x', length), IsTransient = isTransient };
+        var message = Message.FromText("invalid") with { Id = new string(character, length), IsTransient = isTransient };
         var error = await Assert.ThrowsAsync<ArgumentException>(async () => await app.Broadcaster.PublishAsync(message, cancellationToken: Token));
         Assert.Contains(problem, error.Message, StringComparison.Ordinal);
-        await app.Broadcaster.PublishAsync(WithId(new string('x', 128), "valid"), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(WithId(new string('x', 126) + "\U0001F600", "valid"), cancellationToken: Token);
         Assert.Equal("valid", (await ann.ReadFrameAsync()).Text);
     }
 
