@@ -459,11 +459,25 @@ sealed class Cursor
             return;
         }
 
-        // An answer has a number, but the client does not receive the number and cannot acknowledge the answer.
-        var last = to;
-        while (last > from && block[last - 1].Metadata is { IsVerbatim: true }) last--;
-        if (last > from)
-            acknowledgements.OnSent(block[last - 1].Sequence, last - from, block.CostOf(last) - block.CostOf(from));
+        if (!block.HasMetadata)
+        {
+            acknowledgements.OnSent(block[to - 1].Sequence, to - from, block.CostOf(to) - block.CostOf(from));
+            return;
+        }
+
+        var (last, messages, bytes) = (from - 1, 0, 0L);
+        for (var i = from; i < to; i++)
+        {
+            var metadata = block[i].Metadata;
+            // An answer has a number, but the client does not receive the number and cannot acknowledge the answer.
+            if (metadata is { IsVerbatim: true }) continue;
+            last = i;
+            if (metadata is { IsTransient: true }) continue;
+            messages++;
+            bytes += block.CostOf(i + 1) - block.CostOf(i);
+        }
+
+        if (last >= from) acknowledgements.OnSent(block[last].Sequence, messages, bytes);
     }
 
     /// <summary>

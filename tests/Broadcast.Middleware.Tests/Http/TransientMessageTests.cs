@@ -156,8 +156,10 @@ public sealed class TransientMessageTests
     }
 
     /// <summary>The client loses its transport before it acknowledges a transient message with the newest sequence ID.</summary>
-    [Fact]
-    public async Task ReliableClient_UnacknowledgedTransientMessage_DoesNotPreventReconnects()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ReliableClient_UnacknowledgedTransientMessage_DoesNotPreventReconnects(bool isPrivate)
     {
         var clock = new RecoveryClock();
         await using var app = await BroadcastApp.StartReliableAsync(clock, all => all.MaxUnacknowledgedMessages = 5);
@@ -165,7 +167,8 @@ public sealed class TransientMessageTests
         for (var round = 1; round <= 5; round++)
         {
             // Transient messages do not count as unacknowledged. Otherwise, the client could not reconnect.
-            for (var i = 0; i < 20; i++) await PublishTransientAsync(app, $"{round} {i}");
+            var recipients = isPrivate ? Recipients.Connection(client.Id) : _members;
+            for (var i = 0; i < 20; i++) await app.Broadcaster.PublishAsync(Transient($"{round} {i}"), recipients, Token);
             await client.HearsAsync([.. Enumerable.Range(0, 20).Select(i => $"{round} {i}")]);
             client.Disconnect();
             await clock.WaitsAsync(round);
