@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 
 namespace Broadcast.Middleware.Contracts;
@@ -113,59 +114,72 @@ public abstract class BackplaneContract : IAsyncLifetime
     [Fact]
     public async Task PublishTransient_BetweenMessages_ReachesAllNodesInOrderWithoutPosition()
     {
-        var (nodes, group) = (await NodesAsync(2), Name("transient"));
-        var start = (await nodes[0].SubscribeAsync(group)).Position;
-        await nodes[1].SubscribeAsync(group);
-        await nodes[0].PublishTransientAsync(group, "t0");
-        for (var i = 1; i <= 50; i++)
+        var nodes = await NodesAsync(2);
+        await EventuallyInRoundAsync("All transient messages arrive.", async group =>
         {
-            var position = await nodes[0].PublishAsync(group, $"{i}");
-            Assert.Equal(start.Offset + i, position.Offset);
-            await nodes[0].PublishTransientAsync(group, $"t{i}");
-        }
+            var start = (await nodes[0].SubscribeAsync(group)).Position;
+            await nodes[1].SubscribeAsync(group);
+            await nodes[0].PublishTransientAsync(group, "0");
+            for (var i = 1; i <= 50; i++)
+            {
+                var position = await nodes[0].PublishAsync(group, "stored");
+                Assert.Equal(start.Offset + i, position.Offset);
+                await nodes[0].PublishTransientAsync(group, $"{i}");
+            }
 
-        await nodes[0].PublishAsync(group, "last");
-        foreach (var node in nodes)
-        {
-            await node.HeardAsync(group, 51);
-            node.Continues(group, start);
-            Assert.Equal(
-                Enumerable.Range(0, 51).Select(i => (new Position(start.Epoch, start.Offset + i), i, $"t{i}")), node.HeardTransient(group));
-        }
+            await nodes[0].PublishAsync(group, "last");
+            var heardAll = true;
+            foreach (var node in nodes)
+            {
+                await node.HeardAsync(group, 51);
+                node.Continues(group, start);
+                heardAll &= CountTransientInOrder(node, group, start, storedForEach: 1) == 51;
+            }
+
+            return heardAll;
+        });
     }
 
     [Fact]
     public async Task PublishTransient_WithoutWaiting_KeepsOrderWithMessages()
     {
-        var (nodes, group) = (await NodesAsync(2), Name("transient order"));
-        var start = (await nodes[1].SubscribeAsync(group)).Position;
-        var publishes = new List<Task>();
-        for (var i = 1; i <= 300; i++)
+        var nodes = await NodesAsync(2);
+        await EventuallyInRoundAsync("All transient messages arrive.", async group =>
         {
-            publishes.Add(i % 3 == 0 ? nodes[0].PublishTransientAsync(group, $"{i}").AsTask() : nodes[0].PublishAsync(group, $"{i}").AsTask());
-        }
+            var start = (await nodes[1].SubscribeAsync(group)).Position;
+            var publishes = new List<Task>();
+            for (var i = 1; i <= 300; i++)
+            {
+                publishes.Add(i % 3 == 0 ? nodes[0].PublishTransientAsync(group, $"{i / 3}").AsTask() : nodes[0].PublishAsync(group, $"{i}").AsTask());
+            }
 
-        await Task.WhenAll(publishes);
-        await nodes[1].HeardAsync(group, 200);
-        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length == 100), Patience, "100 transient messages must arrive.");
-        nodes[1].Continues(group, start);
-        Assert.Equal(Enumerable.Range(1, 100).Select(i => (i * 2, $"{i * 3}")), nodes[1].HeardTransient(group).Select(message => (message.Earlier, message.Text)));
+            await Task.WhenAll(publishes);
+            await nodes[0].PublishAsync(group, "last");
+            await nodes[1].HeardAsync(group, 201);
+            nodes[1].Continues(group, start);
+            return CountTransientInOrder(nodes[1], group, start, storedForEach: 2) == 100;
+        });
     }
 
     [Fact]
     public async Task PublishTransient_ToGroupWithHistory_IsNotStoredAndKeepsHistory()
     {
-        var (nodes, group, history) = (await NodesAsync(2), Name("transient history"), Kept(3));
-        await nodes[0].SubscribeAsync(group, history);
-        for (var i = 1; i <= 4; i++) await nodes[0].PublishAsync(group, $"{i}", history);
-        for (var i = 1; i <= 200; i++) await nodes[0].PublishTransientAsync(group, $"t{i}");
-        var subscription = await nodes[1].SubscribeAsync(group, history);
-        Assert.Equal(4, subscription.Position.Offset);
-        Assert.Equal(["2", "3", "4"], subscription.History.Select(message => Encoding.UTF8.GetString(message.Span)));
-        Assert.Empty(nodes[1].HeardTransient(group));
-        await nodes[0].PublishTransientAsync(group, "now");
-        await Listener.EventuallyAsync(() => new(nodes[1].HeardTransient(group).Length > 0), Patience, "The transient message must arrive.");
-        Assert.Equal((subscription.Position, 0, "now"), nodes[1].HeardTransient(group).Single());
+        var (nodes, history) = (await NodesAsync(2), Kept(3));
+        await EventuallyInRoundAsync("Only the transient message after the subscription arrives.", async group =>
+        {
+            await nodes[0].SubscribeAsync(group, history);
+            for (var i = 1; i <= 4; i++) await nodes[0].PublishAsync(group, $"{i}", history);
+            for (var i = 1; i <= 200; i++) await nodes[0].PublishTransientAsync(group, $"t{i}");
+            var subscription = await nodes[1].SubscribeAsync(group, history);
+            Assert.Equal(4, subscription.Position.Offset);
+            Assert.Equal(["2", "3", "4"], subscription.History.Select(message => Encoding.UTF8.GetString(message.Span)));
+            await nodes[0].PublishTransientAsync(group, "now");
+            await EventuallyAsync(() => new(nodes[1].HeardTransient(group).Any(static message => message.Text == "now")), "The transient message arrives.");
+            var heard = nodes[1].HeardTransient(group);
+            Assert.Equal((subscription.Position, 0, "now"), heard[^1]);
+            // The servers of a Redis Cluster forward messages to each other. So an earlier message may arrive late.
+            return heard.Length == 1;
+        });
     }
 
     [Fact]
@@ -657,6 +671,33 @@ public abstract class BackplaneContract : IAsyncLifetime
         }
 
         return listeners;
+    }
+
+    /// <summary>
+    /// Repeats a test with new groups until a round succeeds. Example: a node that catches up may miss transient messages. A slow computer makes a node catch up.
+    /// </summary>
+    /// <param name="description">Describes the success.</param>
+    /// <param name="roundAsync">Runs one round with a group. Returns true if the round succeeds.</param>
+    Task EventuallyInRoundAsync(string description, Func<string, Task<bool>> roundAsync)
+    {
+        var round = 0;
+        return EventuallyAsync(async () => await roundAsync(Name($"transient {round++}")), description);
+    }
+
+    /// <summary>Asserts that each received transient message is at its place between the stored messages.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="group">The group. The text of each transient message is its number.</param>
+    /// <param name="start">The position before the first stored message.</param>
+    /// <param name="storedForEach">The number of stored messages for each number.</param>
+    /// <returns>The number of received transient messages.</returns>
+    static int CountTransientInOrder(Listener node, string group, Position start, int storedForEach)
+    {
+        var heard = node.HeardTransient(group);
+        var numbers = heard.Select(static message => int.Parse(message.Text, CultureInfo.InvariantCulture)).ToArray();
+        Assert.Equal(numbers.Distinct().Order(), numbers);
+        Assert.Equal(
+            numbers.Select(number => (new Position(start.Epoch, start.Offset + (number * storedForEach)), number * storedForEach, $"{number}")), heard);
+        return heard.Length;
     }
 
     async Task<List<(Position Position, string Text)>> PublishManyAsync(
