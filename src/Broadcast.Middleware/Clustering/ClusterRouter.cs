@@ -83,22 +83,8 @@ sealed class ClusterRouter(
         try
         {
             var bytes = Encode(message, recipients);
-            Position? position = null;
-            if (message.IsTransient)
-            {
-                await backplane.PublishTransientAsync(name, bytes, cancellationToken);
-            }
-            else if (message.Id is { } id)
-            {
-                (position, var isDuplicate) = await backplane.PublishOnceAsync(
-                    name, id, local.IdWindow, bytes, GetHistory(name), cancellationToken);
-                if (isDuplicate) return new(position, 0) { IsDuplicate = true };
-            }
-            else
-            {
-                position = await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
-            }
-
+            var (position, isDuplicate) = await PublishToBackplaneAsync(name, message, bytes, cancellationToken);
+            if (isDuplicate) return new(position, 0) { IsDuplicate = true };
             OnPublished();
             return new(position, local.CountMembers(name, recipients.ExcludedConnections));
         }
@@ -116,28 +102,16 @@ sealed class ClusterRouter(
         var bytes = Encode(message, recipients, names.Count > 1 ? CreateCopyId(message, names) : 0);
         // Publish to every group, even if one publish fails immediately.
         var publishes = names
-            .Select(async name =>
-            {
-                if (message.Id is { } id)
-                {
-                    var (_, isDuplicate) = await backplane.PublishOnceAsync(
-                        name, id, local.IdWindow, bytes, GetHistory(name), cancellationToken);
-                    return isDuplicate;
-                }
-
-                if (message.IsTransient) await backplane.PublishTransientAsync(name, bytes, cancellationToken);
-                else await backplane.PublishAsync(name, bytes, GetHistory(name), cancellationToken);
-                return false;
-            })
+            .Select(async name => await PublishToBackplaneAsync(name, message, bytes, cancellationToken))
             .ToArray();
         try
         {
-            var duplicates = await Task.WhenAll(publishes);
+            var results = await Task.WhenAll(publishes);
             OnPublished();
-            var fresh = names.Where((_, index) => !duplicates[index]);
+            var fresh = names.Where((_, index) => !results[index].IsDuplicate);
             return new(null, fresh.Sum(name => local.CountMembers(name, recipients.ExcludedConnections)))
             {
-                IsDuplicate = names.Count > 0 && Array.TrueForAll(duplicates, static isDuplicate => isDuplicate),
+                IsDuplicate = names.Count > 0 && Array.TrueForAll(results, static result => result.IsDuplicate),
             };
         }
         catch (BackplaneException exception) when (publishes.All(static publish => IsForThisNode(publish)))
@@ -149,6 +123,25 @@ sealed class ClusterRouter(
         // groups.
         static bool IsForThisNode(Task publish) =>
             publish.Exception?.InnerException is BackplaneException { DeliverLocally: true };
+    }
+
+    /// <summary>
+    /// Publishes a message to one group of the cluster. The position is null for a transient message. The result is a
+    /// duplicate if an earlier publish had the same ID.
+    /// </summary>
+    async ValueTask<(Position? Position, bool IsDuplicate)> PublishToBackplaneAsync(
+        string name, Message message, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        if (message.IsTransient)
+        {
+            await backplane.PublishTransientAsync(name, bytes, cancellationToken);
+            return default;
+        }
+
+        var history = GetHistory(name);
+        if (message.Id is not { } id)
+            return (await backplane.PublishAsync(name, bytes, history, cancellationToken), false);
+        return await backplane.PublishOnceAsync(name, id, local.IdWindow, bytes, history, cancellationToken);
     }
 
     async ValueTask<PublishResult> SendToConnectionsAsync(

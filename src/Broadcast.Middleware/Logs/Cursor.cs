@@ -279,9 +279,7 @@ sealed class Cursor
         if (acknowledgements is not null && to > from) (to, isOld) = FindNumbers(block, from, to, acknowledgements);
         if (isOld) encoder = encoder?.Unsequenced;
         // Only this subscriber reads a compacted block. Do not compress the same messages once more for one subscriber.
-        var mayCompress = compression is not null && !block.IsCompacted;
-        if (mayCompress && (encoder is not null || compression!.CompressesAny(block, from, to)))
-            encoder = compression!.GetEncoder(encoder);
+        if (compression is not null && !block.IsCompacted) encoder = compression.GetEncoder(encoder, block, from, to);
         var run = encoder is null ? block.Run(from, to) : block.Run(from, to, encoder, _log);
         _index = from + run.Messages;
         if (acknowledgements is not null && run.Messages > 0) OnSent(block, from, _index, isOld, acknowledgements);

@@ -34,10 +34,13 @@ sealed class FrameCompression(int threshold, int windowBits)
     }
 
     /// <summary>
-    /// Returns true if the entries of a log contain an entry to compress. Without such an entry, a reader of WebSocket
-    /// frames needs no encoder. Clients that offer compression then share the frames of the log with other clients.
+    /// Returns the encoder for some entries of a block. Null if the format is WebSocket frames, and no entry needs
+    /// compression. Clients that offer compression then share the frames of the log with other clients.
     /// </summary>
-    public bool CompressesAny(Block block, int from, int to)
+    public EntryEncoder? GetEncoder(EntryEncoder? format, Block block, int from, int to) =>
+        format is not null || CompressesAny(block, from, to) ? GetEncoder(format) : null;
+
+    bool CompressesAny(Block block, int from, int to)
     {
         for (var i = from; i < to; i++)
         {
