@@ -10,13 +10,15 @@ namespace Broadcast.Middleware.Clustering;
 /// </summary>
 /// <param name="backplane">The backplane.</param>
 /// <param name="directory">The groups of this node.</param>
+/// <param name="idWindow">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
-sealed class ClusterGroups(IBackplane backplane, GroupDirectory directory, TimeProvider time, BroadcastLogger logger)
+sealed class ClusterGroups(
+    IBackplane backplane, GroupDirectory directory, TimeSpan idWindow, TimeProvider time, BroadcastLogger logger)
     : IGroupProvider
 {
     readonly ConcurrentDictionary<string, ClusterGroup> _groups = new(StringComparer.Ordinal);
-    readonly CopyTracker _copies = new();
+    readonly CopyTracker _copies = new(idWindow);
     readonly Lock _gate = new();
 
     public bool CanAcquire(string name) =>

@@ -88,9 +88,9 @@ sealed class ClusterRouter(
             OnPublished();
             return new(position, local.CountMembers(name, recipients.ExcludedConnections));
         }
-        catch (BackplaneException exception) when (exception.DeliverLocally)
+        catch (BackplaneException exception) when (MayDeliverLocally(message, exception))
         {
-            return DeliverLocally(local.SendToMembersOnce([name], message, recipients), exception);
+            return DeliverLocally(new(null, local.SendToMembers([name], message, recipients)), exception);
         }
     }
 
@@ -114,15 +114,15 @@ sealed class ClusterRouter(
                 IsDuplicate = names.Count > 0 && Array.TrueForAll(results, static result => result.IsDuplicate),
             };
         }
-        catch (BackplaneException exception) when (publishes.All(static publish => IsForThisNode(publish)))
+        catch (BackplaneException exception) when (publishes.All(publish => IsForThisNode(publish, message)))
         {
-            return DeliverLocally(local.SendToMembersOnce(names, message, recipients), exception);
+            return DeliverLocally(new(null, local.SendToMembers(names, message, recipients)), exception);
         }
 
         // If the cluster has received the message for only some groups, the caller gets the exception of the other
         // groups.
-        static bool IsForThisNode(Task publish) =>
-            publish.Exception?.InnerException is BackplaneException { DeliverLocally: true };
+        static bool IsForThisNode(Task publish, Message message) =>
+            publish.Exception?.InnerException is BackplaneException exception && MayDeliverLocally(message, exception);
     }
 
     /// <summary>
@@ -168,11 +168,19 @@ sealed class ClusterRouter(
             // The earlier publish may not have reached all nodes. Each node drops a message that it already has.
             return result with { RemoteNodes = nodes, IsDuplicate = result.IsDuplicate && nodes == 0 };
         }
-        catch (BackplaneException exception) when (exception.DeliverLocally)
+        catch (BackplaneException exception) when (MayDeliverLocally(message, exception))
         {
             return DeliverLocally(result, exception);
         }
     }
+
+    /// <summary>
+    /// True if this node may deliver a message that the cluster did not receive. For a message with an ID, the caller
+    /// gets the exception instead, and repeats the publish later. The repeated publish would reach the connections of
+    /// this node a second time if this node had already delivered the message.
+    /// </summary>
+    static bool MayDeliverLocally(Message message, BackplaneException exception) =>
+        exception.DeliverLocally && message.Id is null;
 
     /// <summary>
     /// Reports in the metrics, the log and the result that the other nodes did not receive the message.
@@ -193,14 +201,12 @@ sealed class ClusterRouter(
 
     /// <summary>
     /// Creates the ID that links the copies of a message. The first publish of a message with an ID may have reached
-    /// only some of the groups, so a repeated publish gets the same result. The result changes when a new window
-    /// begins. A repeated publish after this change can reach a member of several groups twice.
+    /// only some of the groups, so a repeated publish gets the same result.
     /// </summary>
-    long CreateCopyId(Message message, IReadOnlyCollection<string> names)
+    static long CreateCopyId(Message message, IReadOnlyCollection<string> names)
     {
         if (message.Id is not { } id) return Random.Shared.NextInt64(1, long.MaxValue);
-        var window = time.GetUtcNow().Ticks / local.IdWindow.Ticks;
-        var hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{window}\n{id}\n{string.Join('\n', names)}"));
+        var hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{id}\n{string.Join('\n', names)}"));
         return Math.Max(1, BitConverter.ToInt64(hash) & long.MaxValue);
     }
 

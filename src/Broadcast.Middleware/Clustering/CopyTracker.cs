@@ -4,40 +4,58 @@ namespace Broadcast.Middleware.Clustering;
 
 /// <summary>
 /// Links the copies of a message to several groups when the copies arrive on this node. A reader can then recognize a
-/// copy of a message that it has already read. The tracker stores nothing for each reader and has no time limit.
+/// copy of a message that it has already read. The tracker stores nothing for each reader.
 /// </summary>
-sealed class CopyTracker
+/// <param name="idWindow">
+/// See <see cref="BroadcastOptions.MessageIdWindow"/>. After this time, another message can have the same ID.
+/// </param>
+sealed class CopyTracker(TimeSpan idWindow)
 {
     // The number of messages that the tracker remembers. Only messages to several groups count. The tracker does not
     // recognize copies of older messages.
     const int MaxMessages = 16 * 1024;
 
-    readonly Dictionary<long, EntryCopy> _newest = [];
+    readonly Dictionary<long, (EntryCopy Copy, DateTimeOffset PublishedAt)> _newest = [];
     readonly Queue<long> _oldestFirst = new();
     readonly Lock _gate = new();
+    long _messages;
 
     /// <summary>
     /// Adds a copy. The caller holds the lock of the log that receives the copy, so no member can join or leave during
     /// the call.
     /// </summary>
-    public EntryCopy Add(long id, string group, Position position)
+    /// <param name="id">See <see cref="ClusterMessage.CopyId"/>.</param>
+    /// <param name="publishedAt">See <see cref="ClusterMessage.PublishedAt"/>.</param>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="position">The position of the copy in the group.</param>
+    public EntryCopy Add(long id, DateTimeOffset publishedAt, string group, Position position)
     {
         lock (_gate)
         {
-            var earlier = _newest.GetValueOrDefault(id);
+            var isKnown = _newest.TryGetValue(id, out var newest);
+            var earlier = isKnown && IsSameMessage(newest.PublishedAt, publishedAt) ? newest.Copy : null;
             for (var known = earlier; known is not null; known = known.Earlier)
             {
+                if (known.LogName != group) continue;
                 // The node has left and rejoined the group, so the history delivers the same copy again.
-                if (known.LogName == group && known.Position == position) return known;
+                if (known.Position == position) return known;
+                // A group receives a message once. So this copy belongs to another message.
+                earlier = null;
+                break;
             }
 
-            if (earlier is null)
+            if (!isKnown)
             {
                 if (_oldestFirst.Count == MaxMessages) _newest.Remove(_oldestFirst.Dequeue());
                 _oldestFirst.Enqueue(id);
             }
 
-            return _newest[id] = new(id, group, position, earlier);
+            // The copies of one message share a number of this node, because two messages can have the same ID.
+            var copy = new EntryCopy(earlier?.Id ?? ++_messages, group, position, earlier);
+            _newest[id] = (copy, earlier is null ? publishedAt : newest.PublishedAt);
+            return copy;
         }
     }
+
+    bool IsSameMessage(DateTimeOffset first, DateTimeOffset second) => (second - first).Duration() < idWindow;
 }

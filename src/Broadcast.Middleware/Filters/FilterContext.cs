@@ -97,7 +97,8 @@ public abstract class FilterContext
     /// <remarks>
     /// <see cref="BroadcastOptions.SendTimeout"/> limits the wait, because the server aborts the connection of a client
     /// that does not read. A client that can reconnect receives the message after a reconnect. However, a waiting call
-    /// ends when the client disconnects.
+    /// ends when the client disconnects. A message with a <see cref="Message.Id"/> does not wait: see
+    /// <see cref="IBroadcaster.PublishAsync"/>.
     /// </remarks>
     /// <param name="message">The message.</param>
     /// <param name="cancellationToken">Cancels the wait. The server then does not send the message.</param>
@@ -106,7 +107,7 @@ public abstract class FilterContext
     /// </returns>
     /// <inheritdoc cref="IBroadcaster.PublishAsync" path="/exception"/>
     public ValueTask<PublishResult> ReplyAsync(Message message, CancellationToken cancellationToken = default) =>
-        _actions is null
+        _actions is null || message.Id is not null
             ? Broadcaster.PublishAsync(message, Recipients.Connection(Connection.Id), cancellationToken)
             : _actions.ReplyAsync(_connection!, message, cancellationToken);
 

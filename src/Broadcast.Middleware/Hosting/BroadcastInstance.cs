@@ -66,7 +66,9 @@ sealed class BroadcastInstance : IDisposable
         Groups = new GroupDirectory(Clock, new GroupRules(options), options.MaxEmptyGroups, time);
         Heartbeat = new Heartbeat(Groups, options, time);
 
-        var clusterGroups = backplane is null ? null : new ClusterGroups(backplane, Groups, time, _logger);
+        var clusterGroups = backplane is null
+            ? null
+            : new ClusterGroups(backplane, Groups, options.MessageIdWindow, time, _logger);
         var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 

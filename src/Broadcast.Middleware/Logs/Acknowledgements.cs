@@ -15,14 +15,18 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     // acknowledged this number or a higher number has received all of these messages.
     long _safeFrom;
 
+    // The highest number of a message that is not transient. A client that reconnects does not receive the transient
+    // messages of the time without a transport, and cannot acknowledge their numbers.
+    long _highestStored;
+
     /// <summary>True while the cursors keep bookmarks.</summary>
     public bool IsTracking { get; private set; } = maxBytes > 0;
 
     /// <summary>True if the options allow the server to send messages to this client again.</summary>
     public bool CanTrack => maxBytes > 0;
 
-    /// <summary>True if the client has acknowledged every number that the server has sent.</summary>
-    public bool IsUpToDate => Acknowledged >= Highest;
+    /// <summary>True if the client has acknowledged every message that the server would send again.</summary>
+    public bool IsUpToDate => Acknowledged >= _highestStored;
 
     public int MaxLogs => maxLogs;
 
@@ -54,10 +58,18 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
 
     public bool IsWithinLimit(long bytes) => bytes <= maxBytes;
 
-    public void OnSent(long sequence, int messages, long bytes)
+    /// <summary>Records messages that the reader is about to send.</summary>
+    /// <param name="sequence">The number of the last message.</param>
+    /// <param name="storedSequence">
+    /// The number of the last message that is not transient. 0 if all messages are transient.
+    /// </param>
+    /// <param name="messages">The number of messages that are not transient.</param>
+    /// <param name="bytes">The size of these messages in bytes.</param>
+    public void OnSent(long sequence, long storedSequence, int messages, long bytes)
     {
         LastSent = sequence;
         Highest = Math.Max(Highest, sequence);
+        _highestStored = Math.Max(_highestStored, storedSequence);
         Messages += messages;
         Bytes += bytes;
     }
@@ -80,7 +92,7 @@ sealed class Acknowledgements(long maxBytes, int maxMessages, int maxLogs)
     public void StartTracking()
     {
         IsTracking = true;
-        _safeFrom = Math.Max(_safeFrom, Highest);
+        _safeFrom = Math.Max(_safeFrom, _highestStored);
         SetUnacknowledged(0, 0);
     }
 

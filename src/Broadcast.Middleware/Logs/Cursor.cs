@@ -447,7 +447,7 @@ sealed class Cursor
         if (IsTransient)
         {
             // The server never sends a transient message again, so the message does not count as unacknowledged.
-            if (!isOld) acknowledgements.OnSent(block[to - 1].Sequence, 0, 0);
+            if (!isOld) acknowledgements.OnSent(block[to - 1].Sequence, 0, 0, 0);
             return;
         }
 
@@ -459,11 +459,12 @@ sealed class Cursor
 
         if (!block.HasMetadata)
         {
-            acknowledgements.OnSent(block[to - 1].Sequence, to - from, block.CostOf(to) - block.CostOf(from));
+            var sequence = block[to - 1].Sequence;
+            acknowledgements.OnSent(sequence, sequence, to - from, block.CostOf(to) - block.CostOf(from));
             return;
         }
 
-        var (last, messages, bytes) = (from - 1, 0, 0L);
+        var (last, stored, messages, bytes) = (from - 1, 0L, 0, 0L);
         for (var i = from; i < to; i++)
         {
             var metadata = block[i].Metadata;
@@ -471,11 +472,12 @@ sealed class Cursor
             if (metadata is { IsVerbatim: true }) continue;
             last = i;
             if (metadata is { IsTransient: true }) continue;
+            stored = block[i].Sequence;
             messages++;
             bytes += block.CostOf(i + 1) - block.CostOf(i);
         }
 
-        if (last >= from) acknowledgements.OnSent(block[last].Sequence, messages, bytes);
+        if (last >= from) acknowledgements.OnSent(block[last].Sequence, stored, messages, bytes);
     }
 
     /// <summary>

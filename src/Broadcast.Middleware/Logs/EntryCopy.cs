@@ -4,7 +4,7 @@ namespace Broadcast.Middleware.Logs;
 /// One copy of a message that was published to several groups. These copies arrive one by one. A reader of several of
 /// these groups takes only the first copy.
 /// </summary>
-/// <param name="Id">The ID that all copies of the message share.</param>
+/// <param name="Id">The number that all copies of the message share on this node.</param>
 /// <param name="LogName">The name of the log that contains this copy.</param>
 /// <param name="Position">The position of this copy.</param>
 /// <param name="Earlier">The copy that arrived before this copy, in any log. Null for the first copy.</param>

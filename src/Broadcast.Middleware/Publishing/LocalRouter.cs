@@ -134,11 +134,8 @@ sealed class LocalRouter(
     public bool Has(string connectionId) => connections.Find(connectionId) is not null;
 
     /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
-    public PublishResult SendToConnections(Message message, Recipients recipients)
-    {
-        var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
-        return new(null, Send(message, metadata, FindConnections(recipients)));
-    }
+    public PublishResult SendToConnections(Message message, Recipients recipients) =>
+        SendTo(FindConnections(recipients), message, recipients);
 
     /// <summary>
     /// Sends a message with an ID like <see cref="SendToConnections"/>, unless this node has already sent it.
@@ -154,7 +151,9 @@ sealed class LocalRouter(
             return new(null, 0) { IsDuplicate = true };
         try
         {
-            return SendToConnections(message, recipients);
+            // The registry can throw. So find all recipients before the first of them gets the message. Otherwise, a
+            // repeated publish would reach some recipients twice.
+            return SendTo([.. FindConnections(recipients)], message, recipients);
         }
         catch
         {
@@ -164,29 +163,12 @@ sealed class LocalRouter(
     }
 
     /// <summary>
-    /// Sends a message like <see cref="SendToMembers"/>. If the message has an ID, this method skips each group to
-    /// which this node has already sent it.
-    /// </summary>
-    public PublishResult SendToMembersOnce(
-        IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
-    {
-        if (message.Id is not { } id) return new(null, SendToMembers(groupNames, message, recipients));
-        string[] fresh;
-        // This lock does not include the send, because the send calls the registry of the app.
-        lock (_idGate)
-            fresh = [.. ClaimLocked(RecipientsKind.Group, groupNames, id, out _).Select(static claim => claim.Name)];
-        return new(null, SendToMembers(fresh, message, recipients))
-        {
-            IsDuplicate = fresh.Length == 0 && groupNames.Count > 0,
-        };
-    }
-
-    /// <summary>
     /// Sends a message to the private log of each group member on this node, not to the logs of the groups. A member of
     /// more than one group receives the message once. Returns the number of recipients.
     /// </summary>
     public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
     {
+        Debug.Assert(message.Id is null);
         var found = new HashSet<Connection>();
         var count = 0;
         foreach (var name in groupNames)
@@ -206,6 +188,9 @@ sealed class LocalRouter(
 
     PublishResult PublishToGroup(string name, Message message, ExcludedConnections? excluded) =>
         groups.Publish(name, message, EntryMetadata.Create(message, excluded), CountExcluded(name, excluded));
+
+    static PublishResult SendTo(IEnumerable<Connection> found, Message message, Recipients recipients) =>
+        new(null, Send(message, EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections), found));
 
     int CountExcluded(string group, ExcludedConnections? excluded)
     {

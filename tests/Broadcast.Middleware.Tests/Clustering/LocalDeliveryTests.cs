@@ -115,6 +115,27 @@ public sealed class LocalDeliveryTests : IAsyncLifetime
         ValueTask<PublishResult> PublishAsync() => _app.Broadcaster.PublishAsync("x", Recipients.User("ann"), cancellationToken: Token);
     }
 
+    /// <summary>A message with an ID reaches each client once. So the node must not deliver the message before its retry.</summary>
+    [Fact]
+    public async Task Publish_MessageWithId_ThrowsAndRetryReachesClientOnce()
+    {
+        await using var ann = await RawClient.OpenAsync(_app, TestUsers.As("ann"));
+        Recipients[] all = [Recipients.Group("/ws"), Recipients.Groups("/ws", "/b"), Recipients.User("ann")];
+        foreach (var recipients in all)
+        {
+            foreach (var call in (string[])[nameof(IBackplane.PublishAsync), nameof(IBackplane.GetMembersAsync)]) Fail(call);
+            await Assert.ThrowsAsync<BackplaneException>(async () => await PublishAsync(recipients));
+            _backplane.Failures.Clear();
+            await PublishAsync(recipients);
+        }
+
+        await _app.PublishAsync("end");
+        foreach (var text in (string[])[.. all.Select(static recipients => $"{recipients}"), "end"]) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+
+        ValueTask<PublishResult> PublishAsync(Recipients recipients) =>
+            _app.Broadcaster.PublishAsync(Message.FromText($"{recipients}") with { Id = $"{recipients}" }, recipients, Token);
+    }
+
     /// <summary>The app must not repeat the message, because one node has already received it.</summary>
     [Fact]
     public async Task PublishToConnection_OneNodeReachable_ThrowsWithoutLocalResult()

@@ -54,6 +54,48 @@ public sealed class MessageIdTests
     }
 
     [Fact]
+    public async Task Reply_SameId_TakesEffectOnce()
+    {
+        await using var app = await BroadcastApp.StartAsync(map: web => web.MapBroadcast("/ws").Use(async (context, _) =>
+            await context.ReplyAsync(context.Message with { Id = context.Text![..1] }, Token)));
+        await using var ann = await RawClient.OpenAsync(app);
+        await ann.SendAsync(ClientFrame.OfText("1a"), ClientFrame.OfText("1b"), ClientFrame.OfText("2"));
+        Assert.Equal("1a", (await ann.ReadFrameAsync()).Text);
+        Assert.Equal("2", (await ann.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task Publish_RegistryFailsOnce_RetryReachesEachConnectionOnce()
+    {
+        var searches = 0;
+        var registry = new FaultyRegistry { OnFind = found => Interlocked.Increment(ref searches) == 1 ? FailAfterFirst(found) : found };
+        await using var app = await BroadcastApp.StartAsync(builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddSingleton<IConnectionRegistry>(registry);
+        });
+        await using var one = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await using var two = await RawClient.OpenAsync(app, TestUsers.As("ann"));
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await PublishAsync());
+        Assert.Equal(2, (await PublishAsync()).LocalRecipients);
+        Assert.True((await PublishAsync()).IsDuplicate);
+        await app.PublishAsync("end");
+        foreach (var client in (RawClient[])[one, two])
+        {
+            Assert.Equal("once", (await client.ReadFrameAsync()).Text);
+            Assert.Equal("end", (await client.ReadFrameAsync()).Text);
+        }
+
+        ValueTask<PublishResult> PublishAsync() => app.Broadcaster.PublishAsync(WithId("id", "once"), Recipients.User("ann"), Token);
+
+        static IEnumerable<IBroadcastConnection> FailAfterFirst(IEnumerable<IBroadcastConnection> found)
+        {
+            yield return found.First();
+            throw new InvalidOperationException("The registry failed.");
+        }
+    }
+
+    [Fact]
     public void Publish_AfterWindow_TakesEffectAgain()
     {
         using var broadcast = new TestEngine(configure: static options => options.MessageIdWindow = TimeSpan.FromSeconds(10));

@@ -8,6 +8,7 @@ sealed class FaultyRegistry : IConnectionRegistry
     public Func<IBroadcastConnection, bool> OnAdd { get; set; } = static _ => true;
     public Action<IBroadcastConnection> OnRemove { get; set; } = static _ => { };
     public Func<IBroadcastConnection, string, bool> OnJoin { get; set; } = static (_, _) => true;
+    public Func<IEnumerable<IBroadcastConnection>, IEnumerable<IBroadcastConnection>> OnFind { get; set; } = static found => found;
 
     public int Count => _inner.Count;
     public IEnumerable<IBroadcastConnection> Connections => _inner.Connections;
@@ -24,7 +25,7 @@ sealed class FaultyRegistry : IConnectionRegistry
     public bool TryJoin(IBroadcastConnection connection, string group) => OnJoin(connection, group) && _inner.TryJoin(connection, group);
     public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
     public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
-    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => _inner.GetUserConnections(userId);
+    public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => OnFind(_inner.GetUserConnections(userId));
     public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
     public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 }

@@ -1,0 +1,35 @@
+namespace Broadcast.Middleware.Tests.Logs;
+
+public sealed class AcknowledgementsTests
+{
+    readonly Acknowledgements _acknowledgements = new(maxBytes: 1000, maxMessages: 10, maxLogs: 2);
+
+    /// <summary>A client cannot acknowledge a transient message that it lost. The client can still become up to date.</summary>
+    [Fact]
+    public void IsUpToDate_TransientMessageLost_NeedsOnlyStoredMessages()
+    {
+        _acknowledgements.OnSent(5, 5, 1, 10);
+        _acknowledgements.OnSent(6, 0, 0, 0);
+        _acknowledgements.Rewind();
+        Assert.False(_acknowledgements.IsUpToDate);
+
+        _acknowledgements.OnAcknowledged(5);
+
+        Assert.True(_acknowledgements.IsUpToDate);
+        Assert.Equal(6, _acknowledgements.Highest);
+    }
+
+    [Fact]
+    public void IsComplete_TransientMessageSentBeforeStart_NeedsOnlyStoredMessages()
+    {
+        _acknowledgements.StopTracking();
+        _acknowledgements.OnSent(5, 5, 1, 10);
+        _acknowledgements.OnSent(6, 0, 0, 0);
+        _acknowledgements.StartTracking();
+        Assert.False(_acknowledgements.IsComplete);
+
+        _acknowledgements.OnAcknowledged(5);
+
+        Assert.True(_acknowledgements.IsComplete);
+    }
+}
