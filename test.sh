@@ -58,7 +58,7 @@ npm=tests/WebDemo.Tests/npm
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { { cat "$reports"/{library,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { { cat "$reports"/{library,alone,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
   local passed failed skipped
   passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
@@ -113,10 +113,16 @@ server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
 export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
-# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
-# because some of them must run alone. So the other suites have a lower priority.
-{ run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
+# Some classes must run one at a time. In their own process, they do not delay the other classes.
+mapfile -t alone < <(grep -rl --include='*Tests.cs' 'Collection(nameof(NotParallelCollection))' tests/Broadcast.Middleware.Tests |
+  sed 's|.*/|*.|; s|\.cs$||' | sort)
+
+# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time. So
+# the other suites have a lower priority.
+{ run Broadcast.Middleware.Tests --filter-not-class "${alone[@]}" "$@" 2>&1 | tee "$reports/library"; } &
 library=$!
+run Broadcast.Middleware.Tests --filter-class "${alone[@]}" "$@" >"$reports/alone" 2>&1 &
+alone_pid=$!
 priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
 open=$!
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
@@ -127,7 +133,7 @@ pack >"$reports/pack" 2>&1 &
 pack=$!
 
 status=0
-for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
-cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
+for suite in $library $alone_pid $open $redis $demo $pack; do wait "$suite" || status=$?; done
+cat "$reports"/{alone,open,redis,demo,pack}
 
 summarize "$status"

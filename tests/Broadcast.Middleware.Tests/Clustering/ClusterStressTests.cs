@@ -3,7 +3,7 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Tests.Clustering;
 
 /// <summary>Stress tests of two nodes on real threads. Every member gets every message once, and all members see the same order.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ClusterStressTests
 {
     const int Members = 8, Publishers = 3, Messages = 1_500;

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Connections;
 /// <summary>
 /// Stress tests on real threads. Clients lose their transports repeatedly while others publish. At the end, the test checks every message.
 /// </summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ReliableStressTests
 {
     const int Publishers = 3;

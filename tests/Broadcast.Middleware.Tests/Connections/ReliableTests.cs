@@ -3,7 +3,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Connections;
 
 /// <summary>Tests random schedules of clients that disconnect and reconnect. Each schedule runs on one thread.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ReliableTests
 {
     static readonly Gen<int> _sizes = Gen.Frequency((12, Gen.Int[0, 40]), (4, Gen.Int[100, 700]), (2, Gen.Int[1_000, 30_000]), (1, Gen.Int[65_000, 70_000]));

@@ -4,7 +4,7 @@ using System.Threading.Tasks.Sources;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests that a delivery to another connection allocates no memory.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class AllocationTests
 {
     const int Messages = 10_000;

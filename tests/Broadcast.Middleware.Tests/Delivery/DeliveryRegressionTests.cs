@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Regression tests. Each test reproduces one earlier bug of the delivery with few steps.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class DeliveryRegressionTests
 {
     static readonly byte[] _payload = new byte[4];

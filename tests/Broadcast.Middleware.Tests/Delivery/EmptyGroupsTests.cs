@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests empty groups: the history that they keep, and their removal.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class EmptyGroupsTests
 {
     [Fact]

@@ -9,8 +9,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 /// connections reads 1 KB per second.
 /// By default, the test runs for six seconds at four times this rate.
 /// </summary>
-[CollectionDefinition(nameof(LatestValueTests), DisableParallelization = true)]
-[Collection(nameof(LatestValueTests))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class LatestValueTests
 {
     const int Keys = 50, Size = 100, Connections = 200, Slow = 50;

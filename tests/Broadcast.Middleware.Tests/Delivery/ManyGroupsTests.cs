@@ -4,7 +4,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests connections in many groups. The reader of such a connection looks only at groups with messages.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ManyGroupsTests
 {
     static CancellationToken Token => TestContext.Current.CancellationToken;

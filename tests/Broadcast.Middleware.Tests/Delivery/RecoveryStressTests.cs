@@ -3,7 +3,7 @@ using System.Collections.Concurrent;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Stress test of clients that reconnect while others publish, on real threads.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class RecoveryStressTests
 {
     const int Publishers = 3;

@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 /// <summary>
 /// Tests joins at a position in the history of a group. The join replays all messages after the position or reports a failure.
 /// </summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class RecoveryTests
 {
     static readonly Gen<int> _sizes = Gen.Frequency(

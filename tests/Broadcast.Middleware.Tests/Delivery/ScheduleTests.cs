@@ -3,7 +3,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests random schedules of all operations on one thread against a model.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ScheduleTests
 {
     static readonly Gen<int> _sizes = Gen.Frequency(

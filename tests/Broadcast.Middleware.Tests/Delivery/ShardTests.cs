@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Delivery;
 /// <summary>
 /// Tests large groups whose members change in the middle of a pass. A pass over a large group takes several turns.
 /// </summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class ShardTests
 {
     static readonly string[] _names = ["/a", "/b", "/c"];

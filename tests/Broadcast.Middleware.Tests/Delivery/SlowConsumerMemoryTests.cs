@@ -1,8 +1,7 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests the memory for stalled clients. No other test runs in parallel, because all tests share the heap.</summary>
-[CollectionDefinition(nameof(SlowConsumerMemoryTests), DisableParallelization = true)]
-[Collection(nameof(SlowConsumerMemoryTests))]
+[Collection(nameof(NotParallelCollection))]
 public sealed class SlowConsumerMemoryTests
 {
     [Fact]

@@ -2,7 +2,7 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests that a large replay alone does not make a connection slow.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class SlowReplayTests
 {
     const int Backlog = 4_096;

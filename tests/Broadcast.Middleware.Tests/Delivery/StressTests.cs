@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Stress tests on real threads. At the end, each test checks every message.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class StressTests
 {
     const int Publishers = 8;

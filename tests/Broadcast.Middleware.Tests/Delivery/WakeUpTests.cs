@@ -5,7 +5,7 @@ using System.Threading.Tasks.Sources;
 namespace Broadcast.Middleware.Tests.Delivery;
 
 /// <summary>Tests the race between a pump that becomes idle and a thread that posts work. Each test repeats the race many times.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class WakeUpTests
 {
     static readonly TimeSpan _patience = TimeSpan.FromSeconds(20);

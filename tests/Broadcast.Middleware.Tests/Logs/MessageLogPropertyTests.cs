@@ -4,7 +4,7 @@ using CsCheck;
 namespace Broadcast.Middleware.Tests.Logs;
 
 /// <summary>Property tests of a log and its cursors, without pumps.</summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class MessageLogPropertyTests
 {
     const int LargestBlock = 64 * 1024;

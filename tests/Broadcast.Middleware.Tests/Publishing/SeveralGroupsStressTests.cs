@@ -5,7 +5,7 @@ namespace Broadcast.Middleware.Tests.Publishing;
 /// <summary>
 /// Stress tests of publishing to several groups, on real threads. At the end, each test checks every message.
 /// </summary>
-[Collection(PropertiesCollection.Name)]
+[Collection(nameof(NotParallelCollection))]
 public sealed class SeveralGroupsStressTests
 {
     const int Publishers = 4;

@@ -8,12 +8,3 @@ static class Effort
     public static readonly int Factor =
         int.TryParse(Environment.GetEnvironmentVariable("BROADCAST_TEST_EFFORT"), out var factor) && factor > 0 ? factor : 1;
 }
-
-/// <summary>
-/// Runs these tests one at a time and never in parallel with other tests, because they need all processors.
-/// </summary>
-[CollectionDefinition(Name, DisableParallelization = true)]
-public sealed class PropertiesCollection
-{
-    public const string Name = "Properties";
-}
