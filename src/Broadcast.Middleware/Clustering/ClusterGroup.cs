@@ -128,7 +128,8 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     {
         var age = time.GetUtcNow() - received.PublishedAt;
         Func<Position, EntryCopy>? createCopy = null;
-        if (received.CopyId != 0) createCopy = position => copies.Add(received.CopyId, received.PublishedAt, name, position);
+        if (received.CopyId != 0)
+            createCopy = position => copies.Add(received.CopyId, received.PublishedAt, name, position);
         group.Append(received.Message, received.Metadata, age, createCopy);
     }
 }
