@@ -104,18 +104,17 @@ pack() {
 
 # In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
 # classes that start a server, because the options of the server do not affect other classes.
+test_files() { find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*'; }
+class_names() { sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort; }
 server_classes() {
-  find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
-    xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
-    sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort
+  test_files "$1" | xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' | class_names
 }
 server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
 export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
 # Some classes must run one at a time. In their own process, they do not delay the other classes.
-mapfile -t alone < <(grep -rl --include='*Tests.cs' 'Collection(nameof(NotParallelCollection))' tests/Broadcast.Middleware.Tests |
-  sed 's|.*/|*.|; s|\.cs$||' | sort)
+mapfile -t alone < <(test_files tests/Broadcast.Middleware.Tests | xargs grep -l 'Collection(nameof(NotParallelCollection))' | class_names)
 
 # Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time. So
 # the other suites have a lower priority.

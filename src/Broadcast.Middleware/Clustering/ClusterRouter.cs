@@ -175,9 +175,8 @@ sealed class ClusterRouter(
     }
 
     /// <summary>
-    /// True if this node may deliver a message that the cluster did not receive. For a message with an ID, the caller
-    /// gets the exception instead, and repeats the publish later. The repeated publish would reach the connections of
-    /// this node a second time if this node had already delivered the message.
+    /// True if a publish succeeds although only this node received the message. A publish with an ID fails instead. The
+    /// caller can then repeat the publish, and the repeated publish reaches each client once.
     /// </summary>
     static bool MayDeliverLocally(Message message, BackplaneException exception) =>
         exception.DeliverLocally && message.Id is null;

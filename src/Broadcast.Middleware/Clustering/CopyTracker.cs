@@ -16,7 +16,7 @@ sealed class CopyTracker(TimeSpan idWindow)
     const int MaxMessages = 16 * 1024;
 
     readonly Dictionary<long, (EntryCopy Copy, DateTimeOffset PublishedAt)> _newest = [];
-    readonly Queue<long> _oldestFirst = new();
+    readonly Queue<(long Id, long Number)> _oldestFirst = new();
     readonly Lock _gate = new();
     long _messages;
 
@@ -32,8 +32,8 @@ sealed class CopyTracker(TimeSpan idWindow)
     {
         lock (_gate)
         {
-            var isKnown = _newest.TryGetValue(id, out var newest);
-            var earlier = isKnown && IsSameMessage(newest.PublishedAt, publishedAt) ? newest.Copy : null;
+            var newest = _newest.GetValueOrDefault(id);
+            var earlier = IsSameMessage(newest.PublishedAt, publishedAt) ? newest.Copy : null;
             for (var known = earlier; known is not null; known = known.Earlier)
             {
                 if (known.LogName != group) continue;
@@ -44,17 +44,24 @@ sealed class CopyTracker(TimeSpan idWindow)
                 break;
             }
 
-            if (!isKnown)
-            {
-                if (_oldestFirst.Count == MaxMessages) _newest.Remove(_oldestFirst.Dequeue());
-                _oldestFirst.Enqueue(id);
-            }
-
             // The copies of one message share a number of this node, because two messages can have the same ID.
             var copy = new EntryCopy(earlier?.Id ?? ++_messages, group, position, earlier);
+            if (earlier is null) MakeRoomFor(id, copy.Id);
             _newest[id] = (copy, earlier is null ? publishedAt : newest.PublishedAt);
             return copy;
         }
+    }
+
+    void MakeRoomFor(long id, long number)
+    {
+        if (_oldestFirst.Count == MaxMessages)
+        {
+            var oldest = _oldestFirst.Dequeue();
+            // A newer message may have the ID of the oldest message.
+            if (_newest[oldest.Id].Copy.Id == oldest.Number) _newest.Remove(oldest.Id);
+        }
+
+        _oldestFirst.Enqueue((id, number));
     }
 
     bool IsSameMessage(DateTimeOffset first, DateTimeOffset second) => (second - first).Duration() < idWindow;

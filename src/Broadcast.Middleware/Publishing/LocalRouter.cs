@@ -134,8 +134,11 @@ sealed class LocalRouter(
     public bool Has(string connectionId) => connections.Find(connectionId) is not null;
 
     /// <summary>Sends a message to one connection or to the connections of a user, on this node.</summary>
-    public PublishResult SendToConnections(Message message, Recipients recipients) =>
-        SendTo(FindConnections(recipients), message, recipients);
+    public PublishResult SendToConnections(Message message, Recipients recipients)
+    {
+        var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections);
+        return new(null, Send(message, metadata, FindConnections(recipients)));
+    }
 
     /// <summary>
     /// Sends a message with an ID like <see cref="SendToConnections"/>, unless this node has already sent it.
@@ -151,9 +154,7 @@ sealed class LocalRouter(
             return new(null, 0) { IsDuplicate = true };
         try
         {
-            // The registry can throw. So find all recipients before the first of them gets the message. Otherwise, a
-            // repeated publish would reach some recipients twice.
-            return SendTo([.. FindConnections(recipients)], message, recipients);
+            return SendToConnections(message, recipients);
         }
         catch
         {
@@ -188,9 +189,6 @@ sealed class LocalRouter(
 
     PublishResult PublishToGroup(string name, Message message, ExcludedConnections? excluded) =>
         groups.Publish(name, message, EntryMetadata.Create(message, excluded), CountExcluded(name, excluded));
-
-    static PublishResult SendTo(IEnumerable<Connection> found, Message message, Recipients recipients) =>
-        new(null, Send(message, EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections), found));
 
     int CountExcluded(string group, ExcludedConnections? excluded)
     {
@@ -228,11 +226,15 @@ sealed class LocalRouter(
     /// Finds the recipients on this node. The registry may return its own objects, so this method uses only the IDs of
     /// these objects.
     /// </summary>
-    IEnumerable<Connection> FindConnections(Recipients recipients)
+    /// <remarks>
+    /// The registry can throw an exception. So this method finds all recipients before the first recipient gets the
+    /// message. Otherwise, a repeated publish would reach some recipients twice.
+    /// </remarks>
+    Connection[] FindConnections(Recipients recipients)
     {
         if (recipients.Kind == RecipientsKind.Connection)
             return connections.Find(recipients.Name!) is { } connection ? [connection] : [];
         var ids = registry.GetUserConnections(recipients.Name!).Select(static connection => connection.Id);
-        return ids.Select(connections.Find).OfType<Connection>();
+        return [.. ids.Select(connections.Find).OfType<Connection>()];
     }
 }

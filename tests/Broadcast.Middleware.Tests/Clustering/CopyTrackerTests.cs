@@ -50,6 +50,18 @@ public sealed class CopyTrackerTests
         Assert.NotEqual(old.Id, copy.Id);
     }
 
+    /// <summary>The tracker must forget the old message with this ID, not the new message.</summary>
+    [Fact]
+    public void Add_SameIdAsOldestMessage_IsRememberedLikeOtherNewMessages()
+    {
+        const int MaxMessages = 16 * 1024;
+        for (var id = 1; id < MaxMessages; id++) _copies.Add(id, Start, "/a", new(1, id));
+        var again = _copies.Add(1, Start + Window, "/a", new(1, MaxMessages));
+        for (var id = MaxMessages; id < MaxMessages + 2; id++) _copies.Add(id, Start + Window, "/a", new(1, id + 1));
+
+        Assert.Same(again, _copies.Add(1, Start + Window, "/b", new(2, 1)).Earlier);
+    }
+
     [Fact]
     public void Add_TooManyMessages_ForgetsOldestMessage()
     {

@@ -8,8 +8,7 @@ public sealed class AcknowledgementsTests
     [Fact]
     public void IsUpToDate_TransientMessageLost_NeedsOnlyStoredMessages()
     {
-        _acknowledgements.OnSent(5, 5, 1, 10);
-        _acknowledgements.OnSent(6, 0, 0, 0);
+        SendStoredThenTransient(5, 6);
         _acknowledgements.Rewind();
         Assert.False(_acknowledgements.IsUpToDate);
 
@@ -23,13 +22,18 @@ public sealed class AcknowledgementsTests
     public void IsComplete_TransientMessageSentBeforeStart_NeedsOnlyStoredMessages()
     {
         _acknowledgements.StopTracking();
-        _acknowledgements.OnSent(5, 5, 1, 10);
-        _acknowledgements.OnSent(6, 0, 0, 0);
+        SendStoredThenTransient(5, 6);
         _acknowledgements.StartTracking();
         Assert.False(_acknowledgements.IsComplete);
 
         _acknowledgements.OnAcknowledged(5);
 
         Assert.True(_acknowledgements.IsComplete);
+    }
+
+    void SendStoredThenTransient(long stored, long transient)
+    {
+        _acknowledgements.OnSent(stored, stored, 1, 10);
+        _acknowledgements.OnSent(transient, 0, 0, 0);
     }
 }
