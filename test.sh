@@ -116,17 +116,17 @@ mapfile -t classes <"$reports/classes"
 # Some classes must run one at a time. In their own process, they do not delay the other classes.
 mapfile -t alone < <(test_files tests/Broadcast.Middleware.Tests | xargs grep -l 'Collection(nameof(NotParallelCollection))' | class_names)
 
-# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time. So
-# the other suites have a lower priority.
+# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The tests of the demo take the longest time,
+# and these tests and the library's tests are the most sensitive to a busy machine. So the other suites have a lower priority.
 { run Broadcast.Middleware.Tests --filter-not-class "${alone[@]}" "$@" 2>&1 | tee "$reports/library"; } &
 library=$!
-run Broadcast.Middleware.Tests --filter-class "${alone[@]}" "$@" >"$reports/alone" 2>&1 &
+priority="nice -n 5" run Broadcast.Middleware.Tests --filter-class "${alone[@]}" "$@" >"$reports/alone" 2>&1 &
 alone_pid=$!
 priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
 open=$!
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
-priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
+run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
 pack >"$reports/pack" 2>&1 &
 pack=$!

@@ -140,7 +140,15 @@ sealed class Subscriber : IAsyncDisposable
             sequence?.IsNotifiedOfLoss = true;
         }
 
-        await socket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, _stopping.Token);
+        try
+        {
+            await socket.CloseOutputAsync(WebSocketCloseStatus.NormalClosure, null, _stopping.Token);
+        }
+        catch (WebSocketException)
+        {
+            // The server waits for the answer only until the close timeout. On a busy machine, this client can be late.
+        }
+
         return sequence;
     }
 }
