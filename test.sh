@@ -58,7 +58,7 @@ npm=tests/WebDemo.Tests/npm
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { { cat "$reports"/{library,alone,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { { cat "$reports"/{library,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
   local passed failed skipped
   passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
@@ -104,35 +104,30 @@ pack() {
 
 # In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
 # classes that start a server, because the options of the server do not affect other classes.
-test_files() { find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*'; }
-class_names() { sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort; }
 server_classes() {
-  test_files "$1" | xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' | class_names
+  find "$1" -name '*Tests.cs' -not -path '*/obj/*' -not -path '*/bin/*' |
+    xargs grep -lE 'BroadcastApp|RawClient|EventClient|Stall\.' | xargs grep -L 'choosesSends: true' |
+    sed "s|^tests/||; s|\.cs$||; s|/|.|g" | sort
 }
 server_classes tests/Broadcast.Middleware.Tests >"$reports/classes"
 export BROADCAST_TEST_SERVER_CLASSES=$reports/classes
 mapfile -t classes <"$reports/classes"
 
-# Some classes must run one at a time. In their own process, they do not delay the other classes.
-mapfile -t alone < <(test_files tests/Broadcast.Middleware.Tests | xargs grep -l 'Collection(nameof(NotParallelCollection))' | class_names)
-
-# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The tests of the demo take the longest time,
-# and these tests and the library's tests are the most sensitive to a busy machine. So the other suites have a lower priority.
-{ run Broadcast.Middleware.Tests --filter-not-class "${alone[@]}" "$@" 2>&1 | tee "$reports/library"; } &
+# Many tests wait for a timer, a socket or another process. So all suites run in parallel. The library's tests take the longest time,
+# because some of them must run alone. So the other suites have a lower priority.
+{ run Broadcast.Middleware.Tests "$@" 2>&1 | tee "$reports/library"; } &
 library=$!
-priority="nice -n 5" run Broadcast.Middleware.Tests --filter-class "${alone[@]}" "$@" >"$reports/alone" 2>&1 &
-alone_pid=$!
 priority="nice -n 5" BROADCAST_TEST_OPEN_REQUESTS=1 run Broadcast.Middleware.Tests --filter-class "${classes[@]}" "$@" >"$reports/open" 2>&1 &
 open=$!
 priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis" 2>&1 &
 redis=$!
-run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
+priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
 pack >"$reports/pack" 2>&1 &
 pack=$!
 
 status=0
-for suite in $library $alone_pid $open $redis $demo $pack; do wait "$suite" || status=$?; done
-cat "$reports"/{alone,open,redis,demo,pack}
+for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
+cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
 
 summarize "$status"
