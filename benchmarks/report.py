@@ -9,9 +9,9 @@ from statistics import median
 from suite import HERE, MEASUREMENTS, METRICS
 
 ROOT = HERE.parent
-FOLDER = ROOT / "docs" / "performance"
+FOLDER = ROOT / "docs" / "internals" / "performance"
 RESULTS = FOLDER / "results.json"
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 MAX_BUSY_PROCESSORS = 0.2
 RATIO_METRICS = 2       # how many metrics of a measurement have a column with ratios
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # This script builds the benchmark servers and the load generator, compares this library with other servers, and writes the results to
-# docs/performance.md. The script uses only the loopback interface. It installs missing tools as Debian and npm packages.
+# docs/internals/performance.md. The script uses only the loopback interface. It installs missing tools as Debian and npm packages.
 #   benchmarks/run.sh              runs the short set, in about 15 minutes.
 #   benchmarks/run.sh --full       runs all measurements with five rounds and more messages.
 #   benchmarks/run.sh CASE…        runs some measurements. With --docs, also writes their results to the documents.

@@ -6,7 +6,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Redis.Benchmarks;
 
-/// <summary>Measures the CPU time per message of Redis and of each node, for the model in docs/scaling.md.</summary>
+/// <summary>Measures the CPU time per message of Redis and of each node, for the model in docs/internals/scaling.md.</summary>
 static class Nodes
 {
     const int Depth = 64;

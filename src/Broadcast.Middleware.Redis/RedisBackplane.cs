@@ -12,7 +12,7 @@ using StackExchange.Redis;
 
 namespace Broadcast.Middleware.Redis;
 
-/// <summary>The Redis backplane of one node. docs/redis.md explains the design.</summary>
+/// <summary>The Redis backplane of one node. docs/operations/redis.md explains the design.</summary>
 sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
 {
     static readonly TimeSpan LeaveTimeout = TimeSpan.FromSeconds(1);

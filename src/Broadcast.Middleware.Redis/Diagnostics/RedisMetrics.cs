@@ -2,7 +2,7 @@ using System.Diagnostics.Metrics;
 
 namespace Broadcast.Middleware.Redis.Diagnostics;
 
-/// <summary>The instruments of the meter <c>Broadcast.Redis</c>. docs/redis.md lists these instruments.</summary>
+/// <summary>The instruments of the meter <c>Broadcast.Redis</c>. docs/operations/redis.md lists them.</summary>
 /// <remarks>Each measurement has the tag <c>broadcast.name</c> with the name of the broadcast.</remarks>
 sealed class RedisMetrics
 {

@@ -25,7 +25,7 @@ sealed class NodeHeartbeat(
     // The key must survive one renewal that times out, so the retry follows soon.
     readonly TimeSpan _retryDelay = nodeTimeout / 12 < MaxRetryDelay ? nodeTimeout / 12 : MaxRetryDelay;
 
-    // For whole seconds, StackExchange.Redis uses the commands that docs/redis.md lists.
+    // For whole seconds, StackExchange.Redis uses the commands that docs/operations/redis.md lists.
     readonly TimeSpan _keyLifetime = TimeSpan.FromSeconds(Math.Ceiling(nodeTimeout.TotalSeconds));
     readonly TimeSpan _operationTimeout = publishTimeout < nodeTimeout / 3 ? publishTimeout : nodeTimeout / 3;
 

@@ -3,8 +3,8 @@ using System.Diagnostics.Metrics;
 namespace Broadcast.Middleware.Diagnostics;
 
 /// <summary>
-/// The meter <c>Broadcast</c>. The tag <c>broadcast.name</c> of the meter is the name of the broadcast. docs/metrics.md
-/// lists the instruments and all tag values.
+/// The meter <c>Broadcast</c>. The tag <c>broadcast.name</c> of the meter is the name of the broadcast.
+/// docs/operations/metrics.md lists the instruments and all tag values.
 /// </summary>
 sealed class BroadcastMetrics
 {

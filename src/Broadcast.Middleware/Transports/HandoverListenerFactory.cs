@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Transports;
 /// </summary>
 /// <remarks>
 /// Kestrel keeps several objects for each open request: the request, the response, their features and timers. A
-/// WebSocket needs none of these objects after the handshake. docs/performance.md shows the memory that the handover
-/// saves.
+/// WebSocket needs none of these objects after the handshake. docs/internals/performance.md shows the
+/// memory that the handover saves.
 /// </remarks>
 /// <param name="sockets">The transport that listens.</param>
 /// <param name="options">The options of the connections.</param>

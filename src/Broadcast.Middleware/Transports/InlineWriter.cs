@@ -13,7 +13,8 @@ namespace Broadcast.Middleware.Transports;
 /// does not take all bytes at once, an asynchronous socket operation sends the rest.
 /// </summary>
 /// <remarks>
-/// The server's own pipe passes every write to another thread. docs/performance.md shows the cost of this step.
+/// The server's own pipe passes every write to another thread. docs/internals/performance.md shows the cost of this
+/// step.
 /// Invariant: one thread at a time writes and flushes, as with every <see cref="PipeWriter"/>.
 /// </remarks>
 sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, Socket socket) : PipeWriter, IDuplexPipe

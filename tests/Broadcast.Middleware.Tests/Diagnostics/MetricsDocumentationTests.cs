@@ -4,7 +4,7 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Diagnostics;
 
-/// <summary>Tests that docs/metrics.md lists exactly the existing instruments and tag values.</summary>
+/// <summary>Tests that docs/operations/metrics.md lists exactly the existing instruments and tag values.</summary>
 public sealed partial class MetricsDocumentationTests
 {
     static readonly string[] Lines = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "metrics.md"));

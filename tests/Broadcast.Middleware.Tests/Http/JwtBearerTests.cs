@@ -13,7 +13,7 @@ using Microsoft.IdentityModel.Tokens;
 
 namespace Broadcast.Middleware.Tests.Http;
 
-/// <summary>Tests each way in which a browser can send a token. The file docs/authentication.md describes these ways.</summary>
+/// <summary>Tests each way in which a browser can send a token. The file docs/guides/authentication.md describes these ways.</summary>
 public sealed class JwtBearerTests
 {
     static readonly SymmetricSecurityKey Key = new(RandomNumberGenerator.GetBytes(32));

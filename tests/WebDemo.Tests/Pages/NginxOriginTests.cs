@@ -1,7 +1,7 @@
 namespace WebDemo.Tests;
 
 /// <summary>
-/// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/hosting.md determine the
+/// Tests a browser that opens a page and a WebSocket through nginx. The settings of docs/operations/hosting.md determine the
 /// header Host.
 /// </summary>
 public sealed class NginxOriginTests(BrowserFixture browser)

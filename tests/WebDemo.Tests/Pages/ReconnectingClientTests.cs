@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging;
 
 namespace WebDemo.Tests;
 
-/// <summary>Runs the JavaScript clients of docs/clients.md in a browser.</summary>
+/// <summary>Runs the JavaScript clients of docs/guides/clients.md in a browser.</summary>
 public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 {
     [Theory]

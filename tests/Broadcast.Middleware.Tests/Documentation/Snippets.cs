@@ -2,11 +2,11 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
-namespace Broadcast.Middleware.Tests.Readme;
+namespace Broadcast.Middleware.Tests.Documentation;
 
 /// <summary>
-/// Contains the C# code of the README, so that the compiler checks the code. <see cref="ReadmeTests"/> compares the
-/// README with this file.
+/// Contains C# code of the README and of the documents, so that the compiler checks the code. <see cref="SnippetTests"/>
+/// compares the documents with the files of this folder.
 /// </summary>
 static class Snippets
 {
