@@ -1,5 +1,4 @@
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Documentation;
@@ -16,17 +15,14 @@ static class Snippets
         builder.Services.AddBroadcast();
         var app = builder.Build();
         app.MapBroadcast("/ws");
-        app.MapGet("/", () => Results.Content("""
-            <input onchange="socket.send(value)"><pre></pre><script>
-            const socket = new WebSocket(`ws://${location.host}/ws`)
-            socket.onmessage = event => document.querySelector('pre').append(event.data + '\n')</script>
-            """, "text/html"));
+        app.UseFileServer();
         app.Run();
     }
 
     public static void Groups(WebApplication app)
     {
         app.MapBroadcast("/rooms/{room}").RequireAuthorization();
+        app.MapPost("/news", (string text, IBroadcaster broadcaster) => broadcaster.PublishAsync(text, Recipients.Group("/rooms/blue")));
     }
 
     public static void Publish(WebApplication app)

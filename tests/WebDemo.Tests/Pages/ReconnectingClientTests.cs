@@ -76,6 +76,6 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
         while (!condition()) await Task.Delay(20, limit.Token);
     }
 
-    [GeneratedRegex("```js\n(.*?)```", RegexOptions.Singleline)]
+    [GeneratedRegex("```js\n(export .*?)```", RegexOptions.Singleline)]
     private static partial Regex Blocks();
 }
