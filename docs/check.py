@@ -19,7 +19,7 @@ OTHER_DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRI
 PACKAGE_DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("src/*/README.md")])
 MAX_README_LINES = 100
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
 problems = []
@@ -89,8 +89,6 @@ def check_code(documents):
                     scripts.append((place, code))
                 elif language == "html":
                     scripts += [(place, script) for script in SCRIPT.findall(code)]
-                elif language == "":
-                    pass
             except (SyntaxError, ValueError) as error:
                 problems.append(f"{place}: {error}")
     # One process parses all scripts. It does not run them.
@@ -128,7 +126,7 @@ def summary(page):
     for paragraph in re.split(r"\n\s*\n", FENCE.sub("", text(page))):
         if paragraph.strip() and not re.match(r"[#|!<\-]", paragraph.strip()):
             plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
-            return re.split(r"(?<=[.:])\s", plain.replace("**", ""))[0].rstrip(":.") + "."
+            return re.split(r"(?<=\.)\s", plain.replace("**", ""))[0].rstrip(":.") + "."
     return ""
 
 

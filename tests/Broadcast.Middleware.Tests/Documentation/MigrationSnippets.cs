@@ -19,7 +19,11 @@ static class MigrationSnippets
     public static void After(WebApplicationBuilder builder, WebApplication app)
     {
         builder.Services.AddBroadcast();
-        app.MapBroadcast("/chat/{room}");
+        app.MapBroadcast("/chat/{room}").Use((context, next) =>
+        {
+            context.ExcludeSender();
+            return next(context);
+        });
         app.MapPost("/news", async (string text, IBroadcaster broadcaster) =>
             await broadcaster.PublishAsync(new { news = text }, Recipients.Everyone));
     }

@@ -3,13 +3,12 @@ using System.Net.WebSockets;
 using Microsoft.AspNetCore.Authentication.Cookies;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.HttpOverrides;
-using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
-using OpenTelemetry.Metrics;
 using StackExchange.Redis;
 using Yarp.ReverseProxy.Transforms;
+using static Broadcast.Middleware.Tests.Documentation.Market;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
@@ -116,6 +115,11 @@ static class OperationSnippets
     }
 }
 
+static class Market
+{
+    public static object GetPrices() => new { aapl = 1 };
+}
+
 sealed class UserStore
 {
     public Task<bool> IsActiveAsync(string? userId, CancellationToken cancellationToken) => Task.FromResult(userId is not null);
@@ -153,6 +157,4 @@ public sealed class PriceService(IBroadcaster broadcaster, ILogger<PriceService>
             }
         }
     }
-
-    static object GetPrices() => new { aapl = 1 };
 }

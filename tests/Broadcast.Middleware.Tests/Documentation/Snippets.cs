@@ -25,6 +25,11 @@ static class Snippets
         app.MapPost("/news", (string text, IBroadcaster broadcaster) => broadcaster.PublishAsync(text, Recipients.Group("/rooms/blue")));
     }
 
+    public static void Quickstart(WebApplication app)
+    {
+        app.MapPost("/news", (string text, IBroadcaster broadcaster) => broadcaster.PublishAsync(text, Recipients.Group("/ws")));
+    }
+
     public static void Publish(WebApplication app)
     {
         app.MapPost("/news", async (string headline, IBroadcaster broadcaster) =>

@@ -33,6 +33,30 @@ public sealed partial class OptionDocumentationTests
         Assert.EndsWith(expected, Documentation[$"P:Broadcast.Middleware.{type}.{option}"], StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(typeof(BroadcastOptions))]
+    [InlineData(typeof(GroupOptions))]
+    [InlineData(typeof(BroadcastServerOptions))]
+    public void OptionsPage_EachOption_StatesDefaultAndRange(Type type)
+    {
+        var page = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "options.md"));
+        var defaults = Activator.CreateInstance(type);
+        Assert.All(type.GetProperties(), option =>
+        {
+            var range = HasRange(option) ? RangeOf(option.Name).Replace("Timeout.InfiniteTimeSpan", "`Timeout.InfiniteTimeSpan`") : null;
+            var value = option.GetValue(defaults) switch
+            {
+                null => "`null`",
+                bool flag => flag ? "`true`" : "`false`",
+                Enum name => $"`{name}`",
+                System.Collections.IEnumerable => "empty",
+                TimeSpan time when time == Timeout.InfiniteTimeSpan => "`Timeout.InfiniteTimeSpan`",
+                var number => Format(number),
+            };
+            Assert.Contains($"\n| `{option.Name}` | {value} | {(range is null ? "" : $"{range} | ")}", page, StringComparison.Ordinal);
+        });
+    }
+
     [Fact]
     public void OptionRanges_EachRange_BelongsToAnOption()
     {
