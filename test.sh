@@ -40,6 +40,7 @@ missing=()
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 [ -x /usr/bin/chromium-headless-shell ] || missing+=(chromium-headless-shell)
 command -v curl >/dev/null || missing+=(curl)
+command -v git >/dev/null || missing+=(git)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
@@ -58,7 +59,7 @@ npm=tests/WebDemo.Tests/npm
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { { cat "$reports"/{library,open,redis,demo} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { { cat "$reports"/{library,open,redis,demo,packages} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
   local passed failed skipped
   passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
@@ -96,11 +97,6 @@ reports=$(mktemp -d)
 # If no job runs, kill fails. Without "|| true", this failure would become the status of the script.
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$reports"' EXIT
 run() { ${priority:-} dotnet test --configuration Release --no-build --project "tests/$1" "${@:2}"; }
-pack() {
-  for package in Broadcast.Middleware Broadcast.Middleware.Redis; do
-    dotnet pack "src/$package" --configuration Release --no-build --output artifacts || return
-  done
-}
 
 # In the second run of the library's tests, the HTTP request of each connection stays open, and Kestrel sends. This run contains only
 # classes that start a server, because the options of the server do not affect other classes.
@@ -123,11 +119,11 @@ priority="nice -n 5" run Broadcast.Middleware.Redis.Tests "$@" >"$reports/redis"
 redis=$!
 priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
-pack >"$reports/pack" 2>&1 &
-pack=$!
+priority="nice -n 5" run Broadcast.Packages.Tests "$@" >"$reports/packages" 2>&1 &
+packages=$!
 
 status=0
-for suite in $library $open $redis $demo $pack; do wait "$suite" || status=$?; done
-cat "$reports/open" "$reports/redis" "$reports/demo" "$reports/pack"
+for suite in $library $open $redis $demo $packages; do wait "$suite" || status=$?; done
+cat "$reports"/{open,redis,demo,packages}
 
 summarize "$status"
