@@ -25,10 +25,11 @@ public class ManyGroupsBenchmark
     {
         _broadcast = new InMemoryBroadcast();
         _names = [.. Enumerable.Range(0, Groups).Select(static i => $"/rooms/{i}")];
-        foreach (var name in _names)
-        {
-            for (var i = 0; i < Members; i++) _broadcast.Connect(name);
-        }
+        // In an app, the connections of a group are not neighbors in memory.
+        var homes = new string[Groups * Members];
+        for (var i = 0; i < homes.Length; i++) homes[i] = _names[i % Groups];
+        new Random(1).Shuffle(homes);
+        foreach (var home in homes) _broadcast.Connect(home);
 
         // The first blocks of a log are small. Publish until all logs use full blocks.
         for (var i = 0; i < 200; i++)

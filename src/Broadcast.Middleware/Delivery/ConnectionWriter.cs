@@ -153,6 +153,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         OnNewMessages();
     }
 
+    public int Prefetch() => _reader.Prefetch() + (_sink?.Prefetch() ?? 0);
+
     public void OnNewMessages()
     {
         try

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
@@ -9,11 +10,13 @@ namespace Broadcast.Middleware.Delivery;
 sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 {
     const int CursorsPerTurn = 256;
+    const int CursorsPerPrefetch = 8;
 
     readonly List<Cursor> _cursors = [];
     TransientCursors? _transientCursors; // Null until a member reads transient messages.
     TrackedCursors? _tracked; // The lock of the group guards writes to this field. Null without tracked cursors.
     int _next;
+    int _prefetched; // The compiler could remove the reads of Prefetch if no field stored their result.
     bool _inPass;
 
     public Pump Pump => pump;
@@ -79,9 +82,12 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
         // A connection that fails during its turn removes its cursors. So read the count again in each turn, because
         // _next may become smaller.
+        var prefetched = 0;
         var end = Math.Min(_next + CursorsPerTurn, _cursors.Count);
         for (var turns = end - _next; turns > 0 && _next < _cursors.Count; turns--)
         {
+            if (prefetched == 0) prefetched = PrefetchNext();
+            prefetched--;
             var cursor = _cursors[_next++];
             // The group also posts its shards when there is no new message, for example after it has ended an idle
             // block. Then no announcement has activated the tracked cursors, so activate the cursor here.
@@ -97,6 +103,22 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
         _next = 0;
         _inPass = false;
+    }
+
+    /// <summary>Loads the state of the next connections into the processor's cache.</summary>
+    /// <returns>The number of these connections.</returns>
+    /// <remarks>
+    /// With many connections, their state does not fit into the cache. In a turn, each object leads to the next one, so
+    /// the processor would wait for the memory several times in sequence. Here the reads of different connections do
+    /// not depend on each other, so the processor waits for all of them at once. With 100,000 connections, a delivery
+    /// then needs half the time (benchmarks/Broadcast.Benchmarks, ManyGroupsBenchmark).
+    /// </remarks>
+    int PrefetchNext()
+    {
+        var next = CollectionsMarshal.AsSpan(_cursors)[_next..];
+        if (next.Length > CursorsPerPrefetch) next = next[..CursorsPerPrefetch];
+        foreach (var cursor in next) _prefetched += cursor.Subscriber.Prefetch();
+        return next.Length;
     }
 
     void Move(int from, int to)

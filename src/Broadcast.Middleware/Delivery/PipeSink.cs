@@ -1,6 +1,7 @@
 using System.IO.Pipelines;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
+using Broadcast.Middleware.Transports;
 
 namespace Broadcast.Middleware.Delivery;
 
@@ -10,6 +11,8 @@ namespace Broadcast.Middleware.Delivery;
 /// <param name="socket">The TCP socket. Null if the transport uses no socket.</param>
 sealed class PipeSink(PipeWriter output, MessageReader reader, Socket? socket) : FrameSink(reader, socket)
 {
+    public override int Prefetch() => output is InlineWriter writer ? writer.Prefetch() : 0;
+
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
     {
         var flush = output.WriteAsync(frames);

@@ -13,6 +13,9 @@ abstract class Sink
     /// <summary>The compression of messages. Null if the handshake has not negotiated compression.</summary>
     public FrameCompression? Compression { get; init; }
 
+    /// <inheritdoc cref="ILogSubscriber.Prefetch"/>
+    public virtual int Prefetch() => 0;
+
     /// <summary>Sends consecutive whole frames. The memory does not change until the task completes.</summary>
     public abstract ValueTask WriteAsync(ReadOnlyMemory<byte> frames);
 

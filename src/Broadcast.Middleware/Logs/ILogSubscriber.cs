@@ -9,6 +9,12 @@ interface ILogSubscriber
     string Id { get; }
 
     /// <summary>
+    /// Reads the objects that the next <see cref="OnNewMessages"/> needs, so that the processor loads them into its
+    /// cache. The result has no meaning. The method runs on the thread that uses the cursors.
+    /// </summary>
+    int Prefetch() => 0;
+
+    /// <summary>
     /// Notifies the subscriber that a log has new messages. The call runs on the thread that uses the cursors.
     /// </summary>
     void OnNewMessages();

@@ -83,6 +83,10 @@ sealed class LogReader
         cursor.IsActive = true;
     }
 
+    /// <inheritdoc cref="ILogSubscriber.Prefetch"/>
+    /// <remarks>Most readers have at most two cursors.</remarks>
+    public int Prefetch() => (_cursors[0]?.ReaderIndex ?? 0) + (_cursors[1]?.ReaderIndex ?? 0);
+
     /// <summary>Removes all logs and accepts no further logs.</summary>
     public void Close()
     {

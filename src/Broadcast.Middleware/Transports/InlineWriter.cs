@@ -55,6 +55,9 @@ sealed class InlineWriter(ConnectionContext connection, IDuplexPipe transport, S
         return new InlineWriter(connection, connection.Transport, socket);
     }
 
+    /// <summary>Reads a field of the socket, so that the processor loads the socket into its cache.</summary>
+    public int Prefetch() => (int)socket.SocketType;
+
     public PipeReader Input => transport.Input;
 
     public PipeWriter Output => this;
