@@ -15,7 +15,7 @@ namespace Broadcast.Middleware.Delivery;
 /// run on the thread of the pump. Other threads only write a request to a field and then post the writer. A turn of the
 /// writer is one call of <see cref="OnNewMessages"/>.
 /// </remarks>
-sealed class ConnectionWriter : PumpItem, ILogSubscriber
+sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 {
     // A turn ends after this number of writes. Otherwise, a connection whose writes complete at once would delay the
     // others.
@@ -63,6 +63,8 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
 
     public string Id => _owner.Id;
 
+    public bool IsConnection => true;
+
     /// <summary>The code of the close frame. Null without a close request.</summary>
     public WebSocketCloseStatus? ClosingStatus => Volatile.Read(ref _close)?.Status;
 
@@ -80,7 +82,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
     /// <summary>The highest sequence number to send before a close frame.</summary>
     long LastSequence => Volatile.Read(ref _close)?.LastSequence ?? long.MaxValue;
 
-    /// <summary>Asks the pump to give the writer a turn. Any thread may call this method.</summary>
     public void Post() => Pump.Post(this);
 
     /// <summary>Starts to send through a sink.</summary>
@@ -143,8 +144,6 @@ sealed class ConnectionWriter : PumpItem, ILogSubscriber
         Post();
     }
 
-    /// <inheritdoc cref="LogReader.Add"/>
-    /// <remarks>The caller posts the writer afterwards.</remarks>
     public void AddCursor(Cursor cursor) => _reader.Add(cursor);
 
     public override void Run()

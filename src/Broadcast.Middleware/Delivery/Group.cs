@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
 /// A log and its members. A publish appends the message once, and then notifies each pump that has members of the
-/// group.
+/// group. Readers inside the app subscribe like members, but do not count as members.
 /// </summary>
 sealed class Group
 {
@@ -51,9 +51,10 @@ sealed class Group
     /// <summary>The log of the transient messages. Null before the first transient message.</summary>
     public MessageLog? TransientLog => _log.Transient?.Log;
 
-    /// <summary>The number of members.</summary>
+    /// <summary>The number of members. Readers inside the app do not count.</summary>
     public int Count => CountMembers(Volatile.Read(ref _shards));
 
+    /// <summary>True if the group has no members and no readers inside the app.</summary>
     public bool IsEmpty => Volatile.Read(ref _shards).Length == 0;
 
     public bool IsRemoved => Volatile.Read(ref _isRemoved);
@@ -63,12 +64,13 @@ sealed class Group
     /// </summary>
     public LinkedListNode<Group>? EmptyNode { get; set; }
 
-    /// <summary>Adds a member. Returns null if another thread has removed the group.</summary>
-    /// <param name="writer">The writer of the connection.</param>
-    /// <param name="options">The options of the connection.</param>
+    /// <summary>Adds a subscriber. Returns null if another thread has removed the group.</summary>
+    /// <param name="subscriber">The writer of a connection, or a reader inside the app.</param>
+    /// <param name="options">The options of the subscriber.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
-    /// <param name="position">The member receives every message after this position.</param>
-    public Cursor? Join(ConnectionWriter writer, in JoinOptions options, out bool? recovered, out Position position)
+    /// <param name="position">The subscriber receives every message after this position.</param>
+    public Cursor? Join(
+        IGroupSubscriber subscriber, in JoinOptions options, out bool? recovered, out Position position)
     {
         Cursor cursor;
         lock (_log.Gate)
@@ -79,35 +81,38 @@ sealed class Group
             var start = _log.FindLocked(options.Replay, out recovered);
             position = new(_log.Epoch, start.Block.FirstOffset + start.Index - 1);
             var cursorOptions = CreateCursorOptions(options, start, position, recovered);
-            var shard = GetShardLocked(writer.Pump);
-            shard.Members++;
-            cursor = new Cursor(_log, writer, shard, cursorOptions);
-            writer.AddCursor(cursor);
-            if (cursor.NeedsTransientCursor) writer.AddCursor(cursor.OpenTransientLocked(isNewMember: true));
+            var shard = GetShardLocked(subscriber.Pump);
+            shard.CountJoinLocked(subscriber);
+            cursor = new Cursor(_log, subscriber, shard, cursorOptions);
+            subscriber.AddCursor(cursor);
+            if (cursor.NeedsTransientCursor) subscriber.AddCursor(cursor.OpenTransientLocked(isNewMember: true));
         }
 
-        writer.Post();
+        subscriber.Post();
         return cursor;
     }
 
-    /// <summary>Removes a member. The member still receives the messages that were published before the call.</summary>
+    /// <summary>
+    /// Removes a subscriber. The subscriber still receives the messages that were published before the call.
+    /// </summary>
     /// <returns>True if the group is now empty.</returns>
-    public bool Leave(Cursor cursor, ConnectionWriter writer)
+    public bool Leave(Cursor cursor, IGroupSubscriber subscriber)
     {
         bool isEmpty;
         lock (_log.Gate)
         {
-            if (cursor.NeedsTransientCursor) writer.AddCursor(cursor.OpenTransientLocked(isNewMember: false));
+            if (cursor.NeedsTransientCursor) subscriber.AddCursor(cursor.OpenTransientLocked(isNewMember: false));
             cursor.LeaveLocked();
             // Without new messages, the reader would not check this log, and would not detect the leave.
-            if (cursor.IsTracked) writer.AddCursor(cursor);
+            if (cursor.IsTracked) subscriber.AddCursor(cursor);
             var shard = (GroupShard)cursor.Set!;
-            if (--shard.Members == 0) _shards = [.. _shards.Where(other => other != shard)];
+            shard.CountLeaveLocked(subscriber);
+            if (shard.Subscribers == 0) _shards = [.. _shards.Where(other => other != shard)];
             isEmpty = _shards.Length == 0;
             _isRemoved |= isEmpty && Lifetime == GroupLifetime.UntilEmpty;
         }
 
-        writer.Post();
+        subscriber.Post();
         return isEmpty;
     }
 
@@ -301,8 +306,8 @@ sealed class Group
     /// </summary>
     MessageLog? GetTransientLogLocked()
     {
-        var members = _isRemoved ? 0 : CountMembers(_shards);
-        return members == 0 ? null : _log.Transient?.Log ?? _log.OpenTransientLocked(members, NewEpoch());
+        var subscribers = _isRemoved ? 0 : CountSubscribers(_shards);
+        return subscribers == 0 ? null : _log.Transient?.Log ?? _log.OpenTransientLocked(subscribers, NewEpoch());
     }
 
     static void Post(GroupShard[] shards)
@@ -315,6 +320,13 @@ sealed class Group
         var members = 0;
         foreach (var shard in shards) members += shard.Members;
         return members;
+    }
+
+    static int CountSubscribers(GroupShard[] shards)
+    {
+        var subscribers = 0;
+        foreach (var shard in shards) subscribers += shard.Subscribers;
+        return subscribers;
     }
 
     static GroupLifetime LifetimeOf(LogSettings settings) =>

@@ -25,8 +25,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 
     public LogSettings GetSettings(string name) => rules.Find(name);
 
-    /// <summary>Lets the logs keep enough messages for the slow clients of an endpoint.</summary>
-    public void Adapt(EndpointSettings settings) => rules.Adapt(settings);
+    /// <inheritdoc cref="GroupRules.Adapt"/>
+    public void Adapt(SlowConsumer whenSlow) => rules.Adapt(whenSlow);
 
     public Group? Find(string name) => _groups.GetValueOrDefault(name);
 

@@ -15,7 +15,7 @@ sealed class GroupRules
         var budget = new RetentionBudget(options.MaxTotalUnacknowledgedBytes);
         _reserve = new ConflationReserve(options.MaxBacklogBytes);
         Default = LogSettings.Create(options, budget, _reserve);
-        Adapt(new EndpointSettings(options));
+        Adapt(options.SlowConsumer);
         foreach (var (pattern, group) in options.Groups)
         {
             if (!pattern.EndsWith('*')) _byName[pattern] = LogSettings.Create(options, budget, _reserve, group);
@@ -30,10 +30,10 @@ sealed class GroupRules
     /// <summary>The settings of private logs and of groups without a rule.</summary>
     public LogSettings Default { get; }
 
-    /// <summary>Lets the logs keep enough messages for the slow clients of an endpoint.</summary>
-    public void Adapt(EndpointSettings settings)
+    /// <summary>Lets the logs keep enough messages for slow readers with this setting.</summary>
+    public void Adapt(SlowConsumer whenSlow)
     {
-        if (settings.SlowConsumer == SlowConsumer.Conflate) _reserve.Enable();
+        if (whenSlow == SlowConsumer.Conflate) _reserve.Enable();
     }
 
     public LogSettings Find(string group)

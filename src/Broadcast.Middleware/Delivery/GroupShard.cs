@@ -21,10 +21,27 @@ sealed class GroupShard(Pump pump) : PumpItem, ICursorSet
 
     public Pump Pump => pump;
 
-    /// <summary>The number of members. The lock of the group guards this property.</summary>
-    public int Members { get; set; }
+    /// <summary>The number of connections. The lock of the group guards this property.</summary>
+    public int Members { get; private set; }
+
+    /// <summary>
+    /// The number of connections and readers inside the app. The lock of the group guards this property.
+    /// </summary>
+    public int Subscribers { get; private set; }
 
     public ICursorSet ForTransientLog => _transientCursors ??= new(this);
+
+    public void CountJoinLocked(IGroupSubscriber subscriber)
+    {
+        Subscribers++;
+        if (subscriber.IsConnection) Members++;
+    }
+
+    public void CountLeaveLocked(IGroupSubscriber subscriber)
+    {
+        Subscribers--;
+        if (subscriber.IsConnection) Members--;
+    }
 
     public void Add(Cursor cursor)
     {

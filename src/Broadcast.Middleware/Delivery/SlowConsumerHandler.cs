@@ -15,7 +15,7 @@ static class SlowConsumerHandler
 
     // The maximum size of a compacted block. Without compaction, the reader would also keep one block of this size in
     // memory.
-    const int MaxCompactedBytes = 64 * 1024;
+    public const int MaxCompactedBytes = 64 * 1024;
 
     /// <summary>
     /// Moves a slow reader forward. If the reader cannot continue, this method closes the reader and the connection.

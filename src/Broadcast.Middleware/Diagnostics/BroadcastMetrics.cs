@@ -17,6 +17,7 @@ sealed class BroadcastMetrics
     readonly Counter<long> _ended;
     readonly Counter<long> _refused;
     readonly Counter<long> _recovered;
+    readonly UpDownCounter<long> _readers;
     readonly Counter<long> _received;
     readonly Counter<long> _published;
     readonly Counter<long> _localOnly;
@@ -37,6 +38,8 @@ sealed class BroadcastMetrics
             "broadcast.handshakes.refused", "{request}", "Requests that did not become connections, by reason.");
         _recovered = meter.CreateCounter<long>(
             "broadcast.connections.recovered", "{connection}", "Connections whose clients reconnected in time.");
+        _readers = meter.CreateUpDownCounter<long>(
+            "broadcast.readers", "{reader}", "Open readers of groups inside the app.");
         _received = meter.CreateCounter<long>(
             "broadcast.messages.received", "{message}", "Messages received from connections.");
         _published = meter.CreateCounter<long>(
@@ -46,7 +49,8 @@ sealed class BroadcastMetrics
             "broadcast.messages.local_only", "{message}",
             "Published messages that other nodes did not receive, because the nodes were unreachable.");
         _dropped = meter.CreateCounter<long>(
-            "broadcast.messages.dropped", "{message}", "Deliveries skipped because a connection was too slow.");
+            "broadcast.messages.dropped", "{message}",
+            "Deliveries skipped because a connection or a reader was too slow.");
         _latency = meter.CreateHistogram<double>(
             "broadcast.delivery.latency", "s", "Time from publish to write of the oldest message in each write.",
             advice: new() { HistogramBucketBoundaries = [.. LatencyBuckets] });
@@ -71,6 +75,10 @@ sealed class BroadcastMetrics
         _refused.Add(1, new KeyValuePair<string, object?>("reason", Tag(reason)));
 
     public void Recovered() => _recovered.Add(1);
+
+    public void ReaderOpened() => _readers.Add(1);
+
+    public void ReaderEnded() => _readers.Add(-1);
 
     public void Received() => _received.Add(1);
 

@@ -85,7 +85,9 @@ sealed class BroadcastInstance : IDisposable
             ? local
             : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger);
         _validator = new MessageValidator(options.MaxBacklogBytes);
-        Broadcaster = new Broadcaster(Router, _validator, registry, serializerOptions);
+        var readers = new GroupReaders(
+            pumps, _groupProvider, Groups, Clock, options.MaxBacklogBytes, _metrics, applicationStopping);
+        Broadcaster = new Broadcaster(Router, _validator, readers, registry, serializerOptions);
         var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
         Presence = new PresenceService(presence, Connections, members, stateLimit);
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
@@ -169,7 +171,7 @@ sealed class BroadcastInstance : IDisposable
         EndpointOptionsValidator.ThrowIfInvalid(pattern.RawText, options, _options.MaxBacklogBytes);
         var settings = new EndpointSettings(options, _options.MaxBacklogBytes, GetCompression(options));
         Heartbeat.Adapt(settings);
-        Groups.Adapt(settings);
+        Groups.Adapt(settings.SlowConsumer);
         var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
         var lifecycle = new ConnectionLifecycle(
             pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);

@@ -51,6 +51,9 @@ sealed class LogReader
     /// <summary>True after <see cref="Close"/>.</summary>
     public bool IsClosed { get; private set; }
 
+    /// <summary>True if the setting of this reader takes precedence over the settings of the logs.</summary>
+    public bool PrefersOwnSetting { get; init; }
+
     /// <summary>The newest sequence number of the broadcast.</summary>
     public long NewestSequence => _clock.Last;
 
@@ -206,6 +209,10 @@ sealed class LogReader
         return true;
     }
 
+    /// <inheritdoc cref="TryTake(long, out EntryRun, out Cursor, FrameCompression)"/>
+    public bool TryTake(long lastSequence, out EntryRun run, FrameCompression? compression = null) =>
+        TryTake(lastSequence, out run, out _, compression);
+
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
     /// This method reads the newest sequence number first, then the new cursors and the announcements, and then the
@@ -219,10 +226,15 @@ sealed class LogReader
     /// </remarks>
     /// <param name="lastSequence">The highest sequence number to take.</param>
     /// <param name="run">The messages.</param>
+    /// <param name="source">
+    /// The cursor that has read the messages. The messages are the last <see cref="EntryRun.Messages"/> entries before
+    /// its current index. Valid only if the method returns true. Null for the opening of a cursor.
+    /// </param>
     /// <param name="compression">The compression of the transport. Null without compression.</param>
-    public bool TryTake(long lastSequence, out EntryRun run, FrameCompression? compression = null)
+    public bool TryTake(
+        long lastSequence, out EntryRun run, out Cursor? source, FrameCompression? compression = null)
     {
-        run = default;
+        (run, source) = (default, null);
         while (run.IsEmpty)
         {
             var newest = Math.Min(_clock.Last, lastSequence);
@@ -282,14 +294,15 @@ sealed class LogReader
 
             if (appending is not null) appending.WaitForAppend();
             else if (firstSequence <= newest)
-                run = Take(first, firstSequence, Math.Min(newest, secondSequence - 1), compression);
+                run = Take(source = first, firstSequence, Math.Min(newest, secondSequence - 1), compression);
         }
 
         Resend?.OnTaken();
         return true;
     }
 
-    SlowConsumer WhenSlow(Cursor cursor) => cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
+    SlowConsumer WhenSlow(Cursor cursor) =>
+        PrefersOwnSetting ? (SlowConsumer)_whenSlow : cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
 
     EntryRun Take(Cursor cursor, long sequence, long lastSequence, FrameCompression? compression)
     {

@@ -10,11 +10,13 @@ namespace Broadcast.Middleware.Publishing;
 /// </summary>
 /// <param name="router">Delivers messages and commands.</param>
 /// <param name="validator">Checks messages.</param>
+/// <param name="readers">Opens readers of groups.</param>
 /// <param name="registry">The connections of this node.</param>
 /// <param name="serializerOptions">See <see cref="IBroadcaster.SerializerOptions"/>.</param>
 sealed class Broadcaster(
     MessageRouter router,
     MessageValidator validator,
+    GroupReaders readers,
     IConnectionRegistry registry,
     JsonSerializerOptions serializerOptions) : IBroadcaster
 {
@@ -28,6 +30,20 @@ sealed class Broadcaster(
         validator.ThrowIfInvalid(message);
         cancellationToken.ThrowIfCancellationRequested();
         return router.PublishAsync(message, recipients, cancellationToken);
+    }
+
+    public IAsyncEnumerable<ReceivedMessage> ReadAsync(
+        string group, ReadOptions? options, CancellationToken cancellationToken)
+    {
+        GroupName.ThrowIfInvalid(group);
+        var whenSlow = options?.SlowConsumer ?? SlowConsumer.Disconnect;
+        if (!Enum.IsDefined(whenSlow))
+        {
+            throw new ArgumentException(
+                $"{nameof(SlowConsumer)} is {whenSlow}. Use a value of the enumeration.", nameof(options));
+        }
+
+        return new GroupMessages(readers, group, options?.Replay ?? default, whenSlow, cancellationToken);
     }
 
     public async ValueTask<bool> JoinAsync(string connectionId, string group, CancellationToken cancellationToken) =>

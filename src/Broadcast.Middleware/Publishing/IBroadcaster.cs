@@ -4,9 +4,9 @@ using System.Text.Json;
 namespace Broadcast.Middleware;
 
 /// <summary>
-/// Publishes messages to connected clients and manages their groups. Inject this interface into a controller, a
-/// background service or a minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own broadcaster as a
-/// keyed service.
+/// Publishes messages to connected clients, reads groups and manages their members. Inject this interface into a
+/// controller, a background service or a minimal API. A named broadcast, <c>AddBroadcast("name")</c>, has its own
+/// broadcaster as a keyed service.
 /// </summary>
 /// <remarks>All members are thread-safe. No method waits for a client.</remarks>
 public interface IBroadcaster
@@ -46,6 +46,38 @@ public interface IBroadcaster
     /// </exception>
     ValueTask<PublishResult> PublishAsync(
         Message message, Recipients recipients = default, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Reads the messages of a group inside the app: for example in a background service, a Blazor component, a gRPC
+    /// stream or <c>TypedResults.ServerSentEvents</c>. The reader receives the selected history first, and then every
+    /// later message in order.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// The reader starts with the first call of <c>MoveNextAsync</c>, and ends when the enumerator is disposed, the
+    /// token is canceled, or the app shuts down. At a shutdown, the reader first receives the messages that were
+    /// published before <c>ApplicationStopping</c>, and then the enumeration ends without an exception. Each
+    /// enumeration has its own reader.
+    /// </para>
+    /// <para>
+    /// A reader is not a member of the group: presence, the registry and <see cref="PublishResult.LocalRecipients"/> do
+    /// not count it. It receives messages to the group, also if they exclude connections, but no messages to all
+    /// connections, users or single connections. A publish never waits for a reader.
+    /// </para>
+    /// </remarks>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="options">The history to read, and the behavior of a slow reader. Null for the defaults.</param>
+    /// <param name="cancellationToken">
+    /// Ends the enumeration with an <see cref="OperationCanceledException"/>.
+    /// </param>
+    /// <returns>
+    /// The messages. The enumeration throws a <see cref="MessagesMissedException"/> if the reader has missed messages
+    /// and <see cref="ReadOptions.SlowConsumer"/> is <see cref="SlowConsumer.Disconnect"/>, or if the cluster has lost
+    /// messages. It throws a <see cref="BackplaneException"/> if it starts while the other nodes are unreachable.
+    /// </returns>
+    /// <exception cref="ArgumentException">The group name or an option is invalid.</exception>
+    IAsyncEnumerable<ReceivedMessage> ReadAsync(
+        string group, ReadOptions? options = null, CancellationToken cancellationToken = default);
 
     /// <summary>
     /// Adds a connection to a group. The connection receives the history that <see cref="GroupOptions.ReplayOnJoin"/>

@@ -13,9 +13,9 @@ public sealed class ConflationReserveTests
         var options = new BroadcastOptions { MaxBacklogBytes = Backlog, Groups = { ["/own"] = new() { SlowConsumer = SlowConsumer.Disconnect } } };
         var rules = new GroupRules(options);
         Assert.Equal((Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
-        rules.Adapt(new EndpointSettings(new BroadcastEndpointOptions(options) { SlowConsumer = SlowConsumer.SkipToLatest }, Backlog));
+        rules.Adapt(SlowConsumer.SkipToLatest);
         Assert.Equal(Backlog, rules.Default.CurrentCapacity);
-        rules.Adapt(new EndpointSettings(new BroadcastEndpointOptions(options) { SlowConsumer = SlowConsumer.Conflate }, Backlog));
+        rules.Adapt(SlowConsumer.Conflate);
         Assert.Equal((2 * Backlog, Backlog), (rules.Default.CurrentCapacity, rules.Find("/own").CurrentCapacity));
         Assert.Equal((2 * Backlog) + options.MaxUnacknowledgedBytes, rules.Default.CurrentMaxRetained);
     }

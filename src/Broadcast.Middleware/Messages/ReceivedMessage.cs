@@ -1,0 +1,39 @@
+namespace Broadcast.Middleware;
+
+/// <summary>An item of <see cref="IBroadcaster.ReadAsync"/>: a message of the group, or a gap.</summary>
+/// <param name="message">The message.</param>
+/// <param name="position">See <see cref="Position"/>.</param>
+public readonly struct ReceivedMessage(Message message, Position? position)
+{
+    /// <summary>
+    /// The message. The payload is a copy, so you can keep it. Empty for a gap. <see cref="Message.Id"/> is always
+    /// null.
+    /// </summary>
+    public Message Message { get; } = message;
+
+    /// <summary>
+    /// The position of the message. To continue after this message later, pass the position to
+    /// <see cref="Replay.After"/>. For a gap after a failed recovery, the position at which the reader continues. Null
+    /// for a transient message and for other gaps.
+    /// </summary>
+    public Position? Position { get; } = position;
+
+    /// <summary>
+    /// True if the reader has missed messages at this place. The item then contains no message. Only a reader with
+    /// <see cref="ReadOptions.SlowConsumer"/> receives gaps.
+    /// </summary>
+    public bool IsGap { get; private init; }
+
+    /// <summary>The number of messages that the reader has missed. Null if unknown, and for a message.</summary>
+    public long? MissedMessages { get; private init; }
+
+    /// <summary>Creates an item that reports missed messages.</summary>
+    /// <param name="missedMessages">See <see cref="MissedMessages"/>.</param>
+    /// <param name="position">See <see cref="Position"/>.</param>
+    public static ReceivedMessage CreateGap(long? missedMessages, Position? position = null) =>
+        new(default, position) { IsGap = true, MissedMessages = missedMessages };
+
+    /// <summary>Decodes the payload as UTF-8 text: see <see cref="Message.ToString"/>.</summary>
+    public override string ToString() =>
+        IsGap ? $"{MissedMessages?.ToString() ?? "unknown"} missed messages" : Message.ToString();
+}

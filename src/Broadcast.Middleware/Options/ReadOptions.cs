@@ -1,0 +1,26 @@
+namespace Broadcast.Middleware;
+
+/// <summary>Options of <see cref="IBroadcaster.ReadAsync"/>.</summary>
+public sealed class ReadOptions
+{
+    /// <summary>
+    /// The part of the group's history to read first. Default: the <see cref="GroupOptions.ReplayOnJoin"/> newest
+    /// messages. <see cref="Replay.After"/> continues after a position.
+    /// </summary>
+    public Replay Replay { get; set; }
+
+    /// <summary>
+    /// Selects what happens when the reader misses messages: because it is more than
+    /// <see cref="BroadcastOptions.MaxBacklogBytes"/> behind, or because the group no longer has all messages after the
+    /// position in <see cref="Replay"/>. Default: <see cref="SlowConsumer.Disconnect"/>, for every group. The settings
+    /// of the group and of its URL do not apply to readers.
+    /// </summary>
+    /// <remarks>
+    /// <see cref="SlowConsumer.Disconnect"/> throws a <see cref="MessagesMissedException"/>.
+    /// <see cref="SlowConsumer.SkipToLatest"/> returns a gap (<see cref="ReceivedMessage.IsGap"/>), and continues with
+    /// the newest message. <see cref="SlowConsumer.Conflate"/> skips messages that a newer message with the same key
+    /// replaces, whenever the reader is behind. These messages cause no gap. If the reader is still too far behind, it
+    /// throws. After a failed recovery, both settings return a gap first.
+    /// </remarks>
+    public SlowConsumer SlowConsumer { get; set; }
+}
