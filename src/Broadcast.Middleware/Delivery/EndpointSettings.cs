@@ -53,6 +53,13 @@ sealed class EndpointSettings(
     public ReadOnlyMemory<byte> HeartbeatFrame { get; } =
         options.HeartbeatMessage is { } text ? Frame.CreateText(Encoding.UTF8.GetBytes(text)) : default;
 
+    /// <summary>
+    /// The heartbeat message as a text frame with a header line, for raw clients that receive positions. Empty if the
+    /// option is not set.
+    /// </summary>
+    public ReadOnlyMemory<byte> HeartbeatFrameWithHeader { get; } =
+        options.HeartbeatMessage is { } text ? Frame.CreateText(Encoding.UTF8.GetBytes("heartbeat\n" + text)) : default;
+
     /// <summary>The heartbeat message as a server-sent event. Empty if the option is not set.</summary>
     public ReadOnlyMemory<byte> HeartbeatEvent { get; } =
         options.HeartbeatMessage is { } text ? EventStreamEncoder.EncodeHeartbeat(text) : default;

@@ -65,7 +65,7 @@ sealed class EventStreamEncoder : EntryEncoder
         return Encoding.UTF8.GetBytes($"retry: {milliseconds}\n\n");
     }
 
-    public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered)
+    public override ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered, long newestOffset)
     {
         if (!_hasIds) return default;
         // An ID without data dispatches no event, but the browser stores the ID. So a client can recover even if the

@@ -345,7 +345,7 @@ sealed class Group
         // In a cluster, the copies of one message arrive one by one. So a cursor must know its first offset: see
         // Cursor.Covers.
         if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
-        var opening = options.Encoder?.EncodeStart(position, recovered) ?? default;
+        var opening = options.Encoder?.EncodeStart(position, recovered, _log.NextOffset - 1) ?? default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;
         bookmark?.SetLocked(start.Block, start.Index);
         return new CursorOptions

@@ -61,7 +61,8 @@ public sealed class ConnectContext : FilterContext
 
     /// <summary>
     /// The history that the connection receives first. The default is <see cref="GroupOptions.ReplayOnJoin"/> of the
-    /// group. For an event stream with a <c>Last-Event-ID</c>, the default is every message after that ID.
+    /// group. For an event stream with a <c>Last-Event-ID</c>, the default is every message after that ID. For a raw
+    /// WebSocket client with the query parameter <c>after</c>, the default is every message after that position.
     /// </summary>
     public Replay Replay { get; set; }
 

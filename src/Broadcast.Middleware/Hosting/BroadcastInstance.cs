@@ -185,6 +185,7 @@ sealed class BroadcastInstance : IDisposable
             settings,
             new OriginCheck(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment),
             [
+                ProtocolDescriptor.Positions,
                 .. _protocols,
                 .. options.RawSubprotocols.Select(static name => new ProtocolDescriptor(new RawProtocol(name))),
             ],

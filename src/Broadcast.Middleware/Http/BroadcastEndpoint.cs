@@ -27,6 +27,10 @@ sealed class BroadcastEndpoint
         "Add a subprotocol to the option RawSubprotocols, register an IBroadcastProtocol, or connect without a " +
         "subprotocol.";
 
+    const string InvalidPosition =
+        "The query parameter 'after' is not a position. A position has 16 hexadecimal digits, a hyphen and a number, " +
+        "such as 00c0ffee00c0ffee-42. Send the position that the server sent, or omit the parameter.";
+
     readonly GroupNameTemplate _groupName;
     readonly GroupNameScope _groupScope;
     readonly EndpointSettings _settings;
@@ -135,6 +139,12 @@ sealed class BroadcastEndpoint
         {
             PrepareForLongRequest(context);
             return _webSockets.RecoverAsync(context, request, transport, protocol);
+        }
+
+        if (!WebSocketHandler.TryGetReplay(context.Request, protocol, out _))
+        {
+            return _refusal.WriteAsync(
+                context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, InvalidPosition);
         }
 
         if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);

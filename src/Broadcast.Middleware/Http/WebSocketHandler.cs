@@ -28,6 +28,8 @@ sealed class WebSocketHandler(
 
     const string TokenKey = "awps_reconnection_token";
 
+    const string AfterKey = "after";
+
     const string RecoveryRefused = "The reconnection token is invalid or expired. Open a new connection.";
 
     readonly Func<Connection, ProtocolContext> _createContext =
@@ -36,6 +38,21 @@ sealed class WebSocketHandler(
     /// <summary>Returns true if the client wants to reconnect to an earlier connection.</summary>
     public static bool IsRecovery(HttpRequest request, ProtocolDescriptor protocol) =>
         protocol.IsReliable && request.Query.ContainsKey(ConnectionIdKey);
+
+    /// <summary>
+    /// Reads the position after which a raw client wants to continue. Returns false if the text is not a position.
+    /// </summary>
+    public static bool TryGetReplay(HttpRequest request, ProtocolDescriptor protocol, out Replay replay)
+    {
+        replay = default;
+        // Without a query string, this method creates no query object, which would stay in memory.
+        if (!protocol.IsRaw || !request.QueryString.HasValue) return true;
+        var after = request.Query[AfterKey];
+        if (after.Count == 0 || after is [""]) return true;
+        if (after.Count > 1 || !Position.TryParse(after[0], out var position)) return false;
+        replay = Replay.After(position);
+        return true;
+    }
 
     /// <summary>Serves a new connection.</summary>
     public Task ServeAsync(
@@ -157,7 +174,7 @@ sealed class WebSocketHandler(
             Exception? failure = null;
             try
             {
-                if (isNew) await StartAsync(context, connection, transport, receiver);
+                if (isNew) await StartAsync(context, connection, transport, protocol, receiver);
                 else OnRecovered(connection);
             }
             catch (Exception exception)
@@ -271,11 +288,17 @@ sealed class WebSocketHandler(
     }
 
     async Task StartAsync(
-        HttpContext context, Connection connection, WebSocketTransport transport, MessageReceiver receiver)
+        HttpContext context,
+        Connection connection,
+        WebSocketTransport transport,
+        ProtocolDescriptor protocol,
+        MessageReceiver receiver)
     {
         lifecycle.LimitUnsentBytes(connection, transport.Socket);
         connection.Open(transport.CreateSink());
-        await lifecycle.ConnectAsync(connection, context, default, receiver);
+        // The task of the whole connection does not store the replay, so an idle connection needs no memory for it.
+        TryGetReplay(context.Request, protocol, out var replay);
+        await lifecycle.ConnectAsync(connection, context, replay, receiver);
     }
 
     void OnRecovered(Connection connection)

@@ -20,7 +20,8 @@ abstract class EntryEncoder
     /// <summary>Returns the bytes before the first entry of a log. Empty by default.</summary>
     /// <param name="position">The reader receives every message after this position.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
-    public virtual ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered) => default;
+    /// <param name="newestOffset">The offset of the newest message. Messages up to this offset are history.</param>
+    public virtual ReadOnlyMemory<byte> EncodeStart(Position position, bool? recovered, long newestOffset) => default;
 
     /// <summary>Writes one entry of a block.</summary>
     public abstract void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index);

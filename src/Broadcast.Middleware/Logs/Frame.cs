@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Net.WebSockets;
 using System.Text;
@@ -29,6 +30,18 @@ static class Frame
 
     public static void Write(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload) =>
         WriteFinal(output, (byte)type, payload);
+
+    /// <summary>Writes a frame whose payload consists of two parts.</summary>
+    public static void WriteParts(
+        IBufferWriter<byte> output, MessageType type, ReadOnlySpan<byte> start, ReadOnlySpan<byte> end)
+    {
+        var length = start.Length + end.Length;
+        var span = output.GetSpan(Size(length));
+        var header = WriteHeader(span, (byte)type, length);
+        start.CopyTo(span[header..]);
+        end.CopyTo(span[(header + start.Length)..]);
+        output.Advance(header + length);
+    }
 
     /// <summary>Writes a frame whose payload is compressed (RFC 7692, section 6).</summary>
     public static void WriteCompressed(Span<byte> output, MessageType type, ReadOnlySpan<byte> payload) =>
@@ -78,25 +91,29 @@ static class Frame
         return payload;
     }
 
-    static void WriteFinal(Span<byte> output, byte type, ReadOnlySpan<byte> payload)
+    static void WriteFinal(Span<byte> output, byte type, ReadOnlySpan<byte> payload) =>
+        payload.CopyTo(output[WriteHeader(output, type, payload.Length)..]);
+
+    /// <summary>Writes the header of a frame and returns its size.</summary>
+    static int WriteHeader(Span<byte> output, byte type, int length)
     {
         output[0] = (byte)(Final | type);
-        var header = HeaderSize(payload.Length);
+        var header = HeaderSize(length);
         switch (header)
         {
             case 2:
-                output[1] = (byte)payload.Length;
+                output[1] = (byte)length;
                 break;
             case 4:
                 output[1] = 126;
-                BinaryPrimitives.WriteUInt16BigEndian(output[2..], (ushort)payload.Length);
+                BinaryPrimitives.WriteUInt16BigEndian(output[2..], (ushort)length);
                 break;
             default:
                 output[1] = 127;
-                BinaryPrimitives.WriteUInt64BigEndian(output[2..], (ulong)payload.Length);
+                BinaryPrimitives.WriteUInt64BigEndian(output[2..], (ulong)length);
                 break;
         }
 
-        payload.CopyTo(output[header..]);
+        return header;
     }
 }

@@ -8,22 +8,35 @@ namespace Broadcast.Middleware.Protocols;
 /// <summary>A protocol and its encoder. All clients of the protocol share the encoder.</summary>
 sealed class ProtocolDescriptor : ConnectionFormat
 {
-    readonly ProtocolEncoder? _encoder;
+    readonly EntryEncoder? _encoder;
+    readonly EntryEncoder? _homeGroupEncoder;
 
     public ProtocolDescriptor(IBroadcastProtocol protocol)
     {
         Protocol = protocol;
-        if (protocol is not RawProtocol) _encoder = new(protocol, IsReliable ? new(protocol, null) : null);
+        if (IsRaw) return;
+        _encoder = new ProtocolEncoder(protocol, IsReliable ? new(protocol, null) : null);
+        _homeGroupEncoder = _encoder;
     }
+
+    ProtocolDescriptor(RawProtocol protocol, EntryEncoder homeGroupEncoder, EntryEncoder encoder) =>
+        (Protocol, _homeGroupEncoder, _encoder) = (protocol, homeGroupEncoder, encoder);
 
     /// <summary>The protocol of clients that request no subprotocol.</summary>
     public static ProtocolDescriptor Raw { get; } = new(new RawProtocol(""));
 
+    /// <summary>The protocol of raw clients that receive positions: see <see cref="PositionEncoder"/>.</summary>
+    public static ProtocolDescriptor Positions { get; } = new(
+        new RawProtocol(PositionEncoder.Subprotocol), PositionEncoder.ForHomeGroup, PositionEncoder.ForOtherLogs);
+
     public IBroadcastProtocol Protocol { get; }
+
+    /// <summary>True if the server publishes each message of the client unchanged.</summary>
+    public bool IsRaw => Protocol is RawProtocol;
 
     public override bool IsReliable => Protocol is ReliableJsonProtocol;
 
-    public override EntryEncoder? GetEncoder(bool isHomeGroup) => _encoder;
+    public override EntryEncoder? GetEncoder(bool isHomeGroup) => isHomeGroup ? _homeGroupEncoder : _encoder;
 
     public override ReadOnlyMemory<byte> GetOpening(IBroadcastConnection connection, string? reconnectionToken)
     {
@@ -34,7 +47,7 @@ sealed class ProtocolDescriptor : ConnectionFormat
     }
 
     public override ReadOnlyMemory<byte> GetHeartbeat(EndpointSettings settings) =>
-        Protocol is RawProtocol ? settings.HeartbeatFrame : default;
+        !IsRaw ? default : _encoder is null ? settings.HeartbeatFrame : settings.HeartbeatFrameWithHeader;
 
     public override ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) =>
         ToFrame(Protocol.Closing(status, reason));

@@ -102,10 +102,10 @@ public sealed partial class EventStreamFormatTests
     public void Encode_StartMissedAndClose_WritesIdAndEventLines()
     {
         var position = new Position(Epoch, 42);
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, true)));
-        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, false)));
-        Assert.Equal("", Text(EventStreamEncoder.ForOtherLogs.EncodeStart(position, null)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, null, 42)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, true, 42)));
+        Assert.Equal("id: 00c0ffee00c0ffee-42\nevent: missed\ndata: unknown\n\n", Text(EventStreamEncoder.ForHomeGroup.EncodeStart(position, false, 42)));
+        Assert.Equal("", Text(EventStreamEncoder.ForOtherLogs.EncodeStart(position, null, 42)));
         Assert.Equal("event: missed\ndata: 1234567\n\n", Text(EventStreamEncoder.EncodeMissed(1_234_567)));
         Assert.Equal("event: close\ndata: 1001 bye\n\n", Text(EventStreamEncoder.EncodeClose(1001, "bye")));
         Assert.Equal("event: close\ndata: 4000 \n\n", Text(EventStreamEncoder.EncodeClose(4000, null)));

@@ -17,17 +17,7 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
     public async Task Client_ConnectionBecomesSilent_ConnectsAgain(string client)
     {
         var token = TestContext.Current.CancellationToken;
-        var markdown = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "clients.md"), token);
-        var script = string.Concat(Blocks().Matches(markdown).Select(match => match.Groups[1].Value));
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.Logging.ClearProviders();
-        builder.WebHost.UseUrls("http://127.0.0.1:0");
-        builder.Services.AddBroadcast(options => (options.HeartbeatMessage, options.HeartbeatInterval) = ("heartbeat", TimeSpan.FromSeconds(1)));
-        await using var app = builder.Build();
-        app.MapGet("/", () => Results.Content("<link rel=icon href=data:,>", "text/html"));
-        app.MapGet("/clients.js", () => Results.Text(script, "text/javascript"));
-        app.MapBroadcast("/ws");
-        await app.StartAsync(token);
+        await using var app = await StartAsync(options => (options.HeartbeatMessage, options.HeartbeatInterval) = ("heartbeat", TimeSpan.FromSeconds(1)));
         await using var proxy = new FaultProxy(new Uri(app.Urls.Single()), [], static () => Task.CompletedTask);
         proxy.Start();
         await using var window = await browser.OpenAsync(proxy.Url);
@@ -67,6 +57,103 @@ public sealed partial class ReconnectingClientTests(BrowserFixture browser)
 
         async Task PublishAsync(string text) => await app.Services.GetRequiredService<IBroadcaster>()
             .PublishAsync(text, Recipients.Group("/ws"), cancellationToken: token);
+    }
+
+    [Fact]
+    public async Task Follow_ConnectionsBreak_ReceivesEachMessageOnce()
+    {
+        const int Messages = 2_000;
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await StartAsync(options =>
+        {
+            options.AllowedOrigins.Add("*"); // The page connects through the proxy, which has another port.
+            options.Groups["/ws"] = new() { HistoryMessages = Messages, HistoryBytes = 16 * 1024 * 1024, ReplayOnJoin = Messages };
+        });
+        Fault[] faults =
+        [
+            new(FaultKind.Reset, 100), new(FaultKind.End, 5_000), new(FaultKind.Reset, 40_001), new(FaultKind.ClientReset, 333),
+            new(FaultKind.End, 12_345), new(FaultKind.Reset, 7_000),
+        ];
+        await using var proxy = new FaultProxy(new Uri(app.Urls.Single()), faults, static () => Task.CompletedTask);
+        proxy.Start();
+        await using var window = await browser.OpenAsync(new Uri(app.Urls.Single()));
+        await window.Page.EvaluateAsync("""
+            async url => {
+                const { follow } = await import('/clients.js');
+                [window.received, window.misses] = [[], 0];
+                const read = data => typeof data === 'string' ? data : `binary ${new TextDecoder().decode(data)}`;
+                window.client = follow(url, data => received.push(read(data)), () => misses++);
+            }
+            """, $"ws://{proxy.Url.Authority}/ws?name=x");
+        var broadcaster = app.Services.GetRequiredService<IBroadcaster>();
+        for (var i = 0; i < Messages; i++)
+        {
+            var message = Message.FromText(Text(i));
+            if (i % 5 == 4) message = new Message(message.Payload, MessageType.Binary);
+            await broadcaster.PublishAsync(message, Recipients.Group("/ws"), token);
+            // The publisher continues while the client reconnects.
+            if (i % 100 == 99) await window.Page.WaitForTimeoutAsync(20);
+        }
+
+        await window.Page.WaitForFunctionAsync($"() => received.length >= {Messages}");
+        await window.Page.EvaluateAsync("() => client.send('end')");
+        await window.Page.WaitForFunctionAsync("() => received.at(-1) === 'end'");
+        Assert.Equal(
+            Enumerable.Range(0, Messages).Select(i => (i % 5 == 4 ? "binary " : "") + Text(i)).Append("end"),
+            await window.Page.EvaluateAsync<string[]>("() => received"));
+        Assert.Equal(0, await window.Page.EvaluateAsync<int>("() => misses"));
+        Assert.Equal(faults.Length, proxy.FaultCount);
+
+        // This text looks like a header, so a client that trusted it would report missed messages.
+        static string Text(int i) => $"missed 00c0ffee00c0ffee-{i} 00c0ffee00c0ffee-{i}\n{new string('x', i % 100)}";
+    }
+
+    [Fact]
+    public async Task Follow_HistoryIsTooShort_ReportsMissedMessages()
+    {
+        var token = TestContext.Current.CancellationToken;
+        await using var app = await StartAsync(options => options.Groups["/ws"] = new() { HistoryMessages = 2, ReplayOnJoin = 2 });
+        await using var proxy = new FaultProxy(new Uri(app.Urls.Single()), [], static () => Task.CompletedTask);
+        proxy.Start();
+        await using var window = await browser.OpenAsync(proxy.Url);
+        var registry = app.Services.GetRequiredService<IConnectionRegistry>();
+        await window.Page.EvaluateAsync("""
+            async () => {
+                const { follow } = await import('/clients.js');
+                window.received = [];
+                follow(`ws://${location.host}/ws`, data => received.push(data), () => received.push('MISSED'), { silence: 4000 });
+            }
+            """);
+        await WaitAsync(() => registry.CountGroupMembers("/ws") == 1);
+        var first = registry.Connections.Single().Id;
+        await PublishAsync("1");
+        await window.Page.WaitForFunctionAsync("() => received.length === 1");
+        proxy.DropResponses();
+        for (var i = 2; i <= 5; i++) await PublishAsync($"{i}");
+        await window.Page.WaitForFunctionAsync("() => received.length >= 4");
+        Assert.Equal(["1", "MISSED", "4", "5"], await window.Page.EvaluateAsync<string[]>("() => received"));
+        Assert.Contains(registry.Connections, connection => connection.Id != first);
+
+        async Task PublishAsync(string text) => await app.Services.GetRequiredService<IBroadcaster>()
+            .PublishAsync(text, Recipients.Group("/ws"), cancellationToken: token);
+    }
+
+    /// <summary>Starts an app with the URL /ws and the clients of docs/guides/clients.md.</summary>
+    static async Task<WebApplication> StartAsync(Action<BroadcastOptions> configure)
+    {
+        var token = TestContext.Current.CancellationToken;
+        var markdown = await File.ReadAllTextAsync(Path.Combine(AppContext.BaseDirectory, "clients.md"), token);
+        var script = string.Concat(Blocks().Matches(markdown).Select(match => match.Groups[1].Value));
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.Services.AddBroadcast(configure);
+        var app = builder.Build();
+        app.MapGet("/", () => Results.Content("<link rel=icon href=data:,>", "text/html"));
+        app.MapGet("/clients.js", () => Results.Text(script, "text/javascript"));
+        app.MapBroadcast("/ws");
+        await app.StartAsync(token);
+        return app;
     }
 
     static async Task WaitAsync(Func<bool> condition)
