@@ -27,14 +27,10 @@ app.UseFileServer();
 app.MapBroadcast("/ws");
 
 // Chat rooms: each room is a separate group. appsettings.json sets the number of messages that a room keeps.
-app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
-{
-    await next(context);
-    // The chat page connects with ?mark=…. By the reply, the page knows where the history ends. Other clients receive
-    // only chat messages.
-    if (context.Result.Joined && context.HttpContext.Request.Query["mark"] is [{ Length: > 0 and <= 32 } mark])
-        await context.ReplyAsync(mark);
-});
+app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>();
+
+// A reader inside the app: this endpoint reads a room and sends its statistics.
+app.MapGet("/rooms/{room}/statistics", RoomStatistics.Get);
 
 // A message filter: /seed accepts text only and publishes it as "Message: …".
 app.MapBroadcast("/seed").Use((context, next) =>

@@ -34,7 +34,8 @@ let drawingWith = null;
 let frame = 0;
 
 function connect() {
-  connection.connect(socketUrl("/board?" + new URLSearchParams({ name: nameIn(name) })));
+  const url = socketUrl("/board?" + new URLSearchParams({ name: nameIn(name) }));
+  connection.connect(() => url);
 }
 
 function showState() {

@@ -3,13 +3,11 @@ import { Connection } from "./connection.js";
 import { showMessage, showNote } from "./log.js";
 import { nameIn, useName } from "./names.js";
 import { People } from "./people.js";
+import { offsetOf, POSITIONS, readFrame } from "./positions.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
 
 const $ = id => document.getElementById(id);
 const [settings, name, toggle, message] = ["settings", "name", "toggle", "message"].map($);
-
-// The number of messages that a room keeps.
-const HISTORY_LENGTH = 50;
 
 // The texts of the message field in each state of the connection.
 const TEXTS = {
@@ -23,17 +21,16 @@ const connection = new Connection({ state: showState, message: receive, closed }
 const people = new People($("people"), showCount);
 let path;
 let sent = [];
-let seen = [];
-let history = null;
-let mark;
+let position = null; // The position of the last message of the room.
+let historyEnd = null; // The number of the last message of the history. Null while the page receives live messages.
 let shown;
 let wantsFocus = false;
 let lastCountRequest = 0;
 
 function connect() {
-  mark = `mark ${Math.random()}`;
-  const query = isRoom() ? "?" + new URLSearchParams({ name: nameIn(name), mark }) : "";
-  connection.connect(socketUrl(path + query));
+  const fields = { name: nameIn(name) };
+  if (!isRoom()) return connection.connect(() => socketUrl(path));
+  connection.connect(() => socketUrl(`${path}?${new URLSearchParams(position ? { ...fields, after: position } : fields)}`), POSITIONS);
 }
 
 function isRoom() {
@@ -45,8 +42,10 @@ function choose() {
   path = readPath();
   $("path").textContent = decodeURIComponent(path);
   $("curl").textContent = `curl -d hello '${location.origin}/publish?${groupQuery(path)}'`;
+  $("statistics").textContent = `curl -N '${location.origin}${path}/statistics'`;
+  $("statistics").hidden = !isRoom();
   if (path === before) return;
-  [sent, seen] = [[], []];
+  [sent, position, historyEnd] = [[], null, null];
   if (isRoom()) people.follow(path);
   else people.stop();
   if (connection.state === "disconnected") showCount();
@@ -54,34 +53,24 @@ function choose() {
 }
 
 function receive(data) {
-  if (history === null) return show(data, true);
-  if (data !== mark) return history.push(data);
-  showHistory();
-}
+  if (!isRoom()) return show(data, true);
+  const { header, payload } = readFrame(data);
+  const [kind, start, newest] = header.split(" ");
+  if (start) {
+    // The server has joined the page to the room. After a reconnect, the page receives exactly the missing messages.
+    if (kind === "missed") showNote("Some messages may be missing here.");
+    [position, historyEnd] = [start, offsetOf(newest)];
+  } else {
+    show(payload, historyEnd === null);
+    if (header) position = header;
+  }
 
-// The server sends the history of the room on every new connection. After a reconnect, the page shows only messages that it has not shown yet.
-function showHistory() {
-  const missed = findUnseen(seen, history);
-  if (seen.length > 0 && missed.length > 0 && missed.length === history.length) showNote("Some messages may be missing here.");
-  for (const data of missed) show(data, false);
-  history = null;
+  if (historyEnd === null || offsetOf(position) < historyEnd) return;
+  historyEnd = null;
   noteConnected();
 }
 
-// Returns the replayed messages that follow the longest overlap with the messages that the page has seen.
-function findUnseen(before, replayed) {
-  const texts = replayed.map(textOf);
-  let known = Math.min(before.length, texts.length);
-  while (!before.slice(before.length - known).every((text, index) => text === texts[index])) known--;
-  return replayed.slice(known);
-}
-
-function textOf(data) {
-  return typeof data === "string" ? data : `${data.byteLength} bytes`;
-}
-
 function show(data, isLive) {
-  seen = [...seen, textOf(data)].slice(-HISTORY_LENGTH);
   // The sender also receives its own messages. The URL /seed adds a prefix to these messages.
   const index = sent.findIndex(text => data === text || data === "Message: " + text);
   if (index >= 0) sent.splice(index, 1);
@@ -101,8 +90,7 @@ function showState() {
   const state = connection.state;
   const isConnected = state === "connected";
   if (isConnected) {
-    history = isRoom() ? [] : null;
-    if (!history) noteConnected();
+    if (!isRoom()) noteConnected();
     people.retryNow();
   }
 

@@ -16,7 +16,8 @@ export class Connection {
   /** The number of retries since the last stable connection. */
   attempts = 0;
 
-  #url;
+  #getUrl;
+  #protocols;
   #socket = null;
   #timer;
   #on;
@@ -26,9 +27,10 @@ export class Connection {
     this.#on = on;
   }
 
-  connect(url) {
+  /** Connects. The function getUrl returns the URL of each attempt. */
+  connect(getUrl, protocols = []) {
     this.#drop();
-    this.#url = url;
+    [this.#getUrl, this.#protocols] = [getUrl, protocols];
     this.attempts = 0;
     this.#open();
   }
@@ -49,7 +51,7 @@ export class Connection {
   }
 
   #open() {
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#getUrl(), this.#protocols);
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     let openedAt = 0;

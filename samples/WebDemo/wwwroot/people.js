@@ -24,7 +24,7 @@ export class People {
   }
 
   follow(path) {
-    this.#connection.connect(socketUrl(path + "/presence"));
+    this.#connection.connect(() => socketUrl(path + "/presence"));
   }
 
   stop() {

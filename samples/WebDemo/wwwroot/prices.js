@@ -133,4 +133,4 @@ setInterval(() => {
 
 $("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/prices`;
 enableEarlyRetry(connection);
-connection.connect(socketUrl("/prices"));
+connection.connect(() => socketUrl("/prices"));
