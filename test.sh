@@ -59,7 +59,7 @@ npm=tests/WebDemo.Tests/npm
   npm ci --prefix "$npm" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 
 # Each report ends with the numbers of succeeded, failed and skipped tests. This function adds up one of these numbers.
-count() { { cat "$reports"/{library,open,redis,demo,packages} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
+count() { { cat "$reports"/{library,open,redis,demo,packages,recipes} 2>/dev/null || true; } | sed -n "s/^ *$1: *\([0-9][0-9]*\).*/\1/p" | awk '{ sum += $1 } END { print sum + 0 }'; }
 summarize() {
   local passed failed skipped
   passed=$(count succeeded) failed=$(count failed) skipped=$(count skipped)
@@ -121,9 +121,11 @@ priority="nice -n 5" run WebDemo.Tests "$@" >"$reports/demo" 2>&1 &
 demo=$!
 priority="nice -n 5" run Broadcast.Packages.Tests "$@" >"$reports/packages" 2>&1 &
 packages=$!
+priority="nice -n 5" run Broadcast.Recipes.Tests "$@" >"$reports/recipes" 2>&1 &
+recipes=$!
 
 status=0
-for suite in $library $open $redis $demo $packages; do wait "$suite" || status=$?; done
-cat "$reports"/{open,redis,demo,packages}
+for suite in $library $open $redis $demo $packages $recipes; do wait "$suite" || status=$?; done
+cat "$reports"/{open,redis,demo,packages,recipes}
 
 summarize "$status"

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
-/// <summary>Contains the code of docs/guides/history.md, presence.md, groups.md, clients.md, and docs/reference/protocols.md.</summary>
+/// <summary>Contains the code of docs/guides/history.md, readers.md, presence.md, groups.md, clients.md, and docs/reference/protocols.md.</summary>
 static class FeatureSnippets
 {
     public static async Task RecoverAsync(IBroadcaster broadcaster, string connectionId, Position position)
@@ -34,6 +34,14 @@ static class FeatureSnippets
         await foreach (var change in presence.WatchAsync("/rooms/blue", cancellationToken))
         {
             Console.WriteLine($"{change.Member.UserId ?? "anonymous"}: {change.Kind}");
+        }
+    }
+
+    public static async Task ReadAsync(IBroadcaster broadcaster, ReadOptions options, CancellationToken cancellationToken)
+    {
+        await foreach (var item in broadcaster.ReadAsync("/orders", options, cancellationToken))
+        {
+            Console.WriteLine($"{item.Position}: {item}");
         }
     }
 

@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace Broadcast.Middleware.Tests.Documentation;
 
 /// <summary>
-/// Tests that the compiled files of this folder contain all C# code of the documents. The compiler so checks the
-/// documents, and tests can run the same code.
+/// Tests that the compiled files of this folder and of the recipes contain all C# code of the documents. The compiler so
+/// checks the documents, and tests can run the same code.
 /// </summary>
 public sealed partial class SnippetTests
 {
@@ -14,7 +14,8 @@ public sealed partial class SnippetTests
 
     static readonly string[] Compiled =
     [
-        .. Directory.EnumerateFiles(Path.Combine(Repository, "tests", "Broadcast.Middleware.Tests", "Documentation"), "*.cs", SearchOption.AllDirectories)
+        .. new[] { "Broadcast.Middleware.Tests/Documentation", "Broadcast.Recipes.Tests/Grpc", "Broadcast.Recipes.Tests/Http", "Broadcast.Recipes.Tests/Services" }
+            .SelectMany(static folder => Directory.EnumerateFiles(Path.Combine(Repository, "tests", folder), "*.cs", SearchOption.AllDirectories))
             .Select(static file => WithoutIndentation(File.ReadAllText(file))),
     ];
 
@@ -34,7 +35,7 @@ public sealed partial class SnippetTests
         Assert.All(CSharpBlock().Matches(text).SelectMany(static block => PartsOf(block.Groups[1].Value)), static part =>
             Assert.True(
                 Compiled.Any(file => file.Contains(part, StringComparison.Ordinal)),
-                $"No file of the folder Documentation contains this code. Add the code to a file, so that the compiler checks it:\n{part}"));
+                $"No file of the folder Documentation or of the recipes contains this code. Add the code to a file, so that the compiler checks it:\n{part}"));
     }
 
     [Fact]
