@@ -6,8 +6,7 @@ namespace WebDemo;
 /// <summary>Serializes the demo's messages without reflection, so the app can be trimmed or compiled ahead of time.</summary>
 [JsonSourceGenerationOptions(
     JsonSerializerDefaults.Web, NumberHandling = JsonNumberHandling.Strict, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
-[JsonSerializable(typeof(string))]
-[JsonSerializable(typeof(PresenceChange))]
+[JsonSerializable(typeof(Person))]
 [JsonSerializable(typeof(PriceUpdate))]
 [JsonSerializable(typeof(BoardMessage))]
 [JsonSerializable(typeof(PublishResponse))]

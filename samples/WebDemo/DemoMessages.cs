@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Broadcast.Middleware;
 
 namespace WebDemo;
 
@@ -13,10 +14,13 @@ sealed record PublishResponse(int LocalRecipients, [property: JsonIgnore(Conditi
 /// <param name="Connections">The number of connections.</param>
 sealed record CountResponse(int Connections);
 
-/// <summary>A member that has joined, has a new name, or has left.</summary>
-/// <param name="Id">The connection ID.</param>
-/// <param name="Name">The display name. Null if the member has left.</param>
-sealed record PresenceChange(string Id, string? Name);
+/// <summary>The presence state of a connection, and what a presence URL shows of a member.</summary>
+/// <param name="Name">The display name.</param>
+sealed record Person(string Name)
+{
+    /// <summary>Returns the person of a member. Null until the connect filter has set the name.</summary>
+    public static Person? From(PresenceMember member) => member.TryGetState(DemoJson.Default.Person, out var person) ? person : null;
+}
 
 /// <summary>A new price of one symbol.</summary>
 /// <param name="Symbol">The symbol.</param>

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Broadcast.Middleware;
 
 namespace WebDemo;
@@ -13,7 +12,7 @@ sealed class DisplayNameFilter(IPresence presence) : IBroadcastFilter
         DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
         await next(context);
         if (!context.Result.Joined) return;
-        var name = JsonSerializer.SerializeToUtf8Bytes(DisplayName.Get(context.Connection), DemoJson.Default.String);
-        await presence.SetStateAsync(context.Connection.Id, context.Connection.HomeGroup, name);
+        var connection = context.Connection;
+        await presence.SetStateAsync(connection.Id, connection.HomeGroup, new Person(DisplayName.Get(connection)), DemoJson.Default.Person);
     }
 }

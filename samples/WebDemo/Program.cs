@@ -5,14 +5,13 @@ using WebDemo;
 // The settings and pages are next to the program, so the demo can start from any directory.
 var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
 var settings = builder.Configuration.GetSection("Broadcast");
-IBroadcastBuilder[] broadcasts = [builder.Services.AddBroadcast(settings), builder.Services.AddBroadcast(PresenceFilter.Broadcast)];
+var broadcast = builder.Services.AddBroadcast(settings);
 var health = builder.Services.AddHealthChecks();
 
 // With --Broadcast:Redis:Configuration=localhost:6379, the demo is one node of a cluster.
 if (settings.GetSection("Redis") is var redis && redis.Exists())
 {
-    foreach (var broadcast in broadcasts)
-        broadcast.AddRedis(redis, options => options.Prefix = string.IsNullOrEmpty(options.Prefix) ? "webdemo" : options.Prefix);
+    broadcast.AddRedis(redis, options => options.Prefix = string.IsNullOrEmpty(options.Prefix) ? "webdemo" : options.Prefix);
     health.AddBroadcastRedis();
 }
 
@@ -55,10 +54,9 @@ app.MapBroadcast(PriceFeed.Group).Use((context, _) =>
 // A custom protocol: a filter parses each message from a client and publishes a new message.
 app.MapBroadcast("/board").Use<DisplayNameFilter>().Use<BoardFilter>();
 
-// Presence: the presence connections belong to a second broadcast. So the first broadcast does not count these
-// connections, and they do not receive its messages.
-app.MapBroadcast("/rooms/{room}/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
-app.MapBroadcast("/board/presence", PresenceFilter.Broadcast).Use<PresenceFilter>();
+// Presence: these URLs show the people at another URL, and each change.
+app.MapBroadcastPresence("/rooms/{room}/presence", "/rooms/{room}", Person.From, DemoJson.Default.Person);
+app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Default.Person);
 
 // HTTP endpoints: these endpoints publish a message and return the number of connections.
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);

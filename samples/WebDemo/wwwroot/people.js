@@ -45,7 +45,7 @@ export class People {
     this.#list.hidden = this.members.size === 0;
   }
 
-  // The server sends all members again on every new connection.
+  // The server sends all members on every new connection.
   #restart() {
     this.members.clear();
     this.show();
@@ -53,9 +53,13 @@ export class People {
   }
 
   #receive(data) {
-    const { id, name } = JSON.parse(data);
-    if (name === undefined) this.members.delete(id);
-    else this.members.set(id, name);
+    const { type, members } = JSON.parse(data);
+    if (type === "snapshot") this.members.clear();
+    for (const { id, left, state } of members) {
+      if (left) this.members.delete(id);
+      else this.members.set(id, state.name);
+    }
+
     this.show();
     this.#changed();
   }

@@ -62,6 +62,9 @@ sealed class ClusterMembers(IBackplane backplane, RemoteConnections remote, Broa
         }
     }
 
+    public ValueTask<bool> IsOnlineAsync(string userId, CancellationToken cancellationToken) =>
+        remote.HasUserAsync(userId, cancellationToken);
+
     public ValueTask<bool> SetStateAsync(
         string connectionId, string group, ReadOnlyMemory<byte> state, CancellationToken cancellationToken) =>
         remote.SetStateAsync(connectionId, group, state, cancellationToken);

@@ -1,6 +1,7 @@
 using System.Net.WebSockets;
 using System.Security.Cryptography;
 using System.Text;
+using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
@@ -76,6 +77,18 @@ sealed class ClusterRouter(
         local.Has(connectionId)
             ? local.CloseAsync(connectionId, status, reason, cancellationToken)
             : remote.CloseAsync(connectionId, status, reason, cancellationToken);
+
+    public override ValueTask<bool> ExtendAuthenticationAsync(
+        AuthenticationExtension extension, CancellationToken cancellationToken) =>
+        local.Has(extension.ConnectionId)
+            ? local.ExtendAuthenticationAsync(extension, cancellationToken)
+            : remote.ExtendAuthenticationAsync(extension, cancellationToken);
+
+    public override ValueTask<bool> EndAuthenticationAsync(
+        string connectionId, CancellationToken cancellationToken) =>
+        local.Has(connectionId)
+            ? local.EndAuthenticationAsync(connectionId, cancellationToken)
+            : remote.EndAuthenticationAsync(connectionId, cancellationToken);
 
     async ValueTask<PublishResult> PublishToGroupAsync(
         string name, Message message, Recipients recipients, CancellationToken cancellationToken)

@@ -16,6 +16,8 @@ static class NodeCodec
         Join,
         Leave,
         SetState,
+        ExtendAuthentication,
+        EndAuthentication,
     }
 
     public static ReadOnlyMemory<byte> Encode(NodeMessage message) => Encode(message, message switch
@@ -34,6 +36,12 @@ static class NodeCodec
         JoinGroup join => new Fields(Kind.Join) { Group = join.Group, Replay = join.Replay },
         LeaveGroup leave => new Fields(Kind.Leave) { Group = leave.Group },
         SetGroupState set => new Fields(Kind.SetState) { Group = set.Group, Body = set.State },
+        ExtendAuthentication extend => new Fields(Kind.ExtendAuthentication)
+        {
+            Group = extend.Extension.HomeGroup,
+            Body = AuthenticationCodec.Encode(extend.Extension),
+        },
+        EndAuthentication => new Fields(Kind.EndAuthentication),
         _ => throw new ArgumentException(
             $"{nameof(NodeCodec)} has no encoding for {message.GetType()}. Add an encoding.", nameof(message)),
     });
@@ -94,6 +102,9 @@ static class NodeCodec
             Kind.Join => new JoinGroup(id, from, target, fields.RequiredGroup, fields.Replay),
             Kind.Leave => new LeaveGroup(id, from, target, fields.RequiredGroup),
             Kind.SetState => new SetGroupState(id, from, target, fields.RequiredGroup, fields.Body),
+            Kind.ExtendAuthentication => new ExtendAuthentication(
+                id, from, target, AuthenticationCodec.Decode(target, fields.Group, fields.Body)),
+            Kind.EndAuthentication => new EndAuthentication(id, from, target),
             _ => new UnknownRequest(id, from, target),
         };
     }

@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Middleware.Clustering;
 
@@ -30,6 +31,13 @@ sealed record LeaveGroup(long Id, string From, string Target, string Group) : No
 /// <summary>Sets the presence state of a connection in a group.</summary>
 sealed record SetGroupState(long Id, string From, string Target, string Group, ReadOnlyMemory<byte> State)
     : NodeMessage(Id, From, Target);
+
+/// <summary>Replaces the authentication of a connection.</summary>
+sealed record ExtendAuthentication(long Id, string From, string Target, AuthenticationExtension Extension)
+    : NodeMessage(Id, From, Target);
+
+/// <summary>Closes a connection as if its authentication had expired.</summary>
+sealed record EndAuthentication(long Id, string From, string Target) : NodeMessage(Id, From, Target);
 
 /// <summary>A request from a node with a newer version of this package.</summary>
 sealed record UnknownRequest(long Id, string From, string Target) : NodeMessage(Id, From, Target);

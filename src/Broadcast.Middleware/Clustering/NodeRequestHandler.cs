@@ -68,6 +68,9 @@ sealed class NodeRequestHandler(
         LeaveGroup leave => ToResult(await router.LeaveAsync(leave.Target, leave.Group, CancellationToken.None)),
         CloseConnection close => ToResult(await CloseAsync(close)),
         SetGroupState set => ToResult(SetState(set)),
+        ExtendAuthentication extend =>
+            ToResult(await router.ExtendAuthenticationAsync(extend.Extension, CancellationToken.None)),
+        EndAuthentication end => ToResult(await router.EndAuthenticationAsync(end.Target, CancellationToken.None)),
         InvalidRequest invalid => throw new InvalidOperationException(invalid.Problem),
         _ => throw new InvalidOperationException(
             "The node of the connection does not know this request. Run the same package version on all nodes."),

@@ -144,6 +144,19 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
         return await RequestAsync(request, cancellationToken) is { Succeeded: true };
     }
 
+    public async ValueTask<bool> ExtendAuthenticationAsync(
+        AuthenticationExtension extension, CancellationToken cancellationToken)
+    {
+        var request = new ExtendAuthentication(NextRequestId(), Node, extension.ConnectionId, extension);
+        return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
+    public async ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken)
+    {
+        var request = new EndAuthentication(NextRequestId(), Node, connectionId);
+        return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
     public async ValueTask<JoinResult> JoinAsync(
         string connectionId, string group, Replay replay, CancellationToken cancellationToken)
     {
@@ -157,6 +170,13 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     {
         var request = new LeaveGroup(NextRequestId(), Node, connectionId, group);
         return await RequestAsync(request, cancellationToken) is { Succeeded: true };
+    }
+
+    /// <summary>Returns true if the user has a connection on another node.</summary>
+    public async ValueTask<bool> HasUserAsync(string userId, CancellationToken cancellationToken)
+    {
+        var members = await backplane.GetMembersAsync(UserGroup(userId), cancellationToken);
+        return members.Any(member => Encoding.UTF8.GetString(member.Value.Span) != Node);
     }
 
     public async ValueTask<bool> SetStateAsync(

@@ -1,7 +1,3 @@
-using System.Net.WebSockets;
-using Broadcast.Middleware.Delivery;
-using Broadcast.Middleware.Diagnostics;
-
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
@@ -15,6 +11,7 @@ namespace Broadcast.Middleware.Connections;
 sealed class AuthenticationMonitor : IDisposable
 {
     const long Never = long.MaxValue;
+    const long Ended = long.MinValue;
 
     readonly Connection _connection;
     readonly IConnectionRevalidator? _revalidator;
@@ -24,7 +21,7 @@ sealed class AuthenticationMonitor : IDisposable
 
     RenewableTicket? _ticket;
 
-    // These times are in ticks of UTC.
+    // These times are in ticks of UTC. After the value Ended, the server closes the connection, so no value follows.
     long _expires;
     long _nextRevalidation;
     int _isChecking;
@@ -61,12 +58,31 @@ sealed class AuthenticationMonitor : IDisposable
         return monitor;
     }
 
-    /// <summary>Sets the time at which the authentication expires. Null if the authentication never expires.</summary>
+    /// <summary>
+    /// Sets the time at which the authentication of a reconnect expires. Null if the authentication never expires.
+    /// </summary>
     public void SetExpiration(DateTimeOffset? expires, RenewableTicket? ticket)
     {
         _ticket = ticket;
-        Volatile.Write(ref _expires, expires?.UtcTicks ?? Never);
+        TryExtend(expires);
     }
+
+    /// <summary>
+    /// Replaces the time at which the authentication expires. Null if the authentication never expires. Returns false
+    /// if the authentication has already expired, so that the server closes the connection.
+    /// </summary>
+    public bool TryExtend(DateTimeOffset? expires)
+    {
+        while (true)
+        {
+            var known = Volatile.Read(ref _expires);
+            if (known == Ended) return false;
+            if (Interlocked.CompareExchange(ref _expires, expires?.UtcTicks ?? Never, known) == known) return true;
+        }
+    }
+
+    /// <summary>Returns true if the authentication expires before this time. Null means never.</summary>
+    public bool ExpiresBefore(DateTimeOffset? time) => Volatile.Read(ref _expires) < (time?.UtcTicks ?? Never);
 
     public void OnHeartbeat()
     {
@@ -76,7 +92,9 @@ sealed class AuthenticationMonitor : IDisposable
         if (!isDue || Interlocked.Exchange(ref _isChecking, 1) != 0) return;
         // The revalidator is app code and may be slow. A separate task keeps the pump free for its other connections.
         if (_revalidator is { } revalidator) _ = Task.Run(() => CheckAsync(revalidator));
-        else Expire();
+        else if (TryEnd(now)) Expire();
+        // Another request has extended the authentication a moment ago.
+        else Volatile.Write(ref _isChecking, 0);
     }
 
     /// <summary>Cancels a running check. The connection calls this method when it ends.</summary>
@@ -101,8 +119,18 @@ sealed class AuthenticationMonitor : IDisposable
     void ExtendIfRenewed(long now)
     {
         var expires = Volatile.Read(ref _expires);
-        if (now < expires || _ticket?.GetRenewedExpiration() is not { } renewed) return;
+        if (now < expires || expires == Ended || _ticket?.GetRenewedExpiration() is not { } renewed) return;
         Interlocked.CompareExchange(ref _expires, renewed.UtcTicks, expires);
+    }
+
+    /// <summary>
+    /// Ends an expired authentication. Returns false if the authentication has not expired. After the end, no request
+    /// can extend the authentication. Otherwise, a successful request could be followed by a close.
+    /// </summary>
+    bool TryEnd(long now)
+    {
+        var expires = Volatile.Read(ref _expires);
+        return now >= expires && Interlocked.CompareExchange(ref _expires, Ended, expires) == expires;
     }
 
     async Task CheckAsync(IConnectionRevalidator revalidator)
@@ -120,6 +148,9 @@ sealed class AuthenticationMonitor : IDisposable
             }
             else if (!_ended.IsCancellationRequested)
             {
+                // This answer also ends an authentication that another request has extended during the check.
+                // Otherwise, a client could extend its authentication again and again, and avoid each refusal.
+                Volatile.Write(ref _expires, Ended);
                 Expire();
             }
         }
@@ -137,6 +168,5 @@ sealed class AuthenticationMonitor : IDisposable
         ref _nextRevalidation,
         _revalidator is null || _interval == Timeout.InfiniteTimeSpan ? Never : Now + _interval.Ticks);
 
-    void Expire() => _connection.Close(
-        EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);
+    void Expire() => _connection.ExpireAuthentication();
 }

@@ -74,7 +74,9 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public IPAddress? RemoteAddress { get; private set; }
 
     // The getter creates the anonymous principal when first used. An idle connection then needs no principal.
-    public ClaimsPrincipal User => _user ??= new ClaimsPrincipal(new ClaimsIdentity());
+    // Another thread may set the user at the same time, and the getter must not replace that user.
+    public ClaimsPrincipal User =>
+        _user ?? Interlocked.CompareExchange(ref _user, new ClaimsPrincipal(new ClaimsIdentity()), null) ?? _user;
     public IReadOnlyDictionary<string, object?> RouteValues => _routeValues ?? NoRouteValues;
     public IDictionary<object, object?> Items => _items ??= [];
 
@@ -180,6 +182,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// </summary>
     public bool IsUserSetByFilter { get; private set; }
 
+    /// <summary>
+    /// True if the app has extended the authentication. A reconnect may then use an older authentication, because the
+    /// URL of a client can contain its first token. So the connection keeps the newer authentication.
+    /// </summary>
+    public bool IsExtended { get; private set; }
+
     /// <summary>Sets the user for a connect filter. The connection must not be in a group yet.</summary>
     public void SetUser(ClaimsPrincipal user, string? userId) =>
         (_user, UserId, IsUserSetByFilter) = (user, userId, true);
@@ -188,10 +196,40 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public bool HasUserOf(ConnectionRequest request)
     {
         var isAuthenticated = request.User is { Identity.IsAuthenticated: true };
-        // If a filter has set the user, the request of the reconnect can be anonymous. The token proves the identity.
-        if (IsUserSetByFilter && request.UserId is null && !isAuthenticated) return true;
+        // If a filter has set the user, the request of the reconnect can be anonymous. The same applies to an extended
+        // authentication. The token proves the identity.
+        if ((IsUserSetByFilter || IsExtended) && request.UserId is null && !isAuthenticated) return true;
         // An anonymous request must not replace an authenticated user without an ID.
         return request.UserId == UserId && (isAuthenticated || _user is not { Identity.IsAuthenticated: true });
+    }
+
+    /// <summary>
+    /// Returns true if the connection keeps its user and its expiration after a reconnect with this request.
+    /// </summary>
+    public bool KeepsUser(ConnectionRequest request)
+    {
+        if (IsUserSetByFilter) return true;
+        var isLater = request.User is { Identity.IsAuthenticated: true }
+            && _authentication?.ExpiresBefore(request.AuthenticationExpires) is true;
+        return IsExtended && !isLater;
+    }
+
+    /// <summary>
+    /// Replaces the user and the expiration. Returns false if the authentication has expired. The caller holds the
+    /// membership lock.
+    /// </summary>
+    /// <param name="user">The user, with the same ID as before.</param>
+    /// <param name="expires">See <see cref="MonitorAuthentication"/>.</param>
+    /// <param name="revalidator">See <see cref="MonitorAuthentication"/>.</param>
+    /// <param name="interval">See <see cref="MonitorAuthentication"/>.</param>
+    public bool TryExtendLocked(
+        ClaimsPrincipal user, DateTimeOffset? expires, IConnectionRevalidator? revalidator, TimeSpan interval)
+    {
+        Debug.Assert(Monitor.IsEntered(JoinedGroups));
+        if (Writer.ClosingStatus is not null || _authentication?.TryExtend(expires) is false) return false;
+        if (_authentication is null) MonitorAuthentication(expires, null, revalidator, interval);
+        (_user, IsExtended) = (user, true);
+        return true;
     }
 
     /// <summary>Records that the client uses an event stream and therefore sends no messages.</summary>
@@ -357,9 +395,17 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public void MonitorAuthentication(
         DateTimeOffset? expires, RenewableTicket? ticket, IConnectionRevalidator? revalidator, TimeSpan interval)
     {
-        if (_authentication is { } monitor) monitor.SetExpiration(expires, ticket);
-        else _authentication = AuthenticationMonitor.Create(this, expires, ticket, revalidator, interval, _time);
+        // A reconnect and an extension may run at the same time, and only one of them may create the monitor.
+        lock (JoinedGroups)
+        {
+            if (_authentication is { } monitor) monitor.SetExpiration(expires, ticket);
+            else _authentication = AuthenticationMonitor.Create(this, expires, ticket, revalidator, interval, _time);
+        }
     }
+
+    /// <summary>Closes the connection as if its authentication had expired.</summary>
+    public void ExpireAuthentication() => Close(
+        EndReason.AuthenticationExpired, WebSocketCloseStatus.PolicyViolation, CloseReasons.AuthenticationExpired);
 
     /// <summary>Aborts and releases the transport. The client may reconnect.</summary>
     public void Detach()
@@ -377,8 +423,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     /// <returns>False if the server no longer has all unacknowledged messages.</returns>
     public Task<bool> ReattachAsync(ConnectionRequest request, Sink sink, string token)
     {
-        lock (JoinedGroups) SetStateLocked(ConnectionState.Open);
-        SetRequest(request);
+        lock (JoinedGroups)
+        {
+            SetStateLocked(ConnectionState.Open);
+            SetRequest(request);
+        }
+
         if (Writer.ClosingStatus is null) Volatile.Write(ref _endReason, NotEnding);
         // The close timeout may have ended while there was no transport to abort. So start the timeout again.
         else _closeTimer?.Change(Settings.CloseTimeout, Timeout.InfiniteTimeSpan);
@@ -548,7 +598,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     void SetRequest(ConnectionRequest request)
     {
-        if (!IsUserSetByFilter) _user = request.User;
+        if (!KeepsUser(request)) _user = request.User;
         _routeValues = request.RouteValues;
         RemoteAddress = request.RemoteAddress;
         Volatile.Write(ref _transport, request.Transport);

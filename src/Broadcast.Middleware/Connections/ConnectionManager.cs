@@ -200,7 +200,7 @@ sealed class ConnectionManager : IDisposable
     /// <summary>Applies the authentication and the address of the request with which a client reconnected.</summary>
     public void OnReattached(Connection connection, ConnectionRequest request)
     {
-        if (!connection.IsUserSetByFilter) Watch(connection, request.AuthenticationExpires, request.Ticket);
+        if (!connection.KeepsUser(request)) Watch(connection, request.AuthenticationExpires, request.Ticket);
         var address = _limits.GetCountedAddress(request.RemoteAddress);
         _limits.Move(connection.CountedAddress, address);
         connection.CountedAddress = address;
@@ -244,6 +244,21 @@ sealed class ConnectionManager : IDisposable
 
         connection.Close(EndReason.ClosedByApp, WebSocketCloseStatus.PolicyViolation, refusal);
         return false;
+    }
+
+    /// <summary>
+    /// Replaces the authentication of a connection. Returns false if the connection has another user, another URL, or
+    /// an expired authentication. Also returns false if the connection has ended.
+    /// </summary>
+    public bool TryExtendAuthentication(Connection connection, AuthenticationExtension extension)
+    {
+        if (extension.HomeGroup is { } group && group != connection.HomeGroup) return false;
+        lock (connection.JoinedGroups)
+        {
+            if (connection.HasLeft || connection.UserId != extension.UserId) return false;
+            var expires = _options.CloseOnAuthenticationExpiration ? extension.Expires : null;
+            return connection.TryExtendLocked(extension.User, expires, _revalidator, _options.RevalidationInterval);
+        }
     }
 
     /// <summary>Removes a connection and all of its memberships. Further calls have no effect.</summary>

@@ -27,6 +27,12 @@ sealed class UserIds(Func<HttpContext, string?>? provide, BroadcastLogger logger
         return id;
     }
 
+    /// <summary>
+    /// Finds the ID of a user without a request. The provider of the app receives an empty request with this user.
+    /// </summary>
+    public string? Get(ClaimsPrincipal user) =>
+        provide is null ? Find(user) : provide(new DefaultHttpContext { User = user });
+
     static string? Find(ClaimsPrincipal? user) =>
         (user?.FindFirst(ClaimTypes.NameIdentifier) ?? user?.FindFirst(Subject))?.Value;
 }

@@ -15,6 +15,8 @@ static class CloseReasons
 
     public const string AuthenticationExpired = "The authentication has expired. Connect again.";
 
+    public const string ReadOnlyUrl = "This URL only shows members. Do not send messages.";
+
     public const string FirstMessageTimeout = "The client did not send its first message in time.";
 
     public const string MaxConnectionsPerUser =

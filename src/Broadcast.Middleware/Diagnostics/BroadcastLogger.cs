@@ -139,4 +139,13 @@ sealed partial class BroadcastLogger(ILogger logger)
         "Kestrel after the broadcast. To let hosted services publish while they stop, call UseKestrel() before " +
         "AddBroadcast().")]
     public partial void KestrelAddedTooLate();
+
+    [LoggerMessage(29, LogLevel.Debug,
+        "A request has extended the authentication of connection {ConnectionId}. The authentication now expires at " +
+        "{Expires}.")]
+    public partial void AuthenticationExtended(string connectionId, DateTimeOffset? expires);
+
+    [LoggerMessage(30, LogLevel.Debug,
+        "The server refused to extend the authentication of a connection, with status {StatusCode}. {Problem}")]
+    public partial void RefreshRefused(int statusCode, string problem);
 }

@@ -5,7 +5,8 @@ using Broadcast.Middleware.Filters;
 namespace Microsoft.AspNetCore.Builder;
 
 /// <summary>
-/// Configures a mapped broadcast: endpoint conventions such as authorization, and filters of the endpoint.
+/// Configures a mapped broadcast or the URL of its members: endpoint conventions such as authorization, and filters of
+/// the endpoint.
 /// </summary>
 public sealed class BroadcastEndpointConventionBuilder : IEndpointConventionBuilder
 {

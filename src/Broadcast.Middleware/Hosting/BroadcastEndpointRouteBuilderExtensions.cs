@@ -2,7 +2,6 @@ using System.Diagnostics.CodeAnalysis;
 using Broadcast.Middleware;
 using Broadcast.Middleware.Filters;
 using Broadcast.Middleware.Hosting;
-using Broadcast.Middleware.Http;
 using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
@@ -97,36 +96,15 @@ public static class BroadcastEndpointRouteBuilderExtensions
         ArgumentNullException.ThrowIfNull(pattern);
         ArgumentNullException.ThrowIfNull(name);
         var services = endpoints.ServiceProvider;
-        var broadcast = services.GetKeyedService<BroadcastInstance>(name) ?? throw new InvalidOperationException(
-            $"MapBroadcast(\"{pattern}\") found no broadcast{(name.Length == 0 ? "" : $" named '{name}'")}. " +
-            $"Call builder.Services.AddBroadcast({(name.Length == 0 ? "" : $"\"{name}\"")}) before you build the app.");
+        var broadcast = EndpointMapper.GetBroadcast(endpoints, $"MapBroadcast(\"{pattern}\")", name);
         var options = broadcast.CreateEndpointOptions();
         configure?.Invoke(options);
         var broadcastFilters = services.GetRequiredService<IOptionsMonitor<FilterRegistrations>>().Get(name);
-        var endpointFilters = new FilterRegistrations();
-        BroadcastEndpoint? handler = null;
-
-        // Map all HTTP methods, because a WebSocket over HTTP/2 uses CONNECT.
-        var endpoint = endpoints.Map(pattern, context => handler!.InvokeAsync(context));
-        var mapped = new MappedBroadcastMetadata();
-        endpoint.WithMetadata(mapped, new NoOutputCache());
-        endpoint.Finally(builder =>
-        {
-            // At this point, the app has added all filters. Routing may build the endpoint more than once.
-            if (handler is not null) return;
-            var route = ((RouteEndpointBuilder)builder).RoutePattern;
-            var hosts = builder.Metadata.OfType<IHostMetadata>().LastOrDefault()?.Hosts ?? [];
-            try
-            {
-                handler = mapped.Handler = broadcast.CreateEndpoint(
-                    route, hosts, options, [.. broadcastFilters.Create(services), .. endpointFilters.Create(services)]);
-            }
-            catch (InvalidOperationException exception)
-            {
-                throw new InvalidOperationException(
-                    $"MapBroadcast(\"{route.RawText}\"): {exception.Message}", exception);
-            }
-        });
-        return new(endpoint, endpointFilters);
+        return EndpointMapper.Map(
+            endpoints,
+            pattern,
+            new MappedBroadcastMetadata(nameof(MapBroadcast), name),
+            (route, hosts, endpointFilters) => broadcast.CreateEndpoint(
+                route, hosts, options, [.. broadcastFilters.Create(services), .. endpointFilters]));
     }
 }

@@ -12,6 +12,7 @@ using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Protocols;
 using Broadcast.Middleware.Publishing;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Json;
 using Microsoft.AspNetCore.Routing.Patterns;
 using Microsoft.Extensions.DependencyInjection;
@@ -24,6 +25,7 @@ namespace Broadcast.Middleware.Hosting;
 /// <summary>One broadcast of an app. The constructor creates and connects the parts of the broadcast.</summary>
 sealed class BroadcastInstance : IDisposable
 {
+    readonly GroupPresence _groupPresence;
     readonly BroadcastOptions _options;
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
@@ -72,7 +74,7 @@ sealed class BroadcastInstance : IDisposable
         var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
-        var presence = new GroupPresence(registry, members, time, _logger);
+        var presence = _groupPresence = new GroupPresence(registry, members, time, _logger);
         _groupProvider = clusterGroups is null ? Groups : clusterGroups;
         Memberships = new Memberships(_groupProvider, Groups, registry, presence, options.MaxGroupsPerConnection);
         Connections = new ConnectionManager(
@@ -87,12 +89,12 @@ sealed class BroadcastInstance : IDisposable
         _validator = new MessageValidator(options.MaxBacklogBytes);
         var readers = new GroupReaders(
             pumps, _groupProvider, Groups, Clock, options.MaxBacklogBytes, _metrics, applicationStopping);
-        Broadcaster = new Broadcaster(Router, _validator, readers, registry, serializerOptions);
+        _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
+        Broadcaster = new Broadcaster(Router, _validator, readers, registry, _userIds, serializerOptions);
         var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
-        Presence = new PresenceService(presence, Connections, members, stateLimit);
+        Presence = new PresenceService(presence, registry, Connections, members, stateLimit);
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
         _protocols = [.. protocols.Select(static protocol => new ProtocolDescriptor(protocol))];
-        _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
         _requests = new ConnectionRequestFactory(_userIds, cookies);
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
@@ -132,15 +134,28 @@ sealed class BroadcastInstance : IDisposable
         return broadcast;
     }
 
-    static BroadcastInstance New(IServiceProvider services, string name) => new(
-        name,
+    /// <summary>
+    /// Creates the broadcast for the clients of the presence endpoints. The clients are separate, because they are not
+    /// clients of the watched broadcast: they do not receive its messages, and its registry does not list them.
+    /// </summary>
+    /// <param name="services">The services of the app.</param>
+    /// <param name="name">The name of the watched broadcast.</param>
+    public static BroadcastInstance CreateForPresence(IServiceProvider services, string name)
+    {
+        var broadcast = New(services, name, isForPresence: true);
+        services.GetService<DrainSchedule>()?.Add(broadcast.Connections);
+        return broadcast;
+    }
+
+    static BroadcastInstance New(IServiceProvider services, string name, bool isForPresence = false) => new(
+        isForPresence ? (name.Length == 0 ? "presence" : $"{name}.presence") : name,
         services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
-        services.GetBroadcastService<IConnectionRegistry>(name)!,
+        isForPresence ? new ConnectionRegistry() : services.GetBroadcastService<IConnectionRegistry>(name)!,
         services.GetBroadcastService<IConnectionRevalidator>(name),
         services.GetBroadcastService<IUserIdProvider>(name),
-        services.GetBroadcastService<IGroupAuthorizer>(name),
+        isForPresence ? null : services.GetBroadcastService<IGroupAuthorizer>(name),
         services.GetServices<IBroadcastProtocol>(),
-        services.GetBroadcastService<IBackplane>(name),
+        isForPresence ? null : services.GetBroadcastService<IBackplane>(name),
         services.GetRequiredService<IOptions<JsonOptions>>().Value.SerializerOptions,
         services.GetRequiredService<IServiceScopeFactory>(),
         services.GetRequiredService<TimeProvider>(),
@@ -152,6 +167,27 @@ sealed class BroadcastInstance : IDisposable
     {
         IsDevelopment = services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true,
     };
+
+    /// <summary>Creates the feeds of a presence endpoint.</summary>
+    /// <param name="select">See <see cref="MemberWriter"/>.</param>
+    public PresenceFeeds CreatePresenceFeeds(Func<Utf8JsonWriter, PresenceMember, bool>? select) =>
+        new(_groupPresence, new MemberWriter(select, _options.MaxBacklogBytes / 4, _logger), _time);
+
+    /// <summary>Creates the last filter of a presence endpoint.</summary>
+    /// <param name="feeds">The feeds of the endpoint.</param>
+    /// <param name="findGroup">Returns the name of the watched group of a request.</param>
+    public PresenceFilter CreatePresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findGroup) =>
+        new(feeds, findGroup, _options);
+
+    /// <summary>Creates an endpoint at which clients refresh their authentication.</summary>
+    /// <param name="findGroup">Returns the home group that the connection of a request must have.</param>
+    public RefreshEndpoint CreateRefreshEndpoint(Func<HttpContext, string> findGroup) => new(
+        findGroup,
+        CreateOriginCheck(CreateEndpointOptions()),
+        _userIds,
+        Router,
+        _options.CloseOnAuthenticationExpiration ? _time : null,
+        _logger);
 
     /// <summary>Creates endpoint options that start with the values of the broadcast.</summary>
     public BroadcastEndpointOptions CreateEndpointOptions() => new(_options);
@@ -183,7 +219,7 @@ sealed class BroadcastInstance : IDisposable
             new GroupNameTemplate(pattern),
             new GroupNameScope(options.GroupScope, requiredHosts),
             settings,
-            new OriginCheck(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment),
+            CreateOriginCheck(options),
             [
                 ProtocolDescriptor.Positions,
                 .. _protocols,
@@ -206,6 +242,9 @@ sealed class BroadcastInstance : IDisposable
         options.CompressMessagesAbove is { } threshold
             ? _compressions.GetOrAdd(threshold, static threshold => new(threshold))
             : null;
+
+    OriginCheck CreateOriginCheck(BroadcastEndpointOptions options) =>
+        new(options.AllowedOrigins, options.IsOriginAllowed, IsDevelopment);
 
     public void Dispose()
     {

@@ -70,6 +70,10 @@ public static class BroadcastServiceCollectionExtensions
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IBroadcastProtocol, ReliableJsonProtocol>());
         services.AddMetrics();
         services.TryAddKeyedSingleton(name, static (provider, key) => BroadcastInstance.Create(provider, (string)key!));
+        services.TryAddKeyedSingleton(
+            name,
+            static (provider, key) =>
+                new PresenceBroadcast(BroadcastInstance.CreateForPresence(provider, (string)key!)));
         if (name == Options.Options.DefaultName)
         {
             services.TryAddSingleton<IConnectionRegistry, ConnectionRegistry>();

@@ -7,8 +7,9 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Broadcast.Middleware.Hosting;
 
 /// <summary>
-/// Builds and checks the endpoints when the app starts. Without this filter, errors would appear only at the first
-/// request. The filter also adds <see cref="UnauthorizedRecovery"/> before the middleware of the app.
+/// Builds and checks the endpoints when the app starts, and connects related endpoints. Without this filter, errors
+/// would appear only at the first request. The filter also adds <see cref="UnauthorizedRecovery"/> before the
+/// middleware of the app.
 /// </summary>
 sealed class EndpointStartupFilter : IStartupFilter
 {
@@ -18,8 +19,11 @@ sealed class EndpointStartupFilter : IStartupFilter
         next(app);
         // At this point, the app has mapped its endpoints. The property Endpoints builds the endpoints and creates
         // their filters.
-        var endpoints = app.ApplicationServices.GetService<EndpointDataSource>()?.Endpoints ?? [];
-        ThrowIfAmbiguous(endpoints.OfType<RouteEndpoint>());
+        var known = app.ApplicationServices.GetService<EndpointDataSource>()?.Endpoints ?? [];
+        var endpoints = known.OfType<RouteEndpoint>().ToArray();
+        ThrowIfAmbiguous(endpoints);
+        foreach (var endpoint in endpoints)
+            endpoint.Metadata.GetMetadata<RelatedEndpoint>()?.Resolve(endpoint, endpoints);
     };
 
     /// <exception cref="InvalidOperationException">Two broadcasts have the same URLs.</exception>
@@ -36,16 +40,23 @@ sealed class EndpointStartupFilter : IStartupFilter
         if (problems.Length > 0) throw new InvalidOperationException(string.Join(Environment.NewLine, problems));
     }
 
-    static string GetCall(RouteEndpoint endpoint) => $"MapBroadcast(\"{endpoint.RoutePattern.RawText}\")";
+    /// <summary>Returns the hosts of <c>RequireHost</c> as one text.</summary>
+    public static string GetHosts(RouteEndpoint endpoint)
+    {
+        var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
+        return string.Join(',', hosts.Order(StringComparer.OrdinalIgnoreCase));
+    }
+
+    static string GetCall(RouteEndpoint endpoint) =>
+        $"{endpoint.Metadata.GetMetadata<MappedBroadcastMetadata>()!.Call}(\"{endpoint.RoutePattern.RawText}\")";
 
     /// <summary>
     /// Returns a key for the URLs of an endpoint. Two endpoints have the same key if routing cannot distinguish them.
     /// </summary>
     static string GetUrls(RouteEndpoint endpoint)
     {
-        var hosts = endpoint.Metadata.GetMetadata<IHostMetadata>()?.Hosts ?? [];
         var segments = endpoint.RoutePattern.PathSegments.Select(GetSegment);
-        return $"{string.Join(',', hosts.Order(StringComparer.OrdinalIgnoreCase))}/{string.Join('/', segments)}";
+        return $"{GetHosts(endpoint)}/{string.Join('/', segments)}";
     }
 
     static string GetSegment(RoutePatternPathSegment segment) => string.Concat(segment.Parts.Select(GetPart));

@@ -6,6 +6,7 @@ using Broadcast.Middleware.Protocols;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.Features.Authentication;
 using Microsoft.AspNetCore.Http.Timeouts;
 using Microsoft.AspNetCore.OutputCaching;
 using Microsoft.AspNetCore.WebSockets;
@@ -78,11 +79,28 @@ sealed class BroadcastEndpoint
     public Task InvokeAsync(HttpContext context) => InvokeAsync(context, _handshake, AdmitAsync);
 
     /// <summary>
-    /// Answers a recovery that the app has refused with an HTTP error, such as 401. The server completes the handshake
-    /// and closes the WebSocket with close code 1008, so that the client opens a new connection. If the request is not
-    /// a recovery, the response keeps the HTTP error.
+    /// Answers a recovery that the app has refused with an HTTP error, such as 401. If the app has extended the
+    /// authentication of the connection, an anonymous client with a valid recovery token can recover. Otherwise, the
+    /// server completes the handshake and closes the WebSocket with close code 1008, so that the client opens a new
+    /// connection. If the request is not a recovery, the response keeps the HTTP error.
     /// </summary>
     public Task OnUnauthorizedAsync(HttpContext context) => InvokeAsync(context, _refusedRecovery, RefuseRecoveryAsync);
+
+    /// <summary>
+    /// Returns the group that a request with these route values has at this endpoint. Returns an empty name if the path
+    /// starts with two slashes.
+    /// </summary>
+    public string GetGroup(HttpContext context)
+    {
+        var (name, group) = GetNames(context.Request);
+        return GroupNameScope.Problem(name) is null ? group : "";
+    }
+
+    (string Name, string Group) GetNames(HttpRequest request)
+    {
+        var name = _groupName.GetName(request.RouteValues);
+        return (name, _groupScope.GetName(request, name));
+    }
 
     static Task InvokeAsync(HttpContext context, WebSocketMiddleware handshake, RequestDelegate serve)
     {
@@ -103,9 +121,20 @@ sealed class BroadcastEndpoint
         if (_connections.IsStopping || !IsWebSocket(context) || !_origins.Allows(context.Request)
             || ChooseProtocol(context.Request) is not { } protocol
             || !WebSocketHandler.IsRecovery(context.Request, protocol)) return Task.CompletedTask;
+        // The token in the URL of a client can expire while the app extends the authentication of the connection.
+        var isUnauthenticated = context.Response.StatusCode == StatusCodes.Status401Unauthorized
+            && context.Features.Get<IHttpAuthenticationFeature>()?.User is not { Identity.IsAuthenticated: true };
         context.Response.Clear();
         var transport = new WebSocketTransport(context);
         PrepareForLongRequest(context);
+        if (isUnauthenticated)
+        {
+            var request = ConnectionRequestFactory.CreateAnonymous(
+                context, transport, GetGroup(context), _groupName.HasParameters, protocol, _settings);
+            if (_webSockets.IsExtended(context.Request.Query, request))
+                return _webSockets.RecoverAsync(context, request, transport, protocol);
+        }
+
         var address = context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress;
         return _webSockets.RefuseRecoveryAsync(context, null, address, transport, protocol);
     }
@@ -116,8 +145,7 @@ sealed class BroadcastEndpoint
         var isWebSocket = IsWebSocket(context);
         if (!isWebSocket && !EventStreamHandler.IsRequested(context.Request))
             return _refusal.WriteNotAWebSocketAsync(context);
-        var name = _groupName.GetName(context.Request.RouteValues);
-        var group = _groupScope.GetName(context.Request, name);
+        var (name, group) = GetNames(context.Request);
         if ((GroupNameScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
         return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);

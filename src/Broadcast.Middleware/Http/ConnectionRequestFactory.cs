@@ -25,19 +25,32 @@ sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
         ConnectionFormat format,
         EndpointSettings settings)
     {
-        var user = context.Features.Get<IHttpAuthenticationFeature>()?.User;
         var authentication = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult;
-        return new(
-            transport,
-            group,
-            userIds.Get(context),
-            user,
-            context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
-            // Copy the values, because the server clears the dictionary after the request.
-            hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
-            authentication?.Properties?.ExpiresUtc,
-            format,
-            settings,
-            cookies?.Find(authentication?.Ticket));
+        return CreateAnonymous(context, transport, group, hasRouteValues, format, settings) with
+        {
+            UserId = userIds.Get(context),
+            User = context.Features.Get<IHttpAuthenticationFeature>()?.User,
+            AuthenticationExpires = authentication?.Properties?.ExpiresUtc,
+            Ticket = cookies?.Find(authentication?.Ticket),
+        };
     }
+
+    /// <summary>Ignores the user of the request. The provider of the app may expect an authenticated user.</summary>
+    public static ConnectionRequest CreateAnonymous(
+        HttpContext context,
+        ConnectionTransport transport,
+        string group,
+        bool hasRouteValues,
+        ConnectionFormat format,
+        EndpointSettings settings) => new(
+        transport,
+        group,
+        null,
+        null,
+        context.Features.Get<IHttpConnectionFeature>()?.RemoteIpAddress,
+        // Copy the values, because the server clears the dictionary after the request.
+        hasRouteValues ? new RouteValueDictionary(context.Request.RouteValues) : null,
+        null,
+        format,
+        settings);
 }

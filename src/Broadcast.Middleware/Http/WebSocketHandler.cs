@@ -33,7 +33,10 @@ sealed class WebSocketHandler(
     const string RecoveryRefused = "The reconnection token is invalid or expired. Open a new connection.";
 
     readonly Func<Connection, ProtocolContext> _createContext =
-        connection => new(connection, protocolActions, pipeline, filterActions);
+        connection => new(connection, protocolActions, pipeline, filterActions)
+        {
+            EndpointState = connection.ProtocolState,
+        };
 
     /// <summary>Returns true if the client wants to reconnect to an earlier connection.</summary>
     public static bool IsRecovery(HttpRequest request, ProtocolDescriptor protocol) =>
@@ -53,6 +56,13 @@ sealed class WebSocketHandler(
         replay = Replay.After(position);
         return true;
     }
+
+    /// <summary>
+    /// Returns true if the client can recover its connection, and if the app has extended the authentication of the
+    /// connection.
+    /// </summary>
+    public bool IsExtended(IQueryCollection query, ConnectionRequest request) =>
+        Find(query, request) is { IsExtended: true };
 
     /// <summary>Serves a new connection.</summary>
     public Task ServeAsync(

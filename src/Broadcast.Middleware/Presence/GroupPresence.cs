@@ -119,6 +119,23 @@ sealed class GroupPresence(
     public async IAsyncEnumerable<PresenceChange> WatchAsync(
         string group, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
+        await foreach (var changes in WatchBatchesAsync(group, cancellationToken).ConfigureAwait(false))
+        {
+            foreach (var change in changes)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                yield return change;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Watches a group. The first item contains all current members, even if the group is empty. Each later item
+    /// contains all changes since the previous item.
+    /// </summary>
+    public async IAsyncEnumerable<IReadOnlyList<PresenceChange>> WatchBatchesAsync(
+        string group, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
         var watcher = new PresenceWatcher();
         FollowedGroup followed;
         lock (_gate)
@@ -144,12 +161,9 @@ sealed class GroupPresence(
             watcher.Start([.. GetLocalMembers(group), .. remoteMembers]);
             while (true)
             {
+                cancellationToken.ThrowIfCancellationRequested();
+                yield return watcher.Take();
                 await watcher.WaitAsync(cancellationToken).ConfigureAwait(false);
-                foreach (var change in watcher.Take())
-                {
-                    cancellationToken.ThrowIfCancellationRequested();
-                    yield return change;
-                }
             }
         }
         finally

@@ -28,6 +28,47 @@ public interface IPresence
         string group, CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Returns the IDs of the users in a group, in no particular order. A user counts once for any number of
+    /// connections on any number of nodes. Anonymous clients do not count.
+    /// </summary>
+    /// <remarks>
+    /// In a cluster, the call reads the members of all nodes, as <see cref="GetMembersAsync"/> does. The user of a node
+    /// that has crashed counts for up to 15 seconds. A disconnected client that can reconnect counts for
+    /// <see cref="BroadcastOptions.RecoveryTimeout"/>.
+    /// </remarks>
+    /// <param name="group">The name of the group. An unknown group has no users.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="ArgumentException">The group name is invalid.</exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<IReadOnlyCollection<string>> GetUsersAsync(string group, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Returns the number of users in a group. A user counts once for any number of connections on any number of nodes.
+    /// </summary>
+    /// <remarks>The cost is the same as the cost of <see cref="GetUsersAsync"/>.</remarks>
+    /// <param name="group">The name of the group. An unknown group has 0 users.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="ArgumentException">The group name is invalid.</exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<int> CountUsersAsync(string group, CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Returns true if the user has a connection at any URL on any node. The cost does not depend on the number of
+    /// other users.
+    /// </summary>
+    /// <remarks>
+    /// The user of a node that has crashed is online for up to 15 seconds. A disconnected client that can reconnect is
+    /// online for <see cref="BroadcastOptions.RecoveryTimeout"/>.
+    /// </remarks>
+    /// <param name="userId">See <see cref="IBroadcastConnection.UserId"/>.</param>
+    /// <param name="cancellationToken">Cancels the call.</param>
+    /// <exception cref="ArgumentException">The ID is null or empty.</exception>
+    /// <exception cref="BackplaneException">
+    /// The user has no connection on this node, and the other nodes are unreachable.
+    /// </exception>
+    ValueTask<bool> IsUserOnlineAsync(string userId, CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Sets the state of a connection in a group, for example a name, a color or "away". The server removes the state
     /// when the connection leaves the group. While this state exists, the client itself cannot change the state.
     /// </summary>

@@ -25,6 +25,10 @@ interface IRemoteMembers
     /// <exception cref="BackplaneException">The cluster is unreachable, or the data of a member is invalid.</exception>
     ValueTask<IReadOnlyList<RemoteMember>> GetAsync(string group, CancellationToken cancellationToken);
 
+    /// <summary>Returns true if the user has a connection on another node.</summary>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    ValueTask<bool> IsOnlineAsync(string userId, CancellationToken cancellationToken);
+
     /// <summary>
     /// Sets the state of a connection of another node. Returns false if the connection is not a group member on any
     /// other node.

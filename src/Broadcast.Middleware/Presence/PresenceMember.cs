@@ -1,3 +1,7 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
 namespace Broadcast.Middleware;
 
 /// <summary>A connection in a group.</summary>
@@ -17,6 +21,31 @@ public sealed class PresenceMember(string connectionId, string? userId, ReadOnly
 
     /// <summary>The state that <see cref="IPresence.SetStateAsync"/> set. Empty if the member has no state.</summary>
     public ReadOnlyMemory<byte> State { get; } = state;
+
+    /// <summary>Reads the state as JSON (RFC 8259), without reflection.</summary>
+    /// <remarks>
+    /// With the JSON subprotocol, clients can set their own states: see <see cref="GroupOperation.SetState"/>. Such a
+    /// state can have any shape, so check the result.
+    /// </remarks>
+    /// <param name="typeInfo">The type information of a <c>JsonSerializerContext</c>.</param>
+    /// <param name="state">The state. The default value if the method returns false.</param>
+    /// <returns>False if the member has no state, or if the state is not JSON of this type.</returns>
+    public bool TryGetState<T>(JsonTypeInfo<T> typeInfo, [NotNullWhen(true)] out T? state)
+    {
+        ArgumentNullException.ThrowIfNull(typeInfo);
+        state = default;
+        if (State.IsEmpty) return false;
+        try
+        {
+            state = JsonSerializer.Deserialize(State.Span, typeInfo);
+            return state is not null;
+        }
+        catch (Exception exception) when (exception is JsonException or NotSupportedException)
+        {
+            // The serializer throws a NotSupportedException if the state of a polymorphic type names no type.
+            return false;
+        }
+    }
 
     /// <inheritdoc />
     public bool Equals(PresenceMember? other) => other is not null

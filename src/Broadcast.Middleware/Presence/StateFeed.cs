@@ -1,10 +1,14 @@
 namespace Broadcast.Middleware.Presence;
 
-/// <summary>Sends the presence states of one group to subscribers. A protocol implements this class.</summary>
-abstract class StateFeed
+/// <summary>
+/// Sends the presence states of one group to subscribers. A protocol implements this class, because the protocol
+/// defines the JSON.
+/// </summary>
+/// <param name="snapshotHead">See <see cref="MemberFeed"/>.</param>
+/// <param name="updateHead">See <see cref="MemberFeed"/>.</param>
+abstract class StateFeed(string snapshotHead, string updateHead)
+    : MemberFeed(snapshotHead, updateHead, isReady: true)
 {
-    public abstract bool HasSubscriptions { get; }
-
     /// <summary>Sets the state of a member. The calls for one connection never overlap.</summary>
     /// <param name="connectionId">The ID of the member.</param>
     /// <param name="userId">The ID of the user. Null for an anonymous client.</param>

@@ -17,6 +17,8 @@ sealed class ProtocolActions(
     MessageValidator validator,
     BroadcastOptions options)
 {
+    readonly GroupStateFeeds _stateFeeds = new(presence);
+
     public void ThrowIfInvalid(Message message) => validator.ThrowIfInvalid(message);
 
     /// <summary>Asks the authorizer. Without an authorizer, a client may only publish to its home group.</summary>
@@ -39,6 +41,6 @@ sealed class ProtocolActions(
         };
     }
 
-    public GroupStateSender CreateStateSender(Connection connection, Action<ReadOnlyMemory<byte>> send) =>
-        new(presence, connection, send, options);
+    public FeedSender CreateStateSender(Connection connection, Action<ReadOnlyMemory<byte>> send) =>
+        new(_stateFeeds, connection, send, options);
 }

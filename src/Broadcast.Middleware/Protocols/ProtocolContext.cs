@@ -5,6 +5,7 @@ using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Filters;
 using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Presence;
 using Broadcast.Middleware.Protocols;
 
 namespace Broadcast.Middleware;
@@ -20,7 +21,7 @@ public sealed class ProtocolContext : IProtocolState
     readonly FilterPipeline _pipeline;
     readonly MessageContext _context;
     MessageSender? _sender;
-    GroupStateSender? _states;
+    FeedSender? _states;
     bool _hasEnded;
 
     internal ProtocolContext(
@@ -118,15 +119,30 @@ public sealed class ProtocolContext : IProtocolState
         _connection.Close(EndReason.ClosedByApp, status, reason);
     }
 
-    void IProtocolState.OnPrivateLogRead() => Volatile.Read(ref _states)?.OnReceived();
+    void IProtocolState.OnPrivateLogRead()
+    {
+        Volatile.Read(ref _states)?.OnReceived();
+        EndpointState?.OnPrivateLogRead();
+    }
 
-    void IProtocolState.OnReconnected() => Volatile.Read(ref _states)?.Restart();
+    void IProtocolState.OnReconnected()
+    {
+        Volatile.Read(ref _states)?.Restart();
+        EndpointState?.OnReconnected();
+    }
 
     void IProtocolState.OnEnded()
     {
         lock (_context) _hasEnded = true;
         _states?.End();
+        EndpointState?.OnEnded();
     }
+
+    /// <summary>
+    /// The state that the endpoint of the connection set before the first message. Null for most endpoints. The context
+    /// replaces this state and passes all reports on.
+    /// </summary>
+    internal IProtocolState? EndpointState { get; init; }
 
     internal async Task<PublishResult> PublishAllowedAsync(string group, Message message, bool excludesSender)
     {
@@ -171,7 +187,7 @@ public sealed class ProtocolContext : IProtocolState
             _states ??= _actions.CreateStateSender(_connection, Send);
         }
 
-        return _states.Check(group);
+        return _states.Problem(group) is { } problem ? RequestResult.BadRequest(problem) : RequestResult.Success;
     }
 
     /// <summary>Subscribes to the states of a group. Call <see cref="CheckSubscriptionAsync"/> first.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net.WebSockets;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
@@ -51,6 +52,15 @@ sealed class ProtocolDescriptor : ConnectionFormat
 
     public override ReadOnlyMemory<byte> GetClosing(WebSocketCloseStatus status, string? reason) =>
         ToFrame(Protocol.Closing(status, reason));
+
+    /// <summary>Returns the text that a client receives for a text message of the app.</summary>
+    public ReadOnlyMemory<byte> Encode(Message message)
+    {
+        if (_encoder is null) return message.Payload;
+        var output = new ArrayBufferWriter<byte>(message.Payload.Length + 128);
+        Protocol.Write(output, new OutgoingMessage(message, null, null, null));
+        return output.WrittenMemory;
+    }
 
     /// <summary>
     /// Returns the protocol of the first requested subprotocol that the server knows. Returns null if the server knows

@@ -1,5 +1,7 @@
 using System.Net.WebSockets;
+using System.Security.Claims;
 using System.Text.Json;
+using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
 using Broadcast.Middleware.Messages;
 
@@ -12,12 +14,14 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="validator">Checks messages.</param>
 /// <param name="readers">Opens readers of groups.</param>
 /// <param name="registry">The connections of this node.</param>
+/// <param name="userIds">Finds the IDs of users.</param>
 /// <param name="serializerOptions">See <see cref="IBroadcaster.SerializerOptions"/>.</param>
 sealed class Broadcaster(
     MessageRouter router,
     MessageValidator validator,
     GroupReaders readers,
     IConnectionRegistry registry,
+    UserIds userIds,
     JsonSerializerOptions serializerOptions) : IBroadcaster
 {
     public IConnectionRegistry Connections => registry;
@@ -73,5 +77,35 @@ sealed class Broadcaster(
         CloseStatus.ThrowIfNotSendable(status, reason);
         cancellationToken.ThrowIfCancellationRequested();
         return router.CloseAsync(connectionId, status, reason, cancellationToken);
+    }
+
+    public ValueTask<bool> ExtendAuthenticationAsync(
+        string connectionId, ClaimsPrincipal user, DateTimeOffset? expires, CancellationToken cancellationToken)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(connectionId);
+        ArgumentNullException.ThrowIfNull(user);
+        if (user.Identity is not { IsAuthenticated: true })
+        {
+            throw new ArgumentException(
+                "The user is not authenticated. Set the authentication type of its identity.", nameof(user));
+        }
+
+        if (userIds.Get(user) is not { } userId)
+        {
+            throw new ArgumentException(
+                "The user has no ID. Add the claim 'sub' or ClaimTypes.NameIdentifier, or register an " +
+                "IUserIdProvider that returns an ID for this user.",
+                nameof(user));
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        return router.ExtendAuthenticationAsync(new(connectionId, userId, null, user, expires), cancellationToken);
+    }
+
+    public ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(connectionId);
+        cancellationToken.ThrowIfCancellationRequested();
+        return router.EndAuthenticationAsync(connectionId, cancellationToken);
     }
 }

@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using System.Security.Claims;
 using System.Text.Json;
 
 namespace Broadcast.Middleware;
@@ -149,4 +150,47 @@ public interface IBroadcaster
         WebSocketCloseStatus status = WebSocketCloseStatus.NormalClosure,
         string? reason = null,
         CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Replaces the authentication of a connection, for example with the claims and the expiration of a new token. The
+    /// client stays connected and misses no message. Later filters and authorizers see the new
+    /// <see cref="IBroadcastConnection.User"/>. <c>MapBroadcastRefresh</c> calls this method for a client.
+    /// </summary>
+    /// <remarks>
+    /// If the connection is on another node, that node receives a <see cref="ClaimsPrincipal"/> with the same claims.
+    /// The memberships of the connection do not change, even if the new claims would not allow a join.
+    /// </remarks>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="user">
+    /// The authenticated user. The user ID must be the ID of the connection's user. An <see cref="IUserIdProvider"/>
+    /// receives an empty request with this user.
+    /// </param>
+    /// <param name="expires">
+    /// The time at which the new authentication expires. The server then closes the connection with close code 1008:
+    /// see <see cref="BroadcastOptions.CloseOnAuthenticationExpiration"/>. Null if the authentication never expires.
+    /// </param>
+    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <returns>
+    /// False if the connection does not exist or has another user, or if its authentication has already expired.
+    /// </returns>
+    /// <exception cref="ArgumentException">
+    /// The ID is empty, or the user is not authenticated or has no user ID.
+    /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<bool> ExtendAuthenticationAsync(
+        string connectionId,
+        ClaimsPrincipal user,
+        DateTimeOffset? expires,
+        CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// Closes a connection as if its authentication had expired, for example after a sign-out. The client receives all
+    /// earlier messages, and then the close code 1008. A client of the reliable protocol cannot recover.
+    /// </summary>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="cancellationToken">Cancels the call before it starts.</param>
+    /// <returns>False if the connection does not exist.</returns>
+    /// <exception cref="ArgumentException">The ID is empty.</exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken = default);
 }

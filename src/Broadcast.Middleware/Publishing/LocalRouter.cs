@@ -130,6 +130,18 @@ sealed class LocalRouter(
         return new(true);
     }
 
+    public override ValueTask<bool> ExtendAuthenticationAsync(
+        AuthenticationExtension extension, CancellationToken cancellationToken) =>
+        new(connections.Find(extension.ConnectionId) is { } connection
+            && connections.TryExtendAuthentication(connection, extension));
+
+    public override ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken)
+    {
+        if (connections.Find(connectionId) is not { } connection) return new(false);
+        connection.ExpireAuthentication();
+        return new(true);
+    }
+
     /// <summary>True if the connection is on this node.</summary>
     public bool Has(string connectionId) => connections.Find(connectionId) is not null;
 

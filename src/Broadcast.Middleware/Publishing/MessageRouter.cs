@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
 
 namespace Broadcast.Middleware.Publishing;
 
@@ -23,4 +24,12 @@ abstract class MessageRouter
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public abstract ValueTask<bool> CloseAsync(
         string connectionId, WebSocketCloseStatus status, string? reason, CancellationToken cancellationToken);
+
+    /// <summary>See <see cref="ConnectionManager.TryExtendAuthentication"/>.</summary>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<bool> ExtendAuthenticationAsync(
+        AuthenticationExtension extension, CancellationToken cancellationToken);
+
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public abstract ValueTask<bool> EndAuthenticationAsync(string connectionId, CancellationToken cancellationToken);
 }

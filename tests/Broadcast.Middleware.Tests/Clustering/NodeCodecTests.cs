@@ -1,4 +1,5 @@
 using System.Net.WebSockets;
+using System.Security.Claims;
 
 namespace Broadcast.Middleware.Tests.Clustering;
 
@@ -145,7 +146,7 @@ public sealed class NodeCodecTests
             2 => Replay.Last(random.Next()),
             _ => Replay.After(AnyPosition(random)),
         };
-        return random.Next(7) switch
+        return random.Next(9) switch
         {
             0 => new SendToConnection(from, target, body),
             1 => new SendToUser(from, target, body),
@@ -153,17 +154,30 @@ public sealed class NodeCodecTests
             3 => new JoinGroup(id, from, target, group, replay),
             4 => new LeaveGroup(id, from, target, group),
             5 => new SetGroupState(id, from, target, group, body),
+            6 => new ExtendAuthentication(id, from, target, AnyExtension(random, target)),
+            7 => new EndAuthentication(id, from, target),
             _ => new NodeAnswer(
                 id, from, target, random.Next(2) == 0, (bool?[])[null, true, false] is var any ? any[random.Next(3)] : null,
                 random.Next(2) == 0 ? null : AnyPosition(random), AnyText(random), random.Next(2) == 0),
         };
     }
 
+    static AuthenticationExtension AnyExtension(Random random, string target)
+    {
+        var claims = Enumerable.Range(0, random.Next(4)).Select(_ => new Claim(AnyText(random) ?? "", AnyText(random) ?? ""));
+        DateTimeOffset? expires = random.Next(2) == 0 ? null : new(random.NextInt64(DateTimeOffset.MaxValue.UtcTicks), TimeSpan.Zero);
+        return new(target, AnyText(random) ?? "", AnyText(random), new ClaimsPrincipal(new ClaimsIdentity(claims, "Test")), expires);
+    }
+
+    static string TextOf(ClaimsPrincipal user) =>
+        $"{user.Identity!.AuthenticationType}: {string.Join(", ", user.Claims.Select(static claim => $"{claim.Type} = {claim.Value}"))}";
+
     static ReadOnlyMemory<byte> BodyOf(NodeMessage message) => message switch
     {
         SendToConnection send => send.Message,
         SendToUser send => send.Message,
         SetGroupState set => set.State,
+        ExtendAuthentication extend => System.Text.Encoding.UTF8.GetBytes(TextOf(extend.Extension.User)),
         _ => default,
     };
 
@@ -172,6 +186,7 @@ public sealed class NodeCodecTests
         SendToConnection send => send with { Message = default },
         SendToUser send => send with { Message = default },
         SetGroupState set => set with { State = default },
+        ExtendAuthentication extend => extend with { Extension = extend.Extension with { User = null! } },
         _ => message,
     };
 

@@ -18,6 +18,12 @@ static class AuthenticationSnippets
         app.MapBroadcast("/chat").RequireAuthorization();
     }
 
+    public static void Refresh(WebApplication app)
+    {
+        app.MapBroadcast("/chat").RequireAuthorization();
+        app.MapBroadcastRefresh("/chat/refresh", of: "/chat").RequireAuthorization();
+    }
+
     public static void UserId(WebApplicationBuilder builder)
     {
         builder.Services.AddSingleton<IUserIdProvider, EmailUserIdProvider>();

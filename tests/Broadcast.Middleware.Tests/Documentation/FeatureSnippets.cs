@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
-/// <summary>Contains the code of docs/guides/history.md, readers.md, presence.md, groups.md, clients.md, and docs/reference/protocols.md.</summary>
+/// <summary>Contains the code of docs/guides/history.md, readers.md, groups.md, clients.md, and docs/reference/protocols.md.</summary>
 static class FeatureSnippets
 {
     public static async Task RecoverAsync(IBroadcaster broadcaster, string connectionId, Position position)
@@ -24,17 +24,6 @@ static class FeatureSnippets
         var message = Message.FromJson(order, AppJson.Default.Order) with { Id = $"order-{order.Id}-paid" };
         var result = await broadcaster.PublishAsync(message, Recipients.Group("/orders"));
         if (result.IsDuplicate) logger.LogInformation("The clients already have this message.");
-    }
-
-    public static async Task PresenceAsync(IPresence presence, string connectionId, CancellationToken cancellationToken)
-    {
-        await presence.SetStateAsync(connectionId, "/rooms/blue", "{\"color\":\"green\"}"u8.ToArray());
-        Console.WriteLine(await presence.CountAsync("/rooms/blue"));
-
-        await foreach (var change in presence.WatchAsync("/rooms/blue", cancellationToken))
-        {
-            Console.WriteLine($"{change.Member.UserId ?? "anonymous"}: {change.Kind}");
-        }
     }
 
     public static async Task ReadAsync(IBroadcaster broadcaster, ReadOptions options, CancellationToken cancellationToken)

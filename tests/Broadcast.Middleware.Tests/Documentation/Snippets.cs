@@ -91,12 +91,6 @@ static class Snippets
             broadcaster.PublishAsync(new { symbol, price }, Recipients.Group("/prices"), key: symbol));
     }
 
-    public static void Presence(WebApplication app)
-    {
-        app.MapGet("/rooms/{room}/members", async (string room, IPresence presence) =>
-            (await presence.GetMembersAsync($"/rooms/{room}")).Select(member => member.UserId));
-    }
-
     public static void Redis(WebApplicationBuilder builder)
     {
         builder.Services.AddBroadcast().AddRedis("localhost:6379", options => options.Prefix = "shop");

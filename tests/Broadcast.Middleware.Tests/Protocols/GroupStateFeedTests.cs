@@ -35,7 +35,7 @@ public sealed class GroupStateFeedTests
     {
         var feed = new GroupStateFeed(Group);
         var news = 0;
-        var subscription = new GroupStateSubscription(Group, _ => news++);
+        var subscription = new FeedSubscription(Group, _ => news++);
         feed.Add(subscription);
         Assert.Equal((1, true), (news, feed.HasSubscriptions));
         feed.Set("a", null, State(1), At(1));
@@ -52,7 +52,7 @@ public sealed class GroupStateFeedTests
     {
         const int Members = 2_000;
         var (feed, slow) = Subscribe();
-        var quick = new GroupStateSubscription(Group, static _ => { });
+        var quick = new FeedSubscription(Group, static _ => { });
         feed.Add(quick);
         var (told, seen) = (new StatePicture(Group), new StatePicture(Group));
         for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
@@ -109,10 +109,10 @@ public sealed class GroupStateFeedTests
         const int Members = 1_600;
         var feed = new GroupStateFeed(Group);
         for (var i = 0; i < Members; i++) feed.Set($"{i}", null, State(i), At(i));
-        GroupStateSnapshot? shared = null;
+        FeedSnapshot? shared = null;
         for (var i = 0; i < Members / 16; i++)
         {
-            var subscription = new GroupStateSubscription(Group, static _ => { });
+            var subscription = new FeedSubscription(Group, static _ => { });
             feed.Add(subscription);
             var (picture, hasMore) = (new StatePicture(Group), true);
             while (hasMore) picture.Apply(feed.Take(subscription, 20_000, out hasMore));
@@ -197,7 +197,7 @@ public sealed class GroupStateFeedTests
                             break;
                         case 7 when number < 200:
                             // Another subscriber can cause the feed to encode a snapshot.
-                            feed.Take(new GroupStateSubscription(Group, static _ => { }), number, out _);
+                            feed.Take(new FeedSubscription(Group, static _ => { }), number, out _);
                             break;
                         default:
                             Look(number);
@@ -255,16 +255,16 @@ public sealed class GroupStateFeedTests
             iter: 4_000 * Effort.Factor);
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_snapshot")]
-    static extern ref GroupStateSnapshot? SnapshotOf(GroupStateFeed feed);
+    static extern ref FeedSnapshot? SnapshotOf(MemberFeed feed);
 
-    static (GroupStateFeed, GroupStateSubscription) Subscribe()
+    static (GroupStateFeed, FeedSubscription) Subscribe()
     {
-        var (feed, subscription) = (new GroupStateFeed(Group), new GroupStateSubscription(Group, static _ => { }));
+        var (feed, subscription) = (new GroupStateFeed(Group), new FeedSubscription(Group, static _ => { }));
         feed.Add(subscription);
         return (feed, subscription);
     }
 
-    static string Take(GroupStateFeed feed, GroupStateSubscription subscription)
+    static string Take(GroupStateFeed feed, FeedSubscription subscription)
     {
         var message = feed.Take(subscription, int.MaxValue, out var hasMore);
         Assert.False(hasMore);

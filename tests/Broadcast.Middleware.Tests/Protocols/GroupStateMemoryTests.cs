@@ -9,7 +9,7 @@ public sealed class GroupStateMemoryTests
     public void Feed_ManyUnreadMemberChanges_KeepsMemoryBounded()
     {
         var feed = new GroupStateFeed("g");
-        var subscription = new GroupStateSubscription("g", static _ => { });
+        var subscription = new FeedSubscription("g", static _ => { });
         feed.Add(subscription);
         feed.Take(subscription, int.MaxValue, out _);
         var before = GC.GetTotalMemory(forceFullCollection: true);
@@ -33,7 +33,7 @@ public sealed class GroupStateMemoryTests
         var before = GC.GetTotalMemory(forceFullCollection: true);
         for (var i = 0; i < Subscribers; i++)
         {
-            var subscription = new GroupStateSubscription("g", static _ => { });
+            var subscription = new FeedSubscription("g", static _ => { });
             feed.Add(subscription);
             Assert.False(feed.Take(subscription, int.MaxValue, out _).IsEmpty);
         }

@@ -101,7 +101,7 @@ public sealed class GroupStateSubscriptionTests
     static extern ref MessageLog LogOf(PrivateLog log);
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
-    static extern ref GroupStateSender? StatesOf(ProtocolContext context);
+    static extern ref FeedSender? StatesOf(ProtocolContext context);
 
     static Connection Connect(TestEngine stage, string group) => stage.Connect(stage.Pumps[0], group, new ManualSink());
 

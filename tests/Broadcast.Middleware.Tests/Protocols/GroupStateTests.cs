@@ -618,10 +618,10 @@ public sealed class GroupStateTests
     static int _ackId = 1_000;
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_states")]
-    static extern ref GroupStateSender States(ProtocolContext context);
+    static extern ref FeedSender States(ProtocolContext context);
 
     /// <summary>Subscribes to groups in which no member has a state yet.</summary>
-    static async Task<GroupStateSender> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
+    static async Task<FeedSender> SubscribeAsync(BroadcastApp app, RawClient client, string id, params string[] groups)
     {
         foreach (var group in groups)
         {

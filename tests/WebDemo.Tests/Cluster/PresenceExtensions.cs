@@ -5,15 +5,18 @@ namespace WebDemo.Tests;
 /// <summary>Extension methods that read the changes at a presence URL.</summary>
 static class PresenceExtensions
 {
-    /// <summary>Returns the first change that matches. A new member may raise a second change when its name is known.</summary>
+    /// <summary>Returns the first member of a snapshot or an update that matches. The name of a member that has left is null.</summary>
     public static async Task<(string Id, string? Name)> NextPresenceChangeAsync(this ClientWebSocket watcher, Func<string, string?, bool> matches)
     {
         while (true)
         {
-            var change = await watcher.ReceiveJsonAsync();
-            var id = change.GetProperty("id").GetString()!;
-            var name = change.TryGetProperty("name", out var value) ? value.GetString() : null;
-            if (matches(id, name)) return (id, name);
+            var message = await watcher.ReceiveJsonAsync();
+            foreach (var member in message.GetProperty("members").EnumerateArray())
+            {
+                var id = member.GetProperty("id").GetString()!;
+                var name = member.TryGetProperty("state", out var state) ? state.GetProperty("name").GetString() : null;
+                if (matches(id, name)) return (id, name);
+            }
         }
     }
 }

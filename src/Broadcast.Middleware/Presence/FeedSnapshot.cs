@@ -1,21 +1,21 @@
 using System.Buffers;
 
-namespace Broadcast.Middleware.Protocols;
+namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The states of a group at one version, encoded once for all subscribers. Each subscriber receives consecutive parts.
+/// The items of a feed at one version, encoded once for all subscribers. Each subscriber receives consecutive parts.
 /// The object is immutable.
 /// </summary>
-sealed class GroupStateSnapshot
+sealed class FeedSnapshot
 {
     readonly ReadOnlyMemory<byte> _json; // The items, with a comma after each item.
     readonly int[] _ends; // The position after each item, without the comma.
     readonly long[] _versions;
 
-    /// <summary>Encodes the states of a group.</summary>
-    /// <param name="version">The version of the group.</param>
+    /// <summary>Encodes the items of a feed.</summary>
+    /// <param name="version">The version of the feed.</param>
     /// <param name="items">The JSON and the version of each item, oldest change first.</param>
-    public GroupStateSnapshot(long version, IReadOnlyList<(ReadOnlyMemory<byte> Json, long Version)> items)
+    public FeedSnapshot(long version, IReadOnlyList<(ReadOnlyMemory<byte> Json, long Version)> items)
     {
         Version = version;
         (_ends, _versions) = (new int[items.Count], new long[items.Count]);

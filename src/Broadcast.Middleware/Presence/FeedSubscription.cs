@@ -1,23 +1,25 @@
-namespace Broadcast.Middleware.Protocols;
+namespace Broadcast.Middleware.Presence;
 
 /// <summary>
-/// The subscription of one client to the states of one group. The subscription stores the versions of the changes that
+/// The subscription of one client to the feed of one group. The subscription stores the versions of the changes that
 /// the sender has sent.
 /// </summary>
 /// <param name="group">The name of the group.</param>
 /// <param name="onChanged"> The callback for a change that the sender must send. Any thread may run the callback, even
 /// a thread that holds the lock of the feed.
 /// </param>
-sealed class GroupStateSubscription(string group, Action<GroupStateSubscription> onChanged)
+/// <param name="onFailed">The callback for an error that ends the feed. Null if the feed never fails.</param>
+sealed class FeedSubscription(
+    string group, Action<FeedSubscription> onChanged, Action<Exception>? onFailed = null)
 {
     /// <summary>The value of <see cref="SentRemovalVersion"/> before the first snapshot.</summary>
     public const long None = -1;
 
     public string Group => group;
 
-    public GroupStateFeed Feed { get; set; } = null!;
+    public MemberFeed Feed { get; set; } = null!;
 
-    /// <summary>The version of the last sent state. Only the feed uses this property.</summary>
+    /// <summary>The version of the last sent item. Only the feed uses this property.</summary>
     public long SentVersion { get; set; }
 
     /// <summary>
@@ -26,7 +28,7 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     public long SnapshotVersion { get; set; }
 
     /// <summary>
-    /// The version of the last sent removal of a state. A snapshot covers all earlier removals. Only the feed uses this
+    /// The version of the last sent removal of an item. A snapshot covers all earlier removals. Only the feed uses this
     /// property.
     /// </summary>
     public long SentRemovalVersion { get; set; } = None;
@@ -40,4 +42,7 @@ sealed class GroupStateSubscription(string group, Action<GroupStateSubscription>
     public bool HasEnded { get; set; }
 
     public void OnChanged() => onChanged(this);
+
+    /// <summary>Reports that the feed has ended with an error.</summary>
+    public void OnFailed(Exception exception) => onFailed?.Invoke(exception);
 }

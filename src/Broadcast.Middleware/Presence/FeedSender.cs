@@ -1,31 +1,31 @@
 using System.Diagnostics.CodeAnalysis;
 using Broadcast.Middleware.Connections;
-using Broadcast.Middleware.Presence;
 
-namespace Broadcast.Middleware.Protocols;
+namespace Broadcast.Middleware.Presence;
 
-/// <summary>Sends one client the states of the groups that the client has subscribed to.</summary>
+/// <summary>Sends one client the feeds that the client has subscribed to: a snapshot of each feed, then
+/// changes.</summary>
 /// <remarks>
 /// The sender sends one batch at a time. Until the writer has read this batch, the feeds collect the changes. A feed
 /// keeps only the latest change of each member. So the private log of a slow client stays small, and a slow client does
 /// not delay other clients.
 /// </remarks>
-/// <param name="presence">The states of all groups.</param>
+/// <param name="source">Provides the feeds.</param>
 /// <param name="connection">The connection of the client.</param>
 /// <param name="send">Sends a text to the client.</param>
 /// <param name="options">The options of the broadcast.</param>
-sealed class GroupStateSender(
-    GroupPresence presence, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options)
+sealed class FeedSender(
+    IFeedSource source, Connection connection, Action<ReadOnlyMemory<byte>> send, BroadcastOptions options)
     : IThreadPoolWorkItem
 {
     // The thread that sends a batch holds this lock. So the sender sends nothing for a subscription that has ended.
     readonly Lock _sending = new();
-    readonly Dictionary<string, GroupStateSubscription> _subscriptions = new(StringComparer.Ordinal);
+    readonly Dictionary<string, FeedSubscription> _subscriptions = new(StringComparer.Ordinal);
     bool _hasEnded;
 
-    // Every thread that changes a state takes this lock. Invariant: a thread that holds this lock takes no other lock.
+    // Every thread that changes an item takes this lock. Invariant: a thread that holds this lock takes no other lock.
     readonly Lock _gate = new();
-    readonly Queue<GroupStateSubscription> _due = new();
+    readonly Queue<FeedSubscription> _due = new();
     bool _isBusy; // True from the first change until the writer has read all batches.
     bool _isUnread; // True until the writer has read the last batch.
 
@@ -33,17 +33,19 @@ sealed class GroupStateSender(
     // for two batches and other messages.
     int MaxBatchBytes => options.MaxBacklogBytes / 4;
 
-    /// <summary>Checks whether the client can subscribe to one more group.</summary>
-    public RequestResult Check(string group)
+    /// <summary>
+    /// Returns null if the client can subscribe to one more group, or a message with the problem and the fix.
+    /// </summary>
+    public string? Problem(string group)
     {
         lock (_sending)
         {
             var max = options.MaxGroupsPerConnection;
-            if (_subscriptions.ContainsKey(group) || _subscriptions.Count < max) return RequestResult.Success;
-            return RequestResult.BadRequest(
-                $"The connection has subscribed to the states of {_subscriptions.Count} groups, the maximum of " +
-                $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +
-                "Unsubscribe from a group first, or raise the option.");
+            return _subscriptions.ContainsKey(group) || _subscriptions.Count < max
+                ? null
+                : $"The connection has subscribed to the states of {_subscriptions.Count} groups, the maximum of " +
+                  $"{nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +
+                  "Unsubscribe from a group first, or raise the option.";
         }
     }
 
@@ -55,13 +57,9 @@ sealed class GroupStateSender(
         lock (_sending)
         {
             if (_hasEnded || _subscriptions.ContainsKey(group)) return;
-            var subscription = new GroupStateSubscription(group, OnChanged);
+            var subscription = new FeedSubscription(group, OnChanged, connection.CloseFailed);
             _subscriptions.Add(group, subscription);
-            presence.Subscribe(group, static name => new GroupStateFeed(name), feed =>
-            {
-                subscription.Feed = (GroupStateFeed)feed;
-                subscription.Feed.Add(subscription);
-            });
+            source.Subscribe(subscription);
         }
     }
 
@@ -116,7 +114,7 @@ sealed class GroupStateSender(
         }
     }
 
-    void OnChanged(GroupStateSubscription subscription)
+    void OnChanged(FeedSubscription subscription)
     {
         lock (_gate)
         {
@@ -167,7 +165,7 @@ sealed class GroupStateSender(
         ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
     }
 
-    bool TryTakeDue([NotNullWhen(true)] out GroupStateSubscription? subscription)
+    bool TryTakeDue([NotNullWhen(true)] out FeedSubscription? subscription)
     {
         lock (_gate)
         {
@@ -177,9 +175,9 @@ sealed class GroupStateSender(
         }
     }
 
-    void End(GroupStateSubscription subscription)
+    void End(FeedSubscription subscription)
     {
         subscription.HasEnded = true;
-        presence.Unsubscribe(subscription.Group, feed => ((GroupStateFeed)feed).Remove(subscription));
+        source.Unsubscribe(subscription);
     }
 }

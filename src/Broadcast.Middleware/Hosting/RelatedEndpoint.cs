@@ -1,0 +1,116 @@
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Routing.Patterns;
+
+namespace Broadcast.Middleware.Hosting;
+
+/// <summary>
+/// The metadata of an endpoint that belongs to the endpoint of another call, for example a presence endpoint. The class
+/// finds the other endpoint when the app starts, and checks that both endpoints fit together.
+/// </summary>
+/// <param name="call">The name of the method that added this endpoint.</param>
+/// <param name="pattern">The pattern of this endpoint, without the prefixes of route groups.</param>
+/// <param name="of">The pattern of the other endpoint, without the prefixes of route groups.</param>
+/// <param name="broadcastName">The name of the broadcast. Empty for the default broadcast.</param>
+/// <param name="needsSameAuthorization">
+/// True if this endpoint must require everything that the other endpoint requires. False if any requirement is enough.
+/// </param>
+sealed class RelatedEndpoint(
+    string call, string pattern, string of, string broadcastName, bool needsSameAuthorization)
+{
+    readonly RoutePattern _pattern = RoutePatternFactory.Parse(pattern);
+    readonly RoutePattern _of = RoutePatternFactory.Parse(of);
+    MappedBroadcastMetadata? _found;
+
+    /// <summary>Returns the group that a request would have at the other endpoint.</summary>
+    /// <remarks>The name can be invalid, because this method does not check the route values.</remarks>
+    public string FindGroup(HttpContext context) => _found!.Handler!.GetGroup(context);
+
+    /// <summary>Finds the other endpoint.</summary>
+    /// <param name="own">This endpoint.</param>
+    /// <param name="endpoints">All endpoints of the app.</param>
+    /// <exception cref="InvalidOperationException">
+    /// There is no such endpoint, or the two endpoints do not fit together.
+    /// </exception>
+    public void Resolve(RouteEndpoint own, IReadOnlyCollection<RouteEndpoint> endpoints)
+    {
+        var prefix = own.RoutePattern.PathSegments.SkipLast(_pattern.PathSegments.Count);
+        var key = CreateKey(prefix.Concat(_of.PathSegments));
+        var found = endpoints.Where(endpoint => IsMatch(endpoint, key)).ToArray();
+        if (found.Length > 1)
+        {
+            var hosts = EndpointStartupFilter.GetHosts(own);
+            found = [.. found.Where(endpoint => EndpointStartupFilter.GetHosts(endpoint) == hosts)];
+        }
+
+        if (found is not [var other])
+        {
+            throw new InvalidOperationException(
+                $"{Describe(own)} belongs to the URL \"{of}\", but MapBroadcast(\"{of}\") " +
+                (found.Length == 0 ? "is missing" : "exists several times") +
+                (broadcastName.Length == 0 ? "" : $" for the broadcast '{broadcastName}'") +
+                ". Correct the pattern or the name, or call MapBroadcast for this URL. If several calls differ " +
+                "only in RequireHost, call RequireHost here, too.");
+        }
+
+        var missing = other.RoutePattern.Parameters
+            .Select(static parameter => parameter.Name)
+            .Where(name => own.RoutePattern.GetParameter(name) is null)
+            .ToArray();
+        if (missing.Length > 0)
+        {
+            throw new InvalidOperationException(
+                $"{Describe(own)} belongs to the URL \"{other.RoutePattern.RawText}\", but its pattern has no " +
+                $"parameter {{{string.Join("} and no parameter {", missing)}}}. Add the parameter to the pattern.");
+        }
+
+        ThrowIfUnauthorized(own, other);
+        _found = other.Metadata.GetMetadata<MappedBroadcastMetadata>();
+    }
+
+    bool IsMatch(RouteEndpoint endpoint, string key) =>
+        endpoint.Metadata.GetMetadata<MappedBroadcastMetadata>() is { Call: "MapBroadcast" } mapped
+        && mapped.BroadcastName == broadcastName
+        && CreateKey(endpoint.RoutePattern.PathSegments).Equals(key, StringComparison.OrdinalIgnoreCase);
+
+    /// <exception cref="InvalidOperationException">
+    /// The other endpoint requires authorization, but this endpoint does not.
+    /// </exception>
+    void ThrowIfUnauthorized(RouteEndpoint own, RouteEndpoint other)
+    {
+        if (other.Metadata.GetMetadata<IAllowAnonymous>() is not null) return;
+        if (!needsSameAuthorization && own.Metadata.GetMetadata<IAllowAnonymous>() is not null) return;
+        var (needed, given) = (GetRequirements(other), GetRequirements(own));
+        if (needsSameAuthorization ? needed.IsSubsetOf(given) : needed.Count == 0 || given.Count > 0) return;
+        throw new InvalidOperationException(
+            $"MapBroadcast(\"{other.RoutePattern.RawText}\") requires authorization, but {Describe(own)} does not" +
+            (needsSameAuthorization
+                ? " require the same. A user without this authorization could stay connected. Call " +
+                  "RequireAuthorization with the same policies and roles for both URLs."
+                : ", so any client could see the members. Call RequireAuthorization(). To show the members to " +
+                  "everyone, call AllowAnonymous()."));
+    }
+
+    /// <summary>Returns the policies and roles of an endpoint. The schemes of two related endpoints may
+    /// differ.</summary>
+    static HashSet<object> GetRequirements(RouteEndpoint endpoint)
+    {
+        var requirements = new HashSet<object>();
+        foreach (var data in endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>())
+            requirements.Add((data.Policy, data.Roles));
+        foreach (var policy in endpoint.Metadata.GetOrderedMetadata<AuthorizationPolicy>()) requirements.Add(policy);
+        return requirements;
+    }
+
+    string Describe(RouteEndpoint own) => $"{call}(\"{own.RoutePattern.RawText}\")";
+
+    /// <summary>Returns a text that is equal for patterns with the same literals and kinds of parameters.</summary>
+    static string CreateKey(IEnumerable<RoutePatternPathSegment> segments) =>
+        string.Join('/', segments.Select(static segment => string.Concat(segment.Parts.Select(static part => part switch
+        {
+            RoutePatternLiteralPart literal => literal.Content,
+            RoutePatternParameterPart parameter => $"{{{parameter.ParameterKind}}}",
+            _ => ((RoutePatternSeparatorPart)part).Content,
+        }))));
+}

@@ -1,0 +1,11 @@
+namespace Broadcast.Middleware.Presence;
+
+/// <summary>Provides the feeds of groups.</summary>
+interface IFeedSource
+{
+    /// <summary>Sets the feed of a subscription, and adds the subscription to the feed.</summary>
+    void Subscribe(FeedSubscription subscription);
+
+    /// <summary>Reverts <see cref="Subscribe"/>.</summary>
+    void Unsubscribe(FeedSubscription subscription);
+}

@@ -1,0 +1,63 @@
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Presence;
+
+/// <summary>
+/// The feeds of a presence endpoint. A feed exists while a client of this node watches its group.
+/// </summary>
+/// <param name="presence">Provides the members.</param>
+/// <param name="writer">Creates the JSON of a member.</param>
+/// <param name="time">The time provider.</param>
+sealed class PresenceFeeds(GroupPresence presence, MemberWriter writer, TimeProvider time) : IFeedSource
+{
+    readonly Lock _gate = new();
+    readonly Dictionary<string, PresenceFeed> _feeds = new(StringComparer.Ordinal);
+
+    /// <summary>The number of watched groups.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_gate) return _feeds.Count;
+        }
+    }
+
+    public void Subscribe(FeedSubscription subscription)
+    {
+        PresenceFeed? started = null;
+        lock (_gate)
+        {
+            if (!_feeds.TryGetValue(subscription.Group, out var feed))
+                _feeds[subscription.Group] = feed = started = new(subscription.Group, presence, writer, time);
+            subscription.Feed = feed;
+            feed.Add(subscription);
+        }
+
+        if (started is not null) _ = BackgroundWork.Run(() => RunAsync(subscription.Group, started));
+    }
+
+    public void Unsubscribe(FeedSubscription subscription)
+    {
+        lock (_gate)
+        {
+            var feed = (PresenceFeed)subscription.Feed;
+            feed.Remove(subscription);
+            if (feed.HasSubscriptions) return;
+            RemoveLocked(subscription.Group, feed);
+            feed.Stop();
+        }
+    }
+
+    async Task RunAsync(string group, PresenceFeed feed)
+    {
+        if (await feed.RunAsync().ConfigureAwait(false)) return;
+        // The next client of the group starts a new feed.
+        lock (_gate) RemoveLocked(group, feed);
+    }
+
+    void RemoveLocked(string group, PresenceFeed feed)
+    {
+        // A feed that failed may already have a successor.
+        if (_feeds.GetValueOrDefault(group) == feed) _feeds.Remove(group);
+    }
+}

@@ -1,0 +1,64 @@
+using System.Net.WebSockets;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
+using Broadcast.Middleware.Presence;
+using Microsoft.AspNetCore.Http;
+
+namespace Broadcast.Middleware.Protocols;
+
+/// <summary>The last filter of a presence endpoint. The filter sends each client the members of a group.</summary>
+/// <param name="feeds">The feeds of the endpoint.</param>
+/// <param name="findGroup">Returns the name of the watched group of a request. The name may be invalid.</param>
+/// <param name="options">The options of the broadcast.</param>
+sealed class PresenceFilter(PresenceFeeds feeds, Func<HttpContext, string> findGroup, BroadcastOptions options)
+    : IBroadcastFilter
+{
+    public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+    {
+        var group = findGroup(context.HttpContext);
+        if (GroupName.Problem(group) is { } problem)
+        {
+            context.Close(WebSocketCloseStatus.PolicyViolation, problem);
+            return;
+        }
+
+        await next(context);
+        if (!context.Result.Joined) return;
+        var connection = context.OwnConnection;
+        var state = new PresenceState(new FeedSender(feeds, connection, text => Send(connection, text), options));
+        connection.ProtocolState = state;
+        state.Sender.Subscribe(group);
+        // The connection may have ended before the field was set.
+        if (connection.HasLeft) state.Sender.End();
+    }
+
+    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+    {
+        context.Close(WebSocketCloseStatus.PolicyViolation, CloseReasons.ReadOnlyUrl);
+        return Task.CompletedTask;
+    }
+
+    static void Send(Connection connection, ReadOnlyMemory<byte> json)
+    {
+        var members = new Message(json, MessageType.Text) { IsJson = true };
+        var text = connection.Format is ProtocolDescriptor format ? format.Encode(members) : json;
+        // After a reconnect, the client receives a new snapshot. So the server must not keep this message for the
+        // client.
+        var message = new Message(text, MessageType.Text) { IsVerbatim = true };
+        connection.Send(message, EntryMetadata.Create(message, null));
+    }
+
+    /// <summary>Passes the reports of the connection to the sender.</summary>
+    sealed class PresenceState(FeedSender sender) : IProtocolState
+    {
+        public FeedSender Sender => sender;
+
+        public void OnPrivateLogRead() => sender.OnReceived();
+
+        public void OnReconnected() => sender.Restart();
+
+        public void OnEnded() => sender.End();
+    }
+}
