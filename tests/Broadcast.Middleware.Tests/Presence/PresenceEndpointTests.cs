@@ -64,6 +64,15 @@ public sealed class PresenceEndpointTests
     }
 
     [Fact]
+    public async Task PositionsProtocol_EmptyGroup_ReceivesSnapshotWithEmptyHeader()
+    {
+        await using var app = await StartAsync();
+        await using var watcher = await WatchAsync(app, Path, ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
+        Assert.StartsWith("joined ", await JsonClient.ReadAsync(watcher), StringComparison.Ordinal);
+        Assert.Equal("\n{\"type\":\"snapshot\",\"members\":[]}", await JsonClient.ReadAsync(watcher));
+    }
+
+    [Fact]
     public async Task JsonProtocol_MemberJoins_ReceivesServerMessages()
     {
         await using var app = await StartAsync();
