@@ -131,21 +131,22 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
     public bool IsReachable => _connection.IsReachable;
 
     public ValueTask<Position> PublishAsync(
-        string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        string group, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key,
+        CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
-        return _outbox.PublishAsync(group, message, isTransient: false, null, history, cancellationToken);
+        return _outbox.PublishAsync(group, message, isTransient: false, null, history, key, cancellationToken);
     }
 
     public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
         string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history,
-        CancellationToken cancellationToken)
+        RetainedKey? key, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
         ArgumentException.ThrowIfNullOrEmpty(id);
         var once = new PublishOnce(id, window);
         var position = await _outbox.PublishAsync(
-            group, message, isTransient: false, once, history, cancellationToken);
+            group, message, isTransient: false, once, history, key, cancellationToken);
         return (position, once.IsDuplicate);
     }
 
@@ -153,7 +154,7 @@ sealed class RedisBackplane : IBackplane, IAsyncDisposable, IDisposable
         string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(group);
-        await _outbox.PublishAsync(group, message, isTransient: true, null, null, cancellationToken);
+        await _outbox.PublishAsync(group, message, isTransient: true, null, null, null, cancellationToken);
     }
 
     public async ValueTask<BackplaneSubscription> SubscribeAsync(

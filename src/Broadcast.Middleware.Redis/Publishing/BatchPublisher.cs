@@ -19,6 +19,12 @@ sealed class BatchPublisher(
     RedisConnection connection, string node, RepairWindow repairWindow, TimeSpan publishTimeout, bool retries,
     RedisMetrics metrics, Action<string, string, long, string> onAcknowledged)
 {
+    // The number of arguments of the script before the retention of the retained values.
+    const int RetentionArgument = 17;
+
+    // The number of the argument with the maximum number of retained values, as the script reports it.
+    const int MaxKeysArgument = 20;
+
     static readonly TimeSpan MinBatchMemory = TimeSpan.FromMinutes(1);
 
     // The time for which Redis remembers the last batch of a node. During this time, the node may repeat the batch.
@@ -28,9 +34,10 @@ sealed class BatchPublisher(
 
     /// <summary>
     /// Publishes a batch and returns the position of its first message that is not transient. If all messages of the
-    /// batch are transient, the position has no meaning.
+    /// batch are transient, the position has no meaning. Returns null if the group cannot retain some of the messages:
+    /// see <see cref="OutboxEntry.Refusal"/>. Redis has then published nothing.
     /// </summary>
-    public async Task<Position> PublishAsync(
+    public async Task<Position?> PublishAsync(
         string group, List<OutboxEntry> batch, long deadline, Action<string> onRetry)
     {
         var count = batch.Count(static entry => !entry.IsTransient);
@@ -48,28 +55,84 @@ sealed class BatchPublisher(
             Scripts.FormatMilliseconds(repairWindow.GetRetention(history)), _batchMemory,
         ];
         RedisKey[] scriptKeys = [keys.State, keys.Stream, keys.Index];
+        var once = batch[0].Once;
         if (count < batch.Count)
         {
             arguments = [.. arguments, Encode(batch, includesTransient: true).Body];
         }
-        else if (batch[0].Once is { } once)
+        else if (once is not null)
         {
             arguments = [.. arguments, RedisValue.EmptyString, Scripts.FormatMilliseconds(once.Window)];
             scriptKeys = [.. scriptKeys, keys.MessageId(once.Id)];
         }
 
+        if (history is { RetainLatestPerKey: true })
+        {
+            while (arguments.Length < RetentionArgument) arguments = [.. arguments, RedisValue.EmptyString];
+            arguments =
+            [
+                .. arguments, Scripts.FormatMilliseconds(repairWindow.GetStateRetention(history)),
+                .. GetRetainedArguments(batch, history),
+            ];
+            scriptKeys = [.. scriptKeys, keys.Retained];
+        }
+
         var result = await connection.RunScriptAsync(
             Scripts.Publish, scriptKeys, arguments, deadline, retries, onRetry);
+        if ((string?)result[0] == Scripts.Refused)
+        {
+            MarkRefused(batch, history!, result);
+            return null;
+        }
+
         var (epoch, last) = ((string)result[0]!, (long)result[1]);
         if (result.Length == 2)
         {
-            batch[0].Once!.IsDuplicate = true;
-            return new(Epoch.Parse(epoch), last);
+            once!.IsDuplicate = true;
+            return new Position(Epoch.Parse(epoch), last);
         }
 
         if (count > 0) onAcknowledged(group, epoch, last, (string)result[2]!);
         metrics.Published(batch.Count);
-        return new(Epoch.Parse(epoch), last - count + 1);
+        return new Position(Epoch.Parse(epoch), last - count + 1);
+    }
+
+    /// <summary>Returns the arguments of the script from the number of the messages with a key on.</summary>
+    static List<RedisValue> GetRetainedArguments(List<OutboxEntry> batch, GroupOptions limits)
+    {
+        List<RedisValue> arguments = [0, limits.MaxRetainedKeys, limits.MaxRetainedBytes];
+        var (end, number, count) = (0, 0, 0);
+        foreach (var entry in batch)
+        {
+            if (entry.IsTransient) continue;
+            number++;
+            end += Batch.GetEncodedSize(entry.Message.Length);
+            if (entry.Key is not { } key) continue;
+            count++;
+            // Lua counts bytes from 1.
+            arguments.Add(key.Name);
+            arguments.Add(key.IsRemoved ? 0 : end - entry.Message.Length + 1);
+            arguments.Add(end);
+            arguments.Add(number);
+        }
+
+        arguments[0] = count;
+        return arguments;
+    }
+
+    static void MarkRefused(List<OutboxEntry> batch, GroupOptions limits, RedisResult result)
+    {
+        var numbered = batch.FindAll(static entry => !entry.IsTransient);
+        for (var i = 1; i + 1 < result.Length; i += 2)
+        {
+            numbered[(int)result[i] - 1].Refusal = (int)result[i + 1] == MaxKeysArgument
+                ? $"The group would have more keys than {nameof(GroupOptions.MaxRetainedKeys)}, which is " +
+                  $"{limits.MaxRetainedKeys}. Remove a key with {nameof(Message)}.{nameof(Message.RemoveKey)}, " +
+                  "publish the message without a key, or raise the option."
+                : $"The retained values would have more bytes than {nameof(GroupOptions.MaxRetainedBytes)}, which " +
+                  $"is {limits.MaxRetainedBytes}. Publish a shorter message, remove a key with " +
+                  $"{nameof(Message)}.{nameof(Message.RemoveKey)}, or raise the option.";
+        }
     }
 
     /// <summary>

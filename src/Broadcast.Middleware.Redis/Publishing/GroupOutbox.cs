@@ -97,10 +97,12 @@ sealed class GroupOutbox(
             // Do not send the messages after the deadline, because the callers receive an error.
             if (time.GetTimestamp() >= deadline) throw CreateTimeoutException();
             var first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
+            while (first is null && TryRemoveRefused(ref batch))
+                first = await publisher.PublishAsync(group, batch, deadline, error => _lastError = error);
             _lastError = null;
             EndBatch(batch);
-            var offset = first.Offset;
-            foreach (var entry in batch) entry.Succeed(new(first.Epoch, entry.IsTransient ? offset : offset++));
+            var (epoch, offset) = (first.GetValueOrDefault().Epoch, first.GetValueOrDefault().Offset);
+            foreach (var entry in batch) entry.Succeed(new(epoch, entry.IsTransient ? offset : offset++));
         }
         catch (Exception exception)
         {
@@ -114,6 +116,27 @@ sealed class GroupOutbox(
             EndBatch(batch);
             foreach (var entry in batch) entry.Fail(failure);
         }
+    }
+
+    /// <summary>
+    /// Fails the refused messages of a batch and removes them from the batch. Returns false if no message is left.
+    /// </summary>
+    bool TryRemoveRefused(ref List<OutboxEntry> batch)
+    {
+        var refused = batch.FindAll(static entry => entry.Refusal is not null);
+        lock (_lock)
+        {
+            _inFlight = batch = batch.FindAll(static entry => entry.Refusal is null);
+            foreach (var entry in refused) entry.Drop();
+        }
+
+        foreach (var entry in refused)
+        {
+            var problem = $"The group '{group}' cannot retain the message. {entry.Refusal}";
+            entry.Fail(new InvalidOperationException(problem));
+        }
+
+        return batch.Count > 0;
     }
 
     BackplaneException CreateTimeoutException() => new(

@@ -33,7 +33,7 @@ sealed class Outbox(
     /// <summary>Publishes a message. The position of a transient message has no meaning.</summary>
     public async ValueTask<Position> PublishAsync(
         string group, ReadOnlyMemory<byte> message, bool isTransient, PublishOnce? once, GroupOptions? history,
-        CancellationToken cancellationToken)
+        RetainedKey? key, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
         if (outages.Find(group) is { } outage)
@@ -52,7 +52,7 @@ sealed class Outbox(
         }
 
         var entry = new OutboxEntry(
-            message.ToArray(), isTransient, once, history, time.GetTimestamp(), _budget,
+            message.ToArray(), isTransient, once, history, key, time.GetTimestamp(), _budget,
             message.Length + MessageOverhead);
         var queue = _groups.GetOrAdd(group, static (name, outbox) => outbox.Create(name), this);
         while (!queue.TryAdd(entry))

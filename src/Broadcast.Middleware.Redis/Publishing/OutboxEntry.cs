@@ -8,8 +8,8 @@ namespace Broadcast.Middleware.Redis.Publishing;
 /// after the caller has stopped waiting.
 /// </remarks>
 sealed class OutboxEntry(
-    byte[] message, bool isTransient, PublishOnce? once, GroupOptions? history, long timestamp, OutboxBudget budget,
-    int reservedBytes)
+    byte[] message, bool isTransient, PublishOnce? once, GroupOptions? history, RetainedKey? key, long timestamp,
+    OutboxBudget budget, int reservedBytes)
     : TaskCompletionSource<Position>(TaskCreationOptions.RunContinuationsAsynchronously)
 {
     byte[]? _message = message;
@@ -27,6 +27,15 @@ sealed class OutboxEntry(
     public PublishOnce? Once => once;
 
     public GroupOptions? History => history;
+
+    /// <summary>The key of the message. Null if the group does not retain the message.</summary>
+    public RetainedKey? Key => key;
+
+    /// <summary>
+    /// The reason why the group cannot retain the message. The publisher sets this property if Redis has refused the
+    /// batch because of this message.
+    /// </summary>
+    public string? Refusal { get; set; }
 
     /// <summary>The timestamp of the publish call.</summary>
     public long Timestamp => timestamp;
@@ -50,7 +59,7 @@ sealed class OutboxEntry(
 
     public void Succeed(Position position) => TrySetResult(position);
 
-    public void Fail(BackplaneException exception)
+    public void Fail(Exception exception)
     {
         TrySetException(exception);
         // Read the exception, because no caller reads it after a cancellation. The runtime would report it as

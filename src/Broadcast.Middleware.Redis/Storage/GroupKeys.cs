@@ -23,6 +23,13 @@ sealed class GroupKeys(string start, byte[] channel, byte[] fullChannel)
     /// </summary>
     public RedisKey Index { get; } = start + ":i";
 
+    /// <summary>
+    /// A hash with the newest message of each key: its offset, a space and the message. Only a group that retains
+    /// messages has this hash. The empty field contains the epoch and the total bytes. A hash with another epoch than
+    /// the state has no meaning.
+    /// </summary>
+    public RedisKey Retained { get; } = start + ":r";
+
     /// <summary>The set of nodes that have members in the group.</summary>
     public RedisKey Nodes { get; } = start + ":n";
 

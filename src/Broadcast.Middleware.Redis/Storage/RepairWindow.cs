@@ -22,4 +22,16 @@ readonly record struct RepairWindow(int Messages, int Bytes, TimeSpan Age)
         if (history.HistoryAge == Timeout.InfiniteTimeSpan) return null;
         return history.HistoryAge > Age ? history.HistoryAge : Age;
     }
+
+    /// <summary>
+    /// Returns the time for which Redis keeps the state and the retained values of a group after the last message.
+    /// Null means forever.
+    /// </summary>
+    public TimeSpan? GetStateRetention(GroupOptions? history)
+    {
+        var retention = GetRetention(history);
+        if (history is not { RetainLatestPerKey: true }) return retention;
+        if (history.RetainedAge == Timeout.InfiniteTimeSpan) return null;
+        return history.RetainedAge > retention ? history.RetainedAge : retention;
+    }
 }

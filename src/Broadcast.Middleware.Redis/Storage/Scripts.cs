@@ -15,9 +15,21 @@ static class Scripts
     /// </summary>
     public const string Superseded = "SUPERSEDED";
 
-    /// <summary>Numbers a batch, appends it to the stream, trims the stream and publishes the batch.</summary>
+    /// <summary>
+    /// The first result of <see cref="Publish"/> if the group cannot retain a message of the batch. The script has then
+    /// changed nothing.
+    /// </summary>
+    public const string Refused = "refused";
+
+    /// <summary>
+    /// Numbers a batch, appends it to the stream, trims the stream, retains the newest message of each key, and
+    /// publishes the batch.
+    /// </summary>
     /// <remarks>
-    /// <para>KEYS: state, stream, index, and the key of the message ID, if the message has an ID.</para>
+    /// <para>
+    /// KEYS: state, stream, index, the key of the message ID, if the message has an ID, and the retained values, if
+    /// the group retains messages.
+    /// </para>
     /// <code>
     /// ARGV 1      the epoch of a new group
     ///      2      the channel
@@ -31,11 +43,19 @@ static class Scripts
     ///      14     the milliseconds for which Redis keeps the stream; 0 means forever
     ///      15     the milliseconds for which Redis remembers the last batch of a node
     ///      16     the body for the channel, if the batch has transient messages; otherwise empty or missing
-    ///      17     the milliseconds for which Redis remembers the message ID
+    ///      17     the milliseconds for which Redis remembers the message ID; empty or missing without an ID
+    ///      18     the milliseconds for which Redis keeps the state and the retained values; 0 means forever;
+    ///             missing if the group does not retain messages
+    ///      19     the number of messages with a key
+    ///      20-21  the maximum number and bytes of the retained values
+    ///      22-    for each message with a key: the key, the first and last byte of the message in ARGV 7, and the
+    ///             number of the message in the batch; 0 is the first byte of a message that removes its key
     /// </code>
     /// <para>
     /// Returns the epoch, the last offset and the tag of the batch. If Redis already knows the message ID, the script
-    /// changes nothing, and returns the epoch and the offset of the first message with this ID, and no tag.
+    /// changes nothing, and returns the epoch and the offset of the first message with this ID, and no tag. If the
+    /// group cannot retain some of the messages, the script changes nothing. It returns <see cref="Refused"/>, and the
+    /// number of each of these messages and 20 or 21, which is the argument with the exceeded limit.
     /// </para>
     /// <para>
     /// Each <c>redis.call</c> takes about one microsecond. So the script makes as few calls as possible. The script
@@ -63,8 +83,9 @@ static class Scripts
           if tonumber(number) == tonumber(ARGV[4]) then return {its, last, tag} end
           if tonumber(number) > tonumber(ARGV[4]) then return redis.error_reply('SUPERSEDED by a later batch') end
         end
-        if KEYS[4] then
-          local known = redis.call('GET', KEYS[4])
+        local once = ARGV[17] and ARGV[17] ~= '' and KEYS[4]
+        if once then
+          local known = redis.call('GET', once)
           if known then
             local its, last = string.match(known, '^(%x+) (%d+)$')
             return {its, last}
@@ -93,6 +114,39 @@ static class Scripts
           redis.call('PUBLISH', ARGV[2], header .. '\n' .. body)
           return {epoch, state[2], before}
         end
+        -- Check the limits of the retained values before the first write. The size of a missing message is 0.
+        local retained, retainedBytes, sizes, newest = ARGV[18] and KEYS[#KEYS], 0, {}, {}
+        local operations, isNewHash = tonumber(ARGV[19] or 0), false
+        local lastOperation = 21 + 4 * operations
+        if operations > 0 then
+          local keys = {''}
+          for i = 22, lastOperation, 4 do table.insert(keys, ARGV[i]) end
+          local known = redis.call('HMGET', retained, unpack(keys))
+          local its, total = string.match(known[1] or '', '^(%x+) (%d+)$')
+          isNewHash = not epoch or its ~= epoch
+          local count, refused = 0, {}
+          if not isNewHash then count, retainedBytes = redis.call('HLEN', retained) - 1, tonumber(total) end
+          for i = 22, lastOperation, 4 do
+            local key, first, before, size = ARGV[i], tonumber(ARGV[i + 1]), sizes[ARGV[i]], 0
+            if not before then
+              local value = not isNewHash and known[(i - 22) / 4 + 2]
+              before = value and #key + #value - #string.match(value, '^%d+ ') + 32 or 0
+            end
+            if first > 0 then size = #key + ARGV[i + 2] - first + 1 + 32 end
+            local change = (size > 0 and 1 or 0) - (before > 0 and 1 or 0)
+            local limit = size > 0 and (count + change > tonumber(ARGV[20]) and '20'
+              or retainedBytes - before + size > tonumber(ARGV[21]) and '21')
+            if limit then
+              table.insert(refused, ARGV[i + 3])
+              table.insert(refused, limit)
+              sizes[key] = before
+            else
+              count, retainedBytes = count + change, retainedBytes - before + size
+              sizes[key], newest[key] = size, i
+            end
+          end
+          if #refused > 0 then return {'refused', unpack(refused)} end
+        end
         local oldest
         if epoch then
           oldest = redis.call('LINDEX', KEYS[3], 0)
@@ -116,12 +170,34 @@ static class Scripts
         if expires then renewed = ARGV[14] .. ' ' .. at end
         local result = ARGV[4] .. ' ' .. epoch .. ' ' .. last .. ' ' .. at .. ' ' .. tag
         redis.call('HSET', KEYS[1], 'e', epoch, 'o', last, 'g', tag, 'b', sum, 'x', renewed, ARGV[3], result)
-        if expires and ARGV[14] == '0' then
-          for i = 1, 3 do redis.call('PERSIST', KEYS[i]) end
-        elseif expires then
-          redis.call('PEXPIRE', KEYS[1], ARGV[14] + 61000)
-          redis.call('PEXPIRE', KEYS[2], ARGV[14] + 1000)
-          redis.call('PEXPIRE', KEYS[3], ARGV[14] + 1000)
+        if operations > 0 then
+          if isNewHash then redis.call('DEL', retained) end
+          local set, removed = {'', epoch .. ' ' .. string.format('%.0f', retainedBytes)}, {}
+          for i = 22, lastOperation, 4 do
+            if newest[ARGV[i]] ~= i then
+              -- A later message of the batch has the same key.
+            elseif ARGV[i + 1] == '0' then
+              table.insert(removed, ARGV[i])
+            else
+              local its = string.format('%.0f', offset - ARGV[5] + ARGV[i + 3])
+              table.insert(set, ARGV[i])
+              table.insert(set, its .. ' ' .. string.sub(ARGV[7], ARGV[i + 1], ARGV[i + 2]))
+            end
+          end
+          redis.call('HSET', retained, unpack(set))
+          if #removed > 0 then redis.call('HDEL', retained, unpack(removed)) end
+        end
+        local function expire(key, milliseconds, extra)
+          if milliseconds == 0 then redis.call('PERSIST', key)
+          else redis.call('PEXPIRE', key, milliseconds + extra) end
+        end
+        if expires or isNewHash then
+          local short = tonumber(ARGV[14])
+          local long = tonumber(ARGV[18] or short)
+          expire(KEYS[1], short == 0 and 0 or long, 61000)
+          expire(KEYS[2], short, 1000)
+          expire(KEYS[3], short, 1000)
+          if retained then expire(retained, long, 1000) end
         end
 
         local function isKept(entry, times)
@@ -143,7 +219,7 @@ static class Scripts
         end
 
         removeOldNodes(now)
-        if KEYS[4] then redis.call('SET', KEYS[4], epoch .. ' ' .. last, 'PX', ARGV[17]) end
+        if once then redis.call('SET', once, epoch .. ' ' .. last, 'PX', ARGV[17]) end
         local header = epoch .. ' ' .. last .. ' ' .. ARGV[5] .. ' ' .. before .. ' ' .. tag
         redis.call('PUBLISH', ARGV[2], header .. '\n' .. body)
         return {epoch, last, tag}
@@ -175,15 +251,16 @@ static class Scripts
     /// Returns the current position of a group and its newest batches. Creates the group if necessary.
     /// </summary>
     /// <remarks>
-    /// <para>KEYS: state, stream, index.</para>
+    /// <para>KEYS: state, stream, index, and the retained values, if the group retains messages.</para>
     /// <code>
     /// ARGV 1    the epoch of a new group
-    ///      2    the milliseconds for which Redis keeps the group; 0 means forever
+    ///      2    the milliseconds for which Redis keeps the group and the retained values; 0 means forever
     ///      3    the milliseconds for which Redis keeps the group if it has no messages
     ///      4-6  the messages, bytes and milliseconds of the history
     /// </code>
     /// <para>
-    /// Returns the epoch, the last offset, the last tag, and a page in the format of <see cref="ReadBackward"/>.
+    /// Returns the epoch, the last offset, the last tag, a page in the format of <see cref="ReadBackward"/>, and the
+    /// fields and values of <see cref="GroupKeys.Retained"/>.
     /// </para>
     /// </remarks>
     public const string Subscribe = ReadPage + """
@@ -196,7 +273,13 @@ static class Scripts
         local keep = ARGV[2]
         if state[2] == '0' then keep = ARGV[3] end
         if keep == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], keep + 60000) end
-        return {state[1], state[2], state[3], readPage('+', tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))}
+        local retained = {}
+        if KEYS[4] and string.match(redis.call('HGET', KEYS[4], '') or '', '^%x+') == state[1] then
+          retained = redis.call('HGETALL', KEYS[4])
+          if keep == '0' then redis.call('PERSIST', KEYS[4]) else redis.call('PEXPIRE', KEYS[4], keep) end
+        end
+        local page = readPage('+', tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))
+        return {state[1], state[2], state[3], page, retained}
         """;
 
     /// <summary>Renews the expiration of a group that has subscribers, but no messages.</summary>
@@ -230,7 +313,7 @@ static class Scripts
 
     /// <summary>Returns the batches that follow the last batch that a node has delivered.</summary>
     /// <remarks>
-    /// <para>KEYS: state, stream, index.</para>
+    /// <para>KEYS: state, stream, index, retained values.</para>
     /// <code>
     /// ARGV 1  the epoch
     ///      2  the last offset of the node
@@ -250,13 +333,24 @@ static class Scripts
     /// node. Third, the batch at the node's offset has another tag. Fourth, no batch ends at the node's offset. If the
     /// script detects one of these signs, it starts a new epoch, so that all nodes notice the loss.
     /// </para>
+    /// <para>
+    /// The new epoch keeps the retained values, because each of them is still the newest message of its key. Their
+    /// offsets must stay below the offsets of new messages. So the new epoch then continues with the offset of the
+    /// older state. A group without a batch in its epoch has the tag "-".
+    /// </para>
     /// </remarks>
     public const string ReadForward = """
         local state = redis.call('HMGET', KEYS[1], 'e', 'o', 'g')
         local function startEpoch()
+          local its, bytes = string.match(redis.call('HGET', KEYS[4], '') or '', '^(%x+) (%d+)$')
           -- Delete first, so that a node can report a loss even if Redis has reached its memory limit.
           redis.call('DEL', KEYS[2], KEYS[3])
-          redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0, 'g', '-', 'b', 0)
+          local offset = 0
+          if its == state[1] then
+            offset = state[2]
+            redis.call('HSET', KEYS[4], '', ARGV[5] .. ' ' .. bytes)
+          end
+          redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', offset, 'g', '-', 'b', 0)
           return false
         end
         if not state[1] or state[1] > ARGV[1] then return false end
@@ -266,7 +360,7 @@ static class Scripts
         local batches = {}
         if last == at then
           same = state[3] == ARGV[3]
-        elseif same and at == 0 then
+        elseif same and ARGV[3] == '-' then
           batches = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', ARGV[4])
         elseif same then
           local id = ARGV[2] .. '-0'

@@ -31,7 +31,7 @@ sealed class CatchUpReader(RedisConnection connection, RedisLogger logger)
             try
             {
                 var page = await connection.RunScriptAsync(
-                    Scripts.ReadForward, [keys.State, keys.Stream, keys.Index],
+                    Scripts.ReadForward, [keys.State, keys.Stream, keys.Index, keys.Retained],
                     [epoch, offset, tag, BatchesPerRead, Epoch.CreateAfter(epoch)],
                     connection.GetDeadline(AttemptTimeout), cancellationToken: stopping);
                 if (page.IsNull) return null;

@@ -82,7 +82,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     {
         _group = group;
         _repairWindow = repairWindow;
-        _retention = repairWindow.GetRetention(history);
+        _retention = repairWindow.GetStateRetention(history);
         _history = history;
         _connection = connection;
         _receiver = receiver;
@@ -127,7 +127,10 @@ sealed class GroupSubscription : IThreadPoolWorkItem
         // position.
         await _channel.OpenAsync(_keys.Channel, deadline, cancellationToken);
         var result = await _connection.RunScriptAsync(
-            Scripts.Subscribe, [_keys.State, _keys.Stream, _keys.Index],
+            Scripts.Subscribe,
+            RetainsMessages
+                ? [_keys.State, _keys.Stream, _keys.Index, _keys.Retained]
+                : [_keys.State, _keys.Stream, _keys.Index],
             [
                 Epoch.Create(), Scripts.FormatMilliseconds(_retention), Scripts.FormatMilliseconds(_repairWindow.Age),
                 .. HistoryReader.GetLimits(_history),
@@ -142,7 +145,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             ActivateLocked();
         }
 
-        return new(new(_epochNumber, offset), messages);
+        return new(new(_epochNumber, offset), messages) { Retained = RetainedParser.Parse(result[4]) };
     }
 
     /// <summary>Ends the subscription. A receiver call that is in progress may still complete.</summary>
@@ -219,7 +222,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     /// <summary>
-    /// Renews the expiration of the state, so that a group with subscribers keeps its epoch without new messages.
+    /// Renews the expiration of the state and of the retained values, so that a group with subscribers keeps its
+    /// epoch and these messages without new messages.
     /// </summary>
     void RenewExpiration(IDatabase database, long offset)
     {
@@ -228,6 +232,7 @@ sealed class GroupSubscription : IThreadPoolWorkItem
             if (_retention is not { } retention) return;
             _ = database.KeyExpireAsync(
                 _keys.State, retention + RepairWindow.ExtraStateRetention, CommandFlags.FireAndForget);
+            if (RetainsMessages) _ = database.KeyExpireAsync(_keys.Retained, retention, CommandFlags.FireAndForget);
             return;
         }
 
@@ -240,6 +245,8 @@ sealed class GroupSubscription : IThreadPoolWorkItem
     }
 
     void IThreadPoolWorkItem.Execute() => _ = DeliverAllAsync();
+
+    bool RetainsMessages => _history is { RetainLatestPerKey: true };
 
     bool IsActiveLocked => _state is State.Idle or State.Delivering;
 

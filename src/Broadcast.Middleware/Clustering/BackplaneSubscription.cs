@@ -1,6 +1,8 @@
 namespace Broadcast.Middleware;
 
-/// <summary>The result of a subscription to a group: the start position and the history.</summary>
+/// <summary>
+/// The result of a subscription to a group: the start position, the history and the retained values.
+/// </summary>
 /// <param name="position">See <see cref="Position"/>.</param>
 /// <param name="history">See <see cref="History"/>.</param>
 public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadOnlyMemory<byte>> history)
@@ -12,4 +14,10 @@ public sealed class BackplaneSubscription(Position position, IReadOnlyList<ReadO
 
     /// <summary>The stored messages up to and including <see cref="Position"/>, oldest first, without gaps.</summary>
     public IReadOnlyList<ReadOnlyMemory<byte>> History { get; } = history;
+
+    /// <summary>
+    /// The newest message of each key up to and including <see cref="Position"/>, oldest first. The list may contain
+    /// messages of <see cref="History"/>. Default: empty. The value must be from the same atomic step as the position.
+    /// </summary>
+    public IReadOnlyList<RetainedMessage> Retained { get; init; } = [];
 }

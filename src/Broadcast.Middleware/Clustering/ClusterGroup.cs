@@ -48,16 +48,18 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     }
 
     /// <summary>
-    /// Starts the log after the subscription has succeeded. The method appends the history, and then the messages that
-    /// arrived before this call.
+    /// Starts the log after the subscription has succeeded. The method adds the retained values from before the
+    /// history, appends the history, and then appends the messages that arrived before this call.
     /// </summary>
     /// <returns>False if messages are already missing.</returns>
     /// <exception cref="InvalidDataException">A message is missing or invalid.</exception>
-    public bool Start(Group group, IEnumerable<ClusterMessage> history)
+    public bool Start(
+        Group group, IEnumerable<(long Offset, ClusterMessage Message)> retained, IEnumerable<ClusterMessage> history)
     {
         lock (_gate)
         {
             Group = group;
+            foreach (var (offset, message) in retained) Retain(group, offset, message);
             foreach (var message in history) Append(group, message);
             var early = _early!;
             _early = null;
@@ -122,6 +124,19 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
 
         Append(group, received);
+    }
+
+    void Retain(Group group, long offset, ClusterMessage received)
+    {
+        if (received.Message.Key is null || offset >= group.NextOffset) return;
+        var metadata = received.Metadata;
+        if (received.CopyId != 0)
+        {
+            var copy = copies.Add(received.CopyId, received.PublishedAt, name, new(group.Epoch, offset));
+            metadata = EntryMetadata.WithCopy(metadata, copy);
+        }
+
+        group.Retain(received.Message, metadata, offset, time.GetUtcNow() - received.PublishedAt);
     }
 
     void Append(Group group, ClusterMessage received)

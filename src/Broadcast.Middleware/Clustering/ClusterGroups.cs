@@ -138,14 +138,15 @@ sealed class ClusterGroups(
     {
         try
         {
-            var history = directory.GetSettings(group.Name).History;
-            var subscription = await backplane.SubscribeAsync(group.Name, history).ConfigureAwait(false);
+            var limits = directory.GetSettings(group.Name).Kept;
+            var subscription = await backplane.SubscribeAsync(group.Name, limits).ConfigureAwait(false);
             var messages = DecodeHistory(subscription.History);
+            var retained = DecodeRetained(subscription.Retained);
             var start = new Position(subscription.Position.Epoch, subscription.Position.Offset - messages.Count);
             lock (_gate)
             {
                 group.IsSettled = true;
-                Start(group, start, messages);
+                Start(group, start, retained, messages);
                 if (group.Uses == 0) EndLocked(group);
             }
         }
@@ -163,11 +164,15 @@ sealed class ClusterGroups(
         }
     }
 
-    void Start(ClusterGroup group, Position start, List<ClusterMessage> history)
+    void Start(
+        ClusterGroup group,
+        Position start,
+        List<(long Offset, ClusterMessage Message)> retained,
+        List<ClusterMessage> history)
     {
         try
         {
-            if (group.Start(directory.Create(group.Name, start), history)) directory.Add(group.Group!);
+            if (group.Start(directory.Create(group.Name, start), retained, history)) directory.Add(group.Group!);
         }
         catch (InvalidDataException exception)
         {
@@ -189,6 +194,25 @@ sealed class ClusterGroups(
             {
                 logger.ClusterMessageUnreadable(exception);
                 messages.Clear();
+            }
+        }
+
+        return messages;
+    }
+
+    /// <summary>Decodes the retained values. The result does not contain invalid messages.</summary>
+    List<(long Offset, ClusterMessage Message)> DecodeRetained(IReadOnlyList<RetainedMessage> retained)
+    {
+        var messages = new List<(long, ClusterMessage)>(retained.Count);
+        foreach (var message in retained)
+        {
+            try
+            {
+                messages.Add((message.Offset, ClusterMessage.Decode(message.Message)));
+            }
+            catch (InvalidDataException exception)
+            {
+                logger.ClusterMessageUnreadable(exception);
             }
         }
 

@@ -22,6 +22,7 @@ readonly record struct ClusterMessage(
         NoCompression = 4,
         Transient = 8,
         Id = 16,
+        RemovesKey = 32,
     }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
@@ -41,6 +42,7 @@ readonly record struct ClusterMessage(
         if (Message.DisableCompression) parts |= Parts.NoCompression;
         if (Message.IsTransient) parts |= Parts.Transient;
         if (Message.Id is not null) parts |= Parts.Id;
+        if (Message.RemoveKey) parts |= Parts.RemovesKey;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
@@ -75,6 +77,7 @@ readonly record struct ClusterMessage(
             DisableCompression = parts.HasFlag(Parts.NoCompression),
             IsTransient = parts.HasFlag(Parts.Transient),
             Key = key,
+            RemoveKey = parts.HasFlag(Parts.RemovesKey),
             Id = messageId,
             Sender = sender is null ? null : new(sender, user),
         };

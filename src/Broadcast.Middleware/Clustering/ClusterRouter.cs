@@ -151,10 +151,12 @@ sealed class ClusterRouter(
             return default;
         }
 
-        var history = GetHistory(name);
+        var settings = directory.GetSettings(name);
+        RetainedKey? key = null;
+        if (settings.Retained is not null && message.Key is { } keyName) key = new(keyName, message.RemoveKey);
         if (message.Id is not { } id)
-            return (await backplane.PublishAsync(name, bytes, history, cancellationToken), false);
-        return await backplane.PublishOnceAsync(name, id, local.IdWindow, bytes, history, cancellationToken);
+            return (await backplane.PublishAsync(name, bytes, settings.Kept, key, cancellationToken), false);
+        return await backplane.PublishOnceAsync(name, id, local.IdWindow, bytes, settings.Kept, key, cancellationToken);
     }
 
     async ValueTask<PublishResult> SendToConnectionsAsync(
@@ -221,8 +223,6 @@ sealed class ClusterRouter(
         var hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{id}\n{string.Join('\n', names)}"));
         return Math.Max(1, BitConverter.ToInt64(hash) & long.MaxValue);
     }
-
-    GroupOptions? GetHistory(string name) => directory.GetSettings(name).History;
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
         new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId).Encode();

@@ -14,7 +14,7 @@ namespace Broadcast.Middleware;
 /// <list type="bullet">
 /// <item>All nodes receive the messages of a group in the same order. Within an epoch, each message adds 1 to the
 /// offset.</item>
-/// <item>The backplane numbers, stores and delivers a message in one atomic step.</item>
+/// <item>The backplane numbers, stores, retains and delivers a message in one atomic step.</item>
 /// <item>If a publish returns a position, every subscribed node receives the message or a call of
 /// <see cref="IBackplaneReceiver.OnLost"/>.</item>
 /// <item>If a publish throws an exception, the backplane has published the message at most once.</item>
@@ -43,10 +43,18 @@ public interface IBackplane
     /// <param name="group">The name of the group.</param>
     /// <param name="message">The message. The call copies the message before it returns.</param>
     /// <param name="history">
-    /// The limits of the history. With null, the backplane stores only the messages that nodes may need to catch up.
+    /// The limits of the history and of the retained values. With null, the backplane stores only the messages that
+    /// nodes may need to catch up.
+    /// </param>
+    /// <param name="key">
+    /// The key of the message. Null if the group does not retain messages, or if the message has no key.
     /// </param>
     /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>The position of the message.</returns>
+    /// <exception cref="InvalidOperationException">
+    /// The group would retain more than <see cref="GroupOptions.MaxRetainedKeys"/> messages, or more than
+    /// <see cref="GroupOptions.MaxRetainedBytes"/>. The backplane has not published the message.
+    /// </exception>
     /// <exception cref="BackplaneException">
     /// The publish did not succeed in time, or too many publishes are already waiting. If
     /// <see cref="BackplaneException.DeliverLocally"/> is true, the broadcast delivers the message on this node only.
@@ -55,6 +63,7 @@ public interface IBackplane
         string group,
         ReadOnlyMemory<byte> message,
         GroupOptions? history,
+        RetainedKey? key = null,
         CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -70,10 +79,12 @@ public interface IBackplane
     /// <param name="window">How long the backplane remembers the ID.</param>
     /// <param name="message">The message. The call copies the message before it returns.</param>
     /// <param name="history">See <see cref="PublishAsync"/>.</param>
+    /// <param name="key">See <see cref="PublishAsync"/>.</param>
     /// <param name="cancellationToken">Cancels the call. The backplane may still publish the message.</param>
     /// <returns>
     /// The position of the first message with this ID, and whether this call published nothing because of that message.
     /// </returns>
+    /// <exception cref="InvalidOperationException">See <see cref="PublishAsync"/>.</exception>
     /// <exception cref="BackplaneException">See <see cref="PublishAsync"/>.</exception>
     ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
         string group,
@@ -81,6 +92,7 @@ public interface IBackplane
         TimeSpan window,
         ReadOnlyMemory<byte> message,
         GroupOptions? history,
+        RetainedKey? key = null,
         CancellationToken cancellationToken = default);
 
     /// <summary>
@@ -108,7 +120,7 @@ public interface IBackplane
     /// for the same group only after <see cref="Unsubscribe"/> or <see cref="IBackplaneReceiver.OnLost"/>.
     /// </remarks>
     /// <param name="group">The name of the group.</param>
-    /// <param name="history">The limits of the history.</param>
+    /// <param name="history">The limits of the history and of the retained values.</param>
     /// <param name="cancellationToken">Cancels the call.</param>
     /// <exception cref="BackplaneException">The subscription did not succeed in time.</exception>
     ValueTask<BackplaneSubscription> SubscribeAsync(

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
+using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware;
@@ -30,7 +31,7 @@ public sealed class InMemoryCluster
         foreach (var (name, _) in _groups) With(name, static channel => channel.Forget());
     }
 
-    /// <summary>Runs an action with a group. A group exists while it has a node, a member or a history.</summary>
+    /// <summary>Runs an action with a group. A group exists while it has a node, a member or a message.</summary>
     T With<T>(string name, Func<Channel, T> act)
     {
         while (true)
@@ -53,11 +54,13 @@ public sealed class InMemoryCluster
     sealed class Channel(string name)
     {
         readonly Queue<(byte[] Message, long At)> _history = new();
+        readonly Dictionary<string, RetainedMessage> _retained = new(StringComparer.Ordinal);
         readonly List<Node> _nodes = [];
         readonly Dictionary<string, (Node Node, byte[] Value)> _members = new(StringComparer.Ordinal);
         ulong _epoch = NewEpoch();
         long _offset;
         long _bytes;
+        long _retainedBytes;
         GroupOptions? _limits;
 
         public Lock Gate { get; } = new();
@@ -65,10 +68,12 @@ public sealed class InMemoryCluster
         public bool IsRemoved { get; set; }
 
         /// <summary>True if the channel contains no data, so that the cluster can remove it.</summary>
-        public bool IsEmpty => _nodes.Count == 0 && _members.Count == 0 && _limits is null;
+        public bool IsEmpty =>
+            _nodes.Count == 0 && _members.Count == 0 && _limits is null && _retained.Count == 0;
 
-        public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history)
+        public Position Publish(ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key)
         {
+            if (key is { } retainedKey) Retain(retainedKey, message, history!);
             var position = new Position(_epoch, ++_offset);
             // After the first stored message, store every message. The history must have no gaps.
             if (history is { HistoryMessages: > 0 }) _limits = history;
@@ -84,13 +89,28 @@ public sealed class InMemoryCluster
         }
 
         public (Position, bool) PublishOnce(
-            PublishedIds ids, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history)
+            PublishedIds ids,
+            string id,
+            TimeSpan window,
+            ReadOnlyMemory<byte> message,
+            GroupOptions? history,
+            RetainedKey? key)
         {
             if (!ids.TryClaim(RecipientsKind.Group, name, id, window, out var entry))
                 return (entry.Position!.Value, true);
+            try
+            {
+                if (key is { } retainedKey) Retain(retainedKey, message, history!);
+            }
+            catch (InvalidOperationException)
+            {
+                ids.Release(RecipientsKind.Group, name, id, entry);
+                throw;
+            }
+
             // A receiver that throws an exception must not turn a repeated publish into a second message.
             entry.Complete(new(_epoch, _offset + 1));
-            return (Publish(message, history), false);
+            return (Publish(message, history, null), false);
         }
 
         public bool PublishTransient(ReadOnlyMemory<byte> message)
@@ -110,15 +130,19 @@ public sealed class InMemoryCluster
 
             _nodes.Add(node);
             if (history is not null) Trim(history);
-            return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)]);
+            return new(new(_epoch, _offset), [.. _history.Select(static entry => (ReadOnlyMemory<byte>)entry.Message)])
+            {
+                Retained = [.. _retained.Values.OrderBy(static retained => retained.Offset)],
+            };
         }
 
         public bool Unsubscribe(Node node) => _nodes.Remove(node);
 
         public bool Forget()
         {
-            (_epoch, _offset, _bytes, _limits) = (NewEpoch(), 0, 0, null);
+            (_epoch, _offset, _bytes, _retainedBytes, _limits) = (NewEpoch(), 0, 0, 0, null);
             _history.Clear();
+            _retained.Clear();
             foreach (var node in _nodes) node.Receiver.OnLost(name);
             _nodes.Clear();
             return true;
@@ -147,6 +171,23 @@ public sealed class InMemoryCluster
             [.. _members.Select(static member => new BackplaneMember(member.Key, member.Value.Value))];
 
         public long CountMembers() => _members.Count;
+
+        /// <summary>Replaces or removes the retained value of a key. Call this method before the publish.</summary>
+        /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
+        void Retain(RetainedKey key, ReadOnlyMemory<byte> message, GroupOptions limits)
+        {
+            var known = _retained.GetValueOrDefault(key.Name);
+            var bytes = _retainedBytes - (known is null ? 0 : CostOf(key.Name, known.Message.Length));
+            if (!key.IsRemoved) bytes += CostOf(key.Name, message.Length);
+            var count = _retained.Count + (known is null ? 1 : 0);
+            if (!key.IsRemoved && RetainedValues.Problem(limits, count, bytes) is { } problem)
+                throw new InvalidOperationException($"The group '{name}' cannot retain the message. {problem}");
+            _retainedBytes = bytes;
+            if (key.IsRemoved) _retained.Remove(key.Name);
+            else _retained[key.Name] = new(_offset + 1, message.ToArray());
+        }
+
+        static long CostOf(string key, int length) => key.Length + length + Block.EntrySize;
 
         void Trim(GroupOptions history)
         {
@@ -179,10 +220,14 @@ public sealed class InMemoryCluster
         }
 
         public ValueTask<Position> PublishAsync(
-            string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+            string group,
+            ReadOnlyMemory<byte> message,
+            GroupOptions? history,
+            RetainedKey? key,
+            CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            return new(cluster.With(group, channel => channel.Publish(message, history)));
+            return new(cluster.With(group, channel => channel.Publish(message, history, key)));
         }
 
         public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
@@ -191,10 +236,12 @@ public sealed class InMemoryCluster
             TimeSpan window,
             ReadOnlyMemory<byte> message,
             GroupOptions? history,
+            RetainedKey? key,
             CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            return new(cluster.With(group, channel => channel.PublishOnce(cluster._ids, id, window, message, history)));
+            return new(cluster.With(
+                group, channel => channel.PublishOnce(cluster._ids, id, window, message, history, key)));
         }
 
         public ValueTask PublishTransientAsync(

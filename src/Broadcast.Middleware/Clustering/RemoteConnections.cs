@@ -274,7 +274,7 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     {
         var (inbox, bytes) = (InboxOf(node), NodeCodec.Encode(message));
         if (isTransient) await backplane.PublishTransientAsync(inbox, bytes, cancellationToken);
-        else await backplane.PublishAsync(inbox, bytes, null, cancellationToken);
+        else await backplane.PublishAsync(inbox, bytes, null, cancellationToken: cancellationToken);
     }
 
     long NextRequestId() => Interlocked.Increment(ref _lastRequestId);

@@ -33,7 +33,8 @@ sealed class Group
         Name = name;
         Lifetime = lifetime;
         var history = settings.History is { } limits ? new LogHistory(limits, time) : null;
-        _log = new MessageLog(clock, settings, history, after.Offset + 1)
+        var retained = settings.Retained is { } retainedLimits ? new RetainedValues(retainedLimits, time) : null;
+        _log = new MessageLog(clock, settings, history, after.Offset + 1, retained)
         {
             Name = name.Length == 0 ? null : name,
             Epoch = after.Epoch,
@@ -68,7 +69,9 @@ sealed class Group
     /// <param name="subscriber">The writer of a connection, or a reader inside the app.</param>
     /// <param name="options">The options of the subscriber.</param>
     /// <param name="recovered">See <see cref="JoinResult.Recovered"/>.</param>
-    /// <param name="position">The subscriber receives every message after this position.</param>
+    /// <param name="position">
+    /// The subscriber receives every message after this position, except for retained values that newer values replace.
+    /// </param>
     public Cursor? Join(
         IGroupSubscriber subscriber, in JoinOptions options, out bool? recovered, out Position position)
     {
@@ -79,7 +82,7 @@ sealed class Group
             if (_isRemoved) return null;
             _hasHadMembers = true;
             var start = _log.FindLocked(options.Replay, out recovered);
-            position = new(_log.Epoch, start.Block.FirstOffset + start.Index - 1);
+            position = new(_log.Epoch, start.Block.OffsetOf(start.Index) - 1);
             var cursorOptions = CreateCursorOptions(options, start, position, recovered);
             var shard = GetShardLocked(subscriber.Pump);
             shard.CountJoinLocked(subscriber);
@@ -120,6 +123,7 @@ sealed class Group
     /// <param name="message">The message. The log copies the payload.</param>
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="excludedMembers">The number of members that the message excludes.</param>
+    /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
     public PublishResult? Publish(Message message, EntryMetadata? metadata, int excludedMembers)
     {
         Position? position = null;
@@ -128,6 +132,7 @@ sealed class Group
         lock (_log.Gate)
         {
             if (_isRemoved) return null;
+            ThrowIfNotRetainableLocked(message);
             shards = _shards;
             members = CountMembers(shards);
             var log = message.IsTransient ? GetTransientLogLocked() : _log;
@@ -154,6 +159,9 @@ sealed class Group
     /// <param name="metadata">The metadata of the entry.</param>
     /// <param name="clock">Numbers the message.</param>
     /// <returns>The number of memberships, or null if another thread has removed a group with a history.</returns>
+    /// <exception cref="InvalidOperationException">
+    /// A group cannot retain the message. No group has then appended the message.
+    /// </exception>
     public static int? Publish(
         IReadOnlyList<Group> groups, Message message, EntryMetadata? metadata, SequenceClock clock)
     {
@@ -167,6 +175,11 @@ sealed class Group
             for (; locked < groups.Count; locked++) groups[locked]._log.Gate.Enter();
             if (groups.Any(static group => group is { Lifetime: GroupLifetime.UntilHistoryExpires, _isRemoved: true }))
                 return null;
+            foreach (var group in groups)
+            {
+                if (!group._isRemoved) group.ThrowIfNotRetainableLocked(message);
+            }
+
             for (var i = 0; i < groups.Count; i++)
             {
                 logs[i] = message.IsTransient ? groups[i].GetTransientLogLocked() : groups[i]._log;
@@ -221,6 +234,19 @@ sealed class Group
     }
 
     /// <summary>
+    /// Adds a retained value whose message is older than the log of this node. Call this method before the first append
+    /// and the first join.
+    /// </summary>
+    /// <param name="message">The message. It has a key.</param>
+    /// <param name="metadata">The metadata of the entry.</param>
+    /// <param name="offset">The offset of the message. Each call has a higher offset.</param>
+    /// <param name="age">The time since the publish.</param>
+    public void Retain(Message message, EntryMetadata? metadata, long offset, TimeSpan age)
+    {
+        lock (_log.Gate) _log.RetainLocked(message, metadata, offset, age);
+    }
+
+    /// <summary>
     /// Marks the next messages as lost. The writer of each member detects the loss after it has read the log.
     /// </summary>
     public void Break()
@@ -243,8 +269,8 @@ sealed class Group
         GroupShard[] shards;
         lock (_log.Gate)
         {
-            var hasNoHistory = _log.ExpireLocked();
-            _isRemoved |= hasNoHistory && _shards.Length == 0 && Lifetime != GroupLifetime.Owned;
+            var hasMembers = _shards.Length > 0;
+            _isRemoved |= _log.ExpireLocked(hasMembers) && !hasMembers && Lifetime != GroupLifetime.Owned;
             if (_isRemoved) return true;
             var isTrimmed = _log.TrimIdleLocked();
             if (_log.Transient is { KeepsFirstBlock: false } transient && transient.Log.TrimIdleLocked())
@@ -310,6 +336,13 @@ sealed class Group
         return subscribers == 0 ? null : _log.Transient?.Log ?? _log.OpenTransientLocked(subscribers, NewEpoch());
     }
 
+    /// <exception cref="InvalidOperationException">The group cannot retain the message.</exception>
+    void ThrowIfNotRetainableLocked(in Message message)
+    {
+        if (message is { Key: not null, IsTransient: false } && _log.ProblemLocked(message) is { } problem)
+            throw new InvalidOperationException($"The group '{Name}' cannot retain the message. {problem}");
+    }
+
     static void Post(GroupShard[] shards)
     {
         foreach (var shard in shards) shard.Pump.Post(shard);
@@ -330,7 +363,7 @@ sealed class Group
     }
 
     static GroupLifetime LifetimeOf(LogSettings settings) =>
-        settings.History is null ? GroupLifetime.UntilEmpty : GroupLifetime.UntilHistoryExpires;
+        settings.Kept is null ? GroupLifetime.UntilEmpty : GroupLifetime.UntilHistoryExpires;
 
     static ulong NewEpoch()
     {
@@ -352,7 +385,8 @@ sealed class Group
         {
             Encoder = options.Encoder,
             Start = start,
-            FirstOffset = position.Offset + 1,
+            // A retained value is not in the range of offsets, because the range would include replaced messages.
+            FirstOffset = start.Block.FirstOffset + (start.Block.IsRetained ? start.Block.Count : start.Index),
             Bookmark = bookmark,
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,

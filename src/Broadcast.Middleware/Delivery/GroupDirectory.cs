@@ -4,8 +4,8 @@ using Broadcast.Middleware.Logs;
 namespace Broadcast.Middleware.Delivery;
 
 /// <summary>
-/// The groups of this node. The first join creates a group. The first publish to a group with a history also creates
-/// the group. The directory removes a group that has no members and no history.
+/// The groups of this node. The first join creates a group. The first publish that a group keeps for later members
+/// also creates the group. The directory removes a group that has no members and keeps no messages.
 /// </summary>
 /// <param name="clock">Numbers the messages of all groups.</param>
 /// <param name="rules">The settings of the groups.</param>
@@ -16,8 +16,8 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
 {
     readonly ConcurrentDictionary<string, Group> _groups = new(StringComparer.Ordinal);
 
-    // The empty groups with a history. The group that has been empty for the longest time is first. The list object is
-    // also the lock of the list.
+    // The empty groups that keep messages. The group that has been empty for the longest time is first. The list object
+    // is also the lock of the list.
     readonly LinkedList<Group> _emptyGroups = [];
 
     /// <summary>The number of groups, including the group of all connections.</summary>
@@ -61,7 +61,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// <summary>Publishes to one group. A group without members and history drops the message.</summary>
     public PublishResult Publish(string name, Message message, EntryMetadata? metadata, int excludedMembers)
     {
-        while ((message.IsTransient ? Find(name) : FindForPublish(name)) is { } group)
+        while (FindForPublish(name, message) is { } group)
         {
             if (group.Publish(message, metadata, excludedMembers) is { } result)
             {
@@ -79,7 +79,7 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     public PublishResult Publish(IReadOnlyCollection<string> names, Message message, EntryMetadata? metadata)
     {
         // A delegate with a captured message would allocate a copy of the message.
-        Func<string, Group?> find = message.IsTransient ? Find : FindForPublish;
+        Func<string, Group?> find = message.IsTransient ? Find : HasValue(message) ? FindForKey : FindForHistory;
         while (true)
         {
             var sorted = names.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
@@ -121,13 +121,18 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     }
 
     /// <summary>
-    /// Finds the group of a message that the history stores. This method creates a missing group with a history.
+    /// Finds the group of a message. Creates a missing group if the group keeps the message for later members.
     /// </summary>
-    Group? FindForPublish(string name)
-    {
-        if (Find(name) is { } group) return group;
-        return rules.Find(name).History is null ? null : FindOrCreate(name);
-    }
+    Group? FindForPublish(string name, in Message message) =>
+        message.IsTransient ? Find(name) : HasValue(message) ? FindForKey(name) : FindForHistory(name);
+
+    /// <summary>True if a group can retain the message. A missing group has no value to remove.</summary>
+    static bool HasValue(in Message message) => message is { Key: not null, RemoveKey: false };
+
+    Group? FindForHistory(string name) =>
+        Find(name) ?? (rules.Find(name).History is null ? null : FindOrCreate(name));
+
+    Group? FindForKey(string name) => Find(name) ?? (rules.Find(name).Kept is null ? null : FindOrCreate(name));
 
     Group FindOrCreate(string name) =>
         _groups.GetOrAdd(name, static (name, directory) => directory.Create(name), this);

@@ -61,6 +61,9 @@ sealed class BroadcastOptionsValidator : IValidateOptions<BroadcastOptions>
             & problems.Check(OptionRanges.ReplayOnJoin, group.ReplayOnJoin, owner);
         problems.Check(OptionRanges.HistoryBytes, group.HistoryBytes, owner);
         problems.Check(OptionRanges.HistoryAge, group.HistoryAge, owner);
+        problems.Check(OptionRanges.MaxRetainedKeys, group.MaxRetainedKeys, owner);
+        problems.Check(OptionRanges.MaxRetainedBytes, group.MaxRetainedBytes, owner);
+        problems.Check(OptionRanges.RetainedAge, group.RetainedAge, owner);
         problems.CheckSlowConsumer(group.SlowConsumer, owner);
         if (areInRange && group.ReplayOnJoin > group.HistoryMessages)
         {

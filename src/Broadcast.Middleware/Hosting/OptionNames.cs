@@ -53,6 +53,10 @@ static class OptionNames
         nameof(GroupOptions.HistoryBytes),
         nameof(GroupOptions.HistoryAge),
         nameof(GroupOptions.ReplayOnJoin),
+        nameof(GroupOptions.RetainLatestPerKey),
+        nameof(GroupOptions.MaxRetainedKeys),
+        nameof(GroupOptions.MaxRetainedBytes),
+        nameof(GroupOptions.RetainedAge),
         nameof(GroupOptions.SlowConsumer),
     ];
 }

@@ -53,4 +53,7 @@ static class OptionRanges
     public static readonly NumberRange HistoryBytes = new(nameof(HistoryBytes), OneKiB, OneGiB);
     public static readonly TimeRange HistoryAge = new(nameof(HistoryAge), OneSecond, TimeSpan.FromDays(30), true);
     public static readonly NumberRange ReplayOnJoin = new(nameof(ReplayOnJoin), 0, 10_000_000);
+    public static readonly NumberRange MaxRetainedKeys = new(nameof(MaxRetainedKeys), 1, 1_000_000);
+    public static readonly NumberRange MaxRetainedBytes = new(nameof(MaxRetainedBytes), OneKiB, 64 * OneMiB);
+    public static readonly TimeRange RetainedAge = new(nameof(RetainedAge), OneSecond, TimeSpan.FromDays(30), true);
 }

@@ -27,14 +27,14 @@ sealed class Block
 
     const int EstimatedBytesPerEntry = 256;
 
-    // Encoded entries can be much larger than the block. If the server can detect progress only at the end of a write,
-    // a longer write to a slow client could exceed SendTimeout.
-    const int MaxEncodedRunBytes = 64 * 1024;
+    // Encoded entries can be much larger than the block, and a block with retained values can be large. If the server
+    // can detect progress only at the end of a write, a longer write to a slow client could exceed SendTimeout.
+    const int MaxRunBytes = 64 * 1024;
 
     readonly byte[] _data;
     Entry[] _entries;
     string?[]? _keys; // Null if no entry has a key.
-    long[]? _offsets; // Null if the block is not compacted. The offsets of a compacted block have gaps.
+    long[]? _offsets; // Null for a block of the log. The offsets of other blocks have gaps.
     EncodedEntries? _encodings;
     int _count;
     Block? _next;
@@ -47,6 +47,16 @@ sealed class Block
         FirstByte = firstByte;
     }
 
+    Block(int capacity, int count, long firstOffset, long firstByte)
+        : this(0, firstOffset, firstByte)
+    {
+        _data = GC.AllocateUninitializedArray<byte>(capacity);
+        _entries = new Entry[count];
+        _keys = new string?[count];
+        _offsets = new long[count];
+        IsRetained = true;
+    }
+
     /// <summary>True for <see cref="Cut"/> and <see cref="Lost"/>.</summary>
     public bool IsGap => this == Cut || this == Lost;
 
@@ -56,10 +66,17 @@ sealed class Block
     /// <summary>
     /// True for a block that a reader has created from its own backlog. The log does not contain this block.
     /// </summary>
-    public bool IsCompacted => _offsets is not null;
+    public bool IsCompacted => _offsets is not null && !IsRetained;
 
     /// <summary>
-    /// The offset of the first entry of this block. For a compacted block, use <see cref="OffsetOf"/>.
+    /// True for a block with the retained values of a log: see <see cref="RetainedValues"/>. The log does not contain
+    /// this block. <see cref="FirstOffset"/> and <see cref="FirstByte"/> have values as if the entries were directly
+    /// before the entry to which the block links.
+    /// </summary>
+    public bool IsRetained { get; }
+
+    /// <summary>
+    /// The offset of the first entry of this block. For a compacted or retained block, use <see cref="OffsetOf"/>.
     /// </summary>
     public long FirstOffset { get; }
 
@@ -75,7 +92,8 @@ sealed class Block
     public Block? Next => Volatile.Read(ref _next);
 
     /// <summary>
-    /// The index in the next block at which a reader continues. The index is 0, except after a compacted block.
+    /// The index in the next block at which a reader continues. The index is 0, except after a compacted or retained
+    /// block.
     /// </summary>
     public int NextIndex { get; private set; }
 
@@ -119,11 +137,15 @@ sealed class Block
         return Frame.Next(ref frame, out type);
     }
 
-    /// <summary>Returns consecutive entries as WebSocket frames.</summary>
+    /// <summary>
+    /// Returns consecutive entries as WebSocket frames. The run of a retained block has at most 64 KiB, or one larger
+    /// entry, so the run may end before <paramref name="to"/>.
+    /// </summary>
     public EntryRun Run(int from, int to)
     {
         if (from == to) return default;
         var start = EndOf(from);
+        if (IsRetained && EndOf(to) - start > MaxRunBytes) to = FindRunEnd(from, to, start + MaxRunBytes);
         return new(_data.AsMemory(start, EndOf(to) - start), to - from, _entries[from].PublishedAt);
     }
 
@@ -134,6 +156,14 @@ sealed class Block
     public EntryRun Run(int from, int to, EntryEncoder encoder, MessageLog log) =>
         from == to ? default : EntriesOf(encoder).Run(this, log, from, to);
 
+    /// <summary>Creates a block for retained values.</summary>
+    /// <param name="capacity">The size of all frames in bytes.</param>
+    /// <param name="count">The number of entries.</param>
+    /// <param name="firstOffset">See <see cref="FirstOffset"/>.</param>
+    /// <param name="firstByte">See <see cref="FirstByte"/>.</param>
+    public static Block CreateRetained(int capacity, int count, long firstOffset, long firstByte) =>
+        new(capacity, count, firstOffset, firstByte);
+
     public void Append(Message message, long sequence, long publishedAt, EntryMetadata? metadata)
     {
         var payload = message.Payload.Span;
@@ -143,15 +173,27 @@ sealed class Block
     }
 
     /// <summary>Appends an entry of another block. This block becomes a compacted block.</summary>
-    public void Append(Block source, int index)
+    /// <param name="source">The other block.</param>
+    /// <param name="index">The index of the entry in the other block.</param>
+    /// <param name="offset">The offset of the entry: see <see cref="OffsetOf"/>.</param>
+    public void Append(Block source, int index, long offset)
     {
         var frame = source._data.AsSpan(source.EndOf(index), source.SizeOf(index));
         frame.CopyTo(_data.AsSpan(Length));
         Length += frame.Length;
         _offsets ??= new long[_entries.Length];
         if (_count == _offsets.Length) Array.Resize(ref _offsets, _count * 2);
-        _offsets[_count] = source.OffsetOf(index);
+        _offsets[_count] = offset;
         Add(source._entries[index] with { End = Length }, source.KeyOf(index));
+    }
+
+    /// <summary>Appends a retained value. The block must have room for the frame and the entry.</summary>
+    public void Append(ReadOnlySpan<byte> frame, Entry entry, string key, long offset)
+    {
+        frame.CopyTo(_data.AsSpan(Length));
+        Length += frame.Length;
+        _offsets![_count] = offset;
+        Add(entry with { End = Length }, key);
     }
 
     /// <summary>
@@ -162,6 +204,22 @@ sealed class Block
     {
         NextIndex = index;
         Volatile.Write(ref _next, next);
+    }
+
+    /// <summary>
+    /// Returns the index after the last entry that ends at or before a position, but at least after the first entry.
+    /// </summary>
+    int FindRunEnd(int from, int to, int lastByte)
+    {
+        var (low, high) = (from + 1, to);
+        while (low < high)
+        {
+            var middle = (low + high + 1) / 2;
+            if (EndOf(middle) <= lastByte) low = middle;
+            else high = middle - 1;
+        }
+
+        return low;
     }
 
     void Add(Entry entry, string? key)
@@ -215,7 +273,7 @@ sealed class Block
             {
                 while (_ends.Count < from) EncodeNextLocked(block, log);
                 var start = from == 0 ? 0 : _ends[from - 1];
-                var limit = start + MaxEncodedRunBytes;
+                var limit = start + MaxRunBytes;
                 // CostOf adds EntrySize for each entry, so the limit also bounds the number of tiny entries.
                 var newLimit = block.CostOf(_ends.Count) + encoder.MaxNewBytes;
                 while (_ends.Count < to

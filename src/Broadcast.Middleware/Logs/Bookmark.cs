@@ -9,9 +9,10 @@ namespace Broadcast.Middleware.Logs;
 sealed class Bookmark(MessageLog log)
 {
     Retention.Pin? _pin;
+    Block? _retained; // Null unless the bookmark is in a retained block. The pin is then at the next block.
 
     /// <summary>The block of the bookmark. Null if the bookmark is not set or the log has released the block.</summary>
-    public Block? Block => _pin?.Block;
+    public Block? Block => _pin?.Block is { } pinned ? _retained ?? pinned : null;
 
     public int Index { get; private set; }
 
@@ -29,8 +30,12 @@ sealed class Bookmark(MessageLog log)
     {
         Debug.Assert(_pin is null);
         Index = index;
-        _pin = log.PinLocked(block);
+        _retained = block.IsRetained ? block : null;
+        _pin = log.PinLocked(FindLogBlock(block));
     }
+
+    /// <summary>Returns the block itself, or the block of the log to which a retained block links.</summary>
+    public static Block FindLogBlock(Block block) => block.IsRetained ? block.Next! : block;
 
     /// <summary>
     /// True if the cursor must stay after its subscriber has left, because the client may need unacknowledged messages
@@ -70,7 +75,7 @@ sealed class Bookmark(MessageLog log)
             index = FindAfter(block, acknowledged, index, end);
             if (block.HasMetadata) index = SkipUnneeded(block, index, end, cursor.Subscriber.Id);
             if (index < count || next is null || next.IsGap || sent < next.FirstOffset) break;
-            (block, index) = (next, 0);
+            (block, index) = (next, block.NextIndex);
         }
 
         // If both positions are equal, also move the cursor. The cursor then enters the next block and releases the
@@ -93,12 +98,14 @@ sealed class Bookmark(MessageLog log)
     {
         if (_pin is null) return;
         lock (log.Gate) log.UnpinLocked(_pin);
-        _pin = null;
+        (_pin, _retained) = (null, null);
     }
 
     void MoveTo(Block block, int index)
     {
         Index = index;
+        if (block.IsRetained) return;
+        _retained = null;
         if (_pin is null || _pin.Block == block) return;
         lock (log.Gate)
         {

@@ -123,7 +123,8 @@ sealed class Cursor
 
     /// <summary>
     /// The offset that the next entry has in the log. In a compacted block, this value differs from
-    /// <see cref="Offset"/>.
+    /// <see cref="Offset"/>. In a retained block, both values count the entries as if they were directly before the
+    /// log.
     /// </summary>
     public long LogOffset => !_block.IsCompacted ? Offset
         : _index < _block.Count ? _block.OffsetOf(_index)
@@ -332,7 +333,13 @@ sealed class Cursor
         // Place the block before the leave mark, so that a subscriber that has left still reads the kept entries.
         var offset = Math.Min(next.FirstOffset + nextIndex, LeaveOffset) - kept.Count;
         var compacted = new Block(size, offset, next.FirstByte + next.CostOf(nextIndex) - cost);
-        foreach (var (block, index) in kept) compacted.Append(block, index);
+        foreach (var (block, index) in kept)
+        {
+            // A bookmark counts the entries of a retained block as if they were directly before the log.
+            var entryOffset = Bookmark is null ? block.OffsetOf(index) : NumberOf(block, index);
+            compacted.Append(block, index, entryOffset);
+        }
+
         compacted.Link(next, nextIndex);
         (_block, _index) = (compacted, 0);
         return true;
@@ -349,13 +356,16 @@ sealed class Cursor
         var index = Math.Max(0, count - 1);
         var end = Math.Min(tail.FirstOffset + index, LeaveOffset);
         var skipped = Math.Max(0, end - Offset);
-        for (var passed = _block; passed is { IsGap: false } && passed.FirstOffset < end; passed = passed.Next)
+        var (passed, first) = ((Block?)_block, _index);
+        while (passed is { IsGap: false } && passed.FirstOffset < end)
         {
-            if (!passed.HasMetadata) continue;
-            for (var i = passed == _block ? _index : 0; i < passed.Count && passed.FirstOffset + i < end; i++)
+            for (var i = first; passed.HasMetadata && i < passed.Count && passed.FirstOffset + i < end; i++)
             {
                 if (IsExcluded(passed, i)) skipped--;
             }
+
+            first = passed.NextIndex;
+            passed = passed.Next;
         }
 
         if (tail.FirstOffset + index > Offset) (_block, _index) = (tail, index);
@@ -409,7 +419,7 @@ sealed class Cursor
         if (_block.IsCompacted || _block.IsGap) return false;
         lock (_log.Gate)
         {
-            if (_block.Next is { IsGap: true }) return false;
+            if (Bookmark.FindLogBlock(_block).Next is { IsGap: true }) return false;
             bookmark.SetLocked(_block, _index);
         }
 
@@ -486,7 +496,7 @@ sealed class Cursor
     /// </summary>
     bool IsOldNumber(Block block, int index, Acknowledgements acknowledgements)
     {
-        var wasSentBefore = block.OffsetOf(index) < (Bookmark?.SentBefore ?? 0);
+        var wasSentBefore = NumberOf(block, index) < (Bookmark?.SentBefore ?? 0);
         return block[index].Sequence <= (wasSentBefore ? acknowledgements.LastSent : acknowledgements.HighestSent);
     }
 
@@ -515,6 +525,10 @@ sealed class Cursor
             return unread;
         }
     }
+
+    /// <summary>The value of <see cref="LogOffset"/> at an entry.</summary>
+    static long NumberOf(Block block, int index) =>
+        block.IsCompacted ? block.OffsetOf(index) : block.FirstOffset + index;
 
     static bool HasCopies(Block block, int index) => block[index].Metadata is { HasCopies: true };
 

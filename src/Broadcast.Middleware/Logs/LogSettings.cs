@@ -16,14 +16,21 @@ namespace Broadcast.Middleware.Logs;
 /// Additional capacity for readers whose own setting is <see cref="SlowConsumer.Conflate"/>. Null for no additional
 /// capacity.
 /// </param>
+/// <param name="Retained">The limits of the retained values. Null if the log does not retain messages.</param>
 sealed record LogSettings(
     long Capacity,
     SlowConsumer? WhenSlow,
     GroupOptions? History = null,
     long MaxRetained = 0,
     RetentionBudget? Budget = null,
-    ConflationReserve? Reserve = null)
+    ConflationReserve? Reserve = null,
+    GroupOptions? Retained = null)
 {
+    /// <summary>
+    /// The limits of the messages that the group keeps for later members. Null if the group keeps no messages.
+    /// </summary>
+    public GroupOptions? Kept => History ?? Retained;
+
     /// <summary>The maximum number of bytes that the log keeps for slow readers now.</summary>
     public long CurrentCapacity => Capacity + (Reserve?.Bytes ?? 0);
 
@@ -35,12 +42,13 @@ sealed record LogSettings(
     {
         var whenSlow = group?.SlowConsumer;
         var history = group is { HistoryMessages: > 0 } ? group : null;
+        var retained = group is { RetainLatestPerKey: true } ? group : null;
         // A log with Conflate keeps the messages of a slow reader until the pump has compacted them, so the log needs
         // twice the backlog. If the group has no setting, the reserve provides the second half. While a reader reads
         // the history, the reader may fall behind by a full backlog. So add the size of the history.
         var backlog = (long)options.MaxBacklogBytes * (whenSlow == SlowConsumer.Conflate ? 2 : 1);
         var capacity = backlog + (history?.HistoryBytes ?? 0);
         var maxRetained = capacity + options.MaxUnacknowledgedBytes;
-        return new(capacity, whenSlow, history, maxRetained, budget, whenSlow is null ? reserve : null);
+        return new(capacity, whenSlow, history, maxRetained, budget, whenSlow is null ? reserve : null, retained);
     }
 }

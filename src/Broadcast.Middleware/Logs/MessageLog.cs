@@ -16,7 +16,13 @@ namespace Broadcast.Middleware.Logs;
 /// <param name="settings">The limits.</param>
 /// <param name="history">Keeps messages for later readers. Null for no history.</param>
 /// <param name="firstOffset">The offset of the first message.</param>
-sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? history = null, long firstOffset = 1)
+/// <param name="retained">Keeps the newest message of each key. Null if the log does not retain messages.</param>
+sealed class MessageLog(
+    SequenceClock clock,
+    LogSettings settings,
+    LogHistory? history = null,
+    long firstOffset = 1,
+    RetainedValues? retained = null)
 {
     const int MinBlockSize = 512;
 
@@ -107,7 +113,10 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         return log;
     }
 
-    /// <summary>Finds the first entry for a new reader. The caller holds <see cref="Gate"/>.</summary>
+    /// <summary>
+    /// Finds the first entry for a new reader. The entry is in a retained block if the reader needs retained values.
+    /// The caller holds <see cref="Gate"/>.
+    /// </summary>
     /// <param name="replay">The history that the reader requests.</param>
     /// <param name="recovered">
     /// True if the reader gets every message after the position in <paramref name="replay"/>.
@@ -126,11 +135,45 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         }
 
         var messages = replay.MessagesOr(history?.ReplayOnJoin ?? 0);
-        return messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages, oldest) : End;
+        var start = messages > 0 && history is not null ? history.Find(_tail, NextOffset - messages, oldest) : End;
+        return retained is null || replay == Replay.None ? start : retained.FindStart(start.Block, start.Index, _tail);
     }
 
-    /// <summary>Removes expired messages from the history. Returns true if the history is empty afterwards.</summary>
-    public bool ExpireLocked() => history?.Expire(_tail) ?? true;
+    /// <summary>
+    /// Removes expired messages from the history. Returns true if the log has no message for later readers afterwards.
+    /// </summary>
+    /// <param name="hasMembers">True if the group has members. The retained values then do not expire.</param>
+    public bool ExpireLocked(bool hasMembers)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        var isEmpty = history?.Expire(_tail) ?? true;
+        return (retained?.IsExpired(hasMembers, NextOffset) ?? true) && isEmpty;
+    }
+
+    /// <summary>
+    /// Returns the reason why the log must refuse a message, because it cannot retain the message. Returns null if the
+    /// log can append the message.
+    /// </summary>
+    public string? ProblemLocked(Message message)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        return retained is null || message.Key is null ? null : retained.Problem(message);
+    }
+
+    /// <summary>
+    /// Adds a retained value whose message is older than the first message of this log. Call this method before the
+    /// first append.
+    /// </summary>
+    /// <param name="message">The message. It has a key.</param>
+    /// <param name="metadata">The metadata of the message.</param>
+    /// <param name="offset">The offset of the message. Each call has a higher offset.</param>
+    /// <param name="age">The time since the publish.</param>
+    public void RetainLocked(Message message, EntryMetadata? metadata, long offset, TimeSpan age)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread && offset < _tail.FirstOffset);
+        var publishedAt = history?.PublishTime(age) ?? clock.Timestamp;
+        retained?.Set(message, offset, new(clock.Next(), publishedAt, 0, metadata));
+    }
 
     /// <summary>Appends a message and returns its offset.</summary>
     public long AppendLocked(Message message, EntryMetadata? metadata) =>
@@ -176,6 +219,8 @@ sealed class MessageLog(SequenceClock clock, LogSettings settings, LogHistory? h
         Volatile.Write(ref _newestByte, _tail.FirstByte + _tail.CostOf(_tail.Count));
         _tail.Append(message, sequence, history?.PublishTime(age) ?? clock.Timestamp, metadata);
         history?.OnAppended(_tail);
+        if (retained is not null && message.Key is not null)
+            retained.Set(message, NextOffset - 1, _tail[_tail.Count - 1]);
         return NextOffset - 1;
     }
 

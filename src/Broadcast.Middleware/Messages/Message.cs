@@ -20,9 +20,18 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     /// <summary>
     /// The key of the value that the message updates, such as a stock symbol or the ID of a player. With
     /// <see cref="SlowConsumer.Conflate"/>, a slow client skips messages that a newer message with the same key
-    /// replaces. Default: null. No newer message then replaces this message.
+    /// replaces. With <see cref="GroupOptions.RetainLatestPerKey"/>, the group keeps the newest message of each key for
+    /// later members. A key has 1 to 256 characters and no unpaired surrogate. Default: null. No newer message then
+    /// replaces this message, and no group keeps it as a retained value.
     /// </summary>
     public string? Key { get; init; }
+
+    /// <summary>
+    /// True if the message removes the retained value of its <see cref="Key"/>: see
+    /// <see cref="GroupOptions.RetainLatestPerKey"/>. The current members receive this message like any other message,
+    /// so they can remove the value from their page. Later members do not receive it. Default: false.
+    /// </summary>
+    public bool RemoveKey { get; init; }
 
     /// <summary>
     /// True if a text message contains JSON (RFC 8259). Clients of a JSON protocol then receive a JSON value instead of

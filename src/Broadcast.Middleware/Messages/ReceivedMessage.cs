@@ -7,7 +7,7 @@ public readonly struct ReceivedMessage(Message message, Position? position)
 {
     /// <summary>
     /// The message. The payload is a copy, so you can keep it. Empty for a gap. <see cref="Message.Id"/> is always
-    /// null.
+    /// null, and <see cref="Message.RemoveKey"/> is always false.
     /// </summary>
     public Message Message { get; } = message;
 

@@ -2,7 +2,8 @@ namespace Broadcast.Middleware;
 
 /// <summary>Selects the part of a group's history that a connection receives when it joins.</summary>
 /// <remarks>
-/// The default value selects the messages that <see cref="GroupOptions.ReplayOnJoin"/> sets for the group.
+/// The default value selects the messages that <see cref="GroupOptions.ReplayOnJoin"/> sets for the group. If the group
+/// retains messages, the connection receives these messages first: see <see cref="GroupOptions.RetainLatestPerKey"/>.
 /// </remarks>
 public readonly struct Replay : IEquatable<Replay>
 {
@@ -10,13 +11,18 @@ public readonly struct Replay : IEquatable<Replay>
 
     Replay(int? messages, Position? position) => (_messages, AfterPosition) = (messages, position);
 
-    /// <summary>Selects no history. The connection receives only messages that are published after the join.</summary>
+    /// <summary>
+    /// Selects no history and no retained values. The connection receives only messages that are published after the
+    /// join.
+    /// </summary>
     public static Replay None => new(0, null);
 
     internal Position? AfterPosition { get; }
 
     /// <summary>Selects the newest messages of the history.</summary>
-    /// <param name="messages">The maximum number of messages, 0 or more.</param>
+    /// <param name="messages">
+    /// The maximum number of messages, 0 or more. The value 0 is the same as <see cref="None"/>.
+    /// </param>
     /// <exception cref="ArgumentOutOfRangeException">The number is negative.</exception>
     public static Replay Last(int messages)
     {
@@ -26,7 +32,8 @@ public readonly struct Replay : IEquatable<Replay>
 
     /// <summary>
     /// Selects every message after a position. If the group no longer has all of these messages, the connection
-    /// receives the same history as a new member. <see cref="JoinResult.Recovered"/> is then false.
+    /// receives the same history and retained values as a new member. <see cref="JoinResult.Recovered"/> is then
+    /// false.
     /// </summary>
     /// <param name="position">The position of the last message that the client has.</param>
     public static Replay After(Position position) => new(null, position);

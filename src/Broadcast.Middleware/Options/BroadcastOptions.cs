@@ -137,9 +137,10 @@ public sealed class BroadcastOptions
     public int MaxGroupsPerConnection { get; set; } = 128;
 
     /// <summary>
-    /// The maximum number of empty groups that keep their history. Above this limit, the group that has been empty for
-    /// the longest time loses its history. Together with <see cref="GroupOptions.HistoryBytes"/>, the option limits the
-    /// memory of groups whose names clients choose. Default: 1,000. Range: 0 to 1,000,000.
+    /// The maximum number of empty groups that keep their history or their retained values. Above this limit, the
+    /// group that has been empty for the longest time loses them. Together with <see cref="GroupOptions.HistoryBytes"/>
+    /// and <see cref="GroupOptions.MaxRetainedBytes"/>, the option limits the memory of groups whose names clients
+    /// choose. Default: 1,000. Range: 0 to 1,000,000.
     /// </summary>
     public int MaxEmptyGroups { get; set; } = 1000;
 

@@ -33,6 +33,49 @@ public sealed class GroupOptions
     public int ReplayOnJoin { get; set; }
 
     /// <summary>
+    /// True if the group keeps the newest message of each <see cref="Message.Key"/>. A connection that joins receives
+    /// these messages first, oldest first, and then every later message. So a page that shows prices or positions
+    /// starts with all of them. A message with <see cref="Message.RemoveKey"/> removes the message of its key.
+    /// Transient messages change nothing. Default: false.
+    /// </summary>
+    /// <remarks>
+    /// <para>
+    /// A publish throws an <see cref="InvalidOperationException"/> if the message would exceed
+    /// <see cref="MaxRetainedKeys"/> or <see cref="MaxRetainedBytes"/>. No client then receives the message, and the
+    /// group keeps its other messages.
+    /// </para>
+    /// <para>
+    /// With a history, the connection receives the replay after the retained values, and receives no message twice.
+    /// A connection that recovers with <see cref="Replay.After"/> receives only the messages that it has missed. With
+    /// <see cref="Replay.None"/>, a connection receives no retained values.
+    /// </para>
+    /// <para>
+    /// If the messages have more than 16 KiB, joins within a short time share one copy of them. A connection may then
+    /// receive an older message of a key and, directly afterwards, every newer message of the group.
+    /// </para>
+    /// </remarks>
+    public bool RetainLatestPerKey { get; set; }
+
+    /// <summary>
+    /// The maximum number of keys for <see cref="RetainLatestPerKey"/>. Default: 10,000. Range: 1 to 1,000,000.
+    /// </summary>
+    public int MaxRetainedKeys { get; set; } = 10_000;
+
+    /// <summary>
+    /// The maximum size of the messages for <see cref="RetainLatestPerKey"/>, in bytes. The size of a message includes
+    /// its frame, its key and 32 additional bytes. With a backplane, the size also includes the other properties of the
+    /// message. Default: 1,048,576. Range: 1,024 to 67,108,864.
+    /// </summary>
+    public int MaxRetainedBytes { get; set; } = 1024 * 1024;
+
+    /// <summary>
+    /// How long an empty group without new messages keeps the messages of <see cref="RetainLatestPerKey"/>.
+    /// <see cref="Timeout.InfiniteTimeSpan"/> means that only <see cref="BroadcastOptions.MaxEmptyGroups"/> limits the
+    /// time. Default: 1 day. Range: 1 second to 30 days, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// </summary>
+    public TimeSpan RetainedAge { get; set; } = TimeSpan.FromDays(1);
+
+    /// <summary>
     /// Selects what the server does with a slow member. Null means the value of the member's URL: see
     /// <see cref="BroadcastEndpointOptions.SlowConsumer"/>. Default: null.
     /// </summary>

@@ -12,6 +12,7 @@ namespace Broadcast.Middleware.Publishing;
 sealed class MessageValidator(int maxBytes)
 {
     const int MaxIdLength = 128;
+    const int MaxKeyLength = 256;
 
     /// <exception cref="ArgumentException">The message is invalid.</exception>
     public void ThrowIfInvalid(Message message)
@@ -31,6 +32,9 @@ sealed class MessageValidator(int maxBytes)
                 nameof(message));
         }
 
+        if ((message.Key is not null || message.RemoveKey) && KeyProblem(message) is { } keyProblem)
+            throw new ArgumentException(keyProblem, nameof(message));
+
         if (message.Id is { } id && IdProblem(id, message.IsTransient) is { } problem)
             throw new ArgumentException(problem, nameof(message));
 
@@ -48,6 +52,28 @@ sealed class MessageValidator(int maxBytes)
                 "IsJson is set, but the payload is not valid JSON text. Fix the payload, or clear IsJson.",
                 nameof(message));
         }
+    }
+
+    static string? KeyProblem(in Message message)
+    {
+        if (message.Key is not { } key)
+            return "RemoveKey is set, but the message has no key. Set Key to the key to remove, or clear RemoveKey.";
+        if (key.Length is 0 or > MaxKeyLength)
+        {
+            return $"The message key has {key.Length} characters. Use 1 to {MaxKeyLength} characters, or set Key to " +
+                "null.";
+        }
+
+        if (HasUnpairedSurrogate(key))
+        {
+            return "The message key contains an unpaired surrogate (U+D800 to U+DFFF), which UTF-8 cannot encode. " +
+                "Use valid Unicode text, or set Key to null.";
+        }
+
+        return message is { RemoveKey: true, IsTransient: true }
+            ? "A transient message cannot remove a key, because the server stores nothing about it. " +
+              "Clear IsTransient, or clear RemoveKey."
+            : null;
     }
 
     static string? IdProblem(string id, bool isTransient)
