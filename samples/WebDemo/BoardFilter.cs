@@ -10,7 +10,8 @@ namespace WebDemo;
 /// </summary>
 /// <remarks>
 /// The group of the board keeps strokes and "clear" messages for clients that join later. Cursors go to another group
-/// without a history, because clients need only the latest cursor of each person.
+/// without a history. That group retains the latest cursor of each connection, until the cursor leaves the board or the
+/// connection ends.
 /// </remarks>
 sealed class BoardFilter : IBroadcastFilter
 {
@@ -22,6 +23,9 @@ sealed class BoardFilter : IBroadcastFilter
         "The message is invalid. Send a stroke with points, a cursor with or without x and y, or clear. Coordinates are 0 to 2000.";
 
     static readonly Recipients CursorRecipients = Recipients.Group(CursorGroup);
+
+    // The server creates a filter for each event, so the connection remembers whether its cursor is on the board.
+    static readonly object HasCursor = new();
 
     public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
     {
@@ -45,14 +49,25 @@ sealed class BoardFilter : IBroadcastFilter
         var sender = context.Connection;
         var isCursor = message.Type == "cursor";
         var signed = message with { Id = sender.Id, Name = DisplayName.Get(sender) };
-        context.Message = Message.FromJson(signed, DemoJson.Default.BoardMessage) with { Key = isCursor ? sender.Id : null };
+        context.Message = Message.FromJson(signed, DemoJson.Default.BoardMessage);
         if (isCursor)
         {
+            sender.Items[HasCursor] = message.X is not null;
+            context.Message = context.Message with { Key = sender.Id, RemoveKey = message.X is null };
             context.Recipients = CursorRecipients;
             context.ExcludeSender();
         }
 
         return next(context);
+    }
+
+    public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
+    {
+        await next(context);
+        if (!context.Connection.Items.TryGetValue(HasCursor, out var hasCursor) || hasCursor is not true) return;
+        var id = context.Connection.Id;
+        var gone = Message.FromJson(new("cursor", id), DemoJson.Default.BoardMessage) with { Key = id, RemoveKey = true };
+        await context.Broadcaster.PublishAsync(gone, CursorRecipients);
     }
 
     static BoardMessage? Parse(Message message)

@@ -6,8 +6,8 @@ namespace WebDemo;
 /// Publishes random prices while the group has members. The feed has 50 symbols, and 200 updates per second in total.
 /// </summary>
 /// <remarks>
-/// The key of a message is its symbol. So a client with a slow network gets the latest price of each symbol instead of
-/// a growing backlog.
+/// The key of a message is its symbol. The group retains the latest price of each symbol, so a new client starts with
+/// all prices. A client with a slow network gets the latest price of each symbol instead of a growing backlog.
 /// </remarks>
 sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time, ILogger<PriceFeed> logger) : BackgroundService
 {
@@ -30,6 +30,7 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
 
     // The number of symbols that have received a new price in the current round.
     int _updatedInRound;
+    bool _hasOpened;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -37,6 +38,8 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         {
             try
             {
+                if (!_hasOpened) await PublishOpeningPricesAsync(stoppingToken);
+                _hasOpened = true;
                 await PublishWhileWatchedAsync(stoppingToken);
             }
             catch (BackplaneException exception)
@@ -46,6 +49,13 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
                 await Task.Delay(RetryDelay, time, stoppingToken);
             }
         }
+    }
+
+    /// <summary>Publishes one price of each symbol, so that the first client also starts with all prices.</summary>
+    async Task PublishOpeningPricesAsync(CancellationToken cancellationToken)
+    {
+        _updatedInRound = 0;
+        foreach (var _ in _quotes) await PublishNextAsync(cancellationToken);
     }
 
     /// <summary>Waits for the first member of the group, and publishes until the group is empty.</summary>

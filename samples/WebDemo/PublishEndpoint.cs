@@ -10,7 +10,9 @@ namespace WebDemo;
 
 /// <summary>
 /// Publishes the request body: <c>curl -d hello 'localhost:5000/publish?group=/rooms/blue'</c>. If the URL contains no
-/// group, every connection receives the message. With <c>transient=true</c>, the group does not keep the message.
+/// group, every connection receives the message. With <c>transient=true</c>, the group does not keep the message. With
+/// <c>key=…</c>, a newer message with the same key replaces the message, and the group can retain the newest message of
+/// each key. With <c>remove=true</c>, the message removes the retained value of its key.
 /// </summary>
 /// <remarks>
 /// Any client can use this endpoint. In a real app, map the endpoint with <c>RequireAuthorization()</c>.
@@ -23,14 +25,17 @@ static class PublishEndpoint
     public static IRequestSizeLimitMetadata NoServerSizeLimit { get; } = new DisableRequestSizeLimitAttribute();
 
     public static async Task<IResult> PublishAsync(
-        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, string? transient,
-        CancellationToken cancellationToken)
+        HttpRequest request, IBroadcaster broadcaster, IOptions<BroadcastOptions> options, string? group, string? key, string? remove,
+        string? transient, CancellationToken cancellationToken)
     {
         if (GetRecipients(group) is not { } recipients)
             return BadRequest("The group name is not valid. Use 1 to 255 characters and no control characters, for example ?group=/rooms/blue.");
 
         if (!bool.TryParse(transient ?? bool.FalseString, out var isTransient))
             return BadRequest("The value of transient is not valid. Use transient=true or transient=false.");
+
+        if (!bool.TryParse(remove ?? bool.FalseString, out var removesKey))
+            return BadRequest("The value of remove is not valid. Use remove=true or remove=false.");
 
         var limit = options.Value.MaxMessageBytes;
         if (request.ContentLength > limit) return TooLarge(limit);
@@ -42,8 +47,23 @@ static class PublishEndpoint
 
         // The endpoint ignores Content-Type, because curl -d sends every body with the content type of a form.
         if (!Utf8.IsValid(text)) return BadRequest("The body is not valid UTF-8. Encode the text as UTF-8.");
-        var message = new Message(text, MessageType.Text) { IsTransient = isTransient };
-        var result = await broadcaster.PublishAsync(message, recipients, cancellationToken);
+        var message = new Message(text, MessageType.Text) { Key = key, RemoveKey = removesKey, IsTransient = isTransient };
+        PublishResult result;
+        try
+        {
+            result = await broadcaster.PublishAsync(message, recipients, cancellationToken);
+        }
+        catch (ArgumentException exception)
+        {
+            // For example, the key is too long.
+            return BadRequest(exception.Message);
+        }
+        catch (InvalidOperationException exception)
+        {
+            // The group already retains the maximum number of keys or bytes.
+            return Problem(StatusCodes.Status409Conflict, exception.Message);
+        }
+
         return TypedResults.Json(new PublishResponse(result.LocalRecipients, result.Position?.Offset), DemoJson.Default.PublishResponse);
     }
 

@@ -60,7 +60,7 @@ function closed(code, reason, wasOpen) {
 
 function showPeople() {
   $("count").textContent = people.isKnown ? `${people.members.size} here` : "";
-  for (const id of [...cursors.keys()]) if (people.isKnown && !people.members.has(id)) removeCursor(id);
+  for (const [id, cursor] of cursors) cursor.hidden = isAbsent(id);
 }
 
 function receive(data) {
@@ -149,11 +149,17 @@ function moveCursor({ id, name }, x, y) {
     $("cursors").append(cursor);
   }
 
+  cursor.hidden = isAbsent(id);
   cursor.textContent = name;
   cursor.style.setProperty("--hue", hueOf(name));
   cursor.style.left = `${x / SIZE * 100}%`;
   cursor.style.top = `${y / SIZE * 100}%`;
   cursor.classList.toggle("flipped", x > SIZE * 0.8);
+}
+
+// A server that crashes cannot remove the cursors of its clients.
+function isAbsent(id) {
+  return people.isKnown && !people.members.has(id);
 }
 
 function removeCursor(id) {

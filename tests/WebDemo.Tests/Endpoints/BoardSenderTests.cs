@@ -16,11 +16,21 @@ public sealed class BoardSenderTests(DemoServer server) : IClassFixture<DemoServ
         Assert.StartsWith("guest ", stroke.GetProperty("name").GetString(), StringComparison.Ordinal);
         Assert.Equal([0, 0, 2000, 2000], stroke.GetProperty("points").EnumerateArray().Select(static number => number.GetInt32()));
 
-        // All clients except the sender receive the cursor. The board does not keep the cursor for clients that join later.
+        // All clients except the sender receive the cursor. The board retains the latest cursor for clients that join later.
         await one.SendTextAsync("""{"type":"cursor","x":1,"y":2}""");
         Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
         using var later = await server.ConnectAsync("/board");
-        Assert.Equal("stroke", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
-        Assert.Equal("you", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
+        foreach (var type in new[] { "stroke", "cursor", "you" }) Assert.Equal(type, (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
+
+        // A cursor that leaves the board is not retained. The end of the connection has the same effect.
+        await one.SendTextAsync("""{"type":"cursor"}""");
+        await two.SendTextAsync("""{"type":"cursor","x":3,"y":4}""");
+        Assert.Equal("cursor", (await two.ReceiveJsonAsync()).GetProperty("type").GetString());
+        Assert.False((await later.ReceiveJsonAsync()).TryGetProperty("x", out _));
+        Assert.Equal(3, (await later.ReceiveJsonAsync()).GetProperty("x").GetInt32());
+        two.Abort();
+        Assert.False((await later.ReceiveJsonAsync()).TryGetProperty("x", out _));
+        using var last = await server.ConnectAsync("/board");
+        foreach (var type in new[] { "stroke", "you" }) Assert.Equal(type, (await last.ReceiveJsonAsync()).GetProperty("type").GetString());
     }
 }

@@ -23,6 +23,21 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
+    public async Task Connect_FirstClient_StartsWithOnePriceOfEachSymbol()
+    {
+        await using var own = await DemoServer.CreateAsync();
+        for (var client = 0; client < 2; client++)
+        {
+            using var socket = await own.ConnectAsync("/prices");
+            var symbols = new HashSet<string>();
+            // The feed repeats a symbol only after the other 49 symbols. So without retained prices, the later clients
+            // would receive the first 50 symbols in two rounds.
+            for (var i = 0; i < 50; i++) symbols.Add((await socket.ReceiveJsonAsync()).GetProperty("symbol").GetString()!);
+            Assert.Equal(50, symbols.Count);
+        }
+    }
+
+    [Fact]
     public async Task Feed_RedisIsDown_WarnsAndKeepsHostRunning()
     {
         // Nothing listens on port 1.

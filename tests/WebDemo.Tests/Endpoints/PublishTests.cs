@@ -67,6 +67,47 @@ public sealed class PublishTests(DemoServer server) : IClassFixture<DemoServer>
     }
 
     [Fact]
+    public async Task Post_WithKey_IsRetainedUntilRemoved()
+    {
+        using var member = await server.ConnectAsync("/board");
+        await server.WaitForCountAsync("/board/cursors", 1);
+        await member.ReceiveTextAsync();
+        Assert.Equal("""{"localRecipients":1,"offset":1}""", await PublishAsync("/publish?group=/board/cursors&key=a", "a1"));
+        await PublishAsync("/publish?group=/board/cursors&key=b", "b1");
+        await PublishAsync("/publish?group=/board/cursors&key=a&transient=true", "transient");
+        await PublishAsync("/publish?group=/board/cursors&key=a&remove=false", "a2");
+        await PublishAsync("/publish?group=/board/cursors&key=b&remove=true", "b removed");
+
+        foreach (var text in new[] { "a1", "b1", "transient", "a2", "b removed" }) Assert.Equal(text, await member.ReceiveTextAsync());
+        using var later = await server.ConnectAsync("/board");
+        Assert.Equal("a2", await later.ReceiveTextAsync());
+        Assert.Equal("you", (await later.ReceiveJsonAsync()).GetProperty("type").GetString());
+        await PublishAsync("/publish?group=/board/cursors&key=a&remove=true", "a removed");
+    }
+
+    [Fact]
+    public async Task Post_MoreThanMaxRetainedKeys_ReturnsReasonAndFix()
+    {
+        await using var own = await DemoServer.CreateAsync("--Prices=false", "--Broadcast:Groups:/prices:MaxRetainedKeys=1");
+        using var first = await own.Http.PostAsync("/publish?group=/prices&key=a", new StringContent("x"), TestContext.Current.CancellationToken);
+        using var second = await own.Http.PostAsync("/publish?group=/prices&key=b", new StringContent("x"), TestContext.Current.CancellationToken);
+        Assert.Equal((HttpStatusCode.OK, HttpStatusCode.Conflict), (first.StatusCode, second.StatusCode));
+        Assert.Contains("MaxRetainedKeys is 1", await second.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("remove=maybe&key=a", "Use remove=true or remove=false")]
+    [InlineData("remove=true", "Set Key to the key to remove")]
+    [InlineData("key=", "Use 1 to 256 characters")]
+    [InlineData("key=a&remove=true&transient=true", "A transient message cannot remove a key")]
+    public async Task Post_InvalidKeyOrRemoval_ReturnsReasonAndFix(string query, string expected)
+    {
+        var (status, text) = await PostAsync($"/publish?group=/rooms/blue&{query}", new StringContent("hello"));
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.Contains(expected, text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Post_InvalidTransientValue_IsRejected()
     {
         var (status, text) = await PostAsync("/publish?transient=maybe", new StringContent("hello"));

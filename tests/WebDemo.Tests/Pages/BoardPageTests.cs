@@ -25,8 +25,9 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
 
         await using var cleo = await OpenAsync("Cleo");
         await AssertStrokeIsShownAsync(cleo);
-        // The board does not keep cursors.
-        await Expect(cleo.Page.Locator(".cursor")).ToHaveCountAsync(0);
+        // The board retains the latest cursor of each person.
+        await Expect(cleo.Page.Locator(".cursor")).ToHaveTextAsync(["Ann"]);
+        await Expect(cleo.Page.Locator(".cursor")).ToBeVisibleAsync();
         await ben.Page.GetByRole(AriaRole.Button, new() { Name = "Clear for all" }).ClickAsync();
         foreach (var page in new[] { ann, ben, cleo }) await AssertBoardIsEmptyAsync(page);
         await using var dan = await OpenAsync("Dan");
@@ -48,6 +49,11 @@ public sealed class BoardPageTests(BrowserFixture browser) : IAsyncLifetime
         }
 
         await Expect(ann.Page.Locator(".cursor")).ToHaveCountAsync(0);
+        await ann.ExpectPeopleAsync("Ann (you)");
+        // The disconnect also removed the retained cursor.
+        await using var cleo = await OpenAsync("Cleo");
+        await Expect(cleo.Page.Locator(".cursor")).ToHaveCountAsync(0);
+        await cleo.Page.CloseAsync();
         await ann.ExpectPeopleAsync("Ann (you)");
         await Expect(ann.Count).ToHaveTextAsync("1 here");
     }
