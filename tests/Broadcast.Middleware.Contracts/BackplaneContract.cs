@@ -112,6 +112,124 @@ public abstract class BackplaneContract : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Retained_LaterSubscriber_GetsNewestMessageOfEachKey()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("retained"));
+        var limits = Retaining(10);
+        await nodes[0].PublishAsync(group, "a1", limits, new("a", false));
+        await nodes[0].PublishAsync(group, "A1", limits, new("A", false));
+        await nodes[0].PublishAsync(group, "no key", limits);
+        await nodes[0].PublishAsync(group, "b1", limits, new("b", false));
+        await nodes[0].PublishAsync(group, "c1", limits, new("c", false));
+        await nodes[0].PublishAsync(group, "a2", limits, new("a", false));
+        Assert.Equal([(2, "A1"), (4, "b1"), (5, "c1"), (6, "a2")], await RetainedAsync(nodes[1], group, limits, 6));
+        await nodes[1].PublishOnceAsync(group, "id", "b2", null, limits, new("b", false));
+        // A repeated publish changes nothing.
+        await nodes[1].PublishOnceAsync(group, "id", "b3", null, limits, new("b", false));
+        await nodes[1].PublishAsync(group, "c removed", limits, new("c", true));
+        await nodes[1].PublishAsync(group, "unknown removed", limits, new("d", true));
+        Assert.Equal([(2, "A1"), (6, "a2"), (7, "b2")], await RetainedAsync(nodes[0], group, limits, 9));
+        Assert.Equal([(2, "A1"), (6, "a2"), (7, "b2")], await RetainedAsync(nodes[1], group, limits, 9));
+        await nodes[0].PublishTransientAsync(group, "transient");
+        foreach (var key in (string[])["a", "b", "A"]) await nodes[0].PublishAsync(group, "removed", limits, new(key, true));
+        Assert.Empty(await RetainedAsync(nodes[1], group, limits, 12));
+        await nodes[0].PublishAsync(group, "again", limits, new("a", false));
+        Assert.Equal([(13, "again")], await RetainedAsync(nodes[1], group, limits, 13));
+    }
+
+    [Fact]
+    public async Task Retained_KeysWithAnyCharacters_AreSeparate()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("retained keys"));
+        var limits = Retaining(100);
+        string[] keys = [" ", "  ", "a", "a ", "\0", "a\0", "\r\n", "%", "%25", "{}", "e", "o", "b", "0", "1 2", "ä", "a\u0308", "日本", "🎉", new('x', 256)];
+        foreach (var key in keys) await nodes[0].PublishAsync(group, $"to {key}", limits, new(key, false));
+        Assert.Equal(keys.Select((key, index) => (index + 1L, $"to {key}")), await RetainedAsync(nodes[1], group, limits, keys.Length));
+    }
+
+    [Fact]
+    public async Task Retained_AboveLimits_IsRefusedAndChangesNothing()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("retained limits"));
+        var limits = Retaining(keys: 2, bytes: 2_000);
+        await nodes[1].SubscribeAsync(group, limits);
+        await nodes[0].PublishAsync(group, "a", limits, new("a", false));
+        await nodes[0].PublishAsync(group, "b", limits, new("b", false));
+        // Concurrent publishes may share a batch. The backplane refuses only the message with the new key.
+        var publishes = new[] { "a", "c", "b" }.Select(key => PublishAsync($"{key}2", key)).ToArray();
+        await Task.WhenAll(publishes[0], publishes[2]).WaitAsync(Patience, Token);
+        await IsRefusedAsync(publishes[1], nameof(GroupOptions.MaxRetainedKeys));
+        await IsRefusedAsync(PublishOnceAsync(), nameof(GroupOptions.MaxRetainedKeys));
+        await IsRefusedAsync(PublishAsync(new('x', 3_000), "a"), nameof(GroupOptions.MaxRetainedBytes));
+        Assert.Equal([(3, "a2"), (4, "b2")], await RetainedAsync(nodes[0], group, limits, 4));
+        // A refused publish does not use its ID.
+        await nodes[0].PublishAsync(group, "a removed", limits, new("a", true));
+        Assert.False((await nodes[0].PublishOnceAsync(group, "id", "c3", null, limits, new("c", false))).IsDuplicate);
+        Assert.Equal([(4, "b2"), (6, "c3")], await RetainedAsync(nodes[0], group, limits, 6));
+        // The removed value no longer counts.
+        await nodes[0].PublishAsync(group, new('x', 1_000), limits, new("b", false));
+        await nodes[1].HeardAsync(group, 7);
+        Assert.Equal(["a", "b", "a2", "b2", "a removed", "c3", new('x', 1_000)], nodes[1].Heard(group).Select(message => message.Text));
+
+        // A backplane may throw the exception before it returns a task.
+        async Task PublishAsync(string text, string key) => await nodes[0].PublishAsync(group, text, limits, new(key, false));
+
+        async Task PublishOnceAsync() => await nodes[0].PublishOnceAsync(group, "id", "c", null, limits, new("c", false));
+
+        static async Task IsRefusedAsync(Task publish, string option) =>
+            Assert.Contains(option, (await Assert.ThrowsAsync<InvalidOperationException>(() => publish)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Retained_WhileOthersPublish_MatchesStartPosition()
+    {
+        var (nodes, group) = (await NodesAsync(2), Name("retained while publishing"));
+        var limits = Retaining(10);
+        using var enough = new CancellationTokenSource();
+        var published = new List<(Position Position, string Key)>();
+        var started = new TaskCompletionSource();
+        var publishing = Task.Run(async () =>
+        {
+            for (var i = 0; !enough.IsCancellationRequested; i++)
+            {
+                var keys = Enumerable.Range(i, 4).Select(key => $"{key % 7}").ToArray();
+                var positions = await Task.WhenAll(keys.Select(key => nodes[0].PublishAsync(group, key, limits, new(key, false)).AsTask()));
+                published.AddRange(positions.Zip(keys));
+                started.TrySetResult();
+            }
+        });
+        _publishing.Add(publishing);
+        await started.Task.WaitAsync(Patience, Token);
+        var all = new List<BackplaneSubscription>();
+        while (all.Count < 30)
+        {
+            nodes[1].Unsubscribe(group);
+            all.Add(await nodes[1].SubscribeAsync(group, limits));
+        }
+
+        await enough.CancelAsync();
+        await publishing.WaitAsync(Patience, Token);
+        Assert.All(all, subscription => Assert.NotEmpty(subscription.Retained));
+        foreach (var subscription in all)
+        {
+            var newest = published.Where(message => message.Position.Offset <= subscription.Position.Offset)
+                .GroupBy(message => message.Key).Select(messages => (messages.Max(message => message.Position.Offset), messages.Key)).Order();
+            Assert.Equal(newest, subscription.Retained.Select(retained => (retained.Offset, Text(retained.Message))));
+        }
+    }
+
+    async Task<(long Offset, string Text)[]> RetainedAsync(Listener node, string group, GroupOptions limits, long offset)
+    {
+        node.Backplane.Unsubscribe(group);
+        var subscription = await node.SubscribeAsync(group, limits);
+        Assert.Equal(offset, subscription.Position.Offset);
+        return [.. subscription.Retained.Select(retained => (retained.Offset, Text(retained.Message)))];
+    }
+
+    static GroupOptions Retaining(int keys, int bytes = 1024 * 1024) =>
+        new() { RetainLatestPerKey = true, MaxRetainedKeys = keys, MaxRetainedBytes = bytes };
+
+    [Fact]
     public async Task PublishTransient_BetweenMessages_ReachesAllNodesInOrderWithoutPosition()
     {
         var nodes = await NodesAsync(2);
@@ -396,7 +514,7 @@ public abstract class BackplaneContract : IAsyncLifetime
             random.NextBytes(bytes);
             return bytes;
         }).ToArray();
-        foreach (var message in messages) await nodes[1].Backplane.PublishAsync(Name("a"), message, Kept(10, 64 * 1024 * 1024), Token);
+        foreach (var message in messages) await nodes[1].Backplane.PublishAsync(Name("a"), message, Kept(10, 64 * 1024 * 1024), null, Token);
         await nodes[0].HeardAsync(Name("a"), messages.Length);
         AssertSame(messages, nodes[0].HeardBytes(Name("a")));
         var kept = (await nodes[1].SubscribeAsync(Name("a"), Kept(10, 64 * 1024 * 1024))).History;
@@ -422,7 +540,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         for (var i = 0; i < 100; i++)
         {
             Array.Fill(buffer, (byte)i);
-            published.Add(nodes[1].Backplane.PublishAsync(Name("a"), buffer, Kept(1000), Token).AsTask());
+            published.Add(nodes[1].Backplane.PublishAsync(Name("a"), buffer, Kept(1000), null, Token).AsTask());
             Array.Fill(buffer, (byte)255);
         }
 
@@ -457,7 +575,7 @@ public abstract class BackplaneContract : IAsyncLifetime
     public async Task History_OverByteLimit_DropsOldest()
     {
         var nodes = await NodesAsync(2);
-        for (var i = 0; i < 30; i++) await nodes[0].Backplane.PublishAsync(Name("a"), Enumerable.Repeat((byte)i, 1000).ToArray(), Kept(100, 10_500), Token);
+        for (var i = 0; i < 30; i++) await nodes[0].Backplane.PublishAsync(Name("a"), Enumerable.Repeat((byte)i, 1000).ToArray(), Kept(100, 10_500), null, Token);
         var start = await nodes[1].SubscribeAsync(Name("a"), Kept(100, 10_500));
         Assert.Equal(30, start.Position.Offset);
         // A backplane may add a few bytes of overhead to the size of each message.
@@ -574,7 +692,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         var nodes = await NodesAsync(2);
         await nodes[1].SubscribeAsync(Name("a"));
         var cancelled = new CancellationToken(canceled: true);
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, cancelled).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.PublishAsync(Name("a"), "no"u8.ToArray(), null, null, cancelled).AsTask());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => nodes[0].Backplane.SubscribeAsync(Name("a"), null, cancelled).AsTask());
         // A second attempt with another token succeeds.
         var start = await nodes[0].SubscribeAsync(Name("a"));
@@ -596,7 +714,7 @@ public abstract class BackplaneContract : IAsyncLifetime
         for (var i = 0; i < 50; i++)
         {
             using var cancellation = new CancellationTokenSource();
-            var publishing = nodes[0].Backplane.PublishAsync(Name("a"), Encoding.UTF8.GetBytes($"{i}"), null, cancellation.Token);
+            var publishing = nodes[0].Backplane.PublishAsync(Name("a"), Encoding.UTF8.GetBytes($"{i}"), null, null, cancellation.Token);
             await cancellation.CancelAsync();
             try
             {

@@ -12,12 +12,13 @@ sealed class Listener(IBackplane backplane, TimeSpan patience) : IBackplaneRecei
 
     public IBackplane Backplane => backplane;
 
-    public ValueTask<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
-        backplane.PublishAsync(group, Encoding.UTF8.GetBytes(text), history, TestContext.Current.CancellationToken);
+    public ValueTask<Position> PublishAsync(string group, string text, GroupOptions? history = null, RetainedKey? key = null) =>
+        backplane.PublishAsync(group, Encoding.UTF8.GetBytes(text), history, key, TestContext.Current.CancellationToken);
 
-    public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(string group, string id, string text, TimeSpan? window = null) =>
+    public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
+        string group, string id, string text, TimeSpan? window = null, GroupOptions? history = null, RetainedKey? key = null) =>
         backplane.PublishOnceAsync(
-            group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), null, TestContext.Current.CancellationToken);
+            group, id, window ?? TimeSpan.FromMinutes(10), Encoding.UTF8.GetBytes(text), history, key, TestContext.Current.CancellationToken);
 
     public ValueTask PublishTransientAsync(string group, string text) =>
         backplane.PublishTransientAsync(group, Encoding.UTF8.GetBytes(text), TestContext.Current.CancellationToken);

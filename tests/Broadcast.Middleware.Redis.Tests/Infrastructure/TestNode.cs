@@ -27,8 +27,8 @@ sealed class TestNode
     /// <summary>Completes after the checks that follow the first connect.</summary>
     public Task StartupChecks => ((RedisBackplane)Backplane).StartupChecks;
 
-    public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null) =>
-        _listener.PublishAsync(group, text, history).AsTask();
+    public Task<Position> PublishAsync(string group, string text, GroupOptions? history = null, RetainedKey? key = null) =>
+        _listener.PublishAsync(group, text, history, key).AsTask();
 
     public Task<(Position Position, bool IsDuplicate)> PublishOnceAsync(
         string group, string id, string text, TimeSpan? window = null) =>

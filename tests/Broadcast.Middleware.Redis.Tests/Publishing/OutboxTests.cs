@@ -20,7 +20,7 @@ public sealed class OutboxTests : RedisTest
         while (true)
         {
             byte[] message = [(byte)waiting.Count, .. new byte[999]];
-            var publish = node.Backplane.PublishAsync(Group, message, null, Token).AsTask();
+            var publish = node.Backplane.PublishAsync(Group, message, null, null, Token).AsTask();
             if (publish.IsCompleted)
             {
                 var error = await Assert.ThrowsAsync<BackplaneException>(() => publish);
@@ -35,14 +35,14 @@ public sealed class OutboxTests : RedisTest
         Assert.Equal(100_000 / 1064, waiting.Count);
         // All groups share one limit.
         await Assert.ThrowsAsync<BackplaneException>(
-            () => node.Backplane.PublishAsync("/b", new byte[1000], null, Token).AsTask());
+            () => node.Backplane.PublishAsync("/b", new byte[1000], null, null, Token).AsTask());
         await Redis.StartAsync();
         var positions = await Task.WhenAll(waiting);
         Assert.Equal(
             Enumerable.Range(1, waiting.Count).Select(i => (long)i), positions.Select(position => position.Offset));
         // The outbox has removed the acknowledged messages, so its limit admits new messages.
         await Task.WhenAll(Enumerable.Range(0, 90).Select(
-            _ => node.Backplane.PublishAsync(Group, new byte[1000], null, Token).AsTask()));
+            _ => node.Backplane.PublishAsync(Group, new byte[1000], null, null, Token).AsTask()));
         var subscription = await StartNode().SubscribeAsync(Group, new() { HistoryMessages = 1000 });
         Assert.Equal(
             Enumerable.Range(0, waiting.Count),
@@ -92,7 +92,7 @@ public sealed class OutboxTests : RedisTest
         var publishes = new List<Task<Position>>();
         // Publish at 0, 3 and 6 seconds. The first message is in flight, and the others wait.
         for (var i = 0; i < 3; i++, time.Advance(TimeSpan.FromSeconds(3)))
-            publishes.Add(backplane.PublishAsync(Group, new byte[1], null, Token).AsTask());
+            publishes.Add(backplane.PublishAsync(Group, new byte[1], null, null, Token).AsTask());
         Assert.DoesNotContain(publishes, static publish => publish.IsCompleted);
         foreach (var publish in publishes)
         {
@@ -130,12 +130,12 @@ public sealed class OutboxTests : RedisTest
         var first = node.PublishAsync(Group, "first");
         await TestNode.EventuallyAsync(() => new(node.Outbox.Count == 0), "The first message is in flight.");
         using var cancellation = new CancellationTokenSource();
-        var cancelled = node.Backplane.PublishAsync(Group, new byte[60_000], null, cancellation.Token).AsTask();
+        var cancelled = node.Backplane.PublishAsync(Group, new byte[60_000], null, null, cancellation.Token).AsTask();
         await Assert.ThrowsAsync<BackplaneException>(
-            () => node.Backplane.PublishAsync(Group, new byte[60_000], null, Token).AsTask());
+            () => node.Backplane.PublishAsync(Group, new byte[60_000], null, null, Token).AsTask());
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
-        var last = node.Backplane.PublishAsync(Group, new byte[60_000], null, Token).AsTask();
+        var last = node.Backplane.PublishAsync(Group, new byte[60_000], null, null, Token).AsTask();
         await Redis.StartAsync();
         Assert.Equal((1, 2), ((await first).Offset, (await last).Offset));
     }
@@ -146,13 +146,13 @@ public sealed class OutboxTests : RedisTest
         var node = StartNode(configure: options =>
             (options.PublishTimeout, options.MaxOutboxBytes) = (TimeSpan.FromMinutes(1), 65_536));
         using var cancellation = new CancellationTokenSource();
-        var cancelled = node.Backplane.PublishAsync(Group, new byte[60_000], null, cancellation.Token).AsTask();
+        var cancelled = node.Backplane.PublishAsync(Group, new byte[60_000], null, null, cancellation.Token).AsTask();
         await TestNode.EventuallyAsync(() => new(node.Outbox.Count == 0), "The message is in flight.");
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => cancelled);
         Assert.Equal(60_064, node.Outbox.Bytes);
         await Assert.ThrowsAsync<BackplaneException>(
-            () => node.Backplane.PublishAsync(Group, new byte[60_000], null, Token).AsTask());
+            () => node.Backplane.PublishAsync(Group, new byte[60_000], null, null, Token).AsTask());
         await Redis.StartAsync();
         await TestNode.EventuallyAsync(() => new(node.Outbox.Bytes == 0), "The batch has ended.");
     }
@@ -173,7 +173,7 @@ public sealed class OutboxTests : RedisTest
         for (var i = 0; i < 600; i++)
         {
             using var aborted = new CancellationTokenSource();
-            var publish = node.Backplane.PublishAsync($"/{i % 8}", new byte[MessageBytes], null, aborted.Token).AsTask();
+            var publish = node.Backplane.PublishAsync($"/{i % 8}", new byte[MessageBytes], null, null, aborted.Token).AsTask();
             await aborted.CancelAsync();
             await Assert.ThrowsAnyAsync<Exception>(() => publish);
         }
@@ -200,7 +200,7 @@ public sealed class OutboxTests : RedisTest
             publishes.Add(node.PublishAsync(Group, $"{round}"));
             using var cancellation = new CancellationTokenSource();
             var cancelled = Enumerable.Range(0, 1000)
-                .Select(_ => node.Backplane.PublishAsync(Group, new byte[1000], null, cancellation.Token).AsTask())
+                .Select(_ => node.Backplane.PublishAsync(Group, new byte[1000], null, null, cancellation.Token).AsTask())
                 .ToArray();
             await cancellation.CancelAsync();
             foreach (var publish in cancelled)
@@ -267,7 +267,7 @@ public sealed class OutboxTests : RedisTest
             if (cancelAfterMilliseconds is { } milliseconds) cancellation.CancelAfter(milliseconds);
             try
             {
-                await node.Backplane.PublishAsync(group, new byte[size], null, cancellation.Token);
+                await node.Backplane.PublishAsync(group, new byte[size], null, null, cancellation.Token);
                 Interlocked.Increment(ref published);
             }
             catch (BackplaneException)

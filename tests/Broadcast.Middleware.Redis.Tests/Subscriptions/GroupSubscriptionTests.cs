@@ -96,7 +96,7 @@ public sealed class GroupSubscriptionTests : RedisTest
         for (var i = 0; i < MessageCount; i++)
         {
             var message = Enumerable.Repeat((byte)i, 200_000).ToArray();
-            await publisher.Backplane.PublishAsync("/slow", message, null, Token);
+            await publisher.Backplane.PublishAsync("/slow", message, null, null, Token);
         }
 
         await publisher.PublishAsync("/fast", "hello");

@@ -22,7 +22,7 @@ public sealed class HistoryReaderTests : RedisTest
         for (var i = 0; i < BatchCount; i++)
         {
             byte[] message = [(byte)i, .. new byte[MessageBytes - 1]];
-            await publisher.Backplane.PublishAsync(Group, message, history, Token);
+            await publisher.Backplane.PublishAsync(Group, message, history, null, Token);
         }
 
         var proxy = CreateProxy();

@@ -48,4 +48,12 @@ public enum BackplaneMistake
     SharesMessageIds,
     KeepsMessageIdsTooLong,
     HidesDuplicates,
+    RetainsNothing,
+    ReversesRetained,
+    RenumbersRetained,
+    KeepsRemovedKeys,
+    IgnoresCaseOfKeys,
+    RetainsTooManyKeys,
+    RetainsTooManyBytes,
+    RetainsNoMessageWithId,
 }

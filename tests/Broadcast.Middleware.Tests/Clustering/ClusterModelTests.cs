@@ -43,7 +43,9 @@ public sealed class ClusterModelTests
 
     sealed class Model : IDisposable
     {
-        static readonly string[] _groups = ["/a", "/b", "c", "d"];
+        const string ShortHistory = "d";
+        static readonly string[] _groups = ["/a", "/b", "c", ShortHistory];
+        static readonly string[] _retainingGroups = ["/b", ShortHistory];
         static readonly string?[] _users = [null, "ann", "bob"];
 
         readonly InMemoryCluster _cluster = new();
@@ -52,7 +54,7 @@ public sealed class ClusterModelTests
         readonly TestEngine[] _broadcasts;
         readonly List<Member> _members = [];
         // The expected history of each group in the cluster, in order of offsets.
-        readonly Dictionary<string, List<(int Number, string[] Excluded, bool IsShared)>> _history = [];
+        readonly Dictionary<string, List<Entry>> _history = [];
         readonly Dictionary<string, ulong> _epochs = [];
         int _last;
         int _steps;
@@ -63,8 +65,16 @@ public sealed class ClusterModelTests
             _nodes = [.. Enumerable.Range(0, _random.Next(2, 4)).Select(_ => _cluster.CreateNode())];
             _broadcasts = [.. _nodes.Select(node => new TestEngine(_random.Next(1, 3), backplane: node, configure: static options =>
             {
-                // All groups keep all messages, so that the model knows the cluster's epochs.
-                foreach (var group in _groups) options.Groups[group] = new() { HistoryMessages = 100_000, HistoryBytes = 16 * 1024 * 1024 };
+                // All groups keep messages, so that the cluster keeps their epochs. A node gets the retained values that are
+                // older than the short history only from the cluster.
+                foreach (var group in _groups)
+                {
+                    options.Groups[group] = new()
+                    {
+                        HistoryMessages = group == ShortHistory ? 2 : 100_000, HistoryBytes = 16 * 1024 * 1024,
+                        RetainLatestPerKey = _retainingGroups.Contains(group),
+                    };
+                }
             }))];
         }
 
@@ -128,8 +138,8 @@ public sealed class ClusterModelTests
             var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
             member.Groups.Add(home);
             _members.Add(member);
-            if (after is not { } known) return;
-            member.Expect(history.Skip((int)known.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)).Select(static message => message.Number));
+            if (after is null) member.Expect(RetainedOf(home).Select(static message => message.Number));
+            else member.Expect(history.Skip((int)after.Value.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)).Select(static message => message.Number));
             Run();
             member.Check(_steps);
         }
@@ -141,7 +151,8 @@ public sealed class ClusterModelTests
             var history = HistoryOf(group);
             var after = member.Groups.Contains(group) ? null : AfterOf(group);
             // Run the pumps before the join, so that the replay follows all earlier messages.
-            if (after is not null) Run();
+            var retained = RetainedOf(group);
+            if (after is not null || retained.Count > 0) Run();
             var replay = after is { } position ? Replay.After(position) : default;
             var joined = await AnyNode.JoinAsync(member.Connection.Id, group, replay, TestContext.Current.CancellationToken);
             Assert.Equal(member.Groups.Add(group), joined.Joined);
@@ -149,7 +160,10 @@ public sealed class ClusterModelTests
             if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
             if (after is null)
             {
-                Assert.Equal(history.Count, joined.Position!.Value.Offset);
+                Assert.Equal(retained.Count > 0 ? history.IndexOf(retained[0]) : history.Count, joined.Position!.Value.Offset);
+                if (retained.Count == 0) return;
+                Run();
+                member.ExpectAgain(retained.Where(message => !message.Excluded.Contains(member.Connection.Id)));
                 return;
             }
 
@@ -159,7 +173,7 @@ public sealed class ClusterModelTests
         }
 
         Position? AfterOf(string group) =>
-            _random.Next(3) == 0 && _epochs.TryGetValue(group, out var epoch) ? new(epoch, _random.Next(HistoryOf(group).Count + 1)) : null;
+            group != ShortHistory && _random.Next(3) == 0 && _epochs.TryGetValue(group, out var epoch) ? new(epoch, _random.Next(HistoryOf(group).Count + 1)) : null;
 
         async Task LeaveAsync()
         {
@@ -209,12 +223,13 @@ public sealed class ClusterModelTests
             };
             string[] excluded = [.. _members.Where(_ => _random.Next(6) == 0).Select(static member => member.Connection.Id)];
             var from = AnyNode;
-            var message = new Message(BitConverter.GetBytes(number), MessageType.Binary);
+            var key = _random.Next(3) == 0 ? $"key {_random.Next(3)}" : null;
+            var message = new Message(BitConverter.GetBytes(number), MessageType.Binary) { Key = key, RemoveKey = key is not null && _random.Next(4) == 0 };
             var result = await from.PublishAsync(message, recipients.Except(excluded), TestContext.Current.CancellationToken);
 
             if (recipients.Kind is RecipientsKind.Group or RecipientsKind.Groups)
             {
-                foreach (var group in recipients.Names) HistoryOf(group).Add((number, excluded, recipients.Names.Count > 1));
+                foreach (var group in recipients.Names) HistoryOf(group).Add(new(number, excluded, recipients.Names.Count > 1, key, message.RemoveKey));
             }
 
             if (recipients.Kind == RecipientsKind.Group) Assert.Equal(HistoryOf(recipients.Name!).Count, result.Position!.Value.Offset);
@@ -240,7 +255,15 @@ public sealed class ClusterModelTests
             foreach (var broadcast in _broadcasts) broadcast.RunUntilIdle();
         }
 
-        List<(int Number, string[] Excluded, bool IsShared)> HistoryOf(string group)
+        /// <summary>Returns the newest message of each key, oldest first, if the group retains messages.</summary>
+        List<Entry> RetainedOf(string group)
+        {
+            if (!_retainingGroups.Contains(group)) return [];
+            var newest = HistoryOf(group).Where(static entry => entry.Key is not null).GroupBy(static entry => entry.Key).Select(static entries => entries.Last());
+            return [.. newest.Where(static entry => !entry.Removes).OrderBy(static entry => entry.Number)];
+        }
+
+        List<Entry> HistoryOf(string group)
         {
             if (!_history.TryGetValue(group, out var history)) _history.Add(group, history = []);
             return history;
@@ -248,6 +271,8 @@ public sealed class ClusterModelTests
 
         T Any<T>(IReadOnlyList<T> things) => things[_random.Next(things.Count)];
     }
+
+    sealed record Entry(int Number, string[] Excluded, bool IsShared, string? Key, bool Removes);
 
     sealed class Member(TestEngine broadcast, Listener listener, string? user)
     {
@@ -268,9 +293,9 @@ public sealed class ClusterModelTests
         /// <summary>
         /// Records that the member received these messages. The member may skip a copy that it received through another group.
         /// </summary>
-        public void ExpectAgain(IEnumerable<(int Number, string[] Excluded, bool IsShared)> replayed)
+        public void ExpectAgain(IEnumerable<Entry> replayed)
         {
-            foreach (var (number, _, isShared) in replayed)
+            foreach (var (number, _, isShared, _, _) in replayed)
             {
                 var isSpared = isShared && _expected.Contains(number) && listener.Got.ElementAtOrDefault(_expected.Count) != number;
                 if (!isSpared) _expected.Add(number);

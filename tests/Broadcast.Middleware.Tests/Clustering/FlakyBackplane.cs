@@ -16,20 +16,20 @@ sealed class FlakyBackplane(IBackplane backplane) : IBackplane
 
     public void Start(IBackplaneReceiver receiver) => backplane.Start(receiver);
 
-    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken)
     {
         ThrowIfUnreachable(group);
-        var publishing = backplane.PublishAsync(group, message, history, cancellationToken);
+        var publishing = backplane.PublishAsync(group, message, history, key, cancellationToken);
         // Complete asynchronously, like a backplane with a server.
         await Task.Yield();
         return await publishing;
     }
 
     public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
-        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken)
     {
         ThrowIfUnreachable(group);
-        var publishing = backplane.PublishOnceAsync(group, id, window, message, history, cancellationToken);
+        var publishing = backplane.PublishOnceAsync(group, id, window, message, history, key, cancellationToken);
         await Task.Yield();
         return await publishing;
     }

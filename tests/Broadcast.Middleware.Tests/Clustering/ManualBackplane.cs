@@ -64,7 +64,10 @@ sealed class ManualBackplane : IBackplane
 
     public void Start(IBackplaneReceiver receiver) => Receiver = receiver;
 
-    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) =>
+        PublishAsync(group, message, history, null, cancellationToken);
+
+    public ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken)
     {
         ThrowIfFailing(nameof(PublishAsync));
         ThrowIfFailing($"{nameof(PublishAsync)} {group}");
@@ -79,8 +82,8 @@ sealed class ManualBackplane : IBackplane
     }
 
     public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
-        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) =>
-        (await PublishAsync(group, message, history, cancellationToken), false);
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) =>
+        (await PublishAsync(group, message, history, key, cancellationToken), false);
 
     public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {

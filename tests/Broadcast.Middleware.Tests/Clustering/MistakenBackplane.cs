@@ -21,17 +21,18 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         inner.Start(this);
     }
 
-    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+    public async ValueTask<Position> PublishAsync(string group, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.KeepsPublishBuffer) await Task.Yield();
+        key = Changed(key);
         if (mistake == BackplaneMistake.ReordersPublishes && Interlocked.Increment(ref _count) % 10 == 0) await Task.Delay(20, CancellationToken.None);
         if (mistake == BackplaneMistake.IgnoresCancellation) cancellationToken = default;
         if (mistake == BackplaneMistake.PublishesCancelledTwice && cancellationToken.CanBeCanceled && message.Length < 3 && ++_count % 5 == 0)
-            await inner.PublishAsync(MapName(group), message, history, CancellationToken.None);
+            await inner.PublishAsync(MapName(group), message, history, key, CancellationToken.None);
         if (mistake == BackplaneMistake.DropsEmptyMessages && message.IsEmpty) return default;
         if (mistake == BackplaneMistake.TruncatesLargeMessages && message.Length > 65_536) message = message[..65_536];
         if (mistake == BackplaneMistake.SkipsPublisher) lock (_own) return Noted();
-        var position = await inner.PublishAsync(MapName(group), message, Changed(history), cancellationToken);
+        var position = await inner.PublishAsync(MapName(group), message, Changed(history), key, cancellationToken);
         return mistake switch
         {
             BackplaneMistake.ReturnsWrongPosition when Interlocked.Increment(ref _count) % 7 == 0 => position with { Offset = position.Offset + 1 },
@@ -42,19 +43,20 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
         Position Noted()
         {
             _own.Add((group, -1));
-            var noted = inner.PublishAsync(MapName(group), message, history, cancellationToken).AsTask().GetAwaiter().GetResult();
+            var noted = inner.PublishAsync(MapName(group), message, history, key, cancellationToken).AsTask().GetAwaiter().GetResult();
             _own.Remove((group, -1));
             return noted;
         }
     }
 
     public async ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
-        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken)
+        string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.ForgetsMessageIds) id += Guid.NewGuid();
         if (mistake == BackplaneMistake.SharesMessageIds) group = "/all";
         if (mistake == BackplaneMistake.KeepsMessageIdsTooLong) window = TimeSpan.FromDays(1);
-        var result = await inner.PublishOnceAsync(MapName(group), id, window, message, history, cancellationToken);
+        key = mistake == BackplaneMistake.RetainsNoMessageWithId ? null : Changed(key);
+        var result = await inner.PublishOnceAsync(MapName(group), id, window, message, history, key, cancellationToken);
         if (mistake == BackplaneMistake.HidesDuplicates) result.IsDuplicate = false;
         return result;
     }
@@ -62,7 +64,7 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
     public async ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
     {
         if (mistake == BackplaneMistake.LosesTransientMessages && Interlocked.Increment(ref _count) % 7 == 0) return;
-        if (mistake == BackplaneMistake.NumbersTransientMessages) await inner.PublishAsync(MapName(group), message, null, cancellationToken);
+        if (mistake == BackplaneMistake.NumbersTransientMessages) await inner.PublishAsync(MapName(group), message, null, null, cancellationToken);
         else await inner.PublishTransientAsync(MapName(group), message, cancellationToken);
     }
 
@@ -100,7 +102,16 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
             BackplaneMistake.LeavesGapsInHistory when kept.Count > 2 => [.. kept.Where((_, i) => i != 1)],
             BackplaneMistake.KeepsNothing => [],
             _ => kept,
-        });
+        })
+        {
+            Retained = mistake switch
+            {
+                BackplaneMistake.RetainsNothing => [],
+                BackplaneMistake.ReversesRetained => [.. subscription.Retained.Reverse()],
+                BackplaneMistake.RenumbersRetained => [.. subscription.Retained.Select((retained, index) => new RetainedMessage(index + 1, retained.Message))],
+                _ => subscription.Retained,
+            },
+        };
     }
 
     public void Unsubscribe(string group)
@@ -229,8 +240,19 @@ sealed class MistakenBackplane(IBackplane inner, BackplaneMistake mistake) : IBa
 
     Position Reported(Position position) => mistake == BackplaneMistake.KeepsEpoch ? position with { Epoch = SameEpoch } : position;
 
+    RetainedKey? Changed(RetainedKey? key) => (mistake, key) switch
+    {
+        (BackplaneMistake.KeepsRemovedKeys, { IsRemoved: true }) => null,
+        (BackplaneMistake.IgnoresCaseOfKeys, { } known) => new(known.Name.ToUpperInvariant(), known.IsRemoved),
+        _ => key,
+    };
+
     GroupOptions? Changed(GroupOptions? history) => history is null ? null : new()
     {
+        RetainLatestPerKey = history.RetainLatestPerKey,
+        MaxRetainedKeys = mistake == BackplaneMistake.RetainsTooManyKeys ? int.MaxValue : history.MaxRetainedKeys,
+        MaxRetainedBytes = mistake == BackplaneMistake.RetainsTooManyBytes ? int.MaxValue : history.MaxRetainedBytes,
+        RetainedAge = history.RetainedAge,
         HistoryMessages = mistake == BackplaneMistake.KeepsTooManyMessages ? history.HistoryMessages + 1 : history.HistoryMessages,
         HistoryBytes = mistake == BackplaneMistake.KeepsTooManyBytes ? int.MaxValue : history.HistoryBytes,
         HistoryAge = mistake == BackplaneMistake.KeepsMessagesTooLong ? Timeout.InfiniteTimeSpan : history.HistoryAge,

@@ -30,7 +30,9 @@ enum ReliableStep
 /// <param name="Messages">See <see cref="BroadcastOptions.MaxUnacknowledgedMessages"/>.</param>
 /// <param name="Total">See <see cref="BroadcastOptions.MaxTotalUnacknowledgedBytes"/>.</param>
 /// <param name="WritesMayWait">True when readers may be slow.</param>
-/// <param name="HasHistory">True when one group replays its history to new members.</param>
+/// <param name="HasHistory">
+/// True when one group replays its history to new members, and two groups send their retained values.
+/// </param>
 sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long Total, bool WritesMayWait, bool HasHistory)
 {
     public static ReliableLimits None { get; } = new(64 << 20, 64 << 20, 1_000_000, 1L << 30, true, true);
@@ -42,15 +44,17 @@ sealed record ReliableLimits(int Backlog, int Unacknowledged, int Messages, long
 /// </summary>
 sealed class ReliableModel : IDisposable
 {
-    const string Everyone = "", History = "/h", Conflated = "/c", Skipping = "/s";
+    const string Everyone = "", History = "/h", Conflated = "/c", Skipping = "/s", Retaining = "/r";
     const int Replayed = 4;
     const int Keys = 3;
-    static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping];
+    static readonly string[] _names = ["/a", "/b", History, Conflated, Skipping, Retaining];
 
     readonly ReliableLimits _limits;
     readonly TestEngine _broadcast;
     readonly List<Peer> _peers = [];
     readonly List<(int Id, Peer? Excluded)> _history = [];
+    readonly List<(int Id, Peer? Excluded)> _conflated = [];
+    readonly Dictionary<(string Name, string Key), (int Id, Peer? Excluded)> _retained = [];
     readonly Dictionary<int, long> _sequences = [];
     int _lastId;
 
@@ -65,7 +69,8 @@ sealed class ReliableModel : IDisposable
             options.RecoveryTimeout = TimeSpan.FromHours(1);
             (options.KeepAliveInterval, options.SendTimeout) = (Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
             if (limits.HasHistory) options.Groups[History] = new() { HistoryMessages = 50, HistoryBytes = 1 << 20, HistoryAge = Timeout.InfiniteTimeSpan, ReplayOnJoin = Replayed };
-            options.Groups[Conflated] = new() { SlowConsumer = SlowConsumer.Conflate };
+            options.Groups[Conflated] = new() { SlowConsumer = SlowConsumer.Conflate, RetainLatestPerKey = limits.HasHistory, MaxRetainedBytes = 1 << 26 };
+            options.Groups[Retaining] = new() { RetainLatestPerKey = limits.HasHistory };
             options.Groups[Skipping] = new() { SlowConsumer = SlowConsumer.SkipToLatest };
         });
     }
@@ -87,6 +92,9 @@ sealed class ReliableModel : IDisposable
 
     /// <summary>The number of transient messages that clients missed while they were disconnected.</summary>
     public int MissedTransient => _peers.Sum(peer => peer.Transient.Keys.Except(peer.Client.Got).Count());
+
+    /// <summary>The number of retained values that clients received when they joined.</summary>
+    public int RetainedOnJoin { get; private set; }
 
     public int WithoutId => _peers.Sum(peer => peer.Client.WithoutId.Count);
 
@@ -185,10 +193,17 @@ sealed class ReliableModel : IDisposable
     void Publish(Recipients recipients, string[] names, Peer? excluded, int size)
     {
         size = Math.Min(size, _limits.Backlog / 2);
+        // Small messages keep the retained values below the size at which joins may share an older copy.
+        if (names[0] == Retaining) size = Math.Min(size, 1_000);
         var id = ++_lastId;
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
-        _broadcast.Publish(ReliableReceiver.Numbered(id, size, names[0] == Conflated ? $"key {id % Keys}" : null), recipients);
+        var key = names[0] is Conflated or Retaining ? $"key {id % Keys}" : null;
+        var removes = names[0] == Retaining && id % 11 == 0;
+        _broadcast.Publish(ReliableReceiver.Numbered(id, size, key) with { RemoveKey = removes }, recipients);
         _sequences[id] = _broadcast.Clock.Last;
+        if (names[0] == Conflated) _conflated.Add((id, excluded));
+        if (removes) _retained.Remove((names[0], key!));
+        else if (key is not null && _limits.HasHistory) _retained[(names[0], key)] = (id, excluded);
         if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
         foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
         {
@@ -218,6 +233,21 @@ sealed class ReliableModel : IDisposable
     {
         if (!peer.Groups.Add(name)) return;
         Assert.True(peer.Connection.Join(name).Joined);
+        // A client may share an older copy of large retained values. It then also receives the messages after this copy.
+        foreach (var (id, excluded) in name == Conflated && _limits.HasHistory ? _conflated : [])
+        {
+            if (excluded != peer) peer.MayReplay(id);
+        }
+
+        foreach (var ((_, key), (id, excluded)) in _retained.Where(retained => retained.Key.Name == name))
+        {
+            if (excluded == peer) continue;
+            RetainedOnJoin++;
+            if (name == Conflated) peer.Lossy[id] = key;
+            else peer.Expect(id);
+            peer.Replays.Add(id);
+        }
+
         if (name != History || !_limits.HasHistory) return;
         foreach (var (id, excluded) in _history.TakeLast(Replayed))
         {
@@ -385,6 +415,9 @@ sealed class ReliableModel : IDisposable
         public HashSet<string> Groups { get; } = [];
         public Dictionary<int, int> Expected { get; } = [];
         public HashSet<int> Replays { get; } = [];
+
+        /// <summary>The number of additional copies of a message that the client may receive.</summary>
+        public Dictionary<int, int> Repeats { get; } = [];
         public HashSet<int> Answers { get; } = [];
         public HashSet<int> OldAnswers { get; } = [];
 
@@ -404,6 +437,13 @@ sealed class ReliableModel : IDisposable
 
         /// <summary>The ID that the client must acknowledge before the server can resend all other messages.</summary>
         public long SafeFrom { get; private set; }
+
+        /// <summary>Allows one more copy of a message that the client may receive in a join.</summary>
+        public void MayReplay(int id)
+        {
+            Repeats[id] = Repeats.GetValueOrDefault(id) + 1;
+            Replays.Add(id);
+        }
 
         public void Expect(int id) => Expected[id] = Expected.GetValueOrDefault(id) + 1;
 
@@ -455,7 +495,7 @@ sealed class ReliableModel : IDisposable
             foreach (var (id, count) in counts)
             {
                 var most = Expected.TryGetValue(id, out var expected) ? expected : Lossy.ContainsKey(id) || Transient.ContainsKey(id) || Answers.Contains(id) || OldAnswers.Contains(id) ? 1 : 0;
-                Assert.True(count <= most, $"Got message {id} {count} times instead of at most {most} times.");
+                Assert.True(count <= most + Repeats.GetValueOrDefault(id), $"Got message {id} {count} times instead of at most {most} times.");
             }
 
             // A slow reader skips messages and receives them on the next transport. These messages may follow the reply to a later request.

@@ -10,7 +10,7 @@ public sealed class ReliableTests
 
     static readonly Gen<Operation<ReliableStep>[]> _schedules = Schedule.Create(
         250,
-        (4, 5, 31),
+        (5, 5, 31),
         _sizes,
         (20, ReliableStep.Publish),
         (5, ReliableStep.PublishToSeveral),
@@ -47,7 +47,7 @@ public sealed class ReliableTests
             Assert.Equal(0, model.Slow);
             Assert.Equal(model.RefusedForHistory, model.Refused);
         });
-        Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0 }, "The random schedules are too easy.");
+        Assert.True(all is { Resumed: > 0, RefusedForHistory: > 0, WithoutId: > 0, RetainedOnJoin: > 0 }, "The random schedules are too easy.");
     }
 
     /// <summary>Tests that the log keeps unacknowledged messages even if the backlog limit is small.</summary>
@@ -95,6 +95,7 @@ public sealed class ReliableTests
         public int WithoutId { get; private set; }
         public int Transient { get; private set; }
         public int MissedTransient { get; private set; }
+        public int RetainedOnJoin { get; private set; }
 
         public void Add(ReliableModel model)
         {
@@ -106,6 +107,7 @@ public sealed class ReliableTests
             WithoutId += model.WithoutId;
             Transient += model.Transient;
             MissedTransient += model.MissedTransient;
+            RetainedOnJoin += model.RetainedOnJoin;
         }
     }
 }

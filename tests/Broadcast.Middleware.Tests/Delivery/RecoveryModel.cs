@@ -17,8 +17,8 @@ enum RecoveryStep
 }
 
 /// <summary>
-/// A model of one group with a history. Its clients disconnect and reconnect with their last position. The model
-/// consists of all messages of the group and the limits of the history.
+/// A model of one group with a history and retained values. Its clients disconnect and reconnect with their last
+/// position. The model consists of all messages of the group and the limits.
 /// </summary>
 sealed class RecoveryModel : IDisposable
 {
@@ -53,7 +53,15 @@ sealed class RecoveryModel : IDisposable
 
     public int FromOtherEpoch { get; private set; }
 
+    /// <summary>The number of retained values that clients received when they joined.</summary>
+    public int Retained { get; private set; }
+
+    /// <summary>The number of messages that the group refused, because it cannot retain them.</summary>
+    public int Refused { get; private set; }
+
     bool HasHistory => _limits.HistoryMessages > 0;
+
+    bool Retains => _limits.RetainLatestPerKey;
 
     long Last => _log?.Count ?? 0;
 
@@ -67,7 +75,7 @@ sealed class RecoveryModel : IDisposable
         foreach (var client in _clients) Disconnect(client, hasAll: true);
         _broadcast.RunUntilIdle();
         _broadcast.Time.Advance(TimeSpan.FromDays(1));
-        Assert.Equal(_log is not null && Kept().Any() ? 1 : 0, _broadcast.Groups.Count);
+        Assert.Equal(_log is not null && (Kept().Any() || RetainedBefore(Last + 1).Any()) ? 1 : 0, _broadcast.Groups.Count);
     }
 
     public void Dispose() => _broadcast.Dispose();
@@ -79,7 +87,9 @@ sealed class RecoveryModel : IDisposable
         switch (step)
         {
             case RecoveryStep.Publish:
-                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size);
+                // Few small keys keep the retained values below the size at which joins may share an older copy.
+                var (key, removes) = Retains && size <= 700 && b % 10 < 8 ? ($"key {b % 5}", b % 10 == 7 && b % 3 == 0) : (null, false);
+                Publish(b < 300 ? [.. _clients.Where((other, index) => other.Listener is not null && (index + b) % 3 == 0)] : [], size, key, removes);
                 break;
             case RecoveryStep.PublishToAll:
                 _broadcast.Publish(Recipients.All, ++_lastId);
@@ -121,15 +131,24 @@ sealed class RecoveryModel : IDisposable
             case RecoveryStep.Wait:
                 var beat = _broadcast.Heartbeat.Beat;
                 _broadcast.Time.Advance(TimeSpan.FromMilliseconds(b * 5));
-                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any()) Forget();
+                if (_broadcast.Heartbeat.Beat != beat && !Members.Any() && !Kept().Any() && !RetainedBefore(Last + 1).Any()) Forget();
                 break;
         }
     }
 
-    void Publish(Client[] excluded, int size)
+    void Publish(Client[] excluded, int size, string? key, bool removes)
     {
-        var result = _broadcast.Publish(Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]), ++_lastId, size);
-        if (!HasHistory && !Members.Any())
+        var message = new Message(Payload.Make(++_lastId, size), MessageType.Binary) { Key = key, RemoveKey = removes };
+        var recipients = Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]);
+        if (key is not null && !removes && RetainedBefore(Last + 1).Count(entry => entry.Key != key) == _limits.MaxRetainedKeys)
+        {
+            Assert.Throws<InvalidOperationException>(() => _broadcast.Publish(message, recipients));
+            Refused++;
+            return;
+        }
+
+        var result = _broadcast.Publish(message, recipients);
+        if (!HasHistory && !Members.Any() && (!Retains || (key is null && _log is null)))
         {
             Assert.Equal(default, result);
             return;
@@ -137,7 +156,7 @@ sealed class RecoveryModel : IDisposable
 
         Remember(result.Position!.Value.Epoch);
         var entry = new Entry(_lastId, size + (size < 126 ? 2 : size < 65_536 ? 4 : 10) + Block.EntrySize, _broadcast.Time.GetTimestamp(),
-            [.. excluded.Select(client => client.Listener!.Connection.Id)]);
+            [.. excluded.Select(client => client.Listener!.Connection.Id)], key, removes);
         _log!.Add(entry);
         Assert.Equal(new PublishResult(new(_epoch!.Value, Last), Members.Except(excluded).Count()), result);
         _positions.Add(_lastId, result.Position.Value);
@@ -184,8 +203,13 @@ sealed class RecoveryModel : IDisposable
             (_, 3) => Math.Max(first, Last + 1 - number),
             _ => Math.Max(first, Last + 1 - _limits.ReplayOnJoin),
         };
-        Assert.Equal(new Position(_epoch!.Value, start - 1), result.Position);
-        client.Stay = new(start - 1, _log!.Skip((int)start - 1), client.Listener.Connection.Id);
+        // The value 0 is the same as Replay.None.
+        var selectsNothing = (how % 16) switch { 1 => true, 2 => number % 20 == 0, 3 => number == 0, _ => false };
+        var retained = recovered is true || selectsNothing ? [] : RetainedBefore(start).ToList();
+        Retained += retained.Count;
+        var position = retained.Count > 0 ? _log!.IndexOf(retained[0]) : start - 1;
+        Assert.Equal(new Position(_epoch!.Value, position), result.Position);
+        client.Stay = new(retained.Concat(_log!.Skip((int)start - 1)), client.Listener.Connection.Id);
         if (recovered is true) Recovered++;
         else if (recovered is false && after.Epoch != _epoch) FromOtherEpoch++;
         else if (recovered is false && after.Offset > Last) FromFuture++;
@@ -233,7 +257,7 @@ sealed class RecoveryModel : IDisposable
         client.Expected.AddRange(client.Stay!.Expected);
         client.Replayed.UnionWith(client.Stay.Replayed);
         client.Stay = null;
-        if (!HasHistory && !Members.Any()) Forget();
+        if (!HasHistory && !Retains && !Members.Any()) Forget();
     }
 
     void Remember(ulong epoch)
@@ -260,7 +284,22 @@ sealed class RecoveryModel : IDisposable
         }
     }
 
-    sealed record Entry(int Id, int Cost, long At, string[] Excluded);
+    /// <summary>Returns the newest message of each key, if it is older than an offset. The oldest message is first.</summary>
+    IEnumerable<Entry> RetainedBefore(long offset)
+    {
+        if (!Retains) return [];
+        var newest = new Dictionary<string, int>();
+        for (var i = 0; i < Last; i++)
+        {
+            if (_log![i].Key is not { } key) continue;
+            if (_log[i].Removes) newest.Remove(key);
+            else newest[key] = i;
+        }
+
+        return newest.Values.Where(index => index + 1 < offset).Order().Select(index => _log![index]);
+    }
+
+    sealed record Entry(int Id, int Cost, long At, string[] Excluded, string? Key, bool Removes);
 
     /// <summary>A client and its connections. The client has one connection at a time.</summary>
     sealed class Client
@@ -286,14 +325,13 @@ sealed class RecoveryModel : IDisposable
     {
         readonly string _connectionId;
 
-        public Stay(long after, IEnumerable<Entry> replayed, string connectionId)
+        public Stay(IEnumerable<Entry> replayed, string connectionId)
         {
-            (After, _connectionId) = (after, connectionId);
+            _connectionId = connectionId;
             foreach (var entry in replayed) Add(entry);
             Replayed.AddRange(Expected);
         }
 
-        public long After { get; }
         public List<int> Expected { get; } = [];
         public List<int> Replayed { get; } = [];
 

@@ -20,9 +20,12 @@ public sealed class RecoveryTests
         Gen.OneOf(Gen.Int[1_024, 4_000], Gen.Int[4_000, 200_000]),
         Gen.OneOf(Gen.Const(-1), Gen.Int[1_000, 20_000]),
         Gen.Int[0, 12],
-        (messages, bytes, age, replayOnJoin) => new GroupOptions
+        Gen.Bool,
+        Gen.Int[1, 6],
+        (messages, bytes, age, replayOnJoin, retains, keys) => new GroupOptions
         {
             HistoryMessages = messages, HistoryBytes = bytes, HistoryAge = TimeSpan.FromMilliseconds(age), ReplayOnJoin = replayOnJoin,
+            RetainLatestPerKey = retains, MaxRetainedKeys = keys, RetainedAge = Timeout.InfiniteTimeSpan,
         });
 
     static readonly Gen<Operation<RecoveryStep>[]> _schedules = Schedule.Create(
@@ -44,7 +47,7 @@ public sealed class RecoveryTests
     [Fact]
     public void Reconnect_RandomSchedule_GetsExactlyMissedMessagesOrIsNotified()
     {
-        var (recovered, lost, future, otherEpochs, transient) = (0, 0, 0, 0, 0);
+        var (recovered, lost, future, otherEpochs, transient, retained, refused) = (0, 0, 0, 0, 0, 0, 0);
         Gen.Select(_limits, _schedules).Sample(
             (limits, schedule) =>
             {
@@ -55,11 +58,13 @@ public sealed class RecoveryTests
                 Interlocked.Add(ref future, model.FromFuture);
                 Interlocked.Add(ref otherEpochs, model.FromOtherEpoch);
                 Interlocked.Add(ref transient, model.Transient);
+                Interlocked.Add(ref retained, model.Retained);
+                Interlocked.Add(ref refused, model.Refused);
             },
             iter: 300 * Effort.Factor);
         Assert.True(
-            recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0 && transient > 0,
-            $"The random schedules are too easy: {(recovered, lost, future, otherEpochs, transient)}.");
+            recovered > 0 && lost > 0 && future > 0 && otherEpochs > 0 && transient > 0 && retained > 0 && refused > 0,
+            $"The random schedules are too easy: {(recovered, lost, future, otherEpochs, transient, retained, refused)}.");
     }
 
     [Theory]

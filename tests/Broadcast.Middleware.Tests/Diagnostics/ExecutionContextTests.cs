@@ -110,10 +110,10 @@ public sealed class ExecutionContextTests
         public ValueTask<long> CountMembersAsync(string group, CancellationToken cancellationToken) => new(0);
 
         public ValueTask<Position> PublishAsync(
-            string group, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) => default;
+            string group, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) => default;
 
         public ValueTask<(Position Position, bool IsDuplicate)> PublishOnceAsync(
-            string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, CancellationToken cancellationToken) => default;
+            string group, string id, TimeSpan window, ReadOnlyMemory<byte> message, GroupOptions? history, RetainedKey? key, CancellationToken cancellationToken) => default;
 
         public ValueTask PublishTransientAsync(string group, ReadOnlyMemory<byte> message, CancellationToken cancellationToken) => default;
 

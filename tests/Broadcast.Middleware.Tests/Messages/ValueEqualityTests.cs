@@ -44,6 +44,7 @@ public sealed class ValueEqualityTests
             Recipients.Group("a"), Recipients.User("a"), Recipients.Connection("a"), Recipients.All,
         ],
         [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
+        [typeof(RetainedKey)] = static () => [new RetainedKey(New("a"), false), new RetainedKey("a", true), new RetainedKey("b", false), default(RetainedKey)],
     };
 
     public static TheoryData<Type> Types => [.. Values.Keys];

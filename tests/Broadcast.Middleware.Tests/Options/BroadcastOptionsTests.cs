@@ -123,7 +123,9 @@ public sealed class BroadcastOptionsTests
             ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"), ("CompressMessagesAbove", "28"),
             ("MessageIdWindow", "00:00:29"), ("MaxMessageIds", "30"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
-            ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate")));
+            ("Groups:/rooms/*:ReplayOnJoin", "20"), ("Groups:/prices:SlowConsumer", "Conflate"),
+            ("Groups:/prices:RetainLatestPerKey", "true"), ("Groups:/prices:MaxRetainedKeys", "31"), ("Groups:/prices:MaxRetainedBytes", "3200"),
+            ("Groups:/prices:RetainedAge", "00:33:00")));
         var options = Options(services, "");
         Assert.Equal((2000, 3, 4000), (options.MaxMessageBytes, options.MaxSmallFragments, options.MaxBacklogBytes));
         Assert.Equal(Timeout.InfiniteTimeSpan, options.KeepAliveInterval);
@@ -149,7 +151,9 @@ public sealed class BroadcastOptionsTests
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
         Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));
         Assert.Equal((0, SlowConsumer.Conflate), (prices.HistoryMessages, prices.SlowConsumer));
-        Assert.Equal(5, typeof(GroupOptions).GetProperties().Length);
+        Assert.Equal((false, true, 31), (rooms.RetainLatestPerKey, prices.RetainLatestPerKey, prices.MaxRetainedKeys));
+        Assert.Equal((3200, TimeSpan.FromMinutes(33)), (prices.MaxRetainedBytes, prices.RetainedAge));
+        Assert.Equal(9, typeof(GroupOptions).GetProperties().Length);
     }
 
     [Fact]

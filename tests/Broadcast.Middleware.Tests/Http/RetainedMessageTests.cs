@@ -1,0 +1,222 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Http;
+
+/// <summary>Tests retained values with real clients: raw, structured, reliable, and server-sent events.</summary>
+public sealed class RetainedMessageTests
+{
+    readonly InMemoryCluster _cluster = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task RawClient_Connects_ReceivesNewestOfEachKeyThenLiveMessages()
+    {
+        await using var app = await StartAsync();
+        await PublishAsync(app, "a1", "b1", "a2", "c1");
+        await app.Broadcaster.PublishAsync(Message.FromText("c removed") with { Key = "c", RemoveKey = true }, Recipients.Group("/ws"), Token);
+        await using var ann = await ConnectAsync(app);
+        foreach (var text in new[] { "b1", "a2" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+        await PublishAsync(app, "b2");
+        Assert.Equal("b2", (await ann.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task RawClient_LargeRetainedMessages_ArriveComplete()
+    {
+        await using var app = await StartAsync();
+        var texts = Enumerable.Range(0, 9).Select(i => $"{(char)('a' + i)}{new string('x', 30_000 * (i % 4))}").ToArray();
+        await PublishAsync(app, texts);
+        await using var ann = await ConnectAsync(app);
+        foreach (var text in texts) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task EventStream_ConnectionLostWithinRetainedMessages_ReceivesEveryKeyInTheEnd()
+    {
+        await using var app = await StartAsync(historyMessages: 2);
+        await PublishAsync(app, "a1", "b1", "c1", "a2");
+        string start, id;
+        await using (var client = await EventClient.OpenAsync(app))
+        {
+            start = await client.ReadIdAsync();
+            // The start is before the first retained value, so a client without a message does not miss it.
+            Assert.EndsWith("-1", start, StringComparison.Ordinal);
+            Assert.Equal("b1", (await client.NextAsync()).Data);
+            id = client.LastEventId;
+            Assert.EndsWith("-2", id, StringComparison.Ordinal);
+        }
+
+        // The history contains every later message.
+        await using (var again = await EventClient.OpenAsync(app, after: id)) Assert.Equal(["c1", "a2"], await again.HearAsync(2));
+        await PublishAsync(app, "c2");
+
+        // The history has dropped a later message, so the client receives the newest message of each key again.
+        await using var third = await EventClient.OpenAsync(app, after: id);
+        var missed = await third.NextAsync();
+        Assert.Equal(("missed", "unknown"), (missed.Type, missed.Data));
+        Assert.Equal(["b1", "a2", "c2"], await third.HearAsync(3));
+        await using var empty = await EventClient.OpenAsync(app, after: start);
+        Assert.Equal("missed", (await empty.NextAsync()).Type);
+        Assert.Equal(["b1", "a2", "c2"], await empty.HearAsync(3));
+    }
+
+    [Fact]
+    public async Task PositionClient_Connects_ReceivesValuesWithTheirPositions()
+    {
+        await using var app = await StartAsync(historyMessages: 1);
+        await PublishAsync(app, "a1", "b1", "c1", "a2");
+        await using var ann = await ConnectAsync(app, "/ws", ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
+        var joined = (await ann.ReadFrameAsync()).Text;
+        var epoch = joined.Split(' ')[1].Split('-')[0];
+        Assert.Equal($"joined {epoch}-1 {epoch}-4\n", joined);
+        foreach (var text in new[] { "2\nb1", "3\nc1", "4\na2" }) Assert.Equal($"{epoch}-{text}", (await ann.ReadFrameAsync()).Text);
+
+        // The history has a2, so a client that has c1 misses only a2. A client that has b1 receives all values again.
+        await using var recovered = await ConnectAsync(app, $"/ws?after={epoch}-3", ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
+        foreach (var text in new[] { $"recovered {epoch}-3 {epoch}-4\n", $"{epoch}-4\na2" }) Assert.Equal(text, (await recovered.ReadFrameAsync()).Text);
+        await using var missed = await ConnectAsync(app, $"/ws?after={epoch}-2", ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
+        foreach (var text in new[] { $"missed {epoch}-1 {epoch}-4\n", $"{epoch}-2\nb1", $"{epoch}-3\nc1", $"{epoch}-4\na2" })
+            Assert.Equal(text, (await missed.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task Reader_GroupWithValues_ReceivesValuesThenLiveMessages()
+    {
+        await using var app = await StartAsync();
+        await PublishAsync(app, "a1", "b1", "a2");
+        await using var reader = app.Broadcaster.ReadAsync("/ws", cancellationToken: Token).GetAsyncEnumerator(Token);
+        var received = new List<(string Text, string? Key, long Offset)>();
+
+        while (received.Count < 3)
+        {
+            if (received.Count == 2) await PublishAsync(app, "b2");
+            Assert.True(await reader.MoveNextAsync());
+            received.Add((reader.Current.ToString(), reader.Current.Message.Key, reader.Current.Position!.Value.Offset));
+        }
+
+        Assert.Equal([("b1", "b", 2), ("a2", "a", 3), ("b2", "b", 4)], received);
+    }
+
+    [Fact]
+    public async Task StructuredClient_JoinsGroup_ReceivesRetainedMessagesOfGroup()
+    {
+        await using var app = await BroadcastApp.StartAsync(
+            builder => builder.Services.AddSingleton<IGroupAuthorizer>(Rules.AllowAll),
+            web => web.MapBroadcast("/ws").Use((context, next) =>
+            {
+                context.Message = context.Message with { Key = context.Text[..1] };
+                return next(context);
+            }),
+            all => all.Groups["g"] = new() { RetainLatestPerKey = true });
+        await using var ann = await JsonClient.OpenAsync(app);
+        await JsonClient.SayAsync(ann, """{"type":"joinGroup","group":"g","ackId":1}""");
+        await JsonClient.SucceedsAsync(ann, 1);
+        foreach (var text in new[] { "a1", "b1", "a2" })
+        {
+            await JsonClient.SayAsync(ann, $$"""{"type":"sendToGroup","group":"g","dataType":"text","data":"{{text}}"}""");
+            await JsonClient.HearsAsync(ann, JsonClient.FromGroup("g", "text", $"\"{text}\""));
+        }
+
+        await using var bob = await JsonClient.OpenAsync(app);
+        await JsonClient.SayAsync(bob, """{"type":"joinGroup","group":"g","ackId":2}""");
+
+        foreach (var text in new[] { "b1", "a2" }) await JsonClient.HearsAsync(bob, JsonClient.FromGroup("g", "text", $"\"{text}\""));
+        await JsonClient.SucceedsAsync(bob, 2);
+        await JsonClient.HearsNothingElseAsync(bob);
+    }
+
+    [Fact]
+    public async Task ReliableClient_LosesTransport_ReceivesUnacknowledgedRetainedMessagesAgain()
+    {
+        var clock = new RecoveryClock();
+        await using var app = await BroadcastApp.StartReliableAsync(clock, all => all.Groups["g"] = new() { RetainLatestPerKey = true });
+        await PublishToAsync(app, "g", "a1", "b1", "a2", "c1");
+        await using var client = await ReliableClient.OpenAsync(app);
+        Assert.True(await app.Broadcaster.JoinAsync(client.Id, "g", Token));
+        var before = await client.HearsAsync("b1", "a2", "c1");
+        await client.AcknowledgedAsync(app, before[0].Id);
+
+        client.Disconnect();
+        await clock.WaitsAsync();
+        await PublishToAsync(app, "g", "a3");
+        await using var again = await client.ReconnectAsync(app);
+
+        // The client acknowledged b1, and receives the other messages with the same IDs.
+        var after = await again.HearsAsync("a2", "c1", "a3");
+        Assert.Equal(before[1..], after[..2]);
+        await again.AcknowledgedAsync(app, after[2].Id);
+        await PublishToAsync(app, "g", "b2");
+        await again.HearsAsync("b2");
+        again.Disconnect();
+        await clock.WaitsAsync(2);
+        await using var third = await again.ReconnectAsync(app);
+        await third.HearsAsync("b2");
+        await JsonClient.HearsNothingElseAsync(third.Transport);
+        LogAssert.NoErrors(app);
+    }
+
+    [Fact]
+    public async Task TwoNodes_SecondNodeStartsLater_ItsClientsReceiveRetainedMessages()
+    {
+        await using var one = await StartAsync(clustered: true);
+        await using var ann = await RawClient.OpenAsync(one);
+        await PublishAsync(one, "a1", "b1", "a2");
+        await using var two = await StartAsync(clustered: true);
+        await using var bob = await ConnectAsync(two);
+        await using var eve = await EventClient.OpenAsync(two);
+        foreach (var text in new[] { "b1", "a2" }) Assert.Equal(text, (await bob.ReadFrameAsync()).Text);
+        Assert.Equal(["b1", "a2"], await eve.HearAsync(2));
+        await PublishAsync(two, "b2", "c1");
+
+        foreach (var text in new[] { "a1", "b1", "a2", "b2", "c1" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+        foreach (var text in new[] { "b2", "c1" }) Assert.Equal(text, (await bob.ReadFrameAsync()).Text);
+        Assert.Equal(["b2", "c1"], await eve.HearAsync(2));
+        await using var later = await ConnectAsync(one);
+        foreach (var text in new[] { "a2", "b2", "c1" }) Assert.Equal(text, (await later.ReadFrameAsync()).Text);
+    }
+
+    [Fact]
+    public async Task TwoNodes_TooManyKeys_FailForPublisherOfAnyNode()
+    {
+        await using var one = await StartAsync(clustered: true, maxKeys: 2);
+        await using var two = await StartAsync(clustered: true, maxKeys: 2);
+        await PublishAsync(one, "a1", "b1");
+
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(() => PublishAsync(two, "c1"));
+
+        Assert.StartsWith(
+            "The group '/ws' cannot retain the message. The group would have 3 keys, and MaxRetainedKeys is 2.", error.Message, StringComparison.Ordinal);
+        await PublishAsync(two, "b2");
+        await using var ann = await ConnectAsync(two);
+        foreach (var text in new[] { "a1", "b2" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+    }
+
+    Task<BroadcastApp> StartAsync(bool clustered = false, int historyMessages = 0, int maxKeys = 100) => BroadcastApp.StartAsync(
+        builder =>
+        {
+            if (clustered) builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
+        },
+        options: options => options.Groups["/ws"] = new()
+        {
+            HistoryMessages = historyMessages, RetainLatestPerKey = true, MaxRetainedKeys = maxKeys,
+        });
+
+    /// <summary>Connects without a ping, because the retained values come before the pong.</summary>
+    static async Task<RawClient> ConnectAsync(BroadcastApp app, string path = "/ws", params (string Name, string? Value)[] headers)
+    {
+        var client = await RawClient.ConnectAsync(app);
+        Assert.Equal(101, (await client.HandshakeAsync(path, headers)).Status);
+        return client;
+    }
+
+    static Task PublishAsync(BroadcastApp app, params string[] texts) => PublishToAsync(app, "/ws", texts);
+
+    /// <summary>Publishes texts. The first character of a text is its key.</summary>
+    static async Task PublishToAsync(BroadcastApp app, string group, params string[] texts)
+    {
+        foreach (var text in texts)
+            await app.Broadcaster.PublishAsync(Message.FromText(text) with { Key = text[..1] }, Recipients.Group(group), Token);
+    }
+}
