@@ -148,7 +148,7 @@ sealed class RecoveryModel : IDisposable
         }
 
         var result = _broadcast.Publish(message, recipients);
-        if (!HasHistory && !Members.Any() && (!Retains || (key is null && _log is null)))
+        if (!HasHistory && !Members.Any() && (!Retains || ((key is null || removes) && _log is null)))
         {
             Assert.Equal(default, result);
             return;
