@@ -65,4 +65,8 @@ app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
 
 app.MapHealthChecks("/health");
 
+// The dashboard answers only requests from this computer, and only with --environment=Development. In a real app, add
+// RequireAuthorization.
+app.MapBroadcastDashboard("/broadcast");
+
 app.Run();

@@ -98,6 +98,7 @@ public sealed partial class PackageTests(PackageFeed feed)
 
     [Theory]
     [InlineData("Broadcast.Middleware")]
+    [InlineData("Broadcast.Middleware.Dashboard", "Broadcast.Middleware")]
     [InlineData("Broadcast.Middleware.OpenTelemetry", "OpenTelemetry.Api")]
     [InlineData("Broadcast.Middleware.Redis", "Broadcast.Middleware", "StackExchange.Redis")]
     [InlineData("Broadcast.Middleware.Templates")]

@@ -81,6 +81,11 @@ sealed class ConnectionRegistry : IConnectionRegistry
 
     public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _groups.Members(group);
 
+    /// <summary>
+    /// Returns at most this number of group members. The call allocates memory only for these members.
+    /// </summary>
+    public IReadOnlyList<IBroadcastConnection> TakeGroupMembers(string group, int count) => _groups.Take(group, count);
+
     public int CountGroupMembers(string group) => _groups.Count(group);
 
     /// <summary>A connection and its groups. A join, a leave or a removal of the connection locks the entry.</summary>
@@ -124,6 +129,12 @@ sealed class ConnectionRegistry : IConnectionRegistry
         {
             if (!_sets.TryGetValue(key, out var set)) return [];
             lock (set) return [.. set];
+        }
+
+        public IReadOnlyList<IBroadcastConnection> Take(string key, int count)
+        {
+            if (!_sets.TryGetValue(key, out var set)) return [];
+            lock (set) return [.. set.Take(count)];
         }
 
         public int Count(string key)

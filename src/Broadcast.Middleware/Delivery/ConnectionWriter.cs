@@ -77,6 +77,15 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     /// <summary>True if the server has sent a close frame on the current transport.</summary>
     public bool IsCloseFrameSent => _isCloseFrameSent;
 
+    /// <summary>
+    /// The start of the pending write: see <see cref="Heartbeat.Now"/>. Null without a pending write. Any thread may
+    /// read this property. The value may be out of date.
+    /// </summary>
+    public long? WritingSince => _pending is { IsActive: true } pending ? pending.StartedAt : null;
+
+    /// <summary>See <see cref="LogReader.Backlog"/>. Read this property on the thread of the pump.</summary>
+    public long Backlog => _reader.Backlog;
+
     bool IsWriting => _pending is { IsActive: true };
 
     /// <summary>The highest sequence number to send before a close frame.</summary>

@@ -304,6 +304,12 @@ sealed class Group
         lock (_log.Gate) return _isRemoved |= !_hasHadMembers && _log.NextOffset == 1;
     }
 
+    /// <inheritdoc cref="MessageLog.GetNewestLocked"/>
+    public List<LogEntry> GetNewest(int max)
+    {
+        lock (_log.Gate) return _log.GetNewestLocked(max);
+    }
+
     /// <summary>Gives the writer of each member a turn.</summary>
     public void Wake()
     {

@@ -23,6 +23,9 @@ sealed class GroupDirectory(SequenceClock clock, GroupRules rules, int maxEmptyG
     /// <summary>The number of groups, including the group of all connections.</summary>
     public int Count => _groups.Count;
 
+    /// <summary>The groups of this node, including the group of all connections.</summary>
+    public IEnumerable<Group> All => _groups.Select(static entry => entry.Value);
+
     public LogSettings GetSettings(string name) => rules.Find(name);
 
     /// <inheritdoc cref="GroupRules.Adapt"/>

@@ -31,6 +31,7 @@ sealed class BroadcastMetrics
     {
         // The factory owns the meter and returns the same meter for equal options.
         var meter = factory.Create(new MeterOptions(MeterName) { Tags = [new("broadcast.name", name)] });
+        Meter = meter;
         _connections = meter.CreateUpDownCounter<long>("broadcast.connections", "{connection}", "Open connections.");
         _ended = meter.CreateCounter<long>(
             "broadcast.connections.ended", "{connection}", "Connections that have ended, by reason.");
@@ -59,6 +60,8 @@ sealed class BroadcastMetrics
         meter.CreateObservableCounter(
             "broadcast.messages.delivered", delivered, "{message}", "Messages written to connections.");
     }
+
+    public Meter Meter { get; }
 
     /// <summary>True if a listener reads the latency. Messages then need a time stamp.</summary>
     public bool MeasuresLatency => _latency.Enabled;

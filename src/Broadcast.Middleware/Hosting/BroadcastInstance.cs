@@ -104,6 +104,9 @@ sealed class BroadcastInstance : IDisposable
         Cluster.Start();
     }
 
+    /// <summary>The meter with the instruments of this broadcast.</summary>
+    public Meter Meter => _metrics.Meter;
+
     public SequenceClock Clock { get; }
 
     public GroupDirectory Groups { get; }
@@ -126,13 +129,19 @@ sealed class BroadcastInstance : IDisposable
     /// <summary>True if the app runs in the environment Development.</summary>
     public bool IsDevelopment { get; init; }
 
-    /// <summary>Creates a broadcast from the services of an app.</summary>
-    public static BroadcastInstance Create(IServiceProvider services, string name)
-    {
-        var broadcast = New(services, name);
-        services.GetService<DrainSchedule>()?.Add(broadcast.Connections);
-        return broadcast;
-    }
+    /// <summary>Creates a broadcast of an app. The app may register services for this broadcast.</summary>
+    public static BroadcastInstance Create(IServiceProvider services, string name) => Create(
+        services,
+        name,
+        services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
+        services.GetBroadcastService<IConnectionRegistry>(name)!,
+        services.GetBroadcastService<IConnectionRevalidator>(name),
+        services.GetBroadcastService<IUserIdProvider>(name),
+        services.GetBroadcastService<IGroupAuthorizer>(name),
+        services.GetServices<IBroadcastProtocol>(),
+        services.GetBroadcastService<IBackplane>(name),
+        services.GetRequiredService<IMeterFactory>(),
+        services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true);
 
     /// <summary>
     /// Creates the broadcast for the clients of the presence endpoints. The clients are separate, because they are not
@@ -140,33 +149,78 @@ sealed class BroadcastInstance : IDisposable
     /// </summary>
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name of the watched broadcast.</param>
-    public static BroadcastInstance CreateForPresence(IServiceProvider services, string name)
-    {
-        var broadcast = New(services, name, isForPresence: true);
-        services.GetService<DrainSchedule>()?.Add(broadcast.Connections);
-        return broadcast;
-    }
-
-    static BroadcastInstance New(IServiceProvider services, string name, bool isForPresence = false) => new(
-        isForPresence ? (name.Length == 0 ? "presence" : $"{name}.presence") : name,
+    public static BroadcastInstance CreateForPresence(IServiceProvider services, string name) => Create(
+        services,
+        name.Length == 0 ? "presence" : $"{name}.presence",
         services.GetRequiredService<IOptionsMonitor<BroadcastOptions>>().Get(name),
-        isForPresence ? new ConnectionRegistry() : services.GetBroadcastService<IConnectionRegistry>(name)!,
+        new ConnectionRegistry(),
         services.GetBroadcastService<IConnectionRevalidator>(name),
         services.GetBroadcastService<IUserIdProvider>(name),
-        isForPresence ? null : services.GetBroadcastService<IGroupAuthorizer>(name),
+        authorizer: null,
         services.GetServices<IBroadcastProtocol>(),
-        isForPresence ? null : services.GetBroadcastService<IBackplane>(name),
-        services.GetRequiredService<IOptions<JsonOptions>>().Value.SerializerOptions,
-        services.GetRequiredService<IServiceScopeFactory>(),
-        services.GetRequiredService<TimeProvider>(),
+        backplane: null,
         services.GetRequiredService<IMeterFactory>(),
-        services.GetRequiredService<ILoggerFactory>(),
-        services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
-        services.GetService<DrainSchedule>()?.Starting,
-        services.GetService<CookieRenewals>())
+        services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true);
+
+    /// <summary>
+    /// Creates a broadcast that a package of this library uses for itself. The broadcast uses no registry, backplane or
+    /// other service that the app may have registered for a broadcast.
+    /// </summary>
+    /// <param name="services">The services of the app.</param>
+    /// <param name="name">The name in the categories of log messages.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="meters">Creates the meter, so that the metrics of the app do not contain this broadcast.</param>
+    public static BroadcastInstance CreateInternal(
+        IServiceProvider services, string name, BroadcastOptions options, IMeterFactory meters) => Create(
+        services,
+        name,
+        options,
+        new ConnectionRegistry(),
+        revalidator: null,
+        userIds: null,
+        authorizer: null,
+        protocols: [],
+        backplane: null,
+        meters,
+        isDevelopment: false);
+
+    static BroadcastInstance Create(
+        IServiceProvider services,
+        string name,
+        BroadcastOptions options,
+        IConnectionRegistry registry,
+        IConnectionRevalidator? revalidator,
+        IUserIdProvider? userIds,
+        IGroupAuthorizer? authorizer,
+        IEnumerable<IBroadcastProtocol> protocols,
+        IBackplane? backplane,
+        IMeterFactory meters,
+        bool isDevelopment)
     {
-        IsDevelopment = services.GetService<IWebHostEnvironment>()?.IsDevelopment() is true,
-    };
+        var drain = services.GetService<DrainSchedule>();
+        var broadcast = new BroadcastInstance(
+            name,
+            options,
+            registry,
+            revalidator,
+            userIds,
+            authorizer,
+            protocols,
+            backplane,
+            services.GetRequiredService<IOptions<JsonOptions>>().Value.SerializerOptions,
+            services.GetRequiredService<IServiceScopeFactory>(),
+            services.GetRequiredService<TimeProvider>(),
+            meters,
+            services.GetRequiredService<ILoggerFactory>(),
+            services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
+            drain?.Starting,
+            services.GetService<CookieRenewals>())
+        {
+            IsDevelopment = isDevelopment,
+        };
+        drain?.Add(broadcast.Connections);
+        return broadcast;
+    }
 
     /// <summary>Creates the feeds of a presence endpoint.</summary>
     /// <param name="select">See <see cref="MemberWriter"/>.</param>

@@ -59,6 +59,7 @@ public static class BroadcastServiceCollectionExtensions
         ]);
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton<DrainSchedule>();
+        services.TryAddSingleton<InternalBroadcasts>();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, DrainService>());
         DrainingServer.Decorate(services);
         HandoverTransport.Decorate(services);

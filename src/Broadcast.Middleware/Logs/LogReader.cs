@@ -112,6 +112,19 @@ sealed class LogReader
         return true;
     }
 
+    /// <summary>
+    /// The largest number of unread bytes in one log: see <see cref="Cursor.Behind"/>. The property changes nothing.
+    /// </summary>
+    public long Backlog
+    {
+        get
+        {
+            var backlog = 0L;
+            for (var i = 0; i < _activeCount; i++) backlog = Math.Max(backlog, _cursors[i].Behind);
+            return backlog;
+        }
+    }
+
     /// <summary>True if at least one log has more than <paramref name="bytes"/> unread bytes.</summary>
     public bool IsBehindBy(long bytes)
     {

@@ -175,6 +175,42 @@ sealed class MessageLog(
         retained?.Set(message, offset, new(clock.Next(), publishedAt, 0, metadata));
     }
 
+    /// <summary>
+    /// Returns the newest entries, in the order of their offsets. With a history, these are entries of the history.
+    /// Otherwise, these are the entries that are still in memory.
+    /// </summary>
+    /// <param name="max">The maximum number of entries.</param>
+    public List<LogEntry> GetNewestLocked(int max)
+    {
+        Debug.Assert(Gate.IsHeldByCurrentThread);
+        var entries = new List<LogEntry>();
+        if (history is not null)
+        {
+            var (first, from) = history.Find(_tail, NextOffset - max, history.Oldest);
+            for (var block = first; ; (block, from) = (block.Next!, 0))
+            {
+                for (var i = from; i < block.Count; i++) entries.Add(new(block, i));
+                if (block == _tail) return entries;
+            }
+        }
+
+        AddNewest(_tail);
+        foreach (var (reference, _) in _olderBlocks.Reverse())
+        {
+            // The garbage collector may free the blocks in any order. So stop at the first missing block.
+            if (entries.Count == max || !reference.TryGetTarget(out var block)) break;
+            AddNewest(block);
+        }
+
+        entries.Reverse();
+        return entries;
+
+        void AddNewest(Block block)
+        {
+            for (var i = block.Count - 1; i >= 0 && entries.Count < max; i--) entries.Add(new(block, i));
+        }
+    }
+
     /// <summary>Appends a message and returns its offset.</summary>
     public long AppendLocked(Message message, EntryMetadata? metadata) =>
         AppendLocked(message, metadata, TimeSpan.Zero);

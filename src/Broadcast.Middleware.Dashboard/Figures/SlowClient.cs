@@ -1,0 +1,16 @@
+namespace Broadcast.Middleware.Dashboard.Figures;
+
+/// <summary>A client that has not accepted a write for some time.</summary>
+sealed class SlowClient
+{
+    public required string Id { get; init; }
+    public required string? User { get; init; }
+    public required string? Address { get; init; }
+    public required string HomeGroup { get; init; }
+
+    /// <summary>The time since the start of the pending write, in milliseconds.</summary>
+    public required long Waiting { get; init; }
+
+    /// <summary>The largest number of unsent bytes in one log.</summary>
+    public required long Backlog { get; init; }
+}

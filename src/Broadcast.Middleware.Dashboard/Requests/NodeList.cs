@@ -1,0 +1,123 @@
+using System.Buffers.Text;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Dashboard.Diagnostics;
+using Broadcast.Middleware.Dashboard.Figures;
+using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Microsoft.Extensions.Hosting;
+
+namespace Broadcast.Middleware.Dashboard.Requests;
+
+/// <summary>
+/// The nodes of the cluster that have a dashboard. Each node stores its figures as a member of an internal group of the
+/// cluster. Without a cluster, this class only describes the own node.
+/// </summary>
+sealed class NodeList
+{
+    // The name starts with a control character, so an app cannot use it.
+    const string Group = "\u0001dashboard";
+    const int MaxNodes = 100;
+
+    static readonly TimeSpan UpdateInterval = TimeSpan.FromSeconds(10);
+
+    readonly IBackplane? _backplane;
+    readonly ConnectionManager _connections;
+    readonly GroupDirectory _groups;
+    readonly DashboardLogger _logger;
+    readonly long _started;
+    readonly string _id = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(12));
+    byte[] _announced = [];
+    ITimer? _timer;
+
+    /// <param name="backplane">The backplane. Null without a cluster.</param>
+    /// <param name="connections">The connections of this node.</param>
+    /// <param name="groups">The groups of this node.</param>
+    /// <param name="lifetime">The lifetime of the app.</param>
+    /// <param name="time">The time provider.</param>
+    /// <param name="logger">The logger.</param>
+    public NodeList(
+        IBackplane? backplane,
+        ConnectionManager connections,
+        GroupDirectory groups,
+        IHostApplicationLifetime? lifetime,
+        TimeProvider time,
+        DashboardLogger logger)
+    {
+        _logger = logger;
+        _backplane = backplane;
+        _connections = connections;
+        _groups = groups;
+        _started = time.GetUtcNow().ToUnixTimeMilliseconds();
+        if (backplane is null || lifetime is null) return;
+        lifetime.ApplicationStarted.Register(() =>
+        {
+            Announce();
+            _timer = BackgroundWork.CreateTimer(
+                time, static list => ((NodeList)list!).Announce(), this, UpdateInterval, UpdateInterval);
+        });
+        lifetime.ApplicationStopping.Register(() =>
+        {
+            _timer?.Dispose();
+            backplane.RemoveMember(Group, _id);
+        });
+    }
+
+    public bool IsCluster => _backplane is not null;
+
+    /// <summary>The name of this node: the computer and the process.</summary>
+    public string OwnName { get; } = $"{Environment.MachineName}:{Environment.ProcessId}";
+
+    /// <summary>Returns the nodes in the order of their names.</summary>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public async ValueTask<NodesReply> ListAsync(long id, CancellationToken cancellationToken)
+    {
+        var nodes = new List<NodeItem> { Describe(isThis: true) };
+        if (_backplane is not null)
+        {
+            var members = await _backplane.GetMembersAsync(Group, cancellationToken);
+            nodes.AddRange(members.Where(member => member.Name != _id).Select(Parse).OfType<NodeItem>().Take(MaxNodes));
+        }
+
+        return new NodesReply { Id = id, Nodes = [.. nodes.OrderBy(static node => node.Name, StringComparer.Ordinal)] };
+    }
+
+    /// <summary>Returns null if a node with another version has stored the value in another form.</summary>
+    static NodeItem? Parse(BackplaneMember member)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(member.Value.Span, DashboardJson.Default.NodeItem);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+
+    void Announce()
+    {
+        var value = JsonSerializer.SerializeToUtf8Bytes(Describe(isThis: false), DashboardJson.Default.NodeItem);
+        if (value.AsSpan().SequenceEqual(_announced)) return;
+        _announced = value;
+        try
+        {
+            _backplane!.SetMember(Group, _id, value);
+        }
+        catch (Exception exception)
+        {
+            // SetMember must not throw. If SetMember throws, the app must not end.
+            _logger.AnnounceFailed(exception);
+        }
+    }
+
+    NodeItem Describe(bool isThis) => new()
+    {
+        Name = OwnName,
+        Started = _started,
+        Connections = _connections.Count,
+        Groups = GroupCount.Of(_groups),
+        IsThis = isThis,
+    };
+}

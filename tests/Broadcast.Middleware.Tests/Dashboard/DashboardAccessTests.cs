@@ -1,0 +1,110 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Broadcast.Middleware.Tests.Dashboard;
+
+/// <summary>Tests that only allowed users can open the dashboard.</summary>
+public sealed class DashboardAccessTests
+{
+    static readonly string[] _urls = ["/broadcast", "/broadcast/", "/broadcast/dashboard.js", "/broadcast/ws"];
+
+    [Fact]
+    public async Task Dashboard_WithoutPolicyInProduction_IsHiddenAndLogNamesSetting()
+    {
+        await using var app = await StartAsync(static _ => { });
+        foreach (var url in _urls) Assert.Equal(404, await GetStatusAsync(app, url));
+        var record = Assert.Single(app.Logs.GetSnapshot(), static record => record.Category == "Broadcast.Dashboard");
+        Assert.Equal(LogLevel.Warning, record.Level);
+        Assert.Contains("MapBroadcastDashboard(\"/broadcast\").RequireAuthorization(", record.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Dashboard_AllowAnonymous_StaysHidden()
+    {
+        await using var app = await StartAsync(static dashboard => dashboard.RequireAuthorization("Operator").AllowAnonymous());
+        foreach (var url in _urls) Assert.Equal(404, await GetStatusAsync(app, url, TestUsers.As("ann"), TestUsers.In("Operator")));
+    }
+
+    [Fact]
+    public async Task Dashboard_WithPolicy_OpensOnlyToUsersOfPolicy()
+    {
+        await using var app = await StartAsync(static dashboard => dashboard.RequireAuthorization("Operator"));
+        foreach (var url in _urls)
+        {
+            Assert.Equal(401, await GetStatusAsync(app, url));
+            Assert.Equal(403, await GetStatusAsync(app, url, TestUsers.As("bob")));
+        }
+
+        Assert.Equal(200, await GetStatusAsync(app, "/broadcast/", TestUsers.As("ann"), TestUsers.In("Operator")));
+        Assert.Equal(101, await GetStatusAsync(app, "/broadcast/ws", TestUsers.As("ann"), TestUsers.In("Operator")));
+    }
+
+    [Theory]
+    [InlineData("Host", "localhost", 200)]
+    [InlineData("Host", "127.0.0.1:5000", 200)]
+    [InlineData("Host", "[::1]:5000", 200)]
+    [InlineData("Host", "app.localhost", 200)]
+    [InlineData("Host", "localhost.evil.example", 404)]
+    [InlineData("Host", "192.168.1.7", 404)]
+    [InlineData("X-Forwarded-For", "192.168.1.7", 404)]
+    [InlineData("Forwarded", "for=192.168.1.7", 404)]
+    public async Task Dashboard_InDevelopment_OpensOnlyToThisComputer(string header, string value, int status)
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        Assert.Equal(status, await GetStatusAsync(app, "/broadcast/", (header, value)));
+    }
+
+    [Theory]
+    [InlineData("http://localhost", 101)]
+    [InlineData("http://localhost:3000", 403)]
+    [InlineData("http://evil.example", 403)]
+    [InlineData("null", 403)]
+    public async Task WebSocket_PageOfOtherOrigin_IsRefused(string origin, int status)
+    {
+        await using var app = await DashboardViewer.StartAppAsync(options: static all => all.AllowedOrigins.Add("*"));
+        Assert.Equal(status, await GetStatusAsync(app, "/broadcast/ws", ("Origin", origin)));
+    }
+
+    [Fact]
+    public async Task Page_AnyRequest_HasStrictHeadersAndTag()
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        await using var client = await RawClient.ConnectAsync(app);
+        var redirect = await client.HandshakeAsync("/broadcast", NoUpgrade);
+        Assert.Equal((302, "./broadcast/"), (redirect.Status, redirect["Location"]));
+        var page = await client.HandshakeAsync("/broadcast/", NoUpgrade);
+        Assert.Contains("<title>Broadcast dashboard</title>", page.Body, StringComparison.Ordinal);
+        Assert.DoesNotContain("unsafe", page["Content-Security-Policy"], StringComparison.Ordinal);
+        Assert.StartsWith("default-src 'none'; script-src 'self';", page["Content-Security-Policy"], StringComparison.Ordinal);
+        Assert.Equal("nosniff", page["X-Content-Type-Options"]);
+        var again = await client.HandshakeAsync("/broadcast/", [.. NoUpgrade, ("Connection", "close"), ("If-None-Match", page["ETag"])]);
+        Assert.Equal((304, ""), (again.Status, again.Body));
+    }
+
+    [Fact]
+    public async Task MapBroadcastDashboard_WithoutBroadcast_NamesTheMissingCall()
+    {
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            BroadcastApp.StartAsync(map: static app => app.MapBroadcastDashboard("/broadcast", "orders")));
+        Assert.Contains("AddBroadcast(\"orders\")", exception.Message, StringComparison.Ordinal);
+    }
+
+    static (string, string?)[] NoUpgrade => [("Connection", null), ("Upgrade", null)];
+
+    static async Task<int> GetStatusAsync(BroadcastApp app, string url, params (string Name, string? Value)[] headers)
+    {
+        await using var client = await RawClient.ConnectAsync(app);
+        var isSocket = url.EndsWith("/ws", StringComparison.Ordinal);
+        var answer = await client.HandshakeAsync(url, isSocket ? headers : [.. NoUpgrade, .. headers]);
+        return answer.Status;
+    }
+
+    static Task<BroadcastApp> StartAsync(Action<IEndpointConventionBuilder> configure) => BroadcastApp.StartAsync(
+        static builder =>
+        {
+            TestUsers.Add(builder);
+            builder.Services.AddAuthorizationBuilder().AddPolicy("Operator", static policy => policy.RequireRole("Operator"));
+        },
+        app => configure(app.MapBroadcastDashboard("/broadcast")));
+}

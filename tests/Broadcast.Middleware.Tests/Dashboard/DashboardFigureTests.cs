@@ -1,0 +1,140 @@
+using System.Diagnostics.Metrics;
+using Broadcast.Middleware.Dashboard.Figures;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Broadcast.Middleware.Tests.Dashboard;
+
+/// <summary>Tests the figures that a viewer of the dashboard receives.</summary>
+public sealed class DashboardFigureTests
+{
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Sample_ClientsConnectAndPublish_ShowsLiveValues()
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        await using var viewer = await DashboardViewer.OpenAsync(app);
+        var hello = await viewer.ReadAsync("hello");
+        Assert.Equal(("", false), (hello.GetProperty("broadcast").GetString(), hello.GetProperty("isCluster").GetBoolean()));
+        var empty = await viewer.ReadAsync("sample");
+        Assert.Equal((0, 0), (empty.GetProperty("connections").GetInt32(), empty.GetProperty("groups").GetInt32()));
+
+        await using var ann = await RawClient.OpenAsync(app);
+        await using var bob = await RawClient.OpenAsync(app, "/rooms/blue");
+        await viewer.ReadSampleAsync(static sample => (sample.GetProperty("connections").GetInt32(), sample.GetProperty("groups").GetInt32()) == (2, 2));
+
+        await ann.SendAsync(ClientFrame.OfText("hi"));
+        var busy = await viewer.ReadSampleAsync(static sample => sample.GetProperty("received").GetDouble() > 0);
+        Assert.True(busy.GetProperty("published").GetDouble() > 0);
+        if (busy.GetProperty("delivered").GetDouble() == 0) busy = await viewer.ReadSampleAsync(static sample => sample.GetProperty("delivered").GetDouble() > 0);
+        Assert.True(busy.GetProperty("p99").GetDouble() >= busy.GetProperty("median").GetDouble());
+
+        await ann.LeaveAsync();
+        await viewer.ReadSampleAsync(static sample => sample.GetProperty("connections").GetInt32() == 1);
+    }
+
+    [Fact]
+    public async Task Viewer_Connected_DoesNotCountInFiguresOfApp()
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        using var meters = new Meters(app);
+        await using var viewer = await DashboardViewer.OpenAsync(app);
+        await viewer.ReadAsync("sample");
+        Assert.Equal("problem", (await viewer.RequestAsync("""  "type":"nothing" """)).GetProperty("type").GetString());
+        Assert.Equal(0, app.Registry.Count);
+        Assert.Equal(0, app.Inside().Groups.Count);
+        Assert.Equal((0, 0, 0, 0), (meters.Sum(Meters.Connections), meters.Sum(Meters.Received), meters.Sum(Meters.Published), meters.Delivered));
+    }
+
+    [Fact]
+    public async Task Measurement_LastViewerLeaves_StopsUntilNextViewer()
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        var latency = FindLatency(app);
+        Assert.False(latency.Enabled);
+        await using var ann = await DashboardViewer.OpenAsync(app);
+        await using var bob = await DashboardViewer.OpenAsync(app);
+        await ann.ReadAsync("sample");
+        Assert.True(latency.Enabled);
+        await ann.LeaveAsync();
+        await bob.ReadAsync("sample");
+        Assert.True(latency.Enabled);
+        await bob.LeaveAsync();
+        await Eventually.True(() => !latency.Enabled);
+        await using var cid = await DashboardViewer.OpenAsync(app);
+        await cid.ReadAsync("sample");
+        Assert.True(latency.Enabled);
+    }
+
+    [Fact]
+    public async Task Viewer_ConnectsLater_ReceivesEarlierSamples()
+    {
+        await using var app = await DashboardViewer.StartAppAsync();
+        await using var ann = await DashboardViewer.OpenAsync(app);
+        var first = await ann.ReadAsync("sample");
+        await using var bob = await DashboardViewer.OpenAsync(app);
+        var hello = await bob.ReadAsync("hello");
+        Assert.Contains(hello.GetProperty("samples").EnumerateArray(), sample => sample.GetProperty("time").GetInt64() == first.GetProperty("time").GetInt64());
+    }
+
+    [Fact]
+    public async Task SlowClient_DoesNotRead_IsListedWithBacklog()
+    {
+        await using var app = await DashboardViewer.StartAppAsync(Stall.SmallSendBuffers);
+        using var meters = new Meters(app);
+        await using var viewer = await DashboardViewer.OpenAsync(app);
+        await using var fast = await RawClient.OpenAsync(app, "/rooms/blue");
+        var slow = await Stall.OpenAsync(app);
+        var id = app.Registry.GetGroupMembers("/ws").Single().Id;
+        await Stall.FillAsync(app, meters, id);
+        await app.Broadcaster.PublishAsync(new byte[100_000], Recipients.Connection(id), cancellationToken: Token);
+        await app.Broadcaster.PublishAsync(new byte[1], Recipients.Connection(id), cancellationToken: Token);
+        var sample = await viewer.ReadSampleAsync(static sample => sample.GetProperty("slowCount").GetInt32() > 0);
+        var client = Assert.Single(sample.GetProperty("slow").EnumerateArray());
+        Assert.Equal((id, "/ws"), (client.GetProperty("id").GetString(), client.GetProperty("homeGroup").GetString()));
+        Assert.True(client.GetProperty("waiting").GetInt64() >= 500);
+        Assert.InRange(client.GetProperty("backlog").GetInt64(), 100_000, 1024 * 1024);
+        await slow.DisposeAsync();
+        await viewer.ReadSampleAsync(static sample => sample.GetProperty("slowCount").GetInt32() == 0);
+    }
+
+    [Theory]
+    [InlineData(0.000_001)]
+    [InlineData(0.000_7)]
+    [InlineData(0.25)]
+    [InlineData(3600)]
+    public void Histogram_OneLatency_IsAtMostOneEighthTooHigh(double seconds)
+    {
+        var histogram = new LatencyHistogram();
+        histogram.Add(seconds);
+        var (median, p99) = histogram.TakePercentiles()!.Value;
+        Assert.Equal(median, p99);
+        Assert.InRange(p99, seconds * 1000, seconds * 1000 * 1.125 * 1.0001);
+        Assert.Null(histogram.TakePercentiles());
+    }
+
+    [Fact]
+    public void Histogram_OneSlowAmong200_IsAboveP99()
+    {
+        var histogram = new LatencyHistogram();
+        for (var i = 0; i < 199; i++) histogram.Add(0.001);
+        histogram.Add(1);
+        Assert.InRange(histogram.TakePercentiles()!.Value.P99, 1, 1.125);
+        for (var i = 0; i < 97; i++) histogram.Add(0.001);
+        for (var i = 0; i < 3; i++) histogram.Add(1);
+        Assert.InRange(histogram.TakePercentiles()!.Value.P99, 1000, 1125);
+    }
+
+    static Instrument FindLatency(BroadcastApp app)
+    {
+        var meter = app.Services.GetRequiredKeyedService<BroadcastInstance>("").Meter;
+        Instrument? found = null;
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, _) =>
+        {
+            if (instrument.Meter == meter && instrument.Name == Meters.LatencyName) found = instrument;
+        };
+        listener.Start();
+        return found!;
+    }
+}
