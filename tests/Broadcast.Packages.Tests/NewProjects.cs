@@ -78,16 +78,30 @@ public sealed partial class NewProjects(PackageFeed feed) : IAsyncLifetime
     string CollectReadmeCode()
     {
         var blocks = PackageFeed.Libraries.SelectMany(library => CSharpBlock().Matches(feed.ReadText(library, "README.md")));
-        var methods = blocks.Select(static (block, index) => $"    void Block{index}()\n    {{\n{block.Groups[1].Value}    }}\n").ToArray();
+        var methods = blocks.Select(static (block, index) =>
+        {
+            var result = block.Groups[1].Value.Contains("await ", StringComparison.Ordinal) ? "async Task" : "void";
+            return $"    {result} Block{index}()\n    {{\n{block.Groups[1].Value}    }}\n";
+        }).ToArray();
         Assert.True(methods.Length >= PackageFeed.Libraries.Length, "Each README has at least one block of C# code.");
         return $$"""
             using Broadcast.Middleware;
+            using Broadcast.Middleware.Testing;
             using OpenTelemetry;
             using OpenTelemetry.Metrics;
 
             abstract class Readmes(WebApplicationBuilder builder, WebApplication app, string[] args)
             {
             {{string.Concat(methods)}}
+            }
+
+            // The READMEs use the assertions of a test framework. This class replaces them.
+            static class Assert
+            {
+                public static void Equal(string expected, string actual)
+                {
+                    if (expected != actual) throw new InvalidOperationException($"{actual} is not {expected}.");
+                }
             }
             """;
     }

@@ -10,7 +10,10 @@ namespace Broadcast.Packages.Tests;
 public sealed class PackageFeed : IAsyncLifetime
 {
     public static readonly string[] Libraries =
-        ["Broadcast.Middleware", "Broadcast.Middleware.Dashboard", "Broadcast.Middleware.OpenTelemetry", "Broadcast.Middleware.Redis"];
+    [
+        "Broadcast.Middleware", "Broadcast.Middleware.Dashboard", "Broadcast.Middleware.OpenTelemetry", "Broadcast.Middleware.Redis",
+        "Broadcast.Middleware.Testing",
+    ];
 
     public const string Templates = "Broadcast.Middleware.Templates";
 

@@ -11,8 +11,8 @@ namespace Broadcast.Middleware;
 /// <param name="type">The type.</param>
 public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
 {
-    /// <summary>The bytes.</summary>
-    public ReadOnlyMemory<byte> Payload { get; } = payload;
+    /// <summary>The bytes. <c>message with { Payload = bytes }</c> keeps the other properties.</summary>
+    public ReadOnlyMemory<byte> Payload { get; init; } = payload;
 
     /// <summary>The type of the message: text or binary.</summary>
     public MessageType Type { get; } = type;

@@ -6,7 +6,7 @@ namespace Broadcast.Middleware.Tests.Clustering;
 /// <summary>Tests that unreachable nodes affect only the clients that need these nodes.</summary>
 public sealed class BackplaneFailureTests : IAsyncLifetime
 {
-    readonly FlakyBackplane _backplane = new(new InMemoryCluster().CreateNode());
+    readonly FaultyBackplane _backplane = new(new InMemoryCluster().CreateNode());
     BroadcastApp _app = null!;
 
     static CancellationToken Token => TestContext.Current.CancellationToken;
@@ -90,13 +90,13 @@ public sealed class BackplaneFailureTests : IAsyncLifetime
     public async Task JoinOnOtherNode_Fails_ThrowsSameException()
     {
         var cluster = new InMemoryCluster();
-        var unreachable = new FlakyBackplane(cluster.CreateNode());
+        var unreachable = new FaultyBackplane(cluster.CreateNode());
         await using var one = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddInMemoryCluster(cluster));
         await using var two = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => unreachable));
         await using var ann = await RawClient.OpenAsync(two);
         unreachable.UnreachableGroup = "g";
         var error = await Assert.ThrowsAsync<BackplaneException>(() => one.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "g", Token).AsTask());
-        Assert.Equal("Unreachable.", error.Message);
+        Assert.Equal("The test has made the backplane unreachable.", error.Message);
     }
 
     [Theory]

@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Broadcast.Middleware.Tests.Clustering;
@@ -12,12 +13,12 @@ public sealed class TwoNodesTests
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
-        await using var ann = await RawClient.OpenAsync(one);
-        await using var bob = await RawClient.OpenAsync(two);
+        await using var ann = await one.ConnectAsync();
+        await using var bob = await two.ConnectAsync();
 
-        await ann.SendAsync(ClientFrame.OfText("from ann"));
+        await ann.SendAsync("from ann");
         await ReceiveAsync("from ann", ann, bob);
-        await bob.SendAsync(ClientFrame.OfText("from bob"));
+        await bob.SendAsync("from bob");
         await ReceiveAsync("from bob", ann, bob);
         await one.Broadcaster.PublishAsync("to all", cancellationToken: TestContext.Current.CancellationToken);
         await ReceiveAsync("to all", ann, bob);
@@ -28,8 +29,8 @@ public sealed class TwoNodesTests
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
-        await using var ann = await RawClient.OpenAsync(one);
-        var id = one.Registry.Connections.Single().Id;
+        await using var ann = await one.ConnectAsync();
+        var id = one.Broadcaster.Connections.Connections.Single().Id;
         await one.Broadcaster.JoinAsync(id, "blue", TestContext.Current.CancellationToken);
         await one.Broadcaster.JoinAsync(id, "red", TestContext.Current.CancellationToken);
 
@@ -48,10 +49,10 @@ public sealed class TwoNodesTests
         var first = await one.Broadcaster.PublishAsync("1", Recipients.Group("/ws"), cancellationToken: token);
         await two.Broadcaster.PublishAsync("2", Recipients.Group("/ws"), cancellationToken: token);
         await two.Broadcaster.PublishAsync("3", Recipients.Group("/ws"), cancellationToken: token);
-        await using var ann = await RawClient.OpenAsync(two);
-        Assert.True(await two.Broadcaster.LeaveAsync(two.Registry.Connections.Single().Id, "/ws", token));
+        await using var ann = await two.ConnectAsync();
+        Assert.True(await two.Broadcaster.LeaveAsync(two.Broadcaster.Connections.Connections.Single().Id, "/ws", token));
 
-        var joined = await two.Broadcaster.JoinAsync(two.Registry.Connections.Single().Id, "/ws", Replay.After(first.Position!.Value), token);
+        var joined = await two.Broadcaster.JoinAsync(two.Broadcaster.Connections.Connections.Single().Id, "/ws", Replay.After(first.Position!.Value), token);
 
         Assert.Equal((true, true, first.Position), (joined.Joined, joined.Recovered, joined.Position));
         await ReceiveAsync("2", ann);
@@ -62,16 +63,16 @@ public sealed class TwoNodesTests
     public async Task ClusterLoss_ConnectedClient_IsClosedWithCode1013()
     {
         await using var one = await StartAsync();
-        await using var ann = await RawClient.OpenAsync(one);
+        await using var ann = await one.ConnectAsync();
         await one.Broadcaster.PublishAsync("before", cancellationToken: TestContext.Current.CancellationToken);
 
         await ReceiveAsync("before", ann);
         _cluster.Forget();
 
-        Assert.Equal(1013, (await ann.ReadCloseAsync()).CloseCode);
+        Assert.Equal(1013, (await ann.ReceiveCloseAsync()).Code);
         // When a node loses its inbox, it closes all connections on another thread. Bob must connect after this close.
         await one.Services.GetRequiredKeyedService<BroadcastInstance>("").Cluster!.InboxOpening;
-        await using var bob = await RawClient.OpenAsync(one);
+        await using var bob = await one.ConnectAsync();
         await one.Broadcaster.PublishAsync("after", cancellationToken: TestContext.Current.CancellationToken);
         await ReceiveAsync("after", bob);
     }
@@ -81,11 +82,11 @@ public sealed class TwoNodesTests
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync();
-        await using var ann = await RawClient.OpenAsync(one, TestUsers.As("ann"));
-        await using var annToo = await RawClient.OpenAsync(two, TestUsers.As("ann"));
-        await using var bob = await RawClient.OpenAsync(two, TestUsers.As("bob"));
+        await using var ann = await one.ConnectAsync(userId: "ann");
+        await using var annToo = await two.ConnectAsync(userId: "ann");
+        await using var bob = await two.ConnectAsync(userId: "bob");
         var token = TestContext.Current.CancellationToken;
-        var ofBob = two.Registry.GetUserConnections("bob").Single().Id;
+        var ofBob = two.Broadcaster.Connections.GetUserConnections("bob").Single().Id;
 
         Assert.Equal(1, (await one.Broadcaster.PublishAsync("to ann", Recipients.User("ann"), cancellationToken: token)).LocalRecipients);
         Assert.Equal(0, (await one.Broadcaster.PublishAsync("to bob", Recipients.Connection(ofBob), cancellationToken: token)).LocalRecipients);
@@ -103,8 +104,8 @@ public sealed class TwoNodesTests
     {
         await using var one = await StartAsync();
         await using var two = await StartAsync(options => options.MaxGroupsPerConnection = 2);
-        await using var ann = await RawClient.OpenAsync(two);
-        var id = two.Registry.Connections.Single().Id;
+        await using var ann = await two.ConnectAsync();
+        var id = two.Broadcaster.Connections.Connections.Single().Id;
         var token = TestContext.Current.CancellationToken;
 
         Assert.True(await one.Broadcaster.JoinAsync(id, "blue", token));
@@ -116,27 +117,27 @@ public sealed class TwoNodesTests
         Assert.False(await one.Broadcaster.LeaveAsync(id, "blue", token));
         Assert.False(await one.Broadcaster.CloseAsync("none", cancellationToken: token));
         Assert.True(await one.Broadcaster.CloseAsync(id, System.Net.WebSockets.WebSocketCloseStatus.PolicyViolation, "enough", token));
-        var close = await ann.ReadCloseAsync();
-        Assert.Equal((1008, "enough"), (close.CloseCode, close.CloseReason));
+        Assert.Equal((1008, "enough"), await ann.ReceiveCloseAsync());
     }
 
     [Fact]
     public async Task Presence_OnTwoNodes_ListsMembersOfBothNodes()
     {
+        // A watch compares the members of the nodes every second. This test uses the time of the system for it.
         await using var one = await StartAsync();
-        await using var two = await StartAsync();
+        await using var two = await StartAsync(configure: static builder => builder.Services.AddSingleton(TimeProvider.System));
         var (here, there) = (one.Services.GetRequiredService<IPresence>(), two.Services.GetRequiredService<IPresence>());
         var token = TestContext.Current.CancellationToken;
-        await using var ann = await RawClient.OpenAsync(one, TestUsers.As("ann"));
+        await using var ann = await one.ConnectAsync(userId: "ann");
         await using var changes = there.WatchAsync("/ws", token).GetAsyncEnumerator(token);
         await NextAsync(PresenceChangeKind.Joined, "ann", "");
 
-        await using (var bob = await RawClient.OpenAsync(one, TestUsers.As("bob")))
+        await using (var bob = await one.ConnectAsync(userId: "bob"))
         {
             await NextAsync(PresenceChangeKind.Joined, "bob", "");
             Assert.Equal(2, await there.CountAsync("/ws", token));
             Assert.Equal(["ann", "bob"], (await there.GetMembersAsync("/ws", token)).Select(member => member.UserId).Order());
-            Assert.True(await there.SetStateAsync(one.Registry.GetUserConnections("bob").Single().Id, "/ws", "away"u8.ToArray(), token));
+            Assert.True(await there.SetStateAsync(one.Broadcaster.Connections.GetUserConnections("bob").Single().Id, "/ws", "away"u8.ToArray(), token));
             await NextAsync(PresenceChangeKind.StateChanged, "bob", "away");
             Assert.Equal("away"u8.ToArray(), (await there.GetMembersAsync("/ws", token)).Single(member => member.UserId == "bob").State.ToArray());
         }
@@ -148,26 +149,25 @@ public sealed class TwoNodesTests
 
         async Task NextAsync(PresenceChangeKind kind, string user, string state)
         {
-            Assert.True(await changes.MoveNextAsync());
+            Assert.True(await changes.MoveNextAsync().AsTask().WaitAsync(Eventually.Patience, token));
             var (happened, member) = (changes.Current.Kind, changes.Current.Member);
             Assert.Equal((kind, user, state), (happened, member.UserId, System.Text.Encoding.UTF8.GetString(member.State.Span)));
         }
     }
 
-    Task<BroadcastApp> StartAsync(Action<BroadcastOptions>? more = null) => BroadcastApp.StartAsync(
-        builder =>
-        {
-            TestUsers.Add(builder);
-            builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
-        },
-        options: options =>
+    Task<BroadcastTestHost> StartAsync(
+        Action<BroadcastOptions>? more = null, Action<WebApplicationBuilder>? configure = null) => BroadcastTestHost.StartAsync(
+        options =>
         {
             options.Groups["/ws"] = new() { HistoryMessages = 100 };
             more?.Invoke(options);
-        });
+        },
+        configure: configure,
+        cluster: _cluster,
+        cancellationToken: TestContext.Current.CancellationToken);
 
-    static async Task ReceiveAsync(string text, params RawClient[] clients)
+    static async Task ReceiveAsync(string text, params RawTestClient[] clients)
     {
-        foreach (var client in clients) Assert.Equal(text, (await client.ReadFrameAsync()).Text);
+        foreach (var client in clients) Assert.Equal(text, await client.ReceiveTextAsync());
     }
 }

@@ -512,7 +512,7 @@ public sealed class GroupReaderTests
     [Fact]
     public async Task Cluster_Unreachable_ReaderThrowsBackplaneException()
     {
-        var backplane = new FlakyBackplane(new InMemoryCluster().CreateNode()) { UnreachableGroup = Group };
+        var backplane = new FaultyBackplane(new InMemoryCluster().CreateNode()) { UnreachableGroup = Group };
         using var engine = Start(backplane: backplane);
         await using var reader = engine.Public.ReadAsync(Group, null, Token).GetAsyncEnumerator(Token);
         await Assert.ThrowsAsync<BackplaneException>(() => reader.MoveAsync());

@@ -1,5 +1,4 @@
 using System.Net.WebSockets;
-using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -235,7 +234,7 @@ public sealed class MetricsTests
         await using var full = await RawClient.OpenAsync(more);
         Assert.Equal(503, (await RawClient.TryAsync(more)).Status);
         Assert.Equal(new Dictionary<string, long> { ["max_connections"] = 1 }, moreMeters.ByReason(Meters.Refused));
-        var backplane = new FlakyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
+        var backplane = new FaultyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
         await using var alone = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
         using var aloneMeters = new Meters(alone);
         Assert.Equal(503, (await RawClient.TryAsync(alone)).Status);

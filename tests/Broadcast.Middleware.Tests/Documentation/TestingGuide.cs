@@ -1,10 +1,9 @@
-using System.Net.WebSockets;
-using System.Text;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Http;
-using Microsoft.AspNetCore.TestHost;
 using Microsoft.Extensions.DependencyInjection;
 using NSubstitute;
+
+// The samples do not depend on a test framework, so they do not pass the token of xUnit.
+#pragma warning disable xUnit1051
 
 namespace Broadcast.Middleware.Tests.Documentation;
 
@@ -13,6 +12,46 @@ public sealed class TestingGuide
 {
     [Fact]
     public async Task Filter_SecretWord_IsReplaced()
+    {
+        var test = new FilterTest(new CensorFilter());
+        await test.SendAsync("the secret");
+        test.Broadcaster.AssertPublished("the ***", Recipients.Group("/ws"));
+    }
+
+    [Fact]
+    public async Task Filter_ConnectWithoutName_IsRefused()
+    {
+        var test = new FilterTest(new NameFilter());
+        Assert.False(await test.ConnectAsync());
+        Assert.True(await test.ConnectAsync(request => request.Request.QueryString = new("?name=ann")));
+        Assert.Equal("ann", test.Connection.Items["name"]);
+        test.Broadcaster.AssertJoined(test.Connection.Id, "/announcements");
+    }
+
+    [Fact]
+    public async Task Service_Backplane_IsUnreachable()
+    {
+        var broadcaster = new RecordingBroadcaster();
+        var news = new NewsService(broadcaster);
+        Assert.True(await news.TryPublishAsync("rain"));
+        broadcaster.AssertPublished("rain", Recipients.Everyone);
+
+        broadcaster.Failure = new BackplaneException("The other nodes are unreachable.");
+        Assert.False(await news.TryPublishAsync("sun"));
+    }
+
+    [Fact]
+    public async Task Filter_ServiceSubstitute_IsCalled()
+    {
+        var log = Substitute.For<IAuditLog>();
+        var services = new ServiceCollection().AddSingleton(log).BuildServiceProvider();
+        var test = new FilterTest(new AuditFilter(), services) { Connection = new() { UserId = "ann" } };
+        await test.SendAsync("hello");
+        log.Received(1).Add("ann", "hello");
+    }
+
+    [Fact]
+    public async Task MessageContext_Substitutes_TestFilter()
     {
         var connection = Substitute.For<IBroadcastConnection>();
         connection.HomeGroup.Returns("/chat");
@@ -29,109 +68,137 @@ public sealed class TestingGuide
     }
 
     [Fact]
-    public async Task ConnectFilter_NoTicket_DoesNotJoin()
+    public async Task Clients_OfOneUrl_ReceiveMessages()
     {
-        var request = new DefaultHttpContext();
-        var context = new ConnectContext(Substitute.For<IBroadcastConnection>(), Substitute.For<IBroadcaster>(), request);
-        var joined = false;
+        await using var host = await BroadcastTestHost.StartAsync();
+        var ann = await host.ConnectAsync();
+        var bob = await host.ConnectEventStreamAsync();
 
-        await new TicketFilter().OnConnectAsync(context, _ =>
-        {
-            joined = true;
-            return Task.CompletedTask;
-        });
+        await ann.SendAsync("hello");
 
-        Assert.False(joined);
+        Assert.Equal("hello", await ann.ReceiveTextAsync());
+        Assert.Equal("hello", await bob.ReceiveTextAsync());
+        await ann.ReceiveNothingAsync();
     }
 
     [Fact]
-    public async Task Ship_Order_PublishesToCustomer()
+    public async Task App_FiltersAndEndpoints_RunInHost()
     {
-        var broadcaster = Substitute.For<IBroadcaster>();
+        await using var host = await BroadcastTestHost.StartAsync(
+            options: options => options.MaxConnectionsPerUser = 1,
+            configure: builder => builder.Services.AddScoped<NewsService>(),
+            map: app =>
+            {
+                app.MapBroadcast("/rooms/{room}").Use<CensorFilter>();
+                app.MapPost("/news", (string text, NewsService news) => news.TryPublishAsync(text));
+            });
+        var ann = await host.ConnectAsync("/rooms/blue", userId: "ann");
+        using var http = host.CreateHttpClient();
 
-        await new Shipping(broadcaster).ShipAsync("ann", "order 7");
+        await http.PostAsync("/news?text=rain", null, TestContext.Current.CancellationToken);
 
-        await broadcaster.Received(1).PublishAsync(
-            Arg.Is<Message>(message => message.ToString() == "shipped: order 7"), Recipients.User("ann"), Arg.Any<CancellationToken>());
+        Assert.Equal("rain", await ann.ReceiveTextAsync());
+        var refusal = await Assert.ThrowsAsync<BroadcastTestException>(() => host.ConnectAsync("/rooms/red", userId: "ann"));
+        Assert.Equal(429, refusal.StatusCode);
     }
 
     [Fact]
-    public async Task Chat_TwoClients_ReceiveEachOthersMessages()
+    public async Task FirstMessage_Late_ClosesConnection()
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.WebHost.UseTestServer();
-        builder.Services.AddBroadcast();
-        await using var app = builder.Build();
-        app.MapBroadcast("/chat").Use<CensorFilter>();
-        await app.StartAsync(TestContext.Current.CancellationToken);
+        await using var host = await BroadcastTestHost.StartAsync(options => options.FirstMessageTimeout = TimeSpan.FromSeconds(10));
+        var ann = await host.ConnectAsync();
 
-        var client = app.GetTestServer().CreateWebSocketClient();
-        using var ann = await client.ConnectAsync(new Uri("ws://localhost/chat"), TestContext.Current.CancellationToken);
-        using var bob = await client.ConnectAsync(new Uri("ws://localhost/chat"), TestContext.Current.CancellationToken);
-        await WaitForMembersAsync(app, "/chat", 2);
-        await ann.SendAsync(Encoding.UTF8.GetBytes("the secret"), WebSocketMessageType.Text, true, TestContext.Current.CancellationToken);
+        host.Time.Advance(TimeSpan.FromSeconds(15));
 
-        Assert.Equal("the ***", await ReceiveAsync(bob));
-    }
-
-    static async Task WaitForMembersAsync(WebApplication app, string group, int count)
-    {
-        var connections = app.Services.GetRequiredService<IConnectionRegistry>();
-        while (connections.CountGroupMembers(group) < count) await Task.Delay(10, TestContext.Current.CancellationToken);
-    }
-
-    static async Task<string> ReceiveAsync(WebSocket socket)
-    {
-        var buffer = new byte[4096];
-        var result = await socket.ReceiveAsync(buffer, TestContext.Current.CancellationToken);
-        return Encoding.UTF8.GetString(buffer, 0, result.Count);
+        Assert.Equal(1008, (await ann.ReceiveCloseAsync()).Code);
     }
 
     [Fact]
-    public async Task Publish_OnOneNode_ReachesClientOfOtherNode()
+    public async Task Backplane_Lost_ClosesClientWithCode1013()
     {
         var cluster = new InMemoryCluster();
-        await using var first = await StartNodeAsync(cluster);
-        await using var second = await StartNodeAsync(cluster);
-        using var client = await second.GetTestServer().CreateWebSocketClient()
-            .ConnectAsync(new Uri("ws://localhost/chat"), TestContext.Current.CancellationToken);
-        await WaitForMembersAsync(second, "/chat", 1);
+        await using var one = await BroadcastTestHost.StartAsync(cluster: cluster);
+        await using var two = await BroadcastTestHost.StartAsync(cluster: cluster);
+        var ann = await one.ConnectAsync();
+        var bob = await two.ConnectAsync();
+        await ann.SendAsync("hello");
+        Assert.Equal("hello", await bob.ReceiveTextAsync());
 
-        await first.Services.GetRequiredService<IBroadcaster>().PublishAsync(
-            "hello", Recipients.Group("/chat"), cancellationToken: TestContext.Current.CancellationToken);
+        two.Backplane.IsReachable = false;
+        await bob.SendAsync("lost");
 
-        Assert.Equal("hello", await ReceiveAsync(client));
+        Assert.Equal(1013, (await bob.ReceiveCloseAsync()).Code);
+        Assert.Equal("hello", await ann.ReceiveTextAsync());
+        await ann.ReceiveNothingAsync();
     }
 
-    static async Task<WebApplication> StartNodeAsync(InMemoryCluster cluster)
+    [Fact]
+    public async Task SlowClient_Backlog_IsDisconnected()
     {
-        var builder = WebApplication.CreateSlimBuilder();
-        builder.WebHost.UseTestServer();
-        builder.Services.AddBroadcast().AddInMemoryCluster(cluster);
-        var app = builder.Build();
-        app.MapBroadcast("/chat");
-        await app.StartAsync(TestContext.Current.CancellationToken);
-        return app;
-    }
-}
+        await using var host = await BroadcastTestHost.StartAsync(options => options.MaxBacklogBytes = 64 * 1024);
+        var slow = await host.ConnectAsync(options: new() { ReceiveBufferBytes = 1024 });
+        var fast = await host.ConnectAsync();
 
-sealed class CensorFilter : IBroadcastFilter
-{
-    public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+        for (var i = 0; i < 20; i++)
+        {
+            await host.Broadcaster.PublishAsync(new byte[16 * 1024], cancellationToken: TestContext.Current.CancellationToken);
+            Assert.Equal(16 * 1024, (await fast.ReceiveAsync()).Payload.Length);
+        }
+
+        var closed = await Assert.ThrowsAsync<BroadcastTestException>(async () =>
+        {
+            for (var i = 0; i < 20; i++) await slow.ReceiveAsync();
+        });
+        Assert.Equal(1013, closed.CloseCode);
+    }
+
+    sealed class CensorFilter : IBroadcastFilter
     {
-        context.Text = context.Text.Replace("secret", "***");
-        return next(context);
+        public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+        {
+            context.Text = context.Text.Replace("secret", "***");
+            return next(context);
+        }
     }
-}
 
-sealed class TicketFilter : IBroadcastFilter
-{
-    public Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next) =>
-        context.HttpContext.Request.Query["ticket"] == "42" ? next(context) : Task.CompletedTask;
-}
+    sealed class NameFilter : IBroadcastFilter
+    {
+        public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+        {
+            if (context.HttpContext.Request.Query["name"] is not [{ Length: > 0 } name]) return;
+            context.Connection.Items["name"] = name;
+            await next(context);
+            await context.JoinAsync("/announcements");
+        }
+    }
 
-sealed class Shipping(IBroadcaster broadcaster)
-{
-    public async Task ShipAsync(string customer, string order) =>
-        await broadcaster.PublishAsync($"shipped: {order}", Recipients.User(customer));
+    sealed class AuditFilter : IBroadcastFilter
+    {
+        public async Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next)
+        {
+            await next(context);
+            context.Services.GetRequiredService<IAuditLog>().Add(context.Connection.UserId, context.Text);
+        }
+    }
+
+    public interface IAuditLog
+    {
+        void Add(string? userId, string text);
+    }
+
+    sealed class NewsService(IBroadcaster broadcaster)
+    {
+        public async Task<bool> TryPublishAsync(string text)
+        {
+            try
+            {
+                await broadcaster.PublishAsync(text);
+                return true;
+            }
+            catch (BackplaneException)
+            {
+                return false;
+            }
+        }
+    }
 }

@@ -1,7 +1,6 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.ResponseCompression;
@@ -266,7 +265,7 @@ public sealed class EventStreamRequestTests
     [Fact]
     public async Task Cluster_Unreachable_AnswersEventStreamWithCloseEvent()
     {
-        var backplane = new FlakyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
+        var backplane = new FaultyBackplane(new InMemoryCluster().CreateNode()) { IsReachable = false };
         await using var app = await BroadcastApp.StartAsync(builder => builder.Services.AddBroadcast().AddBackplane(_ => backplane));
 
         await IsToldToComeBackAsync(app, "1013 The server cannot reach its cluster.");

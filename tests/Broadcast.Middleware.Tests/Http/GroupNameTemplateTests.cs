@@ -36,33 +36,34 @@ public sealed class GroupNameTemplateTests
     [InlineData("/all/{**rest}", "/all", "/all")]
     public async Task GroupName_PatternAndUrl_CombinesPatternLiteralsAndUrlValues(string pattern, string path, string group)
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast(pattern));
-        using var device = await app.ConnectAsync(path);
+        await using var host = await StartAsync(map => map.MapBroadcast(pattern));
+        await using var device = await host.ConnectAsync(path);
         Assert.Equal(group, device.Connection.HomeGroup);
         Assert.Equal([group], device.Connection.Groups);
-        Assert.Equal([device.Connection], app.Registry.GetGroupMembers(group));
+        Assert.Equal([device.Connection], host.Broadcaster.Connections.GetGroupMembers(group));
     }
 
     [Fact]
     public async Task Group_DifferentUrls_AreSeparate()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
-        using var blue = await app.ConnectAsync("/rooms/blue");
-        using var red = await app.ConnectAsync("/rooms/red");
+        await using var host = await StartAsync(map => map.MapBroadcast("/rooms/{room}"));
+        await using var blue = await host.ConnectAsync("/rooms/blue");
+        await using var red = await host.ConnectAsync("/rooms/red");
         await blue.SendAsync("for blue");
-        Assert.Equal("for blue", await blue.HearAsync());
+        Assert.Equal("for blue", await blue.ReceiveTextAsync());
         await red.SendAsync("for red");
-        Assert.Equal("for red", await red.HearAsync());
+        Assert.Equal("for red", await red.ReceiveTextAsync());
     }
 
     [Fact]
     public async Task GroupName_TooLong_IsRefusedWithStatus400()
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
+        await using var host = await StartAsync(map => map.MapBroadcast("/rooms/{room}"));
         var longest = new string('x', 255 - "/rooms/".Length);
-        using var device = await app.ConnectAsync("/rooms/" + longest);
-        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync("/rooms/x" + longest));
-        Assert.Equal(1, app.Registry.Count);
+        await using var device = await host.ConnectAsync("/rooms/" + longest);
+        var refusal = await Assert.ThrowsAsync<BroadcastTestException>(() => host.ConnectAsync("/rooms/x" + longest));
+        Assert.Equal(StatusCodes.Status400BadRequest, refusal.StatusCode);
+        Assert.Equal(1, host.Broadcaster.Connections.Count);
     }
 
     [Theory]
@@ -72,8 +73,9 @@ public sealed class GroupNameTemplateTests
     [InlineData("/rooms/%E2%80%A8")]
     public async Task GroupName_ControlOrLineSeparatorCharacter_IsRefusedWithStatus400(string path)
     {
-        await using var app = await InMemoryApp.StartAsync(map: map => map.MapBroadcast("/rooms/{room}"));
-        Assert.Equal(StatusCodes.Status400BadRequest, await app.RefusedWithAsync(path));
+        await using var host = await StartAsync(map => map.MapBroadcast("/rooms/{room}"));
+        var refusal = await Assert.ThrowsAsync<BroadcastTestException>(() => host.ConnectAsync(path));
+        Assert.Equal(StatusCodes.Status400BadRequest, refusal.StatusCode);
     }
 
     [Fact]
@@ -89,4 +91,7 @@ public sealed class GroupNameTemplateTests
         var template = new GroupNameTemplate(RoutePatternFactory.Parse("/a/{x}"));
         Assert.Equal("/a/1.5", template.GetName(new RouteValueDictionary { ["x"] = 1.5 }));
     }
+
+    static Task<BroadcastTestHost> StartAsync(Action<WebApplication> map) =>
+        BroadcastTestHost.StartAsync(map: map, cancellationToken: TestContext.Current.CancellationToken);
 }

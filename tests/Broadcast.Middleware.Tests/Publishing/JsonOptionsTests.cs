@@ -18,37 +18,38 @@ public sealed partial class JsonOptionsTests
     [InlineData("key")]
     public async Task PublishValue_AppHasJsonOptions_UsesOptionsOfApp(string? key)
     {
-        await using var app = await InMemoryApp.StartAsync(Configure);
-        using var device = await app.ConnectAsync();
-        await app.Broadcaster.PublishAsync(Value, key: key, cancellationToken: Token);
-        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.HearAsync());
-        await app.Broadcaster.PublishAsync(Value, Recipients.Connection(device.Id), key, Token);
-        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.HearAsync());
+        await using var host = await BroadcastTestHost.StartAsync(configure: Configure, cancellationToken: Token);
+        await using var device = await host.ConnectAsync();
+        await host.Broadcaster.PublishAsync(Value, key: key, cancellationToken: Token);
+        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.ReceiveTextAsync());
+        await host.Broadcaster.PublishAsync(Value, Recipients.Connection(device.Connection.Id), key, Token);
+        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.ReceiveTextAsync());
     }
 
     [Fact]
     public async Task PublishValue_ToNamedBroadcast_UsesJsonOptionsOfApp()
     {
-        await using var app = await InMemoryApp.StartAsync(
-            builder =>
+        await using var host = await BroadcastTestHost.StartAsync(
+            configure: builder =>
             {
                 Configure(builder);
                 builder.Services.AddBroadcast("prices");
             },
-            map => map.MapBroadcast("/prices", "prices"));
-        var broadcaster = app.Services.GetRequiredKeyedService<IBroadcaster>("prices");
-        using var device = await app.ConnectAsync("/prices", registry: broadcaster.Connections);
+            map: map => map.MapBroadcast("/prices", "prices"),
+            cancellationToken: Token);
+        var broadcaster = host.Services.GetRequiredKeyedService<IBroadcaster>("prices");
+        await using var device = await host.ConnectAsync("/prices");
         await broadcaster.PublishAsync(Value, cancellationToken: Token);
-        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.HearAsync());
+        Assert.Equal("""{"delivery_speed":"Express","item_count":3}""", await device.ReceiveTextAsync());
     }
 
     [Fact]
     public async Task PublishValue_AppHasNoJsonOptions_UsesWebDefaults()
     {
-        await using var app = await InMemoryApp.StartAsync();
-        using var device = await app.ConnectAsync();
-        await app.Broadcaster.PublishAsync(Value, cancellationToken: Token);
-        Assert.Equal("""{"deliverySpeed":1,"itemCount":3}""", await device.HearAsync());
+        await using var host = await BroadcastTestHost.StartAsync(cancellationToken: Token);
+        await using var device = await host.ConnectAsync();
+        await host.Broadcaster.PublishAsync(Value, cancellationToken: Token);
+        Assert.Equal("""{"deliverySpeed":1,"itemCount":3}""", await device.ReceiveTextAsync());
     }
 
     [Theory]
@@ -56,10 +57,10 @@ public sealed partial class JsonOptionsTests
     [InlineData("key")]
     public async Task PublishValue_WithTypeInfo_IgnoresJsonOptionsOfApp(string? key)
     {
-        await using var app = await InMemoryApp.StartAsync(Configure);
-        using var device = await app.ConnectAsync();
-        await app.Broadcaster.PublishAsync(Value, OrderContext.Default.Order, key: key, cancellationToken: Token);
-        Assert.Equal("""{"DeliverySpeed":1,"ItemCount":3}""", await device.HearAsync());
+        await using var host = await BroadcastTestHost.StartAsync(configure: Configure, cancellationToken: Token);
+        await using var device = await host.ConnectAsync();
+        await host.Broadcaster.PublishAsync(Value, OrderContext.Default.Order, key: key, cancellationToken: Token);
+        Assert.Equal("""{"DeliverySpeed":1,"ItemCount":3}""", await device.ReceiveTextAsync());
     }
 
     [Theory]
@@ -79,12 +80,14 @@ public sealed partial class JsonOptionsTests
     [Fact]
     public async Task PublishValue_TypeWithoutMetadata_ThrowsAndPublishesNothing()
     {
-        await using var app = await InMemoryApp.StartAsync(builder => builder.Services.ConfigureHttpJsonOptions(
-            static options => options.SerializerOptions.TypeInfoResolver = OrderContext.Default));
-        using var device = await app.ConnectAsync();
-        await Assert.ThrowsAsync<NotSupportedException>(async () => await app.Broadcaster.PublishAsync(new Uri("http://localhost"), cancellationToken: Token));
-        await app.Broadcaster.PublishAsync("end", cancellationToken: Token);
-        Assert.Equal("end", await device.HearAsync());
+        await using var host = await BroadcastTestHost.StartAsync(
+            configure: builder => builder.Services.ConfigureHttpJsonOptions(
+                static options => options.SerializerOptions.TypeInfoResolver = OrderContext.Default),
+            cancellationToken: Token);
+        await using var device = await host.ConnectAsync();
+        await Assert.ThrowsAsync<NotSupportedException>(async () => await host.Broadcaster.PublishAsync(new Uri("http://localhost"), cancellationToken: Token));
+        await host.Broadcaster.PublishAsync("end", cancellationToken: Token);
+        Assert.Equal("end", await device.ReceiveTextAsync());
     }
 
     static void Configure(WebApplicationBuilder builder) => builder.Services.ConfigureHttpJsonOptions(static options =>

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using Broadcast.Middleware.Tests.Clustering;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -289,8 +288,8 @@ public sealed class MessageIdTests
     [Fact]
     public async Task TwoNodes_RetryAfterPartialFailure_ReachesRemainingRecipientsOnce()
     {
-        FlakyBackplane? flaky = null;
-        await using var one = await StartNodeAsync(backplane => flaky = new FlakyBackplane(backplane));
+        FaultyBackplane? flaky = null;
+        await using var one = await StartNodeAsync(backplane => flaky = new FaultyBackplane(backplane));
         await using var ann = await RawClient.OpenAsync(one);
         var id = one.Registry.Connections.Single().Id;
         await one.Broadcaster.JoinAsync(id, "/b", Token);

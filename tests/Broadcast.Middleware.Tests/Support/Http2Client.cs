@@ -57,11 +57,7 @@ sealed class Http2Client : IDisposable
     }
 
     /// <summary>Resets the TCP connection and all its WebSockets.</summary>
-    public void Reset()
-    {
-        _socket!.LingerState = new LingerOption(true, 0);
-        _socket.Dispose();
-    }
+    public void Reset() => _socket!.Reset();
 
     public void Dispose() => _invoker.Dispose();
 

@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <param name="Type">The event's name, or <c>message</c> if it has no name.</param>
 /// <param name="Data">The data lines, joined with line feeds.</param>
@@ -6,5 +6,9 @@ namespace Broadcast.Middleware.Tests.Support;
 /// <param name="HasOwnId">True if the event itself has an ID.</param>
 sealed record ServerEvent(string Type, string Data, string Id, bool HasOwnId)
 {
-    public override string ToString() => $"{Type} {Id}{(HasOwnId ? "" : " (not its own)")}: {(Data.Length > 100 ? Data[..100] + "…" : Data)}";
+    public override string ToString()
+    {
+        var data = Data.Length > 100 ? Data[..100] + "…" : Data;
+        return $"{Type} {Id}{(HasOwnId ? "" : " (not its own)")}: {data}";
+    }
 }

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Net.WebSockets;
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>Builds client frames (RFC 6455, section 5.2), including invalid ones.</summary>
 static class ClientFrame
@@ -17,7 +17,8 @@ static class ClientFrame
     /// <param name="rsv">The reserved bits, 0 to 7.</param>
     /// <param name="mask">True to mask the payload, as a client must.</param>
     /// <param name="declared">The length in the header, if it differs from the payload's length.</param>
-    public static byte[] Make(int opcode, ReadOnlySpan<byte> payload, bool fin = true, int rsv = 0, bool mask = true, ulong? declared = null)
+    public static byte[] Make(
+        int opcode, ReadOnlySpan<byte> payload, bool fin = true, int rsv = 0, bool mask = true, ulong? declared = null)
     {
         var length = declared ?? (ulong)payload.Length;
         Span<byte> header = stackalloc byte[14];
@@ -49,13 +50,15 @@ static class ClientFrame
 
         var frame = new byte[size + payload.Length];
         header[..size].CopyTo(frame);
-        for (var i = 0; i < payload.Length; i++) frame[size + i] = (byte)(payload[i] ^ (mask ? MaskingKey[i % 4] : 0));
+        for (var i = 0; i < payload.Length; i++)
+            frame[size + i] = (byte)(payload[i] ^ (mask ? MaskingKey[i % 4] : 0));
         return frame;
     }
 
     public static byte[] OfText(string text) => Make(Text, Encoding.UTF8.GetBytes(text));
 
-    public static byte[] OfClose(int code, string reason = "") => Make(Close, [(byte)(code >> 8), (byte)code, .. Encoding.UTF8.GetBytes(reason)]);
+    public static byte[] OfClose(int code, string reason = "") =>
+        Make(Close, [(byte)(code >> 8), (byte)code, .. Encoding.UTF8.GetBytes(reason)]);
 
-    public static byte[] OfClose(WebSocketCloseStatus code, string reason = "") => OfClose((int)code, reason);
+    public static byte[] OfClose(WebSocketCloseStatus code, string? reason = "") => OfClose((int)code, reason ?? "");
 }

@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>The ways in which a server can end a transport.</summary>
 enum TransportEnd

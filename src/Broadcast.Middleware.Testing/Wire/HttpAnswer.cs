@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>The HTTP response to a handshake.</summary>
 sealed record HttpAnswer(int Status, IReadOnlyDictionary<string, string> Headers, string Body)

@@ -1,15 +1,13 @@
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
-/// <summary>
-/// Reads and writes the bytes of a client, on a socket or on a stream. Each wait for the server ends after
-/// <see cref="Eventually.Patience"/>.
-/// </summary>
-abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
+/// <summary>Reads and writes the bytes of a client. Each wait for the server has a limit.</summary>
+/// <param name="stream">The bytes to and from the server.</param>
+/// <param name="timeout">The longest time without progress. This is real time, also with a manual clock.</param>
+/// <param name="cancellationToken">Ends all waits.</param>
+abstract class WireStream(Stream stream, TimeSpan timeout, CancellationToken cancellationToken) : IAsyncDisposable
 {
     readonly byte[] _buffer = new byte[64 * 1024];
     int _start;
@@ -20,23 +18,21 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
 
     public async Task SendAsync(params ReadOnlyMemory<byte>[] pieces)
     {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Eventually.Patience);
-        foreach (var piece in pieces) await stream.WriteAsync(piece, patience.Token);
-        await stream.FlushAsync(patience.Token);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(timeout);
+        try
+        {
+            foreach (var piece in pieces) await stream.WriteAsync(piece, limit.Token);
+            await stream.FlushAsync(limit.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new TimeoutException(
+                $"The server read nothing for {timeout}. A filter may still handle an earlier message.");
+        }
     }
 
-    /// <summary>Disconnects with a reset.</summary>
-    public void Reset()
-    {
-        socket!.LingerState = new LingerOption(true, 0);
-        socket.Dispose();
-    }
-
-    /// <summary>Sends a FIN and continues to read.</summary>
-    public void Finish() => socket!.Shutdown(SocketShutdown.Send);
-
-    public ValueTask DisposeAsync() => stream.DisposeAsync();
+    public virtual ValueTask DisposeAsync() => stream.DisposeAsync();
 
     /// <summary>Reads this number of bytes.</summary>
     public async ValueTask<byte[]> ReadAsync(int count)
@@ -53,28 +49,11 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
         return bytes;
     }
 
-    /// <summary>Opens a TCP connection to the app.</summary>
-    protected static async Task<Socket> ConnectSocketAsync(BroadcastApp app, int? receiveBuffer)
-    {
-        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        // Set the size before connecting, because the offered TCP window depends on it.
-        if (receiveBuffer is { } size) socket.ReceiveBufferSize = size;
-        try
-        {
-            await socket.ConnectAsync(IPAddress.Loopback, app.Port, TestContext.Current.CancellationToken);
-            return socket;
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
-        }
-    }
-
     /// <summary>Sends the head of a request. Omits headers without a value.</summary>
     protected Task SendRequestAsync(string requestLine, IEnumerable<(string Name, string? Value)> headers)
     {
-        var lines = headers.Where(header => header.Value is not null).Select(header => $"{header.Name}: {header.Value}\r\n");
+        var lines = headers.Where(static header => header.Value is not null)
+            .Select(static header => $"{header.Name}: {header.Value}\r\n");
         return SendAsync(Encoding.UTF8.GetBytes($"{requestLine}\r\n{string.Concat(lines)}\r\n"));
     }
 
@@ -97,7 +76,11 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
         int.Parse(await ReadLineAsync(), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 
     /// <summary>Reads the empty line at the end of a chunk.</summary>
-    protected async Task ReadEndOfChunkAsync() => Assert.Equal("", await ReadLineAsync());
+    protected async Task ReadEndOfChunkAsync()
+    {
+        if (await ReadLineAsync() is { Length: > 0 } line)
+            throw new BroadcastTestException($"A chunk of the response is longer than its size: {line}");
+    }
 
     /// <summary>Waits for bytes. Returns false if the server has ended the stream without a reset.</summary>
     protected async ValueTask<bool> TryFillAsync()
@@ -118,21 +101,24 @@ abstract class StreamClient(Stream stream, Socket? socket) : IAsyncDisposable
     {
         var line = new StringBuilder();
         while ((await ReadAsync(1))[0] is var next and not (byte)'\n') line.Append((char)next);
-        Assert.EndsWith("\r", line.ToString(), StringComparison.Ordinal);
+        if (line.Length == 0 || line[^1] != '\r')
+            throw new BroadcastTestException($"A line of the response does not end with CR LF: {line}");
         return line.ToString(0, line.Length - 1);
     }
 
     async Task<int> ReceiveAsync()
     {
-        using var patience = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
-        patience.CancelAfter(Eventually.Patience);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(timeout);
         try
         {
-            return await stream.ReadAsync(_buffer, patience.Token);
+            return await stream.ReadAsync(_buffer, limit.Token);
         }
-        catch (OperationCanceledException) when (!TestContext.Current.CancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new TimeoutException($"The server sent nothing for {Eventually.Patience}.");
+            throw new TimeoutException(
+                $"The server sent nothing for {timeout}. " +
+                "If the server must act after a time, advance the clock of the app.");
         }
         catch (Exception exception) when (exception is IOException or HttpRequestException)
         {

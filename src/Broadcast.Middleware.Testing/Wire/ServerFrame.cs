@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>A received frame with its raw header.</summary>
 sealed record ServerFrame(byte[] Header, byte[] Payload)

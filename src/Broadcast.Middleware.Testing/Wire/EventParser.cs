@@ -1,6 +1,7 @@
+using System.Globalization;
 using System.Text;
 
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 /// <summary>
 /// Parses an event stream by sections 9.2.5 and 9.2.6 of the HTML standard. The parser fails on input that a browser
@@ -23,6 +24,9 @@ sealed class EventParser
 
     /// <summary>The first ID of the stream.</summary>
     public string? FirstId { get; private set; }
+
+    /// <summary>The time in milliseconds that a browser waits before it reconnects. Null for its own default.</summary>
+    public int? Retry { get; private set; }
 
     public bool HasEvents => _events.Count > 0;
 
@@ -83,12 +87,14 @@ sealed class EventParser
                 _data.Append(value).Append('\n');
                 break;
             case "id":
-                Assert.DoesNotContain('\0', value);
+                if (value.Contains('\0')) throw new BroadcastTestException("An event ID contains NUL.");
                 (_id, _hasId) = (value, true);
                 break;
-            default:
-                Assert.Fail($"Unknown event field: {line}");
+            case "retry":
+                Retry = int.Parse(value, NumberStyles.None, CultureInfo.InvariantCulture);
                 break;
+            default:
+                throw new BroadcastTestException($"Unknown event field: {line}");
         }
     }
 
@@ -97,8 +103,15 @@ sealed class EventParser
         LastEventId = _id;
         if (_hasId) FirstId ??= _id;
         if (_data.Length > 0)
-            _events.Enqueue(new(_type.Length == 0 ? "message" : _type, _data.ToString(0, _data.Length - 1), LastEventId, _hasId));
-        else Assert.True(_type.Length == 0, $"A browser does not dispatch an event without data: {_type}");
+        {
+            var data = _data.ToString(0, _data.Length - 1);
+            _events.Enqueue(new(_type.Length == 0 ? "message" : _type, data, LastEventId, _hasId));
+        }
+        else if (_type.Length > 0)
+        {
+            throw new BroadcastTestException($"A browser does not dispatch an event without data: {_type}");
+        }
+
         _data.Clear();
         (_type, _hasId) = ("", false);
     }

@@ -1,4 +1,4 @@
-namespace Broadcast.Middleware.Tests.Support;
+namespace Broadcast.Middleware.Testing.Wire;
 
 sealed class TransportEndedException(TransportEnd end) : IOException($"The server has ended the transport: {end}.")
 {

@@ -1,0 +1,23 @@
+namespace Broadcast.Middleware.Testing;
+
+/// <summary>A message that a <see cref="StructuredTestClient"/> received.</summary>
+public sealed class StructuredMessage
+{
+    internal StructuredMessage(string? group, string? fromUserId, string dataType, string data) =>
+        (Group, FromUserId, DataType, Data) = (group, fromUserId, dataType, data);
+
+    /// <summary>The group of the message. Null for a message from the app to this connection or to a user.</summary>
+    public string? Group { get; }
+
+    /// <summary>The user ID of the sender. Null if the sender is anonymous or is the app.</summary>
+    public string? FromUserId { get; }
+
+    /// <summary>The type of the data: <c>text</c>, <c>json</c> or <c>binary</c>.</summary>
+    public string DataType { get; }
+
+    /// <summary>The text, the JSON text, or the bytes in base64.</summary>
+    public string Data { get; }
+
+    /// <summary>Returns a text for assertion messages and debuggers.</summary>
+    public override string ToString() => $"{DataType} from {(Group is null ? "the app" : $"group '{Group}'")}: {Data}";
+}

@@ -1,0 +1,23 @@
+namespace Broadcast.Middleware.Testing;
+
+/// <summary>A join or a leave that a <see cref="RecordingBroadcaster"/> recorded.</summary>
+public sealed class RecordedMembership
+{
+    internal RecordedMembership(bool isJoin, string connectionId, string group, Replay replay) =>
+        (IsJoin, ConnectionId, Group, Replay) = (isJoin, connectionId, group, replay);
+
+    /// <summary>True for a join. False for a leave.</summary>
+    public bool IsJoin { get; }
+
+    /// <summary>The ID of the connection.</summary>
+    public string ConnectionId { get; }
+
+    /// <summary>The name of the group.</summary>
+    public string Group { get; }
+
+    /// <summary>The history that the connection asked for. For a leave, this is the default value.</summary>
+    public Replay Replay { get; }
+
+    /// <summary>Returns a text for assertion messages and debuggers.</summary>
+    public override string ToString() => $"{ConnectionId} {(IsJoin ? "joins" : "leaves")} '{Group}'";
+}

@@ -1,0 +1,28 @@
+namespace Broadcast.Middleware.Testing;
+
+/// <summary>A publish that a <see cref="RecordingBroadcaster"/> recorded.</summary>
+public sealed class RecordedPublish
+{
+    internal RecordedPublish(Message message, Recipients recipients, PublishResult result) =>
+        (Message, Recipients, Result) = (message, recipients, result);
+
+    /// <summary>The message, with a copy of the payload.</summary>
+    public Message Message { get; }
+
+    /// <summary>The payload as text.</summary>
+    public string Text => Message.ToString();
+
+    /// <summary>The recipients.</summary>
+    public Recipients Recipients { get; }
+
+    /// <summary>The result that the caller received.</summary>
+    public PublishResult Result { get; }
+
+    /// <summary>Returns a text for assertion messages and debuggers.</summary>
+    public override string ToString()
+    {
+        var payload = Message.Type == MessageType.Text ? $"'{Text}'" : $"{Message.Payload.Length} bytes";
+        var excluded = Recipients.Excluded.Count == 0 ? "" : $", except {string.Join(", ", Recipients.Excluded)}";
+        return $"publish {payload} to {Recipients}{excluded}";
+    }
+}

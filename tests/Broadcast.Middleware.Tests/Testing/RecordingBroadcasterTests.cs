@@ -1,0 +1,244 @@
+using System.Net.WebSockets;
+using System.Security.Claims;
+using Microsoft.Extensions.DependencyInjection;
+using NSubstitute;
+
+namespace Broadcast.Middleware.Tests.Testing;
+
+/// <summary>Tests the broadcaster and the connection of the test kit, and unit tests of filters.</summary>
+public sealed class RecordingBroadcasterTests
+{
+    readonly RecordingBroadcaster _broadcaster = new();
+
+    static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Calls_OfEachKind_AreRecordedInOrder()
+    {
+        var buffer = "one"u8.ToArray();
+        await _broadcaster.PublishAsync(new Message(buffer, MessageType.Text), Recipients.Group("g").Except("c9"), Token);
+        buffer[0] = (byte)'x';
+        Assert.True(await _broadcaster.JoinAsync("c1", "g", Token));
+        Assert.False((await _broadcaster.JoinAsync("c1", "g", Replay.Last(2), Token)).Joined);
+        Assert.True(await _broadcaster.LeaveAsync("c1", "g", Token));
+        Assert.False(await _broadcaster.LeaveAsync("c1", "g", Token));
+        await _broadcaster.CloseAsync("c1", (WebSocketCloseStatus)4001, "bye", Token);
+
+        Assert.Equal("one", _broadcaster.AssertPublished("one", Recipients.Group("g").Except("c9")).Text);
+        _broadcaster.AssertJoined("c1", "g");
+        _broadcaster.AssertLeft("c1", "g");
+        Assert.Equal("bye", _broadcaster.AssertClosed("c1", (WebSocketCloseStatus)4001).Reason);
+        Assert.Equal([true, true, false, false], _broadcaster.Memberships.Select(call => call.IsJoin));
+        Assert.Equal(Replay.Last(2), _broadcaster.Memberships[1].Replay);
+    }
+
+    [Fact]
+    public async Task Assertions_NoSuchCall_ErrorListsCalls()
+    {
+        _broadcaster.AssertNothingPublished();
+        Assert.Contains("There were no calls", Fails(() => _broadcaster.AssertPublished("x")), StringComparison.Ordinal);
+        await _broadcaster.PublishAsync("one", Recipients.Group("g").Except("c9"), cancellationToken: Token);
+        await _broadcaster.JoinAsync("c1", "g", Token);
+        await _broadcaster.CloseAsync("c1", cancellationToken: Token);
+        const string Calls = "- publish 'one' to group 'g', except c9\n- c1 joins 'g'\n- close c1 with 1000 ''";
+        Assert.All(
+            [
+                Fails(() => _broadcaster.AssertPublished("one", Recipients.Everyone)),
+                Fails(() => _broadcaster.AssertPublished("two")),
+                Fails(_broadcaster.AssertNothingPublished),
+                Fails(() => _broadcaster.AssertJoined("c1", "other")),
+                Fails(() => _broadcaster.AssertLeft("c1", "g")),
+                Fails(() => _broadcaster.AssertClosed("c1", WebSocketCloseStatus.PolicyViolation)),
+                Fails(() => _broadcaster.AssertClosed("c2")),
+            ],
+            message => Assert.Contains(Calls, message, StringComparison.Ordinal));
+
+        static string Fails(Action assert) => Assert.Throws<BroadcastTestException>(assert).Message;
+    }
+
+    [Fact]
+    public async Task InvalidArguments_OfEachMethod_ThrowAsInApp()
+    {
+        var broadcaster = new RecordingBroadcaster(services => services.Configure<BroadcastOptions>(options => options.MaxBacklogBytes = 256 * 1024));
+        var tooLong = await Assert.ThrowsAsync<ArgumentException>(async () => await broadcaster.PublishAsync(new byte[300_000], cancellationToken: Token));
+        Assert.Contains(nameof(BroadcastOptions.MaxBacklogBytes), tooLong.Message, StringComparison.Ordinal);
+        await Assert.ThrowsAsync<ArgumentException>(async () => await broadcaster.PublishAsync(default(Message), cancellationToken: Token));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await broadcaster.JoinAsync("c1", "", Token));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await broadcaster.LeaveAsync("", "g", Token));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await broadcaster.CloseAsync("c1", (WebSocketCloseStatus)1006, cancellationToken: Token));
+        broadcaster.AssertNothingPublished();
+        Assert.Empty(broadcaster.Memberships);
+        Assert.Empty(broadcaster.Closes);
+    }
+
+    [Fact]
+    public async Task Failure_Set_ThrowsAndRecordsNothing()
+    {
+        _broadcaster.Failure = new BackplaneException("down");
+        await Assert.ThrowsAsync<BackplaneException>(async () => await _broadcaster.PublishAsync("x", cancellationToken: Token));
+        await Assert.ThrowsAsync<BackplaneException>(async () => await _broadcaster.JoinAsync("c1", "g", Token));
+        _broadcaster.Failure = null;
+        _broadcaster.AssertNothingPublished();
+        Assert.Empty(_broadcaster.Memberships);
+    }
+
+    [Fact]
+    public async Task Publish_RegisteredConnections_CountsRecipients()
+    {
+        var (ann, bob) = (new TestConnection { UserId = "ann" }, new TestConnection { UserId = "bob" });
+        foreach (var connection in new[] { ann, bob }) Assert.True(_broadcaster.Connections.TryAdd(connection));
+        await _broadcaster.JoinAsync(ann.Id, "g", Token);
+        await _broadcaster.JoinAsync(ann.Id, "h", Token);
+        Assert.Equal(["g", "h"], ann.Groups.Order());
+        Assert.Equal(2, await CountAsync(Recipients.Everyone));
+        Assert.Equal(1, await CountAsync(Recipients.Everyone.Except(ann.Id)));
+        Assert.Equal(1, await CountAsync(Recipients.Groups("g", "h")));
+        Assert.Equal(1, await CountAsync(Recipients.User("bob")));
+        Assert.Equal(1, await CountAsync(Recipients.Connection(bob.Id)));
+        Assert.Equal(0, await CountAsync(Recipients.Connection("none")));
+        await _broadcaster.LeaveAsync(ann.Id, "g", Token);
+        Assert.Equal(0, await CountAsync(Recipients.Group("g")));
+        Assert.Equal(["h"], ann.Groups);
+
+        async Task<int> CountAsync(Recipients recipients) =>
+            (await _broadcaster.PublishAsync("x", recipients, cancellationToken: Token)).LocalRecipients;
+    }
+
+    [Fact]
+    public async Task Authentication_ExtendedAndEnded_IsRecorded()
+    {
+        var connection = new TestConnection { UserId = "ann" };
+        Assert.True(_broadcaster.Connections.TryAdd(connection));
+        var (renewed, other) = (TestClientOptions.CreateUser("ann"), TestClientOptions.CreateUser("bob"));
+        var expires = new DateTimeOffset(2030, 1, 2, 3, 4, 5, TimeSpan.Zero);
+        Assert.True(await _broadcaster.ExtendAuthenticationAsync(connection.Id, renewed, expires, Token));
+        Assert.Same(renewed, connection.User);
+        Assert.False(await _broadcaster.ExtendAuthenticationAsync(connection.Id, other, null, Token));
+        Assert.Same(renewed, connection.User);
+        await Assert.ThrowsAsync<ArgumentException>(async () =>
+            await _broadcaster.ExtendAuthenticationAsync(connection.Id, new ClaimsPrincipal(new ClaimsIdentity()), null, Token));
+        Assert.Equal([expires, null], _broadcaster.Authentications.Select(call => call.Expires));
+        Assert.True(await _broadcaster.EndAuthenticationAsync(connection.Id, Token));
+        _broadcaster.AssertClosed(connection.Id, WebSocketCloseStatus.PolicyViolation);
+    }
+
+    [Fact]
+    public async Task Read_Group_ReturnsPublishedMessages()
+    {
+        await using var messages = _broadcaster.ReadAsync("g", cancellationToken: Token).GetAsyncEnumerator(Token);
+        var next = messages.MoveNextAsync();
+        await _broadcaster.PublishAsync("one", Recipients.Group("g"), cancellationToken: Token);
+        Assert.True(await next.AsTask().WaitAsync(Eventually.Patience, Token));
+        Assert.Equal("one", messages.Current.Message.ToString());
+    }
+
+    /// <summary>A test need not dispose the broadcaster.</summary>
+    [Fact]
+    public async Task Broadcaster_NoReference_IsCollected()
+    {
+        var broadcaster = await UseAsync();
+        await Eventually.True(() =>
+        {
+            GC.Collect();
+            return !broadcaster.IsAlive;
+        });
+
+        static async Task<WeakReference> UseAsync()
+        {
+            var broadcaster = new RecordingBroadcaster();
+            await broadcaster.PublishAsync("x", cancellationToken: Token);
+            return new(broadcaster.Connections);
+        }
+    }
+
+    [Fact]
+    public async Task Publish_MessageId_SecondIsDuplicate()
+    {
+        var message = Message.FromText("x") with { Id = "7" };
+        Assert.False((await _broadcaster.PublishAsync(message, cancellationToken: Token)).IsDuplicate);
+        Assert.True((await _broadcaster.PublishAsync(message, cancellationToken: Token)).IsDuplicate);
+    }
+
+    [Fact]
+    public async Task Publish_ReusedBuffer_KeepsMessage()
+    {
+        var buffer = "1"u8.ToArray();
+        var message = new Message(buffer, MessageType.Text) { Key = "key", IsJson = true, DisableCompression = true };
+        await _broadcaster.PublishAsync(message, Recipients.Group("g"), Token);
+        buffer[0] = (byte)'2';
+        var recorded = _broadcaster.Publishes[0].Message;
+        Assert.Equal(("1", "key", true, true), (recorded.ToString(), recorded.Key, recorded.IsJson, recorded.DisableCompression));
+    }
+
+    [Fact]
+    public async Task FilterContext_SubstituteConnection_WorksWithRecorder()
+    {
+        var connection = Substitute.For<IBroadcastConnection>();
+        connection.Id.Returns("c1");
+        var context = new MessageContext(connection, _broadcaster, Message.FromText("x"));
+        await context.ReplyAsync("reply", Token);
+        await context.JoinAsync("g", Token);
+        context.Close((WebSocketCloseStatus)4001);
+        _broadcaster.AssertPublished("reply", Recipients.Connection("c1"));
+        _broadcaster.AssertJoined("c1", "g");
+        _broadcaster.AssertClosed("c1");
+    }
+
+    [Fact]
+    public async Task FilterContext_TestConnectionAndSubstituteBroadcaster_WorkTogether()
+    {
+        var broadcaster = Substitute.For<IBroadcaster>();
+        var context = new MessageContext(new TestConnection { Id = "c1" }, broadcaster, Message.FromText("x"));
+        await context.JoinAsync("g", Token);
+        await broadcaster.Received(1).JoinAsync("c1", "g", Token);
+        Assert.Equal(Recipients.Group("/ws"), context.Recipients);
+    }
+
+    [Fact]
+    public async Task FilterTest_FirstMessageSetsUser_ChangesConnection()
+    {
+        var test = new FilterTest(new TokenFilter());
+        Assert.False(await test.ConnectAsync(null, "wrong"));
+        Assert.Null(test.Connection.UserId);
+        Assert.True(await test.ConnectAsync(null, "ann"));
+        Assert.Equal("ann", test.Connection.UserId);
+        Assert.Equal(["/ws"], test.Connection.Groups);
+    }
+
+    [Fact]
+    public async Task FilterTest_EventAndDisconnect_ReachFilter()
+    {
+        var test = new FilterTest(new TokenFilter());
+        Assert.True(await test.SendEventAsync("typing", default));
+        Assert.False(await test.SendEventAsync("other", default));
+        Assert.False(await test.SendAsync("drop"));
+        Assert.True(await test.SendAsync("keep"));
+        Assert.Equal("keep", Assert.Single(test.Broadcaster.Publishes).Text);
+        await test.DisconnectAsync(null, new IOException("lost"));
+        test.Broadcaster.AssertPublished("lost: lost, 0 groups, True");
+        Assert.Equal(0, test.Broadcaster.Connections.Count);
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(() => test.SendAsync("late"));
+        Assert.Contains("Create a new FilterTest", error.Message, StringComparison.Ordinal);
+    }
+
+    sealed class TokenFilter : IBroadcastFilter
+    {
+        public async Task OnConnectAsync(ConnectContext context, FilterDelegate<ConnectContext> next)
+        {
+            if ((await context.ReceiveAsync())?.ToString() is not "ann" and not null) return;
+            Assert.True(context.TrySetUser(new ClaimsPrincipal(new ClaimsIdentity([new("sub", "ann")], "Test"))));
+            Assert.Equal("ann", context.Connection.UserId);
+            await next(context);
+        }
+
+        public Task OnMessageAsync(MessageContext context, FilterDelegate<MessageContext> next) =>
+            context.Event == "typing" || context.Text == "drop" ? Task.CompletedTask : next(context);
+
+        public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)
+        {
+            var (groups, token) = (context.Connection.Groups.Count, context.Connection.ConnectionAborted);
+            await context.Broadcaster.PublishAsync($"lost: {context.Exception?.Message}, {groups} groups, {token.IsCancellationRequested}");
+            await next(context);
+        }
+    }
+}
