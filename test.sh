@@ -76,11 +76,13 @@ if [ "${1:-}" = --native ]; then
   dotnet build tests/WebDemo.Tests --configuration Release
   reports=$(mktemp -d)
   trap 'rm -rf "$reports"' EXIT
-  # These classes test the chat page, the event stream, the structured clients, the JSON endpoints, and a cluster with Redis.
+  # These classes test the chat page, the event stream, the structured clients, the JSON endpoints, a cluster with Redis,
+  # and the endpoints of the game, sensors, members and load pages.
   status=0
   BROADCAST_TEST_NATIVE_DEMO=$PWD/artifacts/native/demo/WebDemo dotnet test --configuration Release --no-build --project tests/WebDemo.Tests \
     --filter-class '*.NativeDemoTests' '*.ClusterTests' '*.ClusterPresenceTests' '*.NpmClientTests' '*.NpmClientRecoveryTests' '*.EventSourceTests' \
     '*.ChatRoomPageTests' '*.PublishTests' '*.BoardMessageTests' '*.GroupAuthorizationTests' '*.PriceFeedTests' '*.RollingRestartTests' \
+    '*.GameTests' '*.LoadTests' '*.MembersTests' '*.SensorsTests' '*.StartPageTests' \
     2>&1 | tee "$reports/demo" || status=$?
   summarize "$status"
   exit

@@ -46,6 +46,7 @@ sealed class BoardFilter : IBroadcastFilter
             return Task.CompletedTask;
         }
 
+        #region board
         var sender = context.Connection;
         var isCursor = message.Type == "cursor";
         var signed = message with { Id = sender.Id, Name = DisplayName.Get(sender) };
@@ -59,6 +60,7 @@ sealed class BoardFilter : IBroadcastFilter
         }
 
         return next(context);
+        #endregion
     }
 
     public async Task OnDisconnectAsync(DisconnectContext context, FilterDelegate<DisconnectContext> next)

@@ -10,10 +10,12 @@ namespace WebDemo;
 /// </remarks>
 sealed class DemoGroupAuthorizer : IGroupAuthorizer
 {
+    #region groups
     public ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation)
     {
         var isFree = !group.Contains('/');
         var isPublishToOwnUrl = group == connection.HomeGroup && operation == GroupOperation.Publish;
         return new(connection.HomeGroup == "/ws" && (isFree || isPublishToOwnUrl));
     }
+    #endregion
 }

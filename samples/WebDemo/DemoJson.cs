@@ -11,4 +11,11 @@ namespace WebDemo;
 [JsonSerializable(typeof(BoardMessage))]
 [JsonSerializable(typeof(PublishResponse))]
 [JsonSerializable(typeof(CountResponse))]
+[JsonSerializable(typeof(Dictionary<ushort, string>))]
+[JsonSerializable(typeof(SensorReading))]
+[JsonSerializable(typeof(LoginRequest))]
+[JsonSerializable(typeof(LoginResponse))]
+[JsonSerializable(typeof(LiveFigures))]
+[JsonSerializable(typeof(LiveCursor))]
+[JsonSerializable(typeof(LoadFigures))]
 sealed partial class DemoJson : JsonSerializerContext;

@@ -71,6 +71,7 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         }
     }
 
+    #region prices
     /// <summary>Publishes one new price. Each round updates every symbol once, in a new random order.</summary>
     async ValueTask PublishNextAsync(CancellationToken cancellationToken)
     {
@@ -81,6 +82,7 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         var update = new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds());
         await broadcaster.PublishAsync(update, DemoJson.Default.PriceUpdate, GroupMembers, quote.Symbol, cancellationToken);
     }
+    #endregion
 
     [LoggerMessage(1, LogLevel.Warning, "The price feed cannot reach the cluster and tries again. {Problem}")]
     partial void LogPause(string problem);

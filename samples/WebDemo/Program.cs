@@ -7,6 +7,9 @@ var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = ar
 var settings = builder.Configuration.GetSection("Broadcast");
 var broadcast = builder.Services.AddBroadcast(settings);
 var health = builder.Services.AddHealthChecks();
+StartPage.Add(builder);
+PhoneLink.Listen(builder);
+Members.Add(builder.Services);
 
 // With --Broadcast:Redis:Configuration=localhost:6379, the demo is one node of a cluster.
 if (settings.GetSection("Redis") is var redis && redis.Exists())
@@ -25,8 +28,16 @@ app.UseFileServer();
 // A relay: every client at /ws receives every message. The sender also receives its own messages.
 app.MapBroadcast("/ws");
 
+#region chat
 // Chat rooms: each room is a separate group. appsettings.json sets the number of messages that a room keeps.
-app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>();
+app.MapBroadcast("/rooms/{room}").Use<DisplayNameFilter>().UseConnect(async (context, next) =>
+{
+    await next(context);
+    // The chat page connects with ?you. By the reply, the page knows its own name in the list of people. Other clients
+    // receive only chat messages.
+    if (context.Result.Joined && context.HttpContext.Request.Query.ContainsKey("you")) await context.ReplyAsync($"you {context.Connection.Id}");
+});
+#endregion
 
 // A reader inside the app: this endpoint reads a room and sends its statistics.
 app.MapGet("/rooms/{room}/statistics", RoomStatistics.Get);
@@ -62,6 +73,16 @@ app.MapBroadcastPresence("/board/presence", "/board", Person.From, DemoJson.Defa
 app.MapPost("/publish", PublishEndpoint.PublishAsync).WithMetadata(PublishEndpoint.NoServerSizeLimit);
 app.MapGet("/count", (IConnectionRegistry connections, string? group) =>
     TypedResults.Json(new CountResponse(group is null ? connections.Count : connections.CountGroupMembers(group)), DemoJson.Default.CountResponse));
+
+// Each of these pages has its own file in the folder Pages.
+app.Services.GetRequiredService<StartPage>().Map(app);
+app.Services.GetRequiredService<PhoneLink>().Map(app);
+app.Services.GetRequiredService<Game>().Map(app);
+app.Services.GetRequiredService<Load>().Map(app);
+Typing.Map(app);
+ThrottledPrices.Map(app);
+Sensors.Map(app);
+Members.Map(app);
 
 app.MapHealthChecks("/health");
 

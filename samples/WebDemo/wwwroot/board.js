@@ -63,6 +63,7 @@ function showPeople() {
   for (const [id, cursor] of cursors) cursor.hidden = isAbsent(id);
 }
 
+// #region board
 function receive(data) {
   const message = parse(data);
   switch (message?.type) {
@@ -83,6 +84,7 @@ function receive(data) {
       break;
   }
 }
+// #endregion
 
 // The page also receives messages to all connections. The page ignores such messages if they do not belong to the board.
 function parse(data) {

@@ -5,9 +5,14 @@ import { nameIn, useName } from "./names.js";
 import { People } from "./people.js";
 import { offsetOf, POSITIONS, readFrame } from "./positions.js";
 import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+import { Typing } from "./typing.js";
 
 const $ = id => document.getElementById(id);
 const [settings, name, toggle, message] = ["settings", "name", "toggle", "message"].map($);
+
+// "Pull the plug" interrupts the connection for this time, in milliseconds.
+const PLUG_TIME = 3000;
+const MISSED_MESSAGES = 5;
 
 // The texts of the message field in each state of the connection.
 const TEXTS = {
@@ -19,19 +24,24 @@ const TEXTS = {
 
 const connection = new Connection({ state: showState, message: receive, closed });
 const people = new People($("people"), showCount);
+const typing = new Typing($("typing"));
 let path;
 let sent = [];
 let position = null; // The position of the last message of the room.
 let historyEnd = null; // The number of the last message of the history. Null while the page receives live messages.
+let recovered = 0; // The number of missed messages that the page has received since the reconnect.
+let expectsOwnId = false;
 let shown;
 let wantsFocus = false;
 let lastCountRequest = 0;
 
+// #region chat
 function connect() {
-  const fields = { name: nameIn(name) };
+  const fields = { name: nameIn(name), you: "" };
   if (!isRoom()) return connection.connect(() => socketUrl(path));
   connection.connect(() => socketUrl(`${path}?${new URLSearchParams(position ? { ...fields, after: position } : fields)}`), POSITIONS);
 }
+// #endregion
 
 function isRoom() {
   return path.startsWith("/rooms/");
@@ -48,8 +58,14 @@ function choose() {
   [sent, position, historyEnd] = [[], null, null];
   if (isRoom()) people.follow(path);
   else people.stop();
+  followTyping();
   if (connection.state === "disconnected") showCount();
   else connect();
+}
+
+function followTyping() {
+  if (isRoom()) typing.follow(path, nameIn(name));
+  else typing.stop();
 }
 
 function receive(data) {
@@ -59,15 +75,31 @@ function receive(data) {
   if (start) {
     // The server has joined the page to the room. After a reconnect, the page receives exactly the missing messages.
     if (kind === "missed") showNote("Some messages may be missing here.");
+    recovered = kind === "recovered" ? 0 : NaN;
     [position, historyEnd] = [start, offsetOf(newest)];
+  } else if (!header && expectsOwnId && payload.startsWith?.("you ")) {
+    expectsOwnId = false;
+    people.ownId = payload.slice(4);
+    people.show();
   } else {
     show(payload, historyEnd === null);
-    if (header) position = header;
+    if (!header) return;
+    position = header;
+    recovered++;
   }
 
   if (historyEnd === null || offsetOf(position) < historyEnd) return;
   historyEnd = null;
   noteConnected();
+  if (recovered > 0) showNote(recovered === 1 ? "Recovered 1 missed message" : `Recovered ${recovered} missed messages`);
+}
+
+// Interrupts the connection. Meanwhile, the server publishes messages that this page misses.
+async function pullPlug() {
+  connection.interrupt(PLUG_TIME);
+  showNote(`You pulled the plug for ${PLUG_TIME / 1000} seconds. The room gets ${MISSED_MESSAGES} messages now.`);
+  const url = "publish?" + groupQuery(path);
+  for (let i = 1; i <= MISSED_MESSAGES; i++) await fetch(url, { method: "POST", body: `Server: message ${i} while you were away` });
 }
 
 function show(data, isLive) {
@@ -75,6 +107,7 @@ function show(data, isLive) {
   const index = sent.findIndex(text => data === text || data === "Message: " + text);
   if (index >= 0) sent.splice(index, 1);
   showMessage(data, index >= 0, isLive);
+  if (typeof data === "string") typing.hide(data.split(": ")[0]);
 }
 
 function closed(code, reason, wasOpen) {
@@ -90,6 +123,7 @@ function showState() {
   const state = connection.state;
   const isConnected = state === "connected";
   if (isConnected) {
+    expectsOwnId = isRoom();
     if (!isRoom()) noteConnected();
     people.retryNow();
   }
@@ -101,6 +135,8 @@ function showState() {
   $("hint").textContent = TEXTS[state].hint;
   message.placeholder = TEXTS[state].prompt;
   message.disabled = $("send").disabled = !isConnected;
+  $("plug").hidden = !isRoom();
+  $("plug").disabled = !isConnected;
   toggle.textContent = state === "disconnected" ? "Connect" : "Disconnect";
   if (isConnected && wantsFocus && [document.body, toggle].includes(document.activeElement)) message.focus();
   if (isConnected || state === "disconnected") wantsFocus = false;
@@ -125,15 +161,25 @@ async function showCount() {
   if (request === lastCountRequest) $("count").textContent = text;
 }
 
+// The page connects by itself, unless the user has disconnected this tab.
+const STAYS_DISCONNECTED = "chat-disconnected";
+
 toggle.addEventListener("click", () => {
-  if (connection.state !== "disconnected") return connection.disconnect();
+  if (connection.state !== "disconnected") {
+    sessionStorage.setItem(STAYS_DISCONNECTED, "true");
+    return connection.disconnect();
+  }
+
+  sessionStorage.removeItem(STAYS_DISCONNECTED);
   // Set the focus only on a computer. On a phone, the focus opens the keyboard, which hides most of the page.
   wantsFocus = matchMedia("(pointer: fine)").matches;
   connect();
 });
 
+$("plug").addEventListener("click", pullPlug);
 settings.addEventListener("change", choose);
 name.addEventListener("change", () => {
+  followTyping();
   // In a room, the name belongs to the connection, so a new name needs a new connection.
   if (isRoom() && connection.state !== "disconnected") connect();
 });
@@ -144,6 +190,7 @@ settings.addEventListener("keydown", event => {
   if (connection.state === "disconnected") connect();
 });
 
+// #region chat
 $("composer").addEventListener("submit", event => {
   event.preventDefault();
   if (message.value === "" || connection.state !== "connected") return;
@@ -153,7 +200,9 @@ $("composer").addEventListener("submit", event => {
   message.value = "";
   message.focus();
 });
+// #endregion
 
+message.addEventListener("input", () => message.value !== "" && typing.send());
 addEventListener("hashchange", () => { applyLink(); choose(); });
 setInterval(() => document.hidden || showCount(), 2000);
 
@@ -162,3 +211,4 @@ enableEarlyRetry(connection);
 applyLink();
 choose();
 showState();
+if (!sessionStorage.getItem(STAYS_DISCONNECTED)) connect();

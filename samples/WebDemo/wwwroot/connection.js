@@ -46,6 +46,13 @@ export class Connection {
     this.#open();
   }
 
+  /** Drops the connection, as if the network had failed. The next attempt starts after the delay. */
+  interrupt(delay) {
+    if (this.state !== "connected") return;
+    this.#drop();
+    this.#retryAfter(delay);
+  }
+
   send(text) {
     this.#socket.send(text);
   }
@@ -74,7 +81,10 @@ export class Connection {
 
   #wait() {
     // The delay doubles with each attempt. The delay has a random part, so that not all clients reconnect to a restarted server at the same time.
-    const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2);
+    this.#retryAfter(Math.min(MAX_DELAY, FIRST_DELAY * 2 ** this.attempts++) * (0.5 + Math.random() / 2));
+  }
+
+  #retryAfter(delay) {
     this.retryAt = Date.now() + delay;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#enter("reconnecting");

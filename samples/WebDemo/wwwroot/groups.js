@@ -37,11 +37,13 @@ client.on("disconnected", ({ message }) => {
   noteAll(`${message?.message || "The connection was lost."} Messages that others send now will not appear here.`, true);
 });
 
+// #region groups
 client.on("group-message", ({ message }) => {
   const index = sent.findIndex(({ group, line }) => group === message.group && line === message.data);
   if (index >= 0) sent.splice(index, 1);
   showIn(message.group, { data: shownAs(message), own: index >= 0, time: new Date() });
 });
+// #endregion
 
 // The app or a client without a subprotocol has sent this message. The message does not name its group.
 client.on("server-message", ({ message }) => showIn(shown, { data: shownAs(message), own: false, time: new Date() }));
@@ -166,6 +168,7 @@ function shownAs({ data, dataType }) {
   return dataType === "json" ? JSON.stringify(data) : data;
 }
 
+// #region groups
 async function send(line) {
   const entry = { group: shown, line };
   sent = [...sent, entry].slice(-50);
@@ -176,6 +179,7 @@ async function send(line) {
     note(entry.group, `Cannot send ${line}: ${messageOf(error)}`, true);
   }
 }
+// #endregion
 
 function messageOf(error) {
   return error.errorDetail?.message ?? error.message;

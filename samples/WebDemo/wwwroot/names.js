@@ -1,9 +1,25 @@
-/** Fills in the last name of this tab, or a guest name. Stores each new name for this tab. */
+const KEY = "name";
+
+/** Returns the last name in this tab, or else in this browser. Two tabs may have different names. */
+export function rememberedName() {
+  return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
+}
+
+export function rememberName(name) {
+  sessionStorage.setItem(KEY, name);
+  localStorage.setItem(KEY, name);
+}
+
+/** Fills in the remembered name, or a guest name. Remembers each new name. */
 export function useName(input) {
-  const guest = `Guest ${Math.floor(Math.random() * 900) + 100}`;
-  input.value = sessionStorage.getItem("name") ?? guest;
+  const guest = guestName();
+  input.value = rememberedName() ?? guest;
   input.placeholder = guest;
-  input.addEventListener("change", () => sessionStorage.setItem("name", nameIn(input)));
+  input.addEventListener("change", () => rememberName(nameIn(input)));
+}
+
+export function guestName() {
+  return `Guest ${Math.floor(Math.random() * 900) + 100}`;
 }
 
 export function nameIn(input) {

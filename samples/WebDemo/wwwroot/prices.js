@@ -5,15 +5,21 @@ const SHOWN_SECONDS = 60;
 
 const $ = id => document.getElementById(id);
 const table = $("table");
+const throttle = $("throttle");
 const connection = new Connection({ state: () => showStatus(connection), message: receive, closed });
+
+// While the page is throttled, a second connection counts all published prices.
+const counter = new Connection({ state() {}, message: () => published++, closed() {} });
 
 // The prices and the tile of each symbol.
 const symbols = new Map();
 let chosen = null;
 let newest = new Map();
 let updates = 0;
+let published = 0;
 let latest = 0;
 
+// #region prices
 function receive(data) {
   const update = parse(data);
   if (!update) return;
@@ -27,6 +33,7 @@ function receive(data) {
   if (newest.size === 0) requestAnimationFrame(flush);
   newest.set(symbol, update);
 }
+// #endregion
 
 // The page also receives messages to all connections. The page ignores such messages if they are not prices.
 function parse(data) {
@@ -128,9 +135,23 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => char
 
 setInterval(() => {
   $("rate").textContent = connection.state === "connected" ? `${updates} / s` : "–";
-  updates = 0;
+  $("published").textContent = `${published} / s`;
+  $("replaced").textContent = `${Math.max(0, published - updates)} / s`;
+  updates = published = 0;
 }, 1000);
 
 $("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/prices`;
 enableEarlyRetry(connection);
-connection.connect(() => socketUrl("/prices"));
+
+// A throttled page gets 20 prices per second. Each price is the newest one of its symbol.
+function connect() {
+  const path = throttle.checked ? "/prices/throttled" : "/prices";
+  $("path").textContent = path;
+  for (const figure of document.querySelectorAll(".throttled")) figure.hidden = !throttle.checked;
+  if (throttle.checked) counter.connect(() => socketUrl("/prices"));
+  else counter.disconnect();
+  connection.connect(() => socketUrl(path));
+}
+
+throttle.addEventListener("change", connect);
+connect();

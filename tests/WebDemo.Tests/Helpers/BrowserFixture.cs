@@ -22,6 +22,9 @@ public sealed class BrowserFixture : IAsyncDisposable
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
     ];
 
+    // Most tests of the chat page connect it themselves. The page does not connect if the user has disconnected this tab.
+    const string StayDisconnectedScript = "if (location.protocol === 'http:') sessionStorage.setItem('chat-disconnected', 'true')";
+
     readonly Lazy<Task<IPlaywright>> _playwright;
     readonly Lazy<Task<IBrowser>> _browser;
 
@@ -32,9 +35,14 @@ public sealed class BrowserFixture : IAsyncDisposable
         _browser = new(LaunchAsync);
     }
 
-    /// <summary>Opens the chat page in a new window that shares no state with other windows.</summary>
-    public Task<DemoPage> OpenChatAsync(DemoServer server, string name, string hash = "/ws", BrowserNewContextOptions? window = null) =>
-        OpenAsync(GetChatUrl(server, hash), name, window);
+    /// <summary>
+    /// Opens the chat page in a new window that shares no state with other windows. The page does not connect by itself.
+    /// </summary>
+    public async Task<DemoPage> OpenChatAsync(DemoServer server, string name, string hash = "/ws", BrowserNewContextOptions? window = null)
+    {
+        SkipWithoutBrowser();
+        return await OpenAsync(await _browser.Value, GetChatUrl(server, hash), name, window, StayDisconnectedScript);
+    }
 
     /// <summary>Opens a page in a new window that shares no state with other windows. Enters the name if it is not null.</summary>
     public async Task<DemoPage> OpenAsync(Uri url, string? name = null, BrowserNewContextOptions? window = null)
@@ -48,7 +56,7 @@ public sealed class BrowserFixture : IAsyncDisposable
     {
         SkipWithoutBrowser();
         var browser = await LaunchAsync();
-        return (browser, await OpenAsync(browser, GetChatUrl(server, hash), name, null));
+        return (browser, await OpenAsync(browser, GetChatUrl(server, hash), name, null, StayDisconnectedScript));
     }
 
     public async ValueTask DisposeAsync()
@@ -62,9 +70,10 @@ public sealed class BrowserFixture : IAsyncDisposable
     static void SkipWithoutBrowser() =>
         Assert.SkipUnless(File.Exists(ExecutablePath), $"{ExecutablePath} does not exist. Install chromium, or set CHROMIUM to its path.");
 
-    static async Task<DemoPage> OpenAsync(IBrowser browser, Uri url, string? name, BrowserNewContextOptions? window)
+    static async Task<DemoPage> OpenAsync(IBrowser browser, Uri url, string? name, BrowserNewContextOptions? window, string? script = null)
     {
         var context = await browser.NewContextAsync(window);
+        if (script is not null) await context.AddInitScriptAsync(script);
         context.SetDefaultTimeout((float)TestLimits.Wait.TotalMilliseconds);
         return await DemoPage.OpenAsync(await context.NewPageAsync(), url, name);
     }

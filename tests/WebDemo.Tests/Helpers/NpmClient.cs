@@ -19,7 +19,8 @@ sealed class NpmClient : IAsyncDisposable
 
     static readonly string Node = Environment.GetEnvironmentVariable("NODE") ?? "node";
 
-    static readonly string Folder =
+    /// <summary>The folder of the npm packages.</summary>
+    public static readonly string Folder =
         typeof(NpmClient).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(static attribute => attribute.Key == "NpmFolder").Value!;
 
     static readonly Lazy<string?> Problem = new(FindProblem);

@@ -69,16 +69,31 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
+    public async Task PullThePlug_MessagesMissed_ShowsThemAndTheirNumber()
+    {
+        await using var ann = await browser.OpenChatAsync(server, "Ann", "/rooms/plug");
+        await ann.ConnectAsync();
+        await ann.SendAsync("before");
+        await ann.ExpectLastMessageAsync("Ann: before");
+        await ann.Page.GetByRole(AriaRole.Button, new() { Name = "Pull the plug" }).ClickAsync();
+        await Expect(ann.Notes.Filter(new() { HasText = "Recovered 5 missed messages" })).ToHaveCountAsync(1);
+        await ann.ExpectLastMessageAsync("Server: message 5 while you were away");
+        await Expect(ann.Messages).ToHaveCountAsync(6);
+        await ann.ExpectPeopleAsync("Ann (you)");
+    }
+
+    [Fact]
     public async Task PeopleList_ClientJoinsLeavesOrCrashes_IsUpdated()
     {
         const string Room = "/rooms/people";
         await using var ann = await browser.OpenChatAsync(server, "Ann", Room);
         await ann.ConnectAsync();
-        await ann.ExpectPeopleAsync("Ann");
+        await ann.ExpectPeopleAsync("Ann (you)");
         var (bensBrowser, ben) = await browser.OpenChatInNewBrowserAsync(server, "Ben", Room);
         await using var disposal = bensBrowser;
         await ben.ConnectAsync();
-        foreach (var page in new[] { ann, ben }) await page.ExpectPeopleAsync("Ann", "Ben");
+        await ann.ExpectPeopleAsync("Ann (you)", "Ben");
+        await ben.ExpectPeopleAsync("Ann", "Ben (you)");
         using (var guest = await server.ConnectAsync(Room))
         {
             await Expect(ann.People).ToHaveCountAsync(3);
@@ -87,14 +102,14 @@ public sealed class ChatRoomPageTests(DemoServer server, BrowserFixture browser)
             await guest.CloseNormallyAsync();
         }
 
-        await ann.ExpectPeopleAsync("Ann", "Ben");
+        await ann.ExpectPeopleAsync("Ann (you)", "Ben");
         await CrashAsync(bensBrowser);
-        await ann.ExpectPeopleAsync("Ann");
+        await ann.ExpectPeopleAsync("Ann (you)");
         await ann.ExpectCountAsync(1);
 
         // A new name replaces the old name. The list omits a page that is not connected.
         await ann.EnterNameAsync("Annabel");
-        await ann.ExpectPeopleAsync("Annabel");
+        await ann.ExpectPeopleAsync("Annabel (you)");
         await using var cleo = await browser.OpenChatAsync(server, "Cleo", Room);
         await cleo.ExpectPeopleAsync("Annabel");
         await ann.Disconnect.ClickAsync();

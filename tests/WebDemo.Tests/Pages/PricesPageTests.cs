@@ -38,4 +38,19 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
                 """);
         }
     }
+
+    [Fact]
+    public async Task Throttle_SwitchedOn_ShowsReplacedPricesAndNewestPriceOfEachSymbol()
+    {
+        await using var ann = await PricesPage.OpenAsync(browser, server.Url);
+        await ann.Page.GetByRole(AriaRole.Switch, new() { Name = "Throttle me" }).CheckAsync();
+        await ann.ExpectStateAsync("Connected");
+        // The server sends at most 20 of 200 prices per second.
+        await ann.Page.WaitForFunctionAsync("() => parseInt(document.getElementById('replaced').textContent) > 100");
+        await ann.AssertAllPricesChangeAsync();
+        await ann.Page.WaitForFunctionAsync("() => parseInt(document.getElementById('rate').textContent) <= 40");
+        await ann.Page.GetByRole(AriaRole.Switch, new() { Name = "Throttle me" }).UncheckAsync();
+        await Expect(ann.Page.Locator("#replaced")).ToBeHiddenAsync();
+        await ann.AssertAllPricesChangeAsync();
+    }
 }

@@ -1,0 +1,38 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
+
+namespace WebDemo;
+
+/// <summary>Counts the deliveries of this process, and measures the time from publish to write.</summary>
+/// <remarks>The library measures this time only while a listener is active.</remarks>
+sealed class DeliveryMeter : IDisposable
+{
+    readonly MeterListener _listener = new();
+    readonly ConcurrentQueue<double> _latencies = [];
+    long _delivered, _before = -1;
+
+    public DeliveryMeter()
+    {
+        _listener.InstrumentPublished = static (instrument, listener) =>
+        {
+            if (instrument.Name is "broadcast.messages.delivered" or "broadcast.delivery.latency")
+                listener.EnableMeasurementEvents(instrument);
+        };
+        _listener.SetMeasurementEventCallback<long>((_, value, _, _) => _delivered += value);
+        _listener.SetMeasurementEventCallback<double>((_, value, _, _) => _latencies.Enqueue(value * 1000));
+        _listener.Start();
+        Read();
+    }
+
+    /// <summary>Returns the deliveries and the 99th percentile of the latency, in milliseconds, since the last call.</summary>
+    public (long Messages, double? P99) Read()
+    {
+        _delivered = 0;
+        _listener.RecordObservableInstruments();
+        var messages = _before < 0 ? 0 : _delivered - _before;
+        _before = _delivered;
+        return (messages, Percentile.Take(_latencies, 0.99)[0]);
+    }
+
+    public void Dispose() => _listener.Dispose();
+}

@@ -1,0 +1,37 @@
+using Broadcast.Middleware;
+
+namespace WebDemo;
+
+/// <summary>Sends 20 prices per second to each client of /prices/throttled, like a slow network.</summary>
+static class ThrottledPrices
+{
+    static readonly TimeSpan Pause = TimeSpan.FromSeconds(1d / 20);
+
+    public static void Map(IEndpointRouteBuilder app) =>
+        app.MapBroadcast("/prices/throttled").Use(static (_, _) => Task.CompletedTask).UseConnect(static async (context, next) =>
+        {
+            await next(context);
+            if (context.Result.Joined) _ = CopyAsync(context.Broadcaster, context.Connection);
+        });
+
+    #region prices
+    static async Task CopyAsync(IBroadcaster broadcaster, IBroadcastConnection connection)
+    {
+        // Whenever the reader is behind, it skips the prices that a newer price of the same symbol replaces.
+        var options = new ReadOptions { SlowConsumer = SlowConsumer.Conflate };
+        var aborted = connection.ConnectionAborted;
+        try
+        {
+            await foreach (var item in broadcaster.ReadAsync(PriceFeed.Group, options, aborted))
+            {
+                await broadcaster.PublishAsync(item.Message, Recipients.Connection(connection.Id), aborted);
+                await Task.Delay(Pause, aborted);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The client has disconnected.
+        }
+    }
+    #endregion
+}

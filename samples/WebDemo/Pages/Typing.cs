@@ -1,0 +1,22 @@
+using Broadcast.Middleware;
+
+namespace WebDemo;
+
+/// <summary>Tells the people in a chat room who is typing.</summary>
+static class Typing
+{
+    /// <summary>Maps the URL of each room. A message without content means that its sender is typing.</summary>
+    public static void Map(IEndpointRouteBuilder app) => app.MapBroadcast("/rooms/{room}/typing", static options => options.MaxMessageBytes = 1)
+        .UseConnect(static (context, next) =>
+        {
+            DisplayName.Set(context.Connection, context.HttpContext.Request.Query["name"]);
+            return next(context);
+        })
+        .Use(static (context, next) =>
+        {
+            // The group keeps no such messages, because they are old after a few seconds.
+            context.Message = Message.FromText(DisplayName.Get(context.Connection)) with { IsTransient = true };
+            context.ExcludeSender();
+            return next(context);
+        });
+}

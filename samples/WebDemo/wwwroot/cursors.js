@@ -1,0 +1,36 @@
+import { hueOf } from "./names.js";
+
+/** The cursors of other people. Positions are percentages of the width and height of the container. */
+export class Cursors {
+  #container;
+  #cursors = new Map();
+
+  constructor(container) {
+    this.#container = container;
+  }
+
+  move({ id, name }, left, top) {
+    let cursor = this.#cursors.get(id);
+    if (!cursor) {
+      cursor = document.createElement("div");
+      cursor.className = "cursor";
+      this.#cursors.set(id, cursor);
+      this.#container.append(cursor);
+    }
+
+    cursor.textContent = name;
+    cursor.style.setProperty("--hue", hueOf(name));
+    cursor.style.left = `${left}%`;
+    cursor.style.top = `${top}%`;
+    cursor.classList.toggle("flipped", left > 80);
+  }
+
+  remove(id) {
+    this.#cursors.get(id)?.remove();
+    this.#cursors.delete(id);
+  }
+
+  clear() {
+    for (const id of [...this.#cursors.keys()]) this.remove(id);
+  }
+}

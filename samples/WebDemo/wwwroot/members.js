@@ -1,0 +1,70 @@
+import { Connection } from "./connection.js";
+import { showMessage, showNote } from "./log.js";
+import { endSession, readSession } from "./session.js";
+import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+
+const $ = id => document.getElementById(id);
+const [message, send] = ["message", "send"].map($);
+const session = readSession();
+const connection = new Connection({ state: showState, message: receive, closed });
+
+// #region members
+function connect() {
+  connection.connect(() => socketUrl("/members?" + new URLSearchParams({ access_token: session.token })));
+}
+
+function receive(data) {
+  // The server has added the name of the sender.
+  showMessage(data, data.startsWith(`${session.name}: `), true);
+}
+
+function closed(code, reason, wasOpen) {
+  // The server closes the connection when the token expires, and refuses an invalid token.
+  if (code === 1008 || !readSession()) endSession();
+  else showNote(wasOpen ? describeClose(code, reason) : CONNECT_FAILED, true);
+  if (!wasOpen) checkToken();
+}
+// #endregion
+
+// A browser does not report the status of a refused handshake. A new server has a new key, so it refuses old tokens.
+async function checkToken() {
+  try {
+    const { status } = await fetch("members?" + new URLSearchParams({ access_token: session.token }));
+    if (status === 401) endSession();
+  } catch {
+    // The page cannot reach the server. The connection state shows this problem.
+  }
+}
+
+function showState() {
+  const isConnected = connection.state === "connected";
+  if (isConnected) showNote(`Connected as ${session.name}`);
+  message.disabled = send.disabled = !isConnected;
+  message.placeholder = isConnected ? "Write a message" : "Waiting for the connection…";
+  showStatus(connection);
+}
+
+function showTime() {
+  const seconds = Math.max(0, Math.round((session.expires - Date.now()) / 1000));
+  $("valid").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
+$("composer").addEventListener("submit", event => {
+  event.preventDefault();
+  if (message.value === "" || connection.state !== "connected") return;
+  connection.send(message.value);
+  message.value = "";
+  message.focus();
+});
+$("logout").addEventListener("click", endSession);
+
+if (session) {
+  $("member").textContent = session.name;
+  $("curl").textContent = `curl -i -H 'Accept: text/event-stream' ${location.origin}/members   # Without a token: 401`;
+  setInterval(showTime, 1000);
+  showTime();
+  enableEarlyRetry(connection);
+  connect();
+} else {
+  endSession();
+}

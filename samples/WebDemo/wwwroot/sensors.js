@@ -1,0 +1,112 @@
+import { Connection } from "./connection.js";
+import { CONNECT_FAILED, describeClose, enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+
+const SHOWN_SECONDS = 120;
+const [WIDTH, HEIGHT] = [240, 60];
+const SVG = "http://www.w3.org/2000/svg";
+
+const $ = id => document.getElementById(id);
+const connection = new Connection({ state: showState, message: receive, closed });
+const sensors = new Map();
+let changed = new Set();
+let isSending = false;
+
+// #region sensors
+function receive(data) {
+  const { sensor, value, time } = parse(data);
+  if (sensor === undefined) return;
+  const shown = sensors.get(sensor) ?? add(sensor);
+  // After a reconnect, the server sends the readings of the last minutes again.
+  if (shown.readings.some(reading => reading.time === time)) return;
+  shown.readings.push({ time, value });
+  // One animation frame shows the newest readings.
+  if (changed.size === 0) requestAnimationFrame(flush);
+  changed.add(shown);
+}
+
+const send = value => fetch("sensors/slider", { method: "POST", body: String(value) });
+// #endregion
+
+// The page also receives messages to all connections. The page ignores such messages if they are not readings.
+function parse(data) {
+  try {
+    const reading = JSON.parse(data);
+    return typeof reading.sensor === "string" && Number.isFinite(reading.value) && Number.isFinite(reading.time) ? reading : {};
+  } catch {
+    return {};
+  }
+}
+
+function showState() {
+  if (connection.state === "connected") $("problem").hidden = true;
+  showStatus(connection);
+}
+
+function closed(code, reason, wasOpen) {
+  $("problem").textContent = wasOpen ? describeClose(code, reason) : CONNECT_FAILED;
+  $("problem").hidden = false;
+}
+
+function add(name) {
+  const item = document.createElement("li");
+  const [title, value, age] = ["h2", "b", "small"].map(tag => document.createElement(tag));
+  title.textContent = name;
+  const plot = document.createElementNS(SVG, "svg");
+  const line = document.createElementNS(SVG, "polyline");
+  plot.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  plot.setAttribute("preserveAspectRatio", "none");
+  plot.setAttribute("aria-hidden", "true");
+  plot.append(line);
+  item.append(title, value, plot, age);
+  const sensor = { name, item, value, age, line, readings: [] };
+  sensors.set(name, sensor);
+  const next = [...sensors.values()].filter(other => other.name > name).sort((a, b) => (a.name < b.name ? -1 : 1))[0];
+  $("sensors").insertBefore(item, next?.item ?? null);
+  $("count").textContent = sensors.size === 1 ? "1 sensor" : `${sensors.size} sensors`;
+  return sensor;
+}
+
+function flush() {
+  for (const sensor of changed) {
+    const newest = sensor.readings.at(-1).time;
+    sensor.readings = sensor.readings.filter(({ time }) => time >= newest - SHOWN_SECONDS * 1000);
+    const { readings, line } = sensor;
+    const values = readings.map(({ value }) => value);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const y = value => (high === low ? HEIGHT / 2 : HEIGHT - 4 - (value - low) / (high - low) * (HEIGHT - 8));
+    const x = time => WIDTH * (1 - (newest - time) / (SHOWN_SECONDS * 1000));
+    line.setAttribute("points", readings.map(({ time, value }) => `${x(time).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
+    sensor.value.textContent = values.at(-1).toLocaleString([], { maximumFractionDigits: 2 });
+  }
+
+  changed = new Set();
+  showAges();
+}
+
+function showAges() {
+  for (const { age, readings } of sensors.values()) {
+    const seconds = Math.max(0, Math.round((Date.now() - readings.at(-1).time) / 1000));
+    age.textContent = seconds < 2 ? "now" : `${seconds} s ago`;
+  }
+}
+
+// At most one request of the slider is open. The last position always arrives.
+$("level").addEventListener("input", async () => {
+  const { value } = $("level");
+  $("level-value").textContent = value;
+  if (isSending) return;
+  isSending = true;
+  try {
+    await send(value);
+  } finally {
+    isSending = false;
+  }
+
+  if ($("level").value !== value) $("level").dispatchEvent(new Event("input"));
+});
+
+$("script").textContent = `curl -s ${location.origin}/sensors.sh | sh -s ${location.origin}`;
+$("curl").textContent = `curl -d 21.5 ${location.origin}/sensors/kitchen`;
+setInterval(showAges, 1000);
+enableEarlyRetry(connection);
+connection.connect(() => socketUrl("/sensors"));

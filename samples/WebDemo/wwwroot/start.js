@@ -1,0 +1,104 @@
+import { Connection } from "./connection.js";
+import { Cursors } from "./cursors.js";
+import { guestName, rememberedName } from "./names.js";
+import { enableEarlyRetry, showStatus, socketUrl } from "./status.js";
+
+// The positions of the cursors are 0 to 10,000 in both directions.
+const SCALE = 10_000;
+const SHOWN_PRICES = 6;
+const TICKER_INTERVAL = 500;
+
+const $ = id => document.getElementById(id);
+const main = document.querySelector("main");
+const live = new Connection({ state: showState, message: receive, closed() {} });
+const prices = new Connection({ state() {}, message: receivePrice, closed() {} });
+const cursors = new Cursors($("cursors"));
+const newest = new Map();
+let pointer = null;
+let frame = 0;
+
+// #region live
+function receive(data) {
+  const message = parse(data);
+  if (message?.id !== undefined) moveCursor(message);
+  else if (message?.people !== undefined) showFigures(message);
+}
+
+// Each message has the position of the pointer: two uint16 values. An empty message removes the cursor.
+function sendPointer() {
+  frame = 0;
+  if (live.state === "connected") live.send(new Uint16Array(pointer ?? []));
+}
+// #endregion
+
+// The page also receives messages to all connections. The page ignores such messages if they are not its own.
+function parse(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return null;
+  }
+}
+
+function moveCursor(message) {
+  if (message.x === undefined) cursors.remove(message.id);
+  else cursors.move(message, message.x / SCALE * 100, message.y / SCALE * 100);
+}
+
+function showFigures({ people, messagesPerSecond, p99, phoneUrl }) {
+  $("people").textContent = people.toLocaleString();
+  $("messages-per-second").textContent = messagesPerSecond.toLocaleString();
+  $("p99").textContent = p99 === undefined ? "–" : `${p99.toFixed(p99 < 10 ? 2 : 0)} ms`;
+  if (!phoneUrl || !$("phone").hidden) return;
+  $("phone-code").src = "phone.svg";
+  $("phone-code").alt = `QR code of ${phoneUrl}`;
+  $("phone-link").textContent = $("phone-link").href = phoneUrl;
+  $("phone").hidden = false;
+}
+
+function showState() {
+  cursors.clear();
+  showStatus(live);
+}
+
+// Ticker.
+
+function receivePrice(data) {
+  const price = parse(data);
+  if (typeof price?.symbol === "string") newest.set(price.symbol, price);
+}
+
+function showPrices() {
+  const shown = [...newest.values()].sort((a, b) => (a.symbol < b.symbol ? -1 : 1)).slice(0, SHOWN_PRICES);
+  $("ticker").replaceChildren(...shown.map(({ symbol, price, change }) => {
+    const item = document.createElement("li");
+    const [name, value] = [document.createElement("b"), document.createElement("span")];
+    name.textContent = symbol;
+    value.textContent = `${price.toFixed(2)} ${change < 0 ? "▼" : "▲"}`;
+    value.className = change < 0 ? "down" : "up";
+    item.append(name, value);
+    return item;
+  }));
+}
+
+// Pointer.
+
+function sendSoon() {
+  frame ||= requestAnimationFrame(sendPointer);
+}
+
+addEventListener("pointermove", event => {
+  const { left, top, width, height } = main.getBoundingClientRect();
+  const parts = [(event.clientX - left) / width, (event.clientY - top) / height];
+  pointer = parts.every(part => part >= 0 && part <= 1) ? parts.map(part => Math.round(part * SCALE)) : null;
+  sendSoon();
+});
+document.documentElement.addEventListener("pointerleave", () => {
+  pointer = null;
+  sendSoon();
+});
+
+setInterval(() => document.hidden || showPrices(), TICKER_INTERVAL);
+enableEarlyRetry(live);
+live.connect(() => socketUrl("/live?" + new URLSearchParams({ name: rememberedName() ?? guestName() })));
+prices.connect(() => socketUrl("/prices"));

@@ -1,0 +1,28 @@
+using static Microsoft.Playwright.Assertions;
+
+namespace WebDemo.Tests;
+
+/// <summary>Tests that the chat page connects by itself, and shows who is typing.</summary>
+public sealed class TypingTests(DemoServer server, BrowserFixture browser)
+{
+    [Fact]
+    public async Task Typing_InRoom_IsShownToOthersUntilMessageArrives()
+    {
+        await using var ann = await OpenAsync("Ann");
+        await using var ben = await OpenAsync("Ben");
+        await server.WaitForCountAsync("/rooms/typing/typing", 2);
+        await ann.MessageBox.PressSequentiallyAsync("he");
+        await Expect(ben.Page.Locator("#typing")).ToHaveTextAsync("Ann is typing…");
+        await Expect(ann.Page.Locator("#typing")).ToBeEmptyAsync();
+        await ann.MessageBox.PressAsync("Enter");
+        await ben.ExpectLastMessageAsync("Ann: he");
+        await Expect(ben.Page.Locator("#typing")).ToBeEmptyAsync();
+    }
+
+    async Task<DemoPage> OpenAsync(string name)
+    {
+        var page = await browser.OpenAsync(new(server.Url, "/chat.html#/rooms/typing"), name);
+        await page.ExpectStateAsync("Connected");
+        return page;
+    }
+}
