@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using Broadcast.Middleware.Tests.Clustering;
 using NSubstitute;
 
 namespace Broadcast.Middleware.Tests.Delivery;
