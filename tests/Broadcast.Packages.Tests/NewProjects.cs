@@ -89,6 +89,7 @@ public sealed partial class NewProjects(PackageFeed feed) : IAsyncLifetime
             using Broadcast.Middleware.Testing;
             using OpenTelemetry;
             using OpenTelemetry.Metrics;
+            using OpenTelemetry.Trace;
 
             abstract class Readmes(WebApplicationBuilder builder, WebApplication app, string[] args)
             {

@@ -75,13 +75,17 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
     /// </param>
     /// <param name="message">The message.</param>
     /// <param name="isTransient">True for a transient message.</param>
+    /// <returns>
+    /// See <see cref="ClusterMessage.TraceParent"/>. Null if the method did not append the message.
+    /// </returns>
     /// <exception cref="InvalidDataException">The message is invalid, or an earlier message is missing.</exception>
-    public void OnMessage(Position position, ReadOnlyMemory<byte> message, bool isTransient)
+    public string? OnMessage(Position position, ReadOnlyMemory<byte> message, bool isTransient)
     {
         lock (_gate)
         {
-            if (_early is not null) _early.Add((position, message.ToArray(), isTransient));
-            else Accept(Group!, position, message, isTransient);
+            if (_early is null) return Accept(Group!, position, message, isTransient);
+            _early.Add((position, message.ToArray(), isTransient));
+            return null;
         }
     }
 
@@ -99,11 +103,11 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
     }
 
-    void Accept(Group group, Position position, ReadOnlyMemory<byte> message, bool isTransient)
+    string? Accept(Group group, Position position, ReadOnlyMemory<byte> message, bool isTransient)
     {
         // Ignore late messages of an earlier subscription. After a loss, ignore every message.
         var nextOffset = isTransient ? group.NextOffset - 1 : group.NextOffset;
-        if (_isLost || position.Epoch != group.Epoch || position.Offset < nextOffset) return;
+        if (_isLost || position.Epoch != group.Epoch || position.Offset < nextOffset) return null;
         // The log numbers messages without gaps. After a gap, every later message would get a wrong position.
         if (position.Offset > nextOffset)
         {
@@ -124,6 +128,7 @@ sealed class ClusterGroup(string name, CopyTracker copies, TimeProvider time)
         }
 
         Append(group, received);
+        return received.TraceParent;
     }
 
     void Retain(Group group, long offset, ClusterMessage received)

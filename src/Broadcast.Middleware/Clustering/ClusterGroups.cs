@@ -13,9 +13,14 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="idWindow">See <see cref="BroadcastOptions.MessageIdWindow"/>.</param>
 /// <param name="time">The time provider.</param>
 /// <param name="logger">The logger.</param>
+/// <param name="tracing">Creates a span for each message that has the span of its publisher.</param>
 sealed class ClusterGroups(
-    IBackplane backplane, GroupDirectory directory, TimeSpan idWindow, TimeProvider time, BroadcastLogger logger)
-    : IGroupProvider
+    IBackplane backplane,
+    GroupDirectory directory,
+    TimeSpan idWindow,
+    TimeProvider time,
+    BroadcastLogger logger,
+    BroadcastTracing tracing) : IGroupProvider
 {
     readonly ConcurrentDictionary<string, ClusterGroup> _groups = new(StringComparer.Ordinal);
     readonly CopyTracker _copies = new(idWindow);
@@ -75,7 +80,9 @@ sealed class ClusterGroups(
         if (!_groups.TryGetValue(name, out var group)) return;
         try
         {
-            group.OnMessage(position, message, isTransient);
+            var startTime = tracing.GetTime();
+            var publisher = group.OnMessage(position, message, isTransient);
+            if (publisher is not null && tracing.IsActive) tracing.Delivered(publisher, name, startTime);
         }
         catch (InvalidDataException exception)
         {

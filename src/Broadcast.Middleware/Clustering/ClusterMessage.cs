@@ -23,7 +23,11 @@ readonly record struct ClusterMessage(
         Transient = 8,
         Id = 16,
         RemovesKey = 32,
+        Trace = 128,
     }
+
+    /// <summary>The <c>traceparent</c> of the publisher. Null if the publisher's span is not sampled.</summary>
+    public string? TraceParent { get; init; }
 
     public EntryMetadata? Metadata => EntryMetadata.Create(Message, ExcludedConnections.Create(Excluded));
 
@@ -43,6 +47,7 @@ readonly record struct ClusterMessage(
         if (Message.IsTransient) parts |= Parts.Transient;
         if (Message.Id is not null) parts |= Parts.Id;
         if (Message.RemoveKey) parts |= Parts.RemovesKey;
+        if (TraceParent is not null) parts |= Parts.Trace;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
         writer.Write(CopyId);
@@ -52,6 +57,7 @@ readonly record struct ClusterMessage(
         writer.Write(Excluded.Count);
         foreach (var id in Excluded) writer.Write(id);
         if (Message.Id is { } messageId) writer.Write(messageId);
+        if (TraceParent is not null) writer.Write(TraceParent);
         writer.WriteRest(Message.Payload.Span);
     }
 
@@ -71,6 +77,7 @@ readonly record struct ClusterMessage(
         var excluded = new string[reader.ReadCount()];
         for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();
         var messageId = parts.HasFlag(Parts.Id) ? reader.ReadString() : null;
+        var traceParent = parts.HasFlag(Parts.Trace) ? reader.ReadString() : null;
         var message = new Message(reader.Rest, parts.HasFlag(Parts.Binary) ? MessageType.Binary : MessageType.Text)
         {
             IsJson = parts.HasFlag(Parts.Json),
@@ -81,6 +88,6 @@ readonly record struct ClusterMessage(
             Id = messageId,
             Sender = sender is null ? null : new(sender, user),
         };
-        return new(message, excluded, publishedAt, copyId);
+        return new(message, excluded, publishedAt, copyId) { TraceParent = traceParent };
     }
 }

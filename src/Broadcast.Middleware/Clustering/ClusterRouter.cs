@@ -21,6 +21,7 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="time">The time provider.</param>
 /// <param name="metrics">Counts published messages.</param>
 /// <param name="logger">The logger.</param>
+/// <param name="tracing">Provides the span of the publisher, which other nodes continue.</param>
 sealed class ClusterRouter(
     LocalRouter local,
     RemoteConnections remote,
@@ -28,7 +29,8 @@ sealed class ClusterRouter(
     GroupDirectory directory,
     TimeProvider time,
     BroadcastMetrics metrics,
-    BroadcastLogger logger) : MessageRouter
+    BroadcastLogger logger,
+    BroadcastTracing tracing) : MessageRouter
 {
     // The number of messages that only this node has received since the cluster last received a message.
     long _localMessages;
@@ -225,5 +227,9 @@ sealed class ClusterRouter(
     }
 
     ReadOnlyMemory<byte> Encode(Message message, Recipients recipients, long copyId = 0) =>
-        new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId).Encode();
+        new ClusterMessage(message, recipients.Excluded, time.GetUtcNow(), copyId)
+        {
+            TraceParent = tracing.TraceParent,
+        }
+        .Encode();
 }

@@ -12,8 +12,13 @@ namespace Broadcast.Middleware.Clustering;
 /// <param name="router">Delivers messages and commands on this node.</param>
 /// <param name="connections">The connections of this node.</param>
 /// <param name="presence">Sets the states of members.</param>
+/// <param name="tracing">Creates a span for each message that has the span of its publisher.</param>
 sealed class NodeRequestHandler(
-    RemoteConnections remote, LocalRouter router, ConnectionManager connections, GroupPresence presence)
+    RemoteConnections remote,
+    LocalRouter router,
+    ConnectionManager connections,
+    GroupPresence presence,
+    BroadcastTracing tracing)
 {
     /// <exception cref="InvalidDataException">The message is invalid.</exception>
     public void OnMessage(ReadOnlyMemory<byte> bytes)
@@ -39,10 +44,12 @@ sealed class NodeRequestHandler(
 
     void Deliver(ReadOnlyMemory<byte> message, Recipients recipients)
     {
+        var startTime = tracing.GetTime();
         var received = ClusterMessage.Decode(message);
         recipients = recipients.Except(received.Excluded);
         if (received.Message.Id is { } id) router.SendToConnectionsOnce(id, received.Message, recipients, out _);
         else router.SendToConnections(received.Message, recipients);
+        if (received.TraceParent is { } publisher && tracing.IsActive) tracing.Delivered(publisher, null, startTime);
     }
 
     async Task AnswerAsync(NodeMessage request)

@@ -1,4 +1,6 @@
+using System.Diagnostics;
 using Broadcast.Middleware.Connections;
+using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Publishing;
 
 namespace Broadcast.Middleware.Filters;
@@ -12,6 +14,9 @@ sealed class FilterPipeline
     readonly ConnectionManager _connections;
     readonly MessageRouter _router;
     readonly MessageValidator _validator;
+    readonly BroadcastTracing _tracing;
+    readonly string _template;
+    readonly string _spanName;
     readonly FilterDelegate<ConnectContext> _onConnect;
     readonly FilterDelegate<MessageContext> _onMessage;
     readonly FilterDelegate<DisconnectContext> _onDisconnect;
@@ -20,15 +25,22 @@ sealed class FilterPipeline
     /// <param name="connections">Opens connections.</param>
     /// <param name="router">Publishes messages.</param>
     /// <param name="validator">Checks messages that a filter changed.</param>
+    /// <param name="tracing">Creates a span for each message.</param>
+    /// <param name="template">The route pattern of the endpoint.</param>
     public FilterPipeline(
         IEnumerable<IBroadcastFilter> filters,
         ConnectionManager connections,
         MessageRouter router,
-        MessageValidator validator)
+        MessageValidator validator,
+        BroadcastTracing tracing,
+        string template)
     {
         _connections = connections;
         _router = router;
         _validator = validator;
+        _tracing = tracing;
+        _template = template;
+        _spanName = $"process {template}";
         _onConnect = Open;
         _onMessage = Publish;
         _onDisconnect = static _ => Task.CompletedTask;
@@ -43,7 +55,8 @@ sealed class FilterPipeline
 
     public Task OnConnectAsync(ConnectContext context) => RunAsync(context, _onConnect);
 
-    public Task OnMessageAsync(MessageContext context) => RunAsync(context, _onMessage);
+    public Task OnMessageAsync(MessageContext context) =>
+        _tracing.IsActive ? RunInSpanAsync(context) : RunAsync(context, _onMessage);
 
     public Task OnDisconnectAsync(DisconnectContext context) => RunAsync(context, _onDisconnect);
 
@@ -78,6 +91,36 @@ sealed class FilterPipeline
         }
     }
 
+    /// <summary>
+    /// Runs the message filters in a span. The server calls this method only while a listener exists.
+    /// </summary>
+    async Task RunInSpanAsync(MessageContext context)
+    {
+        using var span = _tracing.StartMessage(
+            _spanName, _template, context.Connection, context.Connection.Id, context.Message.Payload.Length);
+        try
+        {
+            await RunAsync(context, _onMessage).ConfigureAwait(false);
+            if (span is not null) SetOutcome(span, context);
+        }
+        catch (Exception exception)
+        {
+            BroadcastTracing.SetFailed(span, exception);
+            throw;
+        }
+    }
+
+    static void SetOutcome(Activity span, MessageContext context)
+    {
+        if (context.IsPublished)
+        {
+            PublishSpan.SetRecipients(span, context.Recipients, context.Message.Id);
+            PublishSpan.SetResult(span, context.Result);
+        }
+        else if (context.Event is null) BroadcastTracing.SetOutcome(span, "dropped");
+        else BroadcastTracing.SetOutcome(span, context.IsUnhandled ? "unhandled" : "handled");
+    }
+
     Task Open(ConnectContext context)
     {
         var opening = _connections.OpenAsync(context.OwnConnection, context.Replay);
@@ -100,10 +143,10 @@ sealed class FilterPipeline
         if (!context.IsUnchanged) _validator.ThrowIfInvalid(context.Message);
         var publishing = _router.PublishAsync(context.Outcome, context.Recipients, CancellationToken.None);
         if (!publishing.IsCompletedSuccessfully) return AwaitAsync(context, publishing);
-        context.Result = publishing.Result;
+        context.OnPublished(publishing.Result);
         return Task.CompletedTask;
 
         static async Task AwaitAsync(MessageContext context, ValueTask<PublishResult> publishing) =>
-            context.Result = await publishing.ConfigureAwait(false);
+            context.OnPublished(await publishing.ConfigureAwait(false));
     }
 }

@@ -79,9 +79,14 @@ public sealed class MessageContext : FilterContext
     /// <summary>True if no filter handled the event.</summary>
     internal bool IsUnhandled { get; set; }
 
+    /// <summary>True if the last step of the filters has published the message.</summary>
+    internal bool IsPublished { get; private set; }
+
+    internal void OnPublished(PublishResult result) => (Result, IsPublished) = (result, true);
+
     internal void Reset(Message received)
     {
         (_received, Message, Recipients, Result) = (received, received, _home, default);
-        (Event, IsUnhandled) = (null, false);
+        (Event, IsUnhandled, IsPublished) = (null, false, false);
     }
 }

@@ -30,6 +30,7 @@ sealed class BroadcastInstance : IDisposable
     readonly TimeProvider _time;
     readonly BroadcastLogger _logger;
     readonly BroadcastMetrics _metrics;
+    readonly BroadcastTracing _tracing;
     readonly MessageValidator _validator;
     readonly ProtocolActions _protocolActions;
     readonly ProtocolDescriptor[] _protocols;
@@ -64,13 +65,14 @@ sealed class BroadcastInstance : IDisposable
         _logger = new BroadcastLogger(loggerFactory.CreateLogger(name.Length == 0 ? "Broadcast" : $"Broadcast.{name}"));
         var pumps = Pump.CreatePerProcessor();
         _metrics = new BroadcastMetrics(meters, name, () => pumps.Sum(static pump => pump.Delivered));
+        _tracing = new BroadcastTracing(name);
         Clock = new SequenceClock(() => _metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         Groups = new GroupDirectory(Clock, new GroupRules(options), options.MaxEmptyGroups, time);
         Heartbeat = new Heartbeat(Groups, options, time);
 
         var clusterGroups = backplane is null
             ? null
-            : new ClusterGroups(backplane, Groups, options.MessageIdWindow, time, _logger);
+            : new ClusterGroups(backplane, Groups, options.MessageIdWindow, time, _logger, _tracing);
         var remote = backplane is null ? null : new RemoteConnections(backplane, time, _logger);
         var members = backplane is null ? null : new ClusterMembers(backplane, remote!, _logger);
 
@@ -85,12 +87,12 @@ sealed class BroadcastInstance : IDisposable
         var local = new LocalRouter(Groups, Connections, registry, ids, options.MessageIdWindow, _metrics);
         Router = backplane is null
             ? local
-            : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger);
+            : new ClusterRouter(local, remote!, backplane, Groups, time, _metrics, _logger, _tracing);
         _validator = new MessageValidator(options.MaxBacklogBytes);
         var readers = new GroupReaders(
             pumps, _groupProvider, Groups, Clock, options.MaxBacklogBytes, _metrics, applicationStopping);
         _userIds = new UserIds(userIds is null ? null : userIds.GetUserId, _logger);
-        Broadcaster = new Broadcaster(Router, _validator, readers, registry, _userIds, serializerOptions);
+        Broadcaster = new Broadcaster(Router, _validator, readers, registry, _userIds, serializerOptions, _tracing);
         var stateLimit = new StateLimit(options.MaxPresenceStateBytes);
         Presence = new PresenceService(presence, registry, Connections, members, stateLimit);
         _protocolActions = new ProtocolActions(authorizer, presence, stateLimit, _validator, options);
@@ -99,7 +101,7 @@ sealed class BroadcastInstance : IDisposable
         _filterActions = new FilterActions(Broadcaster, _validator, scopes);
 
         if (backplane is null) return;
-        var handler = new NodeRequestHandler(remote!, local, Connections, presence);
+        var handler = new NodeRequestHandler(remote!, local, Connections, presence, _tracing);
         Cluster = new ClusterReceiver(backplane, clusterGroups!, remote!, handler, Connections, _logger);
         Cluster.Start();
     }
@@ -262,13 +264,14 @@ sealed class BroadcastInstance : IDisposable
         var settings = new EndpointSettings(options, _options.MaxBacklogBytes, GetCompression(options));
         Heartbeat.Adapt(settings);
         Groups.Adapt(settings.SlowConsumer);
-        var pipeline = new FilterPipeline(filters, Connections, Router, _validator);
+        var pipeline = new FilterPipeline(
+            filters, Connections, Router, _validator, _tracing, $"/{pattern.RawText?.TrimStart('/')}");
         var lifecycle = new ConnectionLifecycle(
             pipeline, _filterActions, Connections, Groups, Heartbeat, _userIds, _logger);
         var refusal = new Refusal(settings, _logger, _metrics);
         var webSockets = new WebSocketHandler(
             Connections, lifecycle, pipeline, _filterActions, _protocolActions, refusal, settings, _time, _logger,
-            _metrics);
+            _metrics, _tracing);
         return new BroadcastEndpoint(
             new GroupNameTemplate(pattern),
             new GroupNameScope(options.GroupScope, requiredHosts),
@@ -307,5 +310,6 @@ sealed class BroadcastInstance : IDisposable
         Connections.Dispose();
         Heartbeat.Dispose();
         Cluster?.Dispose();
+        _tracing.Dispose();
     }
 }

@@ -31,6 +31,8 @@ sealed class EventStreamHandler(ConnectionManager connections, ConnectionLifecyc
             lifecycle.LimitUnsentBytes(connection, ClientSocket.Find(context));
             connection.Open(sink);
             await lifecycle.ConnectAsync(connection, context, GetReplay(context.Request), null);
+            // If a connect filter has refused the client, the request is short.
+            if (connection.WasOpened) LongRequest.ExcludeFromMetrics(context);
             connection.OnReceivesNothing();
             await using var aborted = context.RequestAborted.UnsafeRegister(
                 static sink => ((EventStreamSink)sink!).OnAborted(), sink);

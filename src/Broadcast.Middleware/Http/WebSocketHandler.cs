@@ -21,7 +21,8 @@ sealed class WebSocketHandler(
     EndpointSettings settings,
     TimeProvider time,
     BroadcastLogger logger,
-    BroadcastMetrics metrics)
+    BroadcastMetrics metrics,
+    BroadcastTracing tracing)
 {
     /// <summary>The query parameter with the ID of the connection that a client wants to resume.</summary>
     public const string ConnectionIdKey = "awps_connection_id";
@@ -180,6 +181,7 @@ sealed class WebSocketHandler(
         try
         {
             if (isNew && !await TryAcceptAsync(context, connection, transport, protocol)) return;
+            tracing.OnHandshake(connection);
             var receiver = new MessageReceiver(connection, transport, _createContext, time, logger, metrics);
             Exception? failure = null;
             try
@@ -200,6 +202,7 @@ sealed class WebSocketHandler(
                 return;
             }
 
+            LongRequest.ExcludeFromMetrics(context);
             await ReceiveAsync(connection, transport, receiver, failure, http2ConnectionId);
         }
         finally

@@ -3,6 +3,7 @@ using System.Security.Claims;
 using System.Text.Json;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Publishing;
@@ -16,13 +17,15 @@ namespace Broadcast.Middleware.Publishing;
 /// <param name="registry">The connections of this node.</param>
 /// <param name="userIds">Finds the IDs of users.</param>
 /// <param name="serializerOptions">See <see cref="IBroadcaster.SerializerOptions"/>.</param>
+/// <param name="tracing">Creates a span for each publish.</param>
 sealed class Broadcaster(
     MessageRouter router,
     MessageValidator validator,
     GroupReaders readers,
     IConnectionRegistry registry,
     UserIds userIds,
-    JsonSerializerOptions serializerOptions) : IBroadcaster
+    JsonSerializerOptions serializerOptions,
+    BroadcastTracing tracing) : IBroadcaster
 {
     public IConnectionRegistry Connections => registry;
 
@@ -33,7 +36,9 @@ sealed class Broadcaster(
     {
         validator.ThrowIfInvalid(message);
         cancellationToken.ThrowIfCancellationRequested();
-        return router.PublishAsync(message, recipients, cancellationToken);
+        return tracing.IsActive
+            ? PublishInSpanAsync(message, recipients, cancellationToken)
+            : router.PublishAsync(message, recipients, cancellationToken);
     }
 
     public IAsyncEnumerable<ReceivedMessage> ReadAsync(
@@ -107,5 +112,23 @@ sealed class Broadcaster(
         ArgumentException.ThrowIfNullOrEmpty(connectionId);
         cancellationToken.ThrowIfCancellationRequested();
         return router.EndAuthenticationAsync(connectionId, cancellationToken);
+    }
+
+    async ValueTask<PublishResult> PublishInSpanAsync(
+        Message message, Recipients recipients, CancellationToken cancellationToken)
+    {
+        using var span = tracing.StartPublish(message.Payload.Length);
+        if (span is not null) PublishSpan.SetRecipients(span, recipients, message.Id);
+        try
+        {
+            var result = await router.PublishAsync(message, recipients, cancellationToken).ConfigureAwait(false);
+            if (span is not null) PublishSpan.SetResult(span, result);
+            return result;
+        }
+        catch (Exception exception)
+        {
+            BroadcastTracing.SetFailed(span, exception);
+            throw;
+        }
     }
 }

@@ -78,7 +78,7 @@ public sealed class NodeCodecTests
     [Fact]
     public void ClusterMessage_TruncatedHeader_IsRejected()
     {
-        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], DateTimeOffset.UnixEpoch, 6).Encode();
+        var message = new ClusterMessage(new(default, MessageType.Text) { Key = "key", Sender = new("id", "user") }, ["a", "b"], DateTimeOffset.UnixEpoch, 6) { TraceParent = "trace" }.Encode();
         for (var length = 0; length < message.Length; length++) Assert.Throws<InvalidDataException>(() => ClusterMessage.Decode(message[..length]));
         AssertSame(ClusterMessage.Decode(message), ClusterMessage.Decode(message));
     }
@@ -116,7 +116,7 @@ public sealed class NodeCodecTests
 
     static void AssertSame(ClusterMessage expected, ClusterMessage actual)
     {
-        Assert.Equal((expected.PublishedAt, expected.CopyId), (actual.PublishedAt, actual.CopyId));
+        Assert.Equal((expected.PublishedAt, expected.CopyId, expected.TraceParent), (actual.PublishedAt, actual.CopyId, actual.TraceParent));
         Assert.Equal(expected.Excluded, actual.Excluded);
         var (message, read) = (expected.Message, actual.Message);
         Assert.Equal((message.Type, message.IsJson, message.DisableCompression, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.DisableCompression, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
@@ -133,7 +133,10 @@ public sealed class NodeCodecTests
         },
         [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")],
         DateTimeOffset.FromUnixTimeMilliseconds(random.NextInt64(DateTimeOffset.MinValue.ToUnixTimeMilliseconds(), DateTimeOffset.MaxValue.ToUnixTimeMilliseconds() + 1)),
-        random.Next(2) == 0 ? 0 : random.NextInt64());
+        random.Next(2) == 0 ? 0 : random.NextInt64())
+    {
+        TraceParent = AnyText(random),
+    };
 
     static NodeMessage AnyRequest(Random random)
     {

@@ -33,6 +33,43 @@ public sealed class AllocationTests
         Assert.InRange(Math.Abs(hundred - ten), 0, 90L * Messages / 100);
     }
 
+    /// <summary>Tests the paths that create a span if a listener exists.</summary>
+    [Fact]
+    public void MessageAndPublish_NoTraceListener_AllocateOnlyTheLog()
+    {
+        using var broadcast = new TestEngine();
+        var connection = broadcast.Connect(broadcast.Pumps[0], "/g", new CountingSink(endsLater: false));
+        var context = broadcast.ContextOf(connection);
+        var message = new Message(new byte[PayloadBytes], MessageType.Binary);
+        var group = Recipients.Group("/g");
+        var routed = Measure(() => broadcast.Publish(message, group));
+        var published = Measure(() => Complete(broadcast.PublishAsync(message, group)));
+        var received = Measure(() => Assert.True(context.PublishAsReceivedAsync(message).IsCompletedSuccessfully));
+        // The runs may need different numbers of log blocks. An object per message would need at least 240,000 bytes.
+        Assert.InRange(Math.Abs(published - routed), 0, 128 * 1024);
+        Assert.InRange(Math.Abs(received - routed), 0, 128 * 1024);
+
+        long Measure(Action send)
+        {
+            for (var i = 0; i < 2_000; i++) Send();
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            for (var i = 0; i < Messages; i++) Send();
+            return GC.GetAllocatedBytesForCurrentThread() - before;
+
+            void Send()
+            {
+                send();
+                broadcast.Pumps[0].RunUntilIdle();
+            }
+        }
+
+        static void Complete(ValueTask<PublishResult> publishing)
+        {
+            Assert.True(publishing.IsCompletedSuccessfully);
+            publishing.GetAwaiter().GetResult();
+        }
+    }
+
     static long Measure(int connections, bool writesEndLater, ProtocolDescriptor? protocol = null)
     {
         using var broadcast = new TestEngine();

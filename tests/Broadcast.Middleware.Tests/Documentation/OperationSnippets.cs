@@ -6,6 +6,9 @@ using Microsoft.AspNetCore.HttpOverrides;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using OpenTelemetry;
+using OpenTelemetry.Metrics;
+using OpenTelemetry.Trace;
 using StackExchange.Redis;
 using Yarp.ReverseProxy.Transforms;
 using static Broadcast.Middleware.Tests.Documentation.Market;
@@ -70,7 +73,22 @@ static class OperationSnippets
 
     public static void Metrics(WebApplicationBuilder builder)
     {
-        builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics.AddMeter("Broadcast"));
+        builder.Services.AddOpenTelemetry().WithMetrics(metrics => metrics.AddBroadcastInstrumentation());
+    }
+
+    public static void Traces(WebApplicationBuilder builder)
+    {
+        builder.Services.AddOpenTelemetry()
+            .WithMetrics(metrics => metrics.AddBroadcastInstrumentation())
+            .WithTracing(tracing => tracing.AddBroadcastInstrumentation().AddSource("Microsoft.AspNetCore"))
+            .UseOtlpExporter();
+    }
+
+    public static void SampledTraces(WebApplicationBuilder builder)
+    {
+        builder.Services.AddOpenTelemetry().WithTracing(tracing => tracing
+            .AddBroadcastInstrumentation()
+            .SetSampler(new ParentBasedSampler(new TraceIdRatioBasedSampler(0.01))));
     }
 
     public static void OwnConnection(WebApplicationBuilder builder)

@@ -9,7 +9,8 @@ namespace Broadcast.Middleware.Tests.Documentation;
 /// </summary>
 public sealed partial class SnippetTests
 {
-    static readonly string Repository = typeof(SnippetTests).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
+    /// <summary>The folder of the repository.</summary>
+    internal static readonly string Repository = typeof(SnippetTests).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>()
         .Single(static attribute => attribute.Key == "RepositoryFolder").Value!;
 
     static readonly string[] Compiled =

@@ -120,7 +120,8 @@ public sealed class FilterScopeTests
         var broadcaster = broadcast;
         var validator = new MessageValidator(broadcaster.Options.MaxBacklogBytes);
         var pipeline = new FilterPipeline(
-            [new DelegateFilter { Message = filter }], broadcaster.Manager, broadcaster.Instance.Router, validator);
+            [new DelegateFilter { Message = filter }], broadcaster.Manager, broadcaster.Instance.Router, validator,
+            new BroadcastTracing(""), "/test");
         var context = new MessageContext(connection, new FilterActions(broadcaster.Public, validator, scopes));
         for (var i = 1; i <= 2; i++)
         {

@@ -145,7 +145,7 @@ sealed class TestEngine : IDisposable
         var context = new ProtocolContext(
             connection,
             new ProtocolActions(new AllowedGroups(), States, new StateLimit(Options.MaxPresenceStateBytes), validator, Options),
-            new FilterPipeline([], Manager, _instance.Router, validator),
+            new FilterPipeline([], Manager, _instance.Router, validator, new BroadcastTracing(""), "/test"),
             new FilterActions(Public, validator, null!));
         connection.ProtocolState = context;
         return context;

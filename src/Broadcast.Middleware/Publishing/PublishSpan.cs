@@ -1,0 +1,35 @@
+using System.Diagnostics;
+using Broadcast.Middleware.Diagnostics;
+
+namespace Broadcast.Middleware.Publishing;
+
+/// <summary>Describes a publish in the tags of a span.</summary>
+static class PublishSpan
+{
+    /// <summary>Adds the recipients and the ID of a message. The names of users and connections are no tags.</summary>
+    public static void SetRecipients(Activity span, Recipients recipients, string? messageId) =>
+        BroadcastTracing.SetRecipients(
+            span,
+            recipients.Kind switch
+            {
+                RecipientsKind.All => "everyone",
+                RecipientsKind.Group => "group",
+                RecipientsKind.Groups => "groups",
+                RecipientsKind.User => "user",
+                _ => "connection",
+            },
+            recipients.Kind == RecipientsKind.Group ? recipients.Name : null,
+            messageId);
+
+    /// <summary>Adds the result of the publish.</summary>
+    public static void SetResult(Activity span, PublishResult result)
+    {
+        BroadcastTracing.SetOutcome(span, result switch
+        {
+            { IsDuplicate: true } => "duplicate",
+            { IsLocalOnly: true } => "local_only",
+            _ => "published",
+        });
+        BroadcastTracing.SetLocalRecipients(span, result.LocalRecipients);
+    }
+}
