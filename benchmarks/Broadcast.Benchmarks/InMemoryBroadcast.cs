@@ -2,9 +2,12 @@ using System.Net.WebSockets;
 using Broadcast.Middleware;
 using Broadcast.Middleware.Connections;
 using Broadcast.Middleware.Delivery;
+using Broadcast.Middleware.Diagnostics;
+using Broadcast.Middleware.Filters;
 using Broadcast.Middleware.Hosting;
 using Broadcast.Middleware.Logs;
 using Broadcast.Middleware.Protocols;
+using Broadcast.Middleware.Publishing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Options;
 
@@ -18,6 +21,7 @@ sealed class InMemoryBroadcast : IDisposable
     readonly ServiceProvider _services;
     readonly BroadcastInstance _instance;
     readonly EndpointSettings _settings;
+    readonly BroadcastTracing _tracing = new("");
     long _received;
 
     public InMemoryBroadcast(Action<BroadcastOptions>? configure = null)
@@ -53,6 +57,29 @@ sealed class InMemoryBroadcast : IDisposable
         throw new InvalidOperationException("The publish failed, or did not complete synchronously.");
     }
 
+    /// <summary>Publishes a message as the app does: with validation, and with a span if a listener exists.</summary>
+    public PublishResult PublishFromApp(Message message, Recipients recipients)
+    {
+        var publishing = _instance.Broadcaster.PublishAsync(message, recipients, CancellationToken.None);
+        if (publishing.IsCompletedSuccessfully) return publishing.Result;
+        throw new InvalidOperationException("The publish failed, or did not complete synchronously.");
+    }
+
+    /// <summary>Returns an action that handles a message from a client of the connection, without filters.</summary>
+    public Action<Message> CreateReceiver(Connection connection, Recipients recipients)
+    {
+        var validator = new MessageValidator(1 << 20);
+        var pipeline = new FilterPipeline([], _instance.Connections, _instance.Router, validator, _tracing, "/ws");
+        var context = new MessageContext(connection, new FilterActions(_instance.Broadcaster, validator, _services.GetRequiredService<IServiceScopeFactory>()));
+        return message =>
+        {
+            context.Reset(message);
+            context.Recipients = recipients;
+            if (!pipeline.OnMessageAsync(context).IsCompletedSuccessfully)
+                throw new InvalidOperationException("A filter failed, or did not complete synchronously.");
+        };
+    }
+
     /// <summary>Waits until the connections have received this number of messages since the last call.</summary>
     public void WaitForDeliveries(long messages)
     {
@@ -61,7 +88,11 @@ sealed class InMemoryBroadcast : IDisposable
         if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("The connections received more messages than expected.");
     }
 
-    public void Dispose() => _services.Dispose();
+    public void Dispose()
+    {
+        _tracing.Dispose();
+        _services.Dispose();
+    }
 
     sealed class CountingSink(InMemoryBroadcast broadcast) : Sink
     {

@@ -1,0 +1,67 @@
+using System.Diagnostics;
+using BenchmarkDotNet.Attributes;
+using Broadcast.Middleware;
+
+namespace Broadcast.Benchmarks;
+
+/// <summary>
+/// Measures what traces cost per message. Without a listener, the paths that can create a span must cost the same as the
+/// path without spans (<see cref="Route"/>), except for the validation of the message and the calls of the pipeline. The
+/// group has no members, so the result contains no deliveries.
+/// </summary>
+[MemoryDiagnoser]
+public class TracingBenchmark
+{
+    const int Messages = 1_000;
+
+    static readonly Message Message = new(new byte[100], MessageType.Binary);
+    static readonly Recipients Recipients = Recipients.Group("/empty");
+
+    InMemoryBroadcast _broadcast = null!;
+    ActivityListener? _listener;
+    Action<Message> _receive = null!;
+
+    /// <summary>None is an app without OpenTelemetry. The sampler can reject or accept all spans.</summary>
+    [Params("None", "Rejects", "Accepts")]
+    public string Listener { get; set; } = "None";
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        _broadcast = new InMemoryBroadcast();
+        _receive = _broadcast.CreateReceiver(_broadcast.Connect("/ws"), Recipients);
+        if (Listener == "None") return;
+        var sampling = Listener == "Accepts" ? ActivitySamplingResult.AllDataAndRecorded : ActivitySamplingResult.None;
+        _listener = new ActivityListener
+        {
+            ShouldListenTo = static source => source.Name == "Broadcast",
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => sampling,
+        };
+        ActivitySource.AddActivityListener(_listener);
+    }
+
+    [GlobalCleanup]
+    public void Cleanup()
+    {
+        _listener?.Dispose();
+        _broadcast.Dispose();
+    }
+
+    [Benchmark(Baseline = true, OperationsPerInvoke = Messages)]
+    public void Route()
+    {
+        for (var i = 0; i < Messages; i++) _broadcast.Publish(Message, Recipients);
+    }
+
+    [Benchmark(OperationsPerInvoke = Messages)]
+    public void Publish()
+    {
+        for (var i = 0; i < Messages; i++) _broadcast.PublishFromApp(Message, Recipients);
+    }
+
+    [Benchmark(OperationsPerInvoke = Messages)]
+    public void Receive()
+    {
+        for (var i = 0; i < Messages; i++) _receive(Message);
+    }
+}
