@@ -82,7 +82,7 @@ if [ "${1:-}" = --native ]; then
   BROADCAST_TEST_NATIVE_DEMO=$PWD/artifacts/native/demo/WebDemo dotnet test --configuration Release --no-build --project tests/WebDemo.Tests \
     --filter-class '*.NativeDemoTests' '*.ClusterTests' '*.ClusterPresenceTests' '*.NpmClientTests' '*.NpmClientRecoveryTests' '*.EventSourceTests' \
     '*.ChatRoomPageTests' '*.PublishTests' '*.BoardMessageTests' '*.GroupAuthorizationTests' '*.PriceFeedTests' '*.RollingRestartTests' \
-    '*.GameTests' '*.LoadTests' '*.MembersTests' '*.SensorsTests' '*.StartPageTests' \
+    '*.GameTests' '*.LoadTests' '*.MembersTests' '*.SensorsTests' '*.StartPageTests' '*.TelemetryTests' \
     2>&1 | tee "$reports/demo" || status=$?
   summarize "$status"
   exit

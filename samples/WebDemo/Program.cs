@@ -22,6 +22,9 @@ if (settings.GetSection("Redis") is var redis && redis.Exists())
 if (builder.Configuration.GetValue("Prices", true)) builder.Services.AddHostedService<PriceFeed>();
 builder.Services.AddSingleton<IGroupAuthorizer, DemoGroupAuthorizer>();
 
+// With --OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317, the demo sends metrics and traces to a collector.
+builder.AddTelemetry();
+
 var app = builder.Build();
 app.UseFileServer();
 
