@@ -75,7 +75,7 @@ public sealed class ClusterTracingTests
     public async Task Publish_Fails_MarksSpan()
     {
         using var recorder = new SpanRecorder();
-        await using var app = await StartAsync(recorder, new FlakyBackplane(_cluster.CreateNode()) { UnreachableGroup = "/ws" });
+        await using var app = await StartAsync(recorder, new FaultyBackplane(_cluster.CreateNode()) { UnreachableGroup = "/ws" });
 
         await Assert.ThrowsAsync<BackplaneException>(async () =>
             await BroadcasterOf(app, recorder).PublishAsync(Message.FromText("hello"), Recipients.Group("/ws"), Token));
