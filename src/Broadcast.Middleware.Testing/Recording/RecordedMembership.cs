@@ -3,8 +3,9 @@ namespace Broadcast.Middleware.Testing;
 /// <summary>A join or a leave that a <see cref="RecordingBroadcaster"/> recorded.</summary>
 public sealed class RecordedMembership
 {
-    internal RecordedMembership(bool isJoin, string connectionId, string group, Replay replay) =>
-        (IsJoin, ConnectionId, Group, Replay) = (isJoin, connectionId, group, replay);
+    internal RecordedMembership(
+        bool isJoin, string connectionId, string group, Replay replay, SubscriptionFilter? filter) =>
+        (IsJoin, ConnectionId, Group, Replay, Filter) = (isJoin, connectionId, group, replay, filter);
 
     /// <summary>True for a join. False for a leave.</summary>
     public bool IsJoin { get; }
@@ -17,6 +18,11 @@ public sealed class RecordedMembership
 
     /// <summary>The history that the connection asked for. For a leave, this is the default value.</summary>
     public Replay Replay { get; }
+
+    /// <summary>
+    /// The filter of the join. Null if the connection receives every message. For a leave, this is null.
+    /// </summary>
+    public SubscriptionFilter? Filter { get; }
 
     /// <summary>Returns a text for assertion messages and debuggers.</summary>
     public override string ToString() => $"{ConnectionId} {(IsJoin ? "joins" : "leaves")} '{Group}'";

@@ -102,13 +102,24 @@ public sealed class RecordingBroadcaster : IBroadcaster
 
     /// <summary>Records a join. The broadcaster accepts the ID of any connection.</summary>
     /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/param|/exception"/>
+    public ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken = default) =>
+        JoinAsync(connectionId, group, replay, null, cancellationToken);
+
+    /// <summary>Records a join. The broadcaster accepts the ID of any connection.</summary>
+    /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, SubscriptionFilter, CancellationToken)"
+    /// path="/param|/exception"/>
     public async ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken = default)
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken = default)
     {
         ThrowIfFailing();
-        await _inner.JoinAsync(connectionId, group, replay, cancellationToken).ConfigureAwait(false);
+        await _inner.JoinAsync(connectionId, group, replay, filter, cancellationToken).ConfigureAwait(false);
         var isNew = TryJoin(connectionId, group);
-        Add(new RecordedMembership(true, connectionId, group, replay));
+        Add(new RecordedMembership(true, connectionId, group, replay, filter));
         return new(isNew, null, null);
     }
 
@@ -128,7 +139,7 @@ public sealed class RecordingBroadcaster : IBroadcaster
             (connection as TestConnection)?.Remove(group);
         }
 
-        Add(new RecordedMembership(false, connectionId, group, default));
+        Add(new RecordedMembership(false, connectionId, group, default, null));
         return isMember;
     }
 

@@ -63,6 +63,15 @@ class EventStreamWire(Stream stream, TimeSpan timeout, CancellationToken cancell
         return _parser.FirstId;
     }
 
+    /// <summary>
+    /// Reads until the last ID has this offset, and returns the ID. Call this method when all events are taken.
+    /// </summary>
+    public async Task<string> ReadIdAsync(long offset)
+    {
+        while (!LastEventId.EndsWith($"-{offset}", StringComparison.Ordinal)) await FeedAsync();
+        return LastEventId;
+    }
+
     public async Task ReadCommentAsync()
     {
         for (var before = Comments; Comments == before;) await FeedAsync();

@@ -23,6 +23,7 @@ readonly record struct ClusterMessage(
         Transient = 8,
         Id = 16,
         RemovesKey = 32,
+        Tags = 64,
         Trace = 128,
     }
 
@@ -47,6 +48,7 @@ readonly record struct ClusterMessage(
         if (Message.IsTransient) parts |= Parts.Transient;
         if (Message.Id is not null) parts |= Parts.Id;
         if (Message.RemoveKey) parts |= Parts.RemovesKey;
+        if (Message.Tags is not null) parts |= Parts.Tags;
         if (TraceParent is not null) parts |= Parts.Trace;
         writer.Write((byte)parts);
         writer.Write(PublishedAt);
@@ -57,6 +59,7 @@ readonly record struct ClusterMessage(
         writer.Write(Excluded.Count);
         foreach (var id in Excluded) writer.Write(id);
         if (Message.Id is { } messageId) writer.Write(messageId);
+        if (Message.Tags is { } tags) Write(writer, tags);
         if (TraceParent is not null) writer.Write(TraceParent);
         writer.WriteRest(Message.Payload.Span);
     }
@@ -77,6 +80,7 @@ readonly record struct ClusterMessage(
         var excluded = new string[reader.ReadCount()];
         for (var i = 0; i < excluded.Length; i++) excluded[i] = reader.ReadString();
         var messageId = parts.HasFlag(Parts.Id) ? reader.ReadString() : null;
+        var tags = parts.HasFlag(Parts.Tags) ? ReadTags(ref reader) : null;
         var traceParent = parts.HasFlag(Parts.Trace) ? reader.ReadString() : null;
         var message = new Message(reader.Rest, parts.HasFlag(Parts.Binary) ? MessageType.Binary : MessageType.Text)
         {
@@ -86,8 +90,34 @@ readonly record struct ClusterMessage(
             Key = key,
             RemoveKey = parts.HasFlag(Parts.RemovesKey),
             Id = messageId,
+            Tags = tags,
             Sender = sender is null ? null : new(sender, user),
         };
         return new(message, excluded, publishedAt, copyId) { TraceParent = traceParent };
+    }
+
+    static void Write(NodeWriter writer, MessageTags tags)
+    {
+        writer.Write(tags.Count);
+        foreach (ref readonly var tag in tags.Span)
+        {
+            writer.Write(tag.Key);
+            writer.Write(tag.Value);
+        }
+    }
+
+    static MessageTags ReadTags(ref NodeReader reader)
+    {
+        var tags = new (string, string)[reader.ReadCount()];
+        for (var i = 0; i < tags.Length; i++) tags[i] = (reader.ReadString(), reader.ReadString());
+        try
+        {
+            return MessageTags.Create(tags);
+        }
+        catch (ArgumentException exception)
+        {
+            throw new InvalidDataException(
+                "Another node sent a message with invalid tags. Run the same package version on all nodes.", exception);
+        }
     }
 }

@@ -61,11 +61,23 @@ sealed class ClusterRouter(
         };
 
     public override async ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken)
     {
-        return local.Has(connectionId)
-            ? await local.JoinAsync(connectionId, group, replay, cancellationToken)
-            : await remote.JoinAsync(connectionId, group, replay, cancellationToken);
+        if (local.Has(connectionId))
+            return await local.JoinAsync(connectionId, group, replay, filter, cancellationToken);
+        if (filter is { HasDelegate: true })
+        {
+            throw new ArgumentException(
+                "The connection is not on this node, and a filter with a delegate cannot travel to another node. " +
+                $"Use a filter of tags, or call {nameof(JoinAsync)} in a filter of the connection.",
+                nameof(filter));
+        }
+
+        return await remote.JoinAsync(connectionId, group, replay, filter, cancellationToken);
     }
 
     public override ValueTask<bool> LeaveAsync(

@@ -1,4 +1,6 @@
 using System.Net.WebSockets;
+using System.Text;
+using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Clustering;
 
@@ -18,6 +20,7 @@ static class NodeCodec
         SetState,
         ExtendAuthentication,
         EndAuthentication,
+        JoinFiltered,
     }
 
     public static ReadOnlyMemory<byte> Encode(NodeMessage message) => Encode(message, message switch
@@ -33,7 +36,14 @@ static class NodeCodec
         SendToConnection send => new Fields(Kind.SendToConnection) { Body = send.Message },
         SendToUser send => new Fields(Kind.SendToUser) { Body = send.Message },
         CloseConnection close => new Fields(Kind.Close) { Status = close.Status, Reason = close.Reason },
-        JoinGroup join => new Fields(Kind.Join) { Group = join.Group, Replay = join.Replay },
+        JoinGroup { Filter: null } join => new Fields(Kind.Join) { Group = join.Group, Replay = join.Replay },
+        // A node with an older version of this package must not ignore the filter, so this request has its own kind.
+        JoinGroup join => new Fields(Kind.JoinFiltered)
+        {
+            Group = join.Group,
+            Replay = join.Replay,
+            Body = Encoding.UTF8.GetBytes(join.Filter.ToString()),
+        },
         LeaveGroup leave => new Fields(Kind.Leave) { Group = leave.Group },
         SetGroupState set => new Fields(Kind.SetState) { Group = set.Group, Body = set.State },
         ExtendAuthentication extend => new Fields(Kind.ExtendAuthentication)
@@ -100,6 +110,8 @@ static class NodeCodec
             Kind.SendToUser => new SendToUser(from, target, fields.Body),
             Kind.Close => new CloseConnection(id, from, target, fields.Status, fields.Reason),
             Kind.Join => new JoinGroup(id, from, target, fields.RequiredGroup, fields.Replay),
+            Kind.JoinFiltered =>
+                new JoinGroup(id, from, target, fields.RequiredGroup, fields.Replay, ParseFilter(fields.Body)),
             Kind.Leave => new LeaveGroup(id, from, target, fields.RequiredGroup),
             Kind.SetState => new SetGroupState(id, from, target, fields.RequiredGroup, fields.Body),
             Kind.ExtendAuthentication => new ExtendAuthentication(
@@ -133,6 +145,10 @@ static class NodeCodec
 
     static Replay CreateReplay(string? after, int messages) =>
         ParsePosition(after) is { } position ? Replay.After(position) : messages >= 0 ? Replay.Last(messages) : default;
+
+    static SubscriptionFilter ParseFilter(ReadOnlyMemory<byte> text) =>
+        SubscriptionFilter.Parse(Encoding.UTF8.GetString(text.Span), FilterLimits.ForNodes, out var problem)
+        ?? throw new InvalidDataException($"Another node sent an invalid filter. {problem}");
 
     static Position? ParsePosition(string? text)
     {

@@ -21,8 +21,9 @@ sealed record SendToUser(string From, string Target, ReadOnlyMemory<byte> Messag
 sealed record CloseConnection(long Id, string From, string Target, WebSocketCloseStatus Status, string? Reason)
     : NodeMessage(Id, From, Target);
 
-/// <summary>Adds a connection to a group.</summary>
-sealed record JoinGroup(long Id, string From, string Target, string Group, Replay Replay)
+/// <summary>Adds a connection to a group. The filter is null if the connection receives every message.</summary>
+sealed record JoinGroup(
+    long Id, string From, string Target, string Group, Replay Replay, SubscriptionFilter? Filter = null)
     : NodeMessage(Id, From, Target);
 
 /// <summary>Removes a connection from a group.</summary>

@@ -86,7 +86,8 @@ sealed class NodeRequestHandler(
     ValueTask<JoinResult> JoinAsync(JoinGroup request)
     {
         GroupName.ThrowIfInvalid(request.Group);
-        return router.JoinAsync(request.Target, request.Group, request.Replay, CancellationToken.None);
+        return router.JoinAsync(
+            request.Target, request.Group, request.Replay, request.Filter, CancellationToken.None);
     }
 
     ValueTask<bool> CloseAsync(CloseConnection request)

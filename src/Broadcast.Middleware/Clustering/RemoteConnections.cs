@@ -158,9 +158,13 @@ sealed class RemoteConnections(IBackplane backplane, TimeProvider time, Broadcas
     }
 
     public async ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken)
     {
-        var request = new JoinGroup(NextRequestId(), Node, connectionId, group, replay);
+        var request = new JoinGroup(NextRequestId(), Node, connectionId, group, replay, filter);
         return await RequestAsync(request, cancellationToken) is { } answer
             ? new(answer.Succeeded, answer.Recovered, answer.Position)
             : default;

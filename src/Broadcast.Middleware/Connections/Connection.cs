@@ -36,6 +36,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     ClaimsPrincipal? _user;
     IReadOnlyDictionary<string, object?>? _routeValues;
     Dictionary<object, object?>? _items;
+    ConnectionFilters? _filters; // Null without subscription filters. The lock of JoinedGroups guards this field.
     TokenBucketRateLimiter? _rateLimiter; // Null until the first message, and without a limit.
     volatile ConnectionState _state; // A thread that changes the state holds the lock of JoinedGroups.
     volatile ReceiveState _receiveState; // The drain and the request that serves the connection change this state.
@@ -61,6 +62,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         UserId = request.UserId;
         Format = request.Format;
         _connectedAtTicks = time.GetUtcNow().UtcTicks;
+        if (request.Filter is { } filter) _filters = new ConnectionFilters(filter);
         SetRequest(request);
         if (Format.IsReliable && recoveryTimeout > TimeSpan.Zero)
             Session = new ReconnectSession(this, disconnectedSessions, recoveryTimeout, time);
@@ -284,13 +286,66 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         lock (JoinedGroups) return IndexOf(group) >= 0;
     }
 
+    /// <summary>
+    /// Joins a group for the app. The filter stays in effect until the app joins or leaves the group again.
+    /// </summary>
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public ValueTask<JoinResult> JoinAsync(
-        string group, Replay replay = default, CancellationToken cancellationToken = default) =>
-        _memberships.JoinAsync(this, group, replay, cancellationToken);
+        string group,
+        Replay replay = default,
+        SubscriptionFilter? filter = null,
+        CancellationToken cancellationToken = default)
+    {
+        // The group of all connections has the same filters as the home group.
+        var isOfUrl = group == HomeGroup || group == GroupName.Everyone;
+        var filters = new MembershipFilters(filter, isOfUrl ? Volatile.Read(ref _filters)?.FromUrl : null);
+        return _memberships.JoinAsync(this, group, replay, filters, cancellationToken);
+    }
 
-    /// <summary>Returns false if the connection is not a member.</summary>
-    public bool Leave(string group) => _memberships.Leave(this, group);
+    /// <summary>
+    /// Joins a group at the request of the client. The filter of the app stays in effect, even if the client has left
+    /// the group in the meantime.
+    /// </summary>
+    /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
+    public ValueTask<JoinResult> JoinAsClientAsync(string group, SubscriptionFilter? filter)
+    {
+        SubscriptionFilter? fromServer;
+        lock (JoinedGroups) fromServer = _filters?.FindServerFilter(group);
+        return _memberships.JoinAsync(this, group, default, new(fromServer, filter), CancellationToken.None);
+    }
+
+    /// <summary>Leaves a group for the app. Returns false if the connection is not a member.</summary>
+    public bool Leave(string group) => _memberships.Leave(this, group, isByClient: false);
+
+    /// <summary>Leaves a group at the request of the client. The filter of the app stays in effect.</summary>
+    public bool LeaveAsClient(string group) => _memberships.Leave(this, group, isByClient: true);
+
+    /// <summary>Sets the filter of the app for a group. Null removes the filter.</summary>
+    public void SetServerFilterLocked(string group, SubscriptionFilter? filter)
+    {
+        Debug.Assert(Monitor.IsEntered(JoinedGroups));
+        if (filter is null) _filters?.SetServerFilter(group, null);
+        else (_filters ??= new(null)).SetServerFilter(group, filter);
+    }
+
+    /// <summary>
+    /// True if the filter of the membership accepts a message of the group. If the delegate of the filter throws an
+    /// exception, the server closes this connection.
+    /// </summary>
+    public bool Accepts(string group, Message message)
+    {
+        SubscriptionFilter? filter;
+        lock (JoinedGroups) filter = IndexOf(group) is >= 0 and var index ? JoinedGroups[index].Cursor.Filter : null;
+        try
+        {
+            return filter is null || CursorFilter.Accepts(filter, message);
+        }
+        catch (SubscriptionFilterException exception)
+        {
+            OnFilterFailed(exception.Cause);
+            return false;
+        }
+    }
 
     /// <summary>
     /// Leaves all groups and prevents further joins. Returns the groups, or null for each call after the first.
@@ -354,8 +409,7 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
             return;
         }
 
-        _logger.FilterFailed(Id, exception);
-        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
+        OnFilterFailed(exception);
     }
 
     /// <summary>
@@ -490,6 +544,12 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
 
     public void OnRecoveryImpossible() => Session!.GiveUp();
 
+    public void OnFilterFailed(Exception exception)
+    {
+        _logger.FilterFailed(Id, exception);
+        Close(EndReason.Failed, WebSocketCloseStatus.InternalServerError, CloseReasons.Failed);
+    }
+
     public void OnTooSlow()
     {
         _logger.SlowConsumer(Id, Settings.MaxBacklogBytes);
@@ -501,12 +561,15 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
     public ReadOnlyMemory<byte> GetClosingMessage(WebSocketCloseStatus status, string? reason) =>
         Format.GetClosing(status, reason);
 
-    public JoinOptions CreateJoinOptions(string? group, Replay replay)
+    public JoinOptions CreateJoinOptions(string? group, Replay replay, MembershipFilters filters = default)
     {
         var isHomeGroup = group == HomeGroup;
         // A connection may leave and rejoin its home group, but the client receives the opening bytes only once.
         var opening = isHomeGroup && !WasOpened ? Format.GetOpening(this, Session?.FirstToken) : default;
-        return new(replay, Format.GetEncoder(isHomeGroup), opening, KeepsUnacknowledged: Session is not null);
+        return new(replay, Format.GetEncoder(isHomeGroup), opening, KeepsUnacknowledged: Session is not null)
+        {
+            Filters = filters,
+        };
     }
 
     /// <summary>Returns the index of a group in <see cref="JoinedGroups"/>, or -1. The caller holds the lock.</summary>

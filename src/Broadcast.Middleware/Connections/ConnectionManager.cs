@@ -156,17 +156,26 @@ sealed class ConnectionManager : IDisposable
     /// <summary>
     /// Joins a connection to its home group and to the group of all connections. The registry may refuse the join.
     /// </summary>
-    public async ValueTask<JoinResult> OpenAsync(Connection connection, Replay replay)
+    public async ValueTask<JoinResult> OpenAsync(
+        Connection connection, Replay replay, SubscriptionFilter? filter = null)
     {
         // The server does not read from the client yet. While the join waits for the cluster, only this token shows
         // that the client is gone. Without a cluster, the join never waits, and the token would only cost memory.
         var clientGone = _observer is null ? CancellationToken.None : connection.ClientGone;
         // A connect filter may already have added the connection to its home group.
-        var joined = connection.IsIn(connection.HomeGroup)
+        var isInHomeGroup = connection.IsIn(connection.HomeGroup);
+        if (isInHomeGroup && filter is not null)
+        {
+            throw new InvalidOperationException(
+                "A connect filter has set a subscription filter, but the connection is already in its home group. " +
+                "Pass the subscription filter to JoinAsync instead.");
+        }
+
+        var joined = isInHomeGroup
             ? new JoinResult(true, null, null)
-            : await connection.JoinAsync(connection.HomeGroup, replay, clientGone);
+            : await connection.JoinAsync(connection.HomeGroup, replay, filter, clientGone);
         if (!joined.Joined) return joined;
-        await connection.JoinAsync(GroupName.Everyone, default, clientGone);
+        await connection.JoinAsync(GroupName.Everyone, default, filter, clientGone);
         connection.OnOpened();
         return joined;
     }

@@ -19,6 +19,9 @@ namespace Broadcast.Middleware.Connections;
 /// The settings of the endpoint. After a reconnect, the settings of the first request stay in effect.
 /// </param>
 /// <param name="Ticket">The cookie of the request. Null if the cookie cannot be renewed.</param>
+/// <param name="Filter">
+/// The filter in the URL. Null without a filter. After a reconnect, the filter of the first request stays in effect.
+/// </param>
 sealed record ConnectionRequest(
     ConnectionTransport Transport,
     string HomeGroup,
@@ -29,4 +32,5 @@ sealed record ConnectionRequest(
     DateTimeOffset? AuthenticationExpires,
     ConnectionFormat Format,
     EndpointSettings Settings,
-    RenewableTicket? Ticket = null);
+    RenewableTicket? Ticket = null,
+    SubscriptionFilter? Filter = null);

@@ -30,7 +30,11 @@ sealed class Memberships(
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     /// <exception cref="InvalidOperationException">The connection is in the maximum number of groups.</exception>
     public ValueTask<JoinResult> JoinAsync(
-        Connection connection, string group, Replay replay, CancellationToken cancellationToken = default)
+        Connection connection,
+        string group,
+        Replay replay,
+        MembershipFilters filters = default,
+        CancellationToken cancellationToken = default)
     {
         // Check the connection first, so that a join that must fail creates no group and no subscription.
         lock (connection.JoinedGroups)
@@ -38,7 +42,7 @@ sealed class Memberships(
             if (!CanJoinLocked(connection, group)) return default;
         }
 
-        var options = connection.CreateJoinOptions(group, replay);
+        var options = connection.CreateJoinOptions(group, replay, filters);
         while (true)
         {
             var acquiring = groups.AcquireAsync(group, cancellationToken);
@@ -50,10 +54,16 @@ sealed class Memberships(
     }
 
     /// <summary>Leaves a group. Returns false if the connection is not a member.</summary>
-    public bool Leave(Connection connection, string group)
+    /// <param name="connection">The connection.</param>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="isByClient">
+    /// True if the client leaves the group itself. The filter of the app then stays in effect.
+    /// </param>
+    public bool Leave(Connection connection, string group, bool isByClient)
     {
         lock (connection.JoinedGroups)
         {
+            if (!isByClient) connection.SetServerFilterLocked(group, null);
             if (connection.IndexOf(group) is not (>= 0 and var index)) return false;
             LeaveLocked(connection, connection.JoinedGroups[index]);
             connection.JoinedGroups.RemoveAt(index);
@@ -117,7 +127,7 @@ sealed class Memberships(
     {
         if (TryJoin(connection, await acquiring, options, out var result)) return result;
         // Another thread removed the group before the connection could join. Acquire the group again.
-        return await JoinAsync(connection, name, options.Replay, cancellationToken);
+        return await JoinAsync(connection, name, options.Replay, options.Filters, cancellationToken);
     }
 
     /// <summary>
@@ -141,6 +151,7 @@ sealed class Memberships(
 
                 directory.OnJoined(group);
                 connection.JoinedGroups.Add(new(group, cursor));
+                connection.SetServerFilterLocked(group.Name, options.Filters.FromServer);
                 observer.OnJoined(connection, group.Name);
                 result = new JoinResult(true, recovered, position);
                 return true;

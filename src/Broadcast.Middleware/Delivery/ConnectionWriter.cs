@@ -1,8 +1,10 @@
+using System.Buffers;
 using System.Diagnostics;
 using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using Broadcast.Middleware.Diagnostics;
 using Broadcast.Middleware.Logs;
+using Broadcast.Middleware.Messages;
 
 namespace Broadcast.Middleware.Delivery;
 
@@ -37,6 +39,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     volatile WriterState _state; // Only the thread of the pump changes this field.
     volatile bool _isCloseFrameSent; // The value stays true after the end of the connection.
+    bool _positionIsDue;
     ControlFrame? _writingControlFrame;
     PendingWrite? _pending; // The first write that does not complete at once creates this object.
     KeepAlive _keepAlive;
@@ -169,6 +172,12 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         {
             TakeTurn();
         }
+        catch (SubscriptionFilterException error)
+        {
+            // The reader must not call the filter again. So the client receives only the close frame.
+            _reader.Close();
+            _owner.OnFilterFailed(error.Cause);
+        }
         catch (Exception error)
         {
             // For example, a listener of the metrics threw an exception. The other connections of this pump continue.
@@ -243,6 +252,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
             _owner.Abort(EndReason.KeepAliveTimeout);
         _owner.OnHeartbeat();
         _reader.Resend?.MoveBookmarks();
+        _positionIsDue = _reader.HasFilters;
     }
 
     /// <summary>
@@ -286,7 +296,7 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     /// <summary>
     /// Returns the next bytes to write, in this order: control frames, the opening, a ping, a heartbeat message,
-    /// notices, messages. After the last message, this method starts a requested close.
+    /// notices, messages, the position. After the last message, this method starts a requested close.
     /// </summary>
     ReadOnlyMemory<byte> GetNext(Sink sink)
     {
@@ -330,7 +340,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         var lastSequence = LastSequence;
         while (true)
         {
-            if (_reader.TryTake(lastSequence, out var run, sink.Compression))
+            var buffer = _reader.HasFilters ? Pump.RunBuffer : null;
+            if (_reader.TryTake(lastSequence, out var run, sink.Compression, buffer))
             {
                 _writingMessages = run.Messages;
                 if (run.PublishedAt != 0) _owner.OnDelivering(run.PublishedAt);
@@ -342,6 +353,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         }
 
         if (_reader.IsClosed) close = _close;
+        var needsPosition = _positionIsDue || (_reader.HasFilters && close is { IsAnnounced: false });
+        if (needsPosition && TakePosition() is { IsEmpty: false } position) return position;
         if (close is null) return default;
         if (!close.IsAnnounced)
         {
@@ -352,6 +365,16 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         SetState(WriterState.Closing);
         _ = SendCloseAsync(sink, close);
         return default;
+    }
+
+    /// <summary>
+    /// Returns the bytes that tell an event stream its position after messages that its filter rejected. Without these
+    /// bytes, the client would ask for these messages after a reconnect, and the history may no longer have them.
+    /// </summary>
+    ReadOnlyMemory<byte> TakePosition()
+    {
+        _positionIsDue = false;
+        return _reader.TakePosition();
     }
 
     /// <summary>Returns true if the write completed. Otherwise the write is pending or has failed.</summary>
@@ -377,6 +400,8 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
         }
 
         _pending ??= new PendingWrite(this);
+        // The pump uses its buffer for the next connection, so the pending write takes the array.
+        if (_reader.HasFilters) _pending.Buffer = Pump.RunBuffer.TryDetach(frames);
         _pending.Begin(write, _heartbeat.Now);
         return false;
     }
@@ -384,7 +409,15 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
     void EndPendingWrite(PendingWrite pending)
     {
         pending.End();
-        if (!EndWrite(pending.Write)) return;
+        var isWritten = EndWrite(pending.Write);
+        if (pending.Buffer is { } buffer)
+        {
+            pending.Buffer = null;
+            // A failed write may still use the array, so leave the array to the garbage collector.
+            if (isWritten) ArrayPool<byte>.Shared.Return(buffer);
+        }
+
+        if (!isWritten) return;
         SlowConsumerHandler.OnWriteCompleted(_reader, _heartbeat.Now - pending.StartedAt, LastSequence, _owner);
     }
 
@@ -528,11 +561,18 @@ sealed class ConnectionWriter : PumpItem, IGroupSubscriber
 
     void Resume(TransportChange change, Sink sink)
     {
-        if (!_reader.TryRewind())
+        var canResume = false;
+        try
         {
-            change.Completed.SetResult(false);
-            return;
+            canResume = _reader.TryRewind();
         }
+        finally
+        {
+            // The delegate of a subscription filter may throw an exception. The new request must not wait forever.
+            if (!canResume) change.Completed.SetResult(false);
+        }
+
+        if (!canResume) return;
 
         // A control frame of the old transport must not reach the new transport.
         FailControlFrames();

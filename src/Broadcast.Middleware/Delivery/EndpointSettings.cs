@@ -34,6 +34,9 @@ sealed class EndpointSettings(
     /// <summary>Selects what the server does with a slow client in groups that have no setting of their own.</summary>
     public SlowConsumer SlowConsumer { get; } = options.SlowConsumer;
 
+    /// <summary>See <see cref="BroadcastOptions.AllowClientFilters"/>.</summary>
+    public bool AllowsClientFilters { get; } = options.AllowClientFilters;
+
     public CompressionSettings? Compression { get; } = compression;
 
     public TimeSpan SendTimeout { get; } = options.SendTimeout;

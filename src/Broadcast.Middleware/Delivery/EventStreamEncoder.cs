@@ -70,9 +70,11 @@ sealed class EventStreamEncoder : EntryEncoder
         if (!_hasIds) return default;
         // An ID without data dispatches no event, but the browser stores the ID. So a client can recover even if the
         // client has not received any message.
-        var id = $"id: {position}\n";
-        return recovered is false ? EncodeMissed(null, id) : Encoding.UTF8.GetBytes(id + "\n");
+        return recovered is false ? EncodeMissed(null, $"id: {position}\n") : EncodePosition(position);
     }
+
+    public override ReadOnlyMemory<byte> EncodePosition(Position position) =>
+        _hasIds ? Encoding.UTF8.GetBytes($"id: {position}\n\n") : default;
 
     public override void Write(IBufferWriter<byte> output, MessageLog log, Block block, int index)
     {

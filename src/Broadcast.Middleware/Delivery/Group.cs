@@ -383,7 +383,9 @@ sealed class Group
     {
         // In a cluster, the copies of one message arrive one by one. So a cursor must know its first offset: see
         // Cursor.Covers.
-        if (options.Encoder is null && start == _log.End && Lifetime != GroupLifetime.Owned) return null;
+        var filter = options.Filters.Both;
+        if (options.Encoder is null && filter is null && start == _log.End && Lifetime != GroupLifetime.Owned)
+            return null;
         var opening = options.Encoder?.EncodeStart(position, recovered, _log.NextOffset - 1) ?? default;
         var bookmark = options.KeepsUnacknowledged ? new Bookmark(_log) : null;
         bookmark?.SetLocked(start.Block, start.Index);
@@ -394,6 +396,7 @@ sealed class Group
             // A retained value is not in the range of offsets, because the range would include replaced messages.
             FirstOffset = start.Block.FirstOffset + (start.Block.IsRetained ? start.Block.Count : start.Index),
             Bookmark = bookmark,
+            Filter = filter is null ? null : new CursorFilter(filter) { ReportedOffset = position.Offset },
             LiveOffset = _log.NextOffset,
             LiveByte = _log.EndByte,
             Opening = opening.IsEmpty ? options.Opening : opening,

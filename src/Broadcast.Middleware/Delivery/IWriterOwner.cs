@@ -53,6 +53,9 @@ interface IWriterOwner
     /// <summary>Reports that unacknowledged messages are gone. The client can no longer reconnect.</summary>
     void OnRecoveryImpossible();
 
+    /// <summary>Closes the connection, because the delegate of its subscription filter threw an exception.</summary>
+    void OnFilterFailed(Exception exception);
+
     /// <summary>Closes the connection of a client that is too slow.</summary>
     void OnTooSlow();
 

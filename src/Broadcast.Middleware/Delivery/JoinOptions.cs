@@ -10,4 +10,8 @@ namespace Broadcast.Middleware.Delivery;
 /// True if the client acknowledges messages and may need unacknowledged messages again after a reconnect.
 /// </param>
 readonly record struct JoinOptions(
-    Replay Replay, EntryEncoder? Encoder, ReadOnlyMemory<byte> Opening, bool KeepsUnacknowledged);
+    Replay Replay, EntryEncoder? Encoder, ReadOnlyMemory<byte> Opening, bool KeepsUnacknowledged)
+{
+    /// <summary>The filters of the membership.</summary>
+    public MembershipFilters Filters { get; init; }
+}

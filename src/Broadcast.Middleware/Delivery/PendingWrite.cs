@@ -33,6 +33,11 @@ sealed class PendingWrite
     /// <summary>See <see cref="Sink.Acknowledged"/>.</summary>
     public long Acknowledged { get; set; }
 
+    /// <summary>
+    /// The array from the array pool that the write sends. Null if the write sends bytes that belong to a log.
+    /// </summary>
+    public byte[]? Buffer { get; set; }
+
     public void Begin(ConfiguredValueTaskAwaitable.ConfiguredValueTaskAwaiter write, long now)
     {
         (Write, StartedAt, ProgressedAt, _isCompleted, IsActive) = (write, now, now, false, true);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Broadcast.Middleware.Logs;
 
 namespace Broadcast.Middleware.Delivery;
 
@@ -17,12 +18,18 @@ sealed class Pump(Action<IThreadPoolWorkItem> schedule) : IThreadPoolWorkItem
 
     readonly ConcurrentQueue<PumpItem> _queue = new();
     TrackedCursors? _announced; // The first item of a list. Any thread adds items.
+    RunBuffer? _runBuffer;
     int _state = Idle;
     int _connections;
     long _delivered;
 
     /// <summary>The number of connections of this pump.</summary>
     public int Connections => Volatile.Read(ref _connections);
+
+    /// <summary>
+    /// Joins the runs of a connection with subscription filters. Call this property on the thread of the pump.
+    /// </summary>
+    public RunBuffer RunBuffer => _runBuffer ??= new();
 
     /// <summary>The number of messages that this pump has written to connections.</summary>
     public long Delivered => Volatile.Read(ref _delivered);

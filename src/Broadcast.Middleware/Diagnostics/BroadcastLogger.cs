@@ -43,8 +43,8 @@ sealed partial class BroadcastLogger(ILogger logger)
     public partial void Dropped(string connectionId, long count);
 
     [LoggerMessage(10, LogLevel.Error,
-        "Code of the app threw an exception for connection {ConnectionId}, for example a filter, the revalidator, " +
-        "the registry or the authorizer. Fix the method in the stack trace.")]
+        "Code of the app threw an exception for connection {ConnectionId}, for example a filter, the delegate of a " +
+        "subscription filter, the revalidator, the registry or the authorizer. Fix the method in the stack trace.")]
     public partial void FilterFailed(string connectionId, Exception exception);
 
     [LoggerMessage(11, LogLevel.Error,

@@ -67,6 +67,14 @@ public sealed class ConnectContext : FilterContext
     public Replay Replay { get; set; }
 
     /// <summary>
+    /// Selects the messages that the connection receives from its home group, and from messages to
+    /// <see cref="Recipients.Everyone"/>. The client cannot remove this filter. If the client also chooses a filter
+    /// (see <see cref="BroadcastOptions.AllowClientFilters"/>), both filters must accept a message. Messages to the
+    /// user or to the connection need no filter. Default: null, which accepts every message.
+    /// </summary>
+    public SubscriptionFilter? Filter { get; set; }
+
+    /// <summary>
     /// The result of the join of the home group. The result is available after <c>next</c> has completed. In a unit
     /// test, <c>next</c> can set this property.
     /// </summary>

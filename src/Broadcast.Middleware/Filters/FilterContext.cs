@@ -79,6 +79,20 @@ public abstract class FilterContext
         Broadcaster.JoinAsync(Connection.Id, group, replay, cancellationToken);
 
     /// <summary>
+    /// Adds this connection to a group. The connection receives only the messages that a filter accepts.
+    /// </summary>
+    /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, SubscriptionFilter, CancellationToken)"
+    /// path="/remarks"/>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="replay">The part of the history to send.</param>
+    /// <param name="filter">The filter. Null accepts every message.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <inheritdoc cref="IBroadcaster.JoinAsync(string, string, Replay, CancellationToken)" path="/exception"/>
+    public ValueTask<JoinResult> JoinAsync(
+        string group, Replay replay, SubscriptionFilter? filter, CancellationToken cancellationToken = default) =>
+        Broadcaster.JoinAsync(Connection.Id, group, replay, filter, cancellationToken);
+
+    /// <summary>
     /// Removes this connection from a group. The connection still receives the messages that were published before the
     /// call.
     /// </summary>

@@ -123,7 +123,7 @@ sealed class FilterPipeline
 
     Task Open(ConnectContext context)
     {
-        var opening = _connections.OpenAsync(context.OwnConnection, context.Replay);
+        var opening = _connections.OpenAsync(context.OwnConnection, context.Replay, context.Filter);
         if (!opening.IsCompletedSuccessfully) return AwaitAsync(context, opening);
         context.Result = opening.Result;
         return Task.CompletedTask;

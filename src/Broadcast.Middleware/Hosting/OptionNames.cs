@@ -21,6 +21,7 @@ static class OptionNames
         nameof(BroadcastOptions.AllowedOrigins),
         nameof(BroadcastOptions.GroupScope),
         nameof(BroadcastOptions.RawSubprotocols),
+        nameof(BroadcastOptions.AllowClientFilters),
         nameof(BroadcastOptions.MaxBacklogBytes),
         nameof(BroadcastOptions.SlowConsumer),
         nameof(BroadcastOptions.Groups),

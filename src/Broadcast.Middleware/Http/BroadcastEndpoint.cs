@@ -148,10 +148,15 @@ sealed class BroadcastEndpoint
         var (name, group) = GetNames(context.Request);
         if ((GroupNameScope.Problem(name) ?? GroupName.Problem(group)) is { } problem)
             return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, problem);
-        return isWebSocket ? AdmitWebSocketAsync(context, group) : AdmitEventStreamAsync(context, group);
+        SubscriptionFilter? filter = null;
+        if (_settings.AllowsClientFilters && !ClientFilter.TryRead(context.Request, out filter, out var error))
+            return _refusal.WriteAsync(context, RefusalReason.BadRequest, StatusCodes.Status400BadRequest, error!);
+        return isWebSocket
+            ? AdmitWebSocketAsync(context, group, filter)
+            : AdmitEventStreamAsync(context, group, filter);
     }
 
-    Task AdmitWebSocketAsync(HttpContext context, string group)
+    Task AdmitWebSocketAsync(HttpContext context, string group, SubscriptionFilter? filter)
     {
         // A server may answer without a subprotocol (RFC 6455, section 4.2.2), but then browsers close the connection.
         // So refuse the handshake before the connect filters run.
@@ -162,7 +167,8 @@ sealed class BroadcastEndpoint
         }
 
         var transport = new WebSocketTransport(context);
-        var request = _requests.Create(context, transport, group, _groupName.HasParameters, protocol, _settings);
+        var request = _requests.Create(
+            context, transport, group, _groupName.HasParameters, protocol, _settings, filter);
         if (!_connections.IsStopping && WebSocketHandler.IsRecovery(context.Request, protocol))
         {
             PrepareForLongRequest(context);
@@ -182,7 +188,7 @@ sealed class BroadcastEndpoint
         return _webSockets.ServeAsync(context, connection, transport, protocol);
     }
 
-    Task AdmitEventStreamAsync(HttpContext context, string group)
+    Task AdmitEventStreamAsync(HttpContext context, string group, SubscriptionFilter? filter)
     {
         if (!_origins.AllowsWithoutOrigin(context.Request))
             return _refusal.WriteAndWarnAsync(context, RefusalReason.Origin, StatusCodes.Status403Forbidden, NoOrigin);
@@ -195,7 +201,7 @@ sealed class BroadcastEndpoint
         if (!CanJoin(group)) return _refusal.WriteAsync(context, RefusalReason.ClusterUnreachable);
         var transport = new EventStreamTransport(context);
         var request = _requests.Create(
-            context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings);
+            context, transport, group, _groupName.HasParameters, EventStreamFormat.Instance, _settings, filter);
         if (_connections.Admit(request, out var reason) is not { } connection)
             return _refusal.WriteAsync(context, reason);
         PrepareForLongRequest(context);

@@ -23,7 +23,8 @@ sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
         string group,
         bool hasRouteValues,
         ConnectionFormat format,
-        EndpointSettings settings)
+        EndpointSettings settings,
+        SubscriptionFilter? filter)
     {
         var authentication = context.Features.Get<IAuthenticateResultFeature>()?.AuthenticateResult;
         return CreateAnonymous(context, transport, group, hasRouteValues, format, settings) with
@@ -32,6 +33,7 @@ sealed class ConnectionRequestFactory(UserIds userIds, CookieRenewals? cookies)
             User = context.Features.Get<IHttpAuthenticationFeature>()?.User,
             AuthenticationExpires = authentication?.Properties?.ExpiresUtc,
             Ticket = cookies?.Find(authentication?.Ticket),
+            Filter = filter,
         };
     }
 

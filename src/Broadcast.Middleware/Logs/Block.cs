@@ -36,6 +36,7 @@ sealed class Block
     string?[]? _keys; // Null if no entry has a key.
     long[]? _offsets; // Null for a block of the log. The offsets of other blocks have gaps.
     EncodedEntries? _encodings;
+    FilterVerdicts? _verdicts;
     int _count;
     Block? _next;
 
@@ -98,7 +99,8 @@ sealed class Block
     public int NextIndex { get; private set; }
 
     /// <summary>
-    /// True if at least one entry has metadata. Read this property after <see cref="Count"/>, so that the value
+    /// True if at least one entry has metadata that a reader must check: see
+    /// <see cref="EntryMetadata.AffectsReaders"/>. Read this property after <see cref="Count"/>, so that the value
     /// includes every counted entry.
     /// </summary>
     public bool HasMetadata { get; private set; }
@@ -163,6 +165,27 @@ sealed class Block
     /// <param name="firstByte">See <see cref="FirstByte"/>.</param>
     public static Block CreateRetained(int capacity, int count, long firstOffset, long firstByte) =>
         new(capacity, count, firstOffset, firstByte);
+
+    /// <summary>
+    /// Returns the results of a filter for the entries of this block. Returns null if the cursor must evaluate the
+    /// filter itself, because the block has too many results or because only one cursor reads the block.
+    /// </summary>
+    public FilterVerdicts? VerdictsOf(SubscriptionFilter filter)
+    {
+        if (IsCompacted) return null;
+        while (true)
+        {
+            var first = Volatile.Read(ref _verdicts);
+            for (var verdicts = first; verdicts is not null; verdicts = verdicts.Next)
+            {
+                if (verdicts.Filter == filter) return verdicts;
+            }
+
+            if (first is { AllowsMore: false }) return null;
+            var added = new FilterVerdicts(filter, first);
+            if (Interlocked.CompareExchange(ref _verdicts, added, first) == first) return added;
+        }
+    }
 
     public void Append(Message message, long sequence, long publishedAt, EntryMetadata? metadata)
     {
@@ -235,7 +258,7 @@ sealed class Block
 
         if (key is not null) (_keys ??= new string?[_entries.Length])[_count] = key;
         _entries[_count] = entry;
-        if (entry.Metadata is not null) HasMetadata = true;
+        if (entry.Metadata is { AffectsReaders: true }) HasMetadata = true;
         Volatile.Write(ref _count, _count + 1);
     }
 

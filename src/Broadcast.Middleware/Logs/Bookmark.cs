@@ -58,9 +58,9 @@ sealed class Bookmark(MessageLog log)
         : 0;
 
     /// <summary>
-    /// Moves the bookmark past entries that the client does not need again: acknowledged entries, excluded entries,
-    /// answers and transient messages. After a rewind, the cursor moves with the bookmark, so that the reader does not
-    /// send acknowledged messages again.
+    /// Moves the bookmark past entries that the client does not need again: acknowledged entries, excluded or rejected
+    /// entries, answers and transient messages. After a rewind, the cursor moves with the bookmark, so that the reader
+    /// does not send acknowledged messages again.
     /// </summary>
     public void Advance(Cursor cursor, long acknowledged)
     {
@@ -73,7 +73,7 @@ sealed class Bookmark(MessageLog log)
             var count = block.Count;
             var end = (int)Math.Min(count, sent - block.FirstOffset);
             index = FindAfter(block, acknowledged, index, end);
-            if (block.HasMetadata) index = SkipUnneeded(block, index, end, cursor.Subscriber.Id);
+            if (block.HasMetadata || cursor.HasFilter) index = SkipUnneeded(block, index, end, cursor);
             if (index < count || next is null || next.IsGap || sent < next.FirstOffset) break;
             (block, index) = (next, block.NextIndex);
         }
@@ -117,14 +117,10 @@ sealed class Bookmark(MessageLog log)
         }
     }
 
-    static int SkipUnneeded(Block block, int index, int end, string subscriberId)
+    static int SkipUnneeded(Block block, int index, int end, Cursor cursor)
     {
-        while (index < end && block[index].Metadata is { } metadata)
-        {
-            if (!metadata.IsSentOnce && !metadata.Excludes(subscriberId)) break;
+        while (index < end && (block[index].Metadata is { IsSentOnce: true } || cursor.IsExcluded(block, index)))
             index++;
-        }
-
         return index;
     }
 

@@ -73,6 +73,12 @@ sealed class Cursor
     /// <summary>See <see cref="EntryEncoder.IncludesPosition"/>.</summary>
     public bool IncludesPosition => _options?.Encoder?.IncludesPosition ?? false;
 
+    /// <summary>True if the membership has a subscription filter.</summary>
+    public bool HasFilter => _options?.Filter is not null;
+
+    /// <summary>See <see cref="CursorFilter.Filter"/>.</summary>
+    public SubscriptionFilter? Filter => _options?.Filter?.Filter;
+
     /// <summary>True if the entry that <see cref="TryPeek"/> found has copies in other logs.</summary>
     public bool IsAtCopy => _block.HasMetadata && HasCopies(_block, _index);
 
@@ -142,10 +148,16 @@ sealed class Cursor
     /// <summary>See <see cref="CursorOptions.Bookmark"/>.</summary>
     public Bookmark? Bookmark => _options?.Bookmark;
 
+    /// <summary>True if the filter of this cursor accepts an entry. The entry may be in another log.</summary>
+    public bool Accepts(Block block, int index) => _options?.Filter is not { } filter || filter.Accepts(block, index);
+
     /// <summary>True if the cursor has read this copy or will read it.</summary>
-    public bool Covers(EntryCopy copy) =>
+    /// <param name="copy">The copy.</param>
+    /// <param name="other">The cursor that has found another copy of the same message.</param>
+    public bool Covers(EntryCopy copy, Cursor other) =>
         _log.Epoch == copy.Position.Epoch && _log.Name == copy.LogName
-        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveOffset;
+        && copy.Position.Offset >= (_options?.FirstOffset ?? long.MaxValue) && copy.Position.Offset < LeaveOffset
+        && Accepts(other._block, other._index);
 
     /// <summary>
     /// Ends the subscription after the newest message. The caller holds the lock of the log. This method does not end
@@ -180,6 +192,7 @@ sealed class Cursor
             Encoder = _options?.Encoder,
             Start = start,
             FirstOffset = start.Block.FirstOffset + start.Index,
+            Filter = Filter is { } filter ? new(filter) : null,
         };
         return new Cursor(transient.Log, Subscriber, Set!.ForTransientLog, options, leave);
     }
@@ -251,14 +264,40 @@ sealed class Cursor
     public void Skip() => _index++;
 
     /// <summary>
-    /// Returns the next consecutive entries for this subscriber and moves past these entries. Returns an empty run if
-    /// the next entries exclude this subscriber. Call this method after <see cref="TryPeek"/> has found an entry.
+    /// Moves past the entry that <see cref="TryPeek"/> found, if the filter of this cursor rejects the entry.
+    /// </summary>
+    public bool TrySkipRejected()
+    {
+        if (Accepts(_block, _index)) return false;
+        Skip();
+        return true;
+    }
+
+    /// <summary>
+    /// Returns the next entries for this subscriber and moves past these entries. Returns an empty run if the next
+    /// entries exclude this subscriber. Call this method after <see cref="TryPeek"/> has found an entry.
     /// </summary>
     /// <param name="lastSequence">The highest sequence number to return.</param>
     /// <param name="acknowledgements">The state of a client that acknowledges messages. Null for other clients.</param>
     /// <param name="compression">The compression of the transport. Null without compression.</param>
+    /// <param name="buffer">
+    /// Joins the short runs that a filter leaves. Null to return only consecutive entries.
+    /// </param>
     public EntryRun Take(
-        long lastSequence, Acknowledgements? acknowledgements = null, FrameCompression? compression = null)
+        long lastSequence,
+        Acknowledgements? acknowledgements = null,
+        FrameCompression? compression = null,
+        RunBuffer? buffer = null)
+    {
+        var run = TakeConsecutive(lastSequence, acknowledgements, compression, int.MaxValue);
+        return buffer is null || run.IsEmpty || !HasFilter
+            ? run
+            : Join(run, buffer, lastSequence, acknowledgements, compression);
+    }
+
+    /// <summary>Takes consecutive entries. Takes more than one entry only up to a number of log bytes.</summary>
+    EntryRun TakeConsecutive(
+        long lastSequence, Acknowledgements? acknowledgements, FrameCompression? compression, int maxBytes)
     {
         // Read the count before the leave mark. If the count includes a message that was published after the leave, the
         // mark is already set.
@@ -266,15 +305,20 @@ sealed class Cursor
         var count = (int)Math.Min(block.Count, LeaveOffset - block.FirstOffset);
         var from = _index;
         var to = count;
-        if (block.HasMetadata)
+        if (_options?.Filter is { } filter)
         {
-            while (from < count && IsExcluded(block, from)) from++;
+            (from, to) = FindAccepted(filter, block, from, count);
+        }
+        else if (block.HasMetadata)
+        {
+            while (from < count && Excludes(block, from)) from++;
             to = from;
             // The log reader handles each entry with copies separately. So such an entry ends the run.
-            while (to < count && !IsExcluded(block, to) && (to == _index || !HasCopies(block, to))) to++;
+            while (to < count && !Excludes(block, to) && (to == _index || !HasCopies(block, to))) to++;
         }
 
         while (to > from && block[to - 1].Sequence > lastSequence) to--;
+        while (to > from + 1 && block.EndOf(to) - block.EndOf(from) > maxBytes) to--;
         var encoder = _options?.Encoder;
         var isOld = false;
         if (acknowledgements is not null && to > from) (to, isOld) = FindNumbers(block, from, to, acknowledgements);
@@ -285,6 +329,7 @@ sealed class Cursor
         _index = from + run.Messages;
         if (acknowledgements is not null && run.Messages > 0) OnSent(block, from, _index, isOld, acknowledgements);
         if (_options is null) return run;
+        if (_options.Filter is { } accepting && run.Messages > 0) accepting.ReportedOffset = block.OffsetOf(_index - 1);
         // The value 0 excludes history from the latency metric, because the age of history does not show how fast the
         // server is.
         return block.FirstOffset + from < _options.LiveOffset ? run with { PublishedAt = 0 } : run;
@@ -294,6 +339,42 @@ sealed class Cursor
     public ReadOnlyMemory<byte> TakeOpening() => _options?.TakeOpening() ?? default;
 
     /// <summary>
+    /// Returns the bytes that tell the client its position, if the cursor has passed rejected entries since the client
+    /// received its last position. Returns empty memory if the format has no such bytes.
+    /// </summary>
+    public ReadOnlyMemory<byte> TakePosition()
+    {
+        if (_options is not { Filter: { } filter, Encoder: { IncludesPosition: true } encoder }) return default;
+        if (IsTransient || _block.IsGap) return default;
+        // The numbers in a retained block are higher than the offsets of its entries, so the client would miss entries.
+        var offset = (_block.IsRetained && _index < _block.Count ? _block.OffsetOf(_index) : LogOffset) - 1;
+        if (offset <= filter.ReportedOffset) return default;
+        filter.ReportedOffset = offset;
+        return encoder.EncodePosition(new Position(_log.Epoch, offset));
+    }
+
+    /// <summary>
+    /// True if the backlog of a cursor with a filter is large enough to compact it. The unread bytes include the
+    /// entries that the filter rejects, so the reader may have to read only a small part of them.
+    /// </summary>
+    /// <param name="maxBacklog">The maximum number of unread bytes of a reader.</param>
+    public bool NeedsCompaction(long maxBacklog) => _options?.Filter is { } filter
+        && Behind > maxBacklog / 2 && _log.NewestByte >= filter.NextCompaction && !HasMissed;
+
+    /// <summary>
+    /// Copies the unread entries that the filter accepts into a compacted block, so that the rejected entries no longer
+    /// count as unread.
+    /// </summary>
+    /// <param name="lastSequence">The highest sequence number to read.</param>
+    /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
+    /// <param name="maxBacklog">The maximum number of unread bytes of a reader.</param>
+    public void CompactAccepted(long lastSequence, int maxBytes, long maxBacklog)
+    {
+        _options!.Filter!.NextCompaction = _log.NewestByte + (maxBacklog / 4);
+        TryCompact(lastSequence, maxBytes, replacesKeys: false, out _, out _);
+    }
+
+    /// <summary>
     /// Copies the unread entries into a compacted block. The copy omits entries that a newer entry with the same key
     /// replaces. The log can then drop the originals. Returns false if the log has already dropped some unread entries.
     /// </summary>
@@ -301,12 +382,15 @@ sealed class Cursor
     /// <param name="maxBytes">The maximum size of the compacted block. Further entries stay in the log.</param>
     /// <param name="replaced">The number of entries that the copy omits.</param>
     /// <param name="isComplete">True if the compacted block covers all unread entries.</param>
-    public bool TryCompact(long lastSequence, int maxBytes, out long replaced, out bool isComplete)
+    public bool TryCompact(long lastSequence, int maxBytes, out long replaced, out bool isComplete) =>
+        TryCompact(lastSequence, maxBytes, replacesKeys: true, out replaced, out isComplete);
+
+    bool TryCompact(long lastSequence, int maxBytes, bool replacesKeys, out long replaced, out bool isComplete)
     {
         (replaced, isComplete) = (0, false);
         if (FindUnread(lastSequence) is not { } unread) return false;
         var newestOfKey = new Dictionary<string, int>(StringComparer.Ordinal);
-        for (var i = 0; i < unread.Count - 1; i++)
+        for (var i = 0; replacesKeys && i < unread.Count - 1; i++)
         {
             if (unread[i].Block.KeyOf(unread[i].Index) is { } key) newestOfKey[key] = i;
         }
@@ -316,7 +400,7 @@ sealed class Cursor
         for (; count < unread.Count - 1; count++)
         {
             var (block, index) = unread[count];
-            if (block.KeyOf(index) is { } key && newestOfKey[key] != count)
+            if (replacesKeys && block.KeyOf(index) is { } key && newestOfKey[key] != count)
             {
                 replaced++;
                 continue;
@@ -346,7 +430,8 @@ sealed class Cursor
     }
 
     /// <summary>
-    /// Moves to the newest entry. Returns the number of skipped entries that do not exclude this subscriber.
+    /// Moves to the newest entry. A cursor with a filter moves to the newest entry that the filter accepts. Returns the
+    /// number of skipped entries that do not exclude this subscriber.
     /// </summary>
     public long SkipToLatest()
     {
@@ -354,14 +439,18 @@ sealed class Cursor
         int count;
         lock (_log.Gate) (tail, count) = _log.End;
         var index = Math.Max(0, count - 1);
+        if (HasFilter) (tail, index) = FindLatestAccepted(tail, count);
         var end = Math.Min(tail.FirstOffset + index, LeaveOffset);
         var skipped = Math.Max(0, end - Offset);
         var (passed, first) = ((Block?)_block, _index);
         while (passed is { IsGap: false } && passed.FirstOffset < end)
         {
-            for (var i = first; passed.HasMetadata && i < passed.Count && passed.FirstOffset + i < end; i++)
+            if (passed.HasMetadata || HasFilter)
             {
-                if (IsExcluded(passed, i)) skipped--;
+                for (var i = first; i < passed.Count && passed.FirstOffset + i < end; i++)
+                {
+                    if (IsExcluded(passed, i)) skipped--;
+                }
             }
 
             first = passed.NextIndex;
@@ -530,9 +619,79 @@ sealed class Cursor
     static long NumberOf(Block block, int index) =>
         block.IsCompacted ? block.OffsetOf(index) : block.FirstOffset + index;
 
+    /// <summary>
+    /// Takes further entries, as long as one write can send all entries, and joins their runs in the buffer.
+    /// </summary>
+    EntryRun Join(
+        EntryRun first,
+        RunBuffer buffer,
+        long lastSequence,
+        Acknowledgements? acknowledgements,
+        FrameCompression? compression)
+    {
+        if (first.Frames.Length > RunBuffer.MaxShortRun) return first;
+        var (messages, size) = (first.Messages, first.Frames.Length);
+        // The log reader handles each entry with copies separately.
+        while (size < RunBuffer.MaxBytes && TryPeek(out var sequence) && sequence <= lastSequence && !IsAtCopy)
+        {
+            var run = TakeConsecutive(lastSequence, acknowledgements, compression, RunBuffer.MaxBytes - size);
+            if (run.IsEmpty) continue;
+            if (messages == first.Messages) buffer.Start(first.Frames.Span);
+            buffer.Add(run.Frames.Span);
+            messages += run.Messages;
+            size += run.Frames.Length;
+        }
+
+        return messages == first.Messages ? first : first with { Frames = buffer.Written, Messages = messages };
+    }
+
+    /// <summary>Finds the next consecutive entries that the filter accepts.</summary>
+    (int From, int To) FindAccepted(CursorFilter filter, Block block, int from, int count)
+    {
+        var verdicts = filter.GetVerdicts(block, count);
+        if (verdicts is not null && !block.HasMetadata)
+        {
+            from = verdicts.FindAccepted(from, count);
+            return (from, verdicts.FindRejected(from, count));
+        }
+
+        while (from < count && IsRejected(from)) from++;
+        // The log reader handles each entry with copies separately. So such an entry ends the run.
+        var to = from < count && (from == _index || !HasCopies(block, from)) ? from + 1 : from;
+        while (to > from && to < count && !IsRejected(to) && !HasCopies(block, to)) to++;
+        return (from, to);
+
+        bool IsRejected(int index) => verdicts?.Accepts(index) is false
+            || (block.HasMetadata && Excludes(block, index)) || (verdicts is null && !filter.Accepts(block, index));
+    }
+
+    /// <summary>
+    /// Returns the newest entry that the filter accepts. If the log has dropped unread entries, the method searches
+    /// only the newest block. Returns the end of the log if the method finds no entry.
+    /// </summary>
+    (Block Block, int Index) FindLatestAccepted(Block tail, int count)
+    {
+        var latest = (tail, count);
+        for (var (block, index) = (_block, _index); ; (block, index) = (block.Next!, block.NextIndex))
+        {
+            if (block.IsGap) (block, index, latest) = (tail, 0, (tail, count));
+            var end = block == tail ? count : block.Count;
+            for (; index < end; index++)
+            {
+                if (block.FirstOffset + index < LeaveOffset && !IsExcluded(block, index)) latest = (block, index);
+            }
+
+            if (block == tail) return latest;
+        }
+    }
+
     static bool HasCopies(Block block, int index) => block[index].Metadata is { HasCopies: true };
 
-    bool IsExcluded(Block block, int index)
+    /// <summary>True if this subscriber does not receive an entry of the log.</summary>
+    public bool IsExcluded(Block block, int index) => Excludes(block, index) || !Accepts(block, index);
+
+    /// <summary>True if the metadata of an entry excludes this subscriber.</summary>
+    bool Excludes(Block block, int index)
     {
         if (block[index].Metadata is not { } metadata) return false;
         return metadata.Excludes(Subscriber.Id) || (metadata.IsSentOnce && IsBeforeRewind(block, index));

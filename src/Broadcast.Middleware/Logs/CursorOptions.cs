@@ -31,6 +31,9 @@ sealed class CursorOptions
     /// </summary>
     public Bookmark? Bookmark { get; init; }
 
+    /// <summary>Selects the entries that the reader receives. Null if the reader receives every entry.</summary>
+    public CursorFilter? Filter { get; init; }
+
     /// <summary>Bytes to send before the first message.</summary>
     public ReadOnlyMemory<byte> Opening { get; init; }
 

@@ -14,6 +14,7 @@ sealed class EntryMetadata
         IsJson = message.IsJson;
         IsVerbatim = message.IsVerbatim;
         DisablesCompression = message.DisableCompression;
+        Tags = message.Tags;
     }
 
     EntryMetadata(EntryMetadata? other)
@@ -23,6 +24,7 @@ sealed class EntryMetadata
         IsJson = other is { IsJson: true };
         IsVerbatim = other is { IsVerbatim: true };
         DisablesCompression = other is { DisablesCompression: true };
+        Tags = other?.Tags;
     }
 
     public EntryMetadata(ExcludedConnections? excluded) => Excluded = excluded;
@@ -45,11 +47,20 @@ sealed class EntryMetadata
     /// <summary>See <see cref="Message.DisableCompression"/>.</summary>
     public bool DisablesCompression { get; }
 
+    /// <summary>See <see cref="Message.Tags"/>.</summary>
+    public MessageTags? Tags { get; }
+
     /// <summary>
     /// True if the entry is in a private log, and its message is transient: see <see cref="Message.IsTransient"/>.
     /// Messages to a group have a separate log instead: see <see cref="TransientLog"/>.
     /// </summary>
     public bool IsTransient { get; private init; }
+
+    /// <summary>
+    /// True if a reader must check this entry, even without a subscription filter. False if the metadata only affects
+    /// the encoding.
+    /// </summary>
+    public bool AffectsReaders => Excluded is not null || IsSentOnce || HasCopies;
 
     /// <summary>True if the server does not send the entry again after the client has reconnected.</summary>
     public bool IsSentOnce => IsVerbatim || IsTransient;
@@ -82,7 +93,7 @@ sealed class EntryMetadata
     /// <param name="excluded">See <see cref="Excluded"/>.</param>
     /// <param name="group">See <see cref="SourceGroup"/>.</param>
     public static EntryMetadata? Create(Message message, ExcludedConnections? excluded, string? group = null) =>
-        message is { IsJson: false, Sender: null, IsVerbatim: false, DisableCompression: false }
+        message is { IsJson: false, Sender: null, IsVerbatim: false, DisableCompression: false, Tags: null }
             && excluded is null && group is null
             ? null
             : new(message, excluded) { SourceGroup = group };

@@ -54,6 +54,9 @@ sealed class LogReader
     /// <summary>True if the setting of this reader takes precedence over the settings of the logs.</summary>
     public bool PrefersOwnSetting { get; init; }
 
+    /// <summary>True if a cursor has or had a subscription filter.</summary>
+    public bool HasFilters { get; private set; }
+
     /// <summary>The newest sequence number of the broadcast.</summary>
     public long NewestSequence => _clock.Last;
 
@@ -125,14 +128,17 @@ sealed class LogReader
         }
     }
 
-    /// <summary>True if at least one log has more than <paramref name="bytes"/> unread bytes.</summary>
+    /// <summary>
+    /// True if at least one log has more than <paramref name="bytes"/> unread bytes, or if the reader must compact a
+    /// log with a filter.
+    /// </summary>
     public bool IsBehindBy(long bytes)
     {
         AdmitActiveCursors();
         for (var i = _activeCount - 1; i >= 0; i--)
         {
             if (_cursors[i].HasLeft) RemoveUnlessNeeded(i);
-            else if (_cursors[i].Behind > bytes) return true;
+            else if (_cursors[i].Behind > bytes || _cursors[i].NeedsCompaction(bytes)) return true;
         }
 
         return false;
@@ -187,6 +193,7 @@ sealed class LogReader
         (skipped, replaced) = (0, 0);
         foreach (var cursor in AdmitActiveCursors())
         {
+            if (cursor.NeedsCompaction(maxBacklog)) cursor.CompactAccepted(lastSequence, maxBytes, maxBacklog);
             if (!cursor.HasMissed && cursor.Behind <= maxBacklog) continue;
             switch (WhenSlow(cursor))
             {
@@ -222,9 +229,10 @@ sealed class LogReader
         return true;
     }
 
-    /// <inheritdoc cref="TryTake(long, out EntryRun, out Cursor, FrameCompression)"/>
-    public bool TryTake(long lastSequence, out EntryRun run, FrameCompression? compression = null) =>
-        TryTake(lastSequence, out run, out _, compression);
+    /// <inheritdoc cref="TryTake(long, out EntryRun, out Cursor, FrameCompression, RunBuffer)"/>
+    public bool TryTake(
+        long lastSequence, out EntryRun run, FrameCompression? compression = null, RunBuffer? buffer = null) =>
+        TryTake(lastSequence, out run, out _, compression, buffer);
 
     /// <summary>Takes the next consecutive messages. Returns false if no message is available now.</summary>
     /// <remarks>
@@ -244,8 +252,16 @@ sealed class LogReader
     /// its current index. Valid only if the method returns true. Null for the opening of a cursor.
     /// </param>
     /// <param name="compression">The compression of the transport. Null without compression.</param>
+    /// <param name="buffer">
+    /// Joins the short runs that a filter leaves. The bytes are valid until the next call with this buffer. Null to
+    /// return only bytes of the logs.
+    /// </param>
     public bool TryTake(
-        long lastSequence, out EntryRun run, out Cursor? source, FrameCompression? compression = null)
+        long lastSequence,
+        out EntryRun run,
+        out Cursor? source,
+        FrameCompression? compression = null,
+        RunBuffer? buffer = null)
     {
         (run, source) = (default, null);
         while (run.IsEmpty)
@@ -307,7 +323,7 @@ sealed class LogReader
 
             if (appending is not null) appending.WaitForAppend();
             else if (firstSequence <= newest)
-                run = Take(source = first, firstSequence, Math.Min(newest, secondSequence - 1), compression);
+                run = Take(source = first, firstSequence, Math.Min(newest, secondSequence - 1), compression, buffer);
         }
 
         Resend?.OnTaken();
@@ -317,7 +333,22 @@ sealed class LogReader
     SlowConsumer WhenSlow(Cursor cursor) =>
         PrefersOwnSetting ? (SlowConsumer)_whenSlow : cursor.WhenSlow ?? (SlowConsumer)_whenSlow;
 
-    EntryRun Take(Cursor cursor, long sequence, long lastSequence, FrameCompression? compression)
+    /// <summary>
+    /// Returns the bytes that tell the client its position, if a filter has rejected messages since the client received
+    /// its last position. Empty if the format has no such bytes.
+    /// </summary>
+    public ReadOnlyMemory<byte> TakePosition()
+    {
+        foreach (var cursor in Cursors)
+        {
+            if (cursor.TakePosition() is { IsEmpty: false } position) return position;
+        }
+
+        return default;
+    }
+
+    EntryRun Take(
+        Cursor cursor, long sequence, long lastSequence, FrameCompression? compression, RunBuffer? buffer)
     {
         // A subscriber that has left a log and joined it again has two cursors in this log. Both cursors may be at the
         // same sequence number. So take at least the message with this number.
@@ -325,28 +356,30 @@ sealed class LogReader
         if (cursor.IsAtCopy)
         {
             last = sequence;
+            // The filter of another membership may accept its copy.
+            if (cursor.TrySkipRejected()) return default;
             if (cursor.Copy is not { } copy)
             {
                 if (!TrySkipCopies(cursor, sequence)) return default;
             }
-            else if (!IsFirstCopy(copy, sequence))
+            else if (!IsFirstCopy(cursor, copy, sequence))
             {
                 cursor.Skip();
                 return default;
             }
         }
 
-        return cursor.Take(last, Resend?.Acknowledgements, compression);
+        return cursor.Take(last, Resend?.Acknowledgements, compression, buffer);
     }
 
     /// <summary>True if the reader has not taken another copy of a message whose copies arrive one by one.</summary>
-    bool IsFirstCopy(EntryCopy copy, long sequence)
+    bool IsFirstCopy(Cursor at, EntryCopy copy, long sequence)
     {
         for (var earlier = copy.Earlier; earlier is not null; earlier = earlier.Earlier)
         {
             foreach (var cursor in Cursors)
             {
-                if (cursor.Covers(earlier)) return false;
+                if (cursor.Covers(earlier, at)) return false;
             }
         }
 
@@ -406,6 +439,7 @@ sealed class LogReader
     void Insert(Cursor cursor)
     {
         Resend?.OnAdding(cursor);
+        if (cursor.HasFilter) HasFilters = true;
         if (_count == _cursors.Length) Array.Resize(ref _cursors, _count * 2);
         (_cursors[_count], cursor.ReaderIndex) = (cursor, _count);
         _count++;

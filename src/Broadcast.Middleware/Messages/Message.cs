@@ -65,6 +65,12 @@ public readonly struct Message(ReadOnlyMemory<byte> payload, MessageType type)
     public string? Id { get; init; }
 
     /// <summary>
+    /// The tags by which a <see cref="SubscriptionFilter"/> selects the message. The clients do not receive the tags.
+    /// Default: null, which means no tags.
+    /// </summary>
+    public MessageTags? Tags { get; init; }
+
+    /// <summary>
     /// The client that sent the message. Null if the protocol of the client does not name the sender.
     /// </summary>
     internal MessageSender? Sender { get; init; }

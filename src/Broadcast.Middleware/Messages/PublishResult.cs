@@ -34,7 +34,8 @@ public readonly struct PublishResult(Position? position, int localRecipients) : 
 
     /// <summary>
     /// The number of recipients on this node. For a message to several groups, the value is the number of memberships
-    /// in these groups. A slow recipient may miss the message: see <see cref="SlowConsumer"/>.
+    /// in these groups. A slow recipient may miss the message: see <see cref="SlowConsumer"/>. A member whose
+    /// <see cref="SubscriptionFilter"/> rejects the message also counts.
     /// </summary>
     public int LocalRecipients { get; } = localRecipients;
 

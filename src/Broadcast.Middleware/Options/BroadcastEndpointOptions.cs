@@ -21,6 +21,7 @@ public sealed class BroadcastEndpointOptions
         IsOriginAllowed = options.IsOriginAllowed;
         GroupScope = options.GroupScope;
         RawSubprotocols = [.. options.RawSubprotocols];
+        AllowClientFilters = options.AllowClientFilters;
         SlowConsumer = options.SlowConsumer;
         CompressMessagesAbove = options.CompressMessagesAbove;
         SendTimeout = options.SendTimeout;
@@ -93,6 +94,12 @@ public sealed class BroadcastEndpointOptions
     /// affects only this URL. Default: <see cref="BroadcastOptions.RawSubprotocols"/>.
     /// </summary>
     public IList<string> RawSubprotocols { get; }
+
+    /// <summary>
+    /// True if a client of this URL may choose a <see cref="SubscriptionFilter"/>. Default:
+    /// <see cref="BroadcastOptions.AllowClientFilters"/>.
+    /// </summary>
+    public bool AllowClientFilters { get; set; }
 
     /// <summary>
     /// Selects what the server does with a client that is more than <see cref="BroadcastOptions.MaxBacklogBytes"/>

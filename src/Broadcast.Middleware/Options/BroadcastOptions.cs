@@ -109,6 +109,14 @@ public sealed class BroadcastOptions
     public IList<string> RawSubprotocols { get; } = [];
 
     /// <summary>
+    /// True if a client may choose a <see cref="SubscriptionFilter"/>: with the query parameter <c>filter</c> of the
+    /// URL for the group of the URL, or with the property <c>filter</c> of <c>joinGroup</c> in the JSON protocols. The
+    /// client then receives only the messages that both its own filter and the filter of the app accept. False means
+    /// that the server ignores the query parameter and refuses the property. Default: false.
+    /// </summary>
+    public bool AllowClientFilters { get; set; }
+
+    /// <summary>
     /// The maximum number of bytes that a group keeps for slow clients. <see cref="SlowConsumer"/> selects what the
     /// server does with a client that is further behind. The size of a message includes its frame and 32 additional
     /// bytes. A message counts even if the message excludes the client. The option limits the memory for slow clients

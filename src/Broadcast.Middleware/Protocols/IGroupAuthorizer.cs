@@ -19,4 +19,13 @@ public interface IGroupAuthorizer
     /// <param name="group">The name of the group.</param>
     /// <param name="operation">The operation.</param>
     ValueTask<bool> AuthorizeAsync(IBroadcastConnection connection, string group, GroupOperation operation);
+
+    /// <summary>
+    /// Returns the filter for a client that joins a group itself. The client receives only the messages that this
+    /// filter, its own filter, and an earlier filter of the app for this group accept. The server calls this method
+    /// after it has allowed the join. Default: null, which accepts every message.
+    /// </summary>
+    /// <param name="connection">The connection of the client.</param>
+    /// <param name="group">The name of the group.</param>
+    ValueTask<SubscriptionFilter?> GetFilterAsync(IBroadcastConnection connection, string group) => default;
 }

@@ -162,7 +162,7 @@ class JsonProtocol : IBroadcastProtocol
         switch (request.Kind)
         {
             case JsonRequestKind.Join:
-                return await JoinAsync(context, request.Group!);
+                return await JoinAsync(context, request.Group!, request.Filter);
             case JsonRequestKind.Leave:
                 context.Leave(request.Group!);
                 return RequestResult.Success;
@@ -185,12 +185,14 @@ class JsonProtocol : IBroadcastProtocol
         }
     }
 
-    static async ValueTask<RequestResult> JoinAsync(ProtocolContext context, string group)
+    static async ValueTask<RequestResult> JoinAsync(ProtocolContext context, string group, SubscriptionFilter? filter)
     {
         if (!await context.IsAllowedAsync(group, GroupOperation.Join)) return RequestResult.JoinForbidden;
+        if (filter is not null && !context.AllowsFilters) return RequestResult.FilterForbidden;
+        if (filter is not null && context.IsIn(group)) return RequestResult.FilterUnchangeable;
         try
         {
-            return await context.JoinAllowedAsync(group) ? RequestResult.Success : RequestResult.JoinForbidden;
+            return await context.JoinAllowedAsync(group, filter) ? RequestResult.Success : RequestResult.JoinForbidden;
         }
         catch (InvalidOperationException exception) when (context.HasMaxGroups)
         {

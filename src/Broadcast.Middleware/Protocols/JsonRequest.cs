@@ -18,6 +18,9 @@ struct JsonRequest
 
     public string? Event { get; private set; }
 
+    /// <summary>The filter of a client that joins a group. Null accepts every message.</summary>
+    public SubscriptionFilter? Filter { get; private set; }
+
     public bool NoEcho { get; private set; }
 
     public Message Data { get; private set; }
@@ -135,6 +138,10 @@ struct JsonRequest
         {
             if ((Event = ReadString(ref reader)) is null) return Skip(ref reader, "event must be a string.");
         }
+        else if (reader.ValueTextEquals("filter"u8))
+        {
+            return ReadFilter(ref reader);
+        }
         else if (reader.ValueTextEquals("dataType"u8))
         {
             if ((DataType = ReadString(ref reader)) is null) return Skip(ref reader, "dataType must be a string.");
@@ -144,6 +151,15 @@ struct JsonRequest
             reader.Skip();
         }
 
+        return null;
+    }
+
+    string? ReadFilter(ref Utf8JsonReader reader)
+    {
+        if (ReadString(ref reader) is not { } text)
+            return reader.TokenType == JsonTokenType.Null ? null : Skip(ref reader, "filter must be a string.");
+        if (!SubscriptionFilter.TryParse(text, out var filter, out var problem)) return problem;
+        Filter = filter;
         return null;
     }
 

@@ -27,6 +27,10 @@ sealed class ProtocolActions(
             ? new(operation == GroupOperation.Publish && group == connection.HomeGroup)
             : authorizer.AuthorizeAsync(connection, group, operation);
 
+    /// <summary>Returns the filter of the app for a client that joins a group. Null accepts every message.</summary>
+    public ValueTask<SubscriptionFilter?> GetFilterAsync(Connection connection, string group) =>
+        authorizer?.GetFilterAsync(connection, group) ?? default;
+
     public bool HasMaxGroups(Connection connection) => connection.Groups.Count >= options.MaxGroupsPerConnection;
 
     /// <summary>Sets the state of a client in a group, at the request of the client.</summary>

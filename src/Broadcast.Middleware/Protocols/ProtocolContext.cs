@@ -80,12 +80,30 @@ public sealed class ProtocolContext : IProtocolState
     /// <exception cref="InvalidOperationException"> The connection is already in
     /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
     /// </exception>
-    public async Task<bool> JoinAsync(string group)
+    public Task<bool> JoinAsync(string group) => JoinAsync(group, null);
+
+    /// <summary>
+    /// Adds the client to a group. The client receives only the messages that a filter of the client accepts. If the
+    /// client is already a member, the call changes nothing.
+    /// </summary>
+    /// <param name="group">The name of the group.</param>
+    /// <param name="filter">The filter that the client has chosen. Null accepts every message.</param>
+    /// <returns>True if the client is now a member. False if the registry refuses the join.</returns>
+    /// <exception cref="ArgumentException">The group name is invalid.</exception>
+    /// <exception cref="UnauthorizedAccessException">
+    /// The client is not allowed to join the group, or <see cref="BroadcastOptions.AllowClientFilters"/> is false.
+    /// </exception>
+    /// <exception cref="InvalidOperationException"> The connection is already in
+    /// <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// </exception>
+    public async Task<bool> JoinAsync(string group, SubscriptionFilter? filter)
     {
         GroupName.ThrowIfInvalid(group);
         if (!await IsAllowedAsync(group, GroupOperation.Join))
             throw new UnauthorizedAccessException(RequestResult.JoinForbidden.Message);
-        return await JoinAllowedAsync(group);
+        if (filter is not null && !AllowsFilters)
+            throw new UnauthorizedAccessException(RequestResult.FilterForbidden.Message);
+        return await JoinAllowedAsync(group, filter);
     }
 
     /// <summary>Removes the client from a group. The call has no effect if the client is not a member.</summary>
@@ -94,7 +112,7 @@ public sealed class ProtocolContext : IProtocolState
     public void Leave(string group)
     {
         GroupName.ThrowIfInvalid(group);
-        _connection.Leave(group);
+        _connection.LeaveAsClient(group);
     }
 
     /// <summary>
@@ -164,8 +182,18 @@ public sealed class ProtocolContext : IProtocolState
     internal void Acknowledge(ulong sequenceId) =>
         _connection.Writer.OnAcknowledged((long)Math.Min(sequenceId, long.MaxValue));
 
-    internal async ValueTask<bool> JoinAllowedAsync(string group) =>
-        _connection.IsIn(group) || (await _connection.JoinAsync(group)).Joined;
+    /// <summary>Joins a group that the client may join. Returns true if the client is now a member.</summary>
+    internal async ValueTask<bool> JoinAllowedAsync(string group, SubscriptionFilter? filter)
+    {
+        if (_connection.IsIn(group)) return true;
+        var fromApp = await _actions.GetFilterAsync(_connection, group);
+        return (await _connection.JoinAsClientAsync(group, SubscriptionFilter.Both(fromApp, filter))).Joined;
+    }
+
+    internal bool IsIn(string group) => _connection.IsIn(group);
+
+    /// <summary>See <see cref="BroadcastOptions.AllowClientFilters"/>.</summary>
+    internal bool AllowsFilters => _connection.Settings.AllowsClientFilters;
 
     internal ValueTask<bool> IsAllowedAsync(string group, GroupOperation operation) =>
         _actions.IsAllowedAsync(_connection, group, operation);

@@ -9,6 +9,12 @@ readonly record struct RequestResult(string? Error, string Message)
 
     public static RequestResult JoinForbidden => Forbidden("This client is not allowed to join the group.");
 
+    public static RequestResult FilterForbidden =>
+        Forbidden("This URL allows no filters of clients. Set the option AllowClientFilters, or omit the filter.");
+
+    public static RequestResult FilterUnchangeable => BadRequest(
+        "The client is already a member of the group. To change the filter, leave the group and join it again.");
+
     public static RequestResult PublishForbidden => Forbidden("This client is not allowed to publish to the group.");
 
     public static RequestResult SubscribeForbidden =>

@@ -59,12 +59,20 @@ sealed class Broadcaster(
         (await JoinAsync(connectionId, group, default, cancellationToken)).Joined;
 
     public ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken)
+        string connectionId, string group, Replay replay, CancellationToken cancellationToken) =>
+        JoinAsync(connectionId, group, replay, null, cancellationToken);
+
+    public ValueTask<JoinResult> JoinAsync(
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(connectionId);
         GroupName.ThrowIfInvalid(group);
         cancellationToken.ThrowIfCancellationRequested();
-        return router.JoinAsync(connectionId, group, replay, cancellationToken);
+        return router.JoinAsync(connectionId, group, replay, filter, cancellationToken);
     }
 
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken)

@@ -115,6 +115,37 @@ public interface IBroadcaster
         string connectionId, string group, Replay replay, CancellationToken cancellationToken = default);
 
     /// <summary>
+    /// Adds a connection to a group. The connection receives only the messages that a filter accepts.
+    /// </summary>
+    /// <remarks>
+    /// The client cannot remove the filter: if the client leaves the group and joins it again, the filter stays in
+    /// effect. The filter ends when the app calls <see cref="LeaveAsync"/> or joins the connection again.
+    /// </remarks>
+    /// <param name="connectionId">The ID of the connection.</param>
+    /// <param name="group">The name of the group: 1 to 255 characters, without control characters.</param>
+    /// <param name="replay">The part of the history to send.</param>
+    /// <param name="filter">The filter. Null accepts every message.</param>
+    /// <param name="cancellationToken">Cancels the join before it starts.</param>
+    /// <returns>
+    /// The result shows whether the connection joined and whether messages are missing. The result also contains the
+    /// position of the join.
+    /// </returns>
+    /// <exception cref="ArgumentException">
+    /// The ID is empty, or the group name is invalid. Or the connection may be on another node, and the filter has a
+    /// delegate.
+    /// </exception>
+    /// <exception cref="InvalidOperationException">
+    /// The connection is already in <see cref="BroadcastOptions.MaxGroupsPerConnection"/> groups.
+    /// </exception>
+    /// <exception cref="BackplaneException">The other nodes are unreachable.</exception>
+    ValueTask<JoinResult> JoinAsync(
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken = default);
+
+    /// <summary>
     /// Removes a connection from a group. The connection still receives the messages that were published before the
     /// call.
     /// </summary>

@@ -115,8 +115,12 @@ sealed class LocalRouter(
         recipients.Kind == RecipientsKind.Groups ? RecipientsKind.Group : recipients.Kind;
 
     public override ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken) =>
-        connections.Find(connectionId)?.JoinAsync(group, replay, cancellationToken) ?? default;
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken) =>
+        connections.Find(connectionId)?.JoinAsync(group, replay, filter, cancellationToken) ?? default;
 
     public override ValueTask<bool> LeaveAsync(
         string connectionId, string group, CancellationToken cancellationToken) =>
@@ -177,7 +181,8 @@ sealed class LocalRouter(
 
     /// <summary>
     /// Sends a message to the private log of each group member on this node, not to the logs of the groups. A member of
-    /// more than one group receives the message once. Returns the number of recipients.
+    /// more than one group receives the message once. A member whose filter rejects the message does not receive it.
+    /// Returns the number of recipients.
     /// </summary>
     public int SendToMembers(IReadOnlyCollection<string> groupNames, Message message, Recipients recipients)
     {
@@ -189,7 +194,8 @@ sealed class LocalRouter(
             // A structured client receives the name of the group, and a private log has no name.
             var group = name == GroupName.Everyone ? null : name;
             var metadata = EntryMetadata.CreatePrivate(message, recipients.ExcludedConnections, group);
-            count += Send(message, metadata, FindMembers(name).Where(found.Add));
+            var members = FindMembers(name).Where(member => member.Accepts(name, message));
+            count += Send(message, metadata, members.Where(found.Add));
         }
 
         return count;

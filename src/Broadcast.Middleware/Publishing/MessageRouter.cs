@@ -16,7 +16,11 @@ abstract class MessageRouter
 
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public abstract ValueTask<JoinResult> JoinAsync(
-        string connectionId, string group, Replay replay, CancellationToken cancellationToken);
+        string connectionId,
+        string group,
+        Replay replay,
+        SubscriptionFilter? filter,
+        CancellationToken cancellationToken);
 
     /// <exception cref="BackplaneException">The cluster is unreachable.</exception>
     public abstract ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken);

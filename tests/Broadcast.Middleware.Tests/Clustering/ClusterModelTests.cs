@@ -135,11 +135,13 @@ public sealed class ClusterModelTests
             // The client may have an earlier connection to any node.
             var (after, history) = (AfterOf(home), HistoryOf(home));
             var replay = after is { } position ? Replay.After(position) : default;
-            var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay), user);
+            var filter = ModelFilter.Choose(_random.Next(100));
+            var member = new Member(broadcast, await Listener.ConnectAsync(broadcast, home, user, Any(broadcast.Pumps), replay, filter.Filter), user);
             member.Groups.Add(home);
+            (member.Filters[home], member.Filters[""]) = (filter, filter);
             _members.Add(member);
-            if (after is null) member.Expect(RetainedOf(home).Select(static message => message.Number));
-            else member.Expect(history.Skip((int)after.Value.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)).Select(static message => message.Number));
+            var replayed = after is { } known ? history.Skip((int)known.Offset) : RetainedOf(home);
+            member.Expect(replayed.Where(message => member.Receives(home, message.Number, message.Excluded)).Select(static message => message.Number));
             Run();
             member.Check(_steps);
         }
@@ -154,22 +156,26 @@ public sealed class ClusterModelTests
             var retained = RetainedOf(group);
             if (after is not null || retained.Count > 0) Run();
             var replay = after is { } position ? Replay.After(position) : default;
-            var joined = await AnyNode.JoinAsync(member.Connection.Id, group, replay, TestContext.Current.CancellationToken);
+            var filter = ModelFilter.Choose(_random.Next(100));
+            // A delegate cannot travel to another node.
+            var node = filter.Filter is { HasDelegate: true } ? member.Engine : AnyNode;
+            var joined = await node.JoinAsync(member.Connection.Id, group, replay, filter.Filter, TestContext.Current.CancellationToken);
             Assert.Equal(member.Groups.Add(group), joined.Joined);
             if (!joined.Joined) return;
+            member.Filters[group] = filter;
             if (history.Count > 0) _epochs[group] = joined.Position!.Value.Epoch;
             if (after is null)
             {
                 Assert.Equal(retained.Count > 0 ? history.IndexOf(retained[0]) : history.Count, joined.Position!.Value.Offset);
                 if (retained.Count == 0) return;
                 Run();
-                member.ExpectAgain(retained.Where(message => !message.Excluded.Contains(member.Connection.Id)));
+                member.ExpectAgain(retained.Where(message => member.Receives(group, message.Number, message.Excluded)));
                 return;
             }
 
             Assert.Equal((true, after), (joined.Recovered, joined.Position));
             Run();
-            member.ExpectAgain(history.Skip((int)after.Value.Offset).Where(message => !message.Excluded.Contains(member.Connection.Id)));
+            member.ExpectAgain(history.Skip((int)after.Value.Offset).Where(message => member.Receives(group, message.Number, message.Excluded)));
         }
 
         Position? AfterOf(string group) =>
@@ -224,7 +230,10 @@ public sealed class ClusterModelTests
             string[] excluded = [.. _members.Where(_ => _random.Next(6) == 0).Select(static member => member.Connection.Id)];
             var from = AnyNode;
             var key = _random.Next(3) == 0 ? $"key {_random.Next(3)}" : null;
-            var message = new Message(BitConverter.GetBytes(number), MessageType.Binary) { Key = key, RemoveKey = key is not null && _random.Next(4) == 0 };
+            var message = new Message(BitConverter.GetBytes(number), MessageType.Binary)
+            {
+                Key = key, RemoveKey = key is not null && _random.Next(4) == 0, Tags = ModelFilter.TagsOf(number),
+            };
             var result = await from.PublishAsync(message, recipients.Except(excluded), TestContext.Current.CancellationToken);
 
             if (recipients.Kind is RecipientsKind.Group or RecipientsKind.Groups)
@@ -243,7 +252,13 @@ public sealed class ClusterModelTests
                     RecipientsKind.Connection => member.Connection.Id == recipients.Name ? 1 : 0,
                     _ => recipients.Names.Count(member.Groups.Contains),
                 };
-                if (memberships > 0) member.Expect([number]);
+                var accepting = recipients.Kind switch
+                {
+                    RecipientsKind.All => member.Filters[""].Accepts(number),
+                    RecipientsKind.User or RecipientsKind.Connection => true,
+                    _ => recipients.Names.Any(name => member.Receives(name, number, [])),
+                };
+                if (memberships > 0 && accepting) member.Expect([number]);
                 if (member.Engine == from) local += memberships;
             }
 
@@ -287,6 +302,11 @@ public sealed class ClusterModelTests
         public string? User => user;
 
         public HashSet<string> Groups { get; } = [];
+
+        public Dictionary<string, ModelFilter> Filters { get; } = [];
+
+        public bool Receives(string group, int number, string[] excluded) =>
+            Groups.Contains(group) && Filters[group].Accepts(number) && !excluded.Contains(Connection.Id);
 
         public void Expect(IEnumerable<int> numbers) => _expected.AddRange(numbers);
 

@@ -120,6 +120,7 @@ public sealed class NodeCodecTests
         Assert.Equal(expected.Excluded, actual.Excluded);
         var (message, read) = (expected.Message, actual.Message);
         Assert.Equal((message.Type, message.IsJson, message.DisableCompression, message.Key, message.Sender?.ConnectionId, message.Sender?.UserId), (read.Type, read.IsJson, read.DisableCompression, read.Key, read.Sender?.ConnectionId, read.Sender?.UserId));
+        Assert.Equal(message.Tags, read.Tags);
         Assert.Equal(message.Payload.ToArray(), read.Payload.ToArray());
     }
 
@@ -129,6 +130,7 @@ public sealed class NodeCodecTests
             IsJson = random.Next(2) == 0,
             DisableCompression = random.Next(2) == 0,
             Key = AnyText(random),
+            Tags = random.Next(2) == 0 ? null : MessageTags.Create([.. Enumerable.Range(0, random.Next(1, 5)).Select(i => ($"key{i}", $"ä {random.Next()}"))]),
             Sender = random.Next(2) == 0 ? null : new(AnyText(random) ?? "", AnyText(random)),
         },
         [.. Enumerable.Range(0, random.Next(4)).Select(_ => AnyText(random) ?? "")],
@@ -154,7 +156,7 @@ public sealed class NodeCodecTests
             0 => new SendToConnection(from, target, body),
             1 => new SendToUser(from, target, body),
             2 => new CloseConnection(id, from, target, (WebSocketCloseStatus)random.Next(1000, 5000), AnyText(random)),
-            3 => new JoinGroup(id, from, target, group, replay),
+            3 => new JoinGroup(id, from, target, group, replay, random.Next(2) == 0 ? null : SubscriptionFilter.TagIn("a", "b c", $"{random.Next(10)}")),
             4 => new LeaveGroup(id, from, target, group),
             5 => new SetGroupState(id, from, target, group, body),
             6 => new ExtendAuthentication(id, from, target, AnyExtension(random, target)),

@@ -148,7 +148,7 @@ sealed class ReliableModel : IDisposable
                 peer.Answers.Add(_lastId);
                 break;
             case ReliableStep.Join when peer is not null:
-                Join(peer, name);
+                Join(peer, name, ModelFilter.Choose(size));
                 break;
             case ReliableStep.Leave when peer is not null:
                 if (peer.Groups.Remove(name)) Assert.True(peer.Connection.Leave(name));
@@ -199,13 +199,14 @@ sealed class ReliableModel : IDisposable
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
         var key = names[0] is Conflated or Retaining ? $"key {id % Keys}" : null;
         var removes = names[0] == Retaining && id % 11 == 0;
-        _broadcast.Publish(ReliableReceiver.Numbered(id, size, key) with { RemoveKey = removes }, recipients);
+        var message = ReliableReceiver.Numbered(id, size, key) with { RemoveKey = removes, Tags = ModelFilter.TagsOf(id) };
+        _broadcast.Publish(message, recipients);
         _sequences[id] = _broadcast.Clock.Last;
         if (names[0] == Conflated) _conflated.Add((id, excluded));
         if (removes) _retained.Remove((names[0], key!));
         else if (key is not null && _limits.HasHistory) _retained[(names[0], key)] = (id, excluded);
         if (names[0] == History && _limits.HasHistory) _history.Add((id, excluded));
-        foreach (var peer in Living.Where(peer => peer != excluded && names.Any(peer.Groups.Contains)))
+        foreach (var peer in Living.Where(peer => peer != excluded && names.Any(name => peer.Receives(name, id))))
         {
             if (names[0] == Conflated) peer.Lossy[id] = $"key {id % Keys}";
             else if (names[0] == Skipping) peer.Lossy[id] = Skipping;
@@ -218,9 +219,9 @@ sealed class ReliableModel : IDisposable
         var recipients = name == Everyone ? Recipients.All : Recipients.Group(name);
         if (excluded is not null) recipients = recipients.Except(excluded.Connection.Id);
         var message = ReliableReceiver.Numbered(++_lastId, Math.Min(size, _limits.Backlog / 2)) with { IsTransient = true };
-        _broadcast.Publish(message, recipients);
+        _broadcast.Publish(message with { Tags = ModelFilter.TagsOf(_lastId) }, recipients);
         _sequences[_lastId] = _broadcast.Clock.Last;
-        foreach (var peer in Living.Where(peer => peer != excluded && peer.Groups.Contains(name))) peer.Transient[_lastId] = name;
+        foreach (var peer in Living.Where(peer => peer != excluded && peer.Receives(name, _lastId))) peer.Transient[_lastId] = name;
     }
 
     void Send(Peer peer, Message message)
@@ -229,19 +230,20 @@ sealed class ReliableModel : IDisposable
         _sequences[_lastId] = _broadcast.Clock.Last;
     }
 
-    void Join(Peer peer, string name)
+    void Join(Peer peer, string name, ModelFilter filter)
     {
         if (!peer.Groups.Add(name)) return;
-        Assert.True(peer.Connection.Join(name).Joined);
+        peer.Filters[name] = filter;
+        Assert.True(peer.Connection.Join(name, filter: filter.Filter).Joined);
         // A client may share an older copy of large retained values. It then also receives the messages after this copy.
         foreach (var (id, excluded) in name == Conflated && _limits.HasHistory ? _conflated : [])
         {
-            if (excluded != peer) peer.MayReplay(id);
+            if (excluded != peer && filter.Accepts(id)) peer.MayReplay(id);
         }
 
         foreach (var ((_, key), (id, excluded)) in _retained.Where(retained => retained.Key.Name == name))
         {
-            if (excluded == peer) continue;
+            if (excluded == peer || !filter.Accepts(id)) continue;
             RetainedOnJoin++;
             if (name == Conflated) peer.Lossy[id] = key;
             else peer.Expect(id);
@@ -251,7 +253,7 @@ sealed class ReliableModel : IDisposable
         if (name != History || !_limits.HasHistory) return;
         foreach (var (id, excluded) in _history.TakeLast(Replayed))
         {
-            if (excluded == peer) continue;
+            if (excluded == peer || !filter.Accepts(id)) continue;
             peer.Expect(id);
             peer.Replays.Add(id);
         }
@@ -262,7 +264,9 @@ sealed class ReliableModel : IDisposable
         var peer = new Peer(_sequences);
         _peers.Add(peer);
         peer.NewTransport(_limits.WritesMayWait && how % 2 == 1 ? WriteMode.Later : WriteMode.AtOnce);
-        peer.Connection = _broadcast.Connect(pump, home, peer.Sink, protocol: ReliableReceiver.Protocol);
+        var filter = ModelFilter.Choose(how);
+        peer.Connection = _broadcast.Connect(pump, home, peer.Sink, protocol: ReliableReceiver.Protocol, filter: filter.Filter);
+        (peer.Filters[home], peer.Filters[Everyone]) = (filter, filter);
         peer.Token = peer.Connection.Session!.FirstToken;
         peer.Groups.UnionWith([home, Everyone]);
         Follow(peer);
@@ -413,6 +417,7 @@ sealed class ReliableModel : IDisposable
         public Task<bool>? Wait { get; set; }
         public Task? Detached { get; set; }
         public HashSet<string> Groups { get; } = [];
+        public Dictionary<string, ModelFilter> Filters { get; } = [];
         public Dictionary<int, int> Expected { get; } = [];
         public HashSet<int> Replays { get; } = [];
 
@@ -437,6 +442,8 @@ sealed class ReliableModel : IDisposable
 
         /// <summary>The ID that the client must acknowledge before the server can resend all other messages.</summary>
         public long SafeFrom { get; private set; }
+
+        public bool Receives(string group, int id) => Groups.Contains(group) && Filters[group].Accepts(id);
 
         /// <summary>Allows one more copy of a message that the client may receive in a join.</summary>
         public void MayReplay(int id)

@@ -70,28 +70,44 @@ public sealed class AllocationTests
         }
     }
 
-    static long Measure(int connections, bool writesEndLater, ProtocolDescriptor? protocol = null)
+    /// <summary>Tests members with a filter that rejects every second message. One write sends the accepted messages of ten.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Publish_ToMoreFilteredConnections_AllocatesNoMore(bool writesEndLater)
+    {
+        var filter = SubscriptionFilter.Parse("kind = a");
+        var ten = Measure(10, writesEndLater, filter: filter);
+        var fifty = Measure(50, writesEndLater, filter: filter);
+        Assert.InRange(Math.Abs(fifty - ten), 0, 40L * Messages / 20);
+    }
+
+    static long Measure(int connections, bool writesEndLater, ProtocolDescriptor? protocol = null, SubscriptionFilter? filter = null)
     {
         using var broadcast = new TestEngine();
         var sinks = new CountingSink[connections];
         var members = new Connection[connections];
-        for (var i = 0; i < connections; i++) members[i] = broadcast.Connect(broadcast.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater), protocol: protocol);
+        for (var i = 0; i < connections; i++) members[i] = broadcast.Connect(broadcast.Pumps[0], "/g", sinks[i] = new CountingSink(writesEndLater), protocol: protocol, filter: filter);
         broadcast.RunUntilIdle();
         var message = new Message(new byte[PayloadBytes], MessageType.Binary);
+        var rejected = message with { Tags = MessageTags.Create(("kind", "b")) };
+        if (filter is not null) message = message with { Tags = MessageTags.Create(("kind", "a")) };
         var group = Recipients.Group("/g");
         // Warm up, so that the queues grow to their final size.
         Publish(2_000);
         var before = GC.GetAllocatedBytesForCurrentThread();
         Publish(Messages);
         var allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        if (protocol is null) foreach (var sink in sinks) Assert.Equal((Messages + 2_000L) * Frame.Size(PayloadBytes), sink.Bytes);
+        var delivered = filter is null ? Messages + 2_000L : (Messages + 2_000L) / 2;
+        if (protocol is null) foreach (var sink in sinks) Assert.Equal(delivered * Frame.Size(PayloadBytes), sink.Bytes);
         return allocated;
 
         void Publish(int count)
         {
             for (var i = 0; i < count; i++)
             {
-                broadcast.Publish(message, group);
+                broadcast.Publish(filter is null || i % 2 == 0 ? message : rejected, group);
+                if (filter is not null && i % 10 != 9) continue;
                 broadcast.Pumps[0].RunUntilIdle();
                 if (protocol is not null)
                 {

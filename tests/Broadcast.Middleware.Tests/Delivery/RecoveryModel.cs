@@ -138,7 +138,7 @@ sealed class RecoveryModel : IDisposable
 
     void Publish(Client[] excluded, int size, string? key, bool removes)
     {
-        var message = new Message(Payload.Make(++_lastId, size), MessageType.Binary) { Key = key, RemoveKey = removes };
+        var message = new Message(Payload.Make(++_lastId, size), MessageType.Binary) { Key = key, RemoveKey = removes, Tags = ModelFilter.TagsOf(_lastId) };
         var recipients = Recipients.Group(Name).Except([.. excluded.Select(client => client.Listener!.Connection.Id)]);
         if (key is not null && !removes && RetainedBefore(Last + 1).Count(entry => entry.Key != key) == _limits.MaxRetainedKeys)
         {
@@ -170,9 +170,11 @@ sealed class RecoveryModel : IDisposable
     {
         var recipients = Recipients.Group(Name);
         if (excluded is { Listener: { } listener }) recipients = recipients.Except(listener.Connection.Id);
-        var result = _broadcast.Publish(new Message(Payload.Make(++_lastId, size), MessageType.Binary) { IsTransient = true }, recipients);
+        var message = new Message(Payload.Make(++_lastId, size), MessageType.Binary) { IsTransient = true, Tags = ModelFilter.TagsOf(_lastId) };
+        var result = _broadcast.Publish(message, recipients);
         var receivers = Members.Where(member => member != excluded).ToList();
         Assert.Equal(new PublishResult(null, receivers.Count), result);
+        receivers.RemoveAll(receiver => !receiver.Stay!.Filter.Accepts(_lastId));
         foreach (var receiver in receivers) receiver.Others.Add(_lastId);
         Transient += receivers.Count;
     }
@@ -189,7 +191,8 @@ sealed class RecoveryModel : IDisposable
             3 => Replay.Last(number),
             _ => Replay.After(after),
         };
-        var result = client.Listener!.Join(Name, replay);
+        var filter = ModelFilter.Choose(number);
+        var result = client.Listener!.Join(Name, replay, filter.Filter);
         Assert.True(result.Joined);
         Remember(result.Position!.Value.Epoch);
 
@@ -206,10 +209,10 @@ sealed class RecoveryModel : IDisposable
         // The value 0 is the same as Replay.None.
         var selectsNothing = (how % 16) switch { 1 => true, 2 => number % 20 == 0, 3 => number == 0, _ => false };
         var retained = recovered is true || selectsNothing ? [] : RetainedBefore(start).ToList();
-        Retained += retained.Count;
+        Retained += retained.Count(entry => filter.Accepts(entry.Id));
         var position = retained.Count > 0 ? _log!.IndexOf(retained[0]) : start - 1;
         Assert.Equal(new Position(_epoch!.Value, position), result.Position);
-        client.Stay = new(retained.Concat(_log!.Skip((int)start - 1)), client.Listener.Connection.Id);
+        client.Stay = new(retained.Concat(_log!.Skip((int)start - 1)), client.Listener.Connection.Id, filter);
         if (recovered is true) Recovered++;
         else if (recovered is false && after.Epoch != _epoch) FromOtherEpoch++;
         else if (recovered is false && after.Offset > Last) FromFuture++;
@@ -325,19 +328,20 @@ sealed class RecoveryModel : IDisposable
     {
         readonly string _connectionId;
 
-        public Stay(IEnumerable<Entry> replayed, string connectionId)
+        public Stay(IEnumerable<Entry> replayed, string connectionId, ModelFilter filter)
         {
-            _connectionId = connectionId;
+            (_connectionId, Filter) = (connectionId, filter);
             foreach (var entry in replayed) Add(entry);
             Replayed.AddRange(Expected);
         }
 
+        public ModelFilter Filter { get; }
         public List<int> Expected { get; } = [];
         public List<int> Replayed { get; } = [];
 
         public void Add(Entry entry)
         {
-            if (!entry.Excluded.Contains(_connectionId)) Expected.Add(entry.Id);
+            if (!entry.Excluded.Contains(_connectionId) && Filter.Accepts(entry.Id)) Expected.Add(entry.Id);
         }
     }
 }

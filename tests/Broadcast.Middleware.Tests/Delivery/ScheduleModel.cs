@@ -91,9 +91,10 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 break;
             case Step.Join when peer is not null:
                 var joins = !peer.IsRemoved && peer.Groups.Add(name);
+                var filter = ModelFilter.Choose(c);
                 // A replay would deliver some messages again, which is correct but not in the model. So this join requests no replay.
-                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, default)).Joined, "a join's result");
-                if (joins) Enter(name, peer);
+                Expect(joins == Await(_broadcast.JoinAsync(peer.Connection.Id, name, Replay.None, filter.Filter, default)).Joined, "a join's result");
+                if (joins) Enter(name, peer, filter);
                 break;
             case Step.Leave when peer is not null:
                 var leaves = peer.Groups.Remove(name);
@@ -101,7 +102,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
                 Expect(leaves == Await(_broadcast.LeaveAsync(peer.Connection.Id, name, default)), "a leave's result");
                 break;
             case Step.Connect when _peers.Count < 12:
-                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, $"{b / 4 % 2}", opens: c % 4 != 0, (WriteMode)(c % 2));
+                Connect(_broadcast.Pumps[b % _broadcast.Pumps.Length], name, $"{b / 4 % 2}", opens: c % 4 != 0, (WriteMode)(c % 2), ModelFilter.Choose(size));
                 break;
             case Step.Remove when peer is not null:
                 Remove(peer);
@@ -139,19 +140,19 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         }
     }
 
-    void Connect(ManualPump pump, string home, string user, bool opens, WriteMode mode)
+    void Connect(ManualPump pump, string home, string user, bool opens, WriteMode mode, ModelFilter filter)
     {
         var peer = new Peer { Request = new FakeRequest { UserId = user }, Pump = pump, MaxBacklog = maxBacklog, Faults = _faults };
         peer.Sink = new ManualSink(peer.OnWrite) { Mode = mode };
-        peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog));
+        peer.PrivateLog.Members.Add(peer, new(peer, peer.PrivateLog, ModelFilter.None));
         peer.Connection = _broadcast.Admit(pump, home, peer.Request);
         if (opens) Open(peer);
-        Assert.True(_broadcast.AttachAsync(peer.Connection, Replay.None).AsTask().IsCompletedSuccessfully);
+        Assert.True(_broadcast.AttachAsync(peer.Connection, Replay.None, filter.Filter).AsTask().IsCompletedSuccessfully);
         Expect(peer.Connection.WasOpened, "attaching");
         peer.Groups.Add(home);
         peer.Groups.Add(Everyone);
-        Enter(home, peer);
-        Enter(Everyone, peer);
+        Enter(home, peer, filter);
+        Enter(Everyone, peer, filter);
         _peers.Add(peer);
     }
 
@@ -211,7 +212,8 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         recipients = recipients.Except([.. excluded.Select(peer => peer.Connection.Id)]);
         var id = ++_lastId;
         var payload = Payload.Make(id, size);
-        var result = Await(_broadcast.PublishAsync(new(payload, MessageType.Binary), recipients, default));
+        var message = new Message(payload, MessageType.Binary) { Tags = ModelFilter.TagsOf(id) };
+        var result = Await(_broadcast.PublishAsync(message, recipients, default));
         // The broadcast copies the payload, so this later change must have no effect.
         payload.AsSpan().Fill(0xEE);
         return (result, excluded, id);
@@ -252,6 +254,7 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
             foreach (var (member, stay) in group.Members)
             {
                 stay.End = group.Bytes;
+                if (!stay.Filter.Accepts(id)) continue;
                 if (!stays.TryGetValue(member, out var ofMember)) stays.Add(member, ofMember = []);
                 ofMember.Add(stay);
             }
@@ -263,10 +266,10 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
         }
     }
 
-    void Enter(string name, Peer peer)
+    void Enter(string name, Peer peer, ModelFilter filter)
     {
         if (!_groups.TryGetValue(name, out var group)) _groups.Add(name, group = new());
-        group.Members.Add(peer, new(peer, group));
+        group.Members.Add(peer, new(peer, group, filter));
     }
 
     void Exit(string name, Peer peer)
@@ -358,8 +361,9 @@ sealed class ScheduleModel(int pumps, int maxBacklog) : IDisposable
     }
 
     /// <summary>A membership of a connection, from a join to a leave.</summary>
-    sealed class Stay(Peer peer, GroupModel group)
+    sealed class Stay(Peer peer, GroupModel group, ModelFilter filter)
     {
+        public ModelFilter Filter => filter;
         public long End { get; set; } = group.Bytes;
         public long ReadUpTo { get; set; } = group.Bytes;
         public bool LacksSomething => ReadUpTo < End;

@@ -270,6 +270,7 @@ public sealed class EndpointOptionsTests
             (all.GroupScope, all.CompressMessagesAbove) = ("shop", 13);
             all.IsOriginAllowed = static origin => origin == "x";
             all.RawSubprotocols.Add("chat");
+            all.AllowClientFilters = true;
         });
         Assert.NotNull(received);
         Assert.Equal((1, 2, 3, 4), (received.MaxMessageBytes, received.MaxSmallFragments, received.MaxMessagesPerSecond, received.MaxMessageBurst));
@@ -280,9 +281,10 @@ public sealed class EndpointOptionsTests
         Assert.Equal(("shop", 13), (received.GroupScope, received.CompressMessagesAbove));
         Assert.True(received.IsOriginAllowed!("x"));
         Assert.Equal(["chat"], received.RawSubprotocols);
+        Assert.True(received.AllowClientFilters);
         Assert.Equal((10, 11), (received.EventStreamRetryDelay?.Seconds, received.HeartbeatInterval.Seconds));
         Assert.Equal("12", received.HeartbeatMessage);
-        Assert.Equal(18, typeof(BroadcastEndpointOptions).GetProperties().Length);
+        Assert.Equal(19, typeof(BroadcastEndpointOptions).GetProperties().Length);
     }
 
     [Fact]

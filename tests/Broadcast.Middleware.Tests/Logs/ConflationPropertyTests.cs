@@ -59,13 +59,48 @@ public sealed class ConflationPropertyTests
         },
         iter: 1_000);
 
-    static LogModel Run((Step Kind, int Log, string? Key, int Size)[] steps, Action<LogModel> special, SlowConsumer whenSlow = SlowConsumer.Conflate)
+    [Fact]
+    public void Filter_RandomSteps_DeliversExactlyAcceptedMessages() => Gen.Select(Steps, Gen.Int[0, 300]).Sample(
+        (steps, at) =>
+        {
+            (Step, int, string?, int)[] withLeave = [.. steps.Take(at), (Step.Leave, 1, null, 0), .. steps.Skip(at)];
+            Run(withLeave, static _ => { }, isFiltered: true).AssertGotAll();
+        },
+        iter: 500);
+
+    [Fact]
+    public void Filter_BacklogCompacted_DeliversExactlyAcceptedMessages() => Steps.Sample(
+        steps => Run(steps, static model => model.CompactAccepted(), SlowConsumer.Disconnect, isFiltered: true).AssertGotAll(), iter: 500);
+
+    [Fact]
+    public void Filter_Conflated_LosesOnlyReplacedMessages() => Steps.Sample(
+        steps => Run(steps, static model => Assert.True(model.TryCompact(-1, Plenty)), isFiltered: true).AssertConflated(), iter: 500);
+
+    [Fact]
+    public void Filter_SkipToLatest_KeepsNewestAcceptedMessage() => Steps.Sample(
+        steps =>
+        {
+            var model = Run(steps, static model => model.Skip(-1), SlowConsumer.SkipToLatest, isFiltered: true);
+            model.AssertCounted();
+            model.AssertGotNewest();
+        },
+        iter: 500);
+
+    static readonly SubscriptionFilter Filter = SubscriptionFilter.Parse("kind in (a, c)");
+
+    static LogModel Run(
+        (Step Kind, int Log, string? Key, int Size)[] steps, Action<LogModel> special, SlowConsumer whenSlow = SlowConsumer.Conflate, bool isFiltered = false)
     {
-        var model = new LogModel(logs: 2, capacity: Plenty, whenSlow);
+        var model = new LogModel(logs: 2, capacity: Plenty, whenSlow, isFiltered ? Filter : null);
         foreach (var (kind, log, key, size) in steps)
         {
             switch (kind)
             {
+                case Step.Publish when isFiltered:
+                    // One message in five has no tags.
+                    var tags = size % 5 == 4 ? null : MessageTags.Create(("size", $"{size}"), ("kind", $"{"abcd"[size % 5]}"));
+                    model.Publish(log, key, size, isForReader: size % 5 is 0 or 2, tags);
+                    break;
                 case Step.Publish:
                     model.Publish(log, key, size);
                     break;

@@ -11,19 +11,23 @@ sealed class LogModel
 
     readonly List<(int Number, int Log, string? Key, int Size)> _published = [];
     readonly SequenceClock _clock = new();
+    readonly RunBuffer _buffer = new();
     readonly MessageLog[] _logs;
     readonly Cursor[] _cursors;
     readonly bool[] _hasLeft;
+    readonly bool _isFiltered;
 
-    public LogModel(int logs, int capacity, SlowConsumer whenSlow = SlowConsumer.Conflate)
+    public LogModel(int logs, int capacity, SlowConsumer whenSlow = SlowConsumer.Conflate, SubscriptionFilter? filter = null)
     {
         Reader = new(_clock);
+        _isFiltered = filter is not null;
         _logs = [.. Enumerable.Range(0, logs).Select(_ => TestLog.Create(_clock, capacity, whenSlow))];
         _cursors = [.. _logs.Select(log =>
         {
             lock (log.Gate)
             {
-                var cursor = new Cursor(log, Reading, new GroupShard(new Pump(static _ => { })));
+                var options = filter is null ? null : new CursorOptions { Filter = new(filter) };
+                var cursor = new Cursor(log, Reading, new GroupShard(new Pump(static _ => { })), options);
                 Reader.Add(cursor);
                 return cursor;
             }
@@ -37,19 +41,20 @@ sealed class LogModel
 
     public long LeftOut { get; set; }
 
-    public void Publish(int log, string? key, int size, bool isForReader = true)
+    public void Publish(int log, string? key, int size, bool isForReader = true, MessageTags? tags = null)
     {
         var number = _published.Count;
         var payload = Numbered.Make(number, size);
-        var metadata = isForReader ? null : new EntryMetadata(new ExcludedConnections(Reading.Id));
-        _logs[log].Append(new(payload, MessageType.Binary) { Key = key }, metadata);
+        var message = new Message(payload, MessageType.Binary) { Key = key, Tags = tags };
+        var metadata = EntryMetadata.Create(message, isForReader || _isFiltered ? null : new ExcludedConnections(Reading.Id));
+        _logs[log].Append(message, metadata);
         _published.Add((number, _hasLeft[log] || !isForReader ? -1 : log, key, Frame.Size(payload.Length)));
     }
 
     /// <summary>Returns false if no message was waiting.</summary>
     public bool Take(long lastSequence = long.MaxValue)
     {
-        var isThere = Reader.TryTake(lastSequence, out var run);
+        var isThere = Reader.TryTake(lastSequence, out var run, buffer: _buffer);
         for (var frames = run.Frames; !frames.IsEmpty;) Got.Add(Numbered.Read(Frame.Next(ref frames, out _).ToArray()));
         return isThere;
     }
@@ -71,6 +76,21 @@ sealed class LogModel
         if (!Reader.TryCatchUp(bytes, lastSequence, largest, out _, out var leftOut)) return false;
         LeftOut += leftOut;
         return true;
+    }
+
+    /// <summary>Compacts the accepted messages, as the writer of a stalled reader with a filter does at half of the backlog limit.</summary>
+    public void CompactAccepted()
+    {
+        foreach (var cursor in Reader.AdmitCursors())
+        {
+            if (cursor is { HasMissed: false }) cursor.CompactAccepted(long.MaxValue, 1 << 30, maxBacklog: 0);
+        }
+    }
+
+    /// <summary>Asserts that the newest message of each log that the reader may receive has arrived.</summary>
+    public void AssertGotNewest()
+    {
+        foreach (var log in ForReader().GroupBy(message => message.Log)) Assert.Contains(log.Last().Number, Got);
     }
 
     public void Skip(long bytes)

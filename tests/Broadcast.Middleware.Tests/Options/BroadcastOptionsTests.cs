@@ -119,7 +119,7 @@ public sealed class BroadcastOptionsTests
             ("RevalidationInterval", "00:00:15"), ("DrainTimeout", "00:00:16"),
             ("MaxGroupsPerConnection", "17"), ("MaxEmptyGroups", "18"), ("MaxPresenceStateBytes", "19"),
             ("RecoveryTimeout", "00:00:20"), ("MaxDisconnectedSessions", "21"), ("MaxUnacknowledgedBytes", "2200"), ("MaxUnacknowledgedMessages", "23"),
-            ("MaxTotalUnacknowledgedBytes", "2400"), ("GroupScope", "shop"), ("RawSubprotocols:0", "chat"),
+            ("MaxTotalUnacknowledgedBytes", "2400"), ("GroupScope", "shop"), ("RawSubprotocols:0", "chat"), ("AllowClientFilters", "true"),
             ("EventStreamRetryDelay", "00:00:25"), ("HeartbeatMessage", "beat"), ("HeartbeatInterval", "00:00:27"), ("CompressMessagesAbove", "28"),
             ("MessageIdWindow", "00:00:29"), ("MaxMessageIds", "30"),
             ("Groups:/rooms/*:HistoryMessages", "50"), ("Groups:/rooms/*:HistoryBytes", "5000"), ("Groups:/rooms/*:HistoryAge", "00:10:00"),
@@ -141,12 +141,13 @@ public sealed class BroadcastOptionsTests
         Assert.Equal((23, 2400), (options.MaxUnacknowledgedMessages, options.MaxTotalUnacknowledgedBytes));
         Assert.Equal("shop", options.GroupScope);
         Assert.Equal(["chat"], options.RawSubprotocols);
+        Assert.True(options.AllowClientFilters);
         // A configuration file cannot set the function IsOriginAllowed.
         Assert.Null(options.IsOriginAllowed);
         Assert.Equal((25, 27, "beat"), (options.EventStreamRetryDelay?.Seconds, options.HeartbeatInterval.Seconds, options.HeartbeatMessage));
         Assert.Equal(28, options.CompressMessagesAbove);
         Assert.Equal((29, 30), (options.MessageIdWindow.Seconds, options.MaxMessageIds));
-        Assert.Equal(36, typeof(BroadcastOptions).GetProperties().Length);
+        Assert.Equal(37, typeof(BroadcastOptions).GetProperties().Length);
         var (rooms, prices) = (options.Groups["/rooms/*"], options.Groups["/prices"]);
         Assert.Equal((50, 5000, 20), (rooms.HistoryMessages, rooms.HistoryBytes, rooms.ReplayOnJoin));
         Assert.Equal((TimeSpan.FromMinutes(10), null), (rooms.HistoryAge, rooms.SlowConsumer));

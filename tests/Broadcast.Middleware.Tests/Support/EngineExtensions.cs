@@ -39,9 +39,9 @@ static class EngineExtensions
     }
 
     /// <summary>Joins a group of a broadcast without a cluster. Such a join completes synchronously.</summary>
-    public static JoinResult Join(this Connection connection, string group, Replay replay = default)
+    public static JoinResult Join(this Connection connection, string group, Replay replay = default, SubscriptionFilter? filter = null)
     {
-        var joining = connection.JoinAsync(group, replay, CancellationToken.None).AsTask();
+        var joining = connection.JoinAsync(group, replay, filter, CancellationToken.None).AsTask();
         Assert.True(joining.IsCompleted);
         return joining.GetAwaiter().GetResult();
     }

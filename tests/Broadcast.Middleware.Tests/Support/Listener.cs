@@ -6,9 +6,9 @@ sealed class Listener
 {
     readonly TestEngine _broadcast;
 
-    public Listener(TestEngine broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null)
+    public Listener(TestEngine broadcast, string home = "/home", ManualPump? pump = null, FakeRequest? request = null, SubscriptionFilter? filter = null)
         : this(broadcast, request ?? new FakeRequest()) =>
-        Connection = broadcast.Connect(pump ?? broadcast.Pumps[0], home, Sink, Request);
+        Connection = broadcast.Connect(pump ?? broadcast.Pumps[0], home, Sink, Request, filter: filter);
 
     Listener(TestEngine broadcast, FakeRequest request)
     {
@@ -27,14 +27,15 @@ sealed class Listener
     public string? Problem { get; private set; }
 
     /// <summary>Connects to a node of a cluster, in which a join is asynchronous.</summary>
-    public static async Task<Listener> ConnectAsync(TestEngine broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default)
+    public static async Task<Listener> ConnectAsync(TestEngine broadcast, string home = "/home", string? user = null, ManualPump? pump = null, Replay replay = default, SubscriptionFilter? filter = null)
     {
         var listener = new Listener(broadcast, new FakeRequest { UserId = user });
-        listener.Connection = await broadcast.ConnectAsync(pump ?? broadcast.Pumps[0], home, listener.Sink, listener.Request, replay);
+        listener.Connection = await broadcast.ConnectAsync(pump ?? broadcast.Pumps[0], home, listener.Sink, listener.Request, replay, filter);
         return listener;
     }
 
-    public JoinResult Join(string group, Replay replay = default) => EngineExtensions.Join(Connection, group, replay);
+    public JoinResult Join(string group, Replay replay = default, SubscriptionFilter? filter = null) =>
+        EngineExtensions.Join(Connection, group, replay, filter);
 
     public void Leave(string group) => Assert.True(Connection.Leave(group));
 

@@ -82,6 +82,10 @@ sealed class TestEngine : IDisposable
         string connectionId, string group, Replay replay, CancellationToken cancellationToken = default) =>
         Public.JoinAsync(connectionId, group, replay, cancellationToken);
 
+    public ValueTask<JoinResult> JoinAsync(
+        string connectionId, string group, Replay replay, SubscriptionFilter? filter, CancellationToken cancellationToken = default) =>
+        Public.JoinAsync(connectionId, group, replay, filter, cancellationToken);
+
     public ValueTask<bool> LeaveAsync(string connectionId, string group, CancellationToken cancellationToken = default) =>
         Public.LeaveAsync(connectionId, group, cancellationToken);
 
@@ -102,26 +106,26 @@ sealed class TestEngine : IDisposable
     public Connection Admit(ManualPump pump, string homeGroup, FakeRequest? request = null, ProtocolDescriptor? protocol = null) =>
         Admit(request ?? new FakeRequest(), homeGroup, protocol, pump.Pump);
 
-    public ValueTask<JoinResult> AttachAsync(Connection connection, Replay replay = default) =>
-        _instance.Connections.OpenAsync(connection, replay);
+    public ValueTask<JoinResult> AttachAsync(Connection connection, Replay replay = default, SubscriptionFilter? filter = null) =>
+        _instance.Connections.OpenAsync(connection, replay, filter);
 
     /// <summary>Connects on one of the broadcast's own pumps, or on the pump that the test chooses.</summary>
     public Connection Connect(
-        ManualPump? pump, string homeGroup, Sink sink, FakeRequest? request = null, ProtocolDescriptor? protocol = null)
+        ManualPump? pump, string homeGroup, Sink sink, FakeRequest? request = null, ConnectionFormat? protocol = null, SubscriptionFilter? filter = null)
     {
         var connection = Admit(request ?? new FakeRequest(), homeGroup, protocol, pump?.Pump);
         connection.Writer.Open(sink);
-        Assert.True(AttachAsync(connection).AsTask().IsCompletedSuccessfully);
+        Assert.True(AttachAsync(connection, filter: filter).AsTask().IsCompletedSuccessfully);
         return connection;
     }
 
     /// <summary>Connects to a node of a cluster, in which a join is asynchronous.</summary>
     public async Task<Connection> ConnectAsync(
-        ManualPump? pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default)
+        ManualPump? pump, string homeGroup, Sink sink, FakeRequest? request = null, Replay replay = default, SubscriptionFilter? filter = null)
     {
         var connection = Admit(request ?? new FakeRequest(), homeGroup, pump: pump?.Pump);
         connection.Writer.Open(sink);
-        await AttachAsync(connection, replay);
+        await AttachAsync(connection, replay, filter);
         return connection;
     }
 

@@ -22,14 +22,17 @@ public sealed class RecordingBroadcasterTests
         Assert.False((await _broadcaster.JoinAsync("c1", "g", Replay.Last(2), Token)).Joined);
         Assert.True(await _broadcaster.LeaveAsync("c1", "g", Token));
         Assert.False(await _broadcaster.LeaveAsync("c1", "g", Token));
+        var filter = SubscriptionFilter.TagEquals("region", "eu");
+        Assert.True((await _broadcaster.JoinAsync("c1", "g", Replay.None, filter, Token)).Joined);
         await _broadcaster.CloseAsync("c1", (WebSocketCloseStatus)4001, "bye", Token);
 
         Assert.Equal("one", _broadcaster.AssertPublished("one", Recipients.Group("g").Except("c9")).Text);
         _broadcaster.AssertJoined("c1", "g");
         _broadcaster.AssertLeft("c1", "g");
         Assert.Equal("bye", _broadcaster.AssertClosed("c1", (WebSocketCloseStatus)4001).Reason);
-        Assert.Equal([true, true, false, false], _broadcaster.Memberships.Select(call => call.IsJoin));
-        Assert.Equal(Replay.Last(2), _broadcaster.Memberships[1].Replay);
+        Assert.Equal([true, true, false, false, true], _broadcaster.Memberships.Select(call => call.IsJoin));
+        Assert.Equal((Replay.Last(2), null), (_broadcaster.Memberships[1].Replay, _broadcaster.Memberships[1].Filter));
+        Assert.Equal((Replay.None, filter), (_broadcaster.Memberships[4].Replay, _broadcaster.Memberships[4].Filter));
     }
 
     [Fact]

@@ -1,0 +1,26 @@
+namespace Broadcast.Middleware.Connections;
+
+/// <summary>
+/// The subscription filters of a connection, independent of its memberships. Only a connection with filters has this
+/// object. The lock of the connection's groups guards the object.
+/// </summary>
+/// <param name="fromUrl">The filter in the URL of the client. Null if the URL has no filter.</param>
+sealed class ConnectionFilters(SubscriptionFilter? fromUrl)
+{
+    readonly Dictionary<string, SubscriptionFilter> _fromServer = new(StringComparer.Ordinal);
+
+    /// <summary>The filter that the client has chosen for the group of its URL.</summary>
+    public SubscriptionFilter? FromUrl => fromUrl;
+
+    /// <summary>
+    /// Returns the filter that the app has set for a group. The filter stays after the client has left the group, so
+    /// that the client cannot remove the filter with a leave and a join.
+    /// </summary>
+    public SubscriptionFilter? FindServerFilter(string group) => _fromServer.GetValueOrDefault(group);
+
+    public void SetServerFilter(string group, SubscriptionFilter? filter)
+    {
+        if (filter is null) _fromServer.Remove(group);
+        else _fromServer[group] = filter;
+    }
+}

@@ -1,0 +1,15 @@
+namespace Broadcast.Middleware.Delivery;
+
+/// <summary>
+/// The subscription filters of a membership. The member receives the messages that both filters accept.
+/// </summary>
+/// <param name="FromServer">
+/// The filter of the app. The filter stays in effect if the client leaves the group and joins it again. Null accepts
+/// every message.
+/// </param>
+/// <param name="FromClient">The filter that the client has chosen. Null accepts every message.</param>
+readonly record struct MembershipFilters(SubscriptionFilter? FromServer, SubscriptionFilter? FromClient)
+{
+    /// <summary>Accepts the messages that both filters accept. Null accepts every message.</summary>
+    public SubscriptionFilter? Both => SubscriptionFilter.Both(FromServer, FromClient);
+}

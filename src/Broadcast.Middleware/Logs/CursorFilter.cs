@@ -1,0 +1,71 @@
+using Broadcast.Middleware.Messages;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// The subscription filter of one cursor, and the state that only a cursor with a filter needs. Only the thread of the
+/// subscriber changes the state.
+/// </summary>
+/// <param name="filter">The filter. Many cursors may share the filter.</param>
+sealed class CursorFilter(SubscriptionFilter filter)
+{
+    FilterVerdicts? _verdicts;
+    long _verdictsBlock = long.MinValue;
+
+    public SubscriptionFilter Filter => filter;
+
+    /// <summary>
+    /// The offset of the last position that the client has received. Only event streams receive positions.
+    /// </summary>
+    public long ReportedOffset { get; set; }
+
+    /// <summary>
+    /// The size of the log in bytes at which the cursor may compact its backlog again. Without this limit, each turn of
+    /// a slow reader would check the whole backlog.
+    /// </summary>
+    public long NextCompaction { get; set; }
+
+    /// <exception cref="SubscriptionFilterException">The delegate of the filter threw an exception.</exception>
+    public bool Accepts(Block block, int index) => filter.HasDelegate
+        ? AcceptsMessage(block, index)
+        : filter.Accepts(block[index].Metadata?.Tags);
+
+    /// <summary>
+    /// Returns the results for the first entries of a block. Returns null if the cursor must evaluate the filter.
+    /// </summary>
+    public FilterVerdicts? GetVerdicts(Block block, int count)
+    {
+        if (filter.HasDelegate || block.IsCompacted) return null;
+        // The offset identifies the block, because each block with entries has its own first offset. A cursor reads at
+        // most one retained block, whose first offset may also be the first offset of a block of the log.
+        var id = block.IsRetained ? -block.FirstOffset : block.FirstOffset;
+        if (_verdictsBlock != id) (_verdictsBlock, _verdicts) = (id, block.VerdictsOf(filter));
+        _verdicts?.Complete(block, count);
+        return _verdicts;
+    }
+
+    bool AcceptsMessage(Block block, int index)
+    {
+        var payload = block.PayloadOf(index, out var type);
+        var metadata = block[index].Metadata;
+        return Accepts(filter, new Message(payload, type)
+        {
+            Key = block.KeyOf(index),
+            Tags = metadata?.Tags,
+            IsJson = metadata is { IsJson: true },
+        });
+    }
+
+    /// <exception cref="SubscriptionFilterException">The delegate of the filter threw an exception.</exception>
+    public static bool Accepts(SubscriptionFilter filter, Message message)
+    {
+        try
+        {
+            return filter.Accepts(message);
+        }
+        catch (Exception exception)
+        {
+            throw new SubscriptionFilterException(exception);
+        }
+    }
+}

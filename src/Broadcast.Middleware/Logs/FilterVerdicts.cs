@@ -1,0 +1,76 @@
+using System.Numerics;
+
+namespace Broadcast.Middleware.Logs;
+
+/// <summary>
+/// The results of one subscription filter for the entries of one block. All cursors with the same filter share the
+/// results, so the server evaluates the filter once for each message. Any thread may use this class.
+/// </summary>
+/// <remarks>This class does not reference the block, so a cursor that keeps the results keeps no block.</remarks>
+sealed class FilterVerdicts(SubscriptionFilter filter, FilterVerdicts? next)
+{
+    // A block with results for every filter would need much more memory than its messages.
+    const int MaxFiltersPerBlock = 32;
+
+    readonly Lock _gate = new();
+    ulong[] _accepted = new ulong[1]; // One bit for each entry.
+    int _count;
+
+    public SubscriptionFilter Filter => filter;
+
+    public FilterVerdicts? Next => next;
+
+    /// <summary>False if the block has results for too many filters.</summary>
+    public bool AllowsMore { get; } = (next?.Number ?? 0) + 1 < MaxFiltersPerBlock;
+
+    int Number { get; } = (next?.Number ?? 0) + 1;
+
+    /// <summary>Evaluates the filter for the entries without a result.</summary>
+    /// <param name="block">The block.</param>
+    /// <param name="count">The number of entries that need a result.</param>
+    public void Complete(Block block, int count)
+    {
+        if (Volatile.Read(ref _count) >= count) return;
+        lock (_gate)
+        {
+            if (_accepted.Length * 64 < count) GrowLocked(count);
+            for (var i = _count; i < count; i++)
+            {
+                // Other threads may read the word, but not this bit.
+                if (filter.Accepts(block[i].Metadata?.Tags)) _accepted[i / 64] |= 1ul << i;
+            }
+
+            if (count > _count) Volatile.Write(ref _count, count);
+        }
+    }
+
+    /// <summary>True if the filter accepts an entry. Call <see cref="Complete"/> first.</summary>
+    public bool Accepts(int index) => (_accepted[index / 64] >> index & 1) != 0;
+
+    /// <summary>Finds the first accepted entry. Returns <paramref name="to"/> if there is none.</summary>
+    public int FindAccepted(int from, int to) => Find(from, to, 0);
+
+    /// <summary>Finds the first rejected entry. Returns <paramref name="to"/> if there is none.</summary>
+    public int FindRejected(int from, int to) => Find(from, to, ulong.MaxValue);
+
+    /// <summary>Finds the first bit that differs from the bits of a pattern.</summary>
+    int Find(int from, int to, ulong pattern)
+    {
+        var words = _accepted;
+        while (from < to)
+        {
+            var rest = (words[from / 64] ^ pattern) >> from;
+            if (rest != 0) return Math.Min(to, from + BitOperations.TrailingZeroCount(rest));
+            from = (from | 63) + 1;
+        }
+
+        return to;
+    }
+
+    void GrowLocked(int count)
+    {
+        var larger = new ulong[Math.Max(_accepted.Length * 2, (count + 63) / 64)];
+        _accepted.CopyTo(larger, 0);
+        Volatile.Write(ref _accepted, larger);
+    }
+}

@@ -1,0 +1,67 @@
+using System.Collections.Frozen;
+
+namespace Broadcast.Middleware.Messages;
+
+/// <summary>
+/// One comparison of a compiled filter. The result selects the next comparison, or ends the evaluation.
+/// </summary>
+struct FilterTerm
+{
+    /// <summary>The filter accepts the message.</summary>
+    public const int Accept = -1;
+
+    /// <summary>The filter rejects the message.</summary>
+    public const int Reject = -2;
+
+    // A larger set needs a hash table.
+    const int MaxListedValues = 8;
+
+    readonly string? _key;
+    readonly int _keyHash;
+    readonly TagText[]? _values; // Null if the term only needs the key, or has a delegate or a large set.
+    readonly FrozenSet<string>? _set;
+    readonly Func<Message, bool>? _delegate;
+
+    public FilterTerm(string key, IReadOnlyList<string>? values)
+    {
+        _key = string.IsInterned(key) ?? key;
+        _keyHash = key.GetHashCode(StringComparison.Ordinal);
+        if (values is null) return;
+        if (values.Count > MaxListedValues) _set = values.ToFrozenSet(StringComparer.Ordinal);
+        else _values = [.. values.Select(value => new TagText(key, value))];
+    }
+
+    public FilterTerm(Func<Message, bool> accepts) => _delegate = accepts;
+
+    /// <summary>The index of the next term if the comparison succeeds, or the result.</summary>
+    public int OnTrue { get; init; }
+
+    /// <summary>The index of the next term if the comparison fails, or the result.</summary>
+    public int OnFalse { get; init; }
+
+    /// <summary>Compares a message.</summary>
+    /// <param name="tags">The tags of the message. Null if the message has no tags.</param>
+    /// <param name="message">The message. Only a delegate uses the message.</param>
+    public readonly bool Matches(MessageTags? tags, in Message message)
+    {
+        if (_delegate is not null) return _delegate(message);
+        if (tags is null) return false;
+        foreach (ref readonly var tag in tags.Span)
+        {
+            if (tag.KeyHash == _keyHash && tag.Key == _key) return MatchesValue(tag);
+        }
+
+        return false;
+    }
+
+    readonly bool MatchesValue(in TagText tag)
+    {
+        if (_values is null) return _set is null || _set.Contains(tag.Value);
+        foreach (ref readonly var value in _values.AsSpan())
+        {
+            if (value.ValueHash == tag.ValueHash && value.Value == tag.Value) return true;
+        }
+
+        return false;
+    }
+}
