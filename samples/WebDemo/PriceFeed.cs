@@ -7,7 +7,8 @@ namespace WebDemo;
 /// </summary>
 /// <remarks>
 /// The key of a message is its symbol. The group retains the latest price of each symbol, so a new client starts with
-/// all prices. A client with a slow network gets the latest price of each symbol instead of a growing backlog.
+/// all prices. A client with a slow network gets the latest price of each symbol instead of a growing backlog. The tags
+/// of a message are its symbol and its market, so a client can choose a filter.
 /// </remarks>
 sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, TimeProvider time, ILogger<PriceFeed> logger) : BackgroundService
 {
@@ -26,7 +27,10 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         "RAVEN", "RIDGE", "SABLE", "SLATE", "SOLAR", "SPRUC", "TIDAL", "UMBRA", "VELUM", "WHEAT",
     ];
 
-    readonly Quote[] _quotes = [.. Symbols.Select(static symbol => new Quote(symbol, 20 + (Random.Shared.NextDouble() * 180)))];
+    static readonly string[] Markets = ["north", "east", "south"];
+
+    readonly Quote[] _quotes = [.. Symbols.Select(static (symbol, index) =>
+        new Quote(symbol, Markets[index % Markets.Length], 20 + (Random.Shared.NextDouble() * 180)))];
 
     // The number of symbols that have received a new price in the current round.
     int _updatedInRound;
@@ -80,7 +84,8 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
         var quote = _quotes[_updatedInRound++];
         quote.Move();
         var update = new PriceUpdate(quote.Symbol, quote.Price, quote.Change, time.GetUtcNow().ToUnixTimeMilliseconds());
-        await broadcaster.PublishAsync(update, DemoJson.Default.PriceUpdate, GroupMembers, quote.Symbol, cancellationToken);
+        var message = Message.FromJson(update, DemoJson.Default.PriceUpdate) with { Key = quote.Symbol, Tags = quote.Tags };
+        await broadcaster.PublishAsync(message, GroupMembers, cancellationToken);
     }
     #endregion
 
@@ -88,11 +93,13 @@ sealed partial class PriceFeed(IBroadcaster broadcaster, IPresence presence, Tim
     partial void LogPause(string problem);
 
     /// <summary>A price that moves at random and tends to return to its opening value.</summary>
-    sealed class Quote(string symbol, double opening)
+    sealed class Quote(string symbol, string market, double opening)
     {
         double _logarithm;
 
         public string Symbol => symbol;
+
+        public MessageTags Tags { get; } = MessageTags.Create(("symbol", symbol), ("market", market));
 
         public double Price => Math.Round(opening * Math.Exp(_logarithm), 2);
 

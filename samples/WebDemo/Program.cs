@@ -58,8 +58,8 @@ app.MapBroadcast("/seed").Use((context, next) =>
     return next(context);
 });
 
-// A read-only feed: the app publishes, and clients only receive.
-app.MapBroadcast(PriceFeed.Group).Use((context, _) =>
+// A read-only feed: the app publishes, and clients only receive. A client may choose a filter: /prices?filter=market=north
+app.MapBroadcast(PriceFeed.Group, options => options.AllowClientFilters = true).Use((context, _) =>
 {
     context.Close(WebSocketCloseStatus.PolicyViolation, "This URL is read-only. Do not send messages.");
     return Task.CompletedTask;

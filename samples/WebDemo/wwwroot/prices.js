@@ -15,6 +15,7 @@ const counter = new Connection({ state() {}, message: () => published++, closed(
 const symbols = new Map();
 let chosen = null;
 let newest = new Map();
+let shownMarket = "";
 let updates = 0;
 let published = 0;
 let latest = 0;
@@ -91,7 +92,7 @@ function flush() {
 }
 
 function showChosen() {
-  const { price, change } = chosen.update ?? {};
+  const { price, change } = chosen?.update ?? {};
   if (price === undefined) return;
   $("price").textContent = price.toFixed(2);
   $("change").textContent = `${change < 0 ? "▼ −" : "▲ +"}${Math.abs(change).toFixed(2)} %`;
@@ -140,18 +141,32 @@ setInterval(() => {
   updates = published = 0;
 }, 1000);
 
-$("curl").textContent = `curl -N -H 'Accept: text/event-stream' ${location.origin}/prices`;
-enableEarlyRetry(connection);
-
-// A throttled page gets 20 prices per second. Each price is the newest one of its symbol.
+// A throttled page gets 20 prices per second of all markets. Each price is the newest one of its symbol. For other pages,
+// the filter of the URL selects the prices of a market, so the server sends no others.
 function connect() {
-  const path = throttle.checked ? "/prices/throttled" : "/prices";
+  if (throttle.checked) document.querySelector("#market input").checked = true;
+  const market = document.querySelector("#market :checked").value;
+  if (market !== shownMarket) clear();
+  shownMarket = market;
+  const path = throttle.checked ? "/prices/throttled" : "/prices" + (market && `?filter=market=${market}`);
   $("path").textContent = path;
+  $("curl").textContent = `curl -N -H 'Accept: text/event-stream' '${location.origin}${path}'`;
+  $("market").disabled = throttle.checked;
   for (const figure of document.querySelectorAll(".throttled")) figure.hidden = !throttle.checked;
   if (throttle.checked) counter.connect(() => socketUrl("/prices"));
   else counter.disconnect();
   connection.connect(() => socketUrl(path));
 }
 
+function clear() {
+  symbols.clear();
+  newest.clear();
+  chosen = null;
+  updates = 0;
+  table.querySelectorAll(".tile").forEach(tile => tile.remove());
+}
+
+$("market").addEventListener("change", connect);
 throttle.addEventListener("change", connect);
+enableEarlyRetry(connection);
 connect();

@@ -52,6 +52,21 @@ public sealed class PriceFeedTests(DemoServer server)
     }
 
     [Fact]
+    public async Task Filter_OneSymbol_ReceivesOnlyItsPrices()
+    {
+        using var socket = await server.ConnectAsync("/prices?filter=symbol%20in%20(FJORD,%20MAPLE)%20and%20market%20!=%20north");
+        var symbols = new HashSet<string>();
+        for (var i = 0; i < 5; i++)
+        {
+            using var update = JsonDocument.Parse(await socket.ReceiveTextAsync());
+            symbols.Add(update.RootElement.GetProperty("symbol").GetString()!);
+        }
+
+        // FJORD is the 16th symbol, so its market is north. MAPLE is the 30th symbol.
+        Assert.Equal(["MAPLE"], symbols);
+    }
+
+    [Fact]
     public async Task Feed_NoMembers_PublishesNothing()
     {
         // A history keeps the offsets of the group while the group is empty.

@@ -116,7 +116,7 @@ public sealed class DemoServer : IAsyncLifetime
         return socket;
     }
 
-    public Uri GetWebSocketUrl(string path) => new UriBuilder(Url) { Scheme = "ws", Path = path }.Uri;
+    public Uri GetWebSocketUrl(string path) => new UriBuilder(Url) { Scheme = "ws", Path = path.Split('?')[0], Query = path.Contains('?') ? path.Split('?', 2)[1] : "" }.Uri;
 
     /// <summary>Waits until a group has this number of connections. A connection joins its group shortly after the handshake.</summary>
     public async Task WaitForCountAsync(string group, int count)

@@ -17,6 +17,27 @@ public sealed class PricesPageTests(DemoServer server, BrowserFixture browser)
     }
 
     [Fact]
+    public async Task Market_Selected_ShowsOnlyItsSymbols()
+    {
+        await using var ann = await PricesPage.OpenAsync(browser, server.Url);
+        var all = await ann.Page.Locator(".tile b").AllInnerTextsAsync();
+        var shown = new List<string>();
+        foreach (var (market, count) in new[] { ("North", 17), ("East", 17), ("South", 16) })
+        {
+            // The radio buttons work with the keyboard.
+            if (market == "North") await ann.Page.GetByRole(AriaRole.Radio, new() { Name = "All", Exact = true }).FocusAsync();
+            await ann.Page.Keyboard.PressAsync("ArrowRight");
+            await Expect(ann.Page.GetByRole(AriaRole.Radio, new() { Name = market, Exact = true })).ToBeCheckedAsync();
+            await ann.ExpectStateAsync("Connected");
+            await Expect(ann.Page.Locator(".tile")).ToHaveCountAsync(count);
+            await Expect(ann.Page.Locator("#path")).ToHaveTextAsync($"/prices?filter=market={market.ToLowerInvariant()}");
+            shown.AddRange(await ann.Page.Locator(".tile b").AllInnerTextsAsync());
+        }
+
+        Assert.Equal(all.Order(StringComparer.Ordinal), shown.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
     public async Task Chart_SymbolSelected_ShowsItsPrices()
     {
         await using var ann = await PricesPage.OpenAsync(browser, server.Url);
