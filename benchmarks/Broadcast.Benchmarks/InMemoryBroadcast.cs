@@ -14,7 +14,8 @@ using Microsoft.Extensions.Options;
 namespace Broadcast.Benchmarks;
 
 /// <summary>
-/// A broadcast without sockets. Its connections complete every write immediately and count the messages.
+/// A broadcast without an app. Its connections count the messages, and complete every write immediately or write to a
+/// stream.
 /// </summary>
 sealed class InMemoryBroadcast : IDisposable
 {
@@ -22,7 +23,9 @@ sealed class InMemoryBroadcast : IDisposable
     readonly BroadcastInstance _instance;
     readonly EndpointSettings _settings;
     readonly BroadcastTracing _tracing = new("");
+    readonly SemaphoreSlim _arrived = new(0);
     long _received;
+    long _expected = -1;
 
     public InMemoryBroadcast(Action<BroadcastOptions>? configure = null)
     {
@@ -31,20 +34,20 @@ sealed class InMemoryBroadcast : IDisposable
         _settings = new EndpointSettings(_services.GetRequiredService<IOptions<BroadcastOptions>>().Value);
     }
 
-    public Connection Connect(string home)
+    public Connection Connect(string home, SubscriptionFilter? filter = null, Stream? stream = null)
     {
         var request = new ConnectionRequest(
             new NoTransport(), home, null, null, null, null, null, ProtocolDescriptor.Raw, _settings);
         var connection = _instance.Connections.Admit(request, out _)!;
-        connection.Writer.Open(new CountingSink(this));
-        Join(connection, home);
+        connection.Writer.Open(new CountingSink(this, stream));
+        Join(connection, home, filter: filter);
         return connection;
     }
 
     /// <summary>Joins a group. Without a cluster, the join completes synchronously.</summary>
-    public static JoinResult Join(Connection connection, string group, Replay replay = default)
+    public static JoinResult Join(Connection connection, string group, Replay replay = default, SubscriptionFilter? filter = null)
     {
-        var joining = connection.JoinAsync(group, replay);
+        var joining = connection.JoinAsync(group, replay, filter);
         if (joining.IsCompletedSuccessfully) return joining.Result;
         throw new InvalidOperationException("The join failed, or did not complete synchronously.");
     }
@@ -88,16 +91,31 @@ sealed class InMemoryBroadcast : IDisposable
         if (Interlocked.Exchange(ref _received, 0) != messages) throw new InvalidOperationException("The connections received more messages than expected.");
     }
 
+    /// <summary>
+    /// Waits like <see cref="WaitForDeliveries"/>, but uses no CPU time while it waits. Announce the number of messages
+    /// before the publish.
+    /// </summary>
+    public void WaitForAnnouncedDeliveries()
+    {
+        _arrived.Wait();
+        _received = 0;
+    }
+
+    /// <summary>Announces the number of messages that the connections will receive.</summary>
+    public void AnnounceDeliveries(long messages) => Volatile.Write(ref _expected, messages);
+
     public void Dispose()
     {
         _tracing.Dispose();
         _services.Dispose();
+        _arrived.Dispose();
     }
 
-    sealed class CountingSink(InMemoryBroadcast broadcast) : Sink
+    sealed class CountingSink(InMemoryBroadcast broadcast, Stream? stream) : Sink
     {
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> frames)
         {
+            var writing = stream?.WriteAsync(frames) ?? default;
             var messages = 0;
             while (!frames.IsEmpty)
             {
@@ -105,8 +123,9 @@ sealed class InMemoryBroadcast : IDisposable
                 messages++;
             }
 
-            Interlocked.Add(ref broadcast._received, messages);
-            return default;
+            if (Interlocked.Add(ref broadcast._received, messages) == Volatile.Read(ref broadcast._expected))
+                broadcast._arrived.Release();
+            return writing;
         }
 
         public override Task CloseAsync(WebSocketCloseStatus status, string? reason) => Task.CompletedTask;
