@@ -587,8 +587,18 @@ sealed class Connection : IBroadcastConnection, IWriterOwner
         return -1;
     }
 
-    /// <summary>Returns the number of joined groups. The group of all connections does not count.</summary>
-    public int CountGroupsLocked() => JoinedGroups.Count - (IndexOf(GroupName.Everyone) < 0 ? 0 : 1);
+    /// <summary>
+    /// Returns the number of groups that count against the maximum when this connection joins a group. A group that the
+    /// client has left counts if it has a filter of the app. The group of all connections does not count.
+    /// </summary>
+    public int CountGroups(string joining)
+    {
+        lock (JoinedGroups)
+        {
+            var left = _filters?.CountLeft(JoinedGroups, joining) ?? 0;
+            return JoinedGroups.Count + left - (IndexOf(GroupName.Everyone) < 0 ? 0 : 1);
+        }
+    }
 
     /// <summary>Stops further joins. Returns true only for the first call.</summary>
     public bool TryLeaveLocked()

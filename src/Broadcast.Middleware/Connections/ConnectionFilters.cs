@@ -1,3 +1,5 @@
+using Broadcast.Middleware.Delivery;
+
 namespace Broadcast.Middleware.Connections;
 
 /// <summary>
@@ -17,6 +19,22 @@ sealed class ConnectionFilters(SubscriptionFilter? fromUrl)
     /// that the client cannot remove the filter with a leave and a join.
     /// </summary>
     public SubscriptionFilter? FindServerFilter(string group) => _fromServer.GetValueOrDefault(group);
+
+    /// <summary>
+    /// Returns the number of groups that have a filter of the app, but that the client has left.
+    /// </summary>
+    /// <param name="joined">The groups of the connection.</param>
+    /// <param name="joining">A group that does not count, because the client joins it again.</param>
+    public int CountLeft(List<Membership> joined, string joining)
+    {
+        var count = _fromServer.Count - (_fromServer.ContainsKey(joining) ? 1 : 0);
+        foreach (var membership in joined)
+        {
+            if (membership.Group.Name != joining && _fromServer.ContainsKey(membership.Group.Name)) count--;
+        }
+
+        return count;
+    }
 
     public void SetServerFilter(string group, SubscriptionFilter? filter)
     {

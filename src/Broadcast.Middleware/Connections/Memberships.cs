@@ -172,7 +172,7 @@ sealed class Memberships(
     {
         if (connection.HasLeft || connection.IndexOf(group) >= 0) return false;
         if (group == GroupName.Everyone) return true;
-        var count = connection.CountGroupsLocked();
+        var count = connection.CountGroups(group);
         if (count < maxGroups) return true;
         throw new InvalidOperationException(
             $"The connection is in {count} groups, the maximum of {nameof(BroadcastOptions.MaxGroupsPerConnection)}. " +

@@ -139,7 +139,8 @@ public sealed class BroadcastOptions
         new Dictionary<string, GroupOptions>(StringComparer.Ordinal);
 
     /// <summary>
-    /// The maximum number of groups of one connection, including its home group. The option also limits the number of
+    /// The maximum number of groups of one connection, including its home group. A group that the client has left also
+    /// counts while a <see cref="SubscriptionFilter"/> of the app stays in effect. The option also limits the number of
     /// group states to which a connection can subscribe. Default: 128. Range: 1 to 65,536.
     /// </summary>
     public int MaxGroupsPerConnection { get; set; } = 128;

@@ -194,7 +194,7 @@ class JsonProtocol : IBroadcastProtocol
         {
             return await context.JoinAllowedAsync(group, filter) ? RequestResult.Success : RequestResult.JoinForbidden;
         }
-        catch (InvalidOperationException exception) when (context.HasMaxGroups)
+        catch (InvalidOperationException exception) when (context.HasMaxGroups(group))
         {
             return RequestResult.BadRequest(exception.Message);
         }

@@ -31,7 +31,9 @@ sealed class ProtocolActions(
     public ValueTask<SubscriptionFilter?> GetFilterAsync(Connection connection, string group) =>
         authorizer?.GetFilterAsync(connection, group) ?? default;
 
-    public bool HasMaxGroups(Connection connection) => connection.Groups.Count >= options.MaxGroupsPerConnection;
+    /// <summary>True if the connection is in the maximum number of groups, so that it cannot join a group.</summary>
+    public bool HasMaxGroups(Connection connection, string joining) =>
+        connection.CountGroups(joining) >= options.MaxGroupsPerConnection;
 
     /// <summary>Sets the state of a client in a group, at the request of the client.</summary>
     public RequestResult SetState(Connection connection, string group, ReadOnlyMemory<byte> state)

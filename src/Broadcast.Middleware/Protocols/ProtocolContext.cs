@@ -198,7 +198,7 @@ public sealed class ProtocolContext : IProtocolState
     internal ValueTask<bool> IsAllowedAsync(string group, GroupOperation operation) =>
         _actions.IsAllowedAsync(_connection, group, operation);
 
-    internal bool HasMaxGroups => _actions.HasMaxGroups(_connection);
+    internal bool HasMaxGroups(string joining) => _actions.HasMaxGroups(_connection, joining);
 
     internal async ValueTask<RequestResult> SetStateAsync(string group, ReadOnlyMemory<byte> state) =>
         await IsAllowedAsync(group, GroupOperation.SetState)

@@ -377,6 +377,28 @@ public sealed class FilteredDeliveryTests
         listener.AssertGot(2, 4, 7);
     }
 
+    /// <summary>The client must not make the number of stored filters grow.</summary>
+    [Fact]
+    public void Join_ManyGroupsLeftByClient_CountsTheirFilters()
+    {
+        using var broadcast = new TestEngine(configure: static options => options.MaxGroupsPerConnection = 4);
+        var listener = new Listener(broadcast);
+        // The home group also counts.
+        foreach (var group in new[] { "/1", "/2", "/3" })
+        {
+            Assert.True(listener.Join(group, filter: Even).Joined);
+            Assert.True(listener.Connection.LeaveAsClient(group));
+        }
+
+        Assert.Throws<InvalidOperationException>(() => listener.Join("/4", filter: Even));
+        Assert.True(Joined(listener.Connection.JoinAsClientAsync("/2", null)));
+        Assert.True(listener.Connection.LeaveAsClient("/2"));
+        // The connection is no member, but this call ends the filter of the app.
+        Assert.False(listener.Connection.Leave("/1"));
+        Assert.True(listener.Join("/4", filter: Even).Joined);
+        Assert.Throws<InvalidOperationException>(() => listener.Join("/5"));
+    }
+
     [Fact]
     public void Join_FailedBecauseAlreadyMember_KeepsServerFilter()
     {
