@@ -123,6 +123,7 @@ sealed class GroupReader(
             IsJson = metadata is { IsJson: true },
             DisableCompression = metadata is { DisablesCompression: true },
             IsTransient = _isTransient,
+            Tags = metadata?.Tags,
         };
         item = new(message, _isTransient ? null : new Position(_group!.Epoch, block.OffsetOf(_index)));
         if (++_index == _end) _block = null; // The reader must not keep the block in memory until the next message.

@@ -22,7 +22,7 @@ public sealed class GroupReaderTests
         var position = (await engine.PublishTextAsync("text", _members, Token)).Position;
         await engine.PublishAsync(new Message(new byte[] { 0, 255 }, MessageType.Binary) { Key = "k" }, _members, Token);
         await engine.PublishAsync(Message.FromText("typing") with { IsTransient = true, Key = "t" }, _members, Token);
-        await engine.PublishAsync(new Message("{}"u8.ToArray(), MessageType.Text) { IsJson = true, DisableCompression = true }, _members, Token);
+        await engine.PublishAsync(new Message("{}"u8.ToArray(), MessageType.Text) { IsJson = true, DisableCompression = true, Tags = MessageTags.Create(("kind", "json")) }, _members, Token);
         await engine.PublishAsync(Message.FromText("all"), default, Token);
         await engine.PublishAsync(Message.FromText("last"), _members.Except("someone"), Token);
 
@@ -36,6 +36,7 @@ public sealed class GroupReaderTests
         Assert.Equal(("typing", "t", true, null), (typing.ToString(), typing.Message.Key, typing.Message.IsTransient, typing.Position));
         var json = await reader.NextAsync();
         Assert.Equal(("{}", true, true, 3), (json.ToString(), json.Message.IsJson, json.Message.DisableCompression, json.Position!.Value.Offset));
+        Assert.Equal("json", json.Message.Tags?["kind"]);
         Assert.Equal("last", (await reader.NextAsync()).ToString());
     }
 
