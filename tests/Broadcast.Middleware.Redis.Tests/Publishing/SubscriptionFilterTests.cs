@@ -30,9 +30,24 @@ public sealed class SubscriptionFilterTests : RedisTest
         Assert.Equal(42, last.Position?.Offset);
     }
 
-    static async Task<PublishResult> PublishAsync(IBroadcaster broadcaster, int id)
+    [Fact]
+    public async Task Join_RetainedValuesFromRedis_FiltersValuesAndLiveMessages()
     {
-        var message = Message.FromText($"{id}") with { Tags = MessageTags.Create(("digit", $"{id % 10}")) };
+        await using var publisher = await StartAppAsync(retains: true);
+        await using var node = await StartAppAsync(retains: true);
+        // Each message is the newest of its key. The node loads the values from Redis, without the history.
+        var broadcaster = publisher.Services.GetRequiredService<IBroadcaster>();
+        for (var i = 1; i <= 20; i++) await PublishAsync(broadcaster, i, $"{i}");
+        using var client = new ClientWebSocket();
+        await client.ConnectAsync(new Uri(node.Urls.Single().Replace("http:", "ws:", StringComparison.Ordinal) + $"{Group}?filter=digit=1"), Token);
+        Assert.Equal(["1", "11"], [await ReceiveAsync(client), await ReceiveAsync(client)]);
+        for (var i = 21; i <= 31; i++) await PublishAsync(broadcaster, i, "a");
+        Assert.Equal(["21", "31"], [await ReceiveAsync(client), await ReceiveAsync(client)]);
+    }
+
+    static async Task<PublishResult> PublishAsync(IBroadcaster broadcaster, int id, string? key = null)
+    {
+        var message = Message.FromText($"{id}") with { Key = key, Tags = MessageTags.Create(("digit", $"{id % 10}")) };
         return await broadcaster.PublishAsync(message, Recipients.Group(Group), Token);
     }
 
@@ -43,16 +58,18 @@ public sealed class SubscriptionFilterTests : RedisTest
         return Encoding.UTF8.GetString(buffer, 0, received.Count);
     }
 
-    async Task<WebApplication> StartAppAsync()
+    async Task<WebApplication> StartAppAsync(bool retains = false)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.ConfigureKestrel(static kestrel => kestrel.Listen(IPAddress.Loopback, 0));
-        builder.Services.AddBroadcast(static options =>
+        builder.Services.AddBroadcast(options =>
         {
             options.AllowClientFilters = true;
             options.DrainTimeout = TimeSpan.Zero;
-            options.Groups[Group] = new() { HistoryMessages = 100, ReplayOnJoin = 100, HistoryAge = Timeout.InfiniteTimeSpan };
+            options.Groups[Group] = retains
+                ? new() { RetainLatestPerKey = true }
+                : new() { HistoryMessages = 100, ReplayOnJoin = 100, HistoryAge = Timeout.InfiniteTimeSpan };
         }).AddRedis(Redis.Configuration, static options => options.Prefix = "test");
         var app = builder.Build();
         app.MapBroadcast(Group);

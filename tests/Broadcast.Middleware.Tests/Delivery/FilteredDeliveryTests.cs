@@ -167,6 +167,52 @@ public sealed class FilteredDeliveryTests
         after.AssertGot(8, 10, 12);
     }
 
+    [Fact]
+    public void Join_RetainedValues_SkipsRejectedValues()
+    {
+        using var broadcast = new TestEngine(configure: static options => options.Groups[Name] = new() { RetainLatestPerKey = true });
+        foreach (var (id, key) in new[] { (1, "a"), (2, "b"), (4, "c"), (5, "b"), (6, "d"), (7, "a") }) Publish(broadcast, id, key: key);
+        broadcast.Publish(new Message(Payload.Make(8, 4), MessageType.Binary) { Key = "d", RemoveKey = true, Tags = EvenTags }, Recipients.Group(Name));
+        Listener even = new(broadcast), odd = new(broadcast), all = new(broadcast), none = new(broadcast);
+        Assert.Equal(2, even.Join(Name, filter: Even).Position!.Value.Offset);
+        odd.Join(Name, filter: SubscriptionFilter.FromDelegate(static message => message.Tags?["parity"] == "odd" && message.Key is "a" or "b"));
+        all.Join(Name);
+        none.Join(Name, filter: SubscriptionFilter.Parse("parity = none"));
+        Publish(broadcast, 9, key: "c");
+        Publish(broadcast, 10, key: "a");
+        broadcast.RunUntilIdle();
+        even.AssertGot(4, 10);
+        odd.AssertGot(5, 7);
+        all.AssertGot(4, 5, 7, 9, 10);
+        none.AssertGot();
+    }
+
+    /// <summary>
+    /// Tests the position that an event stream receives while it reads retained values. The values have lower offsets
+    /// than the messages directly before the join. A higher position would let the client miss the next values.
+    /// </summary>
+    [Fact]
+    public void TakePosition_BetweenRetainedValues_IsBeforeNextValue()
+    {
+        using var broadcast = new TestEngine(configure: static options => options.Groups[Name] = new() { RetainLatestPerKey = true });
+        foreach (var (id, key) in new[] { (2, "a"), (4, "b"), (1, "c"), (3, "c"), (5, "c") }) Publish(broadcast, id, key: key);
+        var writer = new Listener(broadcast).Connection.Writer;
+        var options = new JoinOptions(default, EventStreamEncoder.ForHomeGroup, default, false) { Filters = new(Even, null) };
+        var cursor = broadcast.Groups.Find(Name)!.Join(writer, options, out _, out var start)!;
+
+        for (var offset = 1; offset <= 2; offset++)
+        {
+            Assert.True(cursor.TryPeek(out var sequence));
+            var text = Encoding.UTF8.GetString(cursor.Read(sequence).Span);
+            Assert.StartsWith($"id: {start with { Offset = offset }}\n", text, StringComparison.Ordinal);
+            if (offset == 1) Assert.True(cursor.TakePosition().IsEmpty);
+        }
+
+        Assert.True(cursor.TryPeek(out var last));
+        Assert.True(cursor.Read(last).IsEmpty);
+        Assert.Equal($"id: {start with { Offset = 5 }}\n\n", Encoding.UTF8.GetString(cursor.TakePosition().Span));
+    }
+
     /// <summary>Tests that rejected messages do not count against a slow client.</summary>
     [Fact]
     public void SlowClient_BacklogOfRejectedMessages_StaysConnected()

@@ -82,6 +82,53 @@ public sealed class RetainedMessageTests
     }
 
     [Fact]
+    public async Task RawClient_WithFilter_ReceivesAcceptedValuesThenAcceptedLiveMessages()
+    {
+        await using var app = await StartAsync();
+        await PublishTaggedAsync(app, "a1 eu", "b1 us", "c1 eu", "d1 eu", "a2 us", "e1 eu");
+        var removal = Message.FromText("e removed eu") with { Key = "e", RemoveKey = true, Tags = MessageTags.Create(("region", "eu")) };
+        await app.Broadcaster.PublishAsync(removal, Recipients.Group("/ws"), Token);
+        await using var ann = await ConnectAsync(app, "/ws?filter=region%20=%20eu");
+        // The newest value of a is for another region.
+        foreach (var text in new[] { "c1 eu", "d1 eu" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+        await PublishTaggedAsync(app, "b2 eu", "c2 us", "f1 us");
+        await app.Broadcaster.PublishAsync(removal, Recipients.Group("/ws"), Token);
+        foreach (var text in new[] { "b2 eu", "e removed eu" }) Assert.Equal(text, (await ann.ReadFrameAsync()).Text);
+        await ann.IsThereAsync();
+    }
+
+    [Fact]
+    public async Task RawClient_WithFilterRecovers_ReceivesAcceptedMissedMessagesOrAcceptedValues()
+    {
+        await using var app = await StartAsync(historyMessages: 3);
+        await PublishTaggedAsync(app, "a1 eu", "b1 us", "c1 eu", "d1 eu", "a2 us", "e1 eu");
+        await using var ann = await OpenAsync("");
+        var joined = (await ann.ReadFrameAsync()).Text;
+        var epoch = joined.Split(' ')[1].Split('-')[0];
+        Assert.Equal($"joined {epoch}-1 {epoch}-6\n", joined);
+        await HearsAsync(ann, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
+
+        // The history has the messages from d1 on.
+        await using var recovered = await OpenAsync($"&after={epoch}-3");
+        Assert.Equal($"recovered {epoch}-3 {epoch}-6\n", (await recovered.ReadFrameAsync()).Text);
+        await HearsAsync(recovered, "4\nd1 eu", "6\ne1 eu");
+        await using var missed = await OpenAsync($"&after={epoch}-2");
+        Assert.Equal($"missed {epoch}-1 {epoch}-6\n", (await missed.ReadFrameAsync()).Text);
+        await HearsAsync(missed, "3\nc1 eu", "4\nd1 eu", "6\ne1 eu");
+
+        await PublishTaggedAsync(app, "c2 us", "b2 eu");
+        foreach (var client in new[] { ann, recovered, missed }) await HearsAsync(client, "8\nb2 eu");
+
+        Task<RawClient> OpenAsync(string query) =>
+            ConnectAsync(app, "/ws?filter=region%20=%20eu" + query, ("Sec-WebSocket-Protocol", "positions.broadcast.v1"));
+
+        async Task HearsAsync(RawClient client, params string[] texts)
+        {
+            foreach (var text in texts) Assert.Equal($"{epoch}-{text}", (await client.ReadFrameAsync()).Text);
+        }
+    }
+
+    [Fact]
     public async Task Reader_GroupWithValues_ReceivesValuesThenLiveMessages()
     {
         await using var app = await StartAsync();
@@ -198,9 +245,10 @@ public sealed class RetainedMessageTests
         {
             if (clustered) builder.Services.AddBroadcast().AddInMemoryCluster(_cluster);
         },
-        options: options => options.Groups["/ws"] = new()
+        options: options =>
         {
-            HistoryMessages = historyMessages, RetainLatestPerKey = true, MaxRetainedKeys = maxKeys,
+            options.AllowClientFilters = true;
+            options.Groups["/ws"] = new() { HistoryMessages = historyMessages, RetainLatestPerKey = true, MaxRetainedKeys = maxKeys };
         });
 
     /// <summary>Connects without a ping, because the retained values come before the pong.</summary>
@@ -212,6 +260,16 @@ public sealed class RetainedMessageTests
     }
 
     static Task PublishAsync(BroadcastApp app, params string[] texts) => PublishToAsync(app, "/ws", texts);
+
+    /// <summary>Publishes texts with a key and a region, such as <c>a1 eu</c>.</summary>
+    static async Task PublishTaggedAsync(BroadcastApp app, params string[] texts)
+    {
+        foreach (var text in texts)
+        {
+            var message = Message.FromText(text) with { Key = text[..1], Tags = MessageTags.Create(("region", text[^2..])) };
+            await app.Broadcaster.PublishAsync(message, Recipients.Group("/ws"), Token);
+        }
+    }
 
     /// <summary>Publishes texts. The first character of a text is its key.</summary>
     static async Task PublishToAsync(BroadcastApp app, string group, params string[] texts)
