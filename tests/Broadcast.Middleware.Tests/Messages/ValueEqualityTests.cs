@@ -18,6 +18,11 @@ public sealed class ValueEqualityTests
             new JoinResult(true, true, new Position(1, 2)), new JoinResult(false, true, new Position(1, 2)), new JoinResult(true, false, new Position(1, 2)),
             new JoinResult(true, null, new Position(1, 2)), new JoinResult(true, true, new Position(1, 3)), new JoinResult(true, true, null), default(JoinResult),
         ],
+        [typeof(MessageTags)] = static () =>
+        [
+            MessageTags.Create((New("a"), New("x")), ("b", "y")), MessageTags.Create(("a", "x"), ("b", "z")), MessageTags.Create(("b", "y"), ("a", "x")),
+            MessageTags.Create(("a", "x")), MessageTags.Create(("b", "x")),
+        ],
         [typeof(MessageSender)] = static () =>
         [
             new MessageSender(New("c"), New("u")), new MessageSender("d", "u"), new MessageSender("c", "v"), new MessageSender("c", null),
@@ -45,6 +50,11 @@ public sealed class ValueEqualityTests
         ],
         [typeof(Replay)] = static () => [Replay.Last(2), Replay.Last(3), Replay.None, Replay.After(new Position(1, 2)), Replay.After(new Position(1, 3)), default(Replay)],
         [typeof(RetainedKey)] = static () => [new RetainedKey(New("a"), false), new RetainedKey("a", true), new RetainedKey("b", false), default(RetainedKey)],
+        [typeof(SubscriptionFilter)] = static () =>
+        [
+            SubscriptionFilter.TagEquals(New("a"), New("x")), SubscriptionFilter.TagEquals("a", "y"), SubscriptionFilter.TagIn("a", "x", "y"),
+            SubscriptionFilter.TagExists("a"), SubscriptionFilter.Not(SubscriptionFilter.TagExists("a")),
+        ],
     };
 
     public static TheoryData<Type> Types => [.. Values.Keys];
