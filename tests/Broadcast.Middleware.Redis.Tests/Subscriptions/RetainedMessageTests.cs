@@ -57,8 +57,11 @@ public sealed class RetainedMessageTests : RedisTest
         await publisher.PublishAsync(Group, "b1", Limits, new("b", false));
         await subscriber.WaitForMessagesAsync(Group, 2);
 
-        await database.KeyDeleteAsync(keys);
-        for (var i = 0; i < keys.Length; i++) await database.KeyRestoreAsync(keys[i], older[i]!);
+        // A transaction, because the nodes must not see a part of the older state.
+        var restore = database.CreateTransaction();
+        _ = restore.KeyDeleteAsync(keys);
+        for (var i = 0; i < keys.Length; i++) _ = restore.KeyRestoreAsync(keys[i], older[i]!);
+        Assert.True(await restore.ExecuteAsync());
 
         await subscriber.WaitForLossAsync(Group);
         subscriber.Unsubscribe(Group);
