@@ -147,12 +147,13 @@ public sealed class RedisConnectionTests : RedisTest
         ];
         node.Backplane.SetMember(Group, "m", default);
         Assert.NotEqual(0, node.Outbox.Bytes);
+        // Each limit is far below the PublishTimeout of one hour, and high enough for a busy machine.
         var dispose = ((IAsyncDisposable)node.Backplane).DisposeAsync().AsTask();
-        await dispose.WaitAsync(TimeSpan.FromSeconds(3), Token);
+        await dispose.WaitAsync(TimeSpan.FromSeconds(30), Token);
         foreach (var task in waiting)
         {
             var error = await Assert.ThrowsAsync<BackplaneException>(
-                () => task.WaitAsync(TimeSpan.FromSeconds(1), Token));
+                () => task.WaitAsync(TimeSpan.FromSeconds(30), Token));
             Assert.Contains("has stopped", error.Message, StringComparison.Ordinal);
         }
 
