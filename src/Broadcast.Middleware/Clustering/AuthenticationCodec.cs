@@ -18,9 +18,14 @@ static class AuthenticationCodec
         using var writer = new BinaryWriter(output);
         writer.Write(extension.UserId);
         writer.Write(extension.Expires?.UtcTicks ?? Never);
-        var user = extension.User.Clone();
-        foreach (var identity in user.Identities) identity.BootstrapContext = null;
-        user.WriteTo(writer);
+        // The clone of a ClaimsPrincipal shares its identities with the original, so clone each identity.
+        ClaimsIdentity[] identities = [.. extension.User.Identities.Select(static identity => identity.Clone())];
+        foreach (var identity in identities)
+        {
+            for (var current = identity; current is not null; current = current.Actor) current.BootstrapContext = null;
+        }
+
+        new ClaimsPrincipal(identities).WriteTo(writer);
         writer.Flush();
         return output.ToArray();
     }

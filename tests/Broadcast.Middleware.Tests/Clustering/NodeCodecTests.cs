@@ -21,6 +21,21 @@ public sealed class NodeCodecTests
         }
     }
 
+    [Fact]
+    public void ExtendAuthentication_UserAndActorWithToken_SendsNoTokenAndKeepsTheUserOfTheApp()
+    {
+        var actor = new ClaimsIdentity([new("sub", "service")], "Test") { BootstrapContext = "secret token of the actor" };
+        var identity = new ClaimsIdentity([new("sub", "ann")], "Test") { BootstrapContext = "secret token", Actor = actor };
+        var extension = new AuthenticationExtension("c", "ann", null, new ClaimsPrincipal(identity), null);
+
+        var bytes = AuthenticationCodec.Encode(extension);
+
+        Assert.DoesNotContain("secret", System.Text.Encoding.UTF8.GetString(bytes), StringComparison.Ordinal);
+        Assert.Equal("service", ((ClaimsIdentity)AuthenticationCodec.Decode("c", null, bytes).User.Identity!).Actor!.FindFirst("sub")!.Value);
+        Assert.Equal("secret token", identity.BootstrapContext);
+        Assert.Equal("secret token of the actor", actor.BootstrapContext);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
