@@ -134,6 +134,7 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
     {
         lock (_gate)
         {
+            var (wasReady, before) = (_isReady, _version);
             foreach (var (connectionId, json, isRemoved) in changes)
             {
                 var known = _items.GetValueOrDefault(connectionId);
@@ -146,13 +147,14 @@ abstract class MemberFeed(string snapshotHead, string updateHead, bool isReady)
             }
 
             _isReady = true;
+            if (wasReady && _version == before) return;
             if (!IsFreshLocked(_snapshot)) _snapshot = null;
             foreach (var subscription in _subscriptions) subscription.OnChanged();
         }
     }
 
     /// <summary>Reports an error to all subscribers.</summary>
-    protected void Fail(Exception exception)
+    public void Fail(Exception exception)
     {
         FeedSubscription[] subscriptions;
         lock (_gate) subscriptions = [.. _subscriptions];

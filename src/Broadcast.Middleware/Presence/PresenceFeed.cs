@@ -20,9 +20,9 @@ sealed class PresenceFeed(string group, GroupPresence presence, MemberWriter wri
 
     readonly CancellationTokenSource _stopped = new();
 
-    /// <summary>Watches the group until <see cref="Stop"/>. Reports an error to all subscribers.</summary>
-    /// <returns>False if the watch failed.</returns>
-    public async Task<bool> RunAsync()
+    /// <summary>Watches the group until <see cref="Stop"/>.</summary>
+    /// <returns>The error that ended the watch. Null after <see cref="Stop"/>.</returns>
+    public async Task<Exception?> RunAsync()
     {
         try
         {
@@ -32,18 +32,17 @@ sealed class PresenceFeed(string group, GroupPresence presence, MemberWriter wri
                 Apply(changes);
                 await Task.Delay(MinInterval, time, _stopped.Token).ConfigureAwait(false);
             }
+
+            return null;
         }
         catch (OperationCanceledException) when (_stopped.IsCancellationRequested)
         {
-            return true;
+            return null;
         }
         catch (Exception exception)
         {
-            Fail(exception);
-            return false;
+            return exception;
         }
-
-        return true;
     }
 
     public void Stop() => _stopped.Cancel();

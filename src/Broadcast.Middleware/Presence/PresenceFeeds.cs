@@ -50,9 +50,11 @@ sealed class PresenceFeeds(GroupPresence presence, MemberWriter writer, TimeProv
 
     async Task RunAsync(string group, PresenceFeed feed)
     {
-        if (await feed.RunAsync().ConfigureAwait(false)) return;
-        // The next client of the group starts a new feed.
+        if (await feed.RunAsync().ConfigureAwait(false) is not { } failure) return;
+        // The next client of the group starts a new feed. Remove the feed before it fails, because no client may
+        // subscribe to a failed feed.
         lock (_gate) RemoveLocked(group, feed);
+        feed.Fail(failure);
     }
 
     void RemoveLocked(string group, PresenceFeed feed)
