@@ -79,7 +79,6 @@ sealed class RelatedEndpoint(
     /// </exception>
     void ThrowIfUnauthorized(RouteEndpoint own, RouteEndpoint other)
     {
-        if (other.Metadata.GetMetadata<IAllowAnonymous>() is not null) return;
         if (!needsSameAuthorization && own.Metadata.GetMetadata<IAllowAnonymous>() is not null) return;
         var (needed, given) = (GetRequirements(other), GetRequirements(own));
         if (needsSameAuthorization ? needed.IsSubsetOf(given) : needed.Count == 0 || given.Count > 0) return;
@@ -92,13 +91,18 @@ sealed class RelatedEndpoint(
                   "everyone, call AllowAnonymous()."));
     }
 
-    /// <summary>Returns the policies and roles of an endpoint. The schemes of two related endpoints may
-    /// differ.</summary>
+    /// <summary>
+    /// Returns the policies, roles and requirements of an endpoint. The schemes of two related endpoints may differ.
+    /// </summary>
     static HashSet<object> GetRequirements(RouteEndpoint endpoint)
     {
         var requirements = new HashSet<object>();
+        // AllowAnonymous disables every requirement.
+        if (endpoint.Metadata.GetMetadata<IAllowAnonymous>() is not null) return requirements;
         foreach (var data in endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>())
             requirements.Add((data.Policy, data.Roles));
+        foreach (var data in endpoint.Metadata.GetOrderedMetadata<IAuthorizationRequirementData>())
+            requirements.Add(data);
         foreach (var policy in endpoint.Metadata.GetOrderedMetadata<AuthorizationPolicy>()) requirements.Add(policy);
         return requirements;
     }

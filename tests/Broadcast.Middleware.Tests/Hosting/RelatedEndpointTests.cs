@@ -62,6 +62,7 @@ public sealed class RelatedEndpointTests
             static endpoint => { },
             static endpoint => endpoint.RequireAuthorization(),
             static endpoint => endpoint.RequireAuthorization("other"),
+            static endpoint => endpoint.RequireAuthorization("editor").AllowAnonymous(),
             static endpoint => endpoint.RequireAuthorization(new AuthorizeAttribute("editor") { Roles = "admin" }),
         ])
         {
