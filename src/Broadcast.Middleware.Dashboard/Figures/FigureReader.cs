@@ -52,7 +52,6 @@ sealed class FigureReader : IDisposable
             Delivered = Rate(_instruments.Delivered),
             Dropped = Rate(_instruments.Dropped),
             Refused = Rate(_instruments.Refused),
-            Ended = Rate(_instruments.Ended),
             Median = latency is { } median ? Math.Round(median.Median, 3) : null,
             P99 = latency is { } high ? Math.Round(high.P99, 3) : null,
             SlowCount = slowCount,

@@ -22,7 +22,6 @@ sealed class Instruments : IDisposable
                 "broadcast.messages.delivered" => Delivered,
                 "broadcast.messages.dropped" => Dropped,
                 "broadcast.handshakes.refused" => Refused,
-                "broadcast.connections.ended" => Ended,
                 "broadcast.delivery.latency" => Latency,
                 _ => null,
             };
@@ -46,7 +45,6 @@ sealed class Instruments : IDisposable
     public Total Delivered { get; } = new();
     public Total Dropped { get; } = new();
     public Total Refused { get; } = new();
-    public Total Ended { get; } = new();
     public LatencyHistogram Latency { get; } = new();
 
     /// <summary>Reads the instruments that report a sum.</summary>

@@ -1,7 +1,7 @@
 namespace Broadcast.Middleware.Dashboard.Figures;
 
 /// <summary>The figures of one second. Rates are numbers per second.</summary>
-sealed class Sample
+sealed record Sample
 {
     /// <summary>The kind of the message to the page.</summary>
     public string Type { get; } = "sample";
@@ -19,7 +19,6 @@ sealed class Sample
     public required double Delivered { get; init; }
     public required double Dropped { get; init; }
     public required double Refused { get; init; }
-    public required double Ended { get; init; }
 
     /// <summary>The median of the delivery latency in milliseconds. Null without deliveries.</summary>
     public required double? Median { get; init; }

@@ -13,39 +13,36 @@ sealed class SlowClients(ConnectionManager connections, Heartbeat heartbeat)
 
     const int MaxListed = 20;
 
-    readonly PriorityQueue<Connection, long> _slowest = new();
-
     /// <summary>
-    /// Returns the number of slow clients, and the slowest clients. Only one call may run at a time. The call reads one
-    /// field of each connection, and asks only the pumps of the listed clients.
+    /// Returns the number of slow clients, and the slowest clients. The call reads one field of each connection, and
+    /// asks only the pumps of the listed clients.
     /// </summary>
     public async Task<(int Count, IReadOnlyList<SlowClient> Listed)> FindAsync()
     {
         var (now, count) = (heartbeat.Now, 0);
+        var slowest = new PriorityQueue<Connection, long>();
         foreach (var connection in connections.All)
         {
             if (connection.Writer.WritingSince is not { } since || now - since < MinWaitInMilliseconds) continue;
             count++;
+            var waiting = now - since;
             // The queue removes the client with the shortest wait.
-            if (_slowest.Count < MaxListed) _slowest.Enqueue(connection, -since);
-            else _slowest.EnqueueDequeue(connection, -since);
+            if (slowest.Count < MaxListed) slowest.Enqueue(connection, waiting);
+            else slowest.EnqueueDequeue(connection, waiting);
         }
 
-        var listed = new List<SlowClient>(_slowest.Count);
-        while (_slowest.TryDequeue(out var connection, out var start))
-        {
-            listed.Add(new SlowClient
-            {
-                Id = connection.Id,
-                User = Excerpt.OfName(connection.UserId),
-                Address = connection.RemoteAddress?.ToString(),
-                HomeGroup = connection.HomeGroup,
-                Waiting = now + start,
-                Backlog = await BacklogProbe.MeasureAsync(connection.Writer).ConfigureAwait(false),
-            });
-        }
-
-        listed.Reverse();
-        return (count, listed);
+        var listed = slowest.UnorderedItems.OrderByDescending(static item => item.Priority)
+            .Select(static item => DescribeAsync(item.Element, item.Priority));
+        return (count, await Task.WhenAll(listed).ConfigureAwait(false));
     }
+
+    static async Task<SlowClient> DescribeAsync(Connection connection, long waiting) => new()
+    {
+        Id = connection.Id,
+        User = Excerpt.OfName(connection.UserId),
+        Address = connection.RemoteAddress?.ToString(),
+        HomeGroup = connection.HomeGroup,
+        Waiting = waiting,
+        Backlog = await BacklogProbe.MeasureAsync(connection.Writer).ConfigureAwait(false),
+    };
 }

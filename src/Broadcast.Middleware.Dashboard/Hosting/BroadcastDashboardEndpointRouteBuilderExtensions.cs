@@ -67,9 +67,7 @@ public static class BroadcastDashboardEndpointRouteBuilderExtensions
         ArgumentNullException.ThrowIfNull(name);
         PackageVersion.ThrowIfDifferent();
         var services = endpoints.ServiceProvider;
-        var broadcast = services.GetKeyedService<BroadcastInstance>(name) ?? throw new InvalidOperationException(
-            $"MapBroadcastDashboard(\"{pattern}\") found no broadcast{(name.Length == 0 ? "" : $" named '{name}'")}. " +
-            $"Call builder.Services.AddBroadcast({(name.Length == 0 ? "" : $"\"{name}\"")}) before you build the app.");
+        var broadcast = EndpointMapper.GetBroadcast(endpoints, $"MapBroadcastDashboard(\"{pattern}\")", name);
         var logger = new DashboardLogger(
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Broadcast.Dashboard"));
         var access = new DashboardAccess(pattern, services.GetRequiredService<IWebHostEnvironment>(), logger);

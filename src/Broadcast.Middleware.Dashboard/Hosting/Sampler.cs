@@ -81,7 +81,9 @@ sealed class Sampler(
             var message = Message.FromJson(sample, DashboardJson.Default.Sample);
             lock (_gate)
             {
-                _samples.Enqueue(sample);
+                // The page lists the slow clients of the newest sample only. Without the older lists, the first message
+                // to a viewer stays small.
+                _samples.Enqueue(sample with { Slow = [] });
                 if (_samples.Count > MaxSamples) _samples.Dequeue();
             }
 

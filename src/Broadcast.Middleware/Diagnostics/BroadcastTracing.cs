@@ -26,10 +26,11 @@ sealed class BroadcastTracing : IDisposable
     readonly string _name;
 
     /// <param name="name">The name of the broadcast.</param>
-    public BroadcastTracing(string name)
+    /// <param name="sourceName">The name of the activity source.</param>
+    public BroadcastTracing(string name, string sourceName = SourceName)
     {
         _name = name;
-        _source = new ActivitySource(SourceName, GetVersion(), [new("broadcast.name", name)]);
+        _source = new ActivitySource(sourceName, GetVersion(), [new("broadcast.name", name)]);
     }
 
     /// <summary>True if a listener may want spans.</summary>

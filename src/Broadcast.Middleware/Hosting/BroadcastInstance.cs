@@ -57,7 +57,8 @@ sealed class BroadcastInstance : IDisposable
         ILoggerFactory loggerFactory,
         CancellationToken applicationStopping,
         CancellationToken? drainStarting = null,
-        CookieRenewals? cookies = null)
+        CookieRenewals? cookies = null,
+        string traceSource = BroadcastTracing.SourceName)
     {
         _options = options;
         _time = time;
@@ -65,7 +66,7 @@ sealed class BroadcastInstance : IDisposable
         _logger = new BroadcastLogger(loggerFactory.CreateLogger(name.Length == 0 ? "Broadcast" : $"Broadcast.{name}"));
         var pumps = Pump.CreatePerProcessor();
         _metrics = new BroadcastMetrics(meters, name, () => pumps.Sum(static pump => pump.Delivered));
-        _tracing = new BroadcastTracing(name);
+        _tracing = new BroadcastTracing(name, traceSource);
         Clock = new SequenceClock(() => _metrics.MeasuresLatency ? time.GetTimestamp() : 0);
         Groups = new GroupDirectory(Clock, new GroupRules(options), options.MaxEmptyGroups, time);
         Heartbeat = new Heartbeat(Groups, options, time);
@@ -171,7 +172,10 @@ sealed class BroadcastInstance : IDisposable
     /// <param name="services">The services of the app.</param>
     /// <param name="name">The name in the categories of log messages.</param>
     /// <param name="options">The options.</param>
-    /// <param name="meters">Creates the meter, so that the metrics of the app do not contain this broadcast.</param>
+    /// <param name="meters">
+    /// Creates the meter. The meter and the source of the spans are separate, so the metrics and traces of the app do
+    /// not contain this broadcast.
+    /// </param>
     public static BroadcastInstance CreateInternal(
         IServiceProvider services, string name, BroadcastOptions options, IMeterFactory meters) => Create(
         services,
@@ -184,7 +188,8 @@ sealed class BroadcastInstance : IDisposable
         protocols: [],
         backplane: null,
         meters,
-        isDevelopment: false);
+        isDevelopment: false,
+        traceSource: "Broadcast.Internal");
 
     static BroadcastInstance Create(
         IServiceProvider services,
@@ -197,7 +202,8 @@ sealed class BroadcastInstance : IDisposable
         IEnumerable<IBroadcastProtocol> protocols,
         IBackplane? backplane,
         IMeterFactory meters,
-        bool isDevelopment)
+        bool isDevelopment,
+        string traceSource = BroadcastTracing.SourceName)
     {
         var drain = services.GetService<DrainSchedule>();
         var broadcast = new BroadcastInstance(
@@ -216,7 +222,8 @@ sealed class BroadcastInstance : IDisposable
             services.GetRequiredService<ILoggerFactory>(),
             services.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None,
             drain?.Starting,
-            services.GetService<CookieRenewals>())
+            services.GetService<CookieRenewals>(),
+            traceSource)
         {
             IsDevelopment = isDevelopment,
         };

@@ -21,6 +21,14 @@ sealed class InternalBroadcasts(IServiceProvider services) : IDisposable
 
     public void Dispose()
     {
-        lock (_broadcasts) _broadcasts.ForEach(static broadcast => broadcast.Dispose());
+        lock (_broadcasts)
+        {
+            foreach (var broadcast in _broadcasts)
+            {
+                broadcast.Dispose();
+                // No service container owns this meter.
+                broadcast.Meter.Dispose();
+            }
+        }
     }
 }

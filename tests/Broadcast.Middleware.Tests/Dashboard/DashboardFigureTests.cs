@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using Broadcast.Middleware.Dashboard.Figures;
 using Microsoft.Extensions.DependencyInjection;
@@ -78,6 +80,26 @@ public sealed class DashboardFigureTests
     }
 
     [Fact]
+    public async Task Messages_OfTheDashboard_AreNotInTheTracesOfTheApp()
+    {
+        var spans = new ConcurrentQueue<string>();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = static source => source.Tags?.Any(static tag => tag is { Key: "broadcast.name", Value: "Dashboard" }) is true,
+            Sample = static (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
+            ActivityStarted = span => spans.Enqueue(span.Source.Name),
+        };
+        ActivitySource.AddActivityListener(listener);
+        await using var app = await DashboardViewer.StartAppAsync();
+        await using var viewer = await DashboardViewer.OpenAsync(app);
+        await viewer.ReadAsync("sample");
+        await viewer.ReadAsync("sample");
+        // The dashboard publishes each sample, so its own source must have spans.
+        Assert.Contains("Broadcast.Internal", spans);
+        Assert.DoesNotContain("Broadcast", spans);
+    }
+
+    [Fact]
     public async Task SlowClient_DoesNotRead_IsListedWithBacklog()
     {
         await using var app = await DashboardViewer.StartAppAsync(Stall.SmallSendBuffers);
@@ -94,6 +116,11 @@ public sealed class DashboardFigureTests
             sample.GetProperty("slow").EnumerateArray().Any(static client => client.GetProperty("backlog").GetInt64() > 0));
         var client = Assert.Single(sample.GetProperty("slow").EnumerateArray());
         Assert.Equal((id, "/ws"), (client.GetProperty("id").GetString(), client.GetProperty("homeGroup").GetString()));
+        // The samples of the last minutes contain no slow clients. Otherwise, the first message could exceed its limit.
+        await using var later = await DashboardViewer.OpenAsync(app);
+        var earlier = (await later.ReadAsync("hello")).GetProperty("samples").EnumerateArray().ToList();
+        Assert.Contains(earlier, static sample => sample.GetProperty("slowCount").GetInt32() == 1);
+        Assert.All(earlier, static sample => Assert.Empty(sample.GetProperty("slow").EnumerateArray()));
         Assert.True(client.GetProperty("waiting").GetInt64() >= 500);
         Assert.InRange(client.GetProperty("backlog").GetInt64(), 100_000, 1024 * 1024);
         await slow.DisposeAsync();

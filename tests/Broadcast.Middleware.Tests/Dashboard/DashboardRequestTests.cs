@@ -67,7 +67,8 @@ public sealed class DashboardRequestTests
     [Fact]
     public async Task Request_RegistryThrows_GetsProblemAndLogsError()
     {
-        await using var app = await DashboardViewer.StartAppAsync(static builder => builder.Services.AddSingleton<IConnectionRegistry, ThrowingRegistry>());
+        await using var app = await DashboardViewer.StartAppAsync(static builder => builder.Services.AddSingleton<IConnectionRegistry>(
+            new FaultyRegistry { OnFind = static _ => throw new InvalidOperationException("registry") }));
         await using var viewer = await DashboardViewer.OpenAsync(app);
         var answer = await viewer.RequestAsync(""" "type":"group","name":"/ws" """);
         Assert.Contains("The log of the server contains the error.", answer.GetProperty("text").GetString(), StringComparison.Ordinal);
@@ -182,20 +183,6 @@ public sealed class DashboardRequestTests
 
         async Task<JsonElement[]> GetNodesAsync() =>
             [.. (await viewer.RequestAsync(""" "type":"nodes" """)).GetProperty("nodes").EnumerateArray()];
-    }
-
-    sealed class ThrowingRegistry : IConnectionRegistry
-    {
-        public int Count => 0;
-        public IEnumerable<IBroadcastConnection> Connections => [];
-        public bool TryAdd(IBroadcastConnection connection) => true;
-        public bool Remove(IBroadcastConnection connection) => true;
-        public bool TryJoin(IBroadcastConnection connection, string group) => true;
-        public bool Leave(IBroadcastConnection connection, string group) => true;
-        public IBroadcastConnection? Find(string connectionId) => null;
-        public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => [];
-        public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => throw new InvalidOperationException("registry");
-        public int CountGroupMembers(string group) => 0;
     }
 
     sealed class IdleConnection(int number) : IBroadcastConnection

@@ -13,7 +13,7 @@ public sealed class NewestEntriesTests
     {
         var group = Create(null);
         Assert.Empty(group.GetNewest(10));
-        // Several blocks. The list keeps all blocks in memory.
+        // The messages fill several blocks. The list refers to all blocks, so the garbage collector keeps them.
         var kept = new List<List<LogEntry>>();
         for (var i = 1; i <= 100; i++)
         {

@@ -26,6 +26,6 @@ sealed class FaultyRegistry : IConnectionRegistry
     public bool Leave(IBroadcastConnection connection, string group) => _inner.Leave(connection, group);
     public IBroadcastConnection? Find(string connectionId) => _inner.Find(connectionId);
     public IEnumerable<IBroadcastConnection> GetUserConnections(string userId) => OnFind(_inner.GetUserConnections(userId));
-    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => _inner.GetGroupMembers(group);
+    public IEnumerable<IBroadcastConnection> GetGroupMembers(string group) => OnFind(_inner.GetGroupMembers(group));
     public int CountGroupMembers(string group) => _inner.CountGroupMembers(group);
 }

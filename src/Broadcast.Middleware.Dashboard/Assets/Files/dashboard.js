@@ -27,6 +27,7 @@ byId("plots").append(...plots.map(plot => plot.root));
 
 let samples = [];
 let maxBacklog = 0;
+let node = "";
 
 function draw() {
   const to = samples.at(-1)?.time;
@@ -128,6 +129,9 @@ function receive(message) {
       setState("connected", "Connected");
       maxBacklog = message.maxBacklogBytes;
       byId("about").textContent = `${message.broadcast === "" ? "Default broadcast" : `Broadcast ${message.broadcast}`} · node ${message.node} · ${message.isCluster ? "cluster" : "single node"} · version ${message.version}`;
+      // After a reconnect, another node may answer.
+      if (message.node !== node) samples = [];
+      node = message.node;
       merge(message.samples);
       refresh();
       break;
@@ -184,8 +188,8 @@ async function refreshGroups() {
 async function open(name) {
   openedGroup = name;
   byId("group-title").textContent = nameOf(name);
-  await attempt(Promise.all([refreshGroup(), refreshGroups()]));
   if (name !== "" && byId("to").value === "group") byId("name").value = name;
+  await attempt(Promise.all([refreshGroup(), refreshGroups()]), "group-note");
 }
 
 async function refreshGroup() {
@@ -238,20 +242,20 @@ async function refreshNodes() {
   });
 }
 
-/** Ignores a problem, because the next refresh tries again. */
-async function attempt(work) {
+/** Shows a problem in the note of a panel. The next successful refresh removes the note. */
+async function attempt(work, note) {
   try {
     await work;
   } catch (error) {
-    byId("group-note").textContent = error.message;
+    byId(note).textContent = error.message;
   }
 }
 
 function refresh() {
   if (document.hidden || socket?.readyState !== WebSocket.OPEN) return;
-  attempt(refreshGroups());
-  attempt(refreshGroup());
-  attempt(refreshNodes());
+  attempt(refreshGroups(), "groups-note");
+  attempt(refreshGroup(), "group-note");
+  attempt(refreshNodes(), "nodes-note");
 }
 
 setInterval(refresh, REFRESH);
@@ -259,7 +263,7 @@ document.addEventListener("visibilitychange", refresh);
 let searching;
 byId("search").addEventListener("input", () => {
   clearTimeout(searching);
-  searching = setTimeout(() => attempt(refreshGroups()), 200);
+  searching = setTimeout(() => attempt(refreshGroups(), "groups-note"), 200);
 });
 
 // Forms.
@@ -272,7 +276,7 @@ function handle(form, getRequest) {
     result.className = "";
     try {
       result.textContent = (await request(getRequest())).text;
-      attempt(refreshGroup());
+      attempt(refreshGroup(), "group-note");
     } catch (error) {
       result.className = "problem";
       result.textContent = error.message;
